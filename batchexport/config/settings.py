@@ -1,0 +1,90 @@
+"""The settings of a run as frozen records. Every default has its reason beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from batchexport.errors import ConfigError
+from batchexport.model import NO_OPTIONS, ImageOptions
+
+#: Unique within a run because the volume is, across runs because the run is. 50 characters; 128 are allowed.
+DEFAULT_NAME_TEMPLATE = "{volume_id}-{run}"
+
+
+class InUse(StrEnum):
+    """What to do with a volume that is attached to a server."""
+
+    FAIL = "fail"  #: the row fails, with a word on what to do
+    SKIP = "skip"  #: the row is skipped
+    FORCE = "force"  #: export it as it is: the cloud may refuse, and the data may be torn
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFailures:
+    """How many failed rows end a run: a number, or a share of the list. None = never."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> MaxFailures:
+        """From `10` or `5%`. Raises ConfigError for anything else."""
+        try:
+            if text.endswith("%"):
+                percent = float(text[:-1])
+                if 0 < percent <= 100:
+                    return cls(percent=percent)
+            elif (count := int(text)) >= 1:
+                return cls(count=count)
+        except ValueError:
+            pass
+        raise ConfigError(f"max failures: {text!r} is neither a number from 1 (10) nor a share (5%)")
+
+    def limit(self, rows: int) -> int | None:
+        """The number of failures at which a list of `rows` rows is stopped, at least 1; None = never."""
+        if self.percent is not None:
+            return max(1, -int(-rows * self.percent // 100))
+        return self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How hard the cloud may be pressed, and how patient the run is."""
+
+    #: Every HTTP attempt counts. No cloud publishes its limit; 5/s keeps clear of those that were seen.
+    #: 0 = no limit of ours.
+    requests_per_second: float = 5.0
+    #: Volumes the cloud is copying at once. Open Telekom Cloud documents 40 image tasks per project.
+    max_exports: int = 40
+    #: Requests in flight at once.
+    concurrency: int = 16
+    #: Seconds between two looks at the cloud; None = by the age of the youngest export (5 to 60 s).
+    poll_interval_s: float | None = None
+    #: Further attempts after one that failed.
+    retries: int = 4
+    #: How long a request of unknown outcome may still be carried out by the cloud before it is sent again.
+    settle_s: float = 30.0
+    max_failures: MaxFailures = field(default_factory=MaxFailures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings:
+    """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
+
+    cloud: str | None = None  #: entry of clouds.yaml; None = `OS_CLOUD`, or the `OS_…` variables themselves
+    #: Further values by the names openstacksdk gives them: `auth_url`, `username`, `region_name`, `cacert` …
+    options: Mapping[str, str] = field(default_factory=dict)
+    dialect: str | None = None  #: evs or cinder; None = found out from the catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a run needs to know beside its list and its cloud."""
+
+    limits: Limits = field(default_factory=Limits)
+    image: ImageOptions = NO_OPTIONS
+    name_template: str = DEFAULT_NAME_TEMPLATE
+    in_use: InUse = InUse.FAIL
+    wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

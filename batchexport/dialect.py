@@ -1,0 +1,74 @@
+"""What differs between the clouds that speak this API, as one small table.
+
+EVS is the block storage of Huawei Cloud, Open Telekom Cloud and FlexibleEngine; Cinder is everyone else's.
+`None` as dialect means "not known yet": a value passes if either cloud would take it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DialectName(StrEnum):
+    """The two families of block storage."""
+
+    EVS = "evs"
+    CINDER = "cinder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The rules of one family for the export of a volume."""
+
+    name: DialectName
+    #: The API versions to look for, best first. Cinder removed v2 in 2021; the EVS document describes v2.
+    api_versions: tuple[str, ...]
+    disk_formats: tuple[str, ...]
+    #: Always sent: the documents of the clouds disagree on what the cloud would choose (vhd, zvhd2, raw).
+    default_disk_format: str
+    #: Cinder refuses `__os_type` (400, additional property), EVS documents it.
+    takes_os_type: bool
+    #: Cinder takes `visibility` and `protected` from microversion 3.1; EVS documents neither.
+    takes_visibility: bool
+    image_name_pattern: re.Pattern[str]
+    image_name_rule: str
+
+
+CONTAINER_FORMATS = ("ami", "ari", "aki", "ovf", "bare")
+OS_TYPES = ("windows", "linux")
+VISIBILITIES = ("private", "shared", "community", "public")
+
+EVS = Dialect(
+    name=DialectName.EVS,
+    api_versions=("v2", "v3"),
+    disk_formats=("vhd", "zvhd", "zvhd2", "raw", "qcow2"),
+    default_disk_format="vhd",
+    takes_os_type=True,
+    takes_visibility=False,
+    # The document says "Chinese characters" without a range: the unified ideographs and extension A.
+    image_name_pattern=re.compile(r"(?! )[A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]{1,128}(?<! )"),
+    image_name_rule=(
+        "1 to 128 letters, digits, Chinese characters, hyphens, periods, underscores and spaces; "
+        "no space at the start or the end"
+    ),
+)
+CINDER = Dialect(
+    name=DialectName.CINDER,
+    api_versions=("v3", "v2"),
+    disk_formats=("raw", "vmdk", "vdi", "qcow2", "vhd", "vhdx", "ploop"),
+    default_disk_format="raw",
+    takes_os_type=False,
+    takes_visibility=True,
+    image_name_pattern=re.compile(r"[^\x00-\x1f\x7f]{1,255}"),
+    image_name_rule="1 to 255 characters, none of them a control character",
+)
+DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in (EVS, CINDER)}
+
+
+def disk_formats(dialect: Dialect | None) -> tuple[str, ...]:
+    """The disk formats that may be asked for; without a dialect, those of either."""
+    if dialect is not None:
+        return dialect.disk_formats
+    return tuple(dict.fromkeys(EVS.disk_formats + CINDER.disk_formats))

@@ -1,0 +1,65 @@
+"""What the engine needs from a cloud. The real one is `batchexport.cloud`; tests hand in others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from batchexport.model import Accepted, ExportRequest, Image, Volume
+
+#: Called with no await between it and the sending of a request that changes the cloud; raises to forbid it.
+Fence = Callable[[], None]
+
+
+class Cloud(Protocol):
+    """One project in one region. Every call passes the gate and raises only errors of `CloudError`.
+
+    Reads are repeated by the client after a transient failure; `upload_volume_to_image` never is.
+    An iterator yields one list per page, and each page is one request.
+    """
+
+    @property
+    def requests_per_second(self) -> float:
+        """The rate the gate allows now, by what the cloud taught it; 0 = not limited."""
+        ...
+
+    def server_now_s(self) -> float:
+        """Seconds since the epoch by the cloud's clock, as its `Date` headers tell it."""
+        ...
+
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Fence) -> Accepted:
+        """Start the export of a volume: one request, never repeated by the client."""
+        ...
+
+    async def volume(self, volume_id: str) -> Volume | None:
+        """The volume, or None where the cloud knows none of this id."""
+        ...
+
+    def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
+        """Pages of the project's volumes. With a status: short records, of that status only."""
+        ...
+
+    async def image(self, image_id: str) -> Image | None:
+        """The image, or None where the cloud knows none of this id."""
+        ...
+
+    async def images_named(self, name: str) -> Sequence[Image]:
+        """Every image of exactly this name that the project can see, whatever its status."""
+        ...
+
+    def images(
+        self,
+        *,
+        status: str | None = None,
+        created_since: float | None = None,
+        updated_since: float | None = None,
+    ) -> AsyncIterator[Sequence[Image]]:
+        """Pages of the project's images, those longest unchanged first (oldest first with `created_since`).
+
+        The bounds are server times and inclusive.
+        """
+        ...
+
+    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
+        """The cloud's own message on a failed export, or None where it keeps none."""
+        ...

@@ -1,0 +1,178 @@
+"""Every error of batchexport, in one tree.
+
+::
+
+    BatchExportError                 .exit_code, .hint: what the user may do about it
+    ├── ConfigError                  2   a setting, job file or sign-in value is missing or wrong
+    ├── JobListError                 2   the job list has problems: .problems holds all of them
+    ├── StateError                   5   the state file cannot be used as it is
+    │   ├── StateInUseError          4   another process owns it: names host, pid and since when
+    │   ├── StateVersionError        5   written by a newer batchexport
+    │   ├── StateCorruptError        5   damaged, or not a state file at all; never overwritten
+    │   ├── ListChangedError         5   the job list or its image settings changed since the run began
+    │   └── StateWriteError          74  the disk is full or broken; nothing is lost
+    ├── LeaseLostError               4   another process took the target over while this one slept
+    ├── RunStoppedError              6   the whole run ends early: sign-in, rights, quota, too many failures
+    └── CloudError                   .method .url .status .code .request_id
+        ├── TransientError           nothing happened; send again later (.retry_after_s)
+        │   ├── ThrottledError       the cloud asked for fewer requests
+        │   └── UnreachableError     no connection was made, or none survived to carry the request
+        ├── RefusedError             refused, and would be refused again
+        │   ├── NotFoundError        no such volume, image or path
+        │   ├── VolumeStateError     the volume's status forbids it now: look at the volume
+        │   └── FatalError           no request of this run can succeed: rights, project, account
+        │       ├── SignInError      no token to be had with these credentials
+        │       └── QuotaError       the project's image quota is used up
+        └── OutcomeUnknownError      may have happened: look before sending again
+
+A job that fails is a result, not an error: it ends in the state file with its reason. Errors are for what
+stops a call or a run. Foreign errors (aiohttp, sqlite3, keystoneauth) become these in one place per package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class BatchExportError(Exception):
+    """Root of the tree. `hint` says what to do next, or is None where the message already does."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(BatchExportError):
+    """A setting is missing or wrong; the message names the setting and where it was read."""
+
+    exit_code = 2
+
+
+class ProblemLike(Protocol):
+    """What the tree needs to know of a problem in a list: how it reads."""
+
+    def __str__(self) -> str: ...
+
+
+class JobListError(BatchExportError):
+    """The job list cannot be used. `problems` holds those found; `total` counts also those cut."""
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, problems: Sequence[ProblemLike] = (), total: int = 0, hint: str | None = None
+    ):
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+        self.total = max(total, len(self.problems))
+
+
+class StateError(BatchExportError):
+    """The state file cannot be used as it is."""
+
+    exit_code = 5
+
+
+class StateInUseError(StateError):
+    """Another living process owns the state file."""
+
+    exit_code = 4
+
+
+class StateVersionError(StateError):
+    """The state file was written by a newer version."""
+
+
+class StateCorruptError(StateError):
+    """The file is damaged or is no state file. It is left exactly as it was found."""
+
+
+class ListChangedError(StateError):
+    """The job list, or what is asked of its images, is not what the state file was made from."""
+
+
+class StateWriteError(StateError):
+    """The state file cannot be written, for instance because the disk is full."""
+
+    exit_code = 74
+
+
+class LeaseLostError(BatchExportError):
+    """Another process took over: nothing more may be sent from here."""
+
+    exit_code = 4
+
+
+class RunStoppedError(BatchExportError):
+    """The run ended before its list did, for a reason that every further row would meet."""
+
+    exit_code = 6
+
+
+class CloudError(BatchExportError):
+    """A call to the cloud failed. The message holds the cloud's own words."""
+
+    exit_code = 6
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        url: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.method = method
+        self.url = url
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+
+class TransientError(CloudError):
+    """Nothing happened in the cloud: the same request may be sent again, after `retry_after_s` if given."""
+
+
+class ThrottledError(TransientError):
+    """The cloud limits the rate (429, 413 over limit, flow-control codes)."""
+
+
+class UnreachableError(TransientError):
+    """The request never reached the service: name not resolved, connection refused, TLS not agreed."""
+
+
+class RefusedError(CloudError):
+    """The cloud understood and said no."""
+
+
+class NotFoundError(RefusedError):
+    """The thing asked for is not there (404)."""
+
+
+class VolumeStateError(RefusedError):
+    """Refused because of the volume's status. `uploading` may be our own earlier request: look first."""
+
+
+class FatalError(RefusedError):
+    """No other request of this target can succeed either: the target stops."""
+
+
+class SignInError(FatalError):
+    """The identity service gave no token, or the fresh token is not accepted."""
+
+
+class QuotaError(FatalError):
+    """The project's quota of images is used up."""
+
+
+class OutcomeUnknownError(CloudError):
+    """The request may have been carried out: no answer, a broken one, or a 5xx after it was sent."""

@@ -1,0 +1,159 @@
+"""Records, states and the allowed changes between them. Pure: no clock, no I/O.
+
+`status` is the cloud's word, `state` is ours. Times are seconds since the epoch, UTC; `server_…` times are by
+the cloud's clock. Sizes are GiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class JobState(StrEnum):
+    """Where one row of the list stands."""
+
+    PENDING = "pending"  #: to be submitted, at once or not before `next_at`
+    SUBMITTING = "submitting"  #: the intent is on disk: the request may have been sent
+    EXPORTING = "exporting"  #: accepted by the cloud, the image id is known
+    SUCCEEDED = "succeeded"  #: the image is active
+    FAILED = "failed"  #: no image, with the reason
+    SKIPPED = "skipped"  #: left out on purpose, with the reason
+    AMBIGUOUS = "ambiguous"  #: several images could be ours: nothing more is sent by itself
+
+
+ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
+    JobState.PENDING: frozenset({JobState.SUBMITTING}),
+    JobState.SUBMITTING: frozenset(
+        {JobState.EXPORTING, JobState.PENDING, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS}
+    ),
+    JobState.EXPORTING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.PENDING}),
+    JobState.FAILED: frozenset({JobState.PENDING}),  # only by `retry`
+    JobState.SKIPPED: frozenset({JobState.PENDING}),  # only by `retry`
+    JobState.AMBIGUOUS: frozenset({JobState.EXPORTING, JobState.PENDING}),  # only by `reconcile`
+    JobState.SUCCEEDED: frozenset(),
+}
+
+#: States in which nothing more happens by itself.
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS})
+
+
+class TargetKey(NamedTuple):
+    """One (cloud, region, project) as the list names it; None = what the command line or environment says."""
+
+    cloud: str | None = None
+    region: str | None = None
+    project: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part or "default" for part in self) if any(self) else "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """What is asked of an image. None = not said here; the next layer (flags, job file, dialect) decides."""
+
+    disk_format: str | None = None
+    container_format: str | None = None
+    force: bool | None = None
+    os_type: str | None = None
+    visibility: str | None = None
+    protected: bool | None = None
+    timeout_s: float | None = None  #: deadline after which an export counts as stalled, from its acceptance
+
+    def over(self, below: ImageOptions) -> ImageOptions:
+        """These options, with `below` filling what is None here."""
+        if self == NO_OPTIONS:
+            return below
+        return ImageOptions(
+            **{
+                name: getattr(below, name) if (mine := getattr(self, name)) is None else mine
+                for name in self.__dataclass_fields__
+            }
+        )
+
+
+NO_OPTIONS = ImageOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """One checked row of a job list, before it has a place in a state file."""
+
+    line: int  #: line of the file where the row starts, from 1; for JSON arrays the number of the element
+    volume_id: str  #: canonical: lower case, with hyphens
+    image_name: str | None  #: None = made from the name template on load
+    target: TargetKey
+    options: ImageOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row as the engine works on it."""
+
+    job_id: int
+    volume_id: str
+    image_name: str
+    options: ImageOptions
+    attempt: int = 0  #: number of the attempt under way or last made, from 1; 0 = never tried
+    size_gib: int | None = None
+    intent_at: float | None = None  #: server time of the intent of the attempt under way
+    first_intent_at: float | None = (
+        None  #: server time of the first intent in this run: no image of ours is older
+    )
+    image_id: str | None = None
+    request_id: str | None = None  #: of the accepted request
+    accepted_at: float | None = None
+    deadline_at: float | None = None  #: after this an export is shown as stalled; it is still watched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why an attempt ended, in words that outlive the run: one line of the audit trail."""
+
+    reason: str  #: one line; the cloud's own words where it gave some
+    code: str | None = None  #: the cloud's error code
+    status: int | None = None  #: HTTP status, None where no answer came
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """What `upload_volume_to_image` sends: every choice made, nothing left to the cloud's defaults."""
+
+    volume_id: str
+    image_name: str
+    options: ImageOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The cloud's answer 202: the image record exists, the copy has begun."""
+
+    image_id: str
+    size_gib: int | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A volume as the block storage service lists it. Short lists leave all but the first two unknown."""
+
+    volume_id: str
+    status: str  #: the cloud's word, lower case; unknown words are possible
+    size_gib: int | None = None
+    name: str | None = None
+    server_ids: tuple[str, ...] = ()  #: servers it is attached to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image as the image service lists it."""
+
+    image_id: str
+    name: str
+    status: str  #: the cloud's word, lower case; unknown words are possible
+    created_at: float | None = None  #: server time, whole seconds
+    updated_at: float | None = None  #: server time, whole seconds
+    size_bytes: int | None = None
