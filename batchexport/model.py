@@ -97,11 +97,10 @@ class Job:
     image_name: str
     options: ImageOptions
     attempt: int = 0  #: number of the attempt under way or last made, from 1; 0 = never tried
+    attempts_before: int = 0  #: of these, the ones before `retry` was called: they no longer count
     size_gib: int | None = None
     intent_at: float | None = None  #: server time of the intent of the attempt under way
-    first_intent_at: float | None = (
-        None  #: server time of the first intent in this run: no image of ours is older
-    )
+    first_intent_at: float | None = None  #: of the first attempt: no image of ours is older
     image_id: str | None = None
     request_id: str | None = None  #: of the accepted request
     accepted_at: float | None = None

@@ -1,0 +1,12 @@
+"""`python -m batchexport` and the `batchexport` program."""
+
+from __future__ import annotations
+
+import sys
+
+from batchexport.cli.app import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What flags, environment and job file say, laid over each other into the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from batchexport.cli.options import ALLOWED
+from batchexport.cli.run_options import SIGN_IN
+from batchexport.config import CloudSettings, InUse, Limits, Settings
+from batchexport.config.jobfile import Layer, read_job_file
+from batchexport.dialect import DIALECTS, DialectName
+from batchexport.errors import ConfigError
+from batchexport.model import ImageOptions
+
+_LIMITS = ("requests_per_second", "max_exports", "concurrency", "poll_interval_s", "retries", "max_failures")
+#: Sign-in values that a job file may give, and the variables that stand above the job file.
+_ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a command was asked to work on, and how."""
+
+    source: str  #: path of the job list, `-` for stdin
+    state_path: Path
+    settings: Settings
+    access: CloudSettings
+
+
+def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
+    """The order that a list or a job file makes together with flags and environment. Raises ConfigError."""
+    layer, state_path = layer_from_flags(flags), flags["state_path"]
+    if source.endswith(".toml"):
+        job_file = read_job_file(Path(source), allowed=ALLOWED)
+        source, state_path = str(job_file.list_path), state_path or job_file.state_path
+        layer = layer.over(under_environment(job_file.layer, environment))
+    settings, access = settings_from(layer)
+    state_path = state_path or default_state_path(source)
+    return Order(source=source, state_path=state_path, settings=settings, access=access)
+
+
+def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
+    """What the flags say, by the names that Click gives their values."""
+    image = ImageOptions(
+        **{
+            name: flags[name]
+            for name in ("disk_format", "container_format", "os_type", "visibility", "protected")
+        }
+    )
+    options = {name: flags["os_" + name] for name in SIGN_IN if flags["os_" + name] is not None}
+    if flags["insecure"]:
+        options["insecure"] = "true"
+    return Layer(
+        **{name: flags[name] for name in (*_LIMITS, "settle_s", "name_template", "dialect")},
+        in_use=InUse(flags["in_use"]) if flags["in_use"] else None,
+        wait=False if flags["no_wait"] else None,
+        cloud=flags["os_cloud"],
+        image=image,
+        options=options,
+    )
+
+
+def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:
+    """The job file's layer, with `OS_…` variables in the place of what it says about the same thing."""
+    options = {name: environment.get(_ABOVE_JOB_FILE[name]) or value for name, value in layer.options.items()}
+    cloud = layer.cloud and (environment.get("OS_CLOUD") or layer.cloud)
+    return replace(layer, cloud=cloud, options=options)
+
+
+def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
+    """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
+    _check_against_dialect(layer)
+    limits = replace(Limits(), **_said(layer, (*_LIMITS, "settle_s")))
+    settings = replace(
+        Settings(limits=limits, image=layer.image), **_said(layer, ("name_template", "in_use", "wait"))
+    )
+    access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
+    return settings, access
+
+
+def default_state_path(source: str) -> Path:
+    """Where the state of a list is kept unless the user says: beside nobody's list, in the current folder."""
+    if source == "-":
+        raise ConfigError("--state is missing: a list from stdin has no name to derive it from")
+    return Path(Path(source).with_suffix(".state").name)
+
+
+def _said(layer: Layer, names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(layer, name)) is not None}
+
+
+def _check_against_dialect(layer: Layer) -> None:
+    """Refuse image settings that the dialect, where one is set, would refuse for every row."""
+    if layer.dialect is None:
+        return
+    dialect, image = DIALECTS[DialectName(layer.dialect)], layer.image
+    if image.disk_format and image.disk_format not in dialect.disk_formats:
+        allowed = ", ".join(dialect.disk_formats)
+        raise ConfigError(f"disk format {image.disk_format} is none of {dialect.name}; allowed: {allowed}")
+    if image.os_type and not dialect.takes_os_type:
+        raise ConfigError(f"os type is set, but {dialect.name} takes none")
+    if (image.visibility or image.protected is not None) and not dialect.takes_visibility:
+        raise ConfigError(f"visibility or protection is set, but {dialect.name} takes neither")

@@ -1,0 +1,71 @@
+"""`batchexport run`: work through a job list."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchexport.cli.options import option
+from batchexport.cli.run_options import image_options, state_option, working_options
+from batchexport.cli.talk import say, talk_of
+
+if TYPE_CHECKING:
+    from batchexport.cli.layers import Order
+
+EPILOG = """\b
+Examples:
+  batchexport run volumes.csv --os-cloud sandbox
+  batchexport run jobs/nightly.toml --max-failures 5%
+  batchexport run volumes.csv --os-cloud prod --dry-run
+  openstack volume list -f csv | batchexport run - --state all.state
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("source", metavar="LIST|JOBFILE.toml")
+@state_option
+@option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; send nothing.")
+@image_options
+@working_options
+def run(source: str, dry_run: bool, **flags: Any) -> None:
+    """Export every volume of a job list to an image.
+
+    LIST is CSV, JSON or JSON Lines; - reads it from stdin. A job file (.toml) names a list and the settings.
+    Run on a list whose state file is there already, it carries on.
+    """
+    from batchexport import intake
+    from batchexport.cli.execution import execute
+    from batchexport.cli.layers import order_from
+
+    order = order_from(source, flags, os.environ)
+    if dry_run:
+        click.echo(_preview(order))
+        return
+    prepared = intake.prepare(order.source, order.state_path, order.settings, dialect=order.dialect)
+    if not talk_of().quiet:
+        begun = "carrying on with" if prepared.resumed else "beginning"
+        say(f"{begun} run {prepared.run_id}: {prepared.rows} rows, state file {prepared.state_path}")
+    raise click.exceptions.Exit(execute(prepared.state_path, order.settings, order.access, talk_of()))
+
+
+def _preview(order: Order) -> str:
+    """What the run would do. Raises JobListError if the list has problems."""
+    from batchexport import intake
+
+    checked = intake.check(order.source, order.settings, dialect=order.dialect)
+    limits, image = order.settings.limits, order.settings.image
+    rate = f"{limits.requests_per_second:g} requests/s" if limits.requests_per_second else "no limit of requests/s"
+    there = "there already: would carry on with it" if order.state_path.exists() else "would be made"
+    lines = [
+        f"would export {checked.rows} volumes of {order.source} to images",
+        f"cloud: {order.access.cloud or os.environ.get('OS_CLOUD') or 'by the OS_ variables'}, unless a row names one",
+        f"image name: {order.settings.name_template}, unless a row names one",
+        f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",
+        f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",
+        f"volumes in use: {order.settings.in_use}",
+        f"state file: {order.state_path} ({there})",
+        "nothing was sent, nothing was written",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""The options of `run`, `resume` and `retry`: limits, images, sign-in."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from batchexport.cli.options import (
+    FILE,
+    Decorator,
+    Parsed,
+    all_of,
+    choice,
+    dialect_option,
+    option,
+    talk_options,
+)
+from batchexport.config import InUse, Limits, MaxFailures, Settings
+from batchexport.config.jobfile import duration_s
+
+#: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
+SIGN_IN = {
+    "auth_url": "Address of the identity service.",
+    "auth_type": "Kind of sign-in: password, token, v3applicationcredential …",
+    "username": "User name.",
+    "password": "Password. Others on this machine can see flags: prefer clouds.yaml or the variable.",
+    "token": "Token to sign in with.",
+    "project_name": "Project, by name.",
+    "project_id": "Project, by id.",
+    "user_domain_name": "Domain of the user, by name.",
+    "user_domain_id": "Domain of the user, by id.",
+    "project_domain_name": "Domain of the project, by name.",
+    "project_domain_id": "Domain of the project, by id.",
+    "application_credential_id": "Application credential, by id.",
+    "application_credential_name": "Application credential, by name.",
+    "application_credential_secret": "Its secret; seen like a password.",
+    "region_name": "Region.",
+    "interface": "Endpoints to use: public, internal or admin.",
+    "cacert": "File with the certificates to trust.",
+}
+_LIMITS = Limits()
+
+
+def rate(text: str) -> float:
+    """Requests per second, 0 or more. Raises ValueError for anything else."""
+    number = float(text)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{text} is not a rate: 0 (no limit of ours) or more")
+    return number
+
+
+def interval_s(text: str) -> float:
+    """A duration of more than 0, in seconds. Raises ValueError for anything else."""
+    if (seconds := duration_s(text)) <= 0:
+        raise ValueError(f"{text} is too short: it must be more than 0")
+    return seconds
+
+
+def _number(*names: str, least: int, default: int, words: str) -> Decorator:
+    return option(*names, type=click.IntRange(min=least), metavar="N", show_default=str(default), words=words)
+
+
+def _sign_in(name: str, words: str) -> Decorator:
+    flag = "--os-" + name.replace("_", "-")
+    # openstacksdk reads the variable by itself, so this option must not.
+    return click.option(flag, "os_" + name, metavar="TEXT", help=f"{words}  [env var: OS_{name.upper()}]")
+
+
+def _flag(*names: str, **attributes: Any) -> Decorator:
+    """A switch that is None where nobody touched it."""
+    return option(*names, is_flag=True, default=None, **attributes)
+
+
+state_option = option(
+    "--state",
+    "state_path",
+    type=FILE,
+    metavar="FILE",
+    show_default="the list's name with .state, in the current folder",
+    words="State file: where the run keeps all it knows.",
+)
+limit_options = all_of(
+    option(
+        "--requests-per-second",
+        type=Parsed("number", rate),
+        metavar="R",
+        show_default=f"{_LIMITS.requests_per_second:g}",
+        words="Most requests per second; 0 sets no limit of ours.",
+    ),
+    _number(
+        "--max-exports", least=1, default=_LIMITS.max_exports, words="Most volumes being copied at once."
+    ),
+    _number(
+        "-j", "--concurrency", least=1, default=_LIMITS.concurrency, words="Most requests in flight at once."
+    ),
+    option(
+        "--poll-interval",
+        "poll_interval_s",
+        type=Parsed("duration", interval_s),
+        metavar="S",
+        show_default="5 to 60 s, by age",
+        words="Time between two looks at the cloud, as 90, 90s or 5m.",
+    ),
+    _number("--retries", least=0, default=_LIMITS.retries, words="Further attempts after one that failed."),
+    option(
+        "--max-failures",
+        type=Parsed("failures", MaxFailures.parse),
+        metavar="N|N%",
+        show_default="never",
+        words="End the run at so many failed rows.",
+    ),
+    option(
+        "--settle-time",
+        "settle_s",
+        type=Parsed("duration", duration_s),
+        metavar="S",
+        show_default=f"{_LIMITS.settle_s:g}",
+        words="How long the cloud may still carry out a request that it did not answer.",
+    ),
+    option(
+        "--in-use",
+        type=click.Choice([each.value for each in InUse]),
+        show_default=InUse.FAIL.value,
+        words="What becomes of volumes that are attached to a server.",
+    ),
+    _flag("--no-wait", words="End once every row was accepted; `resume` watches the rest."),
+)
+image_options = all_of(
+    option(
+        "--name-template",
+        metavar="TEXT",
+        show_default=Settings().name_template,
+        words="Image name for rows that have none.",
+    ),
+    choice(
+        "--disk-format", among="disk_format", show_default="vhd on evs, raw on cinder", words="Disk format."
+    ),
+    choice("--container-format", among="container_format", words="Container format."),
+    choice("--os-type", among="os_type", words="Operating system on the volumes (evs)."),
+    choice("--visibility", among="visibility", words="Who may see the images (cinder)."),
+    option("--protected/--no-protected", default=None, words="Protect the images from deletion (cinder)."),
+)
+cloud_options = all_of(
+    click.option(
+        "--os-cloud",
+        metavar="NAME",
+        help="Entry of clouds.yaml. Where none is called sandbox, `sandbox` starts a practice cloud on this "
+        "machine.  [env var: OS_CLOUD]",
+    ),
+    *(_sign_in(name, words) for name, words in SIGN_IN.items()),
+    _flag("--insecure", words="Do not check the cloud's certificates."),
+)
+run_options = all_of(limit_options, image_options, dialect_option, cloud_options, talk_options)

@@ -1,0 +1,51 @@
+"""How much is said on stderr, in which form, and the one way in which a line gets there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+
+import click
+
+
+class LogFormat(StrEnum):
+    """The form of log lines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(slots=True)
+class Talk:
+    """What `-v`, `-q` and `--log-format` asked for; one per program, held by Click's root context."""
+
+    verbose: int = 0
+    quiet: bool = False
+    log_format: str = LogFormat.TEXT
+
+
+def talk_of(context: click.Context | None = None) -> Talk:
+    """The program's `Talk`."""
+    return (context or click.get_current_context()).find_root().ensure_object(Talk)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, above the progress bars where there are any."""
+    # Nothing else loads tqdm: once it is there, bars may be on the screen and must be moved out of the way.
+    if (bars := sys.modules.get("tqdm")) is not None:
+        bars.tqdm.write(text, file=sys.stderr)
+    else:
+        click.echo(text, err=True)
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal that can be painted on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def marked(word: str, colour: str) -> str:
+    """The word in a colour, on a terminal whose user did not set NO_COLOR."""
+    coloured = on_terminal() and not os.environ.get("NO_COLOR")
+    return click.style(word, fg=colour, bold=True) if coloured else word

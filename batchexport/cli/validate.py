@@ -1,0 +1,34 @@
+"""`batchexport validate`: check a job list without a cloud."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from batchexport.cli.options import dialect_option, talk_options
+
+EPILOG = """\b
+Examples:
+  batchexport validate volumes.csv
+  batchexport validate --dialect evs jobs/nightly.toml
+  openstack volume list -f csv | batchexport validate -
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("source", metavar="LIST")
+@dialect_option
+@talk_options
+def validate(source: str, dialect: str | None) -> None:
+    """Check a job list, or a job file and its list, and tell every problem.
+
+    LIST is CSV, JSON or JSON Lines; - reads it from stdin. Needs no cloud and changes nothing.
+    """
+    from batchexport import intake
+    from batchexport.cli.layers import order_from
+    from batchexport.report.words import count_of
+
+    order = order_from(source, {"dialect": dialect}, os.environ)
+    checked = intake.check(order.source, order.settings, dialect=order.dialect)
+    click.echo(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")

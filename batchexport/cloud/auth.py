@@ -1,0 +1,96 @@
+"""The token of one client: shared by all its requests, renewed in time, and by one sign-in at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from batchexport.cloud.catalog import Entry
+from batchexport.errors import BatchExportError, TransientError
+
+log = logging.getLogger(__name__)
+
+#: A token is renewed when less is left: the cloud uses it for the copying that a request starts, too …
+RENEW_BEFORE_S = 300.0
+#: … or less than this share of its life, where that is shorter: clouds exist with tokens of ten minutes.
+RENEW_SHARE = 0.2
+#: Between two tries to renew a token that is still good, so that requests do not all wait for a dead service.
+RENEW_AGAIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token of one project. Times are by the cloud's clock; None = it does not say, or never."""
+
+    value: str = field(repr=False)
+    issued_at: float | None
+    expires_at: float | None
+    project_id: str | None
+    catalog: tuple[Entry, ...] = field(repr=False)
+
+
+class Tokens:
+    """Holds the token and renews it by calling `sign_in` in a thread: it blocks, and may take seconds."""
+
+    def __init__(self, sign_in: Callable[[], Token], *, now: Callable[[], float] = time.time) -> None:
+        self._sign_in = sign_in
+        self._now = now
+        self._token: Token | None = None
+        self._renew_at = self._expires_at = 0.0  # by our own clock
+        self._turn = asyncio.Lock()
+        self._sign_ins = 0
+        self._failure: BatchExportError | None = None
+
+    async def valid(self) -> Token:
+        """A token that will last for a while, at once unless a new one is due.
+
+        Raises SignInError, UnreachableError or ConfigError where there is none to be had.
+        """
+        token = self._token
+        if token is not None and self._now() < self._renew_at:
+            return token
+        try:
+            return await self.renew(token)
+        except TransientError as error:
+            if token is None or self._now() >= self._expires_at:
+                raise
+            self._renew_at = self._now() + RENEW_AGAIN_S
+            log.warning("token not renewed, the old one is still good: %s", error)
+            return token
+
+    async def renew(self, refused: Token | None) -> Token:
+        """Another token than `refused`. Those who ask together share one sign-in, and also its failure."""
+        sign_ins = self._sign_ins
+        async with self._turn:
+            if self._token is not None and self._token is not refused:
+                return self._token
+            if sign_ins != self._sign_ins and self._failure is not None:
+                raise self._failure
+            return await self._sign_in_once()
+
+    async def _sign_in_once(self) -> Token:
+        try:
+            token = await asyncio.to_thread(self._sign_in)
+        except BatchExportError as error:
+            # Else each of N waiters would try a wrong password once more, until the account is locked.
+            self._failure = error
+            self._sign_ins += 1
+            raise
+        self._failure = None
+        self._sign_ins += 1
+        self._keep(token)
+        return token
+
+    def _keep(self, token: Token) -> None:
+        now = self._now()
+        self._token = token
+        if token.expires_at is None:
+            self._renew_at = self._expires_at = float("inf")
+            return
+        # The length of its life is the cloud's word; our clock, which may be wrong, only counts it down.
+        life_s = max(0.0, token.expires_at - (now if token.issued_at is None else token.issued_at))
+        self._expires_at = now + life_s
+        self._renew_at = self._expires_at - min(RENEW_BEFORE_S, RENEW_SHARE * life_s)

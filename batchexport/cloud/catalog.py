@@ -1,0 +1,168 @@
+"""Where the services are: the endpoints of one project in one region, chosen from the catalog. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from batchexport.dialect import DIALECTS, Dialect, DialectName
+from batchexport.errors import ConfigError
+
+#: Service types of block storage, best first: the official one, those of Cinder, older ones, Huawei's own.
+BLOCK_STORAGE_TYPES = ("block-storage", "volumev3", "volumev2", "volume", "block-store", "evs")
+IMAGE_TYPES = ("image", "ims")
+
+_VERSION = re.compile(r"v\d+(\.\d+)?")
+#: A project id, or the place kept for one in endpoints written by hand.
+_PROJECT = re.compile(r"[0-9a-f]{32}|[$%]?[({](project|tenant)_id[)}]s?")
+_EVERYWHERE = (None, "", "*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One endpoint as the catalog lists it."""
+
+    service_type: str
+    interface: str
+    region: str | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the configuration says about endpoints."""
+
+    region: str | None = None  #: None = the only region there is
+    interfaces: tuple[str, ...] = ("public",)  #: best first
+    block_storage_url: str | None = None  #: instead of the catalog
+    image_url: str | None = None  #: instead of the catalog
+    dialect: DialectName | None = None  #: None = told by the catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The base of every URL of one service, without a slash at the end."""
+
+    url: str
+    version: str
+
+
+def find_block_storage(
+    catalog: Sequence[Entry], wishes: Wishes, *, project_id: str | None
+) -> tuple[Endpoint, Dialect]:
+    """The endpoint of block storage, with the project id in it, and the dialect spoken there.
+
+    Raises ConfigError where the catalog has no such service in the region.
+    """
+    if wishes.block_storage_url:
+        entries = [_by_hand("block-storage", wishes.block_storage_url)]
+    else:
+        entries = _matching(catalog, wishes, types=BLOCK_STORAGE_TYPES, service="block storage")
+    dialect = DIALECTS[wishes.dialect or _dialect_of(entries)]
+    entry = min(entries, key=lambda entry: _rank(entry, dialect))
+    root, version = _split(entry.url)
+    if version not in dialect.api_versions:
+        version = _implied_version(entry.service_type, dialect)
+    # With the project id the path works on every version; without it only from microversion 3.67.
+    parts = [root, version, project_id] if project_id else [root, version]
+    return Endpoint(url="/".join(parts), version=version), dialect
+
+
+def find_image_service(catalog: Sequence[Entry], wishes: Wishes) -> Endpoint:
+    """The endpoint of the image service, version 2. Raises ConfigError where the catalog has none."""
+    if wishes.image_url:
+        entries = [_by_hand("image", wishes.image_url)]
+    else:
+        entries = _matching(catalog, wishes, types=IMAGE_TYPES, service="image service")
+    root, _ = _split(entries[0].url)
+    return Endpoint(url=f"{root}/v2", version="v2")
+
+
+def _by_hand(service_type: str, url: str) -> Entry:
+    return Entry(service_type=service_type, interface="public", region=None, url=url)
+
+
+def _matching(catalog: Sequence[Entry], wishes: Wishes, *, types: Sequence[str], service: str) -> list[Entry]:
+    """The entries of these types, region and interface, in the order of the types; at least one."""
+    of_type = [entry for kind in types for entry in catalog if entry.service_type == kind and entry.url]
+    for interface in wishes.interfaces:
+        found = [entry for entry in of_type if entry.interface.removesuffix("URL") == interface]
+        found = _in_region(found, wishes.region, service)
+        if found:
+            return found
+    where = f" in region {wishes.region}" if wishes.region else ""
+    raise ConfigError(
+        f"the catalog has no {service}{where}, interface {' or '.join(wishes.interfaces)};"
+        f" it has {_contents(catalog)}",
+        hint="check region and interface, or set the endpoint"
+        f" ({types[0].replace('-', '_')}_endpoint_override in clouds.yaml)",
+    )
+
+
+def _in_region(entries: list[Entry], region: str | None, service: str) -> list[Entry]:
+    """Those of the region; a region left open is an error where there are several to choose from."""
+    if region:
+        exact = [entry for entry in entries if entry.region == region]
+        return exact or [entry for entry in entries if entry.region in _EVERYWHERE]
+    regions = sorted({entry.region for entry in entries if entry.region})
+    if len(regions) > 1:
+        raise ConfigError(
+            f"the {service} is in several regions: {', '.join(regions)}",
+            hint="say which one: region_name in clouds.yaml, OS_REGION_NAME, or region in the job list",
+        )
+    return entries
+
+
+def _contents(catalog: Iterable[Entry]) -> str:
+    found = sorted({f"{entry.service_type} ({entry.region or 'no region'})" for entry in catalog})
+    return ", ".join(found) or "nothing"
+
+
+def _dialect_of(entries: Iterable[Entry]) -> DialectName:
+    hosts = (entry.url.partition("://")[2] for entry in entries)
+    named_evs = any(entry.service_type == "evs" for entry in entries)
+    return (
+        DialectName.EVS if named_evs or any(host.startswith("evs.") for host in hosts) else DialectName.CINDER
+    )
+
+
+def _rank(entry: Entry, dialect: Dialect) -> tuple[int, int]:
+    """Smaller is better: first by API version, then by service type."""
+    _, version = _split(entry.url)
+    if not version:
+        version = _implied_version(entry.service_type, dialect)
+    order = dialect.api_versions
+    return (
+        order.index(version) if version in order else len(order),
+        BLOCK_STORAGE_TYPES.index(entry.service_type),
+    )
+
+
+def _implied_version(service_type: str, dialect: Dialect) -> str:
+    named = service_type.removeprefix("volume")
+    return named if named in dialect.api_versions else dialect.api_versions[0]
+
+
+def _split(url: str) -> tuple[str, str]:
+    """A URL without project id and version, and the version, which may be empty."""
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"endpoint {url!r} is not a URL that starts with http:// or https://")
+    scheme, _, rest = url.partition("?")[0].rstrip("/").partition("://")
+    host, *path = rest.split("/")
+    versions = [place for place, part in enumerate(path) if _VERSION.fullmatch(part)]
+    if versions:  # what follows the version is a project id
+        return "/".join([f"{scheme}://{host}", *path[: versions[-1]]]), path[versions[-1]].partition(".")[0]
+    if path and _PROJECT.fullmatch(path[-1]):
+        path.pop()
+    return "/".join([f"{scheme}://{host}", *path]), ""
+
+
+def with_dialect(wishes: Wishes, name: str | None) -> Wishes:
+    """The wishes with a dialect by its name, if one is given. Raises ConfigError for an unknown name."""
+    if name is None:
+        return wishes
+    try:
+        return replace(wishes, dialect=DialectName(name))
+    except ValueError as error:
+        raise ConfigError(f"dialect {name!r} is not known; known are {', '.join(DialectName)}") from error

@@ -1,0 +1,101 @@
+"""The client of one target: signed in, with its endpoints found, every call behind one gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from batchexport.cloud.account import load_account
+from batchexport.cloud.auth import Tokens
+from batchexport.cloud.catalog import find_block_storage, find_image_service
+from batchexport.cloud.images import Images
+from batchexport.cloud.session import Session
+from batchexport.cloud.transport import open_http
+from batchexport.cloud.volumes import Volumes
+from batchexport.config.settings import CloudSettings, Limits
+from batchexport.dialect import Dialect
+from batchexport.gate import RateGate
+from batchexport.model import Accepted, ExportRequest, Image, TargetKey, Volume
+
+
+class CloudClient:
+    """One project in one region. Every call raises only errors of CloudError (and what a fence raises)."""
+
+    def __init__(self, session: Session, volumes: Volumes, images: Images, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._session = session
+        self._volumes = volumes
+        self._images = images
+
+    @property
+    def requests_per_second(self) -> float:
+        """The rate the gate allows now; 0 = not limited."""
+        return self._session.requests_per_second
+
+    def server_now_s(self) -> float:
+        """Seconds since the epoch by the cloud's clock, never ahead of it."""
+        return self._session.server_now_s()
+
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
+        """Start the export of a volume: one request, never repeated by the client."""
+        return await self._volumes.export(request, fence=fence)
+
+    async def volume(self, volume_id: str) -> Volume | None:
+        """The volume, or None where the cloud knows none of this id."""
+        return await self._volumes.volume(volume_id)
+
+    def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
+        """Pages of the project's volumes. With a status: short records, of that status only."""
+        return self._volumes.volumes(status=status)
+
+    async def image(self, image_id: str) -> Image | None:
+        """The image, or None where the cloud knows none of this id."""
+        return await self._images.image(image_id)
+
+    async def images_named(self, name: str) -> Sequence[Image]:
+        """Every image of exactly this name that the project can see, whatever its status."""
+        return await self._images.images_named(name)
+
+    def images(
+        self,
+        *,
+        status: str | None = None,
+        created_since: float | None = None,
+        updated_since: float | None = None,
+    ) -> AsyncIterator[Sequence[Image]]:
+        """Pages of the project's images, longest unchanged first; oldest first with `created_since`."""
+        return self._images.images(status=status, created_since=created_since, updated_since=updated_since)
+
+    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
+        """The cloud's own message on a failed export, or None where it keeps none."""
+        return await self._volumes.failure_reason(volume_id, request_id)
+
+
+@asynccontextmanager
+async def connect(
+    key: TargetKey, access: CloudSettings, *, limits: Limits, gate: RateGate | None = None
+) -> AsyncIterator[CloudClient]:
+    """A client that is signed in, closed at the end. What `key` says wins over `access`.
+
+    `gate` is for targets that share one; None = a gate of its own, at the rate of `limits`. Raises
+    ConfigError for a cloud, region or service that is not there, and SignInError, UnreachableError or
+    TransientError where no token is given.
+    """
+    account = await asyncio.to_thread(load_account, key, access)
+    tokens = Tokens(account.sign_in)
+    token = await tokens.valid()
+    block_storage, dialect = find_block_storage(token.catalog, account.wishes, project_id=token.project_id)
+    image_service = find_image_service(token.catalog, account.wishes)
+    async with open_http(account.trust, connections=limits.concurrency) as http:
+        session = Session(
+            http, tokens, gate or RateGate(limits.requests_per_second), concurrency=limits.concurrency
+        )
+        # Before the first answer of a service, the token's own date tells how far our clock is off.
+        session.learn_clock(token.issued_at)
+        yield CloudClient(
+            session,
+            Volumes(session, block_storage, dialect),
+            Images(session, image_service, project_id=token.project_id),
+            dialect,
+        )

@@ -1,0 +1,114 @@
+"""What an error answer says, whatever it is wrapped in. Pure, and never fails: a broken answer says less.
+
+Known shapes are the native one of EVS and IMS (`{"error": {...}}`), Cinder's (`{"badRequest": {...}}` and its
+like), the gateway's (`error_code`, `error_msg`), Keystone's, Glance's (`message` and a code in words), and
+HTML or plain text from whatever stands in front.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+#: Reasons are kept in the state file, one line each: longer ones hold tracebacks or a whole page.
+LONGEST_REASON = 300
+#: Bytes of an error answer that are looked at. The longest reason seen, a schema error, has 2,000.
+LOOKED_AT = 65_536
+
+_INVISIBLE = re.compile(r"<(head|style|script)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[!/a-zA-Z][^>]*>")
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_MARKUP = re.compile(r"\s*(<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
+#: A code that only repeats the HTTP status: `400`, `"404 Not Found"`.
+_STATUS_AS_CODE = re.compile(r"\d{3}(?!\d)(\s.*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An error answer in plain words. Empty where the answer held nothing readable."""
+
+    message: str = ""  #: one line of at most 300 characters
+    code: str | None = (
+        None  #: the cloud's code, or the name of the fault where the code is a mere HTTP status
+    )
+    request_id: str | None = None
+    retry_after: str | None = None
+
+
+def read_fault(body: bytes) -> Fault:
+    """What the body of an error answer says."""
+    looked_at = body[:LOOKED_AT]
+    try:
+        document: object = msgspec.json.decode(looked_at)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Fault(message=_text(looked_at.decode(errors="replace")))
+    return _read_document(document)
+
+
+def fold(text: str) -> str:
+    """The text on one line, cut to 300 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
+
+
+def _text(text: str) -> str:
+    if not _MARKUP.match(text):
+        return fold(text)
+    seen = fold(html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text))))
+    title = _TITLE.search(text)
+    return seen or (fold(html.unescape(title[1])) if title else "")
+
+
+def _read_document(document: object) -> Fault:
+    if isinstance(document, str):
+        return Fault(message=_text(document))
+    if not isinstance(document, dict):
+        return Fault()
+    if "error_code" in document or "error_msg" in document:
+        return _fault(document, message="error_msg", code="error_code")
+    named = _named_fault(document)
+    return _fault(document) if named is None else named
+
+
+def _named_fault(document: Mapping[object, object]) -> Fault | None:
+    """The fault in `{"<name>": {"message": …}}`, `{"error": "…"}` or `{"errors": [{…}]}`, if it is one."""
+    for name, value in document.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict) and ("message" in inner or "code" in inner):
+            return _fault(inner, name=None if name in ("error", "errors") else str(name))
+    error = document.get("error")
+    return Fault(message=_text(error)) if isinstance(error, str) else None
+
+
+def _fault(
+    holder: Mapping[object, object], *, name: str | None = None, message: str = "message", code: str = "code"
+) -> Fault:
+    return Fault(
+        message=_message(holder, (message, "title", "detail", "details")),
+        code=_code(holder.get(code)) or name,
+        request_id=_word(holder.get("request_id")),
+        retry_after=_word(holder.get("retryAfter")),
+    )
+
+
+def _message(holder: Mapping[object, object], keys: Iterable[str]) -> str:
+    """The first of these that is text."""
+    texts = (value for key in keys if isinstance(value := holder.get(key), str))
+    return next((line for text in texts if (line := _text(_LINE_BREAK.sub(" ", text)))), "")
+
+
+def _code(value: object) -> str | None:
+    code = _word(value)
+    return None if code is None or _STATUS_AS_CODE.fullmatch(code) else code
+
+
+def _word(value: object) -> str | None:
+    """A number or a non-empty string as a string; the clouds use both for the same field."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    return fold(str(value)) or None

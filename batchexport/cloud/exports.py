@@ -1,0 +1,87 @@
+"""The action that exports a volume: what is sent, by dialect, and what its acceptance says. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from batchexport.cloud.answers import Answer
+from batchexport.cloud.envelopes import fold
+from batchexport.dialect import Dialect
+from batchexport.errors import OutcomeUnknownError, RefusedError
+from batchexport.model import Accepted, ExportRequest
+
+ACTION = "os-volume_upload_image"
+
+
+class ExportRecord(msgspec.Struct):
+    """What was started, as answered."""
+
+    image_id: str
+    size: int | None = None
+
+
+class ExportAnswer(msgspec.Struct):
+    """The answer to the export of a volume."""
+
+    export: ExportRecord = msgspec.field(name=ACTION)
+
+
+_EXPORT = msgspec.json.Decoder(ExportAnswer, strict=False)  # some clouds send numbers as strings
+
+
+def export_fields(request: ExportRequest, dialect: Dialect, *, api_version: str) -> dict[str, str | bool]:
+    """The fields of an export, those that the dialect takes. Raises RefusedError for a format it has not."""
+    options = request.options
+    disk_format = options.disk_format or dialect.default_disk_format
+    if disk_format not in dialect.disk_formats:
+        raise RefusedError(
+            f"disk format {disk_format} is not one of {', '.join(dialect.disk_formats)}; nothing was sent",
+            method="POST",
+            hint=f"choose one of those: this cloud speaks {dialect.name}",
+        )
+    fields: dict[str, str | bool] = {
+        "image_name": request.image_name,
+        "disk_format": disk_format,
+        "container_format": options.container_format or "bare",
+        "force": bool(options.force),
+    }
+    if dialect.takes_os_type and options.os_type is not None:
+        fields["__os_type"] = options.os_type
+    if dialect.takes_visibility and api_version == "v3":
+        fields |= _visibility(options.visibility, protected=options.protected)
+    return fields
+
+
+def _visibility(visibility: str | None, *, protected: bool | None) -> dict[str, str | bool]:
+    fields: dict[str, str | bool] = {}
+    if visibility is not None:
+        fields["visibility"] = visibility
+    if protected is not None:
+        fields["protected"] = protected
+    return fields
+
+
+def export_microversion(fields: dict[str, str | bool]) -> str | None:
+    """The microversion of Cinder that the fields need; None = any will do."""
+    return "3.1" if "visibility" in fields or "protected" in fields else None
+
+
+def accepted(answer: Answer) -> Accepted:
+    """What was started. Raises OutcomeUnknownError for an answer without the id of an image."""
+    try:
+        export = _EXPORT.decode(answer.body).export
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(answer, str(error)) from error
+    if not export.image_id.strip():
+        raise _unreadable(answer, "the image id is empty")
+    return Accepted(image_id=export.image_id, size_gib=export.size, request_id=answer.request_id)
+
+
+def _unreadable(answer: Answer, why: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"answered {answer.status}, but not with the id of an image: {fold(why)}",
+        method=answer.method,
+        url=answer.url,
+        status=answer.status,
+        request_id=answer.request_id,
+    )

@@ -1,0 +1,164 @@
+"""What an answer that is an error means for us. Pure: a table, and the few rules it cannot hold.
+
+Only a POST can have an unknown outcome. A 503 to a POST means that the service or the gateway did not take
+the request; after any other 5xx it may have been carried out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from batchexport.cloud.envelopes import Fault, fold, read_fault
+from batchexport.cloud.times import retry_after_s
+from batchexport.errors import (
+    CloudError,
+    FatalError,
+    NotFoundError,
+    OutcomeUnknownError,
+    QuotaError,
+    RefusedError,
+    SignInError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    VolumeStateError,
+)
+
+#: Codes whose meaning their HTTP status hides: EVS answers an expired token with 400, a full quota with 413.
+KIND_OF_CODE: dict[str, type[CloudError]] = {
+    **dict.fromkeys(("EVS.0002", "EVS.5401", "Common.0013", "APIG.0301", "APIG.0307"), SignInError),
+    # The wrong project in the URL, no rights, an account that is frozen or suspended, an API not published.
+    **dict.fromkeys(("EVS.0001", "Common.0018", "EVS.0003", "EVS.1027", "EVS.2056", "EVS.5403"), FatalError),
+    **dict.fromkeys(("EVS.2144", "EVS.2145", "APIG.0101", "APIG.0302", "APIG.0304", "APIG.0306"), FatalError),
+    **dict.fromkeys(("APIG.0310", "APIG.0802"), FatalError),
+    **dict.fromkeys(("EVS.5413", "IMG.0015"), QuotaError),
+    **dict.fromkeys(
+        ("IMG.0008", "IMG.0010", "IMG.0022", "IMG.0110", "IMG.0148", "Ecs.0100"), VolumeStateError
+    ),
+    **dict.fromkeys(("IMG.0060", "IMG.0149", "IMG.0187", "Common.0024", "Common.1503"), ThrottledError),
+    "APIG.0308": ThrottledError,
+    "EVS.2143": RefusedError,  # a 401 that is about a key of the key management service, not about the token
+}
+KIND_OF_STATUS: dict[int, type[CloudError]] = {
+    401: SignInError,
+    403: FatalError,
+    404: NotFoundError,
+    408: TransientError,  # the server got no whole request
+    410: NotFoundError,
+    413: ThrottledError,  # Cinder's "over limit"; our bodies are far too small to be what it says
+    429: ThrottledError,
+    501: RefusedError,
+    503: TransientError,
+    505: RefusedError,
+}
+HINTS: tuple[tuple[type[CloudError], str], ...] = (
+    (SignInError, "sign in again: check the credentials, and that project and region belong together"),
+    (QuotaError, "delete images or have the project's image quota raised, then run the same command again"),
+)
+
+_RIGHTS = (
+    "have the right to export volumes granted to this account in this project (EVS: evs:volumes:uploadImage)"
+)
+_STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IGNORECASE)
+_QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
+#: Cinder's schema errors quote what we sent, and an image may be named "quota".
+_QUOTED_INPUT = re.compile(r"invalid input", re.IGNORECASE)
+
+
+def is_error(status: int, body: bytes) -> bool:
+    """Whether an answer is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
+    if status == 202 and b"Common.0024" in body:
+        return read_fault(body).code == "Common.0024"
+    return status >= 300
+
+
+def error_from_answer(
+    *, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now_s: float
+) -> CloudError:
+    """The error that an answer stands for, in the cloud's own words."""
+    fault = read_fault(body)
+    wait_s = retry_after_s(headers.get("Retry-After") or fault.retry_after, now_s=now_s)
+    kind = _kind(method, status, fault, rate_limited=wait_s is not None)
+    return kind(
+        _words(status, fault, headers),
+        method=method,
+        url=url,
+        status=status,
+        code=fault.code,
+        request_id=request_id_of(headers) or fault.request_id,
+        retry_after_s=wait_s,
+        hint=_hint(kind, status, url),
+    )
+
+
+def error_from_loss(*, method: str, url: str, cause: BaseException, sent: bool) -> CloudError:
+    """The error for a request without an answer; `sent` = it may have reached the service."""
+    why = fold(str(cause)) or type(cause).__name__
+    if not sent:
+        return UnreachableError(
+            f"no connection: {why}", method=method, url=url, hint=f"check the network and the endpoint {url}"
+        )
+    kind = TransientError if method == "GET" else OutcomeUnknownError
+    return kind(f"no answer: {why}", method=method, url=url)
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The id by which the cloud's operators find the request in their logs."""
+    return headers.get("x-openstack-request-id") or headers.get("x-compute-request-id")
+
+
+def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
+    by_code = KIND_OF_CODE.get((fault.code or "").replace("APIGW.", "APIG."))
+    if by_code is not None and (status < 500 or by_code is ThrottledError):
+        return by_code
+    if status < 400:
+        return FatalError  # a redirect: the endpoint is wrong, for this request and for every other
+    if status >= 500:
+        unknown = method != "GET" and status not in KIND_OF_STATUS
+        return OutcomeUnknownError if unknown else KIND_OF_STATUS.get(status, TransientError)
+    return _kind_of_refusal(method, status, fault, rate_limited=rate_limited)
+
+
+def _kind_of_refusal(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
+    """For 4xx: what the words say where the status says too little."""
+    quota = bool(_QUOTA_TEXT.search(fault.message)) and not _QUOTED_INPUT.search(fault.message)
+    if status == 400:
+        return _kind_of_bad_request(method, fault, quota=quota)
+    if status == 403 and "upload_public" in fault.message:
+        return RefusedError  # only rows that ask for a public image meet this
+    if status == 409 and method == "POST":
+        return VolumeStateError
+    if status == 413 and fault.code == "APIG.0201":
+        return RefusedError
+    if status == 413 and "quota" in fault.message.lower() and not rate_limited:
+        return QuotaError
+    return KIND_OF_STATUS.get(status, RefusedError)
+
+
+def _kind_of_bad_request(method: str, fault: Fault, *, quota: bool) -> type[CloudError]:
+    if _STATE_TEXT.search(fault.message):
+        return VolumeStateError
+    if fault.code == "badRequest" and fault.message == "Malformed request url":
+        return FatalError  # the project in the URL is not the token's
+    # Cinder files the image service's refusal to make another image as a bad request.
+    return QuotaError if quota and method == "POST" else RefusedError
+
+
+def _words(status: int, fault: Fault, headers: Mapping[str, str]) -> str:
+    if 300 <= status < 400:
+        return f"redirected to {fold(headers.get('Location', 'nowhere'))}; redirects are not followed"
+    if fault.message:
+        return fault.message
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "unknown status"
+    return f"{status} {phrase}, without a reason" + (f" (code {fault.code})" if fault.code else "")
+
+
+def _hint(kind: type[CloudError], status: int, url: str) -> str | None:
+    for kind_with_hint, hint in HINTS:
+        if issubclass(kind, kind_with_hint):
+            return hint
+    if 300 <= status < 400:
+        return f"set the endpoint to where the service is now (…_endpoint_override); asked was {url}"
+    return _RIGHTS if kind is FatalError and status == 403 else None

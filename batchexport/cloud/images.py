@@ -1,0 +1,121 @@
+"""The calls to the image service: look at images, by id, by name and by when they last changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from batchexport.cloud.catalog import Endpoint
+from batchexport.cloud.pages import pages
+from batchexport.cloud.session import Session
+from batchexport.cloud.times import epoch_s, iso_utc
+from batchexport.errors import NotFoundError
+from batchexport.model import Image
+
+
+class ImageRecord(msgspec.Struct):
+    """An image as answered."""
+
+    id: str
+    name: str | None = None
+    status: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    size: int | None = None
+    true_size: int | None = msgspec.field(
+        name="__image_size", default=None
+    )  #: of IMS, whose `size` is always 0
+
+    def image(self) -> Image:
+        """The same in our words."""
+        return Image(
+            image_id=self.id,
+            name=self.name or "",
+            status=(self.status or "").lower(),
+            created_at=epoch_s(self.created_at),
+            updated_at=epoch_s(self.updated_at),
+            size_bytes=self.size or self.true_size,
+        )
+
+
+class ImagePage(msgspec.Struct):
+    """The answer that holds a page of images."""
+
+    images: list[ImageRecord]
+    next: str | None = None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids of the images of this page."""
+        return [record.id for record in self.images]
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the cloud says that there are more."""
+        return bool(self.next)
+
+
+# Not strict: IMS sends numbers as strings.
+_IMAGE = msgspec.json.Decoder(ImageRecord, strict=False)
+_PAGE = msgspec.json.Decoder(ImagePage, strict=False)
+
+
+class Images:
+    """The images of one project."""
+
+    def __init__(self, session: Session, endpoint: Endpoint, *, project_id: str | None) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._project_id = project_id
+
+    async def image(self, image_id: str) -> Image | None:
+        """The image, or None where the cloud knows none of this id."""
+        try:
+            record = await self._session.read(self._endpoint, f"/images/{quote(image_id, safe='')}", _IMAGE)
+        except NotFoundError:
+            return None
+        return record.image()
+
+    async def images_named(self, name: str) -> Sequence[Image]:
+        """Every image of exactly this name that the project can see."""
+        found = pages(self._session, self._endpoint, "/images", _PAGE, name=_exactly(name))
+        return [record.image() async for page in found for record in page.images if record.name == name]
+
+    async def images(
+        self,
+        *,
+        status: str | None = None,
+        created_since: float | None = None,
+        updated_since: float | None = None,
+    ) -> AsyncIterator[Sequence[Image]]:
+        """Pages of the project's own images, longest unchanged first; oldest first with `created_since`."""
+        # Ascending: what changes while pages are read moves to the end, and is seen twice rather than never.
+        sort = "updated_at:asc" if created_since is None else "created_at:asc"
+        found = pages(
+            self._session,
+            self._endpoint,
+            "/images",
+            _PAGE,
+            owner=self._project_id,
+            status=status,
+            created_at=_since(created_since),
+            updated_at=_since(updated_since),
+            sort=sort,
+        )
+        async for page in found:
+            images = [record.image() for record in page.images]
+            yield [image for image in images if status is None or image.status == status.lower()]
+
+
+def _since(moment_s: float | None) -> str | None:
+    return None if moment_s is None else f"gte:{iso_utc(moment_s)}"
+
+
+def _exactly(name: str) -> str:
+    """The name as a filter. One that begins with `in:` would be read as a list of names: it becomes one."""
+    if not name.startswith("in:"):
+        return name
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'in:"{quoted}"'

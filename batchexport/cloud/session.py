@@ -1,0 +1,208 @@
+"""One request after another through the gate, with a good token, and each failure as an error of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from batchexport import __version__
+from batchexport.cloud.answers import Answer, content, decoded
+from batchexport.cloud.auth import Token, Tokens
+from batchexport.cloud.catalog import Endpoint
+from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
+from batchexport.cloud.times import http_date_s
+from batchexport.cloud.transport import proxy_for
+from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
+from batchexport.gate import RateGate
+from batchexport.retry import READS
+
+T = TypeVar("T")
+
+#: Further tries of a read: with the waits between them they outlast a restart of the service, some 10 s.
+READ_REPEATS = 4
+#: A longer `Retry-After` is cut to this, so that a wrong date does not stop a run for days.
+LONGEST_PAUSE_S = 900.0
+
+#: Raised by aiohttp before anything of the request was sent.
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+
+
+class Session:
+    """The way to all services of one target. Every HTTP attempt passes the gate."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        tokens: Tokens,
+        gate: RateGate,
+        *,
+        concurrency: int,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._gate = gate
+        # Held before the gate: behind it, a request that waits for a connection would be late for its turn.
+        self._slots = asyncio.Semaphore(concurrency)
+        self._now = now
+        self._sleep = sleep
+        self._draw = draw
+        self._clock_offset_s = 0.0
+        self._last_date: str | None = None
+        self._headers: dict[str | None, dict[str, str]] = {}
+        self._headers_of: Token | None = None
+        self._proxies: dict[str, str | None] = {}
+
+    @property
+    def requests_per_second(self) -> float:
+        """What the gate allows now; 0 = not limited."""
+        return self._gate.rate
+
+    def server_now_s(self) -> float:
+        """Now, by the cloud's clock: never ahead of it, and behind by a second or so at most."""
+        return self._now() + self._clock_offset_s
+
+    def learn_clock(self, server_now_s: float | None) -> None:
+        """Take over what the cloud's clock shows, where it was told."""
+        if server_now_s is not None:
+            self._clock_offset_s = server_now_s - self._now()
+
+    async def read(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        answer: msgspec.json.Decoder[T],
+        *,
+        microversion: str | None = None,
+    ) -> T:
+        """The answer to a GET, repeated after failures that may pass. Raises CloudError."""
+        failures = 0
+        while True:
+            try:
+                return decoded(await self.request("GET", endpoint, path, microversion=microversion), answer)
+            except TransientError:
+                failures += 1
+                if failures > READ_REPEATS:
+                    raise
+            await self._sleep(READS.delay_s(failures, self._draw()))
+
+    async def request(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        body: bytes | None = None,
+        fence: Callable[[], None] | None = None,
+        microversion: str | None = None,
+    ) -> Answer:
+        """The answer to one request, sent again only where its token was refused. Raises CloudError.
+
+        `fence` is called right before each sending, and what it raises goes through.
+        """
+        token = await self._tokens.valid()
+        try:
+            return await self._attempt(method, endpoint, path, body, fence, token, microversion)
+        except SignInError:
+            fresh = await self._tokens.renew(token)
+        return await self._attempt(method, endpoint, path, body, fence, fresh, microversion)
+
+    async def _attempt(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        body: bytes | None,
+        fence: Callable[[], None] | None,
+        token: Token,
+        microversion: str | None,
+    ) -> Answer:
+        url = endpoint.url + path
+        headers = self._headers_for(token, microversion)
+        proxy = self._proxy_for(endpoint)
+        async with self._slots:
+            await self._gate.acquire()
+            if fence is not None:
+                fence()
+            try:
+                async with self._http.request(
+                    method,
+                    URL(url, encoded=True),
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=proxy,
+                ) as response:
+                    return self._judged(method, url, response, await content(response))
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                sent = not isinstance(error, _NOT_SENT)
+                raise error_from_loss(method=method, url=url, cause=error, sent=sent) from error
+
+    def _judged(self, method: str, url: str, response: aiohttp.ClientResponse, body: bytes) -> Answer:
+        """The answer, or the error it stands for; the clock and the gate learn from both."""
+        headers = response.headers
+        status = response.status
+        self._learn_clock_from(headers.get("Date"))
+        if is_error(status, body):
+            error = error_from_answer(
+                method=method, url=url, status=status, headers=headers, body=body, now_s=self.server_now_s()
+            )
+            self._learn_rate_from(error)
+            raise error
+        self._gate.succeeded()
+        return Answer(method, url, status, body, request_id_of(headers))
+
+    def _learn_clock_from(self, date: str | None) -> None:
+        if date != self._last_date:
+            self._last_date = date
+            self.learn_clock(http_date_s(date))
+
+    def _learn_rate_from(self, error: CloudError) -> None:
+        if isinstance(error, ThrottledError):
+            self._gate.throttled()
+        else:
+            self._gate.succeeded()
+        if error.retry_after_s and isinstance(error, TransientError):
+            self._gate.pause(min(error.retry_after_s, LONGEST_PAUSE_S))
+
+    def _headers_for(self, token: Token, microversion: str | None) -> dict[str, str]:
+        """The same object as long as the token lasts: this is done for every request."""
+        if token is not self._headers_of:
+            self._headers_of = token
+            self._headers = {}
+        headers = self._headers.get(microversion)
+        if headers is None:
+            headers = self._headers[microversion] = _headers(token, microversion)
+        return headers
+
+    def _proxy_for(self, endpoint: Endpoint) -> str | None:
+        if endpoint.url not in self._proxies:
+            self._proxies[endpoint.url] = proxy_for(endpoint.url)
+        return self._proxies[endpoint.url]
+
+
+def _headers(token: Token, microversion: str | None) -> dict[str, str]:
+    headers = {
+        "X-Auth-Token": token.value,
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "User-Agent": f"batchexport/{__version__}",
+    }
+    if microversion is not None:
+        headers["OpenStack-API-Version"] = f"volume {microversion}"
+    return headers

@@ -1,0 +1,88 @@
+"""The aiohttp session: whom to trust, how long to wait, how many connections, and through which proxy."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from batchexport.errors import ConfigError
+
+#: A service that is there takes a connection within a second or two, also through a slow proxy.
+CONNECT_S = 10.0
+#: For a whole request. Gateways give up after 60 s: longer waiting brings no answer.
+TOTAL_S = 60.0
+#: Common servers close an idle connection after 5 s. Sending on one that is just being closed would leave the
+#: outcome of a POST unknown.
+IDLE_S = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Which certificates the services must show, and which one we show them."""
+
+    verify: bool = True
+    authorities: str | None = None  #: file or folder of CA certificates; None = those of the system
+    certificate: str | None = None
+    private_key: str | None = None  #: None = in the same file as the certificate
+
+    @classmethod
+    def of(cls, verify: bool | str | None, certificate: str | Sequence[str] | None) -> Trust:
+        """From the pair of values that the requests library takes."""
+        # The sign-in goes through that library, which also looks at these two; one answer must hold for both.
+        named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        own, private_key = (
+            (certificate, None) if isinstance(certificate, str) else (certificate or (None, None))
+        )
+        return cls(
+            verify=verify is not False,
+            authorities=verify if isinstance(verify, str) else named,
+            certificate=own,
+            private_key=private_key,
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """The same for TLS. Raises ConfigError where a file cannot be used."""
+        try:
+            return self._context()
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(filter(None, (self.authorities, self.certificate, self.private_key)))
+            raise ConfigError(
+                f"certificates ({files}): {error}", hint="check cacert, cert and key in clouds.yaml"
+            ) from error
+
+    def _context(self) -> ssl.SSLContext:
+        folder = self.authorities is not None and Path(self.authorities).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if folder else self.authorities, capath=self.authorities if folder else None
+        )
+        if self.certificate:
+            context.load_cert_chain(self.certificate, self.private_key)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
+    """A session for all services of one target; close it. Needs a running loop."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ssl=trust.context(), keepalive_timeout=IDLE_S),
+        timeout=aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("Accept-Encoding",),  # unpacking costs more than the network saves
+    )
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for a URL (`https_proxy`, `no_proxy` …), or None."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return getproxies().get(parts.scheme)

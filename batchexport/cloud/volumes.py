@@ -1,0 +1,163 @@
+"""The calls to block storage: look at volumes, export one, ask why an export failed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from batchexport.cloud.catalog import Endpoint
+from batchexport.cloud.envelopes import fold
+from batchexport.cloud.exports import ACTION, accepted, export_fields, export_microversion
+from batchexport.cloud.pages import pages
+from batchexport.cloud.session import Session
+from batchexport.dialect import Dialect, DialectName
+from batchexport.errors import NotFoundError, RefusedError, SignInError
+from batchexport.model import Accepted, ExportRequest, Volume
+
+#: The first microversion of Cinder that tells why an export failed.
+WITH_MESSAGES = "3.3"
+
+
+class AttachmentRecord(msgspec.Struct):
+    """Where a volume is attached, as listed."""
+
+    server_id: str | None = None
+
+
+class VolumeRecord(msgspec.Struct):
+    """A volume as answered; short lists have only its id and name."""
+
+    id: str
+    status: str | None = None
+    size: int | None = None
+    name: str | None = None
+    attachments: list[AttachmentRecord] | None = None
+
+    def volume(self, *, status: str = "") -> Volume:
+        """The same in our words; `status` is for lists that do not repeat what they were asked for."""
+        servers = (attachment.server_id for attachment in self.attachments or ())
+        return Volume(
+            volume_id=self.id,
+            status=(self.status or status).lower(),
+            size_gib=self.size,
+            name=self.name,
+            server_ids=tuple(server_id for server_id in servers if server_id),
+        )
+
+
+class VolumeAnswer(msgspec.Struct):
+    """The answer that holds one volume."""
+
+    volume: VolumeRecord
+
+
+class LinkRecord(msgspec.Struct):
+    """A link to something, for instance to the next page."""
+
+    rel: str | None = None
+
+
+class VolumePage(msgspec.Struct):
+    """The answer that holds a page of volumes."""
+
+    volumes: list[VolumeRecord]
+    volumes_links: list[LinkRecord] | None = None
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids of the volumes of this page."""
+        return [record.id for record in self.volumes]
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the cloud says that there are more."""
+        return any(link.rel == "next" for link in self.volumes_links or ())
+
+
+class MessageRecord(msgspec.Struct):
+    """A message of block storage to its user."""
+
+    user_message: str | None = None
+    request_id: str | None = None
+    resource_uuid: str | None = None
+    created_at: str | None = None
+
+
+class MessagesAnswer(msgspec.Struct):
+    """The answer that holds the messages of a project."""
+
+    messages: list[MessageRecord]
+
+
+# Not strict: some clouds send numbers as strings.
+_VOLUME = msgspec.json.Decoder(VolumeAnswer, strict=False)
+_PAGE = msgspec.json.Decoder(VolumePage, strict=False)
+_MESSAGES = msgspec.json.Decoder(MessagesAnswer, strict=False)
+
+
+class Volumes:
+    """The volumes of one project."""
+
+    def __init__(self, session: Session, endpoint: Endpoint, dialect: Dialect) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._dialect = dialect
+
+    async def volume(self, volume_id: str) -> Volume | None:
+        """The volume, or None where the cloud knows none of this id."""
+        try:
+            answer = await self._session.read(
+                self._endpoint, f"/volumes/{quote(volume_id, safe='')}", _VOLUME
+            )
+        except NotFoundError:
+            return None
+        return answer.volume.volume()
+
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
+        """Pages of the project's volumes, of one status if given."""
+        # Cinder's short list is a tenth of the work for both; EVS documents filters for the long one only.
+        short = status is not None and self._dialect.name is DialectName.CINDER
+        path = "/volumes" if short else "/volumes/detail"
+        async for page in pages(self._session, self._endpoint, path, _PAGE, status=status):
+            found = [record.volume(status=status or "") for record in page.volumes]
+            yield [volume for volume in found if status is None or volume.status == status.lower()]
+
+    async def export(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
+        """Start the export of a volume to an image: one request, never repeated."""
+        fields = export_fields(request, self._dialect, api_version=self._endpoint.version)
+        path = f"/volumes/{quote(request.volume_id, safe='')}/action"
+        body = msgspec.json.encode({ACTION: fields})
+        version = export_microversion(fields)
+        answer = await self._session.request(
+            "POST", self._endpoint, path, body=body, fence=fence, microversion=version
+        )
+        return accepted(answer)
+
+    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
+        """The cloud's latest message on the export, or None where it keeps none."""
+        if self._endpoint.version != "v3" or self._dialect.name is not DialectName.CINDER:
+            return None
+        try:
+            answer = await self._session.read(
+                self._endpoint, "/messages?limit=1000", _MESSAGES, microversion=WITH_MESSAGES
+            )
+        except SignInError:
+            raise
+        except RefusedError:  # no such service here, too old for it, or not for this user
+            return None
+        return latest_message(answer.messages, volume_id=volume_id, request_id=request_id)
+
+
+def latest_message(
+    messages: Sequence[MessageRecord], *, volume_id: str, request_id: str | None
+) -> str | None:
+    """The latest message about a request; without its id, about the volume."""
+    ours = [
+        message
+        for message in messages
+        if (message.request_id == request_id if request_id else message.resource_uuid == volume_id)
+    ]
+    latest = max(ours, key=lambda message: message.created_at or "", default=None)
+    return fold(latest.user_message or "") or None if latest else None

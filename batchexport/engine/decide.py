@@ -1,0 +1,206 @@
+"""What the engine decides from what it saw. Plain functions on plain values: no clock, no I/O, no await."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from batchexport.config import InUse
+from batchexport.errors import CloudError
+from batchexport.model import Ending, ExportRequest, Image, ImageOptions, Job, Volume
+
+#: A volume in one of these is on its way to another status: worth another try later.
+PASSING_STATUSES = frozenset(
+    {
+        "attaching",
+        "awaiting-transfer",
+        "backing-up",
+        "creating",
+        "detaching",
+        "downloading",
+        "extending",
+        "maintenance",
+        "reserved",
+        "restoring-backup",
+        "retyping",
+        "rollbacking",
+    }
+)
+#: An image in one of these can no longer become active.
+DEAD_STATUSES = frozenset({"killed", "deleted", "pending_delete"})
+#: An image that is still unfinished this long after its volume was seen free has lost its writer. Between an
+#: image turning active and its volume leaving `uploading` some 8 s were seen; a minute is far outside of it.
+ORPHAN_AFTER_S = 60.0
+#: The server's clock is known to a second, and image times are cut to one.
+CLOCK_MARGIN_S = 2.0
+#: 30 minutes and 1.5 minutes for each GiB (12 MB/s), never less than an hour.
+DEADLINE_BASE_S, DEADLINE_PER_GIB_S, DEADLINE_LEAST_S = 1800.0, 90.0, 3600.0
+#: A volume of unknown size is given the time of the largest that EVS exports, 1 TiB.
+UNKNOWN_SIZE_GIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be said yet: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """This image is ours: go on with it."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Several images could be ours."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """No image came of this attempt, and another may succeed."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The volume is being exported, perhaps by an earlier request of ours: settle that first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """No image, and another attempt would end the same."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Left out, as the settings ask."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Succeed:
+    """The image is there. `ending` notes what is odd about it, if anything is."""
+
+    ending: Ending
+
+
+def settle(
+    images: Sequence[Image], *, uploading: bool, missing: bool, clear_for_s: float | None, settle_s: float
+) -> Adopt | Ambiguous | Again | Fail | Wait:
+    """What became of a request whose answer never came.
+
+    `images` are those that could be its result, read after the volume. `clear_for_s` is how long ago the
+    volume was first seen free without any such image (and never otherwise since); None = not before.
+    """
+    if len(images) > 1:
+        listed = ", ".join(image.image_id for image in images)
+        return Ambiguous(Ending(reason=f"several images could be the result: {listed}", code="ambiguous"))
+    if images:
+        return Adopt(images[0])
+    if missing:
+        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
+    if uploading or clear_for_s is None or clear_for_s < settle_s:
+        return Wait()
+    return Again(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
+
+
+def candidates(images: Sequence[Image], job: Job, earlier_image_ids: frozenset[str]) -> list[Image]:
+    """The images of this job's name made since its first intent, without those of earlier attempts."""
+    since = (job.first_intent_at or 0.0) - CLOCK_MARGIN_S
+    return [
+        image
+        for image in images
+        if image.name == job.image_name
+        and image.image_id not in earlier_image_ids
+        and (image.created_at is None or image.created_at >= since)
+    ]
+
+
+def refused_for_status(
+    error: CloudError, volume: Volume | None, *, in_use: InUse, forced: bool
+) -> Doubt | Again | Fail | Skip:
+    """What to do with a job that the cloud refused because of its volume's status."""
+    if volume is None:
+        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
+    if volume.status == "uploading":
+        return Doubt()
+    ending = ending_of(error, f"the volume is {volume.status}")
+    if volume.status == "in-use":
+        return _refused_in_use(ending, in_use=in_use, forced=forced)
+    if volume.status == "available" or volume.status in PASSING_STATUSES:
+        return Again(ending)
+    return Fail(ending)
+
+
+def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Fail | Skip:
+    if forced:
+        why = "the cloud does not honour force for volumes in use; stop the server and detach the volume"
+        return Fail(_because(ending, why, "force_ignored"))
+    match in_use:
+        case InUse.SKIP:
+            return Skip(_because(ending, "skipped because it is attached to a server", "in_use"))
+        case InUse.FAIL | InUse.FORCE:
+            why = "it is attached to a server; detach it, or see --in-use"
+            return Fail(_because(ending, why, "in_use"))
+    assert_never(in_use)
+
+
+def verdict(image: Image | None, *, idle_for_s: float) -> Succeed | Again | Wait:
+    """What became of an export whose volume is no longer uploading.
+
+    The image was read after the volume. `idle_for_s` is how long ago the volume was first seen free.
+    """
+    if image is None:
+        return Again(Ending(reason="the export failed: the cloud removed the image", code="image_gone"))
+    if image.status == "active":
+        return Succeed(Ending(reason="active"))
+    if image.status == "deactivated":
+        return Succeed(Ending(reason="the image is complete but was deactivated", code="deactivated"))
+    if image.status in DEAD_STATUSES:
+        return Again(Ending(reason=f"the export failed: the image is {image.status}", code="image_dead"))
+    if idle_for_s < ORPHAN_AFTER_S:
+        return Wait()
+    reason = f"the export failed: the image stayed {image.status} although the volume is free"
+    return Again(Ending(reason=reason, code="image_orphaned"))
+
+
+def deadline_s(size_gib: int | None, timeout_s: float | None) -> float:
+    """Seconds after its acceptance at which an export is called stalled; it is watched all the same."""
+    if timeout_s is not None:
+        return timeout_s
+    size = UNKNOWN_SIZE_GIB if size_gib is None else size_gib
+    return max(DEADLINE_LEAST_S, DEADLINE_BASE_S + DEADLINE_PER_GIB_S * size)
+
+
+def poll_interval_s(youngest_age_s: float) -> float:
+    """Seconds until the next look, where none was set: a twentieth of the youngest export's age, 5 to 60."""
+    return min(60.0, max(5.0, youngest_age_s / 20))
+
+
+def request_for(job: Job, image: ImageOptions, in_use: InUse) -> ExportRequest:
+    """What is sent for a job: its own options over those of the run; volumes in use forced only if asked."""
+    options = job.options.over(image)
+    if options.force is None and in_use is InUse.FORCE:
+        options = dataclasses.replace(options, force=True)
+    return ExportRequest(volume_id=job.volume_id, image_name=job.image_name, options=options)
+
+
+def ending_of(error: CloudError, note: str | None = None) -> Ending:
+    """The ending that an error of the cloud stands for, with our own note in front of the cloud's words."""
+    reason = f"{note}: {error}" if note else str(error)
+    return Ending(reason=reason, code=error.code, status=error.status, request_id=error.request_id)
+
+
+def _because(ending: Ending, why: str, code: str) -> Ending:
+    return Ending(
+        reason=f"{ending.reason} ({why})", code=code, status=ending.status, request_id=ending.request_id
+    )

@@ -1,0 +1,182 @@
+"""Every change of one target's jobs: written to the state file, mirrored in memory, told to the observer."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchexport.config import Settings
+from batchexport.engine.decide import deadline_s
+from batchexport.errors import BatchExportError, RunStoppedError
+from batchexport.model import Accepted, Ending, Job, JobState
+from batchexport.retry import BETWEEN_ATTEMPTS
+from batchexport.store import Lease, StateFile
+
+log = logging.getLogger(__name__)
+
+#: Told of each change: the job, its state before, its state now.
+OnChange = Callable[[Job, JobState, JobState], None]
+
+
+@dataclass(slots=True)
+class Unsettled:
+    """A job whose last request may or may not have been carried out."""
+
+    job: Job
+    since: float  #: loop time at which the request ended, or the file was opened after a crash
+    refused: bool = False  #: this request was refused; the doubt is about an earlier one
+    clear_since: float | None = None  #: loop time since which the volume is free and no image was found
+
+
+class Breaker:
+    """Counts failed jobs over all targets and says when there are too many."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._failed = 0
+
+    def trip(self) -> RunStoppedError | None:
+        """Count one failure; the error that ends the run, or None while it may go on."""
+        self._failed += 1
+        if self._limit is None or self._failed < self._limit:
+            return None
+        return RunStoppedError(
+            f"stopped after {self._failed} failed rows, the limit of --max-failures",
+            hint="see `batchexport report STATE --only failed`; `batchexport retry STATE` tries them again",
+        )
+
+
+class Ledger:
+    """What one target is doing right now, and the only place that changes it."""
+
+    def __init__(
+        self,
+        state: StateFile,
+        lease: Lease,
+        settings: Settings,
+        breaker: Breaker,
+        *,
+        now: Callable[[], float] = time.time,
+        on_change: OnChange | None = None,
+    ) -> None:
+        self.lease = lease
+        self.exporting: dict[str, Job] = {}  #: by image id
+        self.unsettled: dict[int, Unsettled] = {}  #: by job id
+        self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
+        self.stopping = asyncio.Event()  #: nothing more is to be started
+        self.stopped_by: BatchExportError | None = None
+        self._state = state
+        self._settings = settings
+        self._breaker = breaker
+        self._now = now
+        self._on_change = on_change
+        self._change: asyncio.Future[None] | None = None
+
+    @property
+    def in_progress(self) -> int:
+        """Jobs that the cloud is copying, or may be."""
+        return len(self.exporting) + len(self.unsettled) + len(self.sending)
+
+    def stop(self, error: BatchExportError | None = None) -> None:
+        """Start nothing more; with an error, the target ends with it once what was sent has its answer."""
+        self.stopped_by = self.stopped_by or error
+        self.stopping.set()
+        self._moved()
+
+    def now(self) -> float:
+        """Seconds since the epoch by this machine's clock."""
+        return self._now()
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done at the next change. Taken before looking, it misses none; wait for it with `asyncio.wait`,
+        which leaves it whole for the others when one waiter is cancelled.
+        """
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+    def resumed(self, exporting: list[Job], unsettled: list[Job]) -> None:
+        """Take over what an earlier process left under way."""
+        since = asyncio.get_running_loop().time()
+        self.exporting = {job.image_id: job for job in exporting if job.image_id is not None}
+        self.unsettled = {job.job_id: Unsettled(job, since) for job in unsettled}
+
+    def claimed(self, jobs: list[Job]) -> None:
+        """Note jobs whose intent is on disk."""
+        for job in jobs:
+            self.sending.add(job.job_id)
+            self._tell(job, JobState.PENDING, JobState.SUBMITTING)
+
+    def accepted(self, job: Job, accepted: Accepted) -> None:
+        """The cloud took the job, or was found to have taken it."""
+        at = self._now()
+        size = job.size_gib if accepted.size_gib is None else accepted.size_gib
+        deadline_at = at + deadline_s(size, job.options.over(self._settings.image).timeout_s)
+        self._state.accepted(self.lease, job, accepted, at_s=at, deadline_at=deadline_at)
+        self._forget(job)
+        self.exporting[accepted.image_id] = job = dataclasses.replace(
+            job,
+            image_id=accepted.image_id,
+            request_id=accepted.request_id,
+            size_gib=size,
+            accepted_at=at,
+            deadline_at=deadline_at,
+        )
+        self._tell(job, JobState.SUBMITTING, JobState.EXPORTING)
+
+    def ended(self, job: Job, state: JobState, ending: Ending) -> None:
+        """The job reached a final state."""
+        before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
+        self._state.ended(self.lease, job, state, ending, at_s=self._now())
+        self._forget(job)
+        self._tell(job, before, state, ending)
+        if state is JobState.FAILED and (error := self._breaker.trip()):
+            self.stop(error)
+
+    def again(self, job: Job, ending: Ending) -> None:
+        """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
+        made = job.attempt - job.attempts_before
+        if made > self._settings.limits.retries:
+            note = f"{ending.reason} (attempt {made} of {made})" if made > 1 else ending.reason
+            self.ended(job, JobState.FAILED, dataclasses.replace(ending, reason=note))
+        else:
+            self.put_back(job, ending, after_s=BETWEEN_ATTEMPTS.delay_s(made), counted=True)
+
+    def put_back(self, job: Job, ending: Ending | None, *, after_s: float, counted: bool) -> None:
+        """Back to the queue for `after_s` seconds; uncounted, the attempt never was."""
+        before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
+        at = self._now()
+        next_at = at + after_s if after_s else 0.0
+        self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted)
+        self._forget(job)
+        self._tell(job, before, JobState.PENDING, ending)
+
+    def doubt(self, job: Job, *, refused: bool = False) -> None:
+        """The request may have been carried out: nothing is sent for this job until that is settled."""
+        self.sending.discard(job.job_id)
+        since = asyncio.get_running_loop().time()
+        self.unsettled[job.job_id] = Unsettled(job, since, refused=refused)
+        self._moved()
+
+    def _moved(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+    def _forget(self, job: Job) -> None:
+        self.sending.discard(job.job_id)
+        self.unsettled.pop(job.job_id, None)
+        if job.image_id is not None:
+            self.exporting.pop(job.image_id, None)
+        self._moved()
+
+    def _tell(self, job: Job, before: JobState, after: JobState, ending: Ending | None = None) -> None:
+        if log.isEnabledFor(logging.INFO):
+            reason = f": {ending.reason}" if ending else ""
+            ids = {"action": f"job_{after}", "job_id": job.job_id, "volume_id": job.volume_id}
+            log.info("volume %s: %s -> %s%s", job.volume_id, before, after, reason, extra=ids)
+        if self._on_change is not None:
+            self._on_change(job, before, after)

@@ -1,0 +1,117 @@
+"""Settling unknown outcomes: look at the cloud until it is plain what became of a request, then go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchexport.config import Settings
+from batchexport.engine import decide
+from batchexport.engine.ledger import Ledger, Unsettled
+from batchexport.engine.ports import Cloud
+from batchexport.errors import CloudError, FatalError
+from batchexport.model import Accepted, Image, JobState
+from batchexport.store import StateFile
+
+log = logging.getLogger(__name__)
+
+#: Beyond this many jobs in doubt, two lists cost less than two reads for each.
+SINGLE_READS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look saw of one job: its volume first, then the images of its name."""
+
+    uploading: bool
+    missing: bool  #: the cloud knows no such volume; a list cannot tell and says False
+    images: Sequence[Image]
+
+
+class Settler:
+    """Looks for the jobs in doubt, together, until each is adopted, sent again or given to a person."""
+
+    def __init__(self, cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
+        self._cloud = cloud
+        self._state = state
+        self._ledger = ledger
+        self._settle_s = settings.limits.settle_s
+
+    async def run(self) -> None:
+        """Settle for ever; the caller cancels it when nothing is in doubt any more."""
+        while True:
+            while not self._ledger.unsettled:
+                await asyncio.wait([self._ledger.next_change()])
+            try:
+                await self.look()
+            except FatalError as error:
+                self._ledger.stop(error)
+                return
+            except CloudError as error:
+                log.warning("cannot look for requests without an answer (%s); looking again", error)
+            if self._ledger.unsettled:
+                await asyncio.sleep(self._interval_s())
+
+    async def look(self) -> None:
+        """One look at every job in doubt."""
+        doubts = list(self._ledger.unsettled.values())
+        read = self._read_each if len(doubts) <= SINGLE_READS else self._read_lists
+        for doubt, sight in zip(doubts, await read(doubts), strict=True):
+            await self._settle(doubt, sight)
+
+    def _interval_s(self) -> float:
+        """Half the settling time, 1 to 30 s: the fewest looks that show a lost request to be lost."""
+        return min(30.0, max(1.0, self._settle_s / 2))
+
+    async def _read_each(self, doubts: Sequence[Unsettled]) -> list[Sight]:
+        sights = []
+        for doubt in doubts:
+            volume = await self._cloud.volume(doubt.job.volume_id)
+            images = await self._cloud.images_named(doubt.job.image_name)
+            uploading = volume is not None and volume.status == "uploading"
+            sights.append(Sight(uploading, volume is None, images))
+        return sights
+
+    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight]:
+        uploading: set[str] = set()
+        async for volumes in self._cloud.volumes(status="uploading"):
+            uploading.update(volume.volume_id for volume in volumes)
+        images: dict[str, list[Image]] = {doubt.job.image_name: [] for doubt in doubts}
+        since = min(doubt.job.first_intent_at or 0.0 for doubt in doubts) - decide.CLOCK_MARGIN_S
+        async for page in self._cloud.images(created_since=since):
+            for image in page:
+                if image.name in images:
+                    images[image.name].append(image)
+        return [Sight(d.job.volume_id in uploading, False, images[d.job.image_name]) for d in doubts]
+
+    async def _settle(self, doubt: Unsettled, sight: Sight) -> None:
+        job = doubt.job
+        earlier = await self._state.earlier_image_ids(job.job_id) if sight.images else frozenset[str]()
+        ours = decide.candidates(sight.images, job, earlier)
+        loop_now = asyncio.get_running_loop().time()
+        if sight.uploading or ours:
+            doubt.clear_since = None
+        elif doubt.clear_since is None:
+            doubt.clear_since = loop_now
+        match decide.settle(
+            ours,
+            uploading=sight.uploading,
+            missing=sight.missing,
+            clear_for_s=None if doubt.clear_since is None else loop_now - doubt.clear_since,
+            settle_s=0.0 if doubt.refused else self._settle_s,
+        ):
+            case decide.Adopt(image):
+                log.info("volume %s: found its image %s, going on with it", job.volume_id, image.image_id)
+                self._ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
+            case decide.Ambiguous(ending):
+                self._ledger.ended(job, JobState.AMBIGUOUS, ending)
+            case decide.Fail(ending):
+                self._ledger.ended(job, JobState.FAILED, ending)
+            case decide.Again(ending) if doubt.refused:
+                self._ledger.again(job, ending)
+            case decide.Again(ending):
+                self._ledger.put_back(job, ending, after_s=0.0, counted=True)
+            case decide.Wait():
+                pass

@@ -1,0 +1,204 @@
+"""The way of a job to the cloud: claim it on disk, send it once, write down what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from batchexport.config import Settings
+from batchexport.engine import decide
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Cloud
+from batchexport.errors import (
+    CloudError,
+    FatalError,
+    OutcomeUnknownError,
+    RefusedError,
+    RunStoppedError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    VolumeStateError,
+)
+from batchexport.model import ExportRequest, Job, JobState
+from batchexport.retry import UNREACHABLE
+from batchexport.store import StateFile
+
+log = logging.getLogger(__name__)
+
+#: So many requests in a row that came to nothing are the cloud's trouble, not the rows': the target waits.
+TROUBLE_AFTER = 3
+#: A cloud that takes no request for so long is given up for this run.
+GIVE_UP_AFTER_S = 3600.0
+
+
+class NotSentError(Exception):
+    """The fence held a request back because the run is stopping."""
+
+
+class Submitter:
+    """Claims runnable jobs while there is room, and sends each in a task of its own."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        state: StateFile,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._cloud = cloud
+        self._state = state
+        self._ledger = ledger
+        self._settings = settings
+        self._now = now
+        self._unsent: dict[asyncio.Task[None], Job] = {}
+        self._in_vain = 0  # requests in a row that came to nothing
+        self._in_vain_since = 0.0
+        self._hold_until = 0.0  # loop time before which nothing is claimed
+
+    async def run(self) -> None:
+        """Return when every row is settled, or when the run is stopping and what was sent has its answer."""
+        async with asyncio.TaskGroup() as senders:
+            while not self._ledger.stopping.is_set():
+                change = self._ledger.next_change()
+                if jobs := await self._claim():
+                    for job in jobs:
+                        task = senders.create_task(self._send(job))
+                        self._unsent[task] = job
+                    continue
+                wait_s = await self._idle_s()
+                if wait_s is None:
+                    return
+                await asyncio.wait([change], timeout=None if math.isinf(wait_s) else wait_s)
+            for task in list(self._unsent):
+                task.cancel()
+
+    async def _claim(self) -> list[Job]:
+        room = self._room()
+        if room <= 0:
+            return []
+        jobs = await self._state.claim(
+            self._ledger.lease, room, now_s=self._now(), server_now_s=self._cloud.server_now_s()
+        )
+        self._ledger.claimed(jobs)
+        return jobs
+
+    def _room(self) -> int:
+        """How many jobs may be claimed now: never more than can be sent within about a second."""
+        limits = self._settings.limits
+        if asyncio.get_running_loop().time() < self._hold_until:
+            return 0
+        rate = self._cloud.requests_per_second
+        at_once = min(limits.concurrency, math.ceil(rate)) if rate else limits.concurrency
+        return min(at_once - len(self._ledger.sending), limits.max_exports - self._ledger.in_progress)
+
+    async def _idle_s(self) -> float | None:
+        """Seconds until there may be something to claim without any change before; None = all is done."""
+        loop_now = asyncio.get_running_loop().time()
+        if loop_now < self._hold_until:
+            return self._hold_until - loop_now
+        ledger = self._ledger
+        under_way = len(ledger.sending) + len(ledger.unsettled)
+        if self._settings.wait:
+            under_way += len(ledger.exporting)
+        due_at = await self._state.next_due_s(ledger.lease)
+        if due_at is None:
+            return None if not under_way else math.inf
+        if self._room() <= 0:
+            return math.inf
+        return max(0.01, due_at - self._now())
+
+    async def _send(self, job: Job) -> None:
+        """Send one job and write down the outcome; cancelled before the send, it goes back to the queue."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def fence() -> None:
+            # No await lies between this and the first byte: whoever took the target over is safe from us.
+            self._ledger.lease.check()
+            if self._ledger.stopping.is_set():
+                raise NotSentError
+            self._unsent.pop(task, None)
+
+        request = decide.request_for(job, self._settings.image, self._settings.in_use)
+        try:
+            accepted = await self._cloud.upload_volume_to_image(request, fence=fence)
+        except CloudError as error:
+            await self._failed(job, request, error)
+        except NotSentError:
+            self._ledger.put_back(job, None, after_s=0.0, counted=False)
+        except asyncio.CancelledError:
+            if task not in self._unsent:
+                raise  # the request is on its way: the row stays `submitting`, and is settled next time
+            self._ledger.put_back(job, None, after_s=0.0, counted=False)
+        else:
+            self._in_vain = 0
+            self._ledger.accepted(job, accepted)
+        finally:
+            self._unsent.pop(task, None)
+
+    async def _failed(self, job: Job, request: ExportRequest, error: CloudError) -> None:
+        ledger = self._ledger
+        match error:
+            case OutcomeUnknownError():
+                log.warning("volume %s: no answer (%s); looking for it", job.volume_id, error)
+                ledger.doubt(job)
+            case ThrottledError():  # the client has lowered the rate already
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+            case TransientError():
+                self._trouble(job, error)
+            case VolumeStateError():
+                await self._look(job, request, error)
+            case FatalError():
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                ledger.stop(error)
+            case RefusedError():
+                ledger.ended(job, JobState.FAILED, decide.ending_of(error))
+            case _:
+                raise error
+
+    async def _look(self, job: Job, request: ExportRequest, error: VolumeStateError) -> None:
+        """The volume's status forbade the export: see what it is, for it may be our own doing."""
+        ledger = self._ledger
+        try:
+            volume = await self._cloud.volume(job.volume_id)
+        except CloudError as unseen:
+            log.warning("volume %s: cannot look at it (%s)", job.volume_id, unseen)
+            ledger.doubt(job, refused=True)
+            return
+        forced = bool(request.options.force)
+        match decide.refused_for_status(error, volume, in_use=self._settings.in_use, forced=forced):
+            case decide.Doubt():
+                ledger.doubt(job, refused=True)
+            case decide.Again(ending):
+                ledger.again(job, ending)
+            case decide.Fail(ending):
+                ledger.ended(job, JobState.FAILED, ending)
+            case decide.Skip(ending):
+                ledger.ended(job, JobState.SKIPPED, ending)
+
+    def _trouble(self, job: Job, error: TransientError) -> None:
+        """Nothing happened. Once in a while that is the row's attempt; again and again it is the cloud."""
+        loop_now = asyncio.get_running_loop().time()
+        self._in_vain_since = self._in_vain_since if self._in_vain else loop_now
+        self._in_vain += 1
+        if isinstance(error, UnreachableError) or self._in_vain >= TROUBLE_AFTER:
+            delay_s = max(UNREACHABLE.delay_s(self._in_vain), error.retry_after_s or 0.0)
+            self._hold_until = loop_now + delay_s
+            log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
+            self._ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+        else:
+            self._ledger.again(job, decide.ending_of(error))
+        if self._in_vain > TROUBLE_AFTER and loop_now - self._in_vain_since > GIVE_UP_AFTER_S:
+            minutes = (loop_now - self._in_vain_since) / 60
+            self._ledger.stop(
+                RunStoppedError(
+                    f"the cloud has taken no request for {minutes:.0f} minutes: {error}",
+                    hint="run the same command again when it answers: nothing is lost",
+                )
+            )

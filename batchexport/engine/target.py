@@ -1,0 +1,77 @@
+"""One target at work: its lease, its submitter, its watcher and its settler, and their orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from batchexport.config import Settings
+from batchexport.engine.ledger import Breaker, Ledger, OnChange
+from batchexport.engine.ports import Cloud
+from batchexport.engine.settle import Settler
+from batchexport.engine.submit import Submitter
+from batchexport.engine.survey import survey
+from batchexport.engine.watch import Watcher
+from batchexport.store import Lease, StateFile
+
+log = logging.getLogger(__name__)
+
+#: A lease lasts 30 s; renewed three times in that, it outlives two renewals that come too late.
+RENEW_EVERY_S = 10.0
+
+
+async def work(
+    cloud: Cloud,
+    state: StateFile,
+    lease: Lease,
+    settings: Settings,
+    breaker: Breaker,
+    *,
+    stop: asyncio.Event,
+    now: Callable[[], float],
+    on_change: OnChange | None,
+) -> None:
+    """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`.
+
+    Raises what ended the target early: a FatalError or RunStoppedError after what was sent has its answer;
+    LeaseLostError and StateWriteError at once, for then nothing more can be written.
+    """
+    ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
+    ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
+    submitter = Submitter(cloud, state, ledger, settings, now=now)
+    aside: list[Coroutine[Any, Any, None]] = [
+        _relay(stop, ledger),
+        _keep(state, lease, cloud),
+        survey(cloud, state, lease),
+        Watcher(cloud, ledger, settings).run(),
+        Settler(cloud, state, ledger, settings).run(),
+    ]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(side) for side in aside]
+        try:
+            await submitter.run()
+        finally:
+            for task in tasks:
+                task.cancel()
+    await state.flush()
+    if ledger.stopped_by is not None:
+        raise ledger.stopped_by
+
+
+async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:
+    """Pass the stop of the whole run on to this target."""
+    await stop.wait()
+    ledger.stop()
+
+
+async def _keep(state: StateFile, lease: Lease, cloud: Cloud) -> None:
+    """Renew the lease for ever, and keep the rate that the cloud taught us for the next run."""
+    learned = cloud.requests_per_second
+    while True:
+        await asyncio.sleep(RENEW_EVERY_S)
+        await state.renew(lease)
+        if (rate := cloud.requests_per_second) != learned:
+            state.learned(lease, rate)
+            learned = rate

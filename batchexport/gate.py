@@ -1,0 +1,118 @@
+"""The only way out to a target: every HTTP request takes its turn here, at the rate the cloud allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from asyncio_throttle.throttler import Throttler
+
+#: The pacer aims this far under the limit, so that lateness of the event loop can be made good.
+AIM = 0.995
+#: Lateness that may be made good at once: a gateway's bucket holds a tenth of a second's requests or more.
+CREDIT_S = 0.02
+#: Further rejections within this time belong to requests that were under way when the rate was last cut.
+CUT_EVERY_S = 2.0
+#: The rate is never cut below this: one request in five seconds still finds out when the cloud has recovered.
+FLOOR_PER_S = 0.2
+
+
+class RateGate:
+    """Lets callers through in the order they came, evenly spaced, never more than the limit in any second.
+
+    The limit is `requests_per_second`, or less where the cloud rejected requests: each rejection halves the
+    rate, each second without one adds a little back, and never more than was set. 0 = no limit of ours; a
+    rejection then sets one, from the rate that was being sent.
+    """
+
+    def __init__(
+        self,
+        requests_per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._ceiling = requests_per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._turn = asyncio.Lock()  # asyncio's lock is FIFO, and it leaves the throttler exactly one caller
+        self._throttler = Throttler(rate_limit=1)
+        self._slot = self._opens = clock()
+        self._last_cut = float("-inf")
+        self._successes = 0
+        self._window = (clock(), 0)
+        self._set_rate(requests_per_second)
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that are let through now; 0 = not limited."""
+        return self._rate
+
+    def start_at(self, requests_per_second: float) -> None:
+        """Begin at a rate learnt earlier, if it is below the one that was set."""
+        if requests_per_second and (not self._ceiling or requests_per_second < self._ceiling):
+            self._set_rate(max(FLOOR_PER_S, requests_per_second))
+
+    async def acquire(self) -> None:
+        """Return when the caller may send one request. Cancelling a waiter loses no turn."""
+        self._count()
+        if not self._rate and self._opens <= self._clock():
+            return
+        async with self._turn:
+            while (closed_s := self._opens - self._clock()) > 0:
+                await self._sleep(min(closed_s, 0.25))  # in slices: `pause` may move the end
+            if self._rate:
+                await self._pace()
+                await self._throttler.acquire()
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody through for this long, on top of nothing: the later end of two pauses counts."""
+        self._opens = max(self._opens, self._clock() + seconds)
+
+    def throttled(self) -> None:
+        """Note one request that the cloud rejected for its rate."""
+        now = self._clock()
+        if now - self._last_cut < CUT_EVERY_S:
+            return
+        self._last_cut = now
+        self._successes = 0
+        self._set_rate(max(FLOOR_PER_S, (self._rate or self._sent_per_second(now)) / 2))
+
+    def succeeded(self) -> None:
+        """Note one request that was not rejected: a second's worth of them raises a lowered rate."""
+        if self._rate == self._ceiling:
+            return
+        self._successes += 1
+        if self._successes >= self._rate:
+            self._successes = 0
+            grown = self._rate + max(0.5, self._rate * 0.02)
+            self._set_rate(min(grown, self._ceiling) if self._ceiling else grown)
+
+    async def _pace(self) -> None:
+        """Sleep until this caller's slot: one interval after the last, sooner where that was late."""
+        now = self._clock()
+        slot = max(self._slot, now - CREDIT_S)
+        self._slot = slot + 1 / (self._rate * AIM)
+        if slot > now:
+            await self._sleep(slot - now)
+
+    def _set_rate(self, rate: float) -> None:
+        self._rate = rate
+        if not rate:
+            return
+        # A whole number of requests in about a second: the throttler counts a sliding window exactly.
+        per_window = max(1, int(rate))
+        self._throttler.rate_limit = per_window
+        self._throttler.period = per_window / rate
+        self._throttler.retry_interval = min(0.05, max(0.001, 0.1 / rate))
+
+    def _count(self) -> None:
+        """Count what is sent, in windows of a second or more, for the day a limit has to be guessed."""
+        began, sent = self._window
+        now = self._clock()
+        self._window = (began, sent + 1) if now - began < 2.0 else (now, 1)
+
+    def _sent_per_second(self, now: float) -> float:
+        began, sent = self._window
+        return sent / max(now - began, 1.0)

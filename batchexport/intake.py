@@ -1,0 +1,195 @@
+"""From a job list to a state file: every row checked, named and loaded, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from batchexport import __version__
+from batchexport.config import Settings
+from batchexport.dialect import EVS, Dialect
+from batchexport.errors import ConfigError, JobListError, ListChangedError
+from batchexport.joblist import JobList, Problem, sha256_of
+from batchexport.model import ImageOptions, JobRow
+from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building
+
+#: More problems than a person reads are counted, not kept.
+MOST_PROBLEMS = 1000
+TEMPLATE_FIELDS = ("volume_id", "run", "date", "line")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A state file that is ready to run."""
+
+    state_path: Path
+    run_id: str
+    rows: int
+    resumed: bool  #: the state file was there before and belongs to this list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A job list without a problem."""
+
+    rows: int
+
+
+def check(
+    source: str | Path,
+    settings: Settings | None = None,
+    *,
+    dialect: Dialect | None = None,
+    stdin: BinaryIO | None = None,
+) -> Checked:
+    """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem."""
+    jobs = JobList(source, dialect=dialect, stdin=stdin)
+    with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
+        _load(jobs, build, _Namer(settings or Settings(), dialect, _new_run_id()))
+    return Checked(rows=jobs.rows)
+
+
+def prepare(
+    source: str | Path,
+    state_path: Path,
+    settings: Settings,
+    *,
+    dialect: Dialect | None = None,
+    stdin: BinaryIO | None = None,
+) -> Prepared:
+    """Make the state file of a list, or find that the one that is there belongs to it.
+
+    Raises JobListError with every problem of the list, ListChangedError if the file was made from another
+    list or other image settings, StateError if it cannot be used. On an error nothing is left behind.
+    """
+    if state_path.exists():
+        return _recognise(source, state_path, settings, stdin)
+    run_id = _new_run_id()
+    jobs = JobList(source, dialect=dialect, stdin=stdin)
+    with building(state_path) as build:
+        _load(jobs, build, _Namer(settings, dialect, run_id))
+        record = RunRecord(
+            run_id=run_id,
+            created_at=time.time(),
+            list_name=jobs.name,
+            list_sha256=jobs.sha256,
+            rows=jobs.rows,
+            settings=_settings_text(settings),
+            version=__version__,
+        )
+        build.finish(record)
+    return Prepared(state_path=state_path, run_id=run_id, rows=jobs.rows, resumed=False)
+
+
+def as_stored(settings: Settings, run: RunRecord) -> Settings:
+    """These settings with what the state file fixes: what is asked of the images, and their names."""
+    stored = json.loads(run.settings)
+    return replace(settings, image=ImageOptions(**stored["image"]), name_template=stored["name_template"])
+
+
+def _recognise(source: str | Path, state_path: Path, settings: Settings, stdin: BinaryIO | None) -> Prepared:
+    with StateReader(state_path) as reader:
+        run = reader.run
+    elsewhere = f"name another file with --state, or remove {state_path} if its exports no longer matter"
+    if sha256_of(source, stdin=stdin) != run.list_sha256:
+        raise ListChangedError(
+            f"{state_path} was made from another content of {run.list_name}; nothing was started",
+            hint=f"`batchexport resume {state_path}` carries on with the list as it was; "
+            f"to start the new one, {elsewhere}",
+        )
+    asked, stored = json.loads(_settings_text(settings)), json.loads(run.settings)
+    if asked != stored:
+        before, after = asked["image"] | asked, stored["image"] | stored
+        names = [name for name in before if name != "image" and before[name] != after.get(name)]
+        changes = ", ".join(f"{name} was {after.get(name)}, is {before[name]}" for name in names)
+        raise ListChangedError(
+            f"{state_path} was made with other image settings ({changes}); nothing was started",
+            hint=f"give the settings of the first run, or {elsewhere}",
+        )
+    return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
+
+
+def _settings_text(settings: Settings) -> str:
+    """What the state file fixes, in one form: limits and the treatment of volumes in use may change."""
+    fixed = {"image": asdict(settings.image), "name_template": settings.name_template}
+    return json.dumps(fixed, sort_keys=True)
+
+
+def _load(jobs: JobList, build: Builder, namer: _Namer) -> None:
+    problems: list[Problem] = []
+    total = 0
+    for item in jobs:
+        found = namer.add(item, build) if isinstance(item, JobRow) else item
+        if found is not None:
+            total += 1
+            if len(problems) < MOST_PROBLEMS:
+                problems.append(found)
+    for duplicate in build.duplicates(MOST_PROBLEMS):
+        total += 1
+        problems.append(_twice(jobs.name, duplicate))
+    if total:
+        problems.sort(key=lambda problem: problem.line or 0)
+        noun = "problem" if total == 1 else "problems"
+        raise JobListError(
+            f"{jobs.name}: {total} {noun}, nothing was started", problems=problems, total=total
+        )
+
+
+def _twice(name: str, duplicate: Duplicate) -> Problem:
+    first, *others = duplicate.lines
+    also = ", ".join(str(line) for line in others)
+    return Problem(
+        source=name,
+        line=first,
+        field=duplicate.field,
+        value=duplicate.value,
+        message=f"stands again in line {also}; each may stand once for one target",
+    )
+
+
+class _Namer:
+    """Gives each row its image name: its own, or the template's."""
+
+    def __init__(self, settings: Settings, dialect: Dialect | None, run_id: str) -> None:
+        self._template = settings.name_template
+        self._rules = dialect or EVS  # the stricter one: what it takes, every cloud takes
+        self._run = {"run": run_id, "date": run_id[:8]}
+        self._check_template()
+
+    def add(self, row: JobRow, build: Builder) -> Problem | None:
+        """Load the row; a problem instead if the template makes no valid name for it."""
+        name = row.image_name
+        if name is None:
+            name = self._template.format(volume_id=row.volume_id, line=row.line, **self._run)
+            if not self._rules.image_name_pattern.fullmatch(name):
+                return Problem(
+                    source="",
+                    line=row.line,
+                    field="image_name",
+                    value=name,
+                    message=f"made from the template; allowed: {self._rules.image_name_rule}",
+                )
+        build.add(row, name)
+        return None
+
+    def _check_template(self) -> None:
+        allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+        try:
+            fields = {part[1] for part in string.Formatter().parse(self._template)} - {None}
+        except ValueError as error:
+            raise ConfigError(f"name template {self._template!r}: {error}; allowed: {allowed}") from error
+        if unknown := sorted(str(field) for field in fields - set(TEMPLATE_FIELDS)):
+            message = f"name template {self._template!r}: no {unknown[0]!r} to fill in"
+            raise ConfigError(f"{message}; allowed: {allowed}")
+
+
+def _new_run_id() -> str:
+    """A name for this run, unique enough for image names and readable in a console: date and six letters."""
+    letters = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(6))
+    return f"{time.strftime('%Y%m%d', time.gmtime())}-{letters}"

@@ -1,0 +1,139 @@
+"""Job lists in CSV, row by row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from operator import itemgetter
+
+from batchexport.dialect import Dialect
+from batchexport.errors import JobListError
+from batchexport.joblist.columns import COMMON_COLUMNS, Column
+from batchexport.joblist.csv_header import COMMENT, Header, csv_fault, find_header
+from batchexport.joblist.problem import Problem
+from batchexport.joblist.rows import Place, RowChecker, Texts
+from batchexport.joblist.source import EndlessLineError, Source
+from batchexport.model import JobRow
+
+Cells = list[str]
+
+#: What stands in the text for a byte that is not UTF-8.
+_LOST_BYTE = re.compile("[\udc80-\udcff]")
+
+
+def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | Problem, None, int]:
+    """Rows and problems in file order; returns the number of data rows, good and bad.
+
+    Rows of nothing but blanks are no data, nor are lines that begin with `#` where volume_id is the first
+    column. Without a volume_id column reading stops at the header. Raises JobListError if there is no row.
+    """
+    lines = source.lines()
+    header = find_header(source, lines)
+    yield from header.problems
+    if Column.VOLUME_ID not in header.places:
+        return 0
+    rows = 0
+    reader = _RowReader(source, header, dialect)
+    for line, record in _records(lines, header):
+        found = reader.read(line, record)
+        rows += bool(found)
+        yield from found
+    if not rows and not header.problems:
+        raise JobListError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
+    return rows
+
+
+def _records(lines: Iterator[str], header: Header) -> Iterator[tuple[int, Cells | str]]:
+    """Each record with the line it starts on: its cells, or what is wrong where it cannot be split."""
+    reader = csv.reader(lines, delimiter=header.separator, strict=True)
+    first = header.line + 1
+    line = first
+    while True:
+        try:
+            for cells in reader:
+                yield line, cells
+                line = first + reader.line_num
+            return
+        except csv.Error as error:
+            yield line, csv_fault(error)
+            line = first + reader.line_num
+        except EndlessLineError as error:
+            yield line, str(error)
+            return
+
+
+class _RowReader:
+    """Makes rows of the records under one header."""
+
+    def __init__(self, source: Source, header: Header, dialect: Dialect | None) -> None:
+        common = [column for column in COMMON_COLUMNS if column in header.places]
+        self._source = source
+        self._width = header.width
+        self._checker = RowChecker(dialect=dialect, common=common)
+        self._id_place = header.places[Column.VOLUME_ID]
+        self._volume_id = itemgetter(self._id_place)
+        self._image_name = _cell(header.places.get(Column.IMAGE_NAME))
+        self._common = _cells([header.places[column] for column in common])
+
+    def read(self, line: int, record: Cells | str) -> Sequence[JobRow | Problem]:
+        """The job, or its problems; nothing for a record that is no data."""
+        if isinstance(record, list) and len(record) == self._width and not self._suspicious(record):
+            job = self._checker.job(
+                line, self._volume_id(record), self._image_name(record), self._common(record)
+            )
+            if job is not None:
+                return (job,)
+        return self._read_closely(Place(source=self._source.name, line=line), record)
+
+    def _suspicious(self, cells: Cells) -> bool:
+        return self._source.damaged or cells[0].startswith(COMMENT)
+
+    def _read_closely(self, place: Place, record: Cells | str) -> Sequence[JobRow | Problem]:
+        if isinstance(record, str):
+            return (place.problem(record),)
+        if not any(map(str.strip, record)) or (self._id_place == 0 and record[0].startswith(COMMENT)):
+            return ()
+        fault = self._record_fault(record)
+        if fault is not None:
+            return (place.problem(fault),)
+        return self._checker.read(
+            place,
+            Texts(
+                volume_id=self._volume_id(record),
+                image_name=self._image_name(record),
+                common=self._common(record),
+            ),
+        )
+
+    def _record_fault(self, cells: Cells) -> str | None:
+        """What is wrong with the row as a whole; None = its cells may be looked at."""
+        for number, cell in enumerate(cells, start=1):
+            if lost := _LOST_BYTE.search(cell):
+                byte = ord(lost[0]) - 0xDC00
+                return f"is not UTF-8: byte 0x{byte:02X} in cell {number}; save the list as UTF-8"
+        if cells[0].startswith(COMMENT):
+            return "begins with #, which marks a comment only where volume_id is the first column"
+        surplus = any(map(str.strip, cells[self._width :]))
+        if len(cells) < self._width or surplus:
+            return (
+                f"has {len(cells)} cells where the header has {self._width}; "
+                "a value that holds a separator goes in quotes"
+            )
+        return None
+
+
+def _cell(place: int | None) -> Callable[[Cells], str]:
+    """A function that takes one cell of a row; an empty text where the list has no such column."""
+    return _nothing if place is None else itemgetter(place)
+
+
+def _cells(places: Sequence[int]) -> Callable[[Cells], tuple[str, ...]]:
+    """A function that takes these cells of a row."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda cells: tuple(cells[place] for place in places)
+
+
+def _nothing(_cells: Cells) -> str:
+    return ""

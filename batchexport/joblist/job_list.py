@@ -1,0 +1,54 @@
+"""A job list as a stream of rows and problems."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from batchexport.dialect import Dialect
+from batchexport.joblist.csv_list import read_csv
+from batchexport.joblist.formats import ForeignFileError, Format, detect
+from batchexport.joblist.json_list import read_json, read_json_lines
+from batchexport.joblist.problem import Problem
+from batchexport.joblist.rows import Place
+from batchexport.joblist.source import Source, name_of, opened
+from batchexport.model import JobRow
+
+_READERS = {Format.CSV: read_csv, Format.JSON: read_json, Format.JSON_LINES: read_json_lines}
+
+
+class JobList:
+    """The rows of a job list, each checked as it is read; iterate it once.
+
+    Yields a JobRow for a good row and a Problem for everything wrong with a bad one, in file order. CSV and
+    JSON Lines are read as a stream: memory does not grow with the list. Raises JobListError for what cannot
+    be read at all or has no rows. Whether two rows ask for the same volume or name is not looked at here.
+    """
+
+    def __init__(
+        self, source: str | Path, *, dialect: Dialect | None = None, stdin: BinaryIO | None = None
+    ) -> None:
+        """`source` `-` is standard input, or `stdin` if given. Rows are checked by the rules of `dialect`.
+
+        Without one, a disk format passes if either family of clouds takes it, and a name if EVS does.
+        """
+        self.name = name_of(source)  #: for messages
+        self.sha256 = ""  #: of the bytes as they are in the file, in hex; set when the last row was read
+        self.rows = 0  #: data rows, good and bad; set when the last row was read
+        self._source = source
+        self._dialect = dialect
+        self._stdin = stdin
+
+    def __iter__(self) -> Iterator[JobRow | Problem]:
+        with opened(self._source, stdin=self._stdin) as source:
+            self.rows = yield from self._read(source)
+            self.sha256 = source.sha256()
+
+    def _read(self, source: Source) -> Generator[JobRow | Problem, None, int]:
+        try:
+            reader = _READERS[detect(source.head)]
+        except ForeignFileError as error:
+            yield Place(source=self.name, line=1).problem(f"the file {error}")
+            return 0
+        return (yield from reader(source, self._dialect))

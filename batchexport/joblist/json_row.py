@@ -1,0 +1,120 @@
+"""One row of a JSON list; it may hold the API's own `"os-volume_upload_image"` object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from batchexport.dialect import Dialect
+from batchexport.joblist.columns import COMMON_COLUMNS, Column, UnknownColumnError, meaning
+from batchexport.joblist.problem import Problem, shown
+from batchexport.joblist.rows import Place, RowChecker, Texts
+from batchexport.joblist.values import UnfitError
+from batchexport.model import JobRow
+
+_ACTION = "os-volume_upload_image"
+_ACTION_COLUMNS = frozenset(
+    {
+        Column.IMAGE_NAME,
+        Column.DISK_FORMAT,
+        Column.CONTAINER_FORMAT,
+        Column.FORCE,
+        Column.OS_TYPE,
+        Column.VISIBILITY,
+        Column.PROTECTED,
+    }
+)
+_YES_OR_NO = frozenset({Column.FORCE, Column.PROTECTED})
+
+
+class JsonRowReader:
+    """Makes rows of decoded JSON objects."""
+
+    def __init__(self, dialect: Dialect | None) -> None:
+        self._checker = RowChecker(dialect=dialect, common=COMMON_COLUMNS)
+
+    def read(self, place: Place, row: Mapping[str, object]) -> Sequence[JobRow | Problem]:
+        """The job, or every problem of the row."""
+        said = _Said(place)
+        said.take(row)
+        texts = Texts(
+            volume_id=said.texts.get(Column.VOLUME_ID, ""),
+            image_name=said.texts.get(Column.IMAGE_NAME, ""),
+            common=tuple([said.texts.get(column, "") for column in COMMON_COLUMNS]),
+        )
+        found = self._checker.read(place, texts)
+        if not said.problems:
+            return found
+        told = {problem.field for problem in said.problems}
+        more = [item for item in found if isinstance(item, Problem) and item.field not in told]
+        return said.problems + more
+
+
+class _Said:
+    """What a row says in each column, gathered from the row itself and the API's object in it."""
+
+    def __init__(self, place: Place) -> None:
+        self.texts: dict[Column, str] = {}
+        self.problems: list[Problem] = []
+        self._place = place
+
+    def take(self, row: Mapping[str, object]) -> None:
+        """Take over what the row says, and what is wrong with its keys and the types of its values."""
+        for key, value in row.items():
+            if key != _ACTION:
+                self._take_entry(key, value, beside=row)
+            elif isinstance(value, dict):
+                self._take_action(value)
+            else:
+                wrong = "is not an object as the API takes it"
+                self.problems.append(self._place.problem(wrong, field=_ACTION, value=_as_json(value)))
+
+    def _take_action(self, action: Mapping[str, object]) -> None:
+        for key, value in action.items():
+            try:
+                known = meaning(key, beside=()) in _ACTION_COLUMNS
+            except UnknownColumnError:
+                known = False
+            if known:
+                self._take_entry(key, value, beside=action)
+            else:
+                allowed = ", ".join(column for column in Column if column in _ACTION_COLUMNS)
+                wrong = f"does not belong in the API's object; allowed: {allowed}"
+                self.problems.append(self._place.problem(wrong, field=_ACTION, value=key))
+
+    def _take_entry(self, key: str, value: object, *, beside: Mapping[str, object]) -> None:
+        try:
+            column = meaning(key, beside=beside)
+        except UnknownColumnError as error:
+            self.problems.append(self._place.problem(str(error), value=key))
+            return
+        if column is None:
+            return
+        try:
+            text = _text(column, value)
+        except UnfitError as error:
+            self.problems.append(self._place.problem(str(error), field=column, value=_as_json(value)))
+            return
+        if text and (first := self.texts.setdefault(column, text)) != text:
+            wrong = f"is said a second time: the row says {shown(first)} as well"
+            self.problems.append(self._place.problem(wrong, field=column, value=text))
+
+
+def _text(column: Column, value: object) -> str:
+    """The value as a CSV cell would hold it; null says nothing. Raises UnfitError for a wrong type."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if column in _YES_OR_NO:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        raise UnfitError("is neither yes nor no; allowed: true, false")
+    if column is Column.TIMEOUT:
+        raise UnfitError('is not a duration; allowed: a text with a unit, as in "90s", "30m", "9h" or "2d"')
+    raise UnfitError("is not a text; write it in quotes")
+
+
+def _as_json(value: object) -> str:
+    return msgspec.json.encode(value).decode("utf-8", errors="replace")

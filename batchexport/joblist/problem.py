@@ -1,0 +1,39 @@
+"""One thing wrong in a job list, and how it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: A value longer than this is cut in a message: two of them still fit a line of a terminal.
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong in a job list. `str()` gives the sentence, without the list's name."""
+
+    source: str  #: the list's name, as in `JobList.name`
+    line: int  #: as in `JobRow.line`
+    field: str | None = None  #: None = the line as a whole
+    value: str | None = None  #: as it was written, uncut; None = there is none to show
+    message: str  #: what is wrong and what is allowed; it continues the sentence that `value` begins
+    counted: str = "line"  #: what `line` counts: lines, or the elements of a JSON array
+
+    def __str__(self) -> str:
+        place = f"{self.counted} {self.line}"
+        if self.field is not None:
+            place += f", {self.field}"
+        if self.value is None:
+            return f"{place}: {self.message}"
+        return f"{place}: {shown(self.value)} {self.message}"
+
+
+def shown(value: str) -> str:
+    """The value in quotes on one line of about 60 characters, what a terminal would not show escaped."""
+    printable = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in value[: _SHOWN_CHARACTERS + 1]
+    )
+    if len(printable) > _SHOWN_CHARACTERS:
+        printable = printable[: _SHOWN_CHARACTERS - 1] + "…"
+    return f'"{printable}"'

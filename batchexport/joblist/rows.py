@@ -1,0 +1,166 @@
+"""One row of texts, checked: the same rules for every format of list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from batchexport.dialect import CONTAINER_FORMATS, EVS, OS_TYPES, VISIBILITIES, Dialect, disk_formats
+from batchexport.joblist import values
+from batchexport.joblist.columns import Column
+from batchexport.joblist.problem import Problem
+from batchexport.joblist.values import UnfitError
+from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, TargetKey
+
+Value = TypeVar("Value")
+
+_CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+#: Different combinations of common texts that are remembered. A list has a handful; with more it is read
+#: more slowly.
+_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in which list a row stands."""
+
+    source: str
+    line: int
+    counted: str = "line"
+
+    def problem(self, message: str, *, field: str | None = None, value: str | None = None) -> Problem:
+        """A problem at this place."""
+        return Problem(
+            source=self.source,
+            line=self.line,
+            counted=self.counted,
+            field=field,
+            value=value,
+            message=message,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What a row says, as texts; an empty one says nothing."""
+
+    volume_id: str
+    image_name: str
+    common: tuple[str, ...]  #: the texts of the columns that the checker was made for, in that order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """What rows with the same texts in the common columns share."""
+
+    target: TargetKey
+    options: ImageOptions
+    faults: tuple[tuple[Column, str, str], ...]  #: (column, text, what is wrong with it)
+
+
+class RowChecker:
+    """Turns the texts of a row into a job, or into everything that is wrong with them."""
+
+    def __init__(self, *, dialect: Dialect | None, common: Sequence[Column]) -> None:
+        """`common` names the columns beside volume_id and image_name that rows will bring, in their order."""
+        self._dialect = dialect
+        self._name_fits = (dialect or EVS).image_name_pattern.fullmatch
+        self._columns = tuple(common)
+        self._known: dict[tuple[str, ...], _Common] = {}
+
+    def job(self, line: int, volume_id: str, image_name: str, common: tuple[str, ...]) -> JobRow | None:
+        """The row as a job, or None where something is wrong with it; `read` says what.
+
+        Takes the texts one by one: most rows of most lists need no more than this call.
+        """
+        shared = self._known.get(common) or self._learn(common)
+        if shared.faults or (image_name and not self._name_fits(image_name)):
+            return None
+        if not _CANONICAL_ID.fullmatch(volume_id):
+            try:
+                volume_id = values.volume_id(volume_id)
+            except UnfitError:
+                return None
+        return JobRow(
+            line=line,
+            volume_id=volume_id,
+            image_name=image_name or None,
+            target=shared.target,
+            options=shared.options,
+        )
+
+    def read(self, place: Place, texts: Texts) -> Sequence[JobRow | Problem]:
+        """The row as a job, or every problem it has."""
+        job = self.job(place.line, texts.volume_id, texts.image_name, texts.common)
+        return (job,) if job is not None else self._problems(place, texts)
+
+    def _problems(self, place: Place, texts: Texts) -> list[Problem]:
+        faults: list[tuple[Column, str, str]] = []
+        volume_id = texts.volume_id.strip()
+        if volume_id:
+            _value(Column.VOLUME_ID, volume_id, values.volume_id, faults)
+        if texts.image_name:
+            _value(Column.IMAGE_NAME, texts.image_name, self._image_name, faults)
+        faults += self._learn(texts.common).faults
+        found = [] if volume_id else [place.problem("is missing", field=Column.VOLUME_ID)]
+        return found + [place.problem(wrong, field=column, value=text) for column, text, wrong in faults]
+
+    def _image_name(self, text: str) -> str:
+        return values.image_name(text, dialect=self._dialect)
+
+    def _learn(self, common: tuple[str, ...]) -> _Common:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        texts = {column: text.strip() for column, text in zip(self._columns, common, strict=True)}
+        shared = _read_common(texts, dialect=self._dialect)
+        self._known[common] = shared
+        return shared
+
+
+def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Common:
+    faults: list[tuple[Column, str, str]] = []
+
+    def read(column: Column, parse: Callable[[str], Value]) -> Value | None:
+        return _value(column, texts.get(column, ""), parse, faults)
+
+    os_type = values.one_of(OS_TYPES)
+    visibility = values.one_of(VISIBILITIES)
+    protected: Callable[[str], bool] = values.boolean
+    if dialect is not None and not dialect.takes_os_type:
+        os_type = values.refused_by(dialect)
+    if dialect is not None and not dialect.takes_visibility:
+        visibility = values.refused_by(dialect)
+        protected = values.refused_by(dialect)
+    options = ImageOptions(
+        disk_format=read(Column.DISK_FORMAT, values.one_of(disk_formats(dialect))),
+        container_format=read(Column.CONTAINER_FORMAT, values.one_of(CONTAINER_FORMATS)),
+        force=read(Column.FORCE, values.boolean),
+        os_type=read(Column.OS_TYPE, os_type),
+        visibility=read(Column.VISIBILITY, visibility),
+        protected=read(Column.PROTECTED, protected),
+        timeout_s=read(Column.TIMEOUT, values.duration_s),
+    )
+    target = TargetKey(
+        cloud=read(Column.CLOUD, values.place),
+        region=read(Column.REGION, values.place),
+        project=read(Column.PROJECT, values.place),
+    )
+    return _Common(
+        target=target, options=NO_OPTIONS if options == NO_OPTIONS else options, faults=tuple(faults)
+    )
+
+
+def _value(
+    column: Column, text: str, parse: Callable[[str], Value], faults: list[tuple[Column, str, str]]
+) -> Value | None:
+    """What the text means, or None where it is empty, or is a fault, which is then noted."""
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except UnfitError as error:
+        faults.append((column, text, str(error)))
+        return None

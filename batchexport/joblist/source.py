@@ -1,0 +1,138 @@
+"""The bytes of a job list: opened, hashed while they are read, cut at line ends, decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from batchexport.errors import JobListError
+
+#: Read at once: large enough that the work per piece does not count, small enough for a processor's cache.
+_PIECE_BYTES = 65_536
+
+#: No row is near this long: a longer line is a file of another kind, and would have to be held as a whole.
+_LONGEST_LINE_BYTES = 1_048_576
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class EndlessLineError(Exception):
+    """A line is longer than any row: what follows cannot be told apart. The text says so."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"is longer than {_LONGEST_LINE_BYTES:,} bytes: this is no row; the rest was not read"
+        )
+
+
+class Source:
+    """A job list's bytes without the byte order mark. Read by `lines` or by `rest`, not by both."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.name = name
+        #: Whether a line that is not UTF-8 went by; its bytes are lone surrogates in the text from then on.
+        self.damaged = False
+        self._stream = stream
+        self._hash = hashlib.sha256()
+        self._ahead = self._piece().removeprefix(_BOM)
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, up to 64 KiB."""
+        return self._ahead
+
+    def rest(self) -> bytes:
+        """Everything not read yet."""
+        pieces = [self._ahead, *iter(self._piece, b"")]
+        self._ahead = b""
+        return b"".join(pieces)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes in pieces that end where a line ends. Raises EndlessLineError."""
+        kept, self._ahead = self._ahead, b""
+        while True:
+            cut = kept.rfind(b"\n") + 1 or kept[:-1].rfind(b"\r") + 1
+            if cut:
+                yield kept[:cut]
+            elif len(kept) > _LONGEST_LINE_BYTES:
+                raise EndlessLineError
+            piece = self._piece()
+            kept = kept[cut:] + piece
+            if not piece:
+                break
+        if kept:
+            yield kept
+
+    def lines(self) -> Iterator[str]:
+        """The lines with their ends, of whatever kind. Sets `damaged` before it yields a damaged line."""
+        return chain.from_iterable(io.StringIO(self._decoded(block), newline="") for block in self.blocks())
+
+    def sha256(self) -> str:
+        """Hash of all the bytes, read to the end for it."""
+        while self._piece():
+            pass
+        return self._hash.hexdigest()
+
+    def _decoded(self, block: bytes) -> str:
+        try:
+            return block.decode("utf-8")
+        except UnicodeDecodeError:
+            self.damaged = True
+            return block.decode("utf-8", errors="surrogateescape")
+
+    def _piece(self) -> bytes:
+        try:
+            piece = self._stream.read(_PIECE_BYTES)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        self._hash.update(piece)
+        return piece
+
+
+def name_of(source: str | Path) -> str:
+    """How messages call the list."""
+    return "<stdin>" if str(source) == "-" else str(source)
+
+
+@contextmanager
+def opened(source: str | Path, *, stdin: BinaryIO | None) -> Iterator[Source]:
+    """The list's bytes, for as long as the block lasts. Standard input stays open. Raises JobListError."""
+    name = name_of(source)
+    if str(source) == "-":
+        yield Source(sys.stdin.buffer if stdin is None else stdin, name)
+        return
+    with _opened_file(Path(source)) as stream:
+        yield Source(stream, name)
+
+
+def sha256_of(source: str | Path) -> str:
+    """Hash of a list's bytes in hex, as `JobList.sha256` has it after reading. Raises JobListError."""
+    with opened(source, stdin=None) as opened_source:
+        return opened_source.sha256()
+
+
+def _opened_file(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _unreadable(str(path), error) from error
+
+
+def _unreadable(name: str, error: OSError | ValueError) -> JobListError:
+    if isinstance(error, FileNotFoundError):
+        return JobListError(
+            f"{name}: there is no such job list",
+            hint="give the path of a CSV, JSON or JSON Lines file, or - for standard input",
+        )
+    if isinstance(error, IsADirectoryError):
+        return JobListError(f"{name}: is a folder, not a job list", hint="give the path of a file in it")
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return JobListError(
+        f"{name}: cannot be read: {reason}", hint="check that the file is yours to read and its disk is well"
+    )

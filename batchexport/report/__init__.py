@@ -1,0 +1,1 @@
+"""Reports: what a state file says, as text, tables, CSV and JSON. Reading only; nothing here prints."""

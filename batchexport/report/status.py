@@ -1,0 +1,110 @@
+"""Where a run stands: for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from batchexport.model import JobState, TargetKey
+from batchexport.report.rows import is_stalled
+from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
+from batchexport.report.words import iso_utc, number, one_line
+from batchexport.store import Holder, ReasonCount, StateReader
+
+#: Reasons beyond these are read in `report`.
+MOST_REASONS = 5
+
+
+def status_text(reader: StateReader, state_path: Path, *, now: float) -> str:
+    """Where the run stands, in a few lines."""
+    run, totals = reader.run, Totals.of(reader.tallies())
+    lines = [
+        f"{state_path}: run {run.run_id} of {run.list_name}, begun {iso_utc(run.created_at)}",
+        *_holder_lines(reader.owners()),
+        rows_text(totals),
+    ]
+    if totals.to_do:
+        parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
+        lines.append(f"to do: {parts}{_stalled_note(stalled(reader, now))}")
+    lines.append(gib_text(totals))
+    by_target = totals_by_target(reader)
+    if len(by_target) > 1:
+        lines += ["", *_target_lines(by_target)]
+    if reasons := reader.top_reasons(MOST_REASONS):
+        lines += ["", *reason_lines(reasons)]
+    return "\n".join(lines)
+
+
+def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
+    """The same as one JSON object."""
+    run = reader.run
+    content: dict[str, object] = {
+        "state_file": str(state_path),
+        "run_id": run.run_id,
+        "list_name": run.list_name,
+        "created_at": iso_utc(run.created_at),
+        **totals_json(Totals.of(reader.tallies())),
+        "stalled": stalled(reader, now),
+        "targets": [
+            {"target": str(target), **target._asdict(), **totals_json(totals)}
+            for target, totals in totals_by_target(reader).items()
+        ],
+        "owners": [_holder_json(holder) for holder in reader.owners()],
+        "top_reasons": [
+            {"reason": each.reason, "code": each.code, "rows": each.jobs}
+            for each in reader.top_reasons(MOST_REASONS)
+        ],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def stalled(reader: StateReader, now: float) -> int:
+    """How many exports are past their deadline."""
+    return sum(is_stalled(job, now) for job in reader.jobs(states=frozenset({JobState.EXPORTING})))
+
+
+def totals_by_target(reader: StateReader) -> dict[TargetKey, Totals]:
+    """The totals of each target, in the order of the state file."""
+    tallies = reader.tallies()
+    targets = dict.fromkeys(tally.target for tally in tallies)
+    return {target: Totals.of(tally for tally in tallies if tally.target == target) for target in targets}
+
+
+def reason_lines(reasons: list[ReasonCount]) -> Iterator[str]:
+    """Why rows failed, most frequent first."""
+    yield "most frequent reasons of failed rows:"
+    for each in reasons:
+        code = f" ({each.code})" if each.code and each.code not in each.reason else ""
+        yield f"{number(each.jobs):>9}  {one_line(each.reason, 160)}{code}"
+
+
+def _holder_lines(holders: list[Holder]) -> Iterator[str]:
+    words = {True: "running", False: "ended without a word", None: "perhaps running"}
+    lines = dict.fromkeys(f"{words[holder.alive]}: {holder.owner}" for holder in holders)
+    yield from lines or ["not running"]
+
+
+def _holder_json(holder: Holder) -> dict[str, object]:
+    owner = holder.owner
+    return {
+        "target": str(holder.target),
+        "host": owner.host,
+        "pid": owner.pid,
+        "since": iso_utc(owner.since),
+        "alive": holder.alive,
+        "lease_until": iso_utc(holder.lease_until),
+    }
+
+
+def _stalled_note(count: int) -> str:
+    return f" ({number(count)} stalled: past the deadline, still watched)" if count else ""
+
+
+def _target_lines(by_target: Mapping[TargetKey, Totals]) -> Iterator[str]:
+    width = max(len(str(target)) for target in (*by_target, "target"))
+    heads = [*(str(state) for state in ENDED), "to do", "GiB"]
+    yield "  ".join([f"{'target':<{width}}", *(f"{head:>9}" for head in heads)]).upper()
+    for target, totals in by_target.items():
+        figures = [*(totals.rows[state] for state in ENDED), totals.to_do, totals.gib.total()]
+        yield "  ".join([f"{target!s:<{width}}", *(f"{number(figure):>9}" for figure in figures)])

@@ -1,0 +1,38 @@
+"""What a run says at its end: what came of the rows, why some failed, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from batchexport.model import JobState
+from batchexport.report.status import MOST_REASONS, reason_lines
+from batchexport.report.totals import TO_DO, Totals, gib_text, rows_text
+from batchexport.report.words import duration, number
+from batchexport.store import StateReader
+
+
+def summary_text(reader: StateReader, state_path: Path, *, took_s: float) -> str:
+    """The end of a run in a few lines. `took_s` is how long this process worked on it."""
+    totals = Totals.of(reader.tallies())
+    lines = [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
+    if totals.to_do:
+        lines.append("to do: " + ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO))
+    if reasons := reader.top_reasons(MOST_REASONS):
+        lines += reason_lines(reasons)
+    lines.append(f"state file: {state_path}")
+    lines += [f"next: {step}" for step in next_steps(totals, state_path)]
+    return "\n".join(lines)
+
+
+def next_steps(totals: Totals, state_path: Path) -> list[str]:
+    """The commands that carry the run further; one that only shows it where nothing is left to do."""
+    state_file = quote(str(state_path))
+    steps = []
+    if totals.to_do:
+        steps.append(f"batchexport resume {state_file}  (carries on with the rows to do)")
+    if totals.rows[JobState.AMBIGUOUS]:
+        steps.append(f"batchexport report {state_file} --only ambiguous  (look at these images by hand)")
+    if totals.rows[JobState.FAILED]:
+        steps.append(f"batchexport retry {state_file}  (tries the failed rows again)")
+    return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

@@ -1,0 +1,82 @@
+"""Rows and GiB by state, so that the sums add up wherever they are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchexport.model import FINAL_STATES, JobState
+from batchexport.report.words import count_of, number
+
+if TYPE_CHECKING:
+    from batchexport.store import Tally
+
+#: In the order of every total.
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS)
+TO_DO = tuple(state for state in JobState if state not in FINAL_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the rows of a run, or of one target, come to."""
+
+    rows: Counter[JobState]
+    gib: Counter[JobState]
+    sized: int  #: rows of known size
+
+    @classmethod
+    def of(cls, tallies: Iterable[Tally]) -> Totals:
+        """The sums of these tallies."""
+        rows, gib, sized = Counter[JobState](), Counter[JobState](), 0
+        for tally in tallies:
+            rows[tally.state] += tally.jobs
+            gib[tally.state] += tally.gib
+            sized += tally.sized_jobs
+        return cls(rows, gib, sized)
+
+    @property
+    def all_rows(self) -> int:
+        """Every row of the list."""
+        return self.rows.total()
+
+    @property
+    def to_do(self) -> int:
+        """Rows that are not at their end."""
+        return sum(self.rows[state] for state in TO_DO)
+
+    @property
+    def gib_to_do(self) -> int:
+        """GiB of the rows that are not at their end, as far as their sizes are known."""
+        return sum(self.gib[state] for state in TO_DO)
+
+    @property
+    def unsized(self) -> int:
+        """Rows whose size is not known."""
+        return self.all_rows - self.sized
+
+
+def rows_text(totals: Totals) -> str:
+    """The sum of the rows, written out: 12 rows = 9 succeeded + 1 failed + …"""
+    parts = [f"{number(totals.rows[state])} {state}" for state in ENDED]
+    return " + ".join(
+        [f"{count_of(totals.all_rows, 'row')} = {parts[0]}", *parts[1:], f"{number(totals.to_do)} to do"]
+    )
+
+
+def gib_text(totals: Totals) -> str:
+    """What was exported and what is left, in GiB."""
+    text = f"{number(totals.gib[JobState.SUCCEEDED])} GiB exported, {number(totals.gib_to_do)} GiB to do"
+    return text + (f" (size of {count_of(totals.unsized, 'row')} not known)" if totals.unsized else "")
+
+
+def totals_json(totals: Totals) -> dict[str, object]:
+    """The totals as JSON has them: every state is there, also those that no row is in."""
+    return {
+        "rows": totals.all_rows,
+        **{str(state): totals.rows[state] for state in JobState},
+        "to_do": totals.to_do,
+        "gib": {str(state): totals.gib[state] for state in JobState},
+        "rows_of_unknown_size": totals.unsized,
+    }

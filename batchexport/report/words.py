@@ -1,0 +1,38 @@
+"""How numbers, times and sizes read in reports: the same everywhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def number(value: float) -> str:
+    """A whole number with its thousands apart: 12,345."""
+    return f"{value:,.0f}"
+
+
+def count_of(value: int, noun: str) -> str:
+    """A counted noun: 1 row, 2,000 rows."""
+    return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
+
+
+def iso_utc(at: float | None) -> str:
+    """Seconds since the epoch as 2026-11-02T21:04:59Z; empty for None."""
+    return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(seconds: float) -> str:
+    """A span in its two largest units: 45 s, 3 min 20 s, 2 h 5 min, 1 d 4 h."""
+    left = max(0, round(seconds))
+    parts: list[tuple[int, str]] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        amount, left = divmod(left, size)
+        if amount or parts:
+            parts.append((amount, unit))
+    said = [f"{amount} {unit}" for amount, unit in parts[:2] if amount]
+    return " ".join(said) or "0 s"
+
+
+def one_line(text: str | None, width: int) -> str:
+    """The text on one line, cut to `width` characters with an ellipsis; empty for None."""
+    flat = " ".join((text or "").split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,52 @@
+"""What becomes of an export, decided when it is accepted: how long it takes and whether it fails."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from batchexport.sandbox.settings import SandboxSettings
+
+#: Share of an export during which the image stays `queued`. A real cloud streams raw at once; every other
+#: format is first converted into a file, and only the upload of that file is `saving`.
+QUEUED_SHARE_RAW = 0.1
+QUEUED_SHARE_CONVERTED = 0.6
+#: How much longer the volume stays `uploading`, as a share of the export.
+FREE_SHARE = 0.1
+#: Where a failing export fails, as a share of its time.
+FAIL_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """The times at which an export passes its stages, and how it ends."""
+
+    saving_at: float
+    ends_at: float
+    free_at: float
+    fails: bool
+
+
+def draw(seed: int, *what: str | int) -> float:
+    """A number in [0, 1) that depends on the arguments alone."""
+    text = "/".join(str(part) for part in (seed, *what))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+def export_fate(
+    settings: SandboxSettings, *, volume_id: str, size_gib: int, disk_format: str, earlier: int, now: float
+) -> Fate:
+    """The fate of an export accepted at `now`, when `earlier` exports of the volume came before it."""
+    faults = settings.faults
+    takes_s = (settings.seconds_base + settings.seconds_per_gib * size_gib) * settings.time_scale
+    if draw(faults.seed, "slow", volume_id, earlier) < faults.slow_share:
+        takes_s *= faults.slow_factor
+    fails = draw(faults.seed, "fail", volume_id, earlier) < faults.fail_share
+    ends_at = now + takes_s * (FAIL_SHARE if fails else 1)
+    queued_share = QUEUED_SHARE_RAW if disk_format == "raw" else QUEUED_SHARE_CONVERTED
+    return Fate(
+        saving_at=now + takes_s * queued_share,
+        ends_at=ends_at,
+        free_at=ends_at + takes_s * FREE_SHARE,
+        fails=fails,
+    )

@@ -1,0 +1,220 @@
+"""The identity service: sign-in by Keystone's v3 protocol, with a password, an application credential or a token."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from batchexport.sandbox import settings as account
+from batchexport.sandbox.catalog import catalog, stable_id
+from batchexport.sandbox.replies import NOT_SIGNED_IN, Refusal, json_reply
+from batchexport.sandbox.state import STATE
+from batchexport.sandbox.tokens import is_valid_token, issue_token
+
+MALFORMED = (
+    "The server could not comply with the request since it is either malformed or otherwise incorrect. "
+    "The client is assumed to be in error."
+)
+
+
+class Domain(msgspec.Struct):
+    """A domain, by either."""
+
+    id: str | None = None
+    name: str | None = None
+
+
+class User(msgspec.Struct):
+    """A user, by id or by name and domain."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: Domain | None = None
+    password: str | None = None
+
+
+class Password(msgspec.Struct):
+    """The password method."""
+
+    user: User
+
+
+class TokenMethod(msgspec.Struct):
+    """The token method: an earlier token."""
+
+    id: str
+
+
+class ApplicationCredential(msgspec.Struct):
+    """The application credential method."""
+
+    secret: str
+    id: str | None = None
+    name: str | None = None
+    user: User | None = None
+
+
+class Identity(msgspec.Struct):
+    """Who signs in, and how."""
+
+    methods: list[str]
+    password: Password | None = None
+    token: TokenMethod | None = None
+    application_credential: ApplicationCredential | None = None
+
+
+class Project(msgspec.Struct):
+    """A project, by id or by name and domain."""
+
+    id: str | None = None
+    name: str | None = None
+    domain: Domain | None = None
+
+
+class Scope(msgspec.Struct):
+    """What the token is for. None = the user's own project."""
+
+    project: Project | None = None
+    domain: Domain | None = None
+
+
+class Auth(msgspec.Struct):
+    """The inner part of a sign-in."""
+
+    identity: Identity
+    scope: Scope | str | None = None
+
+
+class SignIn(msgspec.Struct):
+    """The body of a sign-in."""
+
+    auth: Auth
+
+
+def routes() -> list[web.RouteDef]:
+    """The paths of the identity service."""
+    return [
+        web.get("/identity", list_versions),
+        web.get("/identity/", list_versions),
+        web.get("/identity/v3", get_version),
+        web.get("/identity/v3/", get_version),
+        web.post("/identity/v3/auth/tokens", auth),
+    ]
+
+
+async def list_versions(request: web.Request) -> web.Response:
+    """The versions of the service: one."""
+    return json_reply({"versions": {"values": [_version(request)]}}, status=300)
+
+
+async def get_version(request: web.Request) -> web.Response:
+    """The one version."""
+    return json_reply({"version": _version(request)})
+
+
+async def auth(request: web.Request) -> web.Response:
+    """A token, and the catalog of the services it is for."""
+    state = request.app[STATE]
+    asked = _read_sign_in(await request.read())
+    now = state.now()
+    if not _is_known(asked.identity, now=now, since=state.tokens_since) or not _is_in_reach(asked.scope):
+        raise Refusal(401, NOT_SIGNED_IN)
+    expires_at = now + state.settings.token_life_s
+    body = _token_body(asked.identity.methods, now, expires_at, _base_url(request))
+    headers = {"X-Subject-Token": issue_token(now, expires_at)}
+    return json_reply({"token": body}, status=201, headers=headers)
+
+
+def _read_sign_in(body: bytes) -> Auth:
+    try:
+        return msgspec.json.decode(body, type=SignIn).auth
+    except msgspec.ValidationError:
+        raise Refusal(400, f"Expecting to find auth in request body. {MALFORMED}") from None
+    except msgspec.DecodeError:
+        raise Refusal(400, f"Expecting to find valid JSON in request body. {MALFORMED}") from None
+
+
+def _is_known(identity: Identity, *, now: float, since: float) -> bool:
+    proofs = {
+        "password": identity.password is not None and _is_password_right(identity.password.user),
+        "token": identity.token is not None and is_valid_token(identity.token.id, now=now, since=since),
+        "application_credential": identity.application_credential is not None
+        and _is_secret_right(identity.application_credential),
+    }
+    return bool(identity.methods) and all(proofs.get(method, False) for method in identity.methods)
+
+
+def _is_password_right(user: User) -> bool:
+    return _is_our_user(user) and user.password == account.PASSWORD
+
+
+def _is_our_user(user: User) -> bool:
+    if user.id is not None:
+        return user.id == account.USER_ID
+    return user.name == account.USER_NAME and _is_our_domain(user.domain)
+
+
+def _is_our_domain(domain: Domain | None) -> bool:
+    return domain is not None and (domain.id == "default" or domain.name == account.DOMAIN_NAME)
+
+
+def _is_secret_right(credential: ApplicationCredential) -> bool:
+    if credential.secret != account.APPLICATION_CREDENTIAL_SECRET:
+        return False
+    if credential.id is not None:
+        return credential.id == account.APPLICATION_CREDENTIAL_ID
+    by_name = credential.name == account.APPLICATION_CREDENTIAL_NAME
+    return by_name and credential.user is not None and _is_our_user(credential.user)
+
+
+def _is_in_reach(scope: Scope | str | None) -> bool:
+    if scope is None:
+        return True
+    if isinstance(scope, str) or scope.project is None:
+        return False
+    project = scope.project
+    if project.id is not None:
+        return project.id == account.PROJECT_ID
+    return project.name == account.PROJECT_NAME and _is_our_domain(project.domain)
+
+
+def _token_body(methods: list[str], issued_at: float, expires_at: float, url: str) -> dict[str, object]:
+    domain = {"id": "default", "name": account.DOMAIN_NAME}
+    user = {"id": account.USER_ID, "name": account.USER_NAME, "domain": domain, "password_expires_at": None}
+    return {
+        "methods": methods,
+        "user": user,
+        "audit_ids": [uuid.uuid4().hex[:22]],
+        "issued_at": _keystone_time(issued_at),
+        "expires_at": _keystone_time(expires_at),
+        "is_domain": False,
+        "project": {"id": account.PROJECT_ID, "name": account.PROJECT_NAME, "domain": domain},
+        "roles": [
+            {"id": stable_id("member"), "name": "member"},
+            {"id": stable_id("reader"), "name": "reader"},
+        ],
+        "catalog": catalog(url),
+    }
+
+
+def _keystone_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _version(request: web.Request) -> dict[str, object]:
+    return {
+        "id": "v3.14",
+        "status": "stable",
+        "updated": "2020-04-07T00:00:00Z",
+        "links": [{"rel": "self", "href": f"{_base_url(request)}/identity/v3/"}],
+        "media-types": [
+            {"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"},
+        ],
+    }
+
+
+def _base_url(request: web.Request) -> str:
+    return str(request.url.origin())

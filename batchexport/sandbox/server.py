@@ -1,0 +1,165 @@
+"""The server: one port, three services by path, and what is the same for all of their answers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from batchexport.sandbox import block_storage, identity, images, messages
+from batchexport.sandbox.faults import drops, errors, limit_middleware
+from batchexport.sandbox.journal import Journal
+from batchexport.sandbox.microversion import HEADER
+from batchexport.sandbox.replies import (
+    NOT_FOUND,
+    NOT_SIGNED_IN,
+    REQUEST_ID,
+    Refusal,
+    Service,
+    refusal_reply,
+    service_of,
+)
+from batchexport.sandbox.settings import SandboxSettings, sign_in_values
+from batchexport.sandbox.state import STATE, SandboxState, kind_of
+from batchexport.sandbox.tokens import is_valid_token
+from batchexport.sandbox.world import World
+
+#: Cinder's own limit of a request body.
+MAX_BODY_BYTES = 114688
+#: How long an answer under way may take when the server is stopped.
+SHUTDOWN_S = 1.0
+
+
+class Sandbox:
+    """A running sandbox, from the outside."""
+
+    def __init__(self, state: SandboxState, *, host: str, port: int) -> None:
+        self._state = state
+        self.host = host
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        """The root of all services."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Requests since the start by kind: `auth`, `post_action`, `list_volumes`, `get_image` and so on.
+
+        Beside the kinds it counts what became of them: `throttled`, `errors`, `dropped`.
+        """
+        return Counter(self._state.counts)
+
+    @property
+    def exports_per_volume(self) -> Mapping[str, int]:
+        """Exports ever accepted, those of the journal included; two for one volume may be one too many."""
+        return self._state.world.exports_per_volume()
+
+    def auth(self) -> dict[str, str]:
+        """What a client needs to sign in, by the names of openstacksdk."""
+        return sign_in_values(self.url)
+
+    def revoke_tokens(self) -> None:
+        """From now on no token issued before is accepted, as after a change of the user's rights."""
+        self._state.tokens_since = self._state.now()
+
+
+@asynccontextmanager
+async def serve(
+    settings: SandboxSettings | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    now: Callable[[], float] = time.time,
+) -> AsyncIterator[Sandbox]:
+    """A sandbox that runs as long as the context. Port 0 = any free one; `now` gives seconds since the epoch.
+
+    Raises ConfigError if the journal cannot be used, OSError if the port cannot.
+    """
+    settings = settings or SandboxSettings()
+    world = World(settings.volumes, make_up_volumes=settings.make_up_volumes)
+    journal = Journal(settings.journal) if settings.journal is not None else None
+    try:
+        if journal is not None:
+            for event in journal.replay():
+                world.apply(event)
+        state = SandboxState(settings=settings, world=world, journal=journal, now=now)
+        async with _listening(_application(state), host, port) as actual_port:
+            yield Sandbox(state, host=host, port=actual_port)
+    finally:
+        if journal is not None:
+            journal.close()
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _application(state: SandboxState) -> web.Application:
+    limit = limit_middleware(state.settings, state.now())
+    application = web.Application(
+        middlewares=[frame, words, limit, errors, token_required, drops], client_max_size=MAX_BODY_BYTES
+    )
+    application[STATE] = state
+    application.add_routes(
+        [*identity.routes(), *block_storage.routes(), *messages.routes(), *images.routes()]
+    )
+    return application
+
+
+@web.middleware
+async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts the request and adds the headers that every answer has."""
+    state = request.app[STATE]
+    state.requests += 1
+    state.counts[kind_of(request)] += 1
+    request[REQUEST_ID] = f"req-{uuid.uuid4()}"
+    response = await handler(request)
+    response.headers["Date"] = formatdate(state.now(), usegmt=True)
+    response.headers[REQUEST_ID] = request[REQUEST_ID]
+    if request.path.startswith("/volume/v3"):
+        response.headers[HEADER] = request.headers.get(HEADER, "volume 3.0")
+    return response
+
+
+@web.middleware
+async def words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every refusal into the words and the envelope of the service that was asked."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        refused = refusal
+    except web.HTTPException as error:
+        refused = Refusal(error.status, NOT_FOUND if error.status == 404 else error.reason)
+    service = service_of(request.path)
+    response = refusal_reply(service, refused, accept=request.headers.get("Accept", ""))
+    if refused.status == 401:
+        response.headers["WWW-Authenticate"] = f'Keystone uri="{request.url.origin()}/identity/v3"'
+    return response
+
+
+@web.middleware
+async def token_required(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Lets only requests with a valid token pass, except to sign in and to learn the versions."""
+    if service_of(request.path) is Service.IDENTITY or kind_of(request) == "list_versions":
+        return await handler(request)
+    state = request.app[STATE]
+    token = request.headers.get("X-Auth-Token", "")
+    if not is_valid_token(token, now=state.now(), since=state.tokens_since):
+        raise Refusal(401, NOT_SIGNED_IN)
+    return await handler(request)

@@ -1,0 +1,95 @@
+"""What a sandbox is told before it starts: its volumes, its pace, its limits and its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# The one account of the sandbox. None of it is secret: the server listens on the loopback address.
+USER_NAME = "demo"
+PASSWORD = "sandbox"
+DOMAIN_NAME = "Default"
+PROJECT_NAME = "demo"
+REGION = "sandbox"
+APPLICATION_CREDENTIAL_ID = "5d1c7a0e94c34b3f8d2a6be07f15c920"
+APPLICATION_CREDENTIAL_NAME = "sandbox"
+APPLICATION_CREDENTIAL_SECRET = "sandbox"
+USER_ID = "0f6b8ad37c5e4f0c9a41d2e7b3586c14"
+PROJECT_ID = "7e3f1d5b90a84c62b7d0c8f4a1e69325"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxVolume:
+    """A volume that is there from the start. `status` is its status whenever it is not being exported."""
+
+    volume_id: str
+    name: str
+    size_gib: int = 10
+    status: str = "available"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, each as a share from 0 to 1. The same seed chooses the same victims.
+
+    Requests are chosen by their number since the start; exports by their volume and by how many exports of it
+    came before, so that a second try can end otherwise.
+    """
+
+    error_share: float = 0.0  #: requests answered 503 or 500 before anything is done; sign-in is spared
+    drop_share: float = 0.0  #: exports that are accepted while the connection closes without an answer
+    fail_share: float = 0.0  #: exports that fail half-way, after the 202
+    slow_share: float = 0.0  #: exports that take `slow_factor` times as long
+    slow_factor: float = 10.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSettings:
+    """One sandbox. As it stands: any volume exists, 100 GiB take 4 s, nothing goes wrong, nothing is kept."""
+
+    #: File of the accepted requests: a sandbox started on it again has the same images. None = no file.
+    journal: Path | None = None
+    volumes: Sequence[SandboxVolume] = ()
+    #: Whoever asks for a volume by a valid id finds one: available, 10 to 500 GiB by a hash of the id.
+    #: Lists show it once it was exported.
+    make_up_volumes: bool = True
+    #: An export of S GiB takes (seconds_base + seconds_per_gib x S) x time_scale seconds. The first two make
+    #: the pace of a real cloud (0.5 GiB/s); the scale shortens a night to minutes. 0 = at once.
+    seconds_base: float = 20.0
+    seconds_per_gib: float = 1.8
+    time_scale: float = 0.02
+    token_life_s: float = 3600.0
+    page_limit: int = 1000
+    #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it.
+    force_upload: bool = False
+    #: Actions per second beyond which they are refused, after a first `burst`. None = no limit.
+    rate: float | None = None
+    burst: int = 10
+    retry_after_s: float = 1.0
+    #: How they are refused: 429 as an API gateway does, or 413 as Cinder's own limiter does.
+    rate_status: int = 429
+    faults: Faults = field(default_factory=Faults)
+
+
+def sign_in_values(url: str) -> dict[str, str]:
+    """What a client needs to sign in to the sandbox at `url`, by the names that openstacksdk gives them."""
+    return {
+        "auth_url": f"{url}/identity/v3",
+        "username": USER_NAME,
+        "password": PASSWORD,
+        "project_name": PROJECT_NAME,
+        "user_domain_name": DOMAIN_NAME,
+        "project_domain_name": DOMAIN_NAME,
+        "region_name": REGION,
+    }
+
+
+def clouds_yaml(url: str) -> str:
+    """The text of a clouds.yaml whose cloud `sandbox` is the sandbox at `url`."""
+    values = sign_in_values(url)
+    region = values.pop("region_name")
+    lines = ["clouds:", "  sandbox:", f"    region_name: {region}", "    auth:"]
+    lines += [f"      {name}: {value}" for name, value in values.items()]
+    return "\n".join(lines) + "\n"

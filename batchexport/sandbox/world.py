@@ -1,0 +1,196 @@
+"""What the cloud shows at a given time: a pure function of the accepted requests and of that time.
+
+Nothing here runs or waits. An export carries its whole future from the moment it is accepted::
+
+    accepted_at      saving_at          ends_at            free_at
+    image   queued   |      saving      |  active, or gone (404) when it failed
+    volume  uploading                                      | the status it had before
+
+As in Cinder, the image is settled a little before its volume is free, and a failed export leaves the volume
+as it was. Deleting an image that is still being written makes its export fail there and then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from batchexport.sandbox.settings import SandboxVolume
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field="event"):
+    """An accepted export and its fate. Times are seconds since the epoch."""
+
+    volume_id: str
+    volume_name: str
+    size_gib: int
+    status_before: str
+    image_id: str
+    image_name: str
+    disk_format: str
+    container_format: str
+    visibility: str
+    protected: bool
+    os_type: str | None
+    request_id: str
+    accepted_at: float
+    saving_at: float
+    ends_at: float
+    free_at: float
+    fails: bool
+    deleted_at: float | None = None  #: when the finished image was deleted; never set in the journal
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_field="event"):
+    """An accepted request to delete an image."""
+
+    image_id: str
+    deleted_at: float
+
+
+Event = Export | Deletion
+
+
+def image_status(export: Export, now: float) -> str | None:
+    """The status of the image, or None where there is no image (any more)."""
+    if now < export.ends_at:
+        return "saving" if now >= export.saving_at else "queued"
+    if export.fails or (export.deleted_at is not None and now >= export.deleted_at):
+        return None
+    return "active"
+
+
+def image_updated_at(export: Export, now: float) -> float:
+    """When the image last changed its status."""
+    if now >= export.ends_at:
+        return export.ends_at
+    return export.saving_at if now >= export.saving_at else export.accepted_at
+
+
+def without_image(export: Export, deleted_at: float) -> Export:
+    """The export after its image was deleted: failed if the image was still being written."""
+    if deleted_at >= export.ends_at:
+        return msgspec.structs.replace(export, deleted_at=deleted_at)
+    free_at = deleted_at + (export.free_at - export.ends_at)
+    return msgspec.structs.replace(export, fails=True, ends_at=deleted_at, free_at=free_at)
+
+
+def made_up_volume(volume_id: str) -> SandboxVolume | None:
+    """The volume that this id always stands for, or None if it is not a UUID in its usual spelling."""
+    try:
+        if str(uuid.UUID(volume_id)) != volume_id:
+            return None
+    except ValueError:
+        return None
+    size_gib = 10 + int.from_bytes(hashlib.sha256(volume_id.encode()).digest()[:4]) % 491
+    return SandboxVolume(volume_id=volume_id, name=f"volume-{volume_id[:8]}", size_gib=size_gib)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeView:
+    """A volume as it is at one moment. `updated_at` None = never changed."""
+
+    volume: SandboxVolume
+    status: str
+    updated_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageView:
+    """An image as it is at one moment."""
+
+    export: Export
+    status: str
+    updated_at: float
+
+
+class World:
+    """The accepted requests, indexed for questions about any moment."""
+
+    def __init__(self, volumes: Iterable[SandboxVolume] = (), *, make_up_volumes: bool = True) -> None:
+        self._volumes = {volume.volume_id: volume for volume in volumes}
+        self._make_up_volumes = make_up_volumes
+        self._exports: list[Export] = []  # in the order of acceptance, which is the order of `created_at`
+        self._place_of_image: dict[str, int] = {}
+        self._places_of_volume: dict[str, list[int]] = {}
+
+    def apply(self, event: Event) -> None:
+        """Take in one accepted request. A deletion of an unknown image changes nothing."""
+        if isinstance(event, Export):
+            place = len(self._exports)
+            self._exports.append(event)
+            self._place_of_image[event.image_id] = place
+            self._places_of_volume.setdefault(event.volume_id, []).append(place)
+            self._volumes.setdefault(event.volume_id, _volume_of(event))
+        elif (found := self._place_of_image.get(event.image_id)) is not None:
+            self._exports[found] = without_image(self._exports[found], event.deleted_at)
+
+    def volume(self, volume_id: str, now: float) -> VolumeView | None:
+        """The volume at `now`, or None if there is none of this id."""
+        volume = self._volumes.get(volume_id)
+        if volume is None and self._make_up_volumes:
+            volume = made_up_volume(volume_id)
+        return None if volume is None else self._view_of_volume(volume, now)
+
+    def volumes(self, now: float) -> Iterator[VolumeView]:
+        """Every volume given at the start or exported since, newest first."""
+        return (self._view_of_volume(volume, now) for volume in reversed(self._volumes.values()))
+
+    def image(self, image_id: str, now: float) -> ImageView | None:
+        """The image at `now`, or None if there is none of this id."""
+        place = self._place_of_image.get(image_id)
+        return None if place is None else _view_of_image(self._exports[place], now)
+
+    def images(
+        self, now: float, *, newest_first: bool = True, after: str | None = None
+    ) -> Iterator[ImageView]:
+        """The images in the order of their creation, from behind the image `after`, which has to exist."""
+        step = -1 if newest_first else 1
+        start = len(self._exports) - 1 if newest_first else 0
+        if after is not None:
+            start = self._place_of_image[after] + step
+        for place in range(start, -1 if newest_first else len(self._exports), step):
+            view = _view_of_image(self._exports[place], now)
+            if view is not None:
+                yield view
+
+    def failed_exports(self, now: float) -> Iterator[Export]:
+        """The exports that have failed and whose volumes are free again, newest first."""
+        return (export for export in reversed(self._exports) if export.fails and now >= export.free_at)
+
+    def exports_of(self, volume_id: str) -> int:
+        """How many exports of the volume were ever accepted."""
+        return len(self._places_of_volume.get(volume_id, ()))
+
+    def exports_per_volume(self) -> dict[str, int]:
+        """How many exports were ever accepted, for each volume that had any."""
+        return {volume_id: len(places) for volume_id, places in self._places_of_volume.items()}
+
+    def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView:
+        places = self._places_of_volume.get(volume.volume_id)
+        if not places:
+            return VolumeView(volume=volume, status=volume.status, updated_at=None)
+        latest = self._exports[places[-1]]
+        if now < latest.free_at:
+            return VolumeView(volume=volume, status="uploading", updated_at=latest.accepted_at)
+        return VolumeView(volume=volume, status=volume.status, updated_at=latest.free_at)
+
+
+def _volume_of(export: Export) -> SandboxVolume:
+    return SandboxVolume(
+        volume_id=export.volume_id,
+        name=export.volume_name,
+        size_gib=export.size_gib,
+        status=export.status_before,
+    )
+
+
+def _view_of_image(export: Export, now: float) -> ImageView | None:
+    status = image_status(export, now)
+    if status is None:
+        return None
+    return ImageView(export=export, status=status, updated_at=image_updated_at(export, now))

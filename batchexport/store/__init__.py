@@ -1,0 +1,37 @@
+"""The state file: the only memory of a run, and the proof that no row is ever sent twice.
+
+`building` makes one from a list, `StateFile` is for the process that works, `StateReader` for everyone else.
+"""
+
+from batchexport.store.build import Builder, building
+from batchexport.store.lease import Lease
+from batchexport.store.owner import Owner
+from batchexport.store.reader import StateReader
+from batchexport.store.records import (
+    AttemptReport,
+    Duplicate,
+    Holder,
+    JobReport,
+    ReasonCount,
+    RunRecord,
+    Tally,
+    TargetRecord,
+)
+from batchexport.store.state import StateFile
+
+__all__ = [
+    "AttemptReport",
+    "Builder",
+    "Duplicate",
+    "Holder",
+    "JobReport",
+    "Lease",
+    "Owner",
+    "ReasonCount",
+    "RunRecord",
+    "StateFile",
+    "StateReader",
+    "Tally",
+    "TargetRecord",
+    "building",
+]

@@ -1,0 +1,225 @@
+"""Making a state file from checked rows: loaded beside its place, moved there only when it is whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple
+from glob import escape
+from pathlib import Path
+
+from batchexport.errors import StateError, StateWriteError
+from batchexport.model import JobRow, JobState, TargetKey
+from batchexport.store import options, schema
+from batchexport.store.faults import translated
+from batchexport.store.opening import require_sqlite
+from batchexport.store.records import Duplicate, RunRecord
+
+#: Rows handed to SQLite at once: enough to hide the cost of the call, few enough to stay small.
+_BATCH = 1000
+
+#: Values that several rows share, with the first line of each. Rows that repeat a whole volume repeat its
+#: image name as well, which is told once: as the volume.
+_SHARED = {
+    "volume_id": "count(*) > 1",
+    "image_name": "count(DISTINCT volume_id) > 1",
+}
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Builder]:
+    """A builder of the state file `path`, which is there after `finish`; without it nothing is left.
+
+    Raises StateError where `path` exists already, StateWriteError where the disk is full.
+    """
+    require_sqlite()
+    if path.exists():
+        raise _exists(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        _sweep(path)
+        # Held to the end: the lock tells other builders that this file is not abandoned.
+        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        builder = Builder(path, temporary, file)
+        try:
+            yield builder
+        finally:
+            builder.close()
+    except sqlite3.Error as error:
+        raise translated(error, path, "write it") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(file)
+
+
+class Builder:
+    """Takes the rows of a list one by one; memory does not grow with them."""
+
+    def __init__(self, path: Path, temporary: Path, file: int) -> None:
+        self._path = path
+        self._temporary = temporary
+        self._file = file
+        self._rows: list[tuple[int, int, int, str, str, str | None]] = []
+        self._count = 0
+        self._target_ids: dict[TargetKey, int] = {}
+        self._unique: set[str] = set()
+        self._db = _empty_database(temporary)
+
+    @property
+    def rows(self) -> int:
+        """Rows added so far."""
+        return self._count
+
+    def add(self, row: JobRow, image_name: str) -> None:
+        """Take one row; its job id is its place in the order of adding, from 1."""
+        self._count += 1
+        target_id = self._target_ids.get(row.target)
+        if target_id is None:
+            target_id = self._new_target(row.target)
+        self._rows.append(
+            (self._count, target_id, row.line, row.volume_id, image_name, options.to_text(row.options))
+        )
+        if len(self._rows) >= _BATCH:
+            self._load()
+
+    def duplicates(self, limit: int) -> list[Duplicate]:
+        """Volumes and image names that rows of one target share, by their first lines, at most `limit`."""
+        self._load()
+        found = [
+            duplicate
+            for field in schema.UNIQUE_INDEXES
+            if not self._make_unique(field)
+            for duplicate in self._shared(field, limit)
+        ]
+        return sorted(found, key=lambda duplicate: duplicate.lines)[:limit]
+
+    def finish(self, run: RunRecord) -> None:
+        """Put the whole file in its place, on disk. Raises StateError if there is one by now."""
+        if run.rows != self._count:
+            raise StateError(f"{self._path}: {self._count} rows were added, but the run counts {run.rows}")
+        self._load()
+        for field in schema.UNIQUE_INDEXES:
+            if not self._make_unique(field):
+                raise StateError(f"{self._path}: rows of one target share their {field}")
+        self._conclude(run)
+        self.close()
+        try:
+            os.fsync(self._file)
+            # A link, not a rename: of two builders only one can win, and a run begun is never replaced.
+            os.link(self._temporary, self._path)
+            _sync_directory(self._path.parent)
+        except FileExistsError as error:
+            raise _exists(self._path) from error
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Let go of the database; the file stays."""
+        self._db.close()
+
+    def _new_target(self, key: TargetKey) -> int:
+        target_id = self._target_ids[key] = len(self._target_ids) + 1
+        self._db.execute(
+            "INSERT INTO target (target_id, cloud, region, project) VALUES (?, ?, ?, ?)", (target_id, *key)
+        )
+        return target_id
+
+    def _load(self) -> None:
+        self._db.executemany(
+            "INSERT INTO job (job_id, target_id, line, volume_id, image_name, options)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            self._rows,
+        )
+        self._rows.clear()
+
+    def _make_unique(self, field: str) -> bool:
+        if field not in self._unique:
+            try:
+                self._db.execute(schema.UNIQUE_INDEXES[field])
+            except sqlite3.IntegrityError:
+                return False
+            self._unique.add(field)
+        return True
+
+    def _shared(self, field: str, limit: int) -> Iterator[Duplicate]:
+        self._db.execute(f"CREATE INDEX IF NOT EXISTS shared_{field} ON job (target_id, {field}, line)")
+        keys = {target_id: key for key, target_id in self._target_ids.items()}
+        values = self._db.execute(
+            f"SELECT target_id, {field} FROM job GROUP BY target_id, {field} HAVING {_SHARED[field]}"
+            " ORDER BY min(line) LIMIT ?",
+            (limit,),
+        ).fetchall()
+        for target_id, value in values:
+            lines = self._db.execute(
+                f"SELECT line FROM job WHERE target_id = ? AND {field} = ? ORDER BY line", (target_id, value)
+            )
+            yield Duplicate(
+                field=field, value=value, lines=tuple(line for (line,) in lines), target=keys[target_id]
+            )
+
+    def _conclude(self, run: RunRecord) -> None:
+        db = self._db
+        db.execute(f"INSERT INTO run ({schema.RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(run))
+        for statement in schema.INDEXES:
+            db.execute(statement)
+        for state in JobState:
+            db.execute("INSERT INTO tally (target_id, state) SELECT target_id, ? FROM target", (state,))
+        db.execute(
+            "UPDATE tally SET jobs = (SELECT count(*) FROM job WHERE job.target_id = tally.target_id"
+            f" AND {schema.IS_READY}) WHERE state = 'pending'"
+        )
+        db.execute(f"PRAGMA user_version = {schema.VERSION}")
+        db.execute("COMMIT")
+
+
+def _empty_database(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        # Nothing of this file outlives a crash, so nothing is synchronised before `finish`. The journal is in
+        # memory and not off, for an index that turns out not to be unique must leave the rows readable.
+        db.execute("PRAGMA journal_mode=MEMORY")
+        db.execute("PRAGMA synchronous=OFF")
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        db.execute("PRAGMA cache_size=-16384")
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        db.execute("BEGIN")
+        for statement in schema.TABLES:
+            db.execute(statement)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _exists(path: Path) -> StateError:
+    return StateError(f"{path}: exists already", hint="resume it, or name another file with --state")
+
+
+def _unwritable(path: Path, error: OSError) -> StateWriteError:
+    return StateWriteError(
+        f"{path}: cannot write it: {error.strerror}",
+        hint="name a place that can be written, with --state; nothing was started",
+    )
+
+
+def _sync_directory(folder: Path) -> None:
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what builders of this file left when they were killed."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
+        with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()

@@ -1,0 +1,200 @@
+"""Every change of a job, each as one function on a connection inside a transaction.
+
+A change names the states it may start from, and the attempt it speaks of; where the row is elsewhere nothing
+is changed and StateError says so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from batchexport.errors import StateError
+from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.store.queries import JOB_COLUMNS, job_of
+from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_WAITING
+
+_CLAIM = f"""
+    UPDATE job SET
+        state = 'submitting', attempt = attempt + 1, next_at = 0,
+        intent_at = :server_now, first_intent_at = coalesce(first_intent_at, :server_now),
+        image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL,
+        finished_at = NULL, ending_id = NULL
+    WHERE state = 'pending' AND job_id IN ({{chosen}})
+    RETURNING {JOB_COLUMNS}"""
+
+CLAIM_WAITING = _CLAIM.format(
+    chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
+    " ORDER BY next_at, job_id LIMIT :limit"
+)
+CLAIM_READY = _CLAIM.format(
+    chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY} ORDER BY job_id LIMIT :limit"
+)
+
+_THIS_ATTEMPT = "job_id = :job_id AND target_id = :target_id AND attempt = :attempt AND state IN ({before})"
+
+
+def _before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> str:
+    """The states that `after` may follow, as SQL."""
+    states = {state for state, allowed in ALLOWED_CHANGES.items() if after in allowed} - without
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+#: From a final state back to pending there is only `retry`, which names no attempt.
+_BEFORE_PENDING = _before(JobState.PENDING, without=FINAL_STATES)
+
+ACCEPT = f"""
+    UPDATE job SET
+        state = 'exporting', image_id = :image_id, request_id = :request_id, accepted_at = :at,
+        deadline_at = :deadline_at, size_gib = coalesce(:size_gib, size_gib), finished_at = NULL, ending_id = NULL
+    WHERE {_THIS_ATTEMPT.format(before=_before(JobState.EXPORTING))}"""
+
+_LOG = f"""
+    INSERT INTO attempt
+        (job_id, attempt, intent_at, accepted_at, ended_at, outcome, image_id,
+        http_status, code, reason, request_id)
+    SELECT job_id, attempt, intent_at, accepted_at, :at, :outcome, image_id,
+        :http_status, :code, :reason, coalesce(:ending_request_id, request_id)
+    FROM job WHERE {_THIS_ATTEMPT}
+    RETURNING attempt_id"""
+
+_LOG_END = {state: _LOG.format(before=_before(state)) for state in FINAL_STATES}
+_LOG_PUT_BACK = _LOG.format(before=_BEFORE_PENDING)
+
+END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
+
+_PUT_BACK = """
+    UPDATE job SET
+        state = 'pending', next_at = :next_at, attempt = attempt - :uncounted, intent_at = NULL, image_id = NULL,
+        request_id = NULL, accepted_at = NULL, deadline_at = NULL, ending_id = :ending_id
+    WHERE job_id = :job_id"""
+# An accepted attempt has an image that must not be forgotten: only what was never sent leaves no trace.
+UNSEND = f"{_PUT_BACK} AND target_id = :target_id AND attempt = :attempt AND state = 'submitting'"
+PUT_BACK = _PUT_BACK
+
+RETRY = f"""
+    UPDATE job SET
+        state = 'pending', next_at = 0, attempts_before = attempt, intent_at = NULL, image_id = NULL,
+        request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL
+    WHERE {IS_RETRYABLE} AND state = ?"""
+
+SIZE = """
+    UPDATE job SET size_gib = :size_gib
+    WHERE target_id = :target_id AND volume_id = :volume_id AND coalesce(size_gib, -1) <> :size_gib"""
+
+
+def claim(db: sqlite3.Connection, target_id: int, limit: int, *, now: float, server_now: float) -> list[Job]:
+    """At most `limit` runnable jobs, now submitting: those whose time to wait is over, then new ones in order."""
+    jobs: list[Job] = []
+    for statement in (CLAIM_WAITING, CLAIM_READY):
+        room = limit - len(jobs)
+        if room > 0:
+            rows = db.execute(
+                statement, {"target_id": target_id, "limit": room, "now": now, "server_now": server_now}
+            ).fetchall()
+            jobs += sorted(map(job_of, rows), key=lambda job: job.job_id)
+    return jobs
+
+
+def accept(
+    db: sqlite3.Connection, target_id: int, job: Job, accepted: Accepted, *, at: float, deadline_at: float
+) -> None:
+    """The cloud took the job: its image is under way."""
+    values = _key(target_id, job) | {
+        "image_id": accepted.image_id,
+        "request_id": accepted.request_id,
+        "size_gib": accepted.size_gib,
+        "at": at,
+        "deadline_at": deadline_at,
+    }
+    if db.execute(ACCEPT, values).rowcount != 1:
+        raise _forbidden(db, job, JobState.EXPORTING)
+
+
+def end(
+    db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
+) -> None:
+    """The job is over for this run, unless `retry` brings it back."""
+    ending_id = _log(db, _LOG_END[state], target_id, job, state, ending, at=at)
+    db.execute(END, (state, at, ending_id, job.job_id))
+
+
+def put_back(
+    db: sqlite3.Connection,
+    target_id: int,
+    job: Job,
+    ending: Ending | None,
+    *,
+    next_at: float,
+    at: float,
+    counted: bool,
+) -> None:
+    """The job waits for another attempt. Uncounted and without an ending, the attempt leaves no trace."""
+    values = _key(target_id, job) | {"next_at": next_at, "uncounted": not counted, "ending_id": None}
+    if ending is None and not counted:
+        if db.execute(UNSEND, values).rowcount != 1:
+            raise _forbidden(db, job, JobState.PENDING)
+        return
+    values["ending_id"] = _log(db, _LOG_PUT_BACK, target_id, job, JobState.PENDING, ending, at=at)
+    db.execute(PUT_BACK, values)
+
+
+def retry(db: sqlite3.Connection, states: Iterable[JobState]) -> int:
+    """How many jobs of these final states, of all targets, were set to be tried again from a full allowance."""
+    return sum(db.execute(RETRY, (state,)).rowcount for state in states)
+
+
+def set_sizes(db: sqlite3.Connection, target_id: int, size_gib_of: Mapping[str, int]) -> None:
+    """Note the sizes of volumes, by volume id; those that the list does not name are passed over."""
+    db.executemany(
+        SIZE,
+        [
+            {"target_id": target_id, "volume_id": volume_id, "size_gib": size_gib}
+            for volume_id, size_gib in size_gib_of.items()
+        ],
+    )
+
+
+def set_rate(db: sqlite3.Connection, target_id: int, requests_per_second: float) -> None:
+    """Note the rate that the cloud allows."""
+    db.execute(
+        "UPDATE target SET requests_per_second = ? WHERE target_id = ?", (requests_per_second, target_id)
+    )
+
+
+def _key(target_id: int, job: Job) -> dict[str, str | float | None]:
+    return {"job_id": job.job_id, "target_id": target_id, "attempt": job.attempt}
+
+
+def _log(
+    db: sqlite3.Connection,
+    statement: str,
+    target_id: int,
+    job: Job,
+    outcome: JobState,
+    ending: Ending | None,
+    *,
+    at: float,
+) -> int:
+    """The id of the new line of the audit trail, with what the row knows of the attempt."""
+    values = _key(target_id, job) | {
+        "at": at,
+        "outcome": outcome,
+        "http_status": ending and ending.status,
+        "code": ending and ending.code,
+        "reason": ending and ending.reason,
+        "ending_request_id": ending and ending.request_id,
+    }
+    row = db.execute(statement, values).fetchone()
+    if row is None:
+        raise _forbidden(db, job, outcome)
+    return int(row[0])
+
+
+def _forbidden(db: sqlite3.Connection, job: Job, after: JobState) -> StateError:
+    row = db.execute("SELECT state, attempt, target_id FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
+    found = "there is no such job" if row is None else "it is {} in attempt {} of target {}".format(*row)
+    return StateError(
+        f"job {job.job_id} (volume {job.volume_id}): attempt {job.attempt} cannot become {after}: {found}",
+        hint="this is a fault of the program; the state file was not changed by it",
+    )

@@ -1,0 +1,45 @@
+"""SQLite's errors in the words of this program: the one place where they are translated."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateWriteError
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNWRITABLE = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def translated(error: sqlite3.Error, path: Path, doing: str) -> StateError:
+    """The error to raise instead, for state file `path`; `doing` completes "cannot …"."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits only refine
+    message = f"{path}: cannot {doing}: {error}"
+    if code in _DAMAGED:
+        return damaged(path, str(error))
+    if code in _UNWRITABLE:
+        return StateWriteError(
+            message,
+            hint="make room on the disk and see that it is writable, then run the same command again:"
+            " what the file holds is whole, and anything sent since is looked up in the cloud first",
+        )
+    if code in _BUSY:
+        return StateInUseError(message, hint="another process holds the file: wait for it, or stop it")
+    return StateError(message)
+
+
+def damaged(path: Path, why: str) -> StateCorruptError:
+    """The error for a file that is no whole state file."""
+    return StateCorruptError(
+        f"{path}: not a whole state file: {why}",
+        hint="the file was left as it is; restore it from a copy, or name another one with --state"
+        " (a new state file knows nothing of the images that this one started)",
+    )
+
+
+def repeated(error: StateError) -> StateError:
+    """The same error anew, for every further caller that meets it."""
+    return type(error)(str(error), hint=error.hint)

@@ -1,0 +1,121 @@
+"""Holding a target: one process at a time, proved by an epoch that only grows.
+
+Every transaction compares the epoch, so that whoever was overtaken can write nothing more. The local
+deadline does the same for what leaves this process by another way: it runs out before anyone else may take
+the target, even if this process was frozen meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
+from batchexport.store.owner import Owner, is_alive
+
+#: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
+MARGIN_S = 5.0
+
+# Goes on while the machine is suspended, as the rest of the world does.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boottime_s() -> float:
+    """Seconds since the start of the machine, time in suspension included where the system counts it."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Lease:
+    """The right to work on one target, until it runs out or is lost."""
+
+    __slots__ = ("_clock", "_deadline_s", "_lost", "epoch", "target_id", "ttl_s")
+
+    def __init__(
+        self, *, target_id: int, epoch: int, ttl_s: float, asked_at_s: float, clock: Callable[[], float]
+    ) -> None:
+        self.target_id = target_id
+        self.epoch = epoch
+        self.ttl_s = ttl_s
+        self._clock = clock
+        self._lost: str | None = None
+        self.extend(asked_at_s)
+
+    def extend(self, asked_at_s: float) -> None:
+        """Start the time anew, from the moment before the state file was asked."""
+        self._deadline_s = asked_at_s + self.ttl_s - MARGIN_S
+
+    def lose(self, why: str) -> None:
+        """Let nothing more through."""
+        self._lost = why
+
+    def check_owned(self) -> None:
+        """Nothing while the target is not known to be another's; its time may have run out all the same."""
+        if self._lost is not None:
+            raise LeaseLostError(
+                f"target {self.target_id}: {self._lost}", hint="see who works on it with `batchexport status`"
+            )
+
+    def check(self) -> None:
+        """Nothing while something may be sent for this target; LeaseLostError from then on."""
+        self.check_owned()
+        late_s = self._clock() - self._deadline_s
+        if late_s >= 0:
+            raise LeaseLostError(
+                f"target {self.target_id}: its lease was not renewed in time ({late_s:.0f} s late):"
+                " this process or its disk stood still",
+                hint="run the same command again: what was sent meanwhile is looked up first",
+            )
+
+
+def take(db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s: float) -> int:
+    """The new epoch of the target, now `me`'s. Raises StateInUseError while another owner may be at work."""
+    row = db.execute("SELECT owner, lease_until FROM target WHERE target_id = ?", (target_id,)).fetchone()
+    if row is None:
+        raise StateError(f"the state file has no target {target_id}")
+    owner = owner_from(row[0])
+    if owner is not None:
+        refusal = why_not(owner, lease_until=row[1], now=now, alive=is_alive(owner, here=me))
+        if refusal is not None:
+            raise refusal
+    (epoch,) = db.execute(
+        "UPDATE target SET epoch = epoch + 1, owner = ?, lease_until = ? WHERE target_id = ? RETURNING epoch",
+        (msgspec.json.encode(me).decode(), now + ttl_s, target_id),
+    ).fetchone()
+    return int(epoch)
+
+
+def renew(db: sqlite3.Connection, target_id: int, *, now: float, ttl_s: float) -> None:
+    """Put off the end of the lease; that it is still ours was checked by the transaction."""
+    db.execute("UPDATE target SET lease_until = ? WHERE target_id = ?", (now + ttl_s, target_id))
+
+
+def release(db: sqlite3.Connection, target_id: int) -> None:
+    """Leave the target to whoever comes next."""
+    db.execute("UPDATE target SET owner = NULL, lease_until = 0 WHERE target_id = ?", (target_id,))
+
+
+def why_not(owner: Owner, *, lease_until: float, now: float, alive: bool | None) -> StateInUseError | None:
+    """The refusal to take a target from this owner, or None where it may be taken over. Pure."""
+    if alive is False or now >= lease_until:
+        return None
+    free_at = datetime.fromtimestamp(lease_until, UTC)
+    hint = (
+        f"wait for it to end, or stop it (kill -TERM {owner.pid}), then run the same command again"
+        if alive
+        else f"if it is gone for good, the file is free from {free_at:%H:%M:%S} UTC on: run the same command then"
+    )
+    return StateInUseError(f"the state file is in use by {owner}", hint=hint)
+
+
+def owner_from(text: str | None) -> Owner | None:
+    """The owner that a target's row names, or None for a free one."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=Owner)
+    except msgspec.DecodeError as error:
+        raise StateCorruptError(f"the owner {text!r} in the state file cannot be read: {error}") from error

@@ -1,0 +1,138 @@
+"""Opening a state file: everything that is checked before a byte of it is changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from batchexport.errors import StateError, StateVersionError
+from batchexport.store import schema
+from batchexport.store.faults import damaged, translated
+
+#: STRICT tables came with it.
+OLDEST_SQLITE = (3, 37, 0)
+
+#: How long to wait for another process's transaction.
+BUSY_TIMEOUT_S = 10.0
+
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+
+
+def require_sqlite(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Nothing, or StateError where the SQLite of this Python is too old."""
+    if found < OLDEST_SQLITE:
+        need, have = (".".join(map(str, version)) for version in (OLDEST_SQLITE, found))
+        raise StateError(
+            f"SQLite {need} or newer is needed; this Python comes with {have}",
+            hint="use a newer Python, or one that is linked to a newer SQLite",
+        )
+
+
+def open_for_work(path: Path) -> sqlite3.Connection:
+    """A connection that may write, for use by one thread at a time, in write-ahead mode."""
+    with _opened(path, mode="rw") as db:
+        if _version(db, path) < schema.VERSION:
+            schema.migrate(db)
+        _check_whole(db, path)
+        # Synchronous FULL: a lost commit could mean a second image. The cache: random updates of a large
+        # file are five times slower with the default of 2 MB. 4000 pages of WAL are 16 MB.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("PRAGMA cache_size=-65536")
+        db.execute("PRAGMA wal_autocheckpoint=4000")
+    return db
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Works beside the process that does."""
+    with _opened(path, mode="ro") as db:
+        if (version := _version(db, path)) < schema.VERSION:
+            raise StateVersionError(
+                f"{path}: of the older format {version}",
+                hint="`batchexport resume` on it brings it up to date",
+            )
+        _check_whole(db, path)
+    return db
+
+
+def close_for_good(db: sqlite3.Connection) -> None:
+    """Close a working connection, leaving one file if no other process has it open."""
+    # Where this fails, for a reader or a full disk, the log stays beside the file: the next to open it
+    # finds everything in there.
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA busy_timeout=1000")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # Without write-ahead mode a reader needs to create nothing, so it leaves nothing behind either.
+        db.execute("PRAGMA journal_mode=DELETE")
+    db.close()
+
+
+@contextmanager
+def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
+    require_sqlite()
+    _check_header(path)
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,  # transactions are begun and ended by us, in sight
+            check_same_thread=False,
+        )
+        yield db
+    except sqlite3.Error as error:
+        if db is not None:
+            db.close()
+        raise translated(error, path, "open it") from error
+    except StateError:
+        if db is not None:
+            db.close()
+        raise
+
+
+def _check_header(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{path}: there is no such state file", hint="`batchexport run LIST` makes one from a job list"
+        ) from error
+    except OSError as error:
+        raise StateError(f"{path}: cannot read it: {error.strerror}") from error
+    if len(header) < _HEADER_BYTES:
+        raise damaged(path, "it is empty" if not header else "it is cut short")
+    if not header.startswith(_MAGIC):
+        raise damaged(path, "it is no SQLite file")
+    if int.from_bytes(header[68:72], "big") != schema.APPLICATION_ID:
+        raise damaged(path, "it is a SQLite file of another program")
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > schema.VERSION:
+        raise StateVersionError(
+            f"{path}: written by a newer batchexport (format {version}, this one knows {schema.VERSION})",
+            hint="use that newer version for this file",
+        )
+    return version
+
+
+def _check_whole(db: sqlite3.Connection, path: Path) -> None:
+    """A look that costs milliseconds at any size; damage in the middle shows when it is met."""
+    try:
+        (found,) = db.execute(
+            "SELECT (SELECT count(*) FROM run) = 1"
+            " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(sum(jobs), 0) FROM tally)"
+            " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(max(job_id), 0) FROM job)"
+        ).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        raise damaged(path, f"a table is missing or changed ({error})") from error
+    if not found:
+        raise damaged(path, "its tables contradict each other")

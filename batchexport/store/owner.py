@@ -1,0 +1,97 @@
+"""Who holds a target, and whether that process still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """One process on one host, so that a later process of the same number is not taken for it.
+
+    What a system without /proc cannot tell is None.
+    """
+
+    host: str
+    pid: int
+    since: float  #: seconds since the epoch
+    started: int | None  #: kernel clock ticks from boot to the start of the process
+    boot_id: str | None
+    pid_namespace: str | None  #: a number means a process only within its namespace (containers)
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.since, UTC)
+        return f"process {self.pid} on {self.host}, since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def this_process(*, now: float, proc: Path = PROC) -> Owner:
+    """The calling process as an owner from `now` on."""
+    pid = os.getpid()
+    return Owner(
+        host=socket.gethostname(),
+        pid=pid,
+        since=now,
+        started=_started(pid, proc),
+        boot_id=_line(proc / "sys/kernel/random/boot_id"),
+        pid_namespace=_link(proc / "self/ns/pid"),
+    )
+
+
+def is_alive(owner: Owner, *, here: Owner, proc: Path = PROC) -> bool | None:
+    """Whether the owner still runs, seen from the process `here`; None = cannot be told from here."""
+    if owner.host != here.host:
+        return None
+    if owner.boot_id != here.boot_id:
+        return False
+    if owner.pid_namespace != here.pid_namespace:
+        return None
+    if not _pid_exists(owner.pid):
+        return False
+    if _is_zombie(owner.pid, proc):
+        return False
+    started = _started(owner.pid, proc)
+    return started is None or owner.started is None or started == owner.started
+
+
+def _pid_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's process, but a process
+    return True
+
+
+def _stat(pid: int, proc: Path) -> list[str]:
+    # The second field is the command in parentheses and may itself hold spaces and parentheses.
+    return (_line(proc / str(pid) / "stat") or "").rpartition(")")[2].split()
+
+
+def _is_zombie(pid: int, proc: Path) -> bool:
+    return _stat(pid, proc)[:1] in (["Z"], ["X"])
+
+
+def _started(pid: int, proc: Path) -> int | None:
+    fields = _stat(pid, proc)
+    return int(fields[19]) if len(fields) > 19 else None  # field 22 of stat(5)
+
+
+def _line(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _link(path: Path) -> str | None:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return None

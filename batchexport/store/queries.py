@@ -1,0 +1,100 @@
+"""Every question to the tables that a running engine asks, each as one function on a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from batchexport.model import Job, JobState, TargetKey
+from batchexport.store import options
+from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.schema import IS_READY, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
+
+JOB_COLUMNS = (
+    "job_id, volume_id, image_name, options, attempt, attempts_before, size_gib, intent_at, first_intent_at,"
+    " image_id, request_id, accepted_at, deadline_at"
+)
+
+UNDER_WAY = (
+    f"SELECT {JOB_COLUMNS} FROM job WHERE target_id = ? AND {IS_UNDER_WAY} AND state = ? ORDER BY job_id"
+)
+ANY_READY = f"SELECT 1 FROM job WHERE target_id = ? AND {IS_READY} LIMIT 1"
+FIRST_WAITING = f"SELECT min(next_at) FROM job WHERE target_id = ? AND {IS_WAITING}"
+EARLIER_IMAGES = "SELECT DISTINCT image_id FROM attempt WHERE job_id = ? AND image_id IS NOT NULL"
+
+
+def job_of(row: tuple[Any, ...]) -> Job:
+    """The job that a row of `JOB_COLUMNS` tells of."""
+    return Job(
+        job_id=row[0],
+        volume_id=row[1],
+        image_name=row[2],
+        options=options.from_text(row[3]),
+        attempt=row[4],
+        attempts_before=row[5],
+        size_gib=row[6],
+        intent_at=row[7],
+        first_intent_at=row[8],
+        image_id=row[9],
+        request_id=row[10],
+        accepted_at=row[11],
+        deadline_at=row[12],
+    )
+
+
+def run_record(db: sqlite3.Connection) -> RunRecord:
+    """What the file was made from."""
+    run_id, created_at, list_name, list_sha256, rows, settings, version = db.execute(
+        f"SELECT {RUN_COLUMNS} FROM run"
+    ).fetchone()
+    return RunRecord(
+        run_id=run_id,
+        created_at=created_at,
+        list_name=list_name,
+        list_sha256=list_sha256,
+        rows=rows,
+        settings=settings,
+        version=version,
+    )
+
+
+def targets(db: sqlite3.Connection) -> list[TargetRecord]:
+    """Every target, in the order in which the list names them."""
+    return [
+        TargetRecord(target_id=target_id, key=TargetKey(*key), requests_per_second=rate)
+        for target_id, rate, *key in db.execute(
+            "SELECT target_id, requests_per_second, cloud, region, project FROM target ORDER BY target_id"
+        )
+    ]
+
+
+def under_way(db: sqlite3.Connection, target_id: int, state: JobState) -> list[Job]:
+    """Jobs that are submitting or exporting, in order."""
+    return [job_of(row) for row in db.execute(UNDER_WAY, (target_id, state))]
+
+
+def next_due_s(db: sqlite3.Connection, target_id: int) -> float | None:
+    """When the next pending job may go: 0.0 = now, None = none is pending."""
+    if db.execute(ANY_READY, (target_id,)).fetchone():
+        return 0.0
+    due_at: float | None = db.execute(FIRST_WAITING, (target_id,)).fetchone()[0]
+    return due_at
+
+
+def earlier_image_ids(db: sqlite3.Connection, job_id: int) -> frozenset[str]:
+    """Images of the attempts of this job that have ended."""
+    return frozenset(image_id for (image_id,) in db.execute(EARLIER_IMAGES, (job_id,)))
+
+
+def counts(db: sqlite3.Connection) -> dict[JobState, int]:
+    """How many jobs of all targets are in each state; every state is there."""
+    found = dict(db.execute("SELECT state, sum(jobs) FROM tally GROUP BY state"))
+    return {state: found.get(state, 0) for state in JobState}
+
+
+def unsized(db: sqlite3.Connection, target_id: int) -> int:
+    """How many jobs have a volume whose size is not known."""
+    (jobs,) = db.execute(
+        "SELECT sum(jobs - sized_jobs) FROM tally WHERE target_id = ?", (target_id,)
+    ).fetchone()
+    return int(jobs)

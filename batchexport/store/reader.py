@@ -1,0 +1,159 @@
+"""The state file for everyone who only looks: during a run, after it, and instead of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from batchexport.model import JobState, TargetKey
+from batchexport.store import options, queries
+from batchexport.store.faults import translated
+from batchexport.store.lease import owner_from
+from batchexport.store.opening import open_for_reading
+from batchexport.store.owner import is_alive, this_process
+from batchexport.store.records import AttemptReport, Holder, JobReport, ReasonCount, RunRecord, Tally
+from batchexport.store.schema import IS_RETRYABLE
+
+#: Jobs are read page by page: no read lasts long enough to hold up the process that works.
+_PAGE = 2000
+
+_JOBS = """
+    SELECT job.job_id, line, target_id, volume_id, image_name, state, job.image_id, options, size_gib,
+        job.attempt, reason, code, http_status, coalesce(attempt.request_id, job.request_id), job.intent_at,
+        job.accepted_at, finished_at, next_at, deadline_at
+    FROM job LEFT JOIN attempt ON attempt_id = ending_id
+    WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
+
+TOP_REASONS = f"""
+    SELECT coalesce(reason, ''), code, count(*) AS jobs
+    FROM job LEFT JOIN attempt ON attempt_id = ending_id
+    WHERE {IS_RETRYABLE} AND state = 'failed'
+    GROUP BY reason, code ORDER BY jobs DESC, reason LIMIT ?"""
+
+_TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
+_OWNERS = "SELECT target_id, owner, lease_until FROM target WHERE owner IS NOT NULL ORDER BY target_id"
+_ATTEMPTS = """
+    SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
+    FROM attempt WHERE job_id = ? ORDER BY attempt_id"""
+
+
+class StateReader:
+    """A state file to look at. Every answer is as fresh as its call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = open_for_reading(path)
+        self.run: RunRecord = queries.run_record(self._db)
+        self._keys: dict[int, TargetKey] = {
+            target.target_id: target.key for target in queries.targets(self._db)
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def tallies(self) -> list[Tally]:
+        """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
+        order = {state: place for place, state in enumerate(JobState)}
+        tallies = [
+            Tally(
+                target=self._keys[row[0]], state=JobState(row[1]), jobs=row[2], gib=row[3], sized_jobs=row[4]
+            )
+            for row in sorted(self._rows(_TALLIES), key=lambda row: (row[0], order[row[1]]))
+        ]
+        return tallies
+
+    def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
+        """Every job, or those in one of `states`, in the order of the list. Each is read once."""
+        chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
+        statement = _JOBS.format(chosen=chosen)
+        last = 0
+        while page := self._rows(statement, last, *(states or ()), _PAGE):
+            last = page[-1][0]
+            yield from map(self._job, page)
+
+    def attempts(self, job_id: int) -> list[AttemptReport]:
+        """The audit trail of one job, oldest first."""
+        return [
+            AttemptReport(
+                attempt=row[0],
+                intent_at=row[1],
+                accepted_at=row[2],
+                ended_at=row[3],
+                outcome=JobState(row[4]),
+                image_id=row[5],
+                status=row[6],
+                code=row[7],
+                reason=row[8],
+                request_id=row[9],
+            )
+            for row in self._rows(_ATTEMPTS, job_id)
+        ]
+
+    def owners(self) -> list[Holder]:
+        """Who holds which target; released ones are left out, dead owners are not."""
+        here = this_process(now=time.time())
+        return [
+            Holder(
+                target=self._keys[target_id],
+                owner=owner,
+                alive=is_alive(owner, here=here),
+                lease_until=lease_until,
+            )
+            for target_id, text, lease_until in self._rows(_OWNERS)
+            if (owner := owner_from(text)) is not None
+        ]
+
+    def top_reasons(self, limit: int) -> list[ReasonCount]:
+        """Why jobs failed, the most frequent reason first."""
+        return [
+            ReasonCount(reason=reason, code=code, jobs=jobs)
+            for reason, code, jobs in self._rows(TOP_REASONS, limit)
+        ]
+
+    def _job(self, row: tuple[Any, ...]) -> JobReport:
+        return JobReport(
+            job_id=row[0],
+            line=row[1],
+            target=self._keys[row[2]],
+            volume_id=row[3],
+            image_name=row[4],
+            state=JobState(row[5]),
+            image_id=row[6],
+            options=options.from_text(row[7]),
+            size_gib=row[8],
+            attempts=row[9],
+            reason=row[10],
+            code=row[11],
+            status=row[12],
+            request_id=row[13],
+            intent_at=row[14],
+            accepted_at=row[15],
+            finished_at=row[16],
+            next_at=row[17] or None,
+            deadline_at=row[18],
+        )
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._reading():
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, self.path, "read it") from error

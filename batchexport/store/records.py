@@ -1,0 +1,114 @@
+"""What the state file tells about a run: frozen records for whoever reads it.
+
+Times are seconds since the epoch, UTC; `intent_at` is by the cloud's clock, all others by this machine's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchexport.model import ImageOptions, JobState, TargetKey
+from batchexport.store.owner import Owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a state file was made from."""
+
+    run_id: str
+    created_at: float
+    list_name: str
+    list_sha256: str
+    rows: int
+    settings: str  #: JSON: what was asked of the images
+    version: str  #: of batchexport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRecord:
+    """One target of the run."""
+
+    target_id: int
+    key: TargetKey
+    requests_per_second: float | None  #: what the cloud taught an earlier process; None = nothing yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """One value that several rows of a target share, though it must be unique there."""
+
+    field: str  #: volume_id or image_name
+    value: str
+    lines: tuple[int, ...]  #: of the job list, ascending
+    target: TargetKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many jobs of a target are in one state, and their size as far as it is known."""
+
+    target: TargetKey
+    state: JobState
+    jobs: int
+    gib: int  #: sum over the jobs of known size
+    sized_jobs: int  #: jobs of known size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """One row with everything that is known of it."""
+
+    job_id: int
+    line: int
+    target: TargetKey
+    volume_id: str
+    image_name: str
+    state: JobState
+    image_id: str | None
+    options: ImageOptions
+    size_gib: int | None
+    attempts: int
+    reason: str | None  #: of the attempt that ended last; None while one is under way or none ended
+    code: str | None
+    status: int | None  #: HTTP status
+    request_id: str | None  #: of the last ending, else of the accepted request
+    intent_at: float | None
+    accepted_at: float | None
+    finished_at: float | None
+    next_at: float | None  #: not tried again before; None = not waiting
+    deadline_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReport:
+    """One attempt that ended. Attempts that were put back uncounted share their number with the next."""
+
+    attempt: int
+    intent_at: float | None
+    accepted_at: float | None
+    ended_at: float
+    outcome: JobState  #: the state the job went to
+    image_id: str | None
+    status: int | None  #: HTTP status
+    code: str | None
+    reason: str | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who works on a target."""
+
+    target: TargetKey
+    owner: Owner
+    alive: bool | None  #: None = cannot be told from here
+    lease_until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonCount:
+    """How many failed jobs ended for one reason."""
+
+    reason: str
+    code: str | None
+    jobs: int

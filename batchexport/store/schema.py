@@ -1,0 +1,147 @@
+"""Tables of the state file, their version, and the way from an older one.
+
+Plain SQL where plain SQL does, so that the same tables can stand on another database. Each partial index
+serves one query of `changes` or `queries`, which must repeat its predicate literally or scan the table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from batchexport.model import JobState
+
+#: "BXst": tells a state file from any other SQLite file.
+APPLICATION_ID = 0x42587374
+VERSION = 1
+
+#: Statements that lead from the version of their key to the next.
+MIGRATIONS: Mapping[int, Sequence[str]] = {}
+
+#: Rows that `retry` may bring back.
+IS_RETRYABLE = "state IN ('failed', 'skipped', 'ambiguous')"
+IS_READY = "state = 'pending' AND next_at = 0"
+IS_WAITING = "state = 'pending' AND next_at > 0"
+IS_UNDER_WAY = "state IN ('submitting', 'exporting')"
+
+#: In the order of the fields of `RunRecord`.
+RUN_COLUMNS = "run_id, created_at, list_name, list_sha256, job_count, settings, version"
+
+_STATES = ", ".join(f"'{state}'" for state in JobState)
+
+TABLES = (
+    """CREATE TABLE run (
+        run_id TEXT PRIMARY KEY,
+        created_at REAL NOT NULL,
+        list_name TEXT NOT NULL,
+        list_sha256 TEXT NOT NULL,
+        job_count INTEGER NOT NULL,
+        settings TEXT NOT NULL,
+        version TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE target (
+        target_id INTEGER PRIMARY KEY,
+        cloud TEXT,
+        region TEXT,
+        project TEXT,
+        requests_per_second REAL,
+        epoch INTEGER NOT NULL DEFAULT 0,
+        owner TEXT,
+        lease_until REAL NOT NULL DEFAULT 0
+    ) STRICT""",
+    # ending_id names the last ended attempt, so that its words are kept once and the row stays narrow.
+    f"""CREATE TABLE job (
+        job_id INTEGER PRIMARY KEY,
+        target_id INTEGER NOT NULL REFERENCES target,
+        line INTEGER NOT NULL,
+        volume_id TEXT NOT NULL,
+        image_name TEXT NOT NULL,
+        options TEXT,
+        state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ({_STATES})),
+        attempt INTEGER NOT NULL DEFAULT 0,
+        attempts_before INTEGER NOT NULL DEFAULT 0,
+        next_at REAL NOT NULL DEFAULT 0,
+        size_gib INTEGER,
+        intent_at REAL,
+        first_intent_at REAL,
+        image_id TEXT,
+        request_id TEXT,
+        accepted_at REAL,
+        deadline_at REAL,
+        finished_at REAL,
+        ending_id INTEGER REFERENCES attempt
+    ) STRICT""",
+    # A log, not keyed by (job_id, attempt): an attempt put back uncounted gives its number to the next.
+    """CREATE TABLE attempt (
+        attempt_id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES job,
+        attempt INTEGER NOT NULL,
+        intent_at REAL,
+        accepted_at REAL,
+        ended_at REAL NOT NULL,
+        outcome TEXT NOT NULL,
+        image_id TEXT,
+        http_status INTEGER,
+        code TEXT,
+        reason TEXT,
+        request_id TEXT
+    ) STRICT""",
+    """CREATE TABLE tally (
+        target_id INTEGER NOT NULL REFERENCES target,
+        state TEXT NOT NULL,
+        jobs INTEGER NOT NULL DEFAULT 0,
+        gib INTEGER NOT NULL DEFAULT 0,
+        sized_jobs INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (target_id, state)
+    ) STRICT""",
+)
+
+#: What must be unique, by column: broken by the list, not by us.
+UNIQUE_INDEXES = {
+    "volume_id": "CREATE UNIQUE INDEX job_volume ON job (target_id, volume_id)",
+    "image_name": "CREATE UNIQUE INDEX job_image_name ON job (target_id, image_name)",
+}
+
+#: Made after the rows are loaded: many times faster than keeping them up row by row.
+INDEXES = (
+    f"CREATE INDEX job_ready ON job (target_id, job_id) WHERE {IS_READY}",
+    f"CREATE INDEX job_waiting ON job (target_id, next_at, job_id) WHERE {IS_WAITING}",
+    f"CREATE INDEX job_under_way ON job (target_id, state, job_id) WHERE {IS_UNDER_WAY}",
+    f"CREATE INDEX job_retryable ON job (state, job_id) WHERE {IS_RETRYABLE}",
+    "CREATE INDEX attempt_job ON attempt (job_id)",
+    """CREATE TRIGGER job_counted AFTER UPDATE OF state, size_gib ON job
+        WHEN OLD.state <> NEW.state OR coalesce(OLD.size_gib, -1) <> coalesce(NEW.size_gib, -1)
+    BEGIN
+        UPDATE tally SET
+            jobs = jobs - 1,
+            gib = gib - coalesce(OLD.size_gib, 0),
+            sized_jobs = sized_jobs - (OLD.size_gib IS NOT NULL)
+        WHERE target_id = OLD.target_id AND state = OLD.state;
+        UPDATE tally SET
+            jobs = jobs + 1,
+            gib = gib + coalesce(NEW.size_gib, 0),
+            sized_jobs = sized_jobs + (NEW.size_gib IS NOT NULL)
+        WHERE target_id = NEW.target_id AND state = NEW.state;
+    END""",
+)
+
+
+def migrate(
+    db: sqlite3.Connection,
+    *,
+    to: int = VERSION,
+    steps: Mapping[int, Sequence[str]] = MIGRATIONS,
+) -> None:
+    """Bring an older file to version `to`, whole or not at all."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Read under the lock: another process may just have done it.
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        for step in range(version, to):
+            for statement in steps[step]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {step + 1}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")

@@ -1,0 +1,270 @@
+"""The state file for the one process that works: what the engine knows, and every change it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from batchexport.errors import BatchExportError, StateError
+from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.store import changes, lease, queries
+from batchexport.store.lease import Lease
+from batchexport.store.opening import open_for_work
+from batchexport.store.owner import this_process
+from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.writer import Writer
+
+T = TypeVar("T")
+
+#: States from which `retry` brings a job back.
+RETRYABLE = frozenset(state for state in FINAL_STATES if JobState.PENDING in ALLOWED_CHANGES[state])
+
+
+class StateFile:
+    """An open state file. What is awaited is durable when it returns; the rest is with the next `flush`.
+
+    Changes are kept in order. Those that nobody awaits raise LeaseLostError or StateWriteError only once it
+    is known; a change that is not allowed is left out, and raised as StateError by `flush` and `claim`.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        path: Path,
+        run: RunRecord,
+        targets: list[TargetRecord],
+        *,
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self.path = path
+        self.run = run
+        self._writer = writer
+        self._targets = targets
+        self._now = now
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        write_grace_s: float = 60.0,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = lease.boottime_s,
+    ) -> Self:
+        """The state file at `path`, brought up to date where it is of an older format.
+
+        While the disk takes nothing, changes are kept in memory and tried again for `write_grace_s`.
+        `clock` counts the seconds of leases; it must go on while the machine is suspended. Raises
+        StateCorruptError and leaves the file alone where it is no whole state file.
+        """
+        db = open_for_work(path)
+        run, targets = queries.run_record(db), queries.targets(db)
+        writer = Writer(db, path, write_grace_s=write_grace_s)
+        return cls(writer, path, run, targets, now=now, clock=clock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        except BatchExportError:
+            if error is None:
+                raise  # otherwise what ended the work says more
+
+    async def close(self) -> None:
+        """Make everything durable, and leave one file. Raises what kept something from being written."""
+        try:
+            while self.backlog:
+                await self._writer.flush()
+            await self._writer.flush()
+        finally:
+            await asyncio.to_thread(self._writer.close)
+
+    @property
+    def backlog(self) -> int:
+        """Changes that are not durable yet."""
+        return self._writer.backlog
+
+    def targets(self) -> list[TargetRecord]:
+        """Every target, as the file was when it was opened."""
+        return list(self._targets)
+
+    async def flush(self) -> None:
+        """Wait until every change so far is durable."""
+        await self._writer.flush()
+
+    async def take(self, target_id: int, *, ttl_s: float = 30.0) -> Lease:
+        """The target for this process alone, from now until `ttl_s` after the last renewal.
+
+        Raises StateInUseError while another process may be at work on it. One that is known to be dead is
+        replaced at once, another when its lease has run out.
+        """
+        asked_at_s, now = self._clock(), self._now()
+        me = this_process(now=now)
+        taking = self._writer.ask(partial(lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s))
+
+        def give_back(done: asyncio.Future[int]) -> None:
+            if done.exception() is None:
+                self._writer.submit(partial(lease.release, target_id=target_id), _lease(done.result()))
+
+        def _lease(epoch: int) -> Lease:
+            return Lease(
+                target_id=target_id, epoch=epoch, ttl_s=ttl_s, asked_at_s=asked_at_s, clock=self._clock
+            )
+
+        return _lease(await _whole(taking, give_back))
+
+    async def renew(self, held: Lease) -> None:
+        """Keep the target for another `ttl_s`. Raises LeaseLostError if another process has it."""
+        held.check_owned()
+        asked_at_s = self._clock()
+        renewing = partial(lease.renew, target_id=held.target_id, now=self._now(), ttl_s=held.ttl_s)
+        await self._writer.ask(renewing, held)
+        held.extend(asked_at_s)
+
+    async def release(self, held: Lease) -> None:
+        """Leave the target, after everything that was changed before, to whoever comes next."""
+        held.check_owned()
+        await self._writer.ask(partial(lease.release, target_id=held.target_id), held)
+        held.lose("it was released")
+
+    async def claim(self, held: Lease, limit: int, *, now_s: float, server_now_s: float) -> list[Job]:
+        """At most `limit` jobs whose intent to be sent is now on disk: retries that are due, then new ones."""
+        self._writer.check()
+        held.check_owned()
+        claiming = self._writer.ask(
+            partial(changes.claim, target_id=held.target_id, limit=limit, now=now_s, server_now=server_now_s),
+            held,
+        )
+
+        def give_back(done: asyncio.Future[list[Job]]) -> None:
+            if done.exception() is None:
+                for job in done.result():
+                    self.put_back(held, job, None, next_at=0.0, at_s=now_s, counted=False)
+
+        return await _whole(claiming, give_back)
+
+    def accepted(self, held: Lease, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> None:
+        """Submitting to exporting: the cloud took the job, or was found to have taken it."""
+        self._change(
+            held,
+            partial(
+                changes.accept,
+                target_id=held.target_id,
+                job=job,
+                accepted=accepted,
+                at=at_s,
+                deadline_at=deadline_at,
+            ),
+        )
+
+    def ended(self, held: Lease, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
+        """To a final state, with the reason."""
+        if state not in FINAL_STATES:
+            raise StateError(f"job {job.job_id}: {state} is no end")
+        self._change(
+            held,
+            partial(changes.end, target_id=held.target_id, job=job, state=state, ending=ending, at=at_s),
+        )
+
+    def put_back(
+        self,
+        held: Lease,
+        job: Job,
+        ending: Ending | None,
+        *,
+        next_at: float,
+        at_s: float,
+        counted: bool,
+    ) -> None:
+        """Back to pending, not before `next_at` (0 = at once). Uncounted, its attempt number is free again.
+
+        With an ending, or counted, the attempt stays in the audit trail; a job whose image is known cannot
+        be put back without.
+        """
+        self._change(
+            held,
+            partial(
+                changes.put_back,
+                target_id=held.target_id,
+                job=job,
+                ending=ending,
+                next_at=next_at,
+                at=at_s,
+                counted=counted,
+            ),
+        )
+
+    def learned(self, held: Lease, requests_per_second: float) -> None:
+        """Keep the rate that the cloud allows, for the next process."""
+        self._change(
+            held,
+            partial(changes.set_rate, target_id=held.target_id, requests_per_second=requests_per_second),
+        )
+
+    def sizes(self, held: Lease, size_gib_of: Mapping[str, int]) -> None:
+        """Note sizes by volume id; volumes that are not in the list are passed over."""
+        self._change(
+            held,
+            partial(changes.set_sizes, target_id=held.target_id, size_gib_of=dict(size_gib_of)),
+        )
+
+    async def unsettled(self, held: Lease) -> list[Job]:
+        """Jobs that are submitting: right after `take`, those of which a dead process may have sent requests."""
+        return await self._under_way(held, JobState.SUBMITTING)
+
+    async def exporting(self, held: Lease) -> list[Job]:
+        """Jobs whose images the cloud is writing."""
+        return await self._under_way(held, JobState.EXPORTING)
+
+    async def next_due_s(self, held: Lease) -> float | None:
+        """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending."""
+        return await self._writer.ask(partial(queries.next_due_s, target_id=held.target_id), held)
+
+    async def unsized(self, held: Lease) -> int:
+        """How many jobs have a volume whose size is not known."""
+        return await self._writer.ask(partial(queries.unsized, target_id=held.target_id), held)
+
+    async def earlier_image_ids(self, job_id: int) -> frozenset[str]:
+        """Images of this job's attempts that have ended."""
+        return await self._writer.ask(partial(queries.earlier_image_ids, job_id=job_id))
+
+    async def counts(self) -> dict[JobState, int]:
+        """How many jobs of all targets are in each state; every state is there."""
+        return await self._writer.ask(queries.counts)
+
+    async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
+        """How many jobs in these states, of all targets, are pending again, with a full allowance of attempts.
+
+        Needs no lease: nobody works on a job in a final state, and a process at work finds them by itself.
+        """
+        if not states <= RETRYABLE:
+            wrong = ", ".join(sorted(states - RETRYABLE))
+            raise StateError(f"jobs that are {wrong} cannot be tried again")
+        return await self._writer.ask(partial(changes.retry, states=sorted(states)))
+
+    async def _under_way(self, held: Lease, state: JobState) -> list[Job]:
+        return await self._writer.ask(partial(queries.under_way, target_id=held.target_id, state=state), held)
+
+    def _change(self, held: Lease, change: Callable[..., object]) -> None:
+        held.check_owned()
+        self._writer.submit(change, held)
+
+
+async def _whole(asked: asyncio.Future[T], give_back: Callable[[asyncio.Future[T]], object]) -> T:
+    """The answer. Cancelled meanwhile, what was asked for still happens, and `give_back` undoes it."""
+    try:
+        return await asyncio.shield(asked)
+    except asyncio.CancelledError:
+        asked.add_done_callback(give_back)
+        raise

@@ -1,0 +1,198 @@
+"""A cloud in memory that speaks the engine's protocol, on the loop's clock, with a fault for each request.
+
+It behaves as the real one was seen to: the image exists before the answer, a volume that is uploading refuses a
+second export, a failed export leaves the volume available and takes the image away.
+"""
+
+import asyncio
+import itertools
+from collections import Counter, defaultdict
+
+from batchexport.errors import (
+    FatalError,
+    OutcomeUnknownError,
+    RefusedError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    VolumeStateError,
+)
+from batchexport.model import Accepted, Image, Volume
+from tests.engine.fast_time import fast_now
+
+EPOCH = 1_800_000_000.0  # so that loop times look like times
+UPLOAD_S = 20.0
+LATE_S = 12.0
+
+
+class FakeCloud:
+    """`faults[volume_id]` is what becomes of the first, second … request for that volume; then all is well."""
+
+    def __init__(self, *, faults=None, statuses=None, upload_s=UPLOAD_S, image_lag_s=2.0):
+        self.faults = defaultdict(list, {key: list(value) for key, value in (faults or {}).items()})
+        self.statuses = statuses or {}  # volume id -> status, where it is not `available`
+        self.requests_per_second = 0.0
+        self.calls = Counter()
+        self.posts = []  # (loop time, volume id), every request that arrived
+        self.records = {}  # image id -> [volume id, name, created, active at or None, gone at or None, status]
+        self.most_in_progress = 0
+        self.broken_reads = 0  # so many reads fail before one succeeds
+        self._upload_s = upload_s
+        self._image_lag_s = image_lag_s
+        self._ids = itertools.count(1)
+
+    def server_now_s(self):
+        return EPOCH + asyncio.get_running_loop().time()
+
+    def total_reads(self):
+        return sum(count for call, count in self.calls.items() if call != "post")
+
+    def accept_elsewhere(self, volume_id, *, name):
+        """An export of the volume that somebody else began just now, before the loop runs."""
+        began = EPOCH + fast_now()
+        self.records[f"other-{volume_id}"] = {
+            "volume_id": volume_id,
+            "name": name,
+            "created": began,
+            "active_at": began + self._upload_s,
+            "gone_at": None,
+            "free_at": began + self._upload_s,
+            "stuck": None,
+        }
+
+    def _read(self, call):
+        self.calls[call] += 1
+        if self.broken_reads:
+            self.broken_reads -= 1
+            raise TransientError("bad gateway", status=502)
+
+    # what the world looks like now ------------------------------------------------------------------
+
+    def exports_of(self, volume_id):
+        return [image_id for image_id, record in self.records.items() if record["volume_id"] == volume_id]
+
+    def live_images_of(self, volume_id):
+        now = self.server_now_s()
+        return [i for i in self.exports_of(volume_id) if self._image(i, now) is not None]
+
+    def _uploading(self, volume_id, now):
+        for image_id in self.exports_of(volume_id):
+            record = self.records[image_id]
+            if record["created"] <= now < record["free_at"]:
+                return True
+        return False
+
+    def _volume(self, volume_id, now):
+        status = self.statuses.get(volume_id, "available")
+        if status is None:
+            return None
+        if self._uploading(volume_id, now):
+            status = "uploading"
+        return Volume(volume_id=volume_id, status=status, size_gib=10)
+
+    def _image(self, image_id, now):
+        record = self.records[image_id]
+        if now < record["created"] or (record["gone_at"] is not None and now >= record["gone_at"]):
+            return None
+        active = record["active_at"] is not None and now >= record["active_at"]
+        updated = record["active_at"] if active else record["created"]
+        return Image(
+            image_id=image_id,
+            name=record["name"],
+            status="active" if active else record["stuck"] or "queued",
+            created_at=float(int(record["created"])),
+            updated_at=float(int(updated)),
+        )
+
+    # the protocol -----------------------------------------------------------------------------------
+
+    async def upload_volume_to_image(self, request, *, fence):
+        self.calls["post"] += 1
+        await asyncio.sleep(0)
+        fence()
+        now = self.server_now_s()
+        self.posts.append((now, request.volume_id))
+        fault = self.faults[request.volume_id].pop(0) if self.faults[request.volume_id] else None
+        await asyncio.sleep(0.05)
+        match fault:
+            case "unreachable":
+                raise UnreachableError("connection refused")
+            case "unavailable":
+                raise TransientError("service unavailable", status=503)
+            case "throttled":
+                raise ThrottledError("over limit", status=429)
+            case "refused":
+                raise RefusedError("bad disk format", status=400)
+            case "fatal":
+                raise FatalError("account frozen", status=403, code="EVS.2144")
+            case "lost before":
+                raise OutcomeUnknownError("connection reset")
+            case "late":
+                self._accept(request, now + LATE_S)
+                raise OutcomeUnknownError("time-out")
+        volume = self._volume(request.volume_id, now)
+        if volume is None:
+            raise RefusedError("could not be found", status=404)
+        if volume.status != "available":
+            raise VolumeStateError("status must be available", status=400)
+        image_id = self._accept(request, now, fault)
+        if fault == "twice":  # somebody's proxy sent it again
+            self._accept(request, now)
+        if fault in ("lost", "twice", "lost and fails"):
+            raise OutcomeUnknownError("connection reset")
+        return Accepted(image_id=image_id, size_gib=10, request_id=f"req-{image_id}")
+
+    def _accept(self, request, at, fault=None):
+        image_id = f"image-{next(self._ids)}"
+        fails = fault in ("fails", "lost and fails")
+        done_at = at + self._upload_s
+        self.records[image_id] = {
+            "volume_id": request.volume_id,
+            "name": request.image_name,
+            "created": at,
+            "active_at": None if fails or fault in ("orphan", "killed") else done_at,
+            "gone_at": done_at if fails else None,
+            "free_at": done_at + self._image_lag_s,
+            "stuck": {"orphan": "saving", "killed": "killed"}.get(fault),
+        }
+        now = self.server_now_s()
+        in_progress = sum(record["created"] <= now < record["free_at"] for record in self.records.values())
+        self.most_in_progress = max(self.most_in_progress, in_progress)
+        return image_id
+
+    async def volume(self, volume_id):
+        self._read("volume")
+        return self._volume(volume_id, self.server_now_s())
+
+    async def volumes(self, *, status=None):
+        self._read("volumes")
+        now = self.server_now_s()
+        known = dict.fromkeys(record["volume_id"] for record in self.records.values())
+        volumes = [volume for volume_id in known if (volume := self._volume(volume_id, now))]
+        yield [volume for volume in volumes if status in (None, volume.status)]
+
+    async def image(self, image_id):
+        self._read("image")
+        return self._image(image_id, self.server_now_s()) if image_id in self.records else None
+
+    def _all_images(self):
+        now = self.server_now_s()
+        return [image for image_id in self.records if (image := self._image(image_id, now))]
+
+    async def images_named(self, name):
+        self._read("images_named")
+        return [image for image in self._all_images() if image.name == name]
+
+    async def images(self, *, status=None, created_since=None, updated_since=None):
+        self._read("images")
+        yield [
+            image
+            for image in self._all_images()
+            if status in (None, image.status)
+            and (created_since is None or image.created_at >= created_since)
+            and (updated_since is None or image.updated_at >= updated_since)
+        ]
+
+    async def failure_reason(self, volume_id, request_id):
+        self.calls["failure_reason"] += 1
+        return "copy volume to image: failed at backend" if request_id else None

@@ -1,0 +1,102 @@
+"""A real OpenStack, named by OS_CLOUD; without one these tests are skipped with the reason."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+COUNT = 50
+GIB = 1
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in Path(item.path).parents:
+            item.add_marker(pytest.mark.openstack)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def cloud():
+    """A connection of openstacksdk to the cloud under test."""
+    name = os.environ.get("OS_CLOUD")
+    if not name:
+        pytest.skip("no OpenStack to test against: set OS_CLOUD to an entry of your clouds.yaml")
+    import openstack
+
+    connection = openstack.connect(cloud=name)
+    try:
+        connection.authorize()
+    except Exception as error:
+        pytest.skip(f"the OpenStack of OS_CLOUD={name} does not answer: {error}")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def volumes(cloud):
+    """Fifty small volumes of our own, removed afterwards with every image made of them."""
+    prefix = f"batchexport-test-{uuid.uuid4().hex[:8]}"
+    if seed := os.environ.get("BATCHEXPORT_TEST_SEED"):
+        made = _seeded(seed, prefix)
+    else:
+        made = [cloud.block_storage.create_volume(name=f"{prefix}-{n}", size=GIB).id for n in range(COUNT)]
+        for volume_id in made:
+            cloud.block_storage.wait_for_status(cloud.block_storage.get_volume(volume_id), wait=300)
+    yield made
+    for image in cloud.image.images():
+        if any(volume_id in image.name for volume_id in made):
+            cloud.image.delete_image(image, ignore_missing=True)
+    for volume_id in made:
+        cloud.block_storage.delete_volume(volume_id, ignore_missing=True)
+
+
+def _seeded(seed, prefix):
+    """Volume ids from the manifest of the harness's own seeding command."""
+    done = subprocess.run([seed, str(COUNT), "--prefix", prefix], capture_output=True, text=True, check=True)
+    return [volume["id"] for volume in json.loads(done.stdout)["volumes"]]
+
+
+@pytest.fixture
+def batchexport(tmp_path):
+    """Run the command line as a user does; returns the finished process."""
+
+    def run(*words, check=True):
+        command = [sys.executable, "-m", "batchexport", *map(str, words)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    assert shutil.which(sys.executable)
+    return run
+
+
+class AccessLog:
+    """Counts the requests in the services' logs since it was made."""
+
+    LINE = re.compile(r"^ACCESS [\d.]+ \d+ (?P<method>\w+) (?P<path>\S+) (?P<status>\d+)", re.MULTILINE)
+
+    def __init__(self, folder):
+        self._files = [Path(folder) / name for name in ("cinder-api.log", "glance-api.log")]
+        self._from = {file: file.stat().st_size for file in self._files}
+
+    def requests(self):
+        for file in self._files:
+            with file.open("rb") as log:
+                log.seek(self._from[file])
+                text = log.read().decode(errors="replace")
+            yield from ((match["method"], match["path"]) for match in self.LINE.finditer(text))
+
+
+@pytest.fixture
+def access_log():
+    """The requests that reached the services, or None where their logs are not at hand."""
+    folder = os.environ.get("BATCHEXPORT_TEST_LOGS")
+    return AccessLog(folder) if folder else None

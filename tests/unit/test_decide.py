@@ -1,0 +1,154 @@
+"""The engine's decisions, each as a table: what was seen, what follows."""
+
+import pytest
+
+from batchexport.config import InUse
+from batchexport.engine import decide
+from batchexport.errors import VolumeStateError
+from batchexport.model import ImageOptions, Image, Job, Volume
+
+REFUSED = VolumeStateError("status must be available", status=400, code="badRequest", request_id="req-1")
+
+
+def image(status="active", *, image_id="i-1", name="db", created_at=100.0):
+    return Image(image_id=image_id, name=name, status=status, created_at=created_at)
+
+
+def settle(images=(), *, uploading=False, missing=False, clear_for_s=None, settle_s=30.0):
+    return decide.settle(
+        images, uploading=uploading, missing=missing, clear_for_s=clear_for_s, settle_s=settle_s
+    )
+
+
+@pytest.mark.parametrize("status", ["queued", "saving", "active", "killed", "a word of next year"])
+@pytest.mark.parametrize("uploading", [True, False])
+def test_one_image_of_ours_is_adopted_whatever_its_status(status, uploading):
+    assert settle([image(status)], uploading=uploading) == decide.Adopt(image(status))
+
+
+def test_several_images_are_left_to_a_person_with_all_their_ids():
+    verdict = settle([image(), image(image_id="i-2")], clear_for_s=900.0)
+    assert isinstance(verdict, decide.Ambiguous)
+    assert "i-1" in verdict.ending.reason
+    assert "i-2" in verdict.ending.reason
+
+
+@pytest.mark.parametrize(
+    ("uploading", "clear_for_s", "expected"),
+    [
+        (True, None, decide.Wait),
+        (True, 900.0, decide.Wait),
+        (False, None, decide.Wait),
+        (False, 0.0, decide.Wait),
+        (False, 29.9, decide.Wait),
+        (False, 30.0, decide.Again),
+    ],
+)
+def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_time(uploading, clear_for_s, expected):
+    assert isinstance(settle(uploading=uploading, clear_for_s=clear_for_s), expected)
+
+
+def test_a_volume_that_is_gone_without_an_image_fails():
+    verdict = settle(missing=True)
+    assert isinstance(verdict, decide.Fail)
+    assert verdict.ending.status == 404
+
+
+def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
+    assert settle([image()], missing=True) == decide.Adopt(image())
+
+
+@pytest.mark.parametrize(
+    ("found", "is_ours"),
+    [
+        (image(), True),
+        (image(created_at=None), True),
+        (image(created_at=98.0), True),  # the clocks agree to two seconds
+        (image(created_at=97.9), False),  # older than the intent: somebody else's, or an earlier night's
+        (image(name="db2"), False),
+        (image(name="DB"), False),
+        (image(image_id="failed-before"), False),
+    ],
+)
+def test_only_an_image_of_the_name_made_since_the_intent_and_not_seen_before_is_a_candidate(found, is_ours):
+    job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), first_intent_at=100.0)
+    assert decide.candidates([found], job, frozenset({"failed-before"})) == ([found] if is_ours else [])
+
+
+@pytest.mark.parametrize(
+    ("status", "in_use", "forced", "expected", "words"),
+    [
+        ("uploading", InUse.FAIL, False, decide.Doubt, ""),
+        ("available", InUse.FAIL, False, decide.Again, "available"),
+        ("detaching", InUse.FAIL, False, decide.Again, "detaching"),
+        ("in-use", InUse.FAIL, False, decide.Fail, "--in-use"),
+        ("in-use", InUse.SKIP, False, decide.Skip, "attached"),
+        ("in-use", InUse.FORCE, True, decide.Fail, "does not honour force"),
+        ("error", InUse.FAIL, False, decide.Fail, "error"),
+    ],
+)
+def test_a_refusal_for_the_volume_status_is_answered_by_what_the_volume_is(status, in_use, forced, expected, words):
+    seen = decide.refused_for_status(
+        REFUSED, Volume(volume_id="v", status=status), in_use=in_use, forced=forced
+    )
+    assert isinstance(seen, expected)
+    assert words in str(getattr(seen, "ending", ""))
+
+
+def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
+    seen = decide.refused_for_status(
+        REFUSED, Volume(volume_id="v", status="error"), in_use=InUse.FAIL, forced=False
+    )
+    assert isinstance(seen, decide.Fail)
+    assert "status must be available" in seen.ending.reason
+    assert (seen.ending.status, seen.ending.request_id) == (400, "req-1")
+
+
+def test_a_refused_volume_that_does_not_exist_fails():
+    assert isinstance(
+        decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Fail
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "idle_for_s", "expected", "code"),
+    [
+        (None, 0.0, decide.Again, "image_gone"),
+        (image("active"), 0.0, decide.Succeed, None),
+        (image("deactivated"), 0.0, decide.Succeed, "deactivated"),
+        (image("killed"), 0.0, decide.Again, "image_dead"),
+        (image("deleted"), 0.0, decide.Again, "image_dead"),
+        (image("pending_delete"), 0.0, decide.Again, "image_dead"),
+        (image("queued"), 0.0, decide.Wait, None),
+        (image("saving"), 59.9, decide.Wait, None),
+        (image("saving"), 60.0, decide.Again, "image_orphaned"),
+        (image("a word of next year"), 60.0, decide.Again, "image_orphaned"),
+    ],
+)
+def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, idle_for_s, expected, code):
+    verdict = decide.verdict(found, idle_for_s=idle_for_s)
+    assert isinstance(verdict, expected)
+    assert getattr(getattr(verdict, "ending", None), "code", None) == code
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "timeout_s", "expected_s"),
+    [(1, None, 3600.0), (20, None, 3600.0), (100, None, 10800.0), (None, None, 93960.0), (500, 60.0, 60.0)],
+)
+def test_the_deadline_follows_the_size_unless_the_row_says_it(size_gib, timeout_s, expected_s):
+    assert decide.deadline_s(size_gib, timeout_s) == expected_s
+
+
+@pytest.mark.parametrize(("age_s", "expected_s"), [(0.0, 5.0), (100.0, 5.0), (400.0, 20.0), (90000.0, 60.0)])
+def test_old_exports_are_looked_at_less_often(age_s, expected_s):
+    assert decide.poll_interval_s(age_s) == expected_s
+
+
+def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for():
+    job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(disk_format="raw"))
+    run = ImageOptions(disk_format="qcow2", container_format="bare")
+    plain = decide.request_for(job, run, InUse.FAIL).options
+    assert (plain.disk_format, plain.container_format, plain.force) == ("raw", "bare", None)
+    assert decide.request_for(job, run, InUse.FORCE).options.force is True
+    own = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=False))
+    assert decide.request_for(own, run, InUse.FORCE).options.force is False

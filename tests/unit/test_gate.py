@@ -1,0 +1,141 @@
+"""The gate under a clock of the test's own: asyncio-throttle reads `time.time`, so the paced part is ours alone."""
+
+import asyncio
+import time
+
+import pytest
+
+from batchexport.gate import FLOOR_PER_S, RateGate
+
+
+class Clock:
+    """Time that moves only when somebody sleeps."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def gate(rate):
+    clock = Clock()
+    return RateGate(rate, clock=clock, sleep=clock.sleep), clock
+
+
+async def test_no_limit_lets_everybody_through_at_once():
+    open_gate, clock = gate(0)
+    for _ in range(1000):
+        await open_gate.acquire()
+    assert clock.slept == []
+    assert open_gate.rate == 0
+
+
+async def test_requests_are_spaced_evenly():
+    paced, clock = gate(100)
+    for _ in range(20):
+        await paced.acquire()
+    assert clock.slept, "nobody waited"
+    assert all(0.0 < wait <= 0.0101 for wait in clock.slept)
+
+
+async def test_callers_are_served_in_the_order_they_came():
+    paced, _ = gate(1000)
+    served = []
+
+    async def caller(number):
+        await paced.acquire()
+        served.append(number)
+
+    await asyncio.gather(*(caller(number) for number in range(50)))
+    assert served == list(range(50))
+
+
+async def test_a_real_second_never_holds_more_than_the_limit():
+    """Real time: whatever the machine is busy with, the sliding window of asyncio-throttle holds."""
+    paced, sent = RateGate(40), []
+
+    async def caller():
+        await paced.acquire()
+        sent.append(time.monotonic())
+
+    await asyncio.gather(*(caller() for _ in range(60)))
+    most = max(sum(begin <= other < begin + 0.99 for other in sent) for begin in sent)
+    assert most <= 40
+
+
+async def test_a_cancelled_waiter_loses_no_turn():
+    paced, _ = gate(10)
+    await paced.acquire()
+    waiters = [asyncio.create_task(paced.acquire()) for _ in range(5)]
+    waiters[0].cancel()
+    waiters[3].cancel()
+    done = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [isinstance(result, asyncio.CancelledError) for result in done] == [True, False, False, True, False]
+
+
+async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():
+    paced, clock = gate(0)
+    paced.pause(5.0)
+    paced.pause(2.0)
+    began = clock.now
+    await paced.acquire()
+    assert clock.now - began == pytest.approx(5.0)
+
+
+async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
+    paced, clock = gate(40)
+    paced.throttled()
+    paced.throttled()
+    assert paced.rate == 20
+    clock.now += 3.0
+    paced.throttled()
+    assert paced.rate == 10
+
+
+async def test_the_rate_never_falls_below_the_floor():
+    paced, clock = gate(1)
+    for _ in range(10):
+        paced.throttled()
+        clock.now += 3.0
+    assert paced.rate == FLOOR_PER_S
+
+
+async def test_the_rate_grows_back_slowly_and_never_above_what_was_set():
+    paced, _ = gate(4)
+    paced.throttled()
+    rates = []
+    for _ in range(40):
+        paced.succeeded()
+        rates.append(paced.rate)
+    assert rates[1] == 2.5
+    assert rates[-1] == 4
+    assert rates == sorted(rates)
+
+
+async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_grows_again():
+    paced, clock = gate(0)
+    for _ in range(60):
+        await paced.acquire()
+    clock.now += 1.0
+    paced.throttled()
+    assert paced.rate == pytest.approx(30.0)
+    for _ in range(200):
+        paced.succeeded()
+    assert paced.rate > 30.0
+
+
+async def test_a_rate_learnt_earlier_is_where_it_starts_but_only_below_the_setting():
+    paced, _ = gate(10)
+    paced.start_at(50.0)
+    assert paced.rate == 10
+    paced.start_at(3.0)
+    assert paced.rate == 3
+    paced.start_at(0.0)
+    assert paced.rate == 3
