@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -19,7 +18,7 @@ from batchexport.cli.retry import retry
 from batchexport.cli.run import run
 from batchexport.cli.sandbox import sandbox
 from batchexport.cli.status import status
-from batchexport.cli.talk import marked, say, talk_of
+from batchexport.cli.talk import marked, say, silence_stdout, talk_of
 from batchexport.cli.validate import validate
 from batchexport.errors import BatchExportError, JobListError
 
@@ -48,6 +47,10 @@ Examples:
 class Program(click.Group):
     """The group of all commands, which ends with the exit code that an error stands for."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of work, which is the order in which they were added."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a BatchExportError is told, with what to do next."""
         try:
@@ -58,7 +61,7 @@ class Program(click.Group):
             _show(error)
             raise click.exceptions.Exit(error.exit_code) from error
         except BrokenPipeError as error:
-            _silence_stdout()
+            silence_stdout()
             raise click.exceptions.Exit(0) from error  # the reader has what it wanted
         except KeyboardInterrupt as error:
             say("interrupted")
@@ -115,10 +118,3 @@ def _show_unexpected(error: Exception) -> None:
     say(f"{marked('error:', 'red')} unexpected {type(error).__name__}: {error}")
     if talk_of().verbose < 2:
         say(f"{marked('hint:', 'yellow')} run again with -vv to see where")
-
-
-def _silence_stdout() -> None:
-    """Point stdout nowhere, so that the interpreter's last flush meets no broken pipe either."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

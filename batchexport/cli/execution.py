@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
-
-import click
 
 from batchexport import cloud, engine
 from batchexport.cli import practice
@@ -18,7 +18,7 @@ from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
 from batchexport.cli.progress import progress_for, shown
 from batchexport.cli.signals import Stop, stop_on_signals
-from batchexport.cli.talk import Talk, say
+from batchexport.cli.talk import Talk, say, tell
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, RunStoppedError
@@ -26,6 +26,7 @@ from batchexport.gate import RateGate
 from batchexport.model import JobState, TargetKey
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
+from batchexport.report.words import count_of
 from batchexport.store import StateFile, StateReader
 
 Result = TypeVar("Result")
@@ -49,14 +50,14 @@ def execute(
     try:
         stop = run_in_loop(_drive(state_path, settings, access, talk, again))
     except (RunStoppedError, CloudError):
-        _sum_up(state_path, talk, took_s=time.monotonic() - started)
+        _sum_up(state_path, access, talk, started)
         raise
-    totals = _sum_up(state_path, talk, took_s=time.monotonic() - started)
+    totals = _sum_up(state_path, access, talk, started)
     return exit_code(totals, stopped=stop.exit_code, wait=settings.wait)
 
 
 def exit_code(totals: Totals, *, stopped: int | None, wait: bool) -> int:
-    """The exit code of a run that was not ended by an error; `stopped` is the code of the signal, if one came."""
+    """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
     if totals.to_do and stopped is not None:
         return stopped
     if totals.to_do and wait:
@@ -77,37 +78,41 @@ def run_in_loop(main: Coroutine[None, None, Result]) -> Result:
 async def _drive(
     state_path: Path, settings: Settings, access: CloudSettings, talk: Talk, again: Collection[JobState]
 ) -> Stop:
+    if again:
+        await _put_back(state_path, again, talk)
+    with StateReader(state_path) as reader:
+        figures = Figures.of(reader.tallies())
     async with StateFile.open(state_path) as state:
-        if again:
-            rows = await state.retry(states=frozenset(again))
-            say(f"{rows} rows are tried again")
-        figures = Figures.of(await state.tallies())
         with stop_on_signals(say) as stop:
-            async with _clouds(state, state_path, access):
+            async with _reachable(state, state_path, access) as reached:
+                connect = partial(_connect, access=reached, limits=settings.limits)
                 with shown(progress_for(figures, talk)):
-                    await engine.run(
-                        state,
-                        lambda key, learnt: _connect(key, learnt, access, settings.limits),
-                        settings,
-                        stop=stop.event,
-                        on_change=figures.change,
-                    )
+                    await engine.run(state, connect, settings, stop=stop.event, on_change=figures.change)
     return stop
 
 
+async def _put_back(state_path: Path, again: Collection[JobState], talk: Talk) -> None:
+    async with StateFile.open(state_path) as state:
+        rows = await state.retry(frozenset(again))
+    if not talk.quiet:
+        say(f"{count_of(rows, 'row')} to be tried again")
+
+
 @asynccontextmanager
-async def _clouds(state: StateFile, state_path: Path, access: CloudSettings) -> AsyncIterator[None]:
-    """The practice cloud, where the run asks for it."""
+async def _reachable(
+    state: StateFile, state_path: Path, access: CloudSettings
+) -> AsyncIterator[CloudSettings]:
+    """How to sign in, once the practice cloud is up where the run asks for it."""
     default = access.cloud or os.environ.get("OS_CLOUD")
     if practice.is_wanted({target.key.cloud or default for target in state.targets()}):
         async with practice.practice_cloud(practice.journal_path(state_path)):
-            yield
+            yield replace(access, dialect=access.dialect or practice.DIALECT)
     else:
-        yield
+        yield access
 
 
 def _connect(
-    key: TargetKey, learnt: float | None, access: CloudSettings, limits: Limits
+    key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits
 ) -> AbstractAsyncContextManager[Cloud]:
     gate = RateGate(limits.requests_per_second)
     if learnt is not None:
@@ -115,9 +120,10 @@ def _connect(
     return cloud.connect(key, access, limits=limits, gate=gate)
 
 
-def _sum_up(state_path: Path, talk: Talk, *, took_s: float) -> Totals:
+def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> Totals:
     with StateReader(state_path) as reader:
         totals = Totals.of(reader.tallies())
         if not talk.quiet:
-            click.echo(summary_text(reader, state_path, took_s=took_s))
+            took_s = time.monotonic() - started
+            tell(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
     return totals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from batchexport.cli.options import ALLOWED
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, Settings
 from batchexport.config.jobfile import Layer, read_job_file
-from batchexport.dialect import DIALECTS, DialectName
+from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions
 
-_LIMITS = ("requests_per_second", "max_exports", "concurrency", "poll_interval_s", "retries", "max_failures")
+_LIMITS = tuple(each.name for each in fields(Limits))
+_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
 
@@ -25,40 +26,59 @@ class Order:
     """What a command was asked to work on, and how."""
 
     source: str  #: path of the job list, `-` for stdin
-    state_path: Path
+    said_state_path: Path | None
     settings: Settings
     access: CloudSettings
+
+    @property
+    def state_path(self) -> Path:
+        """The state file: as said, else named after the list, in the current folder. Raises ConfigError."""
+        if self.said_state_path is not None:
+            return self.said_state_path
+        if self.source == "-":
+            raise ConfigError(
+                "--state is missing: a list from stdin has no name that it could be called after"
+            )
+        return Path(Path(self.source).with_suffix(".state").name)
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The rules that the list is checked by; None = those of either cloud."""
+        return None if self.access.dialect is None else DIALECTS[DialectName(self.access.dialect)]
 
 
 def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
     """The order that a list or a job file makes together with flags and environment. Raises ConfigError."""
-    layer, state_path = layer_from_flags(flags), flags["state_path"]
+    layer, state_path = layer_from_flags(flags), flags.get("state_path")
     if source.endswith(".toml"):
         job_file = read_job_file(Path(source), allowed=ALLOWED)
         source, state_path = str(job_file.list_path), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
     settings, access = settings_from(layer)
-    state_path = state_path or default_state_path(source)
-    return Order(source=source, state_path=state_path, settings=settings, access=access)
+    return Order(source=source, said_state_path=state_path, settings=settings, access=access)
+
+
+def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
+    """The settings for going on with a state file: what it fixes of the images stays. Raises ConfigError."""
+    from batchexport.intake import as_stored
+    from batchexport.store import StateReader
+
+    settings, access = settings_from(layer_from_flags(flags))
+    with StateReader(state_path) as reader:
+        return as_stored(settings, reader.run), access
 
 
 def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
-    """What the flags say, by the names that Click gives their values."""
-    image = ImageOptions(
-        **{
-            name: flags[name]
-            for name in ("disk_format", "container_format", "os_type", "visibility", "protected")
-        }
-    )
-    options = {name: flags["os_" + name] for name in SIGN_IN if flags["os_" + name] is not None}
-    if flags["insecure"]:
+    """What the flags say, by the names that Click gives their values. Not every command has them all."""
+    options = {name: value for name in SIGN_IN if (value := flags.get("os_" + name)) is not None}
+    if flags.get("insecure"):
         options["insecure"] = "true"
     return Layer(
-        **{name: flags[name] for name in (*_LIMITS, "settle_s", "name_template", "dialect")},
-        in_use=InUse(flags["in_use"]) if flags["in_use"] else None,
-        wait=False if flags["no_wait"] else None,
-        cloud=flags["os_cloud"],
-        image=image,
+        **{name: flags.get(name) for name in (*_LIMITS, "name_template", "dialect")},
+        in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
+        wait=False if flags.get("no_wait") else None,
+        cloud=flags.get("os_cloud"),
+        image=ImageOptions(**{name: flags.get(name) for name in _IMAGE}),
         options=options,
     )
 
@@ -73,19 +93,12 @@ def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:
 def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
     _check_against_dialect(layer)
-    limits = replace(Limits(), **_said(layer, (*_LIMITS, "settle_s")))
+    limits = replace(Limits(), **_said(layer, _LIMITS))
     settings = replace(
         Settings(limits=limits, image=layer.image), **_said(layer, ("name_template", "in_use", "wait"))
     )
     access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
     return settings, access
-
-
-def default_state_path(source: str) -> Path:
-    """Where the state of a list is kept unless the user says: beside nobody's list, in the current folder."""
-    if source == "-":
-        raise ConfigError("--state is missing: a list from stdin has no name to derive it from")
-    return Path(Path(source).with_suffix(".state").name)
 
 
 def _said(layer: Layer, names: Iterable[str]) -> dict[str, Any]:

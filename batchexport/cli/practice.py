@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 
 NAME = "sandbox"
+#: It speaks both; this one takes every value of the document that the job list follows.
+DIALECT = DialectName.EVS
 
 
 def is_wanted(clouds: Collection[str | None]) -> bool:
     """Whether these clouds of a run ask for the practice cloud.
 
-    Raises ConfigError where it stands beside a real one: images that hold nothing must not mix with real ones.
+    Raises ConfigError where it stands beside a real one: empty images must not mix with real ones.
     """
     if NAME not in clouds or NAME in _defined_clouds():
         return False
@@ -42,13 +45,19 @@ async def practice_cloud(journal: Path) -> AsyncIterator[None]:
     from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
 
     async with serve(SandboxSettings(journal=journal)) as sandbox:
-        with TemporaryDirectory(prefix="batchexport-") as folder:
-            clouds_file = Path(folder, "clouds.yaml")
-            clouds_file.write_text(clouds_yaml(sandbox.url), encoding="utf-8")
-            # A proxy would look for 127.0.0.1 on its own machine.
-            direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
-            with environment({"OS_CLIENT_CONFIG_FILE": str(clouds_file), **direct}):
-                yield
+        with _only_cloud(clouds_yaml(sandbox.url)):
+            yield
+
+
+@contextmanager
+def _only_cloud(text: str) -> Iterator[None]:
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        clouds_file = Path(folder, "clouds.yaml")
+        clouds_file.write_text(text, encoding="utf-8")
+        # A proxy would look for 127.0.0.1 on its own machine.
+        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
+        with environment({"OS_CLIENT_CONFIG_FILE": str(clouds_file), **direct}):
+            yield
 
 
 @contextmanager

@@ -36,7 +36,10 @@ Examples:
 )
 @talk_options
 def report(state_path: Path, form: str, only: tuple[str, ...]) -> None:
-    """List every row with its image or its reason; works during, after and instead of a run."""
+    """List every row with its image or its reason.
+
+    Reads the state file only, so it works during a run, after it and without one.
+    """
     from batchexport.report.rows import Format, report_lines
     from batchexport.store import StateReader
 

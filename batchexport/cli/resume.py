@@ -22,9 +22,10 @@ Examples:
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @working_options
 def resume(state_path: Path, **flags: Any) -> None:
-    """Carry on with a run from its state file; the job list is not needed.
+    """Carry on with a run from its state file.
 
-    Give the cloud as for `run`: a state file holds no way to sign in. Image settings stay those of the run.
+    The job list is not needed. Give the cloud as for `run`: a state file holds no way to sign in. Image
+    settings stay those of the run.
     """
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import settings_for

@@ -23,9 +23,10 @@ Examples:
 @option("--skipped", is_flag=True, words="Try the skipped rows again too.")
 @working_options
 def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
-    """Put the failed rows back to pending, then carry on as `resume` does.
+    """Try the failed rows again.
 
-    Their attempts are counted anew. Ambiguous rows stay as they are.
+    They are put back to pending, their attempts are counted anew, and the run is carried on as `resume` does.
+    Ambiguous rows stay as they are.
     """
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import settings_for

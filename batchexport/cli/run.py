@@ -56,11 +56,16 @@ def _preview(order: Order) -> str:
 
     checked = intake.check(order.source, order.settings, dialect=order.dialect)
     limits, image = order.settings.limits, order.settings.image
-    rate = f"{limits.requests_per_second:g} requests/s" if limits.requests_per_second else "no limit of requests/s"
+    rate = (
+        f"{limits.requests_per_second:g} requests/s"
+        if limits.requests_per_second
+        else "no limit of requests/s"
+    )
     there = "there already: would carry on with it" if order.state_path.exists() else "would be made"
+    cloud = order.access.cloud or os.environ.get("OS_CLOUD") or "by the OS_ variables"
     lines = [
         f"would export {checked.rows} volumes of {order.source} to images",
-        f"cloud: {order.access.cloud or os.environ.get('OS_CLOUD') or 'by the OS_ variables'}, unless a row names one",
+        f"cloud: {cloud}, unless a row names one",
         f"image name: {order.settings.name_template}, unless a row names one",
         f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",
         f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",

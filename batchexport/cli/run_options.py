@@ -152,4 +152,5 @@ cloud_options = all_of(
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
     _flag("--insecure", words="Do not check the cloud's certificates."),
 )
-run_options = all_of(limit_options, image_options, dialect_option, cloud_options, talk_options)
+#: What every command takes that works on a state file.
+working_options = all_of(limit_options, dialect_option, cloud_options, talk_options)

@@ -18,10 +18,20 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@option("-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", words="Form of the answer.")
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    words="Form of the answer.",
+)
 @talk_options
 def status(state_path: Path, form: str) -> None:
-    """Show how far a run is; works during, after and instead of a run."""
+    """Show how far a run is.
+
+    Reads the state file only, so it works during a run, after it and without one.
+    """
     from batchexport.report.status import status_json, status_text
     from batchexport.store import StateReader
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,11 +34,28 @@ def talk_of(context: click.Context | None = None) -> Talk:
 
 def say(text: str) -> None:
     """Print a line on stderr, above the progress bars where there are any."""
-    # Nothing else loads tqdm: once it is there, bars may be on the screen and must be moved out of the way.
-    if (bars := sys.modules.get("tqdm")) is not None:
-        bars.tqdm.write(text, file=sys.stderr)
-    else:
-        click.echo(text, err=True)
+    # A run must not end because nobody listens, or because the disk of its log is full.
+    with suppress(OSError):
+        # Nothing else loads tqdm: once it is there, bars may be on the screen and have to step aside.
+        if (bars := sys.modules.get("tqdm")) is not None:
+            bars.tqdm.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
+
+
+def tell(text: str) -> None:
+    """Print data on stdout; a reader who went away is not worth an error."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush meets no broken pipe either."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def on_terminal() -> bool:

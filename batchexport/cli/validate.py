@@ -21,9 +21,10 @@ Examples:
 @dialect_option
 @talk_options
 def validate(source: str, dialect: str | None) -> None:
-    """Check a job list, or a job file and its list, and tell every problem.
+    """Check a job list and tell every problem.
 
-    LIST is CSV, JSON or JSON Lines; - reads it from stdin. Needs no cloud and changes nothing.
+    LIST is CSV, JSON or JSON Lines, or a job file (.toml) that names one; - reads it from stdin. Needs no
+    cloud and changes nothing.
     """
     from batchexport import intake
     from batchexport.cli.layers import order_from

@@ -93,7 +93,8 @@ def _bad_configuration(error: Exception, cloud: str | None, known: list[str]) ->
             hint="looked in $OS_CLIENT_CONFIG_FILE, this folder, ~/.config/openstack and /etc/openstack",
         )
     where = f"cloud {cloud!r}" if cloud else "the cloud to sign in to"
-    return ConfigError(f"{where}: {fold(str(error))}", hint=f"{_WHAT_TO_SET}; known clouds: {listed}")
+    hint = f"check what clouds.yaml says of {cloud!r}" if cloud else f"{_WHAT_TO_SET}; known clouds: {listed}"
+    return ConfigError(f"{where}: {fold(str(error))}", hint=hint)
 
 
 def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:

@@ -11,7 +11,7 @@ from batchexport.cloud.auth import Tokens
 from batchexport.cloud.catalog import find_block_storage, find_image_service
 from batchexport.cloud.images import Images
 from batchexport.cloud.session import Session
-from batchexport.cloud.transport import open_http
+from batchexport.cloud.transport import open_http, proxy_for
 from batchexport.cloud.volumes import Volumes
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
@@ -89,7 +89,11 @@ async def connect(
     image_service = find_image_service(token.catalog, account.wishes)
     async with open_http(account.trust, connections=limits.concurrency) as http:
         session = Session(
-            http, tokens, gate or RateGate(limits.requests_per_second), concurrency=limits.concurrency
+            http,
+            tokens,
+            gate or RateGate(limits.requests_per_second),
+            concurrency=limits.concurrency,
+            proxies={endpoint.url: proxy_for(endpoint.url) for endpoint in (block_storage, image_service)},
         )
         # Before the first answer of a service, the token's own date tells how far our clock is off.
         session.learn_clock(token.issued_at)

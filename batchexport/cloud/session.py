@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import aiohttp
@@ -18,7 +18,6 @@ from batchexport.cloud.auth import Token, Tokens
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
 from batchexport.cloud.times import http_date_s
-from batchexport.cloud.transport import proxy_for
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.gate import RateGate
 from batchexport.retry import READS
@@ -50,6 +49,7 @@ class Session:
         gate: RateGate,
         *,
         concurrency: int,
+        proxies: Mapping[str, str | None] | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
@@ -66,7 +66,7 @@ class Session:
         self._last_date: str | None = None
         self._headers: dict[str | None, dict[str, str]] = {}
         self._headers_of: Token | None = None
-        self._proxies: dict[str, str | None] = {}
+        self._proxies = proxies or {}  # by the URL of the endpoint
 
     @property
     def requests_per_second(self) -> float:
@@ -134,7 +134,7 @@ class Session:
     ) -> Answer:
         url = endpoint.url + path
         headers = self._headers_for(token, microversion)
-        proxy = self._proxy_for(endpoint)
+        proxy = self._proxies.get(endpoint.url)
         async with self._slots:
             await self._gate.acquire()
             if fence is not None:
@@ -189,11 +189,6 @@ class Session:
         if headers is None:
             headers = self._headers[microversion] = _headers(token, microversion)
         return headers
-
-    def _proxy_for(self, endpoint: Endpoint) -> str | None:
-        if endpoint.url not in self._proxies:
-            self._proxies[endpoint.url] = proxy_for(endpoint.url)
-        return self._proxies[endpoint.url]
 
 
 def _headers(token: Token, microversion: str | None) -> dict[str, str]:

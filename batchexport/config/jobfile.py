@@ -19,7 +19,7 @@ from batchexport.config.settings import InUse, MaxFailures
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ImageOptions
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _TABLES = ("job", "cloud", "image", "limits", "servers")
 
@@ -220,9 +220,7 @@ def _in_use(value: object) -> InUse:
 
 def _one_of(word: str, allowed: Sequence[str]) -> str:
     if word not in allowed:
-        raise ValueError(
-            f'"{word}" is not known{_did_you_mean(word, allowed)}; allowed: {", ".join(allowed)}'
-        )
+        raise ValueError(f'"{word}" is not known; allowed: {", ".join(allowed)}')
     return word
 
 

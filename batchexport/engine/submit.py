@@ -57,6 +57,8 @@ class Submitter:
         self._settings = settings
         self._now = now
         self._unsent: dict[asyncio.Task[None], Job] = {}
+        self._taken = 0  # requests that the cloud took
+        self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
         self._in_vain = 0  # requests in a row that came to nothing
         self._in_vain_since = 0.0
         self._hold_until = 0.0  # loop time before which nothing is claimed
@@ -138,6 +140,8 @@ class Submitter:
             self._ledger.put_back(job, None, after_s=0.0, counted=False)
         else:
             self._in_vain = 0
+            self._taken += 1
+            self._taken_before.pop(job.job_id, None)
             self._ledger.accepted(job, accepted)
         finally:
             self._unsent.pop(task, None)
@@ -183,17 +187,21 @@ class Submitter:
                 ledger.ended(job, JobState.SKIPPED, ending)
 
     def _trouble(self, job: Job, error: TransientError) -> None:
-        """Nothing happened. Once in a while that is the row's attempt; again and again it is the cloud."""
+        """Nothing happened: the row's trouble if the cloud took others since its last, else the cloud's."""
         loop_now = asyncio.get_running_loop().time()
         self._in_vain_since = self._in_vain_since if self._in_vain else loop_now
         self._in_vain += 1
-        if isinstance(error, UnreachableError) or self._in_vain >= TROUBLE_AFTER:
-            delay_s = max(UNREACHABLE.delay_s(self._in_vain), error.retry_after_s or 0.0)
+        ending = decide.ending_of(error)
+        delay_s = max(UNREACHABLE.delay_s(self._in_vain), error.retry_after_s or 0.0)
+        unreachable = isinstance(error, UnreachableError)
+        if unreachable or self._in_vain >= TROUBLE_AFTER:
             self._hold_until = loop_now + delay_s
             log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
-            self._ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+        if not unreachable and self._taken > self._taken_before.get(job.job_id, self._taken):
+            self._ledger.again(job, ending)
         else:
-            self._ledger.again(job, decide.ending_of(error))
+            self._ledger.put_back(job, ending, after_s=delay_s, counted=False)
+        self._taken_before[job.job_id] = self._taken
         if self._in_vain > TROUBLE_AFTER and loop_now - self._in_vain_since > GIVE_UP_AFTER_S:
             minutes = (loop_now - self._in_vain_since) / 60
             self._ledger.stop(

@@ -81,10 +81,19 @@ def _read_header(place: Place, text: str) -> Header:
 
 
 def _split(text: str) -> tuple[str, list[str]]:
-    """The separator that yields most known columns (most names, if none is known), and the names."""
-    candidates = [
-        (separator, next(csv.reader([text], delimiter=separator, strict=True))) for separator in _SEPARATORS
-    ]
+    """The separator that yields most known columns (most names, if none is known), and the names.
+
+    Raises csv.Error if the line is not CSV by any of them.
+    """
+    candidates = []
+    faults = []
+    for separator in _SEPARATORS:
+        try:
+            candidates.append((separator, next(csv.reader([text], delimiter=separator, strict=True))))
+        except csv.Error as error:  # quoted names make no CSV by the separators that they are not parted with
+            faults.append(error)
+    if not candidates:
+        raise faults[0]
 
     def worth(candidate: tuple[str, list[str]]) -> tuple[int, int]:
         names = candidate[1]

@@ -111,9 +111,9 @@ def opened(source: str | Path, *, stdin: BinaryIO | None) -> Iterator[Source]:
         yield Source(stream, name)
 
 
-def sha256_of(source: str | Path) -> str:
+def sha256_of(source: str | Path, *, stdin: BinaryIO | None = None) -> str:
     """Hash of a list's bytes in hex, as `JobList.sha256` has it after reading. Raises JobListError."""
-    with opened(source, stdin=None) as opened_source:
+    with opened(source, stdin=stdin) as opened_source:
         return opened_source.sha256()
 
 

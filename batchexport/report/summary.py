@@ -12,8 +12,11 @@ from batchexport.report.words import duration, number
 from batchexport.store import StateReader
 
 
-def summary_text(reader: StateReader, state_path: Path, *, took_s: float) -> str:
-    """The end of a run in a few lines. `took_s` is how long this process worked on it."""
+def summary_text(reader: StateReader, state_path: Path, *, cloud: str | None, took_s: float) -> str:
+    """The end of a run in a few lines.
+
+    `cloud` is what --os-cloud said, for the commands to go on with; `took_s` is how long this process took.
+    """
     totals = Totals.of(reader.tallies())
     lines = [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
     if totals.to_do:
@@ -21,18 +24,19 @@ def summary_text(reader: StateReader, state_path: Path, *, took_s: float) -> str
     if reasons := reader.top_reasons(MOST_REASONS):
         lines += reason_lines(reasons)
     lines.append(f"state file: {state_path}")
-    lines += [f"next: {step}" for step in next_steps(totals, state_path)]
+    lines += [f"next: {step}" for step in next_steps(totals, state_path, cloud)]
     return "\n".join(lines)
 
 
-def next_steps(totals: Totals, state_path: Path) -> list[str]:
+def next_steps(totals: Totals, state_path: Path, cloud: str | None) -> list[str]:
     """The commands that carry the run further; one that only shows it where nothing is left to do."""
     state_file = quote(str(state_path))
+    sign_in = f" --os-cloud {quote(cloud)}" if cloud else ""
     steps = []
     if totals.to_do:
-        steps.append(f"batchexport resume {state_file}  (carries on with the rows to do)")
+        steps.append(f"the same command again, or batchexport resume {state_file}{sign_in}  (carries on)")
     if totals.rows[JobState.AMBIGUOUS]:
         steps.append(f"batchexport report {state_file} --only ambiguous  (look at these images by hand)")
     if totals.rows[JobState.FAILED]:
-        steps.append(f"batchexport retry {state_file}  (tries the failed rows again)")
+        steps.append(f"batchexport retry {state_file}{sign_in}  (tries the failed rows again)")
     return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from batchexport.sandbox.fate import export_fate
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
-from batchexport.sandbox.replies import REQUEST_ID, Refusal, json_reply
+from batchexport.sandbox.replies import REQUEST_ID, Refusal, json_reply, new_request_id
 from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.upload_request import (
     ACTION,
@@ -119,9 +119,10 @@ async def post_action(request: web.Request) -> web.Response:
     _refuse_by_status(before, asked, force_upload=state.settings.force_upload)
     if refusal := glance_container_refusal(asked.container_format):
         raise refusal
-    export = _new_export(state, before, asked, request_id=request[REQUEST_ID], now=now)
+    export = _new_export(state, before, asked, request_id=new_request_id(), now=now)
     state.record(export)
-    return json_reply({ACTION: accepted_record(before, export, evs=evs)}, status=202)
+    body = {ACTION: accepted_record(before, export, evs=evs)}
+    return json_reply(body, status=202, headers={REQUEST_ID: export.request_id})
 
 
 def _volumes_behind_marker(state: SandboxState, request: web.Request, now: float) -> Iterator[VolumeView]:

@@ -1,9 +1,14 @@
-"""The identity service: sign-in by Keystone's v3 protocol, with a password, an application credential or a token."""
+"""The identity service: sign-in by Keystone's v3 protocol.
+
+The ways in are a password, an application credential and an earlier token.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -120,11 +125,12 @@ async def auth(request: web.Request) -> web.Response:
     state = request.app[STATE]
     asked = _read_sign_in(await request.read())
     now = state.now()
-    if not _is_known(asked.identity, now=now, since=state.tokens_since) or not _is_in_reach(asked.scope):
+    is_ours = partial(is_valid_token, now=now, generation=state.token_generation)
+    if not (_is_known(asked.identity, is_ours) and _is_in_reach(asked.scope)):
         raise Refusal(401, NOT_SIGNED_IN)
     expires_at = now + state.settings.token_life_s
     body = _token_body(asked.identity.methods, now, expires_at, _base_url(request))
-    headers = {"X-Subject-Token": issue_token(now, expires_at)}
+    headers = {"X-Subject-Token": issue_token(expires_at=expires_at, generation=state.token_generation)}
     return json_reply({"token": body}, status=201, headers=headers)
 
 
@@ -137,12 +143,13 @@ def _read_sign_in(body: bytes) -> Auth:
         raise Refusal(400, f"Expecting to find valid JSON in request body. {MALFORMED}") from None
 
 
-def _is_known(identity: Identity, *, now: float, since: float) -> bool:
+def _is_known(identity: Identity, is_our_token: Callable[[str], bool]) -> bool:
+    """Whether every method named is one of ours and its proof is right."""
+    password, token, credential = identity.password, identity.token, identity.application_credential
     proofs = {
-        "password": identity.password is not None and _is_password_right(identity.password.user),
-        "token": identity.token is not None and is_valid_token(identity.token.id, now=now, since=since),
-        "application_credential": identity.application_credential is not None
-        and _is_secret_right(identity.application_credential),
+        "password": password is not None and _is_password_right(password.user),
+        "token": token is not None and is_our_token(token.id),
+        "application_credential": credential is not None and _is_secret_right(credential),
     }
     return bool(identity.methods) and all(proofs.get(method, False) for method in identity.methods)
 

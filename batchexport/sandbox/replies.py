@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from enum import StrEnum
 import msgspec
 from aiohttp import web
 
-REQUEST_ID = "x-openstack-request-id"
+REQUEST_ID = "x-openstack-request-id"  #: the header that names a request
 
 
 class Service(StrEnum):
@@ -53,6 +54,11 @@ def service_of(path: str) -> Service | None:
     """The service that a path belongs to."""
     name = path.split("/", 2)[1]
     return Service(name) if name in Service.__members__.values() else None
+
+
+def new_request_id() -> str:
+    """An id for a request."""
+    return f"req-{uuid.uuid4()}"
 
 
 def json_reply(

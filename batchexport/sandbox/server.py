@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from batchexport.sandbox.replies import (
     REQUEST_ID,
     Refusal,
     Service,
+    new_request_id,
     refusal_reply,
     service_of,
 )
@@ -68,7 +68,7 @@ class Sandbox:
 
     def revoke_tokens(self) -> None:
         """From now on no token issued before is accepted, as after a change of the user's rights."""
-        self._state.tokens_since = self._state.now()
+        self._state.token_generation += 1
 
 
 @asynccontextmanager
@@ -128,10 +128,9 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     state = request.app[STATE]
     state.requests += 1
     state.counts[kind_of(request)] += 1
-    request[REQUEST_ID] = f"req-{uuid.uuid4()}"
     response = await handler(request)
     response.headers["Date"] = formatdate(state.now(), usegmt=True)
-    response.headers[REQUEST_ID] = request[REQUEST_ID]
+    response.headers.setdefault(REQUEST_ID, new_request_id())
     if request.path.startswith("/volume/v3"):
         response.headers[HEADER] = request.headers.get(HEADER, "volume 3.0")
     return response
@@ -160,6 +159,6 @@ async def token_required(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     state = request.app[STATE]
     token = request.headers.get("X-Auth-Token", "")
-    if not is_valid_token(token, now=state.now(), since=state.tokens_since):
+    if not is_valid_token(token, now=state.now(), generation=state.token_generation):
         raise Refusal(401, NOT_SIGNED_IN)
     return await handler(request)

@@ -23,7 +23,7 @@ class SandboxState:
     now: Callable[[], float]  #: seconds since the epoch
     requests: int = 0  #: the number of the latest request, from 1
     counts: Counter[str] = field(default_factory=Counter)  #: requests by kind
-    tokens_since: float = 0.0  #: tokens issued before are not accepted
+    token_generation: int = 0  #: only tokens of this generation are accepted
 
     def record(self, event: Event) -> None:
         """Accept a request for good: first on file, then in the world."""

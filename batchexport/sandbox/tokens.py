@@ -1,4 +1,4 @@
-"""Tokens: each carries its own times under a keyed hash, so it outlives a restart of the sandbox."""
+"""Tokens: each carries its own end under a keyed hash, so it outlives a restart of the sandbox."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import uuid
 TOKEN_KEY = b"sandbox"
 
 
-def issue_token(issued_at: float, expires_at: float) -> str:
-    """A token for these two times, different each time."""
-    content = f"{issued_at!r}_{expires_at!r}_{uuid.uuid4().hex}"
+def issue_token(*, expires_at: float, generation: int) -> str:
+    """A token of this generation, different each time."""
+    content = f"{generation}_{expires_at!r}_{uuid.uuid4().hex}"
     return f"{content}_{_keyed_hash(content)}"
 
 
-def is_valid_token(token: str, *, now: float, since: float) -> bool:
-    """Whether the token is ours, has not expired, and was not issued before `since`."""
+def is_valid_token(token: str, *, now: float, generation: int) -> bool:
+    """Whether the token is ours, of this generation, and has not expired."""
     content, _, signature = token.rpartition("_")
     if not hmac.compare_digest(signature.encode(errors="replace"), _keyed_hash(content).encode()):
         return False
-    issued_at, expires_at, _ = content.split("_")
-    return since <= float(issued_at) and now < float(expires_at)
+    issued_in, expires_at, _ = content.split("_")
+    return int(issued_in) == generation and now < float(expires_at)
 
 
 def _keyed_hash(content: str) -> str:

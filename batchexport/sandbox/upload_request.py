@@ -109,7 +109,8 @@ def glance_container_refusal(container_format: str) -> Refusal | None:
     return Refusal(
         400,
         f"Unable to set 'container_format' to '{container_format}'. "
-        f"Reason: '{container_format}' is not one of [{known}]\n\nFailed validating 'enum' in schema['properties']['container_format']:\n"
+        f"Reason: '{container_format}' is not one of [{known}]\n\nFailed validating 'enum' in "
+        f"schema['properties']['container_format']:\n"
         f"    {{'type': ['null', 'string'],\n     'description': 'Format of the container',\n"
         f"     'enum': [{known}]}}\n\nOn instance['container_format']:\n    '{container_format}'",
     )

@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 
 from batchexport.errors import StateError, StateWriteError
-from batchexport.model import JobRow, JobState, TargetKey
+from batchexport.model import NO_OPTIONS, JobRow, JobState, TargetKey
 from batchexport.store import options, schema
 from batchexport.store.faults import translated
 from batchexport.store.opening import require_sqlite
@@ -83,9 +83,8 @@ class Builder:
         target_id = self._target_ids.get(row.target)
         if target_id is None:
             target_id = self._new_target(row.target)
-        self._rows.append(
-            (self._count, target_id, row.line, row.volume_id, image_name, options.to_text(row.options))
-        )
+        text = None if row.options is NO_OPTIONS else options.to_text(row.options)
+        self._rows.append((self._count, target_id, row.line, row.volume_id, image_name, text))
         if len(self._rows) >= _BATCH:
             self._load()
 

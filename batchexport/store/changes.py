@@ -31,7 +31,7 @@ CLAIM_READY = _CLAIM.format(
     chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY} ORDER BY job_id LIMIT :limit"
 )
 
-_THIS_ATTEMPT = "job_id = :job_id AND target_id = :target_id AND attempt = :attempt AND state IN ({before})"
+_THIS_ATTEMPT = "job_id = ? AND target_id = ? AND attempt = ? AND state IN ({before})"
 
 
 def _before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> str:
@@ -40,37 +40,32 @@ def _before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> s
     return ", ".join(f"'{state}'" for state in sorted(states))
 
 
-#: From a final state back to pending there is only `retry`, which names no attempt.
-_BEFORE_PENDING = _before(JobState.PENDING, without=FINAL_STATES)
-
 ACCEPT = f"""
     UPDATE job SET
-        state = 'exporting', image_id = :image_id, request_id = :request_id, accepted_at = :at,
-        deadline_at = :deadline_at, size_gib = coalesce(:size_gib, size_gib), finished_at = NULL, ending_id = NULL
+        state = 'exporting', image_id = ?, request_id = ?, accepted_at = ?, deadline_at = ?,
+        size_gib = coalesce(?, size_gib), finished_at = NULL, ending_id = NULL
     WHERE {_THIS_ATTEMPT.format(before=_before(JobState.EXPORTING))}"""
 
 _LOG = f"""
     INSERT INTO attempt
-        (job_id, attempt, intent_at, accepted_at, ended_at, outcome, image_id,
-        http_status, code, reason, request_id)
-    SELECT job_id, attempt, intent_at, accepted_at, :at, :outcome, image_id,
-        :http_status, :code, :reason, coalesce(:ending_request_id, request_id)
-    FROM job WHERE {_THIS_ATTEMPT}
-    RETURNING attempt_id"""
+        (job_id, attempt, intent_at, accepted_at, image_id, ended_at, outcome, http_status, code, reason,
+        request_id)
+    SELECT job_id, attempt, intent_at, accepted_at, image_id, ?, ?, ?, ?, ?, coalesce(?, request_id)
+    FROM job WHERE {_THIS_ATTEMPT}"""
 
-_LOG_END = {state: _LOG.format(before=_before(state)) for state in FINAL_STATES}
-_LOG_PUT_BACK = _LOG.format(before=_BEFORE_PENDING)
+LOG = {state: _LOG.format(before=_before(state)) for state in FINAL_STATES}
+# From a final state back to pending there is only `retry`, which speaks of no attempt.
+LOG[JobState.PENDING] = _LOG.format(before=_before(JobState.PENDING, without=FINAL_STATES))
 
 END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
 
-_PUT_BACK = """
+PUT_BACK = """
     UPDATE job SET
-        state = 'pending', next_at = :next_at, attempt = attempt - :uncounted, intent_at = NULL, image_id = NULL,
-        request_id = NULL, accepted_at = NULL, deadline_at = NULL, ending_id = :ending_id
-    WHERE job_id = :job_id"""
+        state = 'pending', next_at = ?, attempt = attempt - ?, ending_id = ?, intent_at = NULL,
+        image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL
+    WHERE job_id = ?"""
 # An accepted attempt has an image that must not be forgotten: only what was never sent leaves no trace.
-UNSEND = f"{_PUT_BACK} AND target_id = :target_id AND attempt = :attempt AND state = 'submitting'"
-PUT_BACK = _PUT_BACK
+UNSEND = f"{PUT_BACK} AND target_id = ? AND attempt = ? AND state = 'submitting'"
 
 RETRY = f"""
     UPDATE job SET
@@ -84,7 +79,7 @@ SIZE = """
 
 
 def claim(db: sqlite3.Connection, target_id: int, limit: int, *, now: float, server_now: float) -> list[Job]:
-    """At most `limit` runnable jobs, now submitting: those whose time to wait is over, then new ones in order."""
+    """At most `limit` jobs, now submitting: those whose wait is over, then those that may go at once."""
     jobs: list[Job] = []
     for statement in (CLAIM_WAITING, CLAIM_READY):
         room = limit - len(jobs)
@@ -100,14 +95,8 @@ def accept(
     db: sqlite3.Connection, target_id: int, job: Job, accepted: Accepted, *, at: float, deadline_at: float
 ) -> None:
     """The cloud took the job: its image is under way."""
-    values = _key(target_id, job) | {
-        "image_id": accepted.image_id,
-        "request_id": accepted.request_id,
-        "size_gib": accepted.size_gib,
-        "at": at,
-        "deadline_at": deadline_at,
-    }
-    if db.execute(ACCEPT, values).rowcount != 1:
+    values = (accepted.image_id, accepted.request_id, at, deadline_at, accepted.size_gib)
+    if db.execute(ACCEPT, (*values, job.job_id, target_id, job.attempt)).rowcount != 1:
         raise _forbidden(db, job, JobState.EXPORTING)
 
 
@@ -115,7 +104,7 @@ def end(
     db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
 ) -> None:
     """The job is over for this run, unless `retry` brings it back."""
-    ending_id = _log(db, _LOG_END[state], target_id, job, state, ending, at=at)
+    ending_id = _log(db, target_id, job, state, ending, at=at)
     db.execute(END, (state, at, ending_id, job.job_id))
 
 
@@ -130,17 +119,15 @@ def put_back(
     counted: bool,
 ) -> None:
     """The job waits for another attempt. Uncounted and without an ending, the attempt leaves no trace."""
-    values = _key(target_id, job) | {"next_at": next_at, "uncounted": not counted, "ending_id": None}
-    if ending is None and not counted:
-        if db.execute(UNSEND, values).rowcount != 1:
-            raise _forbidden(db, job, JobState.PENDING)
-        return
-    values["ending_id"] = _log(db, _LOG_PUT_BACK, target_id, job, JobState.PENDING, ending, at=at)
-    db.execute(PUT_BACK, values)
+    if counted or ending is not None:
+        ending_id = _log(db, target_id, job, JobState.PENDING, ending, at=at)
+        db.execute(PUT_BACK, (next_at, not counted, ending_id, job.job_id))
+    elif db.execute(UNSEND, (next_at, 1, None, job.job_id, target_id, job.attempt)).rowcount != 1:
+        raise _forbidden(db, job, JobState.PENDING)
 
 
 def retry(db: sqlite3.Connection, states: Iterable[JobState]) -> int:
-    """How many jobs of these final states, of all targets, were set to be tried again from a full allowance."""
+    """How many jobs of these final states, of all targets, are pending again with a full allowance."""
     return sum(db.execute(RETRY, (state,)).rowcount for state in states)
 
 
@@ -162,33 +149,15 @@ def set_rate(db: sqlite3.Connection, target_id: int, requests_per_second: float)
     )
 
 
-def _key(target_id: int, job: Job) -> dict[str, str | float | None]:
-    return {"job_id": job.job_id, "target_id": target_id, "attempt": job.attempt}
-
-
 def _log(
-    db: sqlite3.Connection,
-    statement: str,
-    target_id: int,
-    job: Job,
-    outcome: JobState,
-    ending: Ending | None,
-    *,
-    at: float,
-) -> int:
+    db: sqlite3.Connection, target_id: int, job: Job, outcome: JobState, ending: Ending | None, *, at: float
+) -> int | None:
     """The id of the new line of the audit trail, with what the row knows of the attempt."""
-    values = _key(target_id, job) | {
-        "at": at,
-        "outcome": outcome,
-        "http_status": ending and ending.status,
-        "code": ending and ending.code,
-        "reason": ending and ending.reason,
-        "ending_request_id": ending and ending.request_id,
-    }
-    row = db.execute(statement, values).fetchone()
-    if row is None:
+    words = (ending.status, ending.code, ending.reason, ending.request_id) if ending else (None,) * 4
+    cursor = db.execute(LOG[outcome], (at, outcome, *words, job.job_id, target_id, job.attempt))
+    if cursor.rowcount != 1:
         raise _forbidden(db, job, outcome)
-    return int(row[0])
+    return cursor.lastrowid
 
 
 def _forbidden(db: sqlite3.Connection, job: Job, after: JobState) -> StateError:

@@ -106,7 +106,7 @@ def why_not(owner: Owner, *, lease_until: float, now: float, alive: bool | None)
     hint = (
         f"wait for it to end, or stop it (kill -TERM {owner.pid}), then run the same command again"
         if alive
-        else f"if it is gone for good, the file is free from {free_at:%H:%M:%S} UTC on: run the same command then"
+        else f"if it is gone for good, run the same command again after {free_at:%H:%M:%S} UTC"
     )
     return StateInUseError(f"the state file is in use by {owner}", hint=hint)
 

@@ -35,7 +35,7 @@ def open_for_work(path: Path) -> sqlite3.Connection:
     """A connection that may write, for use by one thread at a time, in write-ahead mode."""
     with _opened(path, mode="rw") as db:
         if _version(db, path) < schema.VERSION:
-            schema.migrate(db)
+            schema.migrate(db, to=schema.VERSION, steps=schema.MIGRATIONS)
         _check_whole(db, path)
         # Synchronous FULL: a lost commit could mean a second image. The cache: random updates of a large
         # file are five times slower with the default of 2 MB. 4000 pages of WAL are 16 MB.
@@ -119,6 +119,8 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
             f"{path}: written by a newer batchexport (format {version}, this one knows {schema.VERSION})",
             hint="use that newer version for this file",
         )
+    if version < 1:
+        raise damaged(path, "it was never finished")
     return version
 
 

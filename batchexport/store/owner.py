@@ -51,9 +51,7 @@ def is_alive(owner: Owner, *, here: Owner, proc: Path = PROC) -> bool | None:
         return False
     if owner.pid_namespace != here.pid_namespace:
         return None
-    if not _pid_exists(owner.pid):
-        return False
-    if _is_zombie(owner.pid, proc):
+    if not _pid_exists(owner.pid) or _is_zombie(owner.pid, proc):
         return False
     started = _started(owner.pid, proc)
     return started is None or owner.started is None or started == owner.started

@@ -68,13 +68,12 @@ class StateReader:
     def tallies(self) -> list[Tally]:
         """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
         order = {state: place for place, state in enumerate(JobState)}
-        tallies = [
+        return [
             Tally(
                 target=self._keys[row[0]], state=JobState(row[1]), jobs=row[2], gib=row[3], sized_jobs=row[4]
             )
             for row in sorted(self._rows(_TALLIES), key=lambda row: (row[0], order[row[1]]))
         ]
-        return tallies
 
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
         """Every job, or those in one of `states`, in the order of the list. Each is read once."""

@@ -139,7 +139,7 @@ class StateFile:
         held.lose("it was released")
 
     async def claim(self, held: Lease, limit: int, *, now_s: float, server_now_s: float) -> list[Job]:
-        """At most `limit` jobs whose intent to be sent is now on disk: retries that are due, then new ones."""
+        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones."""
         self._writer.check()
         held.check_owned()
         claiming = self._writer.ask(
@@ -220,7 +220,7 @@ class StateFile:
         )
 
     async def unsettled(self, held: Lease) -> list[Job]:
-        """Jobs that are submitting: right after `take`, those of which a dead process may have sent requests."""
+        """Jobs that are submitting: right after `take`, those that a dead process may have sent."""
         return await self._under_way(held, JobState.SUBMITTING)
 
     async def exporting(self, held: Lease) -> list[Job]:
@@ -244,7 +244,7 @@ class StateFile:
         return await self._writer.ask(queries.counts)
 
     async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
-        """How many jobs in these states, of all targets, are pending again, with a full allowance of attempts.
+        """How many jobs in these states, of all targets, are pending again, with a full allowance.
 
         Needs no lease: nobody works on a job in a final state, and a process at work finds them by itself.
         """

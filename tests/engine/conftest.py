@@ -10,6 +10,8 @@ from batchexport.store import RunRecord, StateFile, StateReader, building
 from tests.engine.fake_cloud import EPOCH
 from tests.engine.fast_time import run_fast
 
+DEFAULT = TargetKey()
+
 
 def volume_ids(count):
     return [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, count + 1)]
@@ -21,7 +23,7 @@ class Bench:
     def __init__(self, path):
         self.path = path
 
-    def load(self, ids, *, options=NO_OPTIONS, targets=(TargetKey(),)):
+    def load(self, ids, *, options=NO_OPTIONS, targets=(DEFAULT,)):
         with building(self.path) as build:
             for line, volume_id in enumerate(ids, 1):
                 target = targets[line % len(targets)]
@@ -82,7 +84,9 @@ class Bench:
             now = EPOCH + loop.time()
             for job in await state.claim(lease, 1000, now_s=now, server_now_s=now):
                 if job.volume_id in sent:
-                    request = ExportRequest(volume_id=job.volume_id, image_name=job.image_name, options=NO_OPTIONS)
+                    request = ExportRequest(
+                        volume_id=job.volume_id, image_name=job.image_name, options=NO_OPTIONS
+                    )
                     await cloud.upload_volume_to_image(request, fence=lambda: None)
             await state.release(lease)
             await state.close()

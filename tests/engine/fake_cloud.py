@@ -1,7 +1,7 @@
 """A cloud in memory that speaks the engine's protocol, on the loop's clock, with a fault for each request.
 
-It behaves as the real one was seen to: the image exists before the answer, a volume that is uploading refuses a
-second export, a failed export leaves the volume available and takes the image away.
+It behaves as the real one was seen to: the image exists before the answer, a volume that is uploading refuses
+a second export, a failed export leaves the volume available and takes the image away.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LATE_S = 12.0
 
 
 class FakeCloud:
-    """`faults[volume_id]` is what becomes of the first, second … request for that volume; then all is well."""
+    """`faults[volume_id]` is what becomes of the first, second … request for it; then all is well."""
 
     def __init__(self, *, faults=None, statuses=None, upload_s=UPLOAD_S, image_lag_s=2.0):
         self.faults = defaultdict(list, {key: list(value) for key, value in (faults or {}).items()})
@@ -34,15 +34,16 @@ class FakeCloud:
         self.requests_per_second = 0.0
         self.calls = Counter()
         self.posts = []  # (loop time, volume id), every request that arrived
-        self.records = {}  # image id -> [volume id, name, created, active at or None, gone at or None, status]
+        self.records = {}  # by image id
         self.most_in_progress = 0
+        self._down_until = 0.0
         self.broken_reads = 0  # so many reads fail before one succeeds
         self._upload_s = upload_s
         self._image_lag_s = image_lag_s
         self._ids = itertools.count(1)
 
     def server_now_s(self):
-        return EPOCH + asyncio.get_running_loop().time()
+        return EPOCH + fast_now()
 
     def total_reads(self):
         return sum(count for call, count in self.calls.items() if call != "post")
@@ -59,6 +60,10 @@ class FakeCloud:
             "free_at": began + self._upload_s,
             "stuck": None,
         }
+
+    def down_for(self, seconds):
+        """Every export is answered 503 for so long."""
+        self._down_until = self.server_now_s() + seconds
 
     def _read(self, call):
         self.calls[call] += 1
@@ -114,7 +119,7 @@ class FakeCloud:
         self.posts.append((now, request.volume_id))
         fault = self.faults[request.volume_id].pop(0) if self.faults[request.volume_id] else None
         await asyncio.sleep(0.05)
-        match fault:
+        match "unavailable" if now < self._down_until else fault:
             case "unreachable":
                 raise UnreachableError("connection refused")
             case "unavailable":

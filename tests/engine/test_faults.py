@@ -64,7 +64,9 @@ def test_an_export_that_fails_is_tried_again_with_the_reason_kept(bench):
     assert second.image_id == job.image_id
 
 
-@pytest.mark.parametrize(("fault", "code"), [("fails", "image_gone"), ("killed", "image_dead"), ("orphan", "image_orphaned")])
+@pytest.mark.parametrize(
+    ("fault", "code"), [("fails", "image_gone"), ("killed", "image_dead"), ("orphan", "image_orphaned")]
+)
 def test_an_export_that_keeps_failing_fails_with_the_number_of_attempts(bench, fault, code):
     cloud, job = one(bench, *[fault] * 3, retries=2)
     assert (str(job.state), job.attempts, job.code) == ("failed", 3, code)
@@ -111,9 +113,21 @@ def test_a_cloud_that_is_away_for_a_while_fails_no_row(bench):
 def test_a_service_that_is_down_for_all_rows_fails_none(bench):
     ids = volume_ids(10)
     bench.load(ids)
-    cloud = FakeCloud(faults={volume_id: ["unavailable"] * 3 for volume_id in ids})
-    bench.run(cloud, retries=1, concurrency=4)
+    cloud = FakeCloud()
+    cloud.down_for(600.0)
+    bench.run(cloud, retries=0, concurrency=4)
     assert set(bench.states().values()) == {"succeeded"}
+    assert {job.attempts for job in bench.jobs().values()} == {1}
+
+
+def test_a_row_that_alone_finds_the_service_down_fails_in_the_end(bench):
+    ids = volume_ids(8)
+    bench.load(ids)
+    cloud = FakeCloud(faults={ids[0]: ["unavailable"] * 100})
+    bench.run(cloud, retries=2, max_exports=1)
+    assert [str(bench.jobs()[volume_id].state) for volume_id in ids[1:]] == ["succeeded"] * 7
+    assert bench.states()[ids[0]] == "failed"
+    assert "attempt 3 of 3" in bench.jobs()[ids[0]].reason
 
 
 def test_a_cloud_that_stays_away_ends_the_run_and_loses_nothing(bench):

@@ -1,12 +1,12 @@
 """The engine from the list to the images, with nothing or little going wrong."""
 
+import pytest
+
 from batchexport.config import InUse, Limits, MaxFailures, Settings
 from batchexport.errors import FatalError, RunStoppedError
 from batchexport.model import JobState, TargetKey
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import FakeCloud
-
-import pytest
 
 
 def test_every_volume_gets_one_image_and_the_file_knows_its_id(bench):
@@ -73,7 +73,9 @@ def test_rows_held_back_by_a_drain_have_not_used_up_an_attempt(bench):
     bench.load(volume_ids(20))
     bench.run(FakeCloud(), concurrency=20, stop_when=lambda changes: True)
     assert all(job.attempts <= 1 for job in bench.jobs().values())
-    assert sum(job.attempts for job in bench.jobs().values()) == list(bench.states().values()).count("exporting")
+    assert sum(job.attempts for job in bench.jobs().values()) == list(bench.states().values()).count(
+        "exporting"
+    )
 
 
 def test_what_the_cloud_refuses_fails_with_its_words_and_the_others_go_on(bench):

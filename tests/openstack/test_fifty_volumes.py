@@ -4,9 +4,6 @@ import csv
 import io
 import json
 
-# Cinder itself asks Glance about each image while it uploads; these are the calls of a client that only watches.
-OWN_READS = ("/volumes", "/messages", "/v2/images?")
-
 
 def test_fifty_volumes_become_fifty_active_images_with_few_requests(
     cloud, volumes, batchexport, access_log, tmp_path

@@ -5,7 +5,7 @@ import pytest
 from batchexport.config import InUse
 from batchexport.engine import decide
 from batchexport.errors import VolumeStateError
-from batchexport.model import ImageOptions, Image, Job, Volume
+from batchexport.model import Image, ImageOptions, Job, Volume
 
 REFUSED = VolumeStateError("status must be available", status=400, code="badRequest", request_id="req-1")
 
@@ -44,7 +44,9 @@ def test_several_images_are_left_to_a_person_with_all_their_ids():
         (False, 30.0, decide.Again),
     ],
 )
-def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_time(uploading, clear_for_s, expected):
+def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_time(
+    uploading, clear_for_s, expected
+):
     assert isinstance(settle(uploading=uploading, clear_for_s=clear_for_s), expected)
 
 
@@ -87,7 +89,9 @@ def test_only_an_image_of_the_name_made_since_the_intent_and_not_seen_before_is_
         ("error", InUse.FAIL, False, decide.Fail, "error"),
     ],
 )
-def test_a_refusal_for_the_volume_status_is_answered_by_what_the_volume_is(status, in_use, forced, expected, words):
+def test_a_refusal_for_the_volume_status_is_answered_by_what_the_volume_is(
+    status, in_use, forced, expected, words
+):
     seen = decide.refused_for_status(
         REFUSED, Volume(volume_id="v", status=status), in_use=in_use, forced=forced
     )
@@ -105,9 +109,7 @@ def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
 
 
 def test_a_refused_volume_that_does_not_exist_fails():
-    assert isinstance(
-        decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Fail
-    )
+    assert isinstance(decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Fail)
 
 
 @pytest.mark.parametrize(

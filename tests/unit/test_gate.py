@@ -1,4 +1,4 @@
-"""The gate under a clock of the test's own: asyncio-throttle reads `time.time`, so the paced part is ours alone."""
+"""The gate under a clock of the test's own; asyncio-throttle's window reads the real one."""
 
 import asyncio
 import time
@@ -77,7 +77,13 @@ async def test_a_cancelled_waiter_loses_no_turn():
     waiters[0].cancel()
     waiters[3].cancel()
     done = await asyncio.gather(*waiters, return_exceptions=True)
-    assert [isinstance(result, asyncio.CancelledError) for result in done] == [True, False, False, True, False]
+    assert [isinstance(result, asyncio.CancelledError) for result in done] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():

@@ -1,0 +1,85 @@
+"""`batchexport sandbox`: a practice cloud in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli.options import FILE, option, talk_options
+from batchexport.cli.talk import talk_of
+
+EPILOG = """\b
+Examples:
+  batchexport sandbox --write-clouds-yaml clouds.yaml
+  batchexport sandbox --list volumes.csv --journal night.journal --fail-share 0.05
+  OS_CLIENT_CONFIG_FILE=clouds.yaml openstack --os-cloud sandbox image list
+"""
+SHARE = click.FloatRange(0, 1)
+
+
+@click.command(epilog=EPILOG)
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="any free one",
+    words="Port to listen on.",
+)
+@option("--list", "source", metavar="LIST", words="The volumes of this job list exist, and no others.")
+@option(
+    "--volumes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    words="So many made-up volumes exist, and no others.",
+)
+@option(
+    "--time-scale",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    show_default="0.02",
+    words="Pace of exports: 1 is that of a real cloud, 0 is at once.",
+)
+@option("--journal", type=FILE, metavar="FILE", words="Remember accepted exports here, for the next start.")
+@option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    words="Refuse exports beyond R a second with 429.",
+)
+@option("--error-share", type=SHARE, metavar="0..1", words="Share of requests answered 503 or 500.")
+@option("--drop-share", type=SHARE, metavar="0..1", words="Share of exports accepted without an answer.")
+@option("--fail-share", type=SHARE, metavar="0..1", words="Share of exports that fail half-way.")
+@option("--slow-share", type=SHARE, metavar="0..1", words="Share of exports that take ten times as long.")
+@option(
+    "--token-life",
+    "token_life_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    show_default="3600",
+    words="Seconds that a token is good for.",
+)
+@option("--seed", type=int, metavar="N", show_default="0", words="The same seed chooses the same victims.")
+@option(
+    "--write-clouds-yaml",
+    "clouds_path",
+    type=FILE,
+    metavar="FILE",
+    words="Write the sign-in values there instead of to stdout.",
+)
+@talk_options
+def sandbox(**flags: Any) -> None:
+    """Run a practice cloud on this machine.
+
+    It speaks the sign-in, volume and image services of OpenStack: batchexport and the openstack client can be
+    tried on it. Its images hold no data. Without --list and --volumes, any volume asked for exists.
+    """
+    from batchexport.cli.execution import run_in_loop
+    from batchexport.cli.logs import start_log
+    from batchexport.cli.sandbox_serving import serve_until_stopped, settings_from
+
+    start_log(talk_of())
+    clouds_path: Path | None = flags.pop("clouds_path")
+    port: int = flags.pop("port")
+    run_in_loop(serve_until_stopped(settings_from(flags), port=port, clouds_path=clouds_path, talk=talk_of()))

@@ -1,0 +1,86 @@
+"""Serving the practice cloud in the foreground: from flags to a server that ends with a signal."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli.signals import stop_on_signals
+from batchexport.cli.talk import Talk, say
+from batchexport.errors import ConfigError, JobListError
+from batchexport.joblist import JobList, Problem
+from batchexport.sandbox import Faults, SandboxSettings, SandboxVolume, clouds_yaml, serve
+from batchexport.sandbox.world import made_up_volume
+
+#: First line of a clouds.yaml of ours: only such a file is written over.
+MARK = "# made by `batchexport sandbox`: it may be written over"
+
+
+def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
+    """The sandbox that the flags ask for. Raises JobListError, ConfigError."""
+    if flags["source"] and flags["volumes"]:
+        raise ConfigError("--list and --volumes both say which volumes exist: give one of them")
+    volumes: tuple[SandboxVolume, ...] = ()
+    if flags["source"]:
+        volumes = listed_volumes(flags["source"])
+    elif flags["volumes"]:
+        volumes = tuple(made_up_volumes(flags["volumes"]))
+    said = {name: value for name, value in flags.items() if value is not None}
+    faults = {each.name: said[each.name] for each in fields(Faults) if each.name in said}
+    others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
+    return SandboxSettings(volumes=volumes, make_up_volumes=not volumes, faults=Faults(**faults), **others)
+
+
+def listed_volumes(source: str) -> tuple[SandboxVolume, ...]:
+    """The volumes of a job list, each once, with made-up sizes. Raises JobListError."""
+    volumes: dict[str, SandboxVolume] = {}
+    problems: list[Problem] = []
+    for item in JobList(source):
+        if isinstance(item, Problem):
+            problems.append(item)
+        elif volume := made_up_volume(item.volume_id):
+            volumes[item.volume_id] = replace(volume, name=item.image_name or volume.name)
+    if problems:
+        raise JobListError(f"{source}: {len(problems)} problems, nothing was started", problems=problems)
+    return tuple(volumes.values())
+
+
+def made_up_volumes(count: int) -> Iterator[SandboxVolume]:
+    """So many volumes, the same ones each time."""
+    for place in range(1, count + 1):
+        volume_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox volume {place}"))
+        if volume := made_up_volume(volume_id):
+            yield replace(volume, name=f"volume-{place:04}")
+
+
+async def serve_until_stopped(
+    settings: SandboxSettings, *, port: int, clouds_path: Path | None, talk: Talk
+) -> None:
+    """Serve until SIGINT or SIGTERM. Prints the clouds.yaml on stdout, or the URL where it goes to a file."""
+    with stop_on_signals(say, first="the sandbox ends", second="leaving now") as stop:
+        async with serve(settings, port=port) as sandbox:
+            if clouds_path is None:
+                click.echo(clouds_yaml(sandbox.url), nl=False)
+            else:
+                write_clouds_yaml(clouds_path, sandbox.url)
+                click.echo(sandbox.url)
+            if not talk.quiet:
+                say(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
+            await stop.event.wait()
+
+
+def write_clouds_yaml(path: Path, url: str) -> None:
+    """Write the sign-in values to `path`. Raises ConfigError rather than lose somebody's own file."""
+    try:
+        if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
+            raise ConfigError(
+                f"{path} is there and not made by the sandbox", hint="name another file, or remove it"
+            )
+        path.write_text(f"{MARK}\n{clouds_yaml(url)}", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

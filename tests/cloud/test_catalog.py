@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+
+from batchexport.cloud.catalog import Entry, Wishes, find_block_storage, find_image_service, with_dialect
+from batchexport.dialect import DialectName
+from batchexport.errors import ConfigError
+
+PID = "c344706a7e90438994fbf96c2c9627bd"
+
+
+def entry(service_type: str, url: str, *, region: str | None = "R1", interface: str = "public") -> Entry:
+    return Entry(service_type=service_type, interface=interface, region=region, url=url)
+
+
+def block_url(*entries: Entry, wishes: Wishes | None = None, project_id: str | None = PID) -> str:
+    endpoint, _ = find_block_storage(entries, wishes or Wishes(region="R1"), project_id=project_id)
+    return endpoint.url
+
+
+FORMS = [
+    ("block-storage", f"https://h:8776/v3/{PID}", f"https://h:8776/v3/{PID}"),
+    ("block-storage", "https://h:8776/v3/", f"https://h:8776/v3/{PID}"),
+    ("block-storage", "https://h/volume", f"https://h/volume/v3/{PID}"),
+    ("volumev3", f"https://h/volume/v3/{PID}/", f"https://h/volume/v3/{PID}"),
+    ("volumev3", "https://h", f"https://h/v3/{PID}"),
+    ("volumev2", f"https://h/v2/{PID}", f"https://h/v2/{PID}"),
+    ("volumev2", "https://h", f"https://h/v2/{PID}"),
+    ("volume", f"https://h/v1/{PID}", f"https://h/v3/{PID}"),
+    ("volumev3", "https://h/v3/%(project_id)s", f"https://h/v3/{PID}"),
+    ("volumev3", "https://h/$(tenant_id)s", f"https://h/v3/{PID}"),
+    ("volumev3", "https://h/v3.0/of-another-project", f"https://h/v3/{PID}"),
+    ("volumev3", f"https://h/{PID}", f"https://h/v3/{PID}"),
+]
+
+
+@pytest.mark.parametrize(("service_type", "listed", "used"), FORMS)
+def test_every_form_of_a_block_storage_endpoint_gives_the_same(
+    service_type: str, listed: str, used: str
+) -> None:
+    assert block_url(entry(service_type, listed)) == used
+
+
+def test_without_a_project_the_endpoint_ends_with_the_version() -> None:
+    assert block_url(entry("volumev3", "https://h/v3"), project_id=None) == "https://h/v3"
+
+
+def test_cinder_v3_is_preferred_to_v2_whatever_the_order() -> None:
+    assert "/v3/" in block_url(entry("volumev2", "https://h/v2"), entry("volumev3", "https://h/v3"))
+
+
+def test_an_unversioned_official_endpoint_is_preferred_to_v2() -> None:
+    url = block_url(entry("volumev2", "https://old/v2"), entry("block-storage", "https://new"))
+    assert url == f"https://new/v3/{PID}"
+
+
+def test_evs_v2_is_preferred_to_v3() -> None:
+    evs = "https://evs.eu-de.otc.example"
+    assert block_url(entry("volumev3", f"{evs}/v3/x"), entry("volumev2", f"{evs}/v2/x")) == f"{evs}/v2/{PID}"
+
+
+@pytest.mark.parametrize(
+    ("service_type", "url", "dialect"),
+    [
+        ("volumev2", "https://evs.eu-de.otc.example/v2/x", DialectName.EVS),
+        ("evs", "https://storage.example", DialectName.EVS),
+        ("volumev3", "https://cinder.example/evs.x/v3", DialectName.CINDER),
+    ],
+)
+def test_the_dialect_is_told_by_the_type_or_the_host(
+    service_type: str, url: str, dialect: DialectName
+) -> None:
+    _, found = find_block_storage([entry(service_type, url)], Wishes(), project_id=PID)
+    assert found.name is dialect
+
+
+def test_the_settings_override_the_dialect() -> None:
+    wishes = with_dialect(Wishes(), "evs")
+    endpoint, dialect = find_block_storage([entry("volumev3", "https://h/v3")], wishes, project_id=PID)
+    assert (endpoint.version, dialect.name) == ("v3", DialectName.EVS)
+
+
+def test_no_dialect_in_the_settings_changes_nothing() -> None:
+    assert with_dialect(Wishes(region="x"), None) == Wishes(region="x")
+
+
+def test_an_unknown_dialect_is_answered_with_those_known() -> None:
+    with pytest.raises(ConfigError, match="'ceph' is not known; known are evs, cinder"):
+        with_dialect(Wishes(), "ceph")
+
+
+def test_region_and_interface_choose_among_endpoints() -> None:
+    entries = (
+        entry("volumev3", "https://a/v3", region="R1"),
+        entry("volumev3", "https://b/v3", region="R2"),
+        entry("volumev3", "https://c/v3", region="R2", interface="internalURL"),
+    )
+    assert block_url(*entries, wishes=Wishes(region="R2")) == f"https://b/v3/{PID}"
+    inside = Wishes(region="R2", interfaces=("internal", "public"))
+    assert block_url(*entries, wishes=inside) == f"https://c/v3/{PID}"
+
+
+def test_the_next_interface_is_used_where_the_first_has_none() -> None:
+    wishes = Wishes(interfaces=("internal", "public"))
+    assert block_url(entry("volumev3", "https://a/v3"), wishes=wishes) == f"https://a/v3/{PID}"
+
+
+def test_the_only_region_need_not_be_named() -> None:
+    assert block_url(entry("volumev3", "https://a/v3"), wishes=Wishes()) == f"https://a/v3/{PID}"
+
+
+def test_an_endpoint_for_all_regions_serves_any() -> None:
+    assert block_url(entry("volumev3", "https://a/v3", region="*"), wishes=Wishes(region="R9"))
+
+
+def test_several_regions_and_none_named_is_an_error_that_lists_them() -> None:
+    entries = [entry("volumev3", "https://a", region="R1"), entry("volumev3", "https://b", region="R2")]
+    with pytest.raises(ConfigError, match="several regions: R1, R2"):
+        find_block_storage(entries, Wishes(), project_id=PID)
+
+
+def test_a_missing_service_is_an_error_that_lists_what_there_is() -> None:
+    catalog = [entry("identity", "https://k"), entry("volumev3", "https://h", region="R7")]
+    with pytest.raises(ConfigError, match=r"no block storage in region R1.*identity \(R1\), volumev3 \(R7\)"):
+        find_block_storage(catalog, Wishes(region="R1"), project_id=PID)
+
+
+def test_an_empty_catalog_has_nothing() -> None:
+    with pytest.raises(ConfigError, match="no image service, interface public; it has nothing"):
+        find_image_service([], Wishes())
+
+
+def test_an_endpoint_set_by_hand_replaces_the_catalog() -> None:
+    wishes = Wishes(
+        region="R1", block_storage_url="http://127.0.0.1:8776/v2", image_url="http://127.0.0.1/image"
+    )
+    assert block_url(wishes=wishes) == f"http://127.0.0.1:8776/v2/{PID}"
+    assert find_image_service([], wishes).url == "http://127.0.0.1/image/v2"
+
+
+@pytest.mark.parametrize(
+    "listed", ["https://h", "https://h/", "https://h/v2", "https://h/v2/", "https://h/v1", "https://h/v2.0"]
+)
+def test_the_image_endpoint_always_ends_with_v2(listed: str) -> None:
+    assert find_image_service([entry("image", listed)], Wishes()).url == "https://h/v2"
+
+
+def test_an_endpoint_that_is_no_url_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"'cinder:8776' is not a URL"):
+        block_url(entry("volumev3", "cinder:8776"))

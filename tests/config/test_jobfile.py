@@ -1,0 +1,203 @@
+from pathlib import Path
+
+import pytest
+
+from batchexport.config import InUse, MaxFailures
+from batchexport.config.jobfile import Layer, duration_s, read_job_file
+from batchexport.errors import ConfigError
+from batchexport.model import ImageOptions
+
+EVERYTHING = """
+[job]
+list = "lists/march.csv"
+state = "march.state"
+[cloud]
+name = "prod"
+region = "north"
+project = "web"
+dialect = "evs"
+[image]
+name_template = "{volume_id}"
+disk_format = "zvhd2"
+container_format = "bare"
+os_type = "linux"
+visibility = "private"
+protected = true
+[limits]
+requests_per_second = 2
+max_exports = 10
+concurrency = 4
+poll_interval = "1.5m"
+retries = 0
+max_failures = "5%"
+settle_time = 45
+[servers]
+in_use = "skip"
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "job.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(tmp_path, text, **options):
+    with pytest.raises(ConfigError) as caught:
+        read_job_file(written(tmp_path, text), **options)
+    return str(caught.value).splitlines()[1:]
+
+
+def test_every_key_is_read(tmp_path):
+    job_file = read_job_file(written(tmp_path, EVERYTHING))
+    assert job_file.layer == Layer(
+        requests_per_second=2.0,
+        max_exports=10,
+        concurrency=4,
+        poll_interval_s=90.0,
+        retries=0,
+        max_failures=MaxFailures(percent=5.0),
+        settle_s=45.0,
+        in_use=InUse.SKIP,
+        name_template="{volume_id}",
+        image=ImageOptions(
+            disk_format="zvhd2",
+            container_format="bare",
+            os_type="linux",
+            visibility="private",
+            protected=True,
+        ),
+        cloud="prod",
+        dialect="evs",
+        options={"region_name": "north", "project_name": "web"},
+    )
+
+
+def test_paths_are_seen_from_the_folder_of_the_job_file(tmp_path):
+    job_file = read_job_file(written(tmp_path, EVERYTHING))
+    assert job_file.list_path == tmp_path / "lists/march.csv"
+    assert job_file.state_path == tmp_path / "march.state"
+
+
+def test_only_the_list_is_needed(tmp_path):
+    job_file = read_job_file(written(tmp_path, '[job]\nlist = "a.csv"'))
+    assert (job_file.state_path, job_file.layer) == (None, Layer())
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path):
+    assert read_job_file(written(tmp_path, '\ufeff[job]\nlist = "a.csv"')).list_path.name == "a.csv"
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = """
+    [job]
+    lst = "a.csv"
+    [limit]
+    retries = 1
+    [limits]
+    retries = -1
+    requests_per_second = "5"
+    [image]
+    protected = "yes"
+    """
+    assert problems(tmp_path, text) == [
+        "  [limit]: unknown; did you mean limits?",
+        "  [job] list: missing",
+        "  [image] protected: is a text; it must be true or false",
+        "  [limits] requests_per_second: is a text; it must be a number",
+        "  [limits] retries: is -1; it must be 0 or more",
+        "  [job] lst: unknown key; did you mean list?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("limits.max_exports = 0", "[limits] max_exports: is 0; it must be 1 or more"),
+        ("limits.max_exports = 1.5", "[limits] max_exports: is a number; it must be a whole number"),
+        ("limits.concurrency = true", "[limits] concurrency: is true or false; it must be a whole number"),
+        ("limits.requests_per_second = nan", "[limits] requests_per_second: is nan; it must be 0 or more"),
+        ("limits.requests_per_second = -0.5", "[limits] requests_per_second: is -0.5; it must be 0 or more"),
+        ("limits.requests_per_second = true", "is true or false; it must be a number"),
+        ("limits.poll_interval = 0", "[limits] poll_interval: is 0; it must be more than 0"),
+        ('limits.poll_interval = "5 minutes"', "'5 minutes' is not a duration"),
+        ("limits.settle_time = 2026-01-01", "is a date or time; it must be a number"),
+        ('limits.max_failures = "many"', "[limits] max_failures: max failures: 'many' is neither"),
+        ("limits.max_failures = 2.5", "is a number; it must be a whole number"),
+        ('servers.in_use = "stop"', "is not known; allowed: fail, skip, force"),
+        ("servers.in_use = []", "is an array; it must be a text in quotes"),
+        ("cloud.name = {}", "is a table; it must be a text in quotes"),
+        ('cloud.name = " "', "[cloud] name: is empty; leave the key out instead"),
+        ("cloud = 5", "[cloud]: is a whole number; it must be a table"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_must_be(tmp_path, line, problem):
+    (found,) = problems(tmp_path, f'{line}\n[job]\nlist = "a.csv"')
+    assert problem in found
+
+
+def test_words_of_a_closed_set_are_checked(tmp_path):
+    text = '[job]\nlist = "a.csv"\n[image]\ndisk_format = "qcow"'
+    (found,) = problems(tmp_path, text, allowed={"disk_format": ["raw", "qcow2"]})
+    assert found.endswith('[image] disk_format: "qcow" is not known; allowed: raw, qcow2')
+
+
+def test_tables_of_later_versions_are_refused(tmp_path):
+    assert problems(tmp_path, '[window]\nfrom = "22:00"\n[job]\nlist = "a.csv"') == ["  [window]: unknown"]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read the job file .*no\.toml: No such file"):
+        read_job_file(tmp_path / "no.toml")
+
+
+def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"not TOML: .*line 2") as caught:
+        read_job_file(written(tmp_path, "[limits]\npoll_interval = 5m"))
+    assert "need quotes" in str(caught.value.hint)
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b'[job]\nlist = "m\xe4rz.csv"')
+    with pytest.raises(ConfigError, match="byte 15 is not UTF-8"):
+        read_job_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("0.5h", 1800), ("2d", 172800), (" 7 ", 7)]
+)
+def test_durations_are_seconds_or_have_a_unit(text, seconds):
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", "5 m", "1h30m", "5w", "1e3", "٣"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="is not a duration"):
+        duration_s(text)
+
+
+def test_a_layer_fills_what_the_one_above_does_not_say():
+    above = Layer(retries=0, image=ImageOptions(protected=False), options={"region_name": "a"})
+    below = Layer(
+        retries=9,
+        max_exports=3,
+        image=ImageOptions(protected=True, os_type="linux"),
+        options={"region_name": "b", "project_name": "c"},
+    )
+    assert above.over(below) == Layer(
+        retries=0,
+        max_exports=3,
+        image=ImageOptions(protected=False, os_type="linux"),
+        options={"region_name": "a", "project_name": "c"},
+    )
+
+
+def test_a_layer_does_not_show_passwords():
+    assert "hunter2" not in repr(Layer(options={"password": "hunter2"}))
+
+
+@pytest.mark.parametrize("name", ["sandbox.toml", "nightly.toml"])
+def test_the_sample_job_files_are_good(name):
+    path = Path(__file__).parents[2] / "jobs" / name
+    assert read_job_file(path).list_path.exists()

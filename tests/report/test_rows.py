@@ -1,0 +1,125 @@
+import csv
+import io
+import json
+import tracemalloc
+
+import pytest
+
+from batchexport.joblist import REPORT_COLUMNS, Column, JobList
+from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, JobState
+from batchexport.report.rows import COLUMNS, Format, report_lines
+from batchexport.store import StateReader
+from tests.report.state_files import AT, HERE, build, volume_id
+
+NOW = AT + 700
+
+
+def lines(reader, form, **options):
+    return list(report_lines(reader, form, now=NOW, **options))
+
+
+def test_columns_are_those_of_the_list_and_then_the_reports_own():
+    assert (*Column, *REPORT_COLUMNS) == COLUMNS
+
+
+def test_a_csv_report_reads_back_as_a_job_list_with_the_same_wishes(reader, tmp_path):
+    path = tmp_path / "again.csv"
+    path.write_text("\n".join(lines(reader, Format.CSV)), encoding="utf-8")
+    rows = list(JobList(path))
+    assert all(isinstance(row, JobRow) for row in rows)
+    assert [row.volume_id for row in rows] == [volume_id(number) for number in range(1, 8)]
+    assert rows[0].options == ImageOptions(disk_format="qcow2", force=True, protected=False, timeout_s=5400.0)
+    assert rows[1].options == NO_OPTIONS
+    assert [row.target.cloud for row in rows] == [None] * 5 + ["east"] * 2
+
+
+def test_csv_holds_times_states_and_the_clouds_words(reader):
+    rows = list(csv.DictReader(io.StringIO("\n".join(lines(reader, Format.CSV)))))
+    assert (
+        rows[0]
+        | {
+            "state": "succeeded",
+            "image_id": "image-id-1",
+            "size_gib": "100",
+            "started_at": "2026-09-21T14:13:30Z",
+            "accepted_at": "2026-09-21T14:13:40Z",
+            "finished_at": "2026-09-21T14:23:20Z",
+            "line": "2",
+            "target": "default",
+        }
+        == rows[0]
+    )
+    assert (
+        rows[1]
+        | {
+            "state": "failed",
+            "reason": "volume is in-use",
+            "code": "EVS.5400",
+            "http_status": "400",
+            "request_id": "req-2",
+            "finished_at": "2026-09-21T14:23:20Z",
+            "stalled": "false",
+        }
+        == rows[1]
+    )
+
+
+def test_a_text_with_separators_and_quotes_survives_csv(tmp_path):
+    path = tmp_path / "odd.state"
+    build(path, [(HERE, 'a,"b";c', NO_OPTIONS)])
+    with StateReader(path) as reader:
+        (row,) = csv.DictReader(io.StringIO("\n".join(lines(reader, Format.CSV))))
+    assert row["image_name"] == 'a,"b";c'
+
+
+def test_a_report_can_be_limited_to_states(reader):
+    found = lines(reader, Format.CSV, only=[JobState.FAILED, JobState.AMBIGUOUS])
+    assert [line.split(",")[0] for line in found[1:]] == [volume_id(2), volume_id(4), volume_id(6)]
+
+
+def test_json_is_one_document_with_run_totals_and_rows(reader):
+    content = json.loads("\n".join(lines(reader, Format.JSON)))
+    assert content["run"]["run_id"] == "20260921-abcdef"
+    assert content["totals"]["rows"] == len(content["jobs"]) == 7
+    assert content["jobs"][0]["force"] is True
+    assert content["jobs"][0]["size_gib"] == 100
+    assert content["jobs"][1]["image_id"] is None
+
+
+def test_json_without_a_row_is_still_a_document(reader):
+    content = json.loads("\n".join(lines(reader, Format.JSON, only=[JobState.SUBMITTING])))
+    assert content["jobs"] == []
+    assert content["totals"]["rows"] == 7
+
+
+def test_a_table_ends_with_totals_that_add_up(reader):
+    *_, rows, gib = lines(reader, Format.TABLE)
+    assert rows == "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do"
+    assert gib.startswith("100 GiB exported")
+
+
+def test_a_table_shows_the_reason_of_each_failed_row(reader):
+    assert sum("volume is in-use" in line for line in lines(reader, Format.TABLE)) == 2
+
+
+@pytest.mark.parametrize(("now", "stalled"), [(AT + 3599, False), (AT + 3601, True)])
+def test_an_export_past_its_deadline_is_shown_as_stalled_and_stays_exporting(reader, now, stalled):
+    (_, row, *_) = report_lines(reader, Format.TABLE, now=now, only=[JobState.EXPORTING])
+    assert ("stalled" in row) is stalled
+    assert "exporting" in row
+
+
+def test_a_longer_report_needs_no_more_memory(tmp_path):
+    assert _peak_bytes(tmp_path, 15_000) < 1.2 * _peak_bytes(tmp_path, 5000)
+
+
+def _peak_bytes(tmp_path, rows):
+    path = tmp_path / f"{rows}.state"
+    build(path, ((HERE, f"image {number}", NO_OPTIONS) for number in range(rows)))
+    with StateReader(path) as reader:
+        tracemalloc.start()
+        count = sum(1 for _ in report_lines(reader, Format.CSV, now=NOW))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert count == rows + 1
+    return peak

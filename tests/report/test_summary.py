@@ -1,0 +1,49 @@
+from collections import Counter
+from pathlib import Path
+
+from batchexport.model import JobState
+from batchexport.report.status import status_text
+from batchexport.report.summary import next_steps, summary_text
+from batchexport.report.totals import Totals
+from batchexport.store import StateReader
+from tests.report.state_files import AT, build_succeeded
+
+
+def steps(*, cloud=None, path="my run.state", **rows):
+    counted = Counter({JobState(state): number for state, number in rows.items()})
+    return next_steps(Totals(counted, Counter(), 0), Path(path), cloud)
+
+
+def test_the_summary_adds_up_and_says_where_the_state_is(reader, mixed):
+    text = summary_text(reader, mixed, cloud="prod", took_s=125)
+    assert "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do" in text
+    assert "2 min 5 s in this run" in text
+    assert "to do: 1 pending, 0 submitting, 1 exporting" in text
+    assert "        2  volume is in-use (EVS.5400)" in text
+    assert f"state file: {mixed}" in text
+
+
+def test_rows_to_do_are_carried_on_with_the_same_cloud():
+    (step,) = steps(pending=1, cloud="prod", path="a.state")
+    assert "batchexport resume a.state --os-cloud prod" in step
+
+
+def test_failed_rows_are_retried_and_ambiguous_ones_looked_at():
+    look, retry = steps(failed=1, ambiguous=1)
+    assert "batchexport report 'my run.state' --only ambiguous" in look
+    assert "batchexport retry 'my run.state'" in retry
+
+
+def test_where_all_is_done_only_the_report_is_left():
+    (step,) = steps(succeeded=5)
+    assert step.startswith("batchexport report")
+
+
+async def test_a_run_without_a_failure_needs_no_reasons(tmp_path):
+    path = tmp_path / "good.state"
+    await build_succeeded(path)
+    with StateReader(path) as reader:
+        text = summary_text(reader, path, cloud=None, took_s=1)
+        status = status_text(reader, path, now=AT)
+    assert "to do:" not in text + status
+    assert "reasons" not in text + status

@@ -1,0 +1,41 @@
+import pytest
+
+from batchexport.report.words import count_of, duration, iso_utc, number, one_line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (45.4, "45 s"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (100_801, "1 d 4 h"),
+    ],
+)
+def test_a_duration_reads_in_its_two_largest_units(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_thousands_are_set_apart():
+    assert number(1234567.4) == "1,234,567"
+
+
+def test_one_thing_is_not_a_plural():
+    assert [count_of(value, "row") for value in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+
+
+def test_times_are_utc_and_say_so():
+    assert iso_utc(1_790_000_000.9) == "2026-09-21T14:13:20Z"
+
+
+def test_no_time_is_an_empty_text():
+    assert iso_utc(None) == ""
+
+
+def test_a_reason_of_many_lines_becomes_one_line_of_the_width():
+    assert one_line("the volume\n is in-use", 80) == "the volume is in-use"
+    assert one_line("abcdef", 4) == "abc…"
+    assert one_line(None, 4) == ""

@@ -1,0 +1,94 @@
+"""State files for these tests, and the shortest way of a job to each state."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
+from batchexport.store import Lease, RunRecord, StateFile, StateReader, building
+
+HERE = TargetKey()
+THERE = TargetKey("other", "eu-de", "backup")
+
+DONE = Ending(reason="the image is active")
+REFUSED = Ending(reason="volume is in-use", code="EVS.5400", status=400, request_id="req-refused")
+
+
+def volume(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def image(number: int) -> str:
+    return f"ffffffff-0000-4000-8000-{number:012d}"
+
+
+def row(number: int, *, target: TargetKey = HERE, options: ImageOptions = NO_OPTIONS) -> JobRow:
+    return JobRow(line=number + 1, volume_id=volume(number), image_name=None, target=target, options=options)
+
+
+def record(rows: int) -> RunRecord:
+    return RunRecord(
+        run_id="20270101-abcdef",
+        created_at=1_700_000_000.5,
+        list_name="march.csv",
+        list_sha256="00ff",
+        rows=rows,
+        settings="{}",
+        version="0.1.0",
+    )
+
+
+def make(path: Path, rows: Sequence[JobRow] | int = 1) -> Path:
+    """A state file of these rows, or of so many rows of one target."""
+    listed = [row(number) for number in range(1, rows + 1)] if isinstance(rows, int) else rows
+    with building(path) as build:
+        for one in listed:
+            build.add(one, f"{one.volume_id}-run")
+        assert build.duplicates(10) == []
+        build.finish(record(len(listed)))
+    return path
+
+
+async def claim(state: StateFile, lease: Lease, limit: int = 1, *, now_s: float = 100.0) -> list[Job]:
+    return await state.claim(lease, limit, now_s=now_s, server_now_s=now_s + 0.5)
+
+
+def accept(state: StateFile, lease: Lease, job: Job, image_id: str | None = None) -> None:
+    accepted = Accepted(image_id=image_id or image(job.job_id), size_gib=10, request_id=f"req-{job.job_id}")
+    state.accepted(lease, job, accepted, at_s=101.0, deadline_at=4000.0)
+
+
+async def bring(state: StateFile, lease: Lease, to: JobState) -> Job:
+    """The next job of the list, brought to this state."""
+    (job,) = await claim(state, lease)
+    match to:
+        case JobState.PENDING:
+            state.put_back(lease, job, REFUSED, next_at=1000.0, at_s=102.0, counted=True)
+        case JobState.EXPORTING:
+            accept(state, lease, job)
+        case JobState.SUCCEEDED:
+            accept(state, lease, job)
+            state.ended(lease, job, to, DONE, at_s=103.0)
+        case JobState.FAILED | JobState.SKIPPED | JobState.AMBIGUOUS:
+            state.ended(lease, job, to, REFUSED, at_s=103.0)
+        case JobState.SUBMITTING:
+            pass
+    await state.flush()
+    return job
+
+
+def states(path: Path) -> list[JobState]:
+    """The state of every job on disk, in order."""
+    with StateReader(path) as reader:
+        return [job.state for job in reader.jobs()]
+
+
+def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """What the file says, read past the code under test."""
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
