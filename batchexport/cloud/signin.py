@@ -11,9 +11,16 @@ from typing import Any
 
 from batchexport.cloud.auth import Token
 from batchexport.cloud.catalog import Entry
-from batchexport.cloud.envelopes import fold
+from batchexport.cloud.envelopes import fold, read_fault
 from batchexport.cloud.times import epoch_s
-from batchexport.errors import BatchExportError, ConfigError, SignInError, TransientError, UnreachableError
+from batchexport.errors import (
+    BatchExportError,
+    ConfigError,
+    SignInError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+)
 
 
 def sign_in(plugin: Any, http: Any, *, project: str | None) -> Token:
@@ -44,13 +51,12 @@ def sign_in(plugin: Any, http: Any, *, project: str | None) -> Token:
 
 def _given_token(plugin: Any, http: Any) -> Token:
     """The token of a plug-in that was given one (`admin_token`) and so has neither catalog nor expiry."""
-    value = plugin.get_token(http)
-    if not value:
-        raise ConfigError(
-            f"auth type {type(plugin).__name__} gives no token, and block storage takes nothing else"
-        )
     return Token(
-        value=value, issued_at=None, expires_at=None, project_id=plugin.get_project_id(http), catalog=()
+        value=plugin.get_token(http) or "",
+        issued_at=None,
+        expires_at=None,
+        project_id=plugin.get_project_id(http),
+        catalog=(),
     )
 
 
@@ -90,11 +96,17 @@ def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else epoch_s(moment.isoformat())
 
 
+def _words(error: Exception) -> str:
+    """What the identity service answered, where it did: keystoneauth shows only what is marked as JSON."""
+    response = getattr(error, "response", None)
+    return (read_fault(response.content).message if response is not None else "") or fold(str(error))
+
+
 def _no_token(error: Exception, auth_url: str) -> BatchExportError:
     """Our error for what keystoneauth raised, in the identity service's words."""
     from keystoneauth1 import exceptions as refused
 
-    words = fold(str(error))
+    words = _words(error)
     unreachable = isinstance(error, refused.ConnectionError) or isinstance(
         error.__context__, refused.ConnectionError
     )
@@ -107,7 +119,8 @@ def _no_token(error: Exception, auth_url: str) -> BatchExportError:
     status = error.http_status if isinstance(error, refused.HttpError) else None
     request_id = error.request_id if isinstance(error, refused.HttpError) else None
     if status is not None and (status >= 500 or status == 429):
-        return TransientError(
+        kind = ThrottledError if status == 429 else TransientError
+        return kind(
             f"identity service {auth_url}: {words}", url=auth_url, status=status, request_id=request_id
         )
     hint = (

@@ -82,11 +82,12 @@ class StateFile:
                 raise  # otherwise what ended the work says more
 
     async def close(self) -> None:
-        """Make everything durable, and leave one file. Raises what kept something from being written."""
+        """Make everything durable, and leave one file. Raises what kept a change from being written."""
         try:
-            while self.backlog:
-                await self._writer.flush()
-            await self._writer.flush()
+            await self._writer.drain()
+            while self.backlog:  # what a cancelled claim gave back meanwhile
+                await self._writer.drain()
+            self._writer.check(again=False)
         finally:
             await asyncio.to_thread(self._writer.close)
 
@@ -100,8 +101,9 @@ class StateFile:
         return list(self._targets)
 
     async def flush(self) -> None:
-        """Wait until every change so far is durable."""
-        await self._writer.flush()
+        """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
+        await self._writer.drain()
+        self._writer.check()
 
     async def take(self, target_id: int, *, ttl_s: float = 30.0) -> Lease:
         """The target for this process alone, from now until `ttl_s` after the last renewal.

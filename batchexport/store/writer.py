@@ -62,6 +62,7 @@ class Writer:
         self._stopping = False
         self._broken: StateError | None = None
         self._fault: StateError | None = None
+        self._fault_told = False
         # A daemon, so that a program that ends without closing does end; what was acknowledged is on disk.
         self._thread = threading.Thread(target=self._work, name=f"writer of {path.name}", daemon=True)
         self._thread.start()
@@ -82,14 +83,14 @@ class Writer:
         self._put(_Operation(run, lease, waiter))
         return waiter
 
-    async def flush(self) -> None:
-        """Wait until all that is queued is durable. Raises the first operation's error nobody was told of."""
+    async def drain(self) -> None:
+        """Wait until all that is queued is durable."""
         await self.ask(_nothing)
-        self.check()
 
-    def check(self) -> None:
-        """Raise the error of an operation that nobody awaited: a change that was not allowed."""
-        if self._fault is not None:
+    def check(self, *, again: bool = True) -> None:
+        """Raise the first error of an operation that nobody awaited; only if it is new, where not `again`."""
+        if self._fault is not None and (again or not self._fault_told):
+            self._fault_told = True
             raise repeated(self._fault)
 
     def close(self) -> None:

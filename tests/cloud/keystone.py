@@ -25,7 +25,7 @@ class Keystone:
         self.project_name: str | None = "demo"
         self.clock_off_s = 0.0
         self.service = Reply(200, {"volumes": [], "images": []})
-        self.catalog: list[tuple[str, str]] = [("volumev3", f"{server.url}/v3"), ("image", server.url)]
+        self.catalog: list[tuple[str, str]] | None = [("volumev3", f"{server.url}/v3"), ("image", server.url)]
         server.answers(self.answer)
 
     def answer(self, seen: Seen) -> Reply:
@@ -54,8 +54,9 @@ class Keystone:
             "user": {"id": "u", "name": "demo", "domain": {"id": "default", "name": "Default"}},
             "issued_at": issued.isoformat(),
             "expires_at": (issued + timedelta(hours=1)).isoformat(),
-            "catalog": [self._service(kind, url) for kind, url in self.catalog],
         }
+        if self.catalog is not None:
+            token["catalog"] = [self._service(kind, url) for kind, url in self.catalog]
         if self.project_name:
             domain = {"id": "default", "name": "Default"}
             token["project"] = {"id": PROJECT_ID, "name": self.project_name, "domain": domain}

@@ -13,6 +13,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.errors import (
     ConfigError,
     SignInError,
+    ThrottledError,
     TransientError,
     UnreachableError,
 )
@@ -197,7 +198,7 @@ async def test_an_identity_service_that_is_not_there_is_unreachable(keystone: Ke
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(500, TransientError), (503, TransientError), (429, TransientError), (403, SignInError)],
+    [(500, TransientError), (503, TransientError), (429, ThrottledError), (403, SignInError)],
 )
 async def test_what_the_identity_service_answers_decides_whether_to_try_again(
     keystone: Keystone, status: int, kind: type[Exception]
@@ -240,15 +241,9 @@ async def test_a_token_given_by_hand_needs_endpoints_given_by_hand(
     assert keystone.server.seen[-1].token == PASSWORD
 
 
-async def test_an_auth_type_without_tokens_is_refused(keystone: Keystone, tmp_path: Path) -> None:
-    auth = {"endpoint": keystone.server.url, "username": "u", "password": "p"}
-    clouds_yaml(tmp_path, "", auth_type="http_basic", auth=auth)
-    with pytest.raises(ConfigError, match="HTTPBasicAuth gives no token"):
-        await look()
-
-
-async def test_an_empty_catalog_is_named(keystone: Keystone) -> None:
-    keystone.catalog = []
+@pytest.mark.parametrize("catalog", [[], None])
+async def test_an_empty_catalog_is_named(keystone: Keystone, catalog: list[tuple[str, str]] | None) -> None:
+    keystone.catalog = catalog
     with pytest.raises(ConfigError, match="it has nothing"):
         await look()
 

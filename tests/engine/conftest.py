@@ -8,7 +8,7 @@ from batchexport.engine import run
 from batchexport.model import NO_OPTIONS, ExportRequest, JobRow, TargetKey
 from batchexport.store import RunRecord, StateFile, StateReader, building
 from tests.engine.fake_cloud import EPOCH
-from tests.engine.fast_time import run_fast
+from tests.engine.fast_time import fast_now, run_fast
 
 DEFAULT = TargetKey()
 
@@ -61,7 +61,7 @@ class Bench:
                     stop.set()
 
             chosen = settings or Settings(limits=Limits(**{"poll_interval_s": 5.0, **limits}))
-            async with StateFile.open(self.path) as state:
+            async with self.open() as state:
                 await run(
                     state,
                     connect,
@@ -79,7 +79,7 @@ class Bench:
 
         async def go():
             loop = asyncio.get_running_loop()
-            state = StateFile.open(self.path)
+            state = self.open()
             lease = await state.take(1)
             now = EPOCH + loop.time()
             for job in await state.claim(lease, 1000, now_s=now, server_now_s=now):
@@ -92,6 +92,10 @@ class Bench:
             await state.close()
 
         run_fast(go())
+
+    def open(self):
+        """The state file, with leases on the fast clock."""
+        return StateFile.open(self.path, now=lambda: EPOCH + fast_now(), clock=fast_now)
 
     def reader(self):
         return StateReader(self.path)

@@ -37,6 +37,11 @@ def fast_now():
     return time.monotonic() + JumpingSelector.jumped_s
 
 
+def let_pass(seconds):
+    """Let time pass between two loops."""
+    JumpingSelector.jumped_s += seconds
+
+
 def run_fast(coroutine):
     """The result of a coroutine, run on jumping time."""
     with asyncio.Runner(loop_factory=FastLoop) as runner:

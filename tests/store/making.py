@@ -92,3 +92,12 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
         return db.execute(sql).fetchall()
     finally:
         db.close()
+
+
+def alter(path: Path, *statements: str) -> None:
+    """Change the file past the code under test."""
+    db = sqlite3.connect(path)
+    for statement in statements:
+        db.execute(statement)
+    db.commit()
+    db.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,25 +16,19 @@ from batchexport.errors import (
 from batchexport.store import StateFile, StateReader, opening, schema
 from batchexport.store.faults import translated
 from batchexport.store.opening import require_sqlite
-from tests.store.making import ask, claim, make
+from tests.store.making import alter, ask, claim, make
 
+Opener = Callable[[Path], object]
 OPENERS = [pytest.param(StateFile.open, id="work"), pytest.param(StateReader, id="reading")]
 
 
 @pytest.fixture(params=OPENERS)
-def opener(request: pytest.FixtureRequest) -> object:
-    return request.param
+def opener(request: pytest.FixtureRequest) -> Opener:
+    chosen: Opener = request.param
+    return chosen
 
 
-def alter(path: Path, *statements: str) -> None:
-    db = sqlite3.connect(path)
-    for statement in statements:
-        db.execute(statement)
-    db.commit()
-    db.close()
-
-
-def refused_unchanged(opener, path: Path, kind: type[StateError], words: str) -> None:  # type: ignore[no-untyped-def]
+def refused_unchanged(opener: Opener, path: Path, kind: type[StateError], words: str) -> None:
     before = path.read_bytes()
     with pytest.raises(kind, match=words):
         opener(path)
@@ -41,67 +36,67 @@ def refused_unchanged(opener, path: Path, kind: type[StateError], words: str) ->
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_missing_file_is_told_with_the_way_to_make_one(opener, path: Path) -> None:
+def test_a_missing_file_is_told_with_the_way_to_make_one(opener: Opener, path: Path) -> None:
     with pytest.raises(StateError, match="there is no such state file") as caught:
         opener(path)
     assert "batchexport run" in str(caught.value.hint)
     assert not path.exists()
 
 
-def test_a_folder_is_no_state_file(opener, tmp_path: Path) -> None:
+def test_a_folder_is_no_state_file(opener: Opener, tmp_path: Path) -> None:
     with pytest.raises(StateError, match="Is a directory"):
         opener(tmp_path)
 
 
-def test_an_empty_file_is_refused_and_left_alone(opener, path: Path) -> None:
+def test_an_empty_file_is_refused_and_left_alone(opener: Opener, path: Path) -> None:
     path.touch()
     refused_unchanged(opener, path, StateCorruptError, "it is empty")
 
 
-def test_a_file_cut_inside_its_header_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_file_cut_inside_its_header_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     made.write_bytes(made.read_bytes()[:50])
     refused_unchanged(opener, made, StateCorruptError, "it is cut short")
 
 
-def test_a_truncated_file_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_truncated_file_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     whole = made.read_bytes()
     made.write_bytes(whole[: len(whole) // 2])
     refused_unchanged(opener, made, StateCorruptError, "malformed")
 
 
-def test_a_file_of_another_kind_is_refused_and_left_alone(opener, path: Path) -> None:
+def test_a_file_of_another_kind_is_refused_and_left_alone(opener: Opener, path: Path) -> None:
     path.write_text("volume_id,image_name\n" * 20)
     refused_unchanged(opener, path, StateCorruptError, "no SQLite file")
 
 
-def test_a_database_of_another_program_is_refused_and_left_alone(opener, path: Path) -> None:
+def test_a_database_of_another_program_is_refused_and_left_alone(opener: Opener, path: Path) -> None:
     alter(path, "CREATE TABLE job (a)")
     refused_unchanged(opener, path, StateCorruptError, "another program")
 
 
-def test_a_damaged_schema_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_damaged_schema_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     data = bytearray(made.read_bytes())
     data[100:400] = b"\xff" * 300
     made.write_bytes(data)
     refused_unchanged(opener, made, StateCorruptError, "not a whole state file")
 
 
-def test_a_file_without_one_of_its_tables_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_file_without_one_of_its_tables_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     alter(made, "DROP TABLE tally")
     refused_unchanged(opener, made, StateCorruptError, "a table is missing or changed")
 
 
-def test_a_file_whose_tables_contradict_each_other_is_refused(opener, made: Path) -> None:
+def test_a_file_whose_tables_contradict_each_other_is_refused(opener: Opener, made: Path) -> None:
     alter(made, "DELETE FROM job WHERE job_id = 3")
     refused_unchanged(opener, made, StateCorruptError, "contradict each other")
 
 
-def test_a_file_of_a_newer_version_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     alter(made, "PRAGMA user_version = 99")
     refused_unchanged(opener, made, StateVersionError, r"newer batchexport \(format 99, this one knows 1\)")
 
 
-def test_a_file_that_was_never_finished_is_refused_and_left_alone(opener, made: Path) -> None:
+def test_a_file_that_was_never_finished_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     alter(made, "PRAGMA user_version = 0")
     refused_unchanged(opener, made, StateCorruptError, "never finished")
 

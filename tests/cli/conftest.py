@@ -1,0 +1,38 @@
+import logging
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from batchexport.cli.app import app
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path, monkeypatch):
+    """An empty current folder, no variable that a command reads, and no cloud of this machine's user."""
+    for name in list(os.environ):
+        if name.startswith(("OS_", "BATCHEXPORT_")):
+            monkeypatch.delenv(name)
+    (tmp_path / "no-clouds.yaml").write_text("clouds: {}\n")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "no-clouds.yaml"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """The program sets its log up for good; other tests want theirs."""
+    logger = logging.getLogger("batchexport")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
+
+
+@pytest.fixture
+def batchexport():
+    """The program, called in this process: `batchexport("run", "list.csv").exit_code`."""
+
+    def call(*words, **options):
+        return CliRunner().invoke(app, [str(word) for word in words], **options)
+
+    return call

@@ -1,0 +1,93 @@
+import json
+import logging
+import sys
+
+import pytest
+
+from batchexport.cli.logs import ScreenHandler, start_log
+from batchexport.cli.talk import Talk, marked, say
+
+log = logging.getLogger("batchexport.somewhere")
+
+
+def spoken(capsys, **talk):
+    """What is left on stderr of one record of each level."""
+    start_log(Talk(**talk))
+    log.debug("a debug line")
+    log.info("an info line", extra={"action": "claimed", "job_id": 7})
+    log.warning("a warning")
+    log.error("an error")
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("talk", "lines"),
+    [({"quiet": True}, 1), ({}, 2), ({"verbose": 1}, 3), ({"verbose": 2}, 4), ({"verbose": 5}, 4)],
+)
+def test_verbosity_chooses_the_levels(capsys, talk, lines):
+    assert len(spoken(capsys, **talk)) == lines
+
+
+def test_a_line_of_text_has_time_level_and_words(capsys):
+    time, level, *words = spoken(capsys)[0].split()
+    assert (len(time), level, words) == (8, "WARNING", ["a", "warning"])
+
+
+def test_json_has_one_object_a_line_with_what_extra_added(capsys):
+    line = json.loads(spoken(capsys, verbose=1, log_format="json")[0])
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "info",
+        "logger": "batchexport.somewhere",
+        "message": "an info line",
+        "action": "claimed",
+        "job_id": 7,
+    }
+
+
+def test_a_traceback_stays_on_its_json_line(capsys):
+    start_log(Talk(log_format="json"))
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        log.exception("it failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ValueError: odd" in json.loads(line)["traceback"]
+
+
+def test_other_libraries_do_not_speak(capsys):
+    start_log(Talk(verbose=2))
+    logging.getLogger("keystoneauth.session").debug("X-Auth-Token: secret")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_that_cannot_be_written_is_left_to_logging(capsys):
+    ScreenHandler().handle(logging.makeLogRecord({"msg": "%d rows", "args": ("not a number",)}))
+    assert "--- Logging error ---" in capsys.readouterr().err
+
+
+def test_a_closed_stderr_is_not_worth_an_error(monkeypatch):
+    class Gone:
+        def write(self, _):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return False
+
+    gone = Gone()
+    monkeypatch.setattr(sys, "stderr", gone)
+    say("hello")
+    assert sys.stderr is gone
+
+
+def test_words_are_coloured_on_a_terminal_only(monkeypatch):
+    assert marked("error:", "red") == "error:"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in marked("error:", "red")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert marked("error:", "red") == "error:"

@@ -1,0 +1,125 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from batchexport import errors
+from batchexport.cli.app import Program
+from batchexport.cli.options import talk_options
+from batchexport.joblist import Problem
+from batchexport.model import NO_OPTIONS
+from tests.report.state_files import HERE, build
+
+
+def ending_with(error, *words):
+    """The result of a program whose only command raises this."""
+
+    @click.command()
+    @talk_options
+    def fail():
+        raise error
+
+    return CliRunner().invoke(Program(commands=[fail]), ["fail", *words])
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.BatchExportError, 1),
+        (errors.ConfigError, 2),
+        (errors.JobListError, 2),
+        (errors.StateInUseError, 4),
+        (errors.LeaseLostError, 4),
+        (errors.StateCorruptError, 5),
+        (errors.ListChangedError, 5),
+        (errors.RunStoppedError, 6),
+        (errors.SignInError, 6),
+        (errors.StateWriteError, 74),
+    ],
+)
+def test_an_error_ends_with_its_own_code(kind, code):
+    result = ending_with(kind("it went wrong", hint="look there"))
+    assert result.exit_code == code
+    assert result.stderr == "error: it went wrong\nhint: look there\n"
+    assert result.stdout == ""
+
+
+def test_an_error_without_a_hint_is_one_line():
+    assert ending_with(errors.ConfigError("no")).stderr == "error: no\n"
+
+
+def test_every_problem_of_a_list_is_told_and_the_rest_counted():
+    problems = [Problem(source="a.csv", line=line, field="force", message="is odd") for line in (2, 3)]
+    error = errors.JobListError("a.csv: 9 problems, nothing was started", problems=problems, total=9)
+    assert ending_with(error).stderr.splitlines()[1:] == [
+        "  line 2, force: is odd",
+        "  line 3, force: is odd",
+        "  … and 7 more",
+    ]
+
+
+def test_an_unexpected_error_is_one_line_and_says_how_to_see_more():
+    result = ending_with(ZeroDivisionError("by zero"))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: unexpected ZeroDivisionError: by zero\nhint: run again with -vv to see where\n"
+    )
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), errors.ConfigError("by zero")])
+def test_vv_shows_where_an_error_came_from(error):
+    result = ending_with(error, "-vv")
+    assert "Traceback" in result.stderr
+    assert "hint" not in result.stderr
+
+
+def test_an_interrupt_outside_a_run_ends_with_130():
+    result = ending_with(KeyboardInterrupt())
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(click.UsageError("how?"), 2), (click.Abort(), 1), (click.exceptions.Exit(7), 7)],
+)
+def test_clicks_own_ways_to_end_stay_as_they_are(error, code):
+    assert ending_with(error).exit_code == code
+
+
+def test_an_unknown_command_is_a_usage_error(batchexport):
+    assert batchexport("exprot").exit_code == 2
+
+
+def test_verbosity_may_stand_before_the_command():
+    @click.command()
+    def fail():
+        raise ZeroDivisionError
+
+    program = talk_options(click.group(cls=Program, commands=[fail])(lambda: None))
+    assert "Traceback" in CliRunner().invoke(program, ["-vv", "fail"]).stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    path = tmp_path / "long.state"
+    build(path, ((HERE, f"image {number}", NO_OPTIONS) for number in range(5000)))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run(
+        [sys.executable, "-m", "batchexport", "report", str(path)],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_that_cannot_be_written_does_not_change_the_exit_code():
+    with Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-m", "batchexport", "validate", "no.csv"]
+        assert subprocess.run(words, stderr=full, check=False).returncode == 2

@@ -1,0 +1,117 @@
+"""Random faults, random crashes, and what must hold after every one of them.
+
+A crash is taken literally: the state file is copied as it is on disk at that moment, the run is dropped with
+all that it had in memory, and the next run gets the copy. Each seed is one schedule; a failing one is printed by
+the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs more of them.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import sqlite3
+
+import pytest
+
+from batchexport.config import Limits, Settings
+from batchexport.engine import run
+from batchexport.model import ALLOWED_CHANGES, JobState
+from tests.engine.conftest import Bench, volume_ids
+from tests.engine.fake_cloud import EPOCH, FakeCloud
+from tests.engine.fast_time import let_pass, run_fast
+
+SCHEDULES = int(os.environ.get("BATCHEXPORT_TEST_SCHEDULES", "25"))
+VOLUMES = 10
+MAX_EXPORTS = 4
+RETRIES = 3
+#: What may happen to a request, by how often it should.
+FAULTS = ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
+FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", None, None, None]
+
+
+def until_crash(bench, cloud, snapshot, moments):
+    """Run until done (False) or until the given number of changes (True), leaving the disk in `snapshot`."""
+
+    async def go():
+        loop = asyncio.get_running_loop()
+        crashed = loop.create_future()
+        left = moments
+
+        def changed(job, before, after):
+            nonlocal left
+            assert after in ALLOWED_CHANGES[before]
+            left -= 1
+            if left == 0 and not crashed.done():
+                copy(bench.path, snapshot)
+                crashed.set_result(True)
+
+        @contextlib.asynccontextmanager
+        async def connect(key, rate):
+            yield cloud
+
+        settings = Settings(
+            limits=Limits(
+                poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0
+            )
+        )
+        state = bench.open()
+        work = asyncio.ensure_future(
+            run(state, connect, settings, stop=asyncio.Event(), now=lambda: EPOCH + loop.time(), on_change=changed)
+        )
+        await asyncio.wait([work, crashed], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait([work])
+        with contextlib.suppress(Exception):
+            await state.close()
+        if crashed.done():
+            return True
+        work.result()
+        return False
+
+    return run_fast(go())
+
+
+def copy(path, snapshot):
+    """What is committed at this moment, as a file of its own: what a dead process leaves behind."""
+    snapshot.unlink(missing_ok=True)
+    with (
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as live,
+        contextlib.closing(sqlite3.connect(snapshot)) as dead,
+    ):
+        live.backup(dead)
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed):
+    dice = random.Random(seed)
+    ids = volume_ids(VOLUMES)
+    cloud = FakeCloud(
+        faults={volume_id: dice.choices(FAULTS, k=dice.randrange(3)) for volume_id in ids},
+        upload_s=dice.choice([1.0, 20.0, 200.0]),
+        image_lag_s=0.0,  # an export is over when its image is active; the limit is about copying
+    )
+    bench = Bench(tmp_path / "0.state")
+    bench.load(ids)
+    crashes = 0
+    while until_crash(bench, cloud, snapshot := tmp_path / f"{crashes + 1}.state", dice.randrange(1, 25)):
+        crashes += 1
+        bench = Bench(snapshot)
+        let_pass(31.0)  # the dead owner's lease; this test's process is alive, so nobody can know better
+        assert crashes < 200, "it never ends"
+
+    jobs = bench.jobs()
+    assert len(jobs) == VOLUMES
+    for volume_id, job in jobs.items():
+        exports = [cloud.records[image_id] for image_id in cloud.exports_of(volume_id)]
+        good = [record for record in exports if record["active_at"] is not None]
+        assert len(good) <= 1, f"{volume_id}: {len(good)} images after {crashes} crashes"
+        if job.state is JobState.SUCCEEDED:
+            assert cloud.records[job.image_id] is good[0]
+        else:
+            assert job.state is JobState.FAILED
+            assert not good
+            assert job.reason
+    assert cloud.most_in_progress <= MAX_EXPORTS
+    with bench.reader() as reader:
+        assert sum(tally.jobs for tally in reader.tallies()) == VOLUMES
