@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-from batchexport import cloud, engine
-from batchexport.cli import practice
+from batchexport import engine
+from batchexport.cli.connections import connections
 from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
 from batchexport.cli.progress import progress_for, shown
 from batchexport.cli.signals import Stop, stop_on_signals
 from batchexport.cli.talk import Talk, say, tell
-from batchexport.config import CloudSettings, Limits, Settings
-from batchexport.engine.ports import Cloud
+from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
-from batchexport.gate import RateGate
-from batchexport.model import JobState, TargetKey
+from batchexport.model import JobState
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of
@@ -84,8 +78,8 @@ async def _drive(
         figures = Figures.of(reader.tallies())
     async with StateFile.open(state_path) as state:
         with stop_on_signals(say) as stop:
-            async with _reachable(state, state_path, access) as reached:
-                connect = partial(_connect, access=reached, limits=settings.limits)
+            keys = [target.key for target in state.targets()]
+            async with connections(keys, access, settings.limits, state_path=state_path) as connect:
                 with shown(progress_for(figures, talk)):
                     await engine.run(state, connect, settings, stop=stop.event, on_change=figures.change)
     return stop
@@ -96,28 +90,6 @@ async def _put_back(state_path: Path, again: Collection[JobState], talk: Talk) -
         rows = await state.retry(frozenset(again))
     if not talk.quiet:
         say(f"{count_of(rows, 'row')} to be tried again")
-
-
-@asynccontextmanager
-async def _reachable(
-    state: StateFile, state_path: Path, access: CloudSettings
-) -> AsyncIterator[CloudSettings]:
-    """How to sign in, once the practice cloud is up where the run asks for it."""
-    default = access.cloud or os.environ.get("OS_CLOUD")
-    if practice.is_wanted({target.key.cloud or default for target in state.targets()}):
-        async with practice.practice_cloud(practice.journal_path(state_path)):
-            yield replace(access, dialect=access.dialect or practice.DIALECT)
-    else:
-        yield access
-
-
-def _connect(
-    key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits
-) -> AbstractAsyncContextManager[Cloud]:
-    gate = RateGate(limits.requests_per_second)
-    if learnt is not None:
-        gate.start_at(learnt)
-    return cloud.connect(key, access, limits=limits, gate=gate)
 
 
 def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> Totals:

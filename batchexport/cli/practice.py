@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Self
 
+from batchexport.config import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 
@@ -31,22 +35,45 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
     return True
 
 
+def access_to(access: CloudSettings) -> CloudSettings:
+    """How to sign in to the practice cloud where `access` asked for it."""
+    return replace(access, dialect=access.dialect or DIALECT)
+
+
 def journal_path(state_path: Path) -> Path:
     """Where the practice cloud of a state file remembers what it accepted."""
     return state_path.with_name(state_path.name + ".sandbox")
 
 
-@asynccontextmanager
-async def practice_cloud(journal: Path) -> AsyncIterator[None]:
-    """A running practice cloud, and the one cloud that can be signed in to while the context lasts.
+class PracticeCloud:
+    """A practice cloud that runs from its first use to the end of the context.
 
-    Any volume that it is asked for exists. What `journal` remembers is there again.
+    Any volume that it is asked for exists. What its journal remembers is there again. While it runs it is the
+    only cloud that can be signed in to.
     """
-    from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
 
-    async with serve(SandboxSettings(journal=journal)) as sandbox:
-        with _only_cloud(clouds_yaml(sandbox.url)):
-            yield
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._running = AsyncExitStack()
+        self._start = asyncio.Lock()
+        self._started = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *ending: Any) -> None:
+        await self._running.aclose()
+
+    async def start(self) -> None:
+        """Start it, unless it runs."""
+        from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
+
+        async with self._start:
+            if not self._started:
+                serving = serve(SandboxSettings(journal=self._journal))
+                sandbox = await self._running.enter_async_context(serving)
+                self._running.enter_context(_only_cloud(clouds_yaml(sandbox.url)))
+                self._started = True
 
 
 @contextmanager

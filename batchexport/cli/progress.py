@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +84,23 @@ class Bars:
 
     def _bar(self, total: int, initial: int, words: str, unit: str) -> tqdm[Never]:
         bar: tqdm[Never] = self._tqdm(
-            total=total, initial=initial, desc=words, unit=unit, file=sys.stderr, dynamic_ncols=True
+            total=total,
+            initial=initial,
+            desc=words,
+            unit=unit,
+            file=sys.stderr,
+            ncols=None if _columns() else 80,
+            dynamic_ncols=_columns() > 0,
         )
         return bar
+
+
+def _columns() -> int:
+    """The width of the terminal; 0 where it tells none, as some containers' do."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 0
 
 
 class Silence:

@@ -67,6 +67,10 @@ class CloudClient:
         """Pages of the project's images, longest unchanged first; oldest first with `created_since`."""
         return self._images.images(status=status, created_since=created_since, updated_since=updated_since)
 
+    async def delete_image(self, image_id: str) -> None:
+        """Delete the image. Raises NotFoundError where it is gone already."""
+        await self._images.delete(image_id)
+
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""
         return await self._volumes.failure_reason(volume_id, request_id)

@@ -78,6 +78,10 @@ class Images:
             return None
         return record.image()
 
+    async def delete(self, image_id: str) -> None:
+        """Delete the image. Raises NotFoundError where it is gone already."""
+        await self._session.request("DELETE", self._endpoint, f"/images/{quote(image_id, safe='')}")
+
     async def images_named(self, name: str) -> Sequence[Image]:
         """Every image of exactly this name that the project can see."""
         found = pages(self._session, self._endpoint, "/images", _PAGE, name=_exactly(name))

@@ -113,6 +113,17 @@ def settle(
     return Again(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
 
 
+def reconcile(images: Sequence[Image], *, uploading: bool) -> Adopt | Ambiguous | Again:
+    """What became of a job with several images, after somebody may have cleared up in the cloud."""
+    left = [image for image in images if image.status not in DEAD_STATUSES]
+    if len(left) == 1:
+        return Adopt(left[0])
+    if not left and not uploading:
+        return Again(Ending(reason="all images that could be the result were removed", code="removed"))
+    listed = ", ".join(image.image_id for image in left) or "none yet, and the volume is uploading"
+    return Ambiguous(Ending(reason=f"several images could be the result: {listed}", code="ambiguous"))
+
+
 def candidates(images: Sequence[Image], job: Job, earlier_image_ids: frozenset[str]) -> list[Image]:
     """The images of this job's name made since its first intent, without those of earlier attempts."""
     since = (job.first_intent_at or 0.0) - CLOCK_MARGIN_S

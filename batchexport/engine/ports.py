@@ -60,6 +60,10 @@ class Cloud(Protocol):
         """
         ...
 
+    async def delete_image(self, image_id: str) -> None:
+        """Delete the image; NotFoundError where it is gone already."""
+        ...
+
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""
         ...

@@ -8,6 +8,7 @@ from batchexport.store.lease import Lease
 from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
 from batchexport.store.records import (
+    Abandoned,
     AttemptReport,
     Duplicate,
     Holder,
@@ -20,6 +21,7 @@ from batchexport.store.records import (
 from batchexport.store.state import StateFile
 
 __all__ = [
+    "Abandoned",
     "AttemptReport",
     "Builder",
     "Duplicate",

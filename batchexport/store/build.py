@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from glob import escape
 from pathlib import Path
+from typing import BinaryIO
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, JobRow, JobState, TargetKey
@@ -42,7 +43,7 @@ def building(path: Path) -> Iterator[Builder]:
     try:
         _sweep(path)
         # Held to the end: the lock tells other builders that this file is not abandoned.
-        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb")
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
@@ -56,13 +57,13 @@ def building(path: Path) -> Iterator[Builder]:
         raise translated(error, path, "write it") from error
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(file)
+        file.close()
 
 
 class Builder:
     """Takes the rows of a list one by one; memory does not grow with them."""
 
-    def __init__(self, path: Path, temporary: Path, file: int) -> None:
+    def __init__(self, path: Path, temporary: Path, file: BinaryIO) -> None:
         self._path = path
         self._temporary = temporary
         self._file = file
@@ -110,10 +111,12 @@ class Builder:
         self._conclude(run)
         self.close()
         try:
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
             # A link, not a rename: of two builders only one can win, and a run begun is never replaced.
             os.link(self._temporary, self._path)
             _sync_directory(self._path.parent)
+            # Closed before anyone opens the state file: closing it later would drop SQLite's locks on it.
+            self._file.close()
         except FileExistsError as error:
             raise _exists(self._path) from error
         except OSError as error:

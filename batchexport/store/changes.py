@@ -73,6 +73,12 @@ RETRY = f"""
         request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL
     WHERE {IS_RETRYABLE} AND state = ?"""
 
+REOPEN = """
+    UPDATE job SET
+        state = 'pending', next_at = 0, intent_at = NULL, image_id = NULL, request_id = NULL,
+        accepted_at = NULL, deadline_at = NULL, finished_at = NULL
+    WHERE job_id = ? AND target_id = ? AND attempt = ? AND state = 'ambiguous'"""
+
 SIZE = """
     UPDATE job SET size_gib = :size_gib
     WHERE target_id = :target_id AND volume_id = :volume_id AND coalesce(size_gib, -1) <> :size_gib"""
@@ -129,6 +135,12 @@ def put_back(
 def retry(db: sqlite3.Connection, states: Iterable[JobState]) -> int:
     """How many jobs of these final states, of all targets, are pending again with a full allowance."""
     return sum(db.execute(RETRY, (state,)).rowcount for state in states)
+
+
+def reopen(db: sqlite3.Connection, target_id: int, job: Job) -> None:
+    """The images that made the job ambiguous are gone: it may be sent again."""
+    if db.execute(REOPEN, (job.job_id, target_id, job.attempt)).rowcount != 1:
+        raise _forbidden(db, job, JobState.PENDING)
 
 
 def set_sizes(db: sqlite3.Connection, target_id: int, size_gib_of: Mapping[str, int]) -> None:

@@ -72,9 +72,9 @@ def close_for_good(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
+    """A connection that is closed again if the block fails."""
     require_sqlite()
     _check_header(path)
-    db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
@@ -83,15 +83,15 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
             isolation_level=None,  # transactions are begun and ended by us, in sight
             check_same_thread=False,
         )
-        yield db
+        try:
+            yield db
+        except BaseException:
+            db.close()
+            raise
     except sqlite3.Error as error:
-        if db is not None:
-            db.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+            raise damaged(path, f"its tables are not as they should be ({error})") from error
         raise translated(error, path, "open it") from error
-    except StateError:
-        if db is not None:
-            db.close()
-        raise
 
 
 def _check_header(path: Path) -> None:
@@ -126,15 +126,10 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 def _check_whole(db: sqlite3.Connection, path: Path) -> None:
     """A look that costs milliseconds at any size; damage in the middle shows when it is met."""
-    try:
-        (found,) = db.execute(
-            "SELECT (SELECT count(*) FROM run) = 1"
-            " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(sum(jobs), 0) FROM tally)"
-            " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(max(job_id), 0) FROM job)"
-        ).fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-            raise
-        raise damaged(path, f"a table is missing or changed ({error})") from error
+    (found,) = db.execute(
+        "SELECT (SELECT count(*) FROM run) = 1"
+        " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(sum(jobs), 0) FROM tally)"
+        " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(max(job_id), 0) FROM job)"
+    ).fetchone()
     if not found:
         raise damaged(path, "its tables contradict each other")

@@ -8,7 +8,7 @@ from typing import Any
 from batchexport.model import Job, JobState, TargetKey
 from batchexport.store import options
 from batchexport.store.records import RunRecord, TargetRecord
-from batchexport.store.schema import IS_READY, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
+from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
 
 JOB_COLUMNS = (
     "job_id, volume_id, image_name, options, attempt, attempts_before, size_gib, intent_at, first_intent_at,"
@@ -17,6 +17,10 @@ JOB_COLUMNS = (
 
 UNDER_WAY = (
     f"SELECT {JOB_COLUMNS} FROM job WHERE target_id = ? AND {IS_UNDER_WAY} AND state = ? ORDER BY job_id"
+)
+AMBIGUOUS = (
+    f"SELECT {JOB_COLUMNS} FROM job"
+    f" WHERE {IS_RETRYABLE} AND state = 'ambiguous' AND target_id = ? ORDER BY job_id"
 )
 ANY_READY = f"SELECT 1 FROM job WHERE target_id = ? AND {IS_READY} LIMIT 1"
 FIRST_WAITING = f"SELECT min(next_at) FROM job WHERE target_id = ? AND {IS_WAITING}"
@@ -71,6 +75,11 @@ def targets(db: sqlite3.Connection) -> list[TargetRecord]:
 def under_way(db: sqlite3.Connection, target_id: int, state: JobState) -> list[Job]:
     """Jobs that are submitting or exporting, in order."""
     return [job_of(row) for row in db.execute(UNDER_WAY, (target_id, state))]
+
+
+def ambiguous(db: sqlite3.Connection, target_id: int) -> list[Job]:
+    """Jobs with several images, in order."""
+    return [job_of(row) for row in db.execute(AMBIGUOUS, (target_id,))]
 
 
 def next_due_s(db: sqlite3.Connection, target_id: int) -> float | None:

@@ -16,7 +16,15 @@ from batchexport.store.faults import translated
 from batchexport.store.lease import owner_from
 from batchexport.store.opening import open_for_reading
 from batchexport.store.owner import is_alive, this_process
-from batchexport.store.records import AttemptReport, Holder, JobReport, ReasonCount, RunRecord, Tally
+from batchexport.store.records import (
+    Abandoned,
+    AttemptReport,
+    Holder,
+    JobReport,
+    ReasonCount,
+    RunRecord,
+    Tally,
+)
 from batchexport.store.schema import IS_RETRYABLE
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
@@ -37,6 +45,12 @@ TOP_REASONS = f"""
 
 _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
 _OWNERS = "SELECT target_id, owner, lease_until FROM target WHERE owner IS NOT NULL ORDER BY target_id"
+_ABANDONED = """
+    SELECT DISTINCT target_id, job.job_id, volume_id, image_name, attempt.image_id
+    FROM attempt JOIN job USING (job_id)
+    WHERE attempt.image_id IS NOT NULL AND outcome <> 'succeeded'
+        AND NOT (state IN ('exporting', 'succeeded') AND attempt.image_id = job.image_id)
+    ORDER BY attempt_id"""
 _ATTEMPTS = """
     SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
     FROM attempt WHERE job_id = ? ORDER BY attempt_id"""
@@ -100,6 +114,19 @@ class StateReader:
                 request_id=row[9],
             )
             for row in self._rows(_ATTEMPTS, job_id)
+        ]
+
+    def abandoned(self) -> list[Abandoned]:
+        """The images of attempts that ended without success; most clouds have removed theirs."""
+        return [
+            Abandoned(
+                target=self._keys[row[0]],
+                job_id=row[1],
+                volume_id=row[2],
+                image_name=row[3],
+                image_id=row[4],
+            )
+            for row in self._rows(_ABANDONED)
         ]
 
     def owners(self) -> list[Holder]:

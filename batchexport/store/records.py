@@ -96,6 +96,17 @@ class AttemptReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """The image of an attempt that ended without success."""
+
+    target: TargetKey
+    job_id: int
+    volume_id: str
+    image_name: str
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who works on a target."""
 

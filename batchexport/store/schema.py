@@ -24,7 +24,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {}
 IS_RETRYABLE = "(state = 'failed' OR state = 'skipped' OR state = 'ambiguous')"
 IS_READY = "state = 'pending' AND next_at = 0"
 IS_WAITING = "state = 'pending' AND next_at > 0"
-IS_UNDER_WAY = "state IN ('submitting', 'exporting')"
+IS_UNDER_WAY = "(state = 'submitting' OR state = 'exporting')"
 
 #: In the order of the fields of `RunRecord`.
 RUN_COLUMNS = "run_id, created_at, list_name, list_sha256, job_count, settings, version"
@@ -51,7 +51,8 @@ TABLES = (
         owner TEXT,
         lease_until REAL NOT NULL DEFAULT 0
     ) STRICT""",
-    # ending_id names the last ended attempt, so that its words are kept once and the row stays narrow.
+    # ending_id names the last ended attempt, so that its words are kept once and the row stays narrow. It is
+    # no foreign key: the tables would refer to each other, and an insert into `attempt` could scan `job`.
     f"""CREATE TABLE job (
         job_id INTEGER PRIMARY KEY,
         target_id INTEGER NOT NULL REFERENCES target,
@@ -71,7 +72,7 @@ TABLES = (
         accepted_at REAL,
         deadline_at REAL,
         finished_at REAL,
-        ending_id INTEGER REFERENCES attempt
+        ending_id INTEGER
     ) STRICT""",
     # A log, not keyed by (job_id, attempt): an attempt put back uncounted gives its number to the next.
     """CREATE TABLE attempt (

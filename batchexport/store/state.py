@@ -207,6 +207,10 @@ class StateFile:
             ),
         )
 
+    def reopen(self, held: Lease, job: Job) -> None:
+        """Ambiguous to pending: the cloud was found to hold no image of it any more."""
+        self._change(held, partial(changes.reopen, target_id=held.target_id, job=job))
+
     def learned(self, held: Lease, requests_per_second: float) -> None:
         """Keep the rate that the cloud allows, for the next process."""
         self._change(
@@ -228,6 +232,10 @@ class StateFile:
     async def exporting(self, held: Lease) -> list[Job]:
         """Jobs whose images the cloud is writing."""
         return await self._under_way(held, JobState.EXPORTING)
+
+    async def ambiguous(self, held: Lease) -> list[Job]:
+        """Jobs with several images, of which a person or `reconcile` is to say which one counts."""
+        return await self._writer.ask(partial(queries.ambiguous, target_id=held.target_id), held)
 
     async def next_due_s(self, held: Lease) -> float | None:
         """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending."""

@@ -29,8 +29,9 @@ def test_practice_and_real_clouds_do_not_mix():
         practice.is_wanted({"sandbox", "prod", None})
 
 
-def test_a_broken_clouds_yaml_is_told():
-    define("clouds: {sandbox: []")
+def test_a_clouds_yaml_that_openstacksdk_refuses_is_told(monkeypatch):
+    monkeypatch.setenv("OS_USERNAME", "somebody")
+    define("clouds: {envvars: {auth: {}}}")
     with pytest.raises(ConfigError, match=r"clouds\.yaml cannot be used"):
         practice.is_wanted({"sandbox"})
 

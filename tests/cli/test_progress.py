@@ -1,6 +1,6 @@
 import asyncio
 import io
-import sys
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -33,10 +33,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    return terminal
+    return Terminal()
 
 
 def test_figures_begin_where_the_state_file_is():
@@ -97,41 +95,44 @@ def test_the_last_line_has_no_time_left():
 
 def test_bars_show_rows_and_from_the_first_size_on_gib(terminal):
     figures = Figures.of([tally(PENDING, 4)])
-    bars = Bars(figures)
-    assert "GiB" not in terminal.getvalue()
-    figures.change(job(10), PENDING, EXPORTING)
-    bars.show()
-    figures.change(job(10), EXPORTING, SUCCEEDED)
-    bars.close()
+    with redirect_stderr(terminal):
+        bars = Bars(figures)
+        assert "GiB" not in terminal.getvalue()
+        figures.change(job(10), PENDING, EXPORTING)
+        bars.show()
+        figures.change(job(10), EXPORTING, SUCCEEDED)
+        bars.close()
     assert "1/4" in terminal.getvalue()
     assert "10/40" in terminal.getvalue()
 
 
 def test_bars_without_a_size_end_without_gib(terminal):
-    Bars(Figures.of([tally(FAILED, 4)])).close()
+    with redirect_stderr(terminal):
+        Bars(Figures.of([tally(FAILED, 4)])).close()
     assert "4/4" in terminal.getvalue()
     assert "GiB" not in terminal.getvalue()
 
 
 def test_a_line_beside_bars_stands_whole(terminal):
-    bars = Bars(Figures.of([tally(PENDING, 4)]))
-    say("a line of its own")
-    bars.close()
-    assert (
-        "\ra line of its own\n" in terminal.getvalue() or "\x1b[Aa line of its own\n" in terminal.getvalue()
-    )
+    with redirect_stderr(terminal):
+        bars = Bars(Figures.of([tally(PENDING, 4)]))
+        say("a line of its own")
+        bars.close()
+    assert "\ra line of its own\n" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(("talk", "kind"), [(Talk(), Bars), (Talk(quiet=True), Silence)])
 def test_a_terminal_gets_bars_unless_quiet(terminal, talk, kind):
-    progress = progress_for(Figures.of([tally(PENDING, 1)]), talk)
-    progress.close()
+    with redirect_stderr(terminal):
+        progress = progress_for(Figures.of([tally(PENDING, 1)]), talk)
+        progress.close()
     assert type(progress) is kind
 
 
 def test_a_terminal_that_cannot_be_painted_on_gets_lines(terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    assert type(progress_for(Figures(), Talk())) is Lines
+    with redirect_stderr(terminal):
+        assert type(progress_for(Figures(), Talk())) is Lines
 
 
 async def test_progress_is_shown_at_its_pace_and_once_at_the_end():

@@ -2,7 +2,7 @@
 
 A crash is taken literally: the state file is copied as it is on disk at that moment, the run is dropped with
 all that it had in memory, and the next run gets the copy. Each seed is one schedule; a failing one is printed by
-the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs more of them.
+the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs that many.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import let_pass, run_fast
 
-SCHEDULES = int(os.environ.get("BATCHEXPORT_TEST_SCHEDULES", "25"))
+SCHEDULES = int(os.environ.get("BATCHEXPORT_TEST_SCHEDULES", "12"))
 VOLUMES = 10
 MAX_EXPORTS = 4
 RETRIES = 3

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
@@ -101,3 +102,11 @@ def alter(path: Path, *statements: str) -> None:
         db.execute(statement)
     db.commit()
     db.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that comes by itself, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

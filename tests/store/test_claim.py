@@ -5,7 +5,7 @@ from pathlib import Path
 
 from batchexport.model import ImageOptions, JobState
 from batchexport.store import StateFile
-from tests.store.making import REFUSED, THERE, accept, bring, claim, make, row, states, volume
+from tests.store.making import REFUSED, THERE, accept, ask, bring, claim, make, row, states, volume
 
 
 async def test_new_jobs_are_handed_out_in_the_order_of_the_list(path: Path) -> None:
@@ -110,12 +110,7 @@ async def test_a_cancelled_claim_gives_its_jobs_back(made: Path) -> None:
         claiming.cancel()
         await asyncio.wait([claiming])
         assert claiming.cancelled()
-        await state.flush()
-        await state.release(lease)
-    assert states(made) == [JobState.PENDING] * 3
-    async with StateFile.open(made) as state:
-        jobs = await claim(state, await state.take(1), 3)
-        assert [job.attempt for job in jobs] == [1, 1, 1]
+    assert ask(made, "SELECT state, attempt FROM job") == [("pending", 0)] * 3
 
 
 async def test_a_cancelled_take_gives_the_target_back(made: Path) -> None:
@@ -128,3 +123,27 @@ async def test_a_cancelled_take_gives_the_target_back(made: Path) -> None:
         await state.flush()
         lease = await state.take(1)
         assert lease.epoch == 2
+
+
+async def test_a_cancelled_take_that_is_refused_leaves_the_owner_in_place(made: Path) -> None:
+    async with StateFile.open(made) as one, StateFile.open(made) as other:
+        lease = await one.take(1)
+        taking = asyncio.create_task(other.take(1))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+        await other.flush()
+        await one.renew(lease)
+        lease.check()
+
+
+async def test_a_cancelled_claim_on_a_lost_lease_gives_nothing_back(made: Path) -> None:
+    async with StateFile.open(made, now=lambda: 1.0) as one, StateFile.open(made, now=lambda: 99.0) as other:
+        lease = await one.take(1)
+        await other.take(1)
+        claiming = asyncio.create_task(claim(one, lease))
+        await asyncio.sleep(0)
+        claiming.cancel()
+        await asyncio.wait([claiming])
+        await one.flush()
+        assert states(made) == [JobState.PENDING] * 3

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from batchexport.errors import StateInUseError
 from batchexport.store import Owner, StateFile, StateReader
 from batchexport.store.lease import why_not
 from batchexport.store.owner import PROC, is_alive, this_process
+from tests.store.making import until
 
 HOLDER = """
 import asyncio, sys
@@ -47,13 +47,6 @@ def owner_of(pid: int) -> Owner:
     """The living process of this number as an owner."""
     stat = (PROC / str(pid) / "stat").read_text()
     return replace(ME, pid=pid, started=int(stat.rpartition(")")[2].split()[19]))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_this_process_is_alive() -> None:

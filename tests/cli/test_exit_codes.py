@@ -1,0 +1,26 @@
+from collections import Counter
+
+import pytest
+
+from batchexport.cli.execution import exit_code
+from batchexport.model import JobState
+from batchexport.report.totals import Totals
+
+
+@pytest.mark.parametrize(
+    ("rows", "stopped", "wait", "code"),
+    [
+        ({JobState.SUCCEEDED: 2, JobState.SKIPPED: 1}, None, True, 0),
+        ({JobState.SUCCEEDED: 2, JobState.FAILED: 1}, None, True, 3),
+        ({JobState.SUCCEEDED: 2, JobState.AMBIGUOUS: 1}, None, True, 3),
+        ({JobState.PENDING: 1}, 130, True, 130),
+        ({JobState.PENDING: 1, JobState.FAILED: 1}, 143, True, 143),
+        ({JobState.SUCCEEDED: 1}, 130, True, 0),
+        ({JobState.FAILED: 1}, 143, True, 3),
+        ({JobState.EXPORTING: 1}, None, False, 0),
+        ({JobState.EXPORTING: 1, JobState.FAILED: 1}, None, False, 3),
+        ({JobState.EXPORTING: 1}, None, True, 6),
+    ],
+)
+def test_the_exit_code_follows_from_rows_signal_and_waiting(rows, stopped, wait, code):
+    assert exit_code(Totals(Counter(rows), Counter(), 0), stopped=stopped, wait=wait) == code

@@ -1,0 +1,61 @@
+"""No question of a running engine reads the whole table, however long the list is."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from batchexport.model import JobState
+from batchexport.store import changes, queries, reader
+from batchexport.store.opening import open_for_work
+from tests.store.making import make
+
+STATEMENTS = {
+    "claim waiting": (changes.CLAIM_WAITING, "job_waiting"),
+    "claim ready": (changes.CLAIM_READY, "job_ready"),
+    "accept": (changes.ACCEPT, "PRIMARY KEY"),
+    "end": (changes.END, "PRIMARY KEY"),
+    "put back": (changes.PUT_BACK, "PRIMARY KEY"),
+    "unsend": (changes.UNSEND, "PRIMARY KEY"),
+    "retry": (changes.RETRY, "job_retryable"),
+    "size": (changes.SIZE, "job_volume"),
+    "under way": (queries.UNDER_WAY, "job_under_way"),
+    "any ready": (queries.ANY_READY, "job_ready"),
+    "first waiting": (queries.FIRST_WAITING, "job_waiting"),
+    "earlier images": (queries.EARLIER_IMAGES, "attempt_job"),
+    "top reasons": (reader.TOP_REASONS, "job_retryable"),
+} | {f"log {outcome}": (statement, "PRIMARY KEY") for outcome, statement in changes.LOG.items()}
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    connection = open_for_work(make(tmp_path_factory.mktemp("plans") / "a.state", 100))
+    yield connection
+    connection.close()
+
+
+def plan(db: sqlite3.Connection, statement: str) -> str:
+    names = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
+    values: object = names or (1,) * statement.count("?")
+    return "\n".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_goes_by_its_index(db: sqlite3.Connection, name: str) -> None:
+    statement, index = STATEMENTS[name]
+    steps = plan(db, statement)
+    assert index in steps
+    assert not re.search(r"SCAN (job|attempt)", steps)
+
+
+@pytest.mark.parametrize("name", ["claim ready", "any ready", "under way"])
+def test_rows_come_in_order_without_being_sorted(db: sqlite3.Connection, name: str) -> None:
+    assert "TEMP B-TREE" not in plan(db, STATEMENTS[name][0])
+
+
+def test_every_state_that_ends_an_attempt_has_its_statement() -> None:
+    under_way = {JobState.SUBMITTING, JobState.EXPORTING}
+    assert set(changes.LOG) == set(JobState) - under_way
