@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 EPILOG = """\b
 Examples:
@@ -11,14 +11,13 @@ Examples:
   batchexport completion zsh > "${fpath[1]}/_batchexport"
   batchexport completion fish > ~/.config/fish/completions/batchexport.fish
 """
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command(epilog=EPILOG)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell."""
-    if (script := get_completion_class(shell)) is None:
-        raise click.UsageError(f"no completion for {shell}")
     program = context.find_root().command
-    click.echo(script(program, {}, "batchexport", "_BATCHEXPORT_COMPLETE").source())
+    click.echo(SHELLS[shell](program, {}, "batchexport", "_BATCHEXPORT_COMPLETE").source())

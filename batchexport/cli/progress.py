@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Never, Protocol
+from typing import TYPE_CHECKING, Never, Protocol, TypedDict
 
 from batchexport.cli.figures import Figures, progress_line, side_note
 from batchexport.cli.talk import Talk, on_terminal, say
@@ -31,6 +31,12 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """Show them for the last time."""
+
+
+class _Shape(TypedDict, total=False):
+    dynamic_ncols: bool
+    ncols: int
+    nrows: int
 
 
 class Lines:
@@ -89,18 +95,18 @@ class Bars:
             desc=words,
             unit=unit,
             file=sys.stderr,
-            ncols=None if _columns() else 80,
-            dynamic_ncols=_columns() > 0,
+            **_shape(),
         )
         return bar
 
 
-def _columns() -> int:
-    """The width of the terminal; 0 where it tells none, as some containers' do."""
+def _shape() -> _Shape:
+    """The size of bars: that of the terminal as it changes; a plain 80 x 24 where it tells none."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except OSError:
-        return 0
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
 
 
 class Silence:

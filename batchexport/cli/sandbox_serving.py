@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from batchexport.sandbox.world import made_up_volume
 
 #: First line of a clouds.yaml of ours: only such a file is written over.
 MARK = "# made by `batchexport sandbox`: it may be written over"
+_MADE_UP = uuid.UUID("5a4db0c5-0000-4000-8000-000000000000")
 
 
 def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
@@ -29,7 +30,7 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
     if flags["source"]:
         volumes = listed_volumes(flags["source"])
     elif flags["volumes"]:
-        volumes = tuple(made_up_volumes(flags["volumes"]))
+        volumes = made_up_volumes(flags["volumes"])
     said = {name: value for name, value in flags.items() if value is not None}
     faults = {each.name: said[each.name] for each in fields(Faults) if each.name in said}
     others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
@@ -38,24 +39,27 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
 
 def listed_volumes(source: str) -> tuple[SandboxVolume, ...]:
     """The volumes of a job list, each once, with made-up sizes. Raises JobListError."""
-    volumes: dict[str, SandboxVolume] = {}
+    names: dict[str, str | None] = {}
     problems: list[Problem] = []
     for item in JobList(source):
         if isinstance(item, Problem):
             problems.append(item)
-        elif volume := made_up_volume(item.volume_id):
-            volumes[item.volume_id] = replace(volume, name=item.image_name or volume.name)
+        else:
+            names[item.volume_id] = item.image_name
     if problems:
         raise JobListError(f"{source}: {len(problems)} problems, nothing was started", problems=problems)
-    return tuple(volumes.values())
+    return _volumes(names)
 
 
-def made_up_volumes(count: int) -> Iterator[SandboxVolume]:
+def made_up_volumes(count: int) -> tuple[SandboxVolume, ...]:
     """So many volumes, the same ones each time."""
-    for place in range(1, count + 1):
-        volume_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"sandbox volume {place}"))
-        if volume := made_up_volume(volume_id):
-            yield replace(volume, name=f"volume-{place:04}")
+    places = range(1, count + 1)
+    return _volumes({str(uuid.uuid5(_MADE_UP, str(place))): f"volume-{place:04}" for place in places})
+
+
+def _volumes(names: Mapping[str, str | None]) -> tuple[SandboxVolume, ...]:
+    volumes = map(made_up_volume, names)
+    return tuple(replace(each, name=names[each.volume_id] or each.name) for each in volumes if each)
 
 
 async def serve_until_stopped(

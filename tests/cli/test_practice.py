@@ -1,14 +1,13 @@
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from batchexport.cli import practice
+from batchexport.config import CloudSettings
 from batchexport.errors import ConfigError
-
-
-def define(text):
-    Path(os.environ["OS_CLIENT_CONFIG_FILE"]).write_text(text)
+from tests.cli.clouds import define, defined
 
 
 def test_a_run_on_another_cloud_wants_no_practice_cloud():
@@ -46,3 +45,17 @@ def test_the_environment_is_afterwards_what_it_was(monkeypatch):
         assert (os.environ["PRACTICE_A"], os.environ["PRACTICE_B"]) == ("during", "during")
     assert os.environ["PRACTICE_A"] == "before"
     assert "PRACTICE_B" not in os.environ
+
+
+async def test_however_often_it_is_started_there_is_one_practice_cloud(tmp_path):
+    outside = os.environ["OS_CLIENT_CONFIG_FILE"]
+    async with practice.PracticeCloud(tmp_path / "journal") as cloud:
+        await asyncio.gather(cloud.start(), cloud.start())
+        assert "127.0.0.1" in defined()
+        assert os.environ["NO_PROXY"] == "127.0.0.1"
+    assert os.environ["OS_CLIENT_CONFIG_FILE"] == outside
+
+
+def test_the_practice_cloud_goes_by_the_document_unless_told_otherwise():
+    assert practice.access_to(CloudSettings(cloud="sandbox")).dialect == "evs"
+    assert practice.access_to(CloudSettings(dialect="cinder")).dialect == "cinder"

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from batchexport import errors
+from batchexport.__main__ import main
 from batchexport.cli.app import Program
 from batchexport.cli.options import talk_options
 from batchexport.joblist import Problem
 from batchexport.model import NO_OPTIONS
+from tests.cli.lists import write_list
 from tests.report.state_files import HERE, build
 
 
@@ -116,6 +119,31 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     )
     os.close(write_end)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_a_run_whose_reader_went_away_keeps_its_exit_code():
+    write_list(Path("v.csv"), 1, header="volume_id,disk_format", row="{},vmdk")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    words = [sys.executable, "-m", "batchexport", "run", "v.csv", "--os-cloud", "sandbox"]
+    result = subprocess.run(words, stdout=write_end, stderr=subprocess.PIPE, check=False)
+    os.close(write_end)
+    assert result.returncode == 3
+    assert b"Broken pipe" not in result.stderr
+
+
+def test_the_programs_entry_point_ends_with_the_exit_code(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["anything", "status", "no.state"])
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+        with pytest.raises(SystemExit) as told:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (end.value.code, told.value.code) == (2, 143)
+    assert "Usage: batchexport status" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -1,6 +1,9 @@
+import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -74,10 +77,10 @@ def test_a_broken_list_starts_no_sandbox():
 
 
 def test_made_up_volumes_are_the_same_each_time():
-    first = list(made_up_volumes(3))
-    assert first == list(made_up_volumes(3))
+    first = made_up_volumes(3)
+    assert first == made_up_volumes(3)
     assert [volume.name for volume in first] == ["volume-0001", "volume-0002", "volume-0003"]
-    assert settings_from(NOTHING | {"volumes": 3}).volumes == tuple(first)
+    assert settings_from(NOTHING | {"volumes": 3}).volumes == first
 
 
 def test_a_list_and_a_number_of_volumes_exclude_each_other():
@@ -144,3 +147,24 @@ def test_a_run_works_on_a_sandbox_of_another_process(batchexport):
     assert url in Path("clouds.yaml").read_text()
     assert result.exit_code == 0, result.output
     assert not Path("v.state.sandbox").exists()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_sandbox_serves_until_a_signal(batchexport, quiet):
+    clouds = Path("clouds.yaml").absolute()
+    signaller = threading.Thread(target=_signal_once_written, args=(clouds,))
+    signaller.start()
+    result = batchexport("sandbox", "--volumes", 2, "--write-clouds-yaml", clouds, *(["-q"] if quiet else []))
+    signaller.join()
+    assert result.exit_code == 0
+    assert result.stdout.startswith("http://127.0.0.1:")
+    assert ("Ctrl-C ends it" in result.stderr) is not quiet
+
+
+def _signal_once_written(path):
+    # The file is written while the signal is waited for; before that it would end this very process.
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)

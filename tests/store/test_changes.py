@@ -38,6 +38,7 @@ CHANGES: dict[str, tuple[Change, set[JobState], JobState]] = {
     "put back": (put_back(REFUSED, counted=True), {SUBMITTING, EXPORTING}, PENDING),
     "put back uncounted": (put_back(REFUSED, counted=False), {SUBMITTING, EXPORTING}, PENDING),
     "put back unsent": (put_back(None, counted=False), {SUBMITTING}, PENDING),
+    "reopened": (lambda state, lease, job: state.reopen(lease, job), {AMBIGUOUS}, PENDING),
 }
 
 

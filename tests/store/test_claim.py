@@ -147,3 +147,20 @@ async def test_a_cancelled_claim_on_a_lost_lease_gives_nothing_back(made: Path) 
         await asyncio.wait([claiming])
         await one.flush()
         assert states(made) == [JobState.PENDING] * 3
+
+
+async def test_ambiguous_jobs_are_found_again_with_their_attempt(path: Path) -> None:
+    make(path, [row(1), row(2, target=THERE), row(3)])
+    async with StateFile.open(path) as state:
+        here, there = await state.take(1), await state.take(2)
+        await bring(state, here, JobState.FAILED)
+        await bring(state, there, JobState.AMBIGUOUS)
+        doubtful = await bring(state, here, JobState.AMBIGUOUS)
+        assert await state.ambiguous(here) == [doubtful]
+
+
+async def test_a_reopened_job_may_be_claimed_at_once(made: Path) -> None:
+    async with StateFile.open(made) as state:
+        lease = await state.take(1)
+        state.reopen(lease, await bring(state, lease, JobState.AMBIGUOUS))
+        assert [(job.job_id, job.attempt) for job in await claim(state, lease)] == [(1, 2)]

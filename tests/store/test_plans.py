@@ -22,6 +22,8 @@ STATEMENTS = {
     "unsend": (changes.UNSEND, "PRIMARY KEY"),
     "retry": (changes.RETRY, "job_retryable"),
     "size": (changes.SIZE, "job_volume"),
+    "reopen": (changes.REOPEN, "PRIMARY KEY"),
+    "ambiguous": (queries.AMBIGUOUS, "job_retryable"),
     "under way": (queries.UNDER_WAY, "job_under_way"),
     "any ready": (queries.ANY_READY, "job_ready"),
     "first waiting": (queries.FIRST_WAITING, "job_waiting"),

@@ -6,7 +6,7 @@ import pytest
 
 from batchexport.errors import StateCorruptError, StateError
 from batchexport.model import Ending, ImageOptions, JobState
-from batchexport.store import ReasonCount, StateFile, StateReader, Tally
+from batchexport.store import Abandoned, ReasonCount, StateFile, StateReader, Tally
 from batchexport.store.options import from_text, to_text
 from tests.store.making import (
     DONE,
@@ -124,6 +124,42 @@ async def test_an_adopted_job_loses_the_words_of_its_doubt(made: Path) -> None:
         state.ended(lease, job, JobState.SUCCEEDED, DONE, at_s=120.0)
     with StateReader(made) as reader:
         assert [one.outcome for one in reader.attempts(1)] == ["ambiguous", "succeeded"]
+
+
+async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) -> None:
+    async with StateFile.open(made) as state:
+        lease = await state.take(1)
+        for image_id in (image(91), image(92)):
+            (job,) = await claim(state, lease)
+            accept(state, lease, job, image_id)
+            state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        (job,) = await claim(state, lease)
+        accept(state, lease, job, image(93))
+        state.ended(lease, job, JobState.SUCCEEDED, DONE, at_s=120.0)
+        await bring(state, lease, JobState.FAILED)
+    with StateReader(made) as reader:
+        assert reader.abandoned() == [
+            Abandoned(
+                target=HERE,
+                job_id=1,
+                volume_id=volume(1),
+                image_name=f"{volume(1)}-run",
+                image_id=image(number),
+            )
+            for number in (91, 92)
+        ]
+
+
+async def test_an_image_that_was_adopted_after_all_is_not_abandoned(made: Path) -> None:
+    async with StateFile.open(made) as state:
+        lease = await state.take(1)
+        for _ in range(2):
+            (job,) = await claim(state, lease)
+            accept(state, lease, job, image(91))
+            if job.attempt == 1:
+                state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+    with StateReader(made) as reader:
+        assert reader.abandoned() == []
 
 
 def test_options_are_kept_as_what_was_said() -> None:

@@ -1,0 +1,123 @@
+"""The flaky cloud from the outside: a process to start and stop, and what it remembers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchexport.sandbox.journal import DECODER
+from batchexport.sandbox.world import Export
+from tests.crash.flaky_cloud import CLOUDS, JOURNAL, REQUESTS, WITHOUT_ANSWER, Fate
+
+ROOT = Path(__file__).parents[2]
+START_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveImage:
+    """An image as the image service lists it."""
+
+    image_id: str
+    name: str
+    status: str
+
+
+class FlakyCloud:
+    """A running cloud that outlives its clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs to find it."""
+        return {"OS_CLIENT_CONFIG_FILE": str(self._folder / CLOUDS), "OS_CLOUD": "sandbox"}
+
+    def exports(self) -> list[Export]:
+        """Every export that was ever accepted, in order."""
+        path = self._folder / JOURNAL
+        events = [DECODER.decode(line) for line in path.read_bytes().splitlines()]
+        return [event for event in events if isinstance(event, Export)]
+
+    def requests(self) -> list[tuple[str, Fate]]:
+        """Every request for an export that reached it, as volume id and what became of it, in order."""
+        path = self._folder / REQUESTS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(line["volume_id"], Fate(line["fate"])) for line in map(json.loads, lines)]
+
+    def lost_answers(self) -> int:
+        """How many exports were asked for without an answer that tells the truth."""
+        return sum(fate in WITHOUT_ANSWER for _, fate in self.requests())
+
+    def images(self) -> list[LiveImage]:
+        """Every image that is there now, as its image service tells it."""
+        origin = _origin(self._folder / CLOUDS)
+        token = _token(origin)
+        found: list[LiveImage] = []
+        path = "/v2/images?limit=1000"
+        while path:
+            page = _get(f"{origin}/image{path}", token)
+            found += [LiveImage(each["id"], each["name"], each["status"]) for each in page["images"]]
+            path = page.get("next", "")
+        return found
+
+
+@contextmanager
+def flaky_cloud(folder: Path, *arguments: str) -> Iterator[FlakyCloud]:
+    """A flaky cloud whose files are in `folder`, with these arguments of its program."""
+    command = [sys.executable, "-m", "tests.crash.flaky_cloud", "--folder", str(folder), *arguments]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            _wait_for(folder / CLOUDS, process)
+            yield FlakyCloud(folder)
+        finally:
+            process.terminate()
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the cloud did not start (exit code {process.returncode})")
+        time.sleep(0.02)
+
+
+def _origin(clouds: Path) -> str:
+    (line,) = (line for line in clouds.read_text().splitlines() if "auth_url:" in line)
+    return line.split("auth_url:")[1].strip().removesuffix("/identity/v3")
+
+
+def _token(origin: str) -> str:
+    user = {"name": "demo", "password": "sandbox", "domain": {"name": "Default"}}
+    scope = {"project": {"name": "demo", "domain": {"name": "Default"}}}
+    auth = {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}
+    body = msgspec.json.encode({"auth": auth})
+    url = f"{origin}/identity/v3/auth/tokens"
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with _open(asked) as answer:
+        return str(answer.headers["X-Subject-Token"])
+
+
+def _get(url: str, token: str) -> Any:
+    for _ in range(10):  # the cloud is flaky here too
+        try:
+            with _open(urllib.request.Request(url, headers={"X-Auth-Token": token})) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            error.close()
+    raise RuntimeError(f"{url}: no answer")
+
+
+def _open(asked: urllib.request.Request) -> Any:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=20)

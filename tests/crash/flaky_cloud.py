@@ -1,0 +1,213 @@
+"""A cloud in a process of its own that loses, delays and garbles what it is asked.
+
+``python -m tests.crash.flaky_cloud --folder F`` serves a sandbox with its journal in ``F/cloud.journal``, and
+in front of it a proxy that does to each export what `fate_of` says, one line for each in ``F/cloud.requests``.
+``F/clouds.yaml`` is there once it answers. It ends with SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from aiohttp import ClientResponse, ClientSession, DummyCookieJar, web
+
+from batchexport.sandbox import Faults, SandboxSettings, clouds_yaml, serve
+
+JOURNAL, REQUESTS, CLOUDS = "cloud.journal", "cloud.requests", "clouds.yaml"
+#: Longest time that a request is held back: the settling time of a run must be well above it.
+LONGEST_DELAY_S = 0.25
+
+
+class Fate(StrEnum):
+    """What becomes of one request for an export."""
+
+    ANSWERED = "answered"
+    LOST = "lost"  #: the connection breaks, the request was never delivered
+    UNANSWERED = "unanswered"  #: delivered, then the connection breaks
+    LATE = "late"  #: the connection breaks, and the request is delivered all the same, later
+    HALF = "half"  #: delivered, and the answer breaks off in the middle
+    SLOW = "slow"  #: delivered after a while, and answered after another
+    BAD_GATEWAY = "502"  #: delivered, and the gateway answers
+    GATEWAY_TIMEOUT = "504"  #: the same
+    ERROR_AFTER = "500 after"  #: delivered, and the service fails afterwards
+    ERROR_BEFORE = "500 before"  #: the service fails at once
+    UNAVAILABLE = "503"  #: never delivered
+    UNAVAILABLE_AFTER = "503 after"  #: delivered all the same: no gateway should do so
+
+
+#: Those that leave the client without the truth.
+WITHOUT_ANSWER = frozenset(Fate) - {Fate.ANSWERED, Fate.SLOW, Fate.UNAVAILABLE}
+#: What may happen; the last one breaks the rule that the client relies on.
+USUAL = tuple(fate for fate in Fate if fate not in (Fate.ANSWERED, Fate.UNAVAILABLE_AFTER))
+
+
+def fate_of(seed: int, volume_id: str, number: int, *, share: float, fates: Sequence[Fate] = USUAL) -> Fate:
+    """What becomes of the `number`-th request for an export of a volume. Pure."""
+    drawn = random.Random(f"{seed}/{volume_id}/{number}")
+    return drawn.choice(fates) if drawn.random() < share else Fate.ANSWERED
+
+
+class Proxy:
+    """Stands between the client and the sandbox."""
+
+    def __init__(
+        self, http: ClientSession, upstream: str, fate: Callable[[str, int], Fate], log: Path, *, share: float
+    ) -> None:
+        self._http = http
+        self._upstream = upstream
+        self._fate = fate
+        self._log = log
+        self._share = share
+        self._asked: Counter[str] = Counter()
+        self._reads = random.Random(share)
+        self._delays = random.Random(share)
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One request, with what is to go wrong with it."""
+        body = await request.read()
+
+        async def deliver() -> web.Response:
+            return await self._deliver(request, body)
+
+        if request.path.startswith("/identity"):
+            return await deliver()
+        if request.path.endswith("/action"):
+            return await self._export(request, deliver)
+        if self._reads.random() < self._share / 5:
+            return self._reads.choice((_gateway_says(502), _gateway_says(503), _gateway_says(504)))
+        return await deliver()
+
+    async def _export(
+        self, request: web.Request, deliver: Callable[[], Awaitable[web.Response]]
+    ) -> web.StreamResponse:
+        volume_id = request.path.split("/")[-2]
+        self._asked[volume_id] += 1
+        fate = self._fate(volume_id, self._asked[volume_id])
+        with self._log.open("a") as log:
+            log.write(json.dumps({"at": time.time(), "volume_id": volume_id, "fate": fate}) + "\n")
+        match fate:
+            case Fate.ANSWERED:
+                return await deliver()
+            case Fate.LOST:
+                return _broken(request)
+            case Fate.UNANSWERED:
+                await deliver()
+                return _broken(request)
+            case Fate.LATE:
+                self._in_a_while(deliver)
+                return _broken(request)
+            case Fate.HALF:
+                return await _half(request, await deliver())
+            case Fate.SLOW:
+                await self._wait()
+                answer = await deliver()
+                await self._wait()
+                return answer
+            case Fate.ERROR_BEFORE | Fate.UNAVAILABLE:
+                return _gateway_says(int(fate[:3]))
+            case _:
+                await deliver()
+                return _gateway_says(int(fate[:3]))
+
+    def _in_a_while(self, deliver: Callable[[], Awaitable[web.Response]]) -> None:
+        async def later() -> None:
+            await self._wait()
+            await deliver()
+
+        task = asyncio.create_task(later())
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._delays.uniform(0.02, LONGEST_DELAY_S))
+
+    async def _deliver(self, request: web.Request, body: bytes) -> web.Response:
+        url = self._upstream + request.path_qs
+        async with self._http.request(
+            request.method, url, headers=request.headers, data=body, allow_redirects=False
+        ) as answer:
+            return web.Response(status=answer.status, body=await answer.read(), headers=_passed_on(answer))
+
+
+def _passed_on(answer: ClientResponse) -> dict[str, str]:
+    framing = ("content-length", "transfer-encoding", "connection")
+    return {name: text for name, text in answer.headers.items() if name.lower() not in framing}
+
+
+def _broken(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def _half(request: web.Request, whole: web.Response) -> web.StreamResponse:
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    answer = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
+    answer.content_length = len(body)
+    await answer.prepare(request)
+    await answer.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return answer
+
+
+def _gateway_says(status: int) -> web.Response:
+    return web.Response(status=status, text=f"<html><body><h1>{status}</h1></body></html>")
+
+
+async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings: SandboxSettings) -> None:
+    """Serve until SIGTERM."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+
+    def fate(volume_id: str, number: int) -> Fate:
+        return fate_of(settings.faults.seed, volume_id, number, share=proxy_share, fates=fates)
+
+    async with (
+        serve(settings) as sandbox,
+        ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False) as http,
+    ):
+        proxy = Proxy(http, sandbox.url, fate, folder / REQUESTS, share=proxy_share)
+        runner = web.ServerRunner(web.Server(proxy.handle))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0]
+        ready = folder / f".{CLOUDS}"
+        ready.write_text(clouds_yaml(f"http://{host}:{port}"))
+        ready.rename(folder / CLOUDS)
+        await ended.wait()
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="flaky_cloud")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=0.0, help="of requests that something happens to")
+    parser.add_argument("--fate", type=Fate, action="append", default=[], help="only these")
+    parser.add_argument("--fail-share", type=float, default=0.0, help="of exports that fail in the cloud")
+    parser.add_argument("--time-scale", type=float, default=0.0005, help="500 GiB take 0.5 s")
+    chosen = parser.parse_args(arguments)
+    settings = SandboxSettings(
+        journal=chosen.folder / JOURNAL,
+        time_scale=chosen.time_scale,
+        faults=Faults(fail_share=chosen.fail_share, seed=chosen.seed),
+    )
+    asyncio.run(run(chosen.folder, chosen.share, chosen.fate or USUAL, settings))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,97 @@
+"""What must hold of every list, whatever killed the processes that worked on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from batchexport.report.rows import Format, report_lines
+from batchexport.sandbox.world import Export
+from batchexport.store import StateReader
+from tests.crash.cloud import FlakyCloud, LiveImage
+
+
+def damage(state_path: Path) -> str | None:
+    """What SQLite finds wrong with a state file that a process left, or None. The file is not touched."""
+    if not state_path.exists():
+        return None
+    with TemporaryDirectory() as folder:
+        # A copy with its log: to open the file itself would repair it before the product does.
+        for path in state_path.parent.glob(f"{state_path.name}*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, folder)
+        with closing(sqlite3.connect(Path(folder, state_path.name))) as db:
+            found = [text for (text,) in db.execute("PRAGMA integrity_check")]
+    return None if found == ["ok"] else "; ".join(found)
+
+
+def violations(state_path: Path, volume_ids: Sequence[str], cloud: FlakyCloud) -> list[str]:
+    """Everything that is wrong with a list that was worked through; nothing where all is right."""
+    report = _report(state_path)
+    images: dict[str, list[LiveImage]] = defaultdict(list)
+    for image in cloud.images():
+        images[image.name].append(image)
+    exports: dict[str, list[Export]] = defaultdict(list)
+    for export in cloud.exports():
+        exports[export.volume_id].append(export)
+    found = [*_sums(report, len(volume_ids)), *_rows(report, volume_ids), *_leftovers(state_path)]
+    for row in report["jobs"]:
+        found += _of_row(row, images[row["image_name"]], exports[row["volume_id"]])
+    return found
+
+
+def duplicates(exports: Sequence[Export]) -> int:
+    """How many exports of one volume were accepted although the one before had not failed."""
+    return sum(not _failed_before(earlier, later) for earlier, later in zip(exports, exports[1:], strict=False))
+
+
+def _report(state_path: Path) -> Any:
+    with StateReader(state_path) as reader:
+        return json.loads("\n".join(report_lines(reader, Format.JSON, now=time.time())))
+
+
+def _sums(report: Any, rows: int) -> Iterator[str]:
+    totals = report["totals"]
+    states = ("pending", "submitting", "exporting", "succeeded", "failed", "skipped", "ambiguous")
+    if totals["rows"] != rows or sum(totals[state] for state in states) != rows:
+        yield f"the totals do not add up to {rows} rows: {totals}"
+    if totals["to_do"]:
+        yield f"{totals['to_do']} rows are in no final state"
+    for state in states:
+        if (listed := sum(row["state"] == state for row in report["jobs"])) != totals[state]:
+            yield f"{listed} rows are {state}, the totals say {totals[state]}"
+
+
+def _rows(report: Any, volume_ids: Sequence[str]) -> Iterator[str]:
+    if [row["volume_id"] for row in report["jobs"]] != list(volume_ids):
+        yield "the rows are not those of the list"
+
+
+def _leftovers(state_path: Path) -> Iterator[str]:
+    for path in state_path.parent.iterdir():
+        if state_path.name in path.name and path != state_path:
+            yield f"{path.name} was left behind"
+
+
+def _of_row(row: Any, images: Sequence[LiveImage], exports: Sequence[Export]) -> Iterator[str]:
+    volume = f"volume {row['volume_id']}"
+    if row["state"] != "succeeded":
+        yield f"{volume} is {row['state']}: {row['reason']}"
+    if [image.status for image in images] != ["active"]:
+        yield f"{volume} has the images {list(images)}"
+    elif images[0].image_id != row["image_id"]:
+        yield f"{volume} has image {images[0].image_id}, the report says {row['image_id']}"
+    if duplicates(exports):
+        yield f"{volume} was exported again: {[export.image_id for export in exports]}"
+
+
+def _failed_before(earlier: Export, later: Export) -> bool:
+    return earlier.fails and earlier.free_at <= later.accepted_at

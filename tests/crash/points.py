@@ -1,0 +1,177 @@
+"""The points of the protocol at which a process can be killed, laid around the product's own functions."""
+
+from __future__ import annotations
+
+import asyncio.selector_events
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from aiohttp import TCPConnector
+
+from batchexport.cloud.client import CloudClient
+from batchexport.engine import decide
+from batchexport.engine.settle import Settler
+from batchexport.store import Builder, StateFile, changes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Reach = Callable[[str], None]
+
+#: How to tell the kinds of transaction by the statements in them.
+KINDS = {
+    "claim": (changes.CLAIM_READY, changes.CLAIM_WAITING),
+    "accept": (changes.ACCEPT,),
+    "end": (changes.END,),
+    "put_back": (changes.PUT_BACK, changes.UNSEND),
+    "take": ("UPDATE target SET epoch =",),
+    "release": ("UPDATE target SET owner = NULL",),
+}
+NAMES = (
+    "during_load",  # a row goes into the file that is being built
+    "before_rename",  # the built file is whole, and not yet in its place
+    "after_rename",
+    "before_intent",  # jobs are about to be claimed
+    "after_intent",  # claimed on disk, nothing sent
+    "at_connect",  # the fence was passed, the connection is being made
+    "at_send",  # the first byte of an export is about to be handed to the socket
+    "after_send",  # all of its bytes were
+    "after_202",  # its answer was read and is not written down
+    "at_settle_look",
+    "after_settle_decision",  # what became of a lost answer is decided and not written down
+    *(f"{side}_commit:{kind}" for kind in KINDS for side in ("before", "after")),
+    "at_close",  # all is written, the log is about to be folded in
+    "while_closing",  # it is, and the file is about to leave the mode for writing
+)
+
+
+def lay(reach: Reach) -> None:
+    """Have `reach` called with the name of each point that this process comes to."""
+    _around_building(reach)
+    _around_claims(reach)
+    _around_sending(reach)
+    _around_settling(reach)
+    _around_transactions(reach)
+
+
+def _before(reach: Reach, point: str, function: Callable[P, T]) -> Callable[P, T]:
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        reach(point)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def _after(reach: Reach, point: str, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Only where the answer is not empty: a claim of nothing is no claim."""
+
+    @wraps(function)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        answer = await function(*args, **kwargs)
+        if answer:
+            reach(point)
+        return answer
+
+    return wrapped
+
+
+def _around_building(reach: Reach) -> None:
+    link = os.link
+
+    def linked(*args: Any, **kwargs: Any) -> None:
+        reach("before_rename")
+        link(*args, **kwargs)
+        reach("after_rename")
+
+    os.link = linked
+    Builder.add = _before(reach, "during_load", Builder.add)  # type: ignore[method-assign]
+
+
+def _around_claims(reach: Reach) -> None:
+    claim = _before(reach, "before_intent", StateFile.claim)
+    StateFile.claim = _after(reach, "after_intent", claim)  # type: ignore[method-assign,assignment]
+
+
+def _around_sending(reach: Reach) -> None:
+    upload = _after(reach, "after_202", CloudClient.upload_volume_to_image)
+    CloudClient.upload_volume_to_image = upload  # type: ignore[method-assign,assignment]
+    connect = TCPConnector.connect
+
+    async def connected(self: TCPConnector, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "POST":
+            reach("at_connect")
+        return await connect(self, request, *args, **kwargs)
+
+    TCPConnector.connect = connected  # type: ignore[method-assign]
+    transport = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    write = transport.write
+
+    def written(self: asyncio.Transport, data: bytes) -> None:
+        is_export = _is_export(bytes(data))
+        if is_export:
+            reach("at_send")
+        write(self, data)
+        if is_export:
+            reach("after_send")
+
+    transport.write = written
+
+
+def _is_export(data: bytes) -> bool:
+    """Whether this is an export, head and body: the client hands small requests over in one piece."""
+    return data.startswith(b"POST ") and b"/action HTTP" in data and b"os-volume_upload_image" in data
+
+
+def _around_settling(reach: Reach) -> None:
+    Settler.look = _before(reach, "at_settle_look", Settler.look)  # type: ignore[method-assign]
+    settle = decide.settle
+
+    @wraps(settle)
+    def settled(*args: Any, **kwargs: Any) -> Any:
+        decision = settle(*args, **kwargs)
+        if not isinstance(decision, decide.Wait):
+            reach("after_settle_decision")
+        return decision
+
+    decide.settle = settled
+
+
+def _around_transactions(reach: Reach) -> None:
+    real = sqlite3.connect
+
+    class Watched(sqlite3.Connection):
+        """Tells of each commit that changed something what kinds of change are in it."""
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT":
+                return self._committed()
+            if sql.startswith("BEGIN"):
+                self._kinds, self._changes = set[str](), self.total_changes
+            elif "wal_checkpoint" in sql:
+                reach("at_close")
+            elif sql.endswith("journal_mode=DELETE"):
+                reach("while_closing")
+            else:
+                self._kinds = getattr(self, "_kinds", set()) | _kinds(sql)
+            return super().execute(sql, *args)
+
+        def _committed(self) -> sqlite3.Cursor:
+            kinds = sorted(self._kinds) if self.total_changes > self._changes else []
+            for kind in kinds:
+                reach(f"before_commit:{kind}")
+            cursor = super().execute("COMMIT")
+            for kind in kinds:
+                reach(f"after_commit:{kind}")
+            return cursor
+
+    def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return real(*args, factory=Watched, **kwargs)
+
+    sqlite3.connect = connect
+
+
+def _kinds(sql: str) -> set[str]:
+    return {kind for kind, statements in KINDS.items() if any(text in sql for text in statements)}
