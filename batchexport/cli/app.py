@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 from batchexport import __version__
+from batchexport.cli.cleanup import cleanup
 from batchexport.cli.completion import completion
 from batchexport.cli.options import talk_options
+from batchexport.cli.reconcile import reconcile
 from batchexport.cli.report import report
 from batchexport.cli.resume import resume
 from batchexport.cli.retry import retry
@@ -88,7 +90,18 @@ def app() -> None:
     """
 
 
-for _command in (validate, run, resume, retry, status, report, sandbox, completion):
+for _command in (
+    validate,
+    run,
+    resume,
+    retry,
+    status,
+    report,
+    reconcile,
+    cleanup,
+    sandbox,
+    completion,
+):
     app.add_command(_command)
 
 

@@ -81,14 +81,15 @@ state_option = option(
     show_default="the list's name with .state, in the current folder",
     words="State file: where the run keeps all it knows.",
 )
+rate_option = option(
+    "--requests-per-second",
+    type=Parsed("number", rate),
+    metavar="R",
+    show_default=f"{_LIMITS.requests_per_second:g}",
+    words="Most requests per second; 0 sets no limit of ours.",
+)
 limit_options = all_of(
-    option(
-        "--requests-per-second",
-        type=Parsed("number", rate),
-        metavar="R",
-        show_default=f"{_LIMITS.requests_per_second:g}",
-        words="Most requests per second; 0 sets no limit of ours.",
-    ),
+    rate_option,
     _number(
         "--max-exports", least=1, default=_LIMITS.max_exports, words="Most volumes being copied at once."
     ),
@@ -152,5 +153,7 @@ cloud_options = all_of(
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
     _flag("--insecure", words="Do not check the cloud's certificates."),
 )
+#: What a command takes that only visits the cloud.
+visiting_options = all_of(rate_option, cloud_options, talk_options)
 #: What every command takes that works on a state file.
 working_options = all_of(limit_options, dialect_option, cloud_options, talk_options)

@@ -35,8 +35,12 @@ TROUBLE_AFTER = 3
 GIVE_UP_AFTER_S = 3600.0
 
 
+#: How soon to look again whether a lease that ran out was renewed.
+LEASE_LOOK_S = 0.25
+
+
 class NotSentError(Exception):
-    """The fence held a request back because the run is stopping."""
+    """The fence held a request back: the run is stopping, or the lease has to be renewed first."""
 
 
 class Submitter:
@@ -93,7 +97,7 @@ class Submitter:
     def _room(self) -> int:
         """How many jobs may be claimed now: never more than can be sent within about a second."""
         limits = self._settings.limits
-        if asyncio.get_running_loop().time() < self._hold_until:
+        if asyncio.get_running_loop().time() < self._hold_until or not self._ledger.lease.fresh:
             return 0
         rate = self._cloud.requests_per_second
         at_once = min(limits.concurrency, math.ceil(rate)) if rate else limits.concurrency
@@ -111,6 +115,8 @@ class Submitter:
         due_at = await self._state.next_due_s(ledger.lease)
         if due_at is None:
             return None if not under_way else math.inf
+        if not ledger.lease.fresh:
+            return LEASE_LOOK_S  # this process or its disk stood still: the renewal is on its way
         if self._room() <= 0:
             return math.inf
         return max(0.01, due_at - self._now())
@@ -122,8 +128,8 @@ class Submitter:
 
         def fence() -> None:
             # No await lies between this and the first byte: whoever took the target over is safe from us.
-            self._ledger.lease.check()
-            if self._ledger.stopping.is_set():
+            self._ledger.lease.check_owned()
+            if self._ledger.stopping.is_set() or not self._ledger.lease.fresh:
                 raise NotSentError
             self._unsent.pop(task, None)
 

@@ -36,7 +36,8 @@ def next_steps(totals: Totals, state_path: Path, cloud: str | None) -> list[str]
     if totals.to_do:
         steps.append(f"the same command again, or batchexport resume {state_file}{sign_in}  (carries on)")
     if totals.rows[JobState.AMBIGUOUS]:
-        steps.append(f"batchexport report {state_file} --only ambiguous  (look at these images by hand)")
+        steps.append(f"batchexport report {state_file} --only ambiguous  (shows their images)")
+        steps.append(f"batchexport reconcile {state_file}{sign_in}  (once you removed the ones too many)")
     if totals.rows[JobState.FAILED]:
         steps.append(f"batchexport retry {state_file}{sign_in}  (tries the failed rows again)")
     return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

@@ -59,6 +59,11 @@ class Lease:
                 f"target {self.target_id}: {self._lost}", hint="see who works on it with `batchexport status`"
             )
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody else can have taken the target yet. Not fresh is not lost: renewing tells which."""
+        return self._clock() < self._deadline_s
+
     def check(self) -> None:
         """Nothing while something may be sent for this target; LeaseLostError from then on."""
         self.check_owned()

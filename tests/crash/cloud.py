@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -36,18 +37,29 @@ class LiveImage:
 class FlakyCloud:
     """A running cloud that outlives its clients."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
         self._folder = folder
+        self._process = process
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client needs to find it."""
         return {"OS_CLIENT_CONFIG_FILE": str(self._folder / CLOUDS), "OS_CLOUD": "sandbox"}
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No answer to anything, as long as the context lasts; what was asked meanwhile is answered then."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def exports(self) -> list[Export]:
         """Every export that was ever accepted, in order."""
         path = self._folder / JOURNAL
-        events = [DECODER.decode(line) for line in path.read_bytes().splitlines()]
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be under way
+        events = [DECODER.decode(line) for line in lines]
         return [event for event in events if isinstance(event, Export)]
 
     def requests(self) -> list[tuple[str, Fate]]:
@@ -80,7 +92,7 @@ def flaky_cloud(folder: Path, *arguments: str) -> Iterator[FlakyCloud]:
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             _wait_for(folder / CLOUDS, process)
-            yield FlakyCloud(folder)
+            yield FlakyCloud(folder, process)
         finally:
             process.terminate()
 

@@ -11,8 +11,8 @@ from tests.crash.site import Site
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlakyCloud]:
-    """A cloud where a third of all exports meets trouble on the wire, and every twentieth fails."""
-    arguments = ("--share", "0.33", "--fail-share", "0.05", "--seed", "7")
+    """A cloud where every second export meets trouble on the wire, and every twentieth fails."""
+    arguments = ("--share", "0.5", "--fail-share", "0.05", "--seed", "7")
     with flaky_cloud(tmp_path_factory.mktemp("cloud"), *arguments) as running:
         yield running
 

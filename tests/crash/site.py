@@ -55,6 +55,7 @@ class Site:
         self.volume_ids = [str(uuid.UUID(int=drawn.getrandbits(128), version=4)) for _ in range(volumes)]
         self.cloud = cloud
         self.folder = folder
+        self.environment = dict(cloud.environment)
         self.state_path = folder / "volumes.state"
         (folder / "volumes.csv").write_text("volume_id\n" + "\n".join(self.volume_ids) + "\n")
 
@@ -74,7 +75,7 @@ class Site:
         with subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
-            env=environment | self.cloud.environment | {"PYTHONPATH": str(ROOT)},
+            env=environment | self.environment | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

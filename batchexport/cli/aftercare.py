@@ -1,0 +1,79 @@
+"""Short visits to the cloud after a run: settle what is ambiguous, find and remove what was left over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchexport import engine
+from batchexport.cli.connections import connections
+from batchexport.cli.execution import run_in_loop
+from batchexport.config import CloudSettings, Settings
+from batchexport.engine import Cleaned, Found, Reconciled
+from batchexport.errors import CloudError
+from batchexport.model import JobState, TargetKey
+from batchexport.store import Abandoned, StateFile, StateReader
+
+
+def reconciled(state_path: Path, settings: Settings, access: CloudSettings) -> list[Reconciled]:
+    """One look at every ambiguous row, settled in the state file where the cloud has become clear."""
+
+    async def look() -> list[Reconciled]:
+        async with StateFile.open(state_path) as state:
+            keys = [target.key for target in state.targets()]
+            async with connections(keys, access, settings.limits, state_path=state_path) as connect:
+                return await engine.reconcile_all(state, connect)
+
+    return run_in_loop(look())
+
+
+def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remove: bool) -> list[Cleaned]:
+    """Every image of an attempt that came to nothing, and what became of it in the cloud."""
+    images: dict[TargetKey, list[Abandoned]] = {}
+    with StateReader(state_path) as reader:
+        for image in reader.abandoned():
+            images.setdefault(image.target, []).append(image)
+
+    async def look() -> list[Cleaned]:
+        results: list[Cleaned] = []
+        async with connections(images, access, settings.limits, state_path=state_path) as connect:
+            for target, theirs in images.items():
+                try:
+                    async with connect(target, None) as cloud:
+                        results += await engine.cleanup(cloud, theirs, remove=remove)
+                except CloudError as error:
+                    results += [Cleaned(image=image, found=Found.STUCK, words=str(error)) for image in theirs]
+        return results
+
+    return run_in_loop(look())
+
+
+def reconciled_text(results: Sequence[Reconciled]) -> str:
+    """What was found of each row, and how many are still ambiguous."""
+    if not results:
+        return "no row is ambiguous"
+    lines = [f"{each.job.volume_id}  {each.state}: {each.words}" for each in results]
+    left = sum(each.state is JobState.AMBIGUOUS for each in results)
+    lines.append(f"{len(results) - left} of {len(results)} settled, {left} still ambiguous")
+    return "\n".join(lines)
+
+
+def cleaned_text(results: Sequence[Cleaned], *, remove: bool) -> str:
+    """What was found of each image, and what to do next."""
+    shown = [each for each in results if each.found is not Found.GONE]
+    lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.words}" for each in shown]
+    gone = len(results) - len(shown)
+    lines.append(f"{len(results)} images of attempts that came to nothing; {gone} are gone already")
+    if not remove and any(each.found is Found.LEFT_OVER for each in shown):
+        lines.append("nothing was removed; the same command with --yes removes what is left over")
+    return "\n".join(lines)
+
+
+def unsettled(results: Sequence[Reconciled]) -> bool:
+    """Whether a row is ambiguous still."""
+    return any(each.state is JobState.AMBIGUOUS for each in results)
+
+
+def stuck(results: Sequence[Cleaned]) -> bool:
+    """Whether an image could not be looked at or removed."""
+    return any(each.found is Found.STUCK for each in results)
