@@ -37,6 +37,7 @@ class FakeCloud:
         self.records = {}  # by image id
         self.most_in_progress = 0
         self._down_until = 0.0
+        self.delete_error = None
         self.broken_reads = 0  # so many reads fail before one succeeds
         self._upload_s = upload_s
         self._image_lag_s = image_lag_s
@@ -197,6 +198,12 @@ class FakeCloud:
             and (created_since is None or image.created_at >= created_since)
             and (updated_since is None or image.updated_at >= updated_since)
         ]
+
+    async def delete_image(self, image_id):
+        self.calls["delete_image"] += 1
+        if self.delete_error is not None:
+            raise self.delete_error
+        del self.records[image_id]
 
     async def failure_reason(self, volume_id, request_id):
         self.calls["failure_reason"] += 1

@@ -53,6 +53,11 @@ def volumes(cloud):
         for volume_id in made:
             cloud.block_storage.wait_for_status(cloud.block_storage.get_volume(volume_id), wait=300)
     yield made
+    _remove(cloud, made)
+
+
+def _remove(cloud, made):
+    """Volumes and every image whose name holds the id of one."""
     for image in list(cloud.image.images()):  # whole, before its pages lose their markers
         if any(volume_id in image.name for volume_id in made):
             cloud.image.delete_image(image, ignore_missing=True)
@@ -60,10 +65,28 @@ def volumes(cloud):
         cloud.block_storage.delete_volume(volume_id, ignore_missing=True)
 
 
-def _seeded(seed, prefix):
+def _seeded(seed, prefix, count=COUNT, *words):
     """Volume ids from the manifest of the harness's own seeding command."""
-    done = subprocess.run([seed, str(COUNT), "--prefix", prefix], capture_output=True, text=True, check=True)
+    command = [seed, str(count), "--prefix", prefix, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [volume["id"] for volume in json.loads(done.stdout)["volumes"]]
+
+
+@pytest.fixture
+def troubled(cloud):
+    """A function that makes volumes whose exports are slow (`--delay S`) or fail (`--fail TEXT`)."""
+    seed = os.environ.get("BATCHEXPORT_TEST_SEED")
+    if not seed:
+        pytest.skip("needs a harness that can make exports slow or fail: set BATCHEXPORT_TEST_SEED")
+    made = []
+
+    def make(count, *words):
+        ids = _seeded(seed, f"batchexport-test-{uuid.uuid4().hex[:8]}", count, *words)
+        made.extend(ids)
+        return ids
+
+    yield make
+    _remove(cloud, made)
 
 
 @pytest.fixture

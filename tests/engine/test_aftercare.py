@@ -1,0 +1,142 @@
+"""What a person does after a bad night: reconcile ambiguous rows, clean up what failed exports left."""
+
+import contextlib
+
+import pytest
+
+from batchexport.engine import Found, cleanup, reconcile_all
+from batchexport.errors import NotFoundError, RefusedError, TransientError
+from batchexport.model import JobState
+from tests.engine.conftest import volume_ids
+from tests.engine.fake_cloud import FakeCloud
+from tests.engine.fast_time import let_pass, run_fast
+
+
+def ambiguous(bench):
+    """A row with two images."""
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["twice"]})
+    bench.run(cloud)
+    assert bench.states() == {volume_id: "ambiguous"}
+    return cloud, volume_id
+
+
+def reconcile(bench, cloud):
+    @contextlib.asynccontextmanager
+    async def connect(key, rate):
+        yield cloud
+
+    async def go():
+        async with bench.open() as state:
+            return await reconcile_all(state, connect)
+
+    return run_fast(go())
+
+
+def test_two_images_stay_ambiguous_and_both_are_named(bench):
+    cloud, volume_id = ambiguous(bench)
+    (found,) = reconcile(bench, cloud)
+    assert found.state is JobState.AMBIGUOUS
+    assert all(image_id in found.words for image_id in cloud.exports_of(volume_id))
+    assert bench.states() == {volume_id: "ambiguous"}
+
+
+def test_with_one_image_removed_the_row_goes_on_with_the_other(bench):
+    cloud, volume_id = ambiguous(bench)
+    first, second = cloud.exports_of(volume_id)
+    del cloud.records[first]
+    (found,) = reconcile(bench, cloud)
+    assert found.state is JobState.EXPORTING
+    bench.run(cloud)
+    assert bench.jobs()[volume_id].image_id == second
+    assert bench.states() == {volume_id: "succeeded"}
+    assert len(cloud.posts) == 1
+
+
+def test_with_all_images_removed_the_row_is_exported_anew(bench):
+    cloud, volume_id = ambiguous(bench)
+    cloud.records.clear()
+    (found,) = reconcile(bench, cloud)
+    assert found.state is JobState.PENDING
+    bench.run(cloud)
+    assert bench.states() == {volume_id: "succeeded"}
+    assert len(cloud.posts) == 2
+
+
+def test_without_ambiguous_rows_there_is_nothing_to_reconcile(bench):
+    bench.load(volume_ids(2))
+    cloud = FakeCloud()
+    bench.run(cloud)
+    assert reconcile(bench, cloud) == []
+
+
+def left_over(bench, fault):
+    """A row whose only attempt came to nothing."""
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: [fault]})
+    bench.run(cloud, retries=0)
+    assert bench.states() == {volume_id: "failed"}
+    with bench.reader() as reader:
+        (image,) = reader.abandoned()
+    return cloud, image
+
+
+def clean(cloud, image, *, remove):
+    (result,) = run_fast(cleanup(cloud, [image], remove=remove))
+    return result.found
+
+
+@pytest.mark.parametrize("fault", ["orphan", "killed"])
+def test_an_unfinished_image_is_shown_first_and_removed_only_when_asked(bench, fault):
+    cloud, image = left_over(bench, fault)
+    assert clean(cloud, image, remove=False) is Found.LEFT_OVER
+    assert image.image_id in cloud.records
+    assert clean(cloud, image, remove=True) is Found.REMOVED
+    assert image.image_id not in cloud.records
+    assert clean(cloud, image, remove=True) is Found.GONE
+
+
+def test_an_image_that_the_cloud_removed_itself_is_told_as_gone(bench):
+    cloud, image = left_over(bench, "fails")
+    assert clean(cloud, image, remove=True) is Found.GONE
+
+
+def test_an_image_that_turned_active_after_all_is_never_removed(bench):
+    cloud, image = left_over(bench, "orphan")
+    cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
+    assert clean(cloud, image, remove=True) is Found.KEPT
+    assert image.image_id in cloud.records
+
+
+def test_an_image_whose_volume_is_uploading_is_never_removed(bench):
+    cloud, image = left_over(bench, "orphan")
+    cloud.statuses[image.volume_id] = "uploading"
+    assert clean(cloud, image, remove=True) is Found.KEPT
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (RefusedError("image is protected"), Found.STUCK),
+        (TransientError("bad gateway"), Found.STUCK),
+        (NotFoundError("gone"), Found.GONE),
+    ],
+)
+def test_an_image_that_cannot_be_removed_is_told_with_the_words_of_the_cloud(bench, error, found):
+    cloud, image = left_over(bench, "orphan")
+    cloud.delete_error = error
+    assert clean(cloud, image, remove=True) is found
+
+
+def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(bench):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    bench.run(cloud)
+    let_pass(1.0)
+    orphan, good = cloud.exports_of(volume_id)
+    with bench.reader() as reader:
+        assert [image.image_id for image in reader.abandoned()] == [orphan]
+    assert bench.jobs()[volume_id].image_id == good
