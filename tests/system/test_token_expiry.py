@@ -1,0 +1,88 @@
+"""Tokens that die in the middle of a run: the real client against the sandbox cloud, in one process."""
+
+import asyncio
+import contextlib
+from functools import partial
+
+import pytest
+
+from batchexport import cloud, engine, intake
+from batchexport.config import CloudSettings, Limits, Settings
+from batchexport.errors import SignInError
+from batchexport.model import JobState
+from batchexport.sandbox import SandboxSettings, serve
+from batchexport.store import StateFile, StateReader
+
+LIMITS = Limits(requests_per_second=0, max_exports=20, poll_interval_s=0.05)
+
+
+@pytest.fixture
+def state_path(tmp_path):
+    listed = tmp_path / "list.csv"
+    ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, 41)]
+    listed.write_text("volume_id\n" + "\n".join(ids) + "\n")
+    return intake.prepare(listed, tmp_path / "list.state", Settings(limits=LIMITS)).state_path
+
+
+async def export_all(state_path, sandbox, on_change=None):
+    access = CloudSettings(options=sandbox.auth())
+
+    @contextlib.asynccontextmanager
+    async def connect(key, rate):
+        async with cloud.connect(key, access, limits=LIMITS) as client:
+            yield client
+
+    async with StateFile.open(state_path) as state:
+        await engine.run(
+            state, connect, Settings(limits=LIMITS), stop=asyncio.Event(), on_change=on_change
+        )
+
+
+def outcome(state_path):
+    with StateReader(state_path) as reader:
+        return {job.volume_id: job for job in reader.jobs()}
+
+
+async def test_revoked_tokens_cost_one_sign_in_each_time_and_fail_no_row(state_path):
+    async with serve(SandboxSettings(time_scale=0.001)) as sandbox:
+        ended = 0
+
+        def revoke(job, before, after, *ending):
+            nonlocal ended
+            if after is JobState.SUBMITTING:
+                ended += 1
+                if ended in (5, 25):
+                    sandbox.revoke_tokens()
+
+        await export_all(state_path, sandbox, revoke)
+        jobs = outcome(state_path)
+        assert {str(job.state) for job in jobs.values()} == {"succeeded"}
+        assert {job.attempts for job in jobs.values()} == {1}
+        assert set(sandbox.exports_per_volume.values()) == {1}
+        assert sandbox.counts["auth"] == 3
+
+
+async def test_tokens_that_live_a_second_are_renewed_in_time(state_path):
+    async with serve(SandboxSettings(time_scale=0.003, token_life_s=1)) as sandbox:
+        await export_all(state_path, sandbox)
+        assert {str(job.state) for job in outcome(state_path).values()} == {"succeeded"}
+        assert set(sandbox.exports_per_volume.values()) == {1}
+        assert sandbox.counts["auth"] > 1
+
+
+async def test_a_password_that_is_wrong_ends_the_run_and_touches_no_row(state_path):
+    async with serve(SandboxSettings()) as sandbox:
+        access = CloudSettings(options={**sandbox.auth(), "password": "wrong"})
+        with pytest.raises(SignInError):
+            async with StateFile.open(state_path) as state:
+                await engine.run(
+                    state,
+                    partial(_connect, access),
+                    Settings(limits=LIMITS),
+                    stop=asyncio.Event(),
+                )
+    assert {str(job.state) for job in outcome(state_path).values()} == {"pending"}
+
+
+def _connect(access, key, rate):
+    return cloud.connect(key, access, limits=LIMITS)
