@@ -34,6 +34,10 @@ class Dialect:
     takes_visibility: bool
     image_name_pattern: re.Pattern[str]
     image_name_rule: str
+    #: The largest volume that the cloud documents for export; None = not documented.
+    largest_gib: int | None
+    #: The formats of disk and container in which an encrypted volume can be exported; None = any.
+    encrypted_only_as: tuple[str, str] | None
 
 
 CONTAINER_FORMATS = ("ami", "ari", "aki", "ovf", "bare")
@@ -53,6 +57,8 @@ EVS = Dialect(
         "1 to 128 letters, digits, Chinese characters, hyphens, periods, underscores and spaces; "
         "no space at the start or the end"
     ),
+    largest_gib=1024,
+    encrypted_only_as=None,
 )
 CINDER = Dialect(
     name=DialectName.CINDER,
@@ -63,6 +69,8 @@ CINDER = Dialect(
     takes_visibility=True,
     image_name_pattern=re.compile(r"[^\x00-\x1f\x7f]{1,255}"),
     image_name_rule="1 to 255 characters, none of them a control character",
+    largest_gib=None,
+    encrypted_only_as=("raw", "bare"),
 )
 DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in (EVS, CINDER)}
 

@@ -6,6 +6,7 @@ import json
 import secrets
 import string
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from batchexport.config import Settings
 from batchexport.dialect import EVS, Dialect
 from batchexport.errors import ConfigError, JobListError, ListChangedError
 from batchexport.joblist import JobList, Problem, sha256_of
-from batchexport.model import ImageOptions, JobRow
+from batchexport.model import ImageOptions, JobRow, TargetKey
 from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building
 
 #: More problems than a person reads are counted, not kept.
@@ -62,8 +63,11 @@ def prepare(
     *,
     dialect: Dialect | None = None,
     stdin: BinaryIO | None = None,
+    leave_out: Collection[tuple[TargetKey, str]] = (),
 ) -> Prepared:
     """Make the state file of a list, or find that the one that is there belongs to it.
+
+    Rows whose target and volume are among `leave_out` are checked, but not taken.
 
     Raises JobListError with every problem of the list, ListChangedError if the file was made from another
     list or other image settings, StateError if it cannot be used. On an error nothing is left behind.
@@ -73,18 +77,18 @@ def prepare(
     run_id = _new_run_id()
     jobs = JobList(source, dialect=dialect, stdin=stdin)
     with building(state_path) as build:
-        _load(jobs, build, _Namer(settings, dialect, run_id))
+        _load(jobs, build, _Namer(settings, dialect, run_id), leave_out)
         record = RunRecord(
             run_id=run_id,
             created_at=time.time(),
             list_name=jobs.name,
             list_sha256=jobs.sha256,
-            rows=jobs.rows,
+            rows=build.rows,
             settings=_settings_text(settings),
             version=__version__,
         )
         build.finish(record)
-    return Prepared(state_path=state_path, run_id=run_id, rows=jobs.rows, resumed=False)
+    return Prepared(state_path=state_path, run_id=run_id, rows=record.rows, resumed=False)
 
 
 def as_stored(settings: Settings, run: RunRecord) -> Settings:
@@ -121,10 +125,14 @@ def _settings_text(settings: Settings) -> str:
     return json.dumps(fixed, sort_keys=True)
 
 
-def _load(jobs: JobList, build: Builder, namer: _Namer) -> None:
+def _load(
+    jobs: JobList, build: Builder, namer: _Namer, leave_out: Collection[tuple[TargetKey, str]] = ()
+) -> None:
     problems: list[Problem] = []
     total = 0
     for item in jobs:
+        if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
+            continue
         found = namer.add(item, build) if isinstance(item, JobRow) else item
         if found is not None:
             total += 1

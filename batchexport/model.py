@@ -6,7 +6,8 @@ the cloud's clock. Sizes are GiB.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ class JobState(StrEnum):
 
 
 ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
-    JobState.PENDING: frozenset({JobState.SUBMITTING}),
+    JobState.PENDING: frozenset(
+        {JobState.SUBMITTING, JobState.FAILED, JobState.SKIPPED}  # the last two only before the first attempt
+    ),
     JobState.SUBMITTING: frozenset(
         {JobState.EXPORTING, JobState.PENDING, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS}
     ),
@@ -37,6 +40,25 @@ ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
 
 #: States in which nothing more happens by itself.
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS})
+
+
+#: A volume in one of these is on its way to another status: worth another try later.
+PASSING_STATUSES = frozenset(
+    {
+        "attaching",
+        "awaiting-transfer",
+        "backing-up",
+        "creating",
+        "detaching",
+        "downloading",
+        "extending",
+        "maintenance",
+        "reserved",
+        "restoring-backup",
+        "retyping",
+        "rollbacking",
+    }
+)
 
 
 class TargetKey(NamedTuple):
@@ -64,7 +86,7 @@ class ImageOptions:
 
     def over(self, below: ImageOptions) -> ImageOptions:
         """These options, with `below` filling what is None here."""
-        if self == NO_OPTIONS:
+        if self is NO_OPTIONS or self == NO_OPTIONS:  # most rows say nothing: a glance is enough for them
             return below
         return ImageOptions(
             **{
@@ -115,6 +137,7 @@ class Ending:
     code: str | None = None  #: the cloud's error code
     status: int | None = None  #: HTTP status, None where no answer came
     request_id: str | None = None
+    image_hash: str | None = None  #: of the image that came of it, as `ImageDetails.hash`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +159,17 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeDetails:
+    """What only the long record of a volume tells."""
+
+    encrypted: bool = False
+    volume_type: str | None = None
+    availability_zone: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    image_metadata: Mapping[str, str] = field(default_factory=dict)  #: of the image it was made from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
     """A volume as the block storage service lists it. Short lists leave all but the first two unknown."""
 
@@ -144,6 +178,17 @@ class Volume:
     size_gib: int | None = None
     name: str | None = None
     server_ids: tuple[str, ...] = ()  #: servers it is attached to
+    details: VolumeDetails | None = None
+
+
+class ImageDetails(NamedTuple):
+    """What an image holds, as far as its cloud tells. A tuple: one is made for every image of a page."""
+
+    disk_format: str | None = None
+    container_format: str | None = None
+    min_disk_gib: int | None = None
+    virtual_bytes: int | None = None  #: what the image unpacks to
+    hash: str | None = None  #: algorithm and hex digits: `sha512:9f86…`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,3 +201,17 @@ class Image:
     created_at: float | None = None  #: server time, whole seconds
     updated_at: float | None = None  #: server time, whole seconds
     size_bytes: int | None = None
+    details: ImageDetails | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageQuota:
+    """How many images a project may have, and has."""
+
+    allowed: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """How many more may be made."""
+        return max(0, self.allowed - self.used)

@@ -12,16 +12,23 @@ import click
 from batchexport import __version__
 from batchexport.cli.cleanup import cleanup
 from batchexport.cli.completion import completion
+from batchexport.cli.discover import discover
+from batchexport.cli.doctor import doctor
 from batchexport.cli.options import talk_options
+from batchexport.cli.plan import plan
 from batchexport.cli.reconcile import reconcile
 from batchexport.cli.report import report
 from batchexport.cli.resume import resume
 from batchexport.cli.retry import retry
 from batchexport.cli.run import run
+from batchexport.cli.runs import runs
 from batchexport.cli.sandbox import sandbox
+from batchexport.cli.schedule import schedule
 from batchexport.cli.status import status
 from batchexport.cli.talk import marked, say, silence_stdout, talk_of
+from batchexport.cli.telling import end_told
 from batchexport.cli.validate import validate
+from batchexport.cli.verify import verify
 from batchexport.errors import BatchExportError, JobListError
 
 EXIT_CODES = """\b
@@ -34,7 +41,7 @@ Exit codes:
     5  the state file cannot be used, or the list has changed
     6  the whole run was stopped: sign-in, rights, quota, too many failures
    74  the state file cannot be written
-   75  the window closed with work left (reserved)
+   75  the window closed with work left, or is closed; the next night goes on
   130  drained after SIGINT; run the same command again to go on
   143  drained after SIGTERM; likewise
 
@@ -55,6 +62,10 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a BatchExportError is told, with what to do next."""
+        with end_told(talk_of(ctx)):
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -91,14 +102,20 @@ def app() -> None:
 
 
 for _command in (
+    doctor,
+    discover,
     validate,
+    plan,
     run,
     resume,
     retry,
     status,
     report,
+    verify,
     reconcile,
     cleanup,
+    schedule,
+    runs,
     sandbox,
     completion,
 ):

@@ -9,21 +9,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchexport import engine
+from batchexport.cli.closing import closing
 from batchexport.cli.connections import connections
 from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
 from batchexport.cli.progress import progress_for, shown
 from batchexport.cli.signals import Stop, stop_on_signals
 from batchexport.cli.talk import Talk, say, tell
+from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState
+from batchexport.pace import OpenHours
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of
 from batchexport.store import StateFile, StateReader
 
 Result = TypeVar("Result")
+
+#: "Temporary failure" in sysexits.h: there is work left, and the next night goes on with it.
+WINDOW_CLOSED = 75
 
 
 def execute(
@@ -33,27 +39,33 @@ def execute(
     talk: Talk,
     *,
     again: Collection[JobState] = (),
+    hours: OpenHours | None = None,
 ) -> int:
-    """Work on a state file until it is done or told to stop; the exit code.
+    """Work on a state file until it is done, told to stop, or out of hours; the exit code.
 
     Rows in the states of `again` are tried again first. Raises BatchExportError for what ends a run early.
     """
     start_log(talk)
     started = time.monotonic()
-    stop = None
-    try:
-        stop = run_in_loop(_drive(state_path, settings, access, talk, again))
-    except (RunStoppedError, CloudError):
-        _sum_up(state_path, access, talk, started)
-        raise
-    totals = _sum_up(state_path, access, talk, started)
-    return exit_code(totals, stopped=stop.exit_code, wait=settings.wait)
+    with run_told(state_path, talk) as told:
+        try:
+            stop = run_in_loop(_drive(state_path, settings, access, talk, again, hours))
+        except (RunStoppedError, CloudError):
+            _sum_up(state_path, access, talk, started)
+            raise
+        totals = _sum_up(state_path, access, talk, started)
+        told.exit_code = exit_code(
+            totals, stopped=stop.exit_code, wait=settings.wait, in_window=hours is not None
+        )
+    return told.exit_code
 
 
-def exit_code(totals: Totals, *, stopped: int | None, wait: bool) -> int:
+def exit_code(totals: Totals, *, stopped: int | None, wait: bool, in_window: bool = False) -> int:
     """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
     if totals.to_do and stopped is not None:
         return stopped
+    if totals.to_do and in_window:
+        return WINDOW_CLOSED
     if totals.to_do and wait:
         return RunStoppedError.exit_code
     return 3 if totals.rows[JobState.FAILED] or totals.rows[JobState.AMBIGUOUS] else 0
@@ -70,7 +82,12 @@ def run_in_loop(main: Coroutine[None, None, Result]) -> Result:
 
 
 async def _drive(
-    state_path: Path, settings: Settings, access: CloudSettings, talk: Talk, again: Collection[JobState]
+    state_path: Path,
+    settings: Settings,
+    access: CloudSettings,
+    talk: Talk,
+    again: Collection[JobState],
+    hours: OpenHours | None,
 ) -> Stop:
     if again:
         await _put_back(state_path, again, talk)
@@ -79,9 +96,21 @@ async def _drive(
     async with StateFile.open(state_path) as state:
         with stop_on_signals(say) as stop:
             keys = [target.key for target in state.targets()]
-            async with connections(keys, access, settings.limits, state_path=state_path) as connect:
+            connected = connections(keys, access, settings.limits, state_path=state_path)
+            async with (
+                connected as plain,
+                closing(hours, stop.event),
+                others_see(state_path, talk, plain, figures.change) as (connect, on_change),
+            ):
                 with shown(progress_for(figures, talk)):
-                    await engine.run(state, connect, settings, stop=stop.event, on_change=figures.change)
+                    await engine.run(
+                        state,
+                        connect,
+                        settings,
+                        stop=stop.event,
+                        on_change=on_change,
+                        most_gib=hours.most_gib if hours else None,
+                    )
     return stop
 
 
@@ -97,5 +126,6 @@ def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float)
         totals = Totals.of(reader.tallies())
         if not talk.quiet:
             took_s = time.monotonic() - started
-            tell(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
+            show = say if talk.outlets.stdout_is_taken else tell
+            show(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
     return totals

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchexport.model import FINAL_STATES, Job, JobState
+from batchexport.model import FINAL_STATES, Ending, Job, JobState
 from batchexport.report.words import duration, number
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Figures:
                 figures.gib_done += tally.gib
         return figures
 
-    def change(self, job: Job, before: JobState, after: JobState) -> None:
+    def change(
+        self, job: Job, before: JobState, after: JobState, ending: Ending | None = None
+    ) -> None:
         """Move one row from one state to another."""
         self.rows[before] -= 1
         self.rows[after] += 1

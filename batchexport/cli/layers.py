@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from batchexport.cli.options import ALLOWED
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, Settings
 from batchexport.config.jobfile import Layer, read_job_file
+from batchexport.config.nights import Nights
+from batchexport.config.notify import Notify
+from batchexport.config.reports import Reports
 from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions
@@ -29,6 +32,10 @@ class Order:
     said_state_path: Path | None
     settings: Settings
     access: CloudSettings
+    nights: Nights = field(default_factory=Nights)  #: of the job file; without one, at any time
+    notify: Notify | None = None
+    reports: Reports | None = None
+    job_name: str = ""  #: the job file's name; empty without one
 
     @property
     def state_path(self) -> Path:
@@ -50,12 +57,27 @@ class Order:
 def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
     """The order that a list or a job file makes together with flags and environment. Raises ConfigError."""
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
+    plan, job_name = Nights(), ""
+    notify, reports = None, None
     if source.endswith(".toml"):
         job_file = read_job_file(Path(source), allowed=ALLOWED)
+        plan, job_name = job_file.nights, Path(source).stem
+        notify, reports = job_file.notify, job_file.reports
+        if state_path is not None:
+            plan = replace(plan, state_dir=None)
         source, state_path = str(job_file.list_path), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
     settings, access = settings_from(layer)
-    return Order(source=source, said_state_path=state_path, settings=settings, access=access)
+    return Order(
+        source=source,
+        said_state_path=state_path,
+        settings=settings,
+        access=access,
+        nights=plan,
+        notify=notify,
+        reports=reports,
+        job_name=job_name,
+    )
 
 
 def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
@@ -77,6 +99,7 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
         **{name: flags.get(name) for name in (*_LIMITS, "name_template", "dialect")},
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
+        preflight=False if flags.get("no_preflight") else None,
         cloud=flags.get("os_cloud"),
         image=ImageOptions(**{name: flags.get(name) for name in _IMAGE}),
         options=options,
@@ -95,7 +118,7 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
     settings = replace(
-        Settings(limits=limits, image=layer.image), **_said(layer, ("name_template", "in_use", "wait"))
+        Settings(limits=limits, image=layer.image), **_said(layer, ("name_template", "in_use", "wait", "preflight"))
     )
     access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
     return settings, access

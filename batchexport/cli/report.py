@@ -1,18 +1,21 @@
-"""`batchexport report`: every row of a run and what became of it."""
+"""`batchexport report`: what became of the rows of a run, one by one or as a night to read."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from batchexport.cli.options import STATE_FILE, option, talk_options
+from batchexport.cli.options import FILE, STATE_FILE, option, talk_options
+from batchexport.errors import ConfigError
 from batchexport.model import JobState
 
 EPILOG = """\b
 Examples:
   batchexport report volumes.state
+  batchexport report volumes.state -f html -o night.html
   batchexport report volumes.state -f csv --only failed --only ambiguous > again.csv
   batchexport report volumes.state -f json | jq .totals
 """
@@ -24,26 +27,53 @@ Examples:
     "-f",
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "json"]),
+    type=click.Choice(["table", "csv", "json", "html", "markdown"]),
     default="table",
-    words="Form of the report. CSV is itself a valid job list.",
+    words="Form of the report. CSV is itself a valid job list; html and markdown are for people.",
 )
 @option(
     "--only",
     multiple=True,
     type=click.Choice([state.value for state in JobState]),
-    words="Only rows in this state; may be given several times. Totals stay those of all rows.",
+    words="Only rows in this state (table, csv, json); may be given several times. Totals are of all rows.",
 )
+@option(
+    "--compare",
+    multiple=True,
+    type=STATE_FILE,
+    metavar="STATE",
+    show_default="earlier runs of the list in the same folder",
+    words="State file of a night to compare with (html, markdown); may be given several times.",
+)
+@option("-o", "--output", type=FILE, metavar="FILE", words="Write to a file, whole or not at all.")
 @talk_options
-def report(state_path: Path, form: str, only: tuple[str, ...]) -> None:
-    """List every row with its image or its reason.
+def report(
+    state_path: Path, form: str, only: tuple[str, ...], compare: tuple[Path, ...], output: Path | None
+) -> None:
+    """Show what became of every row, with its image or its reason.
 
-    Reads the state file only, so it works during a run, after it and without one.
+    Reads the state file only, so it works during a run, after it and without one. The html page needs no
+    network and nothing beside itself.
     """
-    from batchexport.report.rows import Format, report_lines
+    from batchexport.report.forms import Form, written
     from batchexport.store import StateReader
 
+    if only and not Form(form).is_of_rows:
+        raise click.UsageError(f"--only chooses rows; {form} shows the whole run")
     states = [JobState(word) for word in only]
     with StateReader(state_path) as reader:
-        for line in report_lines(reader, Format(form), now=time.time(), only=states):
+        lines = written(reader, Form(form), now=time.time(), only=states, compare=compare)
+        _put(lines, output)
+
+
+def _put(lines: Iterator[str], output: Path | None) -> None:
+    if output is None:
+        for line in lines:
             click.echo(line)
+        return
+    from batchexport.whole_file import write_whole
+
+    try:
+        write_whole(output, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise ConfigError(f"cannot write the report to {output}: {error.strerror}") from error

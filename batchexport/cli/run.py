@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.options import option
+from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
 from batchexport.cli.talk import say, talk_of
 
@@ -41,8 +42,14 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
 
     order = order_from(source, flags, os.environ)
     if dry_run:
+        talk_of().outlets = Outlets()
         click.echo(_preview(order))
         return
+    talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
+    if order.nights.state_dir or order.nights.window:
+        from batchexport.cli.night import spend_night
+
+        raise click.exceptions.Exit(spend_night(order, talk_of()))
     prepared = intake.prepare(order.source, order.state_path, order.settings, dialect=order.dialect)
     if not talk_of().quiet:
         begun = "carrying on with" if prepared.resumed else "beginning"
@@ -62,6 +69,9 @@ def _preview(order: Order) -> str:
         else "no limit of requests/s"
     )
     there = "there already: would carry on with it" if order.state_path.exists() else "would be made"
+    state = f"state file: {order.state_path} ({there})"
+    if order.nights.state_dir is not None:
+        state = f"state files: one a night in {order.nights.state_dir}"
     cloud = order.access.cloud or os.environ.get("OS_CLOUD") or "by the OS_ variables"
     lines = [
         f"would export {checked.rows} volumes of {order.source} to images",
@@ -70,7 +80,7 @@ def _preview(order: Order) -> str:
         f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",
         f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",
         f"volumes in use: {order.settings.in_use}",
-        f"state file: {order.state_path} ({there})",
+        state,
         "nothing was sent, nothing was written",
     ]
     return "\n".join(lines)

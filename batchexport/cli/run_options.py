@@ -17,6 +17,7 @@ from batchexport.cli.options import (
     option,
     talk_options,
 )
+from batchexport.cli.telling import telling_options
 from batchexport.config import InUse, Limits, MaxFailures, Settings
 from batchexport.config.jobfile import duration_s
 
@@ -88,11 +89,18 @@ rate_option = option(
     show_default=f"{_LIMITS.requests_per_second:g}",
     words="Most requests per second; 0 sets no limit of ours.",
 )
+max_exports_option = _number(
+    "--max-exports", least=1, default=_LIMITS.max_exports, words="Most volumes being copied at once."
+)
+in_use_option = option(
+    "--in-use",
+    type=click.Choice([each.value for each in InUse]),
+    show_default=InUse.FAIL.value,
+    words="What becomes of volumes that are attached to a server.",
+)
 limit_options = all_of(
     rate_option,
-    _number(
-        "--max-exports", least=1, default=_LIMITS.max_exports, words="Most volumes being copied at once."
-    ),
+    max_exports_option,
     _number(
         "-j", "--concurrency", least=1, default=_LIMITS.concurrency, words="Most requests in flight at once."
     ),
@@ -120,12 +128,8 @@ limit_options = all_of(
         show_default=f"{_LIMITS.settle_s:g}",
         words="How long the cloud may still carry out a request that it did not answer.",
     ),
-    option(
-        "--in-use",
-        type=click.Choice([each.value for each in InUse]),
-        show_default=InUse.FAIL.value,
-        words="What becomes of volumes that are attached to a server.",
-    ),
+    in_use_option,
+    _flag("--no-preflight", words="Do not look at the volumes before sending."),
     _flag("--no-wait", words="End once every row was accepted; `resume` watches the rest."),
 )
 image_options = all_of(
@@ -155,5 +159,11 @@ cloud_options = all_of(
 )
 #: What a command takes that only visits the cloud.
 visiting_options = all_of(rate_option, cloud_options, talk_options)
+#: What a command takes that looks ahead.
+planning_options = all_of(
+    rate_option, max_exports_option, in_use_option, dialect_option, cloud_options, talk_options
+)
 #: What every command takes that works on a state file.
-working_options = all_of(limit_options, dialect_option, cloud_options, talk_options)
+working_options = all_of(
+    limit_options, dialect_option, cloud_options, telling_options, talk_options
+)

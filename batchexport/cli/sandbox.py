@@ -13,6 +13,7 @@ from batchexport.cli.talk import talk_of
 EPILOG = """\b
 Examples:
   batchexport sandbox --write-clouds-yaml clouds.yaml
+  batchexport sandbox --profile evs --write-clouds-yaml clouds.yaml
   batchexport sandbox --list volumes.csv --journal night.journal --fail-share 0.05
   OS_CLIENT_CONFIG_FILE=clouds.yaml openstack --os-cloud sandbox image list
 """
@@ -26,6 +27,12 @@ SHARE = click.FloatRange(0, 1)
     default=0,
     show_default="any free one",
     words="Port to listen on.",
+)
+@option(
+    "--profile",
+    type=click.Choice(["cinder", "evs"]),
+    show_default="cinder",
+    words="Speak as an OpenStack cloud, or as Huawei Cloud and its kin: EVS, IMS, and access keys too.",
 )
 @option("--list", "source", metavar="LIST", words="The volumes of this job list exist, and no others.")
 @option(

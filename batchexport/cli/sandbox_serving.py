@@ -14,7 +14,7 @@ from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
-from batchexport.sandbox import Faults, SandboxSettings, SandboxVolume, clouds_yaml, serve
+from batchexport.sandbox import Faults, Profile, SandboxSettings, SandboxVolume, clouds_yaml, serve
 from batchexport.sandbox.world import made_up_volume
 
 #: First line of a clouds.yaml of ours: only such a file is written over.
@@ -34,7 +34,13 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
     said = {name: value for name, value in flags.items() if value is not None}
     faults = {each.name: said[each.name] for each in fields(Faults) if each.name in said}
     others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
-    return SandboxSettings(volumes=volumes, make_up_volumes=not volumes, faults=Faults(**faults), **others)
+    return SandboxSettings(
+        profile=Profile(flags.get("profile") or Profile.CINDER),
+        volumes=volumes,
+        make_up_volumes=not volumes,
+        faults=Faults(**faults),
+        **others,
+    )
 
 
 def listed_volumes(source: str) -> tuple[SandboxVolume, ...]:
@@ -69,22 +75,22 @@ async def serve_until_stopped(
     with stop_on_signals(say, first="the sandbox ends", second="leaving now") as stop:
         async with serve(settings, port=port) as sandbox:
             if clouds_path is None:
-                click.echo(clouds_yaml(sandbox.url), nl=False)
+                click.echo(clouds_yaml(sandbox.url, settings.profile), nl=False)
             else:
-                write_clouds_yaml(clouds_path, sandbox.url)
+                write_clouds_yaml(clouds_path, sandbox.url, settings.profile)
                 click.echo(sandbox.url)
             if not talk.quiet:
                 say(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
             await stop.event.wait()
 
 
-def write_clouds_yaml(path: Path, url: str) -> None:
+def write_clouds_yaml(path: Path, url: str, profile: Profile = Profile.CINDER) -> None:
     """Write the sign-in values to `path`. Raises ConfigError rather than lose somebody's own file."""
     try:
         if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
             raise ConfigError(
                 f"{path} is there and not made by the sandbox", hint="name another file, or remove it"
             )
-        path.write_text(f"{MARK}\n{clouds_yaml(url)}", encoding="utf-8")
+        path.write_text(f"{MARK}\n{clouds_yaml(url, profile)}", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from batchexport.cli.options import STATE_FILE, option, talk_options
+from batchexport.cli.options import STATE_FILE, Parsed, option, talk_options
+from batchexport.cli.run_options import interval_s
 
 EPILOG = """\b
 Examples:
   batchexport status volumes.state
+  batchexport status volumes.state --watch
   batchexport status volumes.state -f json
 """
 
@@ -26,8 +28,18 @@ Examples:
     default="table",
     words="Form of the answer.",
 )
+@option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")
+@option(
+    "--every",
+    "every_s",
+    type=Parsed("duration", interval_s),
+    metavar="S",
+    default="2s",
+    show_default=True,
+    words="Time between two looks of --watch.",
+)
 @talk_options
-def status(state_path: Path, form: str) -> None:
+def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
     """Show how far a run is.
 
     Reads the state file only, so it works during a run, after it and without one.
@@ -35,6 +47,13 @@ def status(state_path: Path, form: str) -> None:
     from batchexport.report.status import status_json, status_text
     from batchexport.store import StateReader
 
+    if watch:
+        if form != "table":
+            raise click.UsageError("--watch is for people; follow a run as JSON with run --events")
+        from batchexport.cli.watching import watch as watch_run
+
+        watch_run(state_path, every_s=every_s)
+        return
     show = status_json if form == "json" else status_text
     with StateReader(state_path) as reader:
         click.echo(show(reader, state_path, now=time.time()))

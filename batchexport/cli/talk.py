@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import click
+
+from batchexport.cli.outlets import Outlets
 
 
 class LogFormat(StrEnum):
@@ -20,11 +22,14 @@ class LogFormat(StrEnum):
 
 @dataclass(slots=True)
 class Talk:
-    """What `-v`, `-q` and `--log-format` asked for; one per program, held by Click's root context."""
+    """What `-v`, `-q`, `--log-format` and `--events` and its like asked for; one per program, held by Click's
+    root context.
+    """
 
     verbose: int = 0
     quiet: bool = False
     log_format: str = LogFormat.TEXT
+    outlets: Outlets = field(default_factory=Outlets)
 
 
 def talk_of(context: click.Context | None = None) -> Talk:

@@ -1,5 +1,6 @@
 """The cloud: volumes, images and sign-in over HTTP. The only package that speaks it as a client."""
 
 from batchexport.cloud.client import CloudClient, connect
+from batchexport.cloud.facts import AccountFacts
 
-__all__ = ["CloudClient", "connect"]
+__all__ = ["AccountFacts", "CloudClient", "connect"]

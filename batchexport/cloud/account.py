@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from batchexport.cloud.auth import Token
+from batchexport.cloud.access_keys import find_access_key, project_of, service_entries
+from batchexport.cloud.aksk import AccessKey
+from batchexport.cloud.auth import Tokens
+from batchexport.cloud.authorizer import Authorizer
 from batchexport.cloud.catalog import Wishes, with_dialect
 from batchexport.cloud.envelopes import fold
+from batchexport.cloud.environment import PlainAccount, plain_account
+from batchexport.cloud.signatures import Signatures
 from batchexport.cloud.signin import sign_in
 from batchexport.cloud.transport import Trust
 from batchexport.config.settings import CloudSettings
+from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 from batchexport.model import TargetKey
 
@@ -34,11 +41,11 @@ _WHAT_TO_SET = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Where and as whom to sign in, and what the configuration says of the way to the services."""
+    """As whom to ask, and what the configuration says of the way to the services."""
 
-    sign_in: Callable[
-        [], Token
-    ]  #: blocks; raises SignInError, UnreachableError, TransientError or ConfigError
+    authorizer: Authorizer
+    #: Whether nobody has looked at the credentials before the first request: it should go alone.
+    unproven: bool
     wishes: Wishes
     trust: Trust
 
@@ -48,6 +55,9 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
 
     Raises ConfigError where the cloud is not known or a value for its way of signing in is missing.
     """
+    plain_one = plain_account(key, access, os.environ, home=Path.home(), folder=Path.cwd())
+    if plain_one is not None and find_access_key({}, os.environ) is None:
+        return _plain(plain_one, key, access)
     import openstack.config
     from keystoneauth1 import exceptions as refused
     from openstack import exceptions as sdk
@@ -57,13 +67,21 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
     try:
         loader = openstack.config.OpenStackConfig()
         known = sorted(loader.get_cloud_names())
-        region = loader.get_one(cloud=cloud, **_options(key, access, loader, cloud))
+        options = _options(key, access)
+        # Not validated: what an access key needs is not what openstacksdk knows to ask for.
+        plain = loader.get_one(cloud=cloud, validate=False, **options)
+        access_key = find_access_key(plain.config, os.environ)
+        if access_key is None:
+            project = _project_options(key.project, auth_type=str(plain.config.get("auth_type")))
+            region = loader.get_one(cloud=cloud, **options | project)
     except (sdk.SDKException, refused.ClientException, OSError, ValueError, LookupError) as error:
         raise _bad_configuration(error, cloud, known) from error
+    if access_key is not None:
+        return _signing_account(access_key, plain, key, access)
     return _account(region, key, access)
 
 
-def _options(key: TargetKey, access: CloudSettings, loader: Any, cloud: str | None) -> dict[str, object]:
+def _options(key: TargetKey, access: CloudSettings) -> dict[str, object]:
     """The arguments for openstacksdk's loader: the row of the list wins over flags, and both over files."""
     options: dict[str, object] = {
         name: value for name, value in access.options.items() if _BESIDE_AUTH.fullmatch(name)
@@ -71,16 +89,15 @@ def _options(key: TargetKey, access: CloudSettings, loader: Any, cloud: str | No
     options["auth"] = {name: value for name, value in access.options.items() if name not in options}
     if key.region:
         options["region_name"] = key.region
-    if key.project:
-        auth_type = loader.get_one(cloud=cloud, validate=False, **options).config.get("auth_type")
-        # These are made for one project and refuse to name another; the answer tells if it is the right one.
-        if "applicationcredential" not in str(auth_type):
-            options |= _project_option(key.project)
     return options
 
 
-def _project_option(project: str) -> dict[str, str]:
+def _project_options(project: str | None, *, auth_type: str) -> dict[str, str]:
     """The project as name or id, and nothing for the other ways to name one, which would contradict it."""
+    # Application credentials are made for one project and refuse to name another; the answer to the sign-in
+    # tells if it is the right one.
+    if not project or "applicationcredential" in auth_type:
+        return {}
     chosen = "project_id" if _PROJECT_ID.fullmatch(project) else "project_name"
     return dict.fromkeys(_ALL_PROJECT_NAMES, "") | {chosen: project}
 
@@ -97,26 +114,60 @@ def _bad_configuration(error: Exception, cloud: str | None, known: list[str]) ->
     return ConfigError(f"{where}: {fold(str(error))}", hint=hint)
 
 
-def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:
+def _plain(plain: PlainAccount, key: TargetKey, access: CloudSettings) -> Account:
+    verify = plain.cacert or True
+    interfaces = (plain.interface.removesuffix("URL"),)
+    return Account(
+        authorizer=_tokens(plain.plugin(), verify, None, key),
+        unproven=False,
+        wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
+        trust=Trust.of(verify, None),
+    )
+
+
+def _tokens(plugin: Any, verify: bool | str, certificate: Any, key: TargetKey) -> Tokens:
     from keystoneauth1 import session
 
-    verify, certificate = region.get_requests_verify_args()
-    plugin = region.get_auth()
     # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
     http = session.Session(verify=verify, cert=certificate, timeout=SILENCE_S, connect_retries=0)
+    return Tokens(lambda: sign_in(plugin, http, project=key.project))
+
+
+def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:
+    verify, certificate = region.get_requests_verify_args()
     return Account(
-        sign_in=lambda: sign_in(plugin, http, project=key.project),
+        authorizer=_tokens(region.get_auth(), verify, certificate, key),
+        unproven=False,
         wishes=with_dialect(_wishes(region), access.dialect),
         trust=Trust.of(verify, certificate),
+    )
+
+
+def _signing_account(access_key: AccessKey, region: Any, key: TargetKey, access: CloudSettings) -> Account:
+    wishes = with_dialect(replace(_wishes(region), dialect=DialectName.EVS), access.dialect)
+    if not wishes.region:  # openstacksdk heeds this variable only beside others of its own
+        wishes = replace(wishes, region=os.environ.get("OS_REGION_NAME"))
+    auth_url = region.config.get("auth", {}).get("auth_url")
+    return Account(
+        authorizer=Signatures(
+            access_key,
+            project_id=project_of(region.config, os.environ, wanted=key.project),
+            catalog=service_entries(wishes.region, auth_url, interface=wishes.interfaces[0]),
+        ),
+        unproven=True,
+        wishes=wishes,
+        trust=Trust.of(*region.get_requests_verify_args()),
     )
 
 
 def _wishes(region: Any) -> Wishes:
     interface = region.get_interface("block-storage") or "public"
     names = [interface] if isinstance(interface, str) else [name for name in interface if name]
+    evs_url = region.get_endpoint("evs")
     return Wishes(
         region=region.region_name or None,
         interfaces=tuple(name.removesuffix("URL") for name in names),
-        block_storage_url=region.get_endpoint("block-storage") or region.get_endpoint("evs"),
+        block_storage_url=region.get_endpoint("block-storage") or evs_url,
         image_url=region.get_endpoint("image") or region.get_endpoint("ims"),
+        dialect=DialectName.EVS if evs_url else None,
     )

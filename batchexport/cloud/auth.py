@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from batchexport.cloud.authorizer import Credential, service_headers
 from batchexport.cloud.catalog import Entry
-from batchexport.errors import BatchExportError, TransientError
+from batchexport.errors import BatchExportError, SignInError, TransientError
 
 log = logging.getLogger(__name__)
 
-#: A token is renewed when less is left: the cloud uses it for the copying that a request starts, too …
-RENEW_BEFORE_S = 300.0
-#: … or less than this share of its life, where that is shorter: clouds exist with tokens of ten minutes.
-RENEW_SHARE = 0.2
+#: A token is renewed when half of its life is over. The cloud goes on using the one that came with an export
+#: while it copies, for hours perhaps: so each export starts with one that has half its life before it.
+RENEW_SHARE = 0.5
 #: Between two tries to renew a token that is still good, so that requests do not all wait for a dead service.
 RENEW_AGAIN_S = 30.0
 
@@ -30,6 +30,22 @@ class Token:
     expires_at: float | None
     project_id: str | None
     catalog: tuple[Entry, ...] = field(repr=False)
+    project_name: str | None = None
+    user_name: str | None = None
+    roles: tuple[str, ...] = ()  #: empty = not told
+    _headers: dict[str | None, dict[str, str]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def headers(
+        self, method: str, url: str, body: bytes | None, microversion: str | None
+    ) -> Mapping[str, str]:
+        """The token and what else every request says: the same object each time."""
+        headers = self._headers.get(microversion)
+        if headers is None:
+            headers = service_headers(microversion) | {"X-Auth-Token": self.value}
+            self._headers[microversion] = headers
+        return headers
 
 
 class Tokens:
@@ -61,7 +77,11 @@ class Tokens:
             log.warning("token not renewed, the old one is still good: %s", error)
             return token
 
-    async def renew(self, refused: Token | None) -> Token:
+    async def after_refusal(self, refused: Credential, error: SignInError, *, clock_off_s: float) -> Token:
+        """Another token than the one that was refused."""
+        return await self.renew(refused)
+
+    async def renew(self, refused: Credential | None) -> Token:
         """Another token than `refused`. Those who ask together share one sign-in, and also its failure."""
         sign_ins = self._sign_ins
         async with self._turn:
@@ -93,4 +113,4 @@ class Tokens:
         # The length of its life is the cloud's word; our clock, which may be wrong, only counts it down.
         life_s = max(0.0, token.expires_at - (now if token.issued_at is None else token.issued_at))
         self._expires_at = now + life_s
-        self._renew_at = self._expires_at - min(RENEW_BEFORE_S, RENEW_SHARE * life_s)
+        self._renew_at = self._expires_at - RENEW_SHARE * life_s

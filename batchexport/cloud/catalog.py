@@ -16,6 +16,8 @@ IMAGE_TYPES = ("image", "ims")
 _VERSION = re.compile(r"v\d+(\.\d+)?")
 #: A project id, or the place kept for one in endpoints written by hand.
 _PROJECT = re.compile(r"[0-9a-f]{32}|[$%]?[({](project|tenant)_id[)}]s?")
+#: The name of the service in its host, or behind a proxy the beginning of its path.
+_EVS_ADDRESS = re.compile(r"https?://(evs[.-]|[^/]+/evs(/|$))")
 _EVERYWHERE = (None, "", "*")
 
 
@@ -120,11 +122,8 @@ def _contents(catalog: Iterable[Entry]) -> str:
 
 
 def _dialect_of(entries: Iterable[Entry]) -> DialectName:
-    hosts = (entry.url.partition("://")[2] for entry in entries)
-    named_evs = any(entry.service_type == "evs" for entry in entries)
-    return (
-        DialectName.EVS if named_evs or any(host.startswith("evs.") for host in hosts) else DialectName.CINDER
-    )
+    evs = any(entry.service_type == "evs" or _EVS_ADDRESS.match(entry.url) for entry in entries)
+    return DialectName.EVS if evs else DialectName.CINDER
 
 
 def _rank(entry: Entry, dialect: Dialect) -> tuple[int, int]:

@@ -7,23 +7,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from batchexport.cloud.account import load_account
-from batchexport.cloud.auth import Tokens
 from batchexport.cloud.catalog import find_block_storage, find_image_service
+from batchexport.cloud.facts import AccountFacts, facts_of
 from batchexport.cloud.images import Images
 from batchexport.cloud.session import Session
+from batchexport.cloud.traffic import Traffic
 from batchexport.cloud.transport import open_http, proxy_for
 from batchexport.cloud.volumes import Volumes
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
 from batchexport.gate import RateGate
-from batchexport.model import Accepted, ExportRequest, Image, TargetKey, Volume
+from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, TargetKey, Volume
 
 
 class CloudClient:
     """One project in one region. Every call raises only errors of CloudError (and what a fence raises)."""
 
-    def __init__(self, session: Session, volumes: Volumes, images: Images, dialect: Dialect) -> None:
+    def __init__(
+        self, session: Session, volumes: Volumes, images: Images, dialect: Dialect, facts: AccountFacts
+    ) -> None:
         self.dialect = dialect
+        self.facts = facts
         self._session = session
         self._volumes = volumes
         self._images = images
@@ -32,6 +36,11 @@ class CloudClient:
     def requests_per_second(self) -> float:
         """The rate the gate allows now; 0 = not limited."""
         return self._session.requests_per_second
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire so far."""
+        return self._session.traffic
 
     def server_now_s(self) -> float:
         """Seconds since the epoch by the cloud's clock, never ahead of it."""
@@ -46,7 +55,7 @@ class CloudClient:
         return await self._volumes.volume(volume_id)
 
     def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
-        """Pages of the project's volumes. With a status: short records, of that status only."""
+        """Pages of the project's volumes with their details; with a status, short ones of it alone."""
         return self._volumes.volumes(status=status)
 
     async def image(self, image_id: str) -> Image | None:
@@ -66,6 +75,10 @@ class CloudClient:
     ) -> AsyncIterator[Sequence[Image]]:
         """Pages of the project's images, longest unchanged first; oldest first with `created_since`."""
         return self._images.images(status=status, created_since=created_since, updated_since=updated_since)
+
+    async def image_quota(self) -> ImageQuota | None:
+        """How many images the project may have and has, or None where the cloud does not tell."""
+        return await self._images.quota(self.dialect)
 
     async def delete_image(self, image_id: str) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
@@ -87,23 +100,22 @@ async def connect(
     TransientError where no token is given.
     """
     account = await asyncio.to_thread(load_account, key, access)
-    tokens = Tokens(account.sign_in)
-    token = await tokens.valid()
-    block_storage, dialect = find_block_storage(token.catalog, account.wishes, project_id=token.project_id)
-    image_service = find_image_service(token.catalog, account.wishes)
+    held = await account.authorizer.valid()
+    block_storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
+    image_service = find_image_service(held.catalog, account.wishes)
     async with open_http(account.trust, connections=limits.concurrency) as http:
         session = Session(
             http,
-            tokens,
+            account.authorizer,
             gate or RateGate(limits.requests_per_second),
             concurrency=limits.concurrency,
             proxies={endpoint.url: proxy_for(endpoint.url) for endpoint in (block_storage, image_service)},
         )
         # Before the first answer of a service, the token's own date tells how far our clock is off.
-        session.learn_clock(token.issued_at)
-        yield CloudClient(
-            session,
-            Volumes(session, block_storage, dialect),
-            Images(session, image_service, project_id=token.project_id),
-            dialect,
-        )
+        session.learn_clock(held.issued_at)
+        volumes = Volumes(session, block_storage, dialect)
+        if account.unproven:
+            await volumes.probe()
+        images = Images(session, image_service, project_id=held.project_id)
+        facts = facts_of(held, block_storage, image_service)
+        yield CloudClient(session, volumes, images, dialect, facts)

@@ -161,4 +161,6 @@ def _hint(kind: type[CloudError], status: int, url: str) -> str | None:
             return hint
     if 300 <= status < 400:
         return f"set the endpoint to where the service is now (…_endpoint_override); asked was {url}"
+    if status == 406:
+        return "this cloud is too old for `visibility` and `protected`: leave them out"
     return _RIGHTS if kind is FatalError and status == 403 else None

@@ -11,8 +11,9 @@ from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.pages import pages
 from batchexport.cloud.session import Session
 from batchexport.cloud.times import epoch_s, iso_utc
-from batchexport.errors import NotFoundError
-from batchexport.model import Image
+from batchexport.dialect import Dialect, DialectName
+from batchexport.errors import NotFoundError, RefusedError, SignInError
+from batchexport.model import Image, ImageDetails, ImageQuota
 
 
 class ImageRecord(msgspec.Struct):
@@ -27,6 +28,12 @@ class ImageRecord(msgspec.Struct):
     true_size: int | None = msgspec.field(
         name="__image_size", default=None
     )  #: of IMS, whose `size` is always 0
+    disk_format: str | None = None
+    container_format: str | None = None
+    min_disk: int | None = None
+    virtual_size: int | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
 
     def image(self) -> Image:
         """The same in our words."""
@@ -37,6 +44,13 @@ class ImageRecord(msgspec.Struct):
             created_at=epoch_s(self.created_at),
             updated_at=epoch_s(self.updated_at),
             size_bytes=self.size or self.true_size,
+            details=ImageDetails(
+                self.disk_format,
+                self.container_format,
+                self.min_disk,
+                self.virtual_size,
+                f"{self.os_hash_algo}:{self.os_hash_value}" if self.os_hash_value else None,
+            ),
         )
 
 
@@ -57,9 +71,30 @@ class ImagePage(msgspec.Struct):
         return bool(self.next)
 
 
+class ResourceRecord(msgspec.Struct):
+    """What the project may have of one kind; negative = as many as it likes."""
+
+    type: str
+    used: int
+    quota: int
+
+
+class ResourcesRecord(msgspec.Struct):
+    """What the project may have of each kind."""
+
+    resources: list[ResourceRecord]
+
+
+class QuotaAnswer(msgspec.Struct):
+    """The answer to a question for the quota of IMS."""
+
+    quotas: ResourcesRecord
+
+
 # Not strict: IMS sends numbers as strings.
 _IMAGE = msgspec.json.Decoder(ImageRecord, strict=False)
 _PAGE = msgspec.json.Decoder(ImagePage, strict=False)
+_QUOTA = msgspec.json.Decoder(QuotaAnswer, strict=False)
 
 
 class Images:
@@ -77,6 +112,22 @@ class Images:
         except NotFoundError:
             return None
         return record.image()
+
+    async def quota(self, dialect: Dialect) -> ImageQuota | None:
+        """How many images the project may have and has, or None where nobody tells: only IMS does."""
+        if dialect.name is not DialectName.EVS:
+            return None
+        native = Endpoint(url=self._endpoint.url.removesuffix("/v2") + "/v1", version="v1")
+        try:
+            answer = await self._session.read(native, "/cloudimages/quota", _QUOTA)
+        except SignInError:
+            raise
+        except RefusedError:  # not every cloud of this family has it, and not every user may ask
+            return None
+        for each in answer.quotas.resources:
+            if each.type == "image" and each.quota >= 0:
+                return ImageQuota(allowed=each.quota, used=each.used)
+        return None
 
     async def delete(self, image_id: str) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""

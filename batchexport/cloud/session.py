@@ -12,12 +12,13 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from batchexport import __version__
+from batchexport.clock import boottime_s
 from batchexport.cloud.answers import Answer, content, decoded
-from batchexport.cloud.auth import Token, Tokens
+from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
 from batchexport.cloud.times import http_date_s
+from batchexport.cloud.traffic import NO_ANSWER, Traffic
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.gate import RateGate
 from batchexport.retry import READS
@@ -45,27 +46,28 @@ class Session:
     def __init__(
         self,
         http: aiohttp.ClientSession,
-        tokens: Tokens,
+        authorizer: Authorizer,
         gate: RateGate,
         *,
         concurrency: int,
         proxies: Mapping[str, str | None] | None = None,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = boottime_s,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        self.traffic = Traffic()
         self._http = http
-        self._tokens = tokens
+        self._authorizer = authorizer
         self._gate = gate
         # Held before the gate: behind it, a request that waits for a connection would be late for its turn.
         self._slots = asyncio.Semaphore(concurrency)
         self._now = now
         self._sleep = sleep
         self._draw = draw
-        self._clock_offset_s = 0.0
+        self._steady = steady
+        self._server_zero = now() - steady()  # until the cloud says otherwise, its clock is ours
         self._last_date: str | None = None
-        self._headers: dict[str | None, dict[str, str]] = {}
-        self._headers_of: Token | None = None
         self._proxies = proxies or {}  # by the URL of the endpoint
 
     @property
@@ -75,12 +77,17 @@ class Session:
 
     def server_now_s(self) -> float:
         """Now, by the cloud's clock: never ahead of it, and behind by a second or so at most."""
-        return self._now() + self._clock_offset_s
+        return self._server_zero + self._steady()
+
+    @property
+    def clock_off_s(self) -> float:
+        """How far the cloud's clock is ahead of this machine's."""
+        return self.server_now_s() - self._now()
 
     def learn_clock(self, server_now_s: float | None) -> None:
         """Take over what the cloud's clock shows, where it was told."""
         if server_now_s is not None:
-            self._clock_offset_s = server_now_s - self._now()
+            self._server_zero = server_now_s - self._steady()
 
     async def read(
         self,
@@ -115,11 +122,11 @@ class Session:
 
         `fence` is called right before each sending, and what it raises goes through.
         """
-        token = await self._tokens.valid()
+        credential = await self._authorizer.valid()
         try:
-            return await self._attempt(method, endpoint, path, body, fence, token, microversion)
-        except SignInError:
-            fresh = await self._tokens.renew(token)
+            return await self._attempt(method, endpoint, path, body, fence, credential, microversion)
+        except SignInError as error:
+            fresh = await self._authorizer.after_refusal(credential, error, clock_off_s=self.clock_off_s)
         return await self._attempt(method, endpoint, path, body, fence, fresh, microversion)
 
     async def _attempt(
@@ -129,11 +136,10 @@ class Session:
         path: str,
         body: bytes | None,
         fence: Callable[[], None] | None,
-        token: Token,
+        credential: Credential,
         microversion: str | None,
     ) -> Answer:
         url = endpoint.url + path
-        headers = self._headers_for(token, microversion)
         proxy = self._proxies.get(endpoint.url)
         async with self._slots:
             await self._gate.acquire()
@@ -144,12 +150,13 @@ class Session:
                     method,
                     URL(url, encoded=True),
                     data=body,
-                    headers=headers,
+                    headers=credential.headers(method, url, body, microversion),
                     allow_redirects=False,
                     proxy=proxy,
                 ) as response:
                     return self._judged(method, url, response, await content(response))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                self.traffic.by_status[NO_ANSWER] += 1
                 sent = not isinstance(error, _NOT_SENT)
                 raise error_from_loss(method=method, url=url, cause=error, sent=sent) from error
 
@@ -157,6 +164,7 @@ class Session:
         """The answer, or the error it stands for; the clock and the gate learn from both."""
         headers = response.headers
         status = response.status
+        self.traffic.by_status[status] += 1
         self._learn_clock_from(headers.get("Date"))
         if is_error(status, body):
             error = error_from_answer(
@@ -175,29 +183,8 @@ class Session:
     def _learn_rate_from(self, error: CloudError) -> None:
         if isinstance(error, ThrottledError):
             self._gate.throttled()
+            self.traffic.throttled += 1
         else:
             self._gate.succeeded()
         if error.retry_after_s and isinstance(error, TransientError):
             self._gate.pause(min(error.retry_after_s, LONGEST_PAUSE_S))
-
-    def _headers_for(self, token: Token, microversion: str | None) -> dict[str, str]:
-        """The same object as long as the token lasts: this is done for every request."""
-        if token is not self._headers_of:
-            self._headers_of = token
-            self._headers = {}
-        headers = self._headers.get(microversion)
-        if headers is None:
-            headers = self._headers[microversion] = _headers(token, microversion)
-        return headers
-
-
-def _headers(token: Token, microversion: str | None) -> dict[str, str]:
-    headers = {
-        "X-Auth-Token": token.value,
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "User-Agent": f"batchexport/{__version__}",
-    }
-    if microversion is not None:
-        headers["OpenStack-API-Version"] = f"volume {microversion}"
-    return headers

@@ -46,6 +46,9 @@ def sign_in(plugin: Any, http: Any, *, project: str | None) -> Token:
         expires_at=_seconds(access.expires),
         project_id=access.project_id,
         catalog=_entries(access),
+        project_name=access.project_name,
+        user_name=access.username,
+        roles=tuple(access.role_names),
     )
 
 

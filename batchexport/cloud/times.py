@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 
+# A page of images holds few different times: they are whole seconds, and those of its neighbours.
+@lru_cache(maxsize=4096)
 def epoch_s(text: str | None) -> float | None:
     """Seconds since the epoch of an ISO 8601 time, or None where there is none to read.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import msgspec
@@ -14,7 +15,7 @@ from batchexport.cloud.pages import pages
 from batchexport.cloud.session import Session
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
-from batchexport.model import Accepted, ExportRequest, Volume
+from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
 
 #: The first microversion of Cinder that tells why an export failed.
 WITH_MESSAGES = "3.3"
@@ -47,10 +48,33 @@ class VolumeRecord(msgspec.Struct):
         )
 
 
+class LongVolumeRecord(VolumeRecord):
+    """A volume with everything that is known of it."""
+
+    encrypted: bool | None = None
+    volume_type: str | None = None
+    availability_zone: str | None = None
+    metadata: dict[str, object] | None = None
+    volume_image_metadata: dict[str, object] | None = None
+
+    def volume(self, *, status: str = "") -> Volume:
+        """The same in our words."""
+        metadata = _texts(self.metadata)
+        details = VolumeDetails(
+            # EVS says it in the metadata, Cinder beside them.
+            encrypted=bool(self.encrypted) or metadata.get("__system__encrypted") == "1",
+            volume_type=self.volume_type,
+            availability_zone=self.availability_zone,
+            metadata=metadata,
+            image_metadata=_texts(self.volume_image_metadata),
+        )
+        return replace(super().volume(status=status), details=details)
+
+
 class VolumeAnswer(msgspec.Struct):
     """The answer that holds one volume."""
 
-    volume: VolumeRecord
+    volume: LongVolumeRecord
 
 
 class LinkRecord(msgspec.Struct):
@@ -62,7 +86,7 @@ class LinkRecord(msgspec.Struct):
 class VolumePage(msgspec.Struct):
     """The answer that holds a page of volumes."""
 
-    volumes: list[VolumeRecord]
+    volumes: Sequence[VolumeRecord]
     volumes_links: list[LinkRecord] | None = None
 
     @property
@@ -74,6 +98,12 @@ class VolumePage(msgspec.Struct):
     def has_next(self) -> bool:
         """Whether the cloud says that there are more."""
         return any(link.rel == "next" for link in self.volumes_links or ())
+
+
+class LongVolumePage(VolumePage):
+    """The answer that holds a page of volumes with everything that is known of them."""
+
+    volumes: Sequence[LongVolumeRecord]
 
 
 class MessageRecord(msgspec.Struct):
@@ -94,6 +124,7 @@ class MessagesAnswer(msgspec.Struct):
 # Not strict: some clouds send numbers as strings.
 _VOLUME = msgspec.json.Decoder(VolumeAnswer, strict=False)
 _PAGE = msgspec.json.Decoder(VolumePage, strict=False)
+_LONG_PAGE = msgspec.json.Decoder[VolumePage](LongVolumePage, strict=False)
 _MESSAGES = msgspec.json.Decoder(MessagesAnswer, strict=False)
 
 
@@ -104,6 +135,10 @@ class Volumes:
         self._session = session
         self._endpoint = endpoint
         self._dialect = dialect
+
+    async def probe(self) -> None:
+        """One small request: raises what every other would meet. Many at once could lock a wrong key."""
+        await self._session.read(self._endpoint, "/volumes/detail?limit=1", _PAGE)
 
     async def volume(self, volume_id: str) -> Volume | None:
         """The volume, or None where the cloud knows none of this id."""
@@ -116,11 +151,12 @@ class Volumes:
         return answer.volume.volume()
 
     async def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
-        """Pages of the project's volumes, of one status if given."""
+        """Pages of the project's volumes: those of one status and in short, or all with their details."""
         # Cinder's short list is a tenth of the work for both; EVS documents filters for the long one only.
         short = status is not None and self._dialect.name is DialectName.CINDER
         path = "/volumes" if short else "/volumes/detail"
-        async for page in pages(self._session, self._endpoint, path, _PAGE, status=status):
+        decoder = _LONG_PAGE if status is None else _PAGE
+        async for page in pages(self._session, self._endpoint, path, decoder, status=status):
             found = [record.volume(status=status or "") for record in page.volumes]
             yield [volume for volume in found if status is None or volume.status == status.lower()]
 
@@ -148,6 +184,10 @@ class Volumes:
         except RefusedError:  # no such service here, too old for it, or not for this user
             return None
         return latest_message(answer.messages, volume_id=volume_id, request_id=request_id)
+
+
+def _texts(values: Mapping[str, object] | None) -> dict[str, str]:
+    return {name: str(value) for name, value in (values or {}).items() if value is not None}
 
 
 def latest_message(

@@ -15,13 +15,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
+from batchexport.config import nights
+from batchexport.config.nights import Nights
+from batchexport.config.notify import Notify, notify_from
+from batchexport.config.reports import Reports, reports_from
 from batchexport.config.settings import InUse, MaxFailures
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ImageOptions
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_TABLES = ("job", "cloud", "image", "limits", "servers")
+_TABLES = ("job", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
 
 Value = TypeVar("Value")
 
@@ -41,6 +45,7 @@ class Layer:
     name_template: str | None = None
     image: ImageOptions = NO_OPTIONS
     wait: bool | None = None
+    preflight: bool | None = None
     cloud: str | None = None
     dialect: str | None = None
     #: Sign-in values by the names openstacksdk gives them. Not in the repr: passwords pass through here.
@@ -64,6 +69,9 @@ class JobFile:
     list_path: Path
     state_path: Path | None  #: None = not said: named after the list
     layer: Layer
+    nights: Nights = field(default_factory=Nights)
+    notify: Notify | None = None  #: None = nobody
+    reports: Reports | None = None  #: None = none are written
 
 
 def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = None) -> JobFile:
@@ -76,13 +84,23 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     tables = {name: _Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
     list_name, state_name = tables["job"].text("list", required=True), tables["job"].text("state")
     layer = _layer(tables)
+    plan = nights.nights_from(tables, said=frozenset(content), folder=path.parent)
+    notify = notify_from(tables["notify"]) if "notify" in content else None
+    reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
     for table in tables.values():
         table.refuse_the_rest()
     if problems or list_name is None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{path}: {count}, nothing was started", *problems]))
     state_path = None if state_name is None else path.parent / state_name
-    return JobFile(list_path=path.parent / list_name, state_path=state_path, layer=layer)
+    return JobFile(
+        list_path=path.parent / list_name,
+        state_path=state_path,
+        layer=layer,
+        nights=plan,
+        notify=notify,
+        reports=reports,
+    )
 
 
 def duration_s(text: str) -> float:
@@ -139,6 +157,16 @@ class _Table:
         except (ValueError, ConfigError) as error:
             self._problems.append(f"[{self._name}] {key}: {error}")
             return None
+
+    def require(self, key: str, reader: Callable[[object], Value]) -> Value | None:
+        """As `read`, for a key that must be there."""
+        if key not in self._content:
+            self.problem(key, "missing")
+        return self.read(key, reader)
+
+    def problem(self, key: str, words: str) -> None:
+        """Add what is wrong with a key."""
+        self._problems.append(f"[{self._name}] {key}: {words}")
 
     def text(self, key: str, *, required: bool = False) -> str | None:
         if required and key not in self._content:

@@ -87,4 +87,5 @@ class Settings:
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
     in_use: InUse = InUse.FAIL
+    preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

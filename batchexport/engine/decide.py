@@ -9,32 +9,19 @@ from typing import assert_never
 
 from batchexport.config import InUse
 from batchexport.errors import CloudError
-from batchexport.model import Ending, ExportRequest, Image, ImageOptions, Job, Volume
+from batchexport.model import PASSING_STATUSES, Ending, ExportRequest, Image, ImageOptions, Job, Volume
+from batchexport.plan import check_image
 
-#: A volume in one of these is on its way to another status: worth another try later.
-PASSING_STATUSES = frozenset(
-    {
-        "attaching",
-        "awaiting-transfer",
-        "backing-up",
-        "creating",
-        "detaching",
-        "downloading",
-        "extending",
-        "maintenance",
-        "reserved",
-        "restoring-backup",
-        "retyping",
-        "rollbacking",
-    }
-)
 #: An image in one of these can no longer become active.
 DEAD_STATUSES = frozenset({"killed", "deleted", "pending_delete"})
 #: An image that is still unfinished this long after its volume was seen free has lost its writer. Between an
 #: image turning active and its volume leaving `uploading` some 8 s were seen; a minute is far outside of it.
 ORPHAN_AFTER_S = 60.0
-#: The server's clock is known to a second, and image times are cut to one.
-CLOCK_MARGIN_S = 2.0
+#: Image times are cut to a second, and a record may become visible a moment after its time.
+STAMP_MARGIN_S = 2.0
+#: The clocks of a cloud's services and of its gateway differ; what is older than an intent by more than this
+#: cannot be its result.
+CLOCK_MARGIN_S = 60.0
 #: 30 minutes and 1.5 minutes for each GiB (12 MB/s), never less than an hour.
 DEADLINE_BASE_S, DEADLINE_PER_GIB_S, DEADLINE_LEAST_S = 1800.0, 90.0, 3600.0
 #: A volume of unknown size is given the time of the largest that EVS exports, 1 TiB.
@@ -124,15 +111,22 @@ def reconcile(images: Sequence[Image], *, uploading: bool) -> Adopt | Ambiguous 
     return Ambiguous(Ending(reason=f"several images could be the result: {listed}", code="ambiguous"))
 
 
-def candidates(images: Sequence[Image], job: Job, earlier_image_ids: frozenset[str]) -> list[Image]:
-    """The images of this job's name made since its first intent, without those of earlier attempts."""
+def candidates(
+    images: Sequence[Image], job: Job, earlier_image_ids: frozenset[str], *, run_id: str
+) -> list[Image]:
+    """The images that could be this job's: of its name, and not those of its earlier attempts.
+
+    A name that holds the id of the run is proof enough; any other may have been used on another night, and
+    only images that are not older than the first intent count.
+    """
     since = (job.first_intent_at or 0.0) - CLOCK_MARGIN_S
+    proof = run_id in job.image_name
     return [
         image
         for image in images
         if image.name == job.image_name
         and image.image_id not in earlier_image_ids
-        and (image.created_at is None or image.created_at >= since)
+        and (proof or image.created_at is None or image.created_at >= since)
     ]
 
 
@@ -182,6 +176,17 @@ def verdict(image: Image | None, *, idle_for_s: float) -> Succeed | Again | Wait
         return Wait()
     reason = f"the export failed: the image stayed {image.status} although the volume is free"
     return Again(Ending(reason=reason, code="image_orphaned"))
+
+
+def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:
+    """How an export ends whose image is active: with its hash, and with what is not as it was asked for."""
+    options = job.options.over(asked)
+    unlike = check_image(image, options=options, size_gib=job.size_gib)
+    image_hash = image.details.hash if image.details else None
+    if not unlike:
+        return Ending(reason="active", image_hash=image_hash)
+    words = "; ".join(finding.words for finding in unlike)
+    return Ending(reason=f"active, but {words}", code=unlike[0].code, image_hash=image_hash)
 
 
 def deadline_s(size_gib: int | None, timeout_s: float | None) -> float:

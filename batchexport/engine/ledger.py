@@ -18,8 +18,8 @@ from batchexport.store import Lease, StateFile
 
 log = logging.getLogger(__name__)
 
-#: Told of each change: the job, its state before, its state now.
-OnChange = Callable[[Job, JobState, JobState], None]
+#: Told of each change: the job, its state before, its state now, and why an attempt ended, if one did.
+OnChange = Callable[[Job, JobState, JobState, Ending | None], None]
 
 
 @dataclass(slots=True)
@@ -134,8 +134,13 @@ class Ledger:
         self._state.ended(self.lease, job, state, ending, at_s=self._now())
         self._forget(job)
         self._tell(job, before, state, ending)
-        if state is JobState.FAILED and (error := self._breaker.trip()):
-            self.stop(error)
+        self._count(state)
+
+    def refused(self, job: Job, state: JobState, ending: Ending) -> None:
+        """A job never tried ends without an attempt: none could succeed."""
+        self._state.refused(self.lease, job, state, ending, at_s=self._now())
+        self._tell(job, JobState.PENDING, state, ending)
+        self._count(state)
 
     def again(self, job: Job, ending: Ending) -> None:
         """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
@@ -162,6 +167,10 @@ class Ledger:
         self.unsettled[job.job_id] = Unsettled(job, since, refused=refused)
         self._moved()
 
+    def _count(self, state: JobState) -> None:
+        if state is JobState.FAILED and (error := self._breaker.trip()):
+            self.stop(error)
+
     def _moved(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
@@ -179,4 +188,4 @@ class Ledger:
             ids = {"action": f"job_{after}", "job_id": job.job_id, "volume_id": job.volume_id}
             log.info("volume %s: %s -> %s%s", job.volume_id, before, after, reason, extra=ids)
         if self._on_change is not None:
-            self._on_change(job, before, after)
+            self._on_change(job, before, after, ending)

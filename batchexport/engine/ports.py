@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from batchexport.model import Accepted, ExportRequest, Image, Volume
+from batchexport.dialect import Dialect
+from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Volume
 
 #: Called with no await between it and the sending of a request that changes the cloud; raises to forbid it.
 Fence = Callable[[], None]
@@ -17,6 +18,11 @@ class Cloud(Protocol):
     Reads are repeated by the client after a transient failure; `upload_volume_to_image` never is.
     An iterator yields one list per page, and each page is one request.
     """
+
+    @property
+    def dialect(self) -> Dialect:
+        """The rules of its block storage."""
+        ...
 
     @property
     def requests_per_second(self) -> float:
@@ -36,7 +42,7 @@ class Cloud(Protocol):
         ...
 
     def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
-        """Pages of the project's volumes. With a status: short records, of that status only."""
+        """Pages of the project's volumes with their details; with a status, short ones of it alone."""
         ...
 
     async def image(self, image_id: str) -> Image | None:
@@ -58,6 +64,10 @@ class Cloud(Protocol):
 
         The bounds are server times and inclusive.
         """
+        ...
+
+    async def image_quota(self) -> ImageQuota | None:
+        """How many images the project may have and has, or None where the cloud does not tell."""
         ...
 
     async def delete_image(self, image_id: str) -> None:

@@ -29,7 +29,9 @@ async def reconcile(
     for job in await state.ambiguous(lease):
         volume = await cloud.volume(job.volume_id)
         images = await cloud.images_named(job.image_name)
-        ours = decide.candidates(images, job, await state.earlier_image_ids(job.job_id))
+        ours = decide.candidates(
+            images, job, await state.earlier_image_ids(job.job_id), run_id=state.run.run_id
+        )
         uploading = volume is not None and volume.status == "uploading"
         match decide.reconcile(ours, uploading=uploading):
             case decide.Adopt(image):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
+from batchexport.clock import SteadyClock
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Reconciled, reconcile
 from batchexport.engine.target import work
 from batchexport.engine.targets import Connect, on_each_target
+from batchexport.model import FINAL_STATES
 from batchexport.store import Lease, StateFile
 
 
@@ -21,18 +22,36 @@ async def run(
     settings: Settings,
     *,
     stop: asyncio.Event,
-    now: Callable[[], float] = time.time,
+    now: Callable[[], float] | None = None,
     on_change: OnChange | None = None,
+    most_gib: Callable[[float], int] | None = None,
 ) -> None:
     """Take every row of the state file as far as it goes.
+
+    `most_gib` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
+    more, and what is left stays pending. None = any may.
 
     Returns when nothing is left to do, or, after `stop` is set, when what was sent has its answer. Raises
     what `on_each_target` raises.
     """
+    counts = await state.counts()
+    if not any(jobs for job_state, jobs in counts.items() if job_state not in FINAL_STATES):
+        return  # a finished run needs neither the lease nor a cloud that answers
+    clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows))
 
     async def one(cloud: Cloud, lease: Lease) -> None:
-        await work(cloud, state, lease, settings, breaker, stop=stop, now=now, on_change=on_change)
+        await work(
+            cloud,
+            state,
+            lease,
+            settings,
+            breaker,
+            stop=stop,
+            now=clock,
+            on_change=on_change,
+            most_gib=most_gib,
+        )
 
     await on_each_target(state, connect, one, file_lost=stop.set)
 

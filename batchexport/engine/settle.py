@@ -86,10 +86,19 @@ class Settler:
                     images[image.name].append(image)
         return [Sight(d.job.volume_id in uploading, False, images[d.job.image_name]) for d in doubts]
 
+    async def _ours(self, doubt: Unsettled, images: Sequence[Image]) -> list[Image]:
+        """Those of these images that could be the job's."""
+        job = doubt.job
+        earlier = await self._state.earlier_image_ids(job.job_id) if images else frozenset[str]()
+        return decide.candidates(images, job, earlier, run_id=self._state.run.run_id)
+
+    async def _is_named(self, doubt: Unsettled) -> bool:
+        """A last look by the name alone: what a list leaves out for its time must not be made twice."""
+        return bool(await self._ours(doubt, await self._cloud.images_named(doubt.job.image_name)))
+
     async def _settle(self, doubt: Unsettled, sight: Sight) -> None:
         job = doubt.job
-        earlier = await self._state.earlier_image_ids(job.job_id) if sight.images else frozenset[str]()
-        ours = decide.candidates(sight.images, job, earlier)
+        ours = await self._ours(doubt, sight.images)
         loop_now = asyncio.get_running_loop().time()
         if sight.uploading or ours:
             doubt.clear_since = None
@@ -111,6 +120,8 @@ class Settler:
                 self._ledger.ended(job, JobState.FAILED, ending)
             case decide.Again(ending) if doubt.refused:
                 self._ledger.again(job, ending)
+            case decide.Again() if await self._is_named(doubt):
+                doubt.clear_since = None
             case decide.Again(ending):
                 self._ledger.put_back(job, ending, after_s=0.0, counted=True)
             case decide.Wait():

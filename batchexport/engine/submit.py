@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from batchexport.config import Settings
@@ -40,11 +41,11 @@ LEASE_LOOK_S = 0.25
 
 
 class NotSentError(Exception):
-    """The fence held a request back: the run is stopping, or the lease has to be renewed first."""
+    """The fence held a request back: the run is stopping, the lease is to be renewed, or it is too late."""
 
 
 class Submitter:
-    """Claims runnable jobs while there is room, and sends each in a task of its own."""
+    """Claims runnable jobs ahead of need, and has a few senders take them to the cloud one after another."""
 
     def __init__(
         self,
@@ -54,13 +55,17 @@ class Submitter:
         settings: Settings,
         *,
         now: Callable[[], float] = time.time,
+        most_gib: Callable[[float], int] | None = None,
     ) -> None:
         self._cloud = cloud
         self._state = state
         self._ledger = ledger
         self._settings = settings
         self._now = now
-        self._unsent: dict[asyncio.Task[None], Job] = {}
+        self._most_gib = most_gib  # of the volumes that may begin at a time; 0 = none; None = all
+        self._ready: deque[Job] = deque()  # claimed, and no sender has them yet
+        self._senders = 0
+        self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and nothing was sent
         self._taken = 0  # requests that the cloud took
         self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
         self._in_vain = 0  # requests in a row that came to nothing
@@ -69,50 +74,104 @@ class Submitter:
 
     async def run(self) -> None:
         """Return when every row is settled, or when the run is stopping and what was sent has its answer."""
-        async with asyncio.TaskGroup() as senders:
-            while not self._ledger.stopping.is_set():
-                change = self._ledger.next_change()
-                if jobs := await self._claim():
-                    for job in jobs:
-                        task = senders.create_task(self._send(job))
-                        self._unsent[task] = job
-                    continue
-                wait_s = await self._idle_s()
-                if wait_s is None:
-                    return
-                await asyncio.wait([change], timeout=None if math.isinf(wait_s) else wait_s)
+        async with asyncio.TaskGroup() as group:
+            try:
+                await self._feed(group)
+            finally:
+                self._return_ready()
             for task in list(self._unsent):
                 task.cancel()
 
+    async def _feed(self, group: asyncio.TaskGroup) -> None:
+        while not self._ledger.stopping.is_set():
+            change = self._ledger.next_change()
+            claimed = await self._claim()
+            self._ready.extend(claimed)
+            self._start_senders(group)
+            if claimed:
+                continue
+            wait_s = await self._idle_s()
+            if wait_s is None:
+                return
+            await asyncio.wait([change], timeout=None if math.isinf(wait_s) else wait_s)
+
+    def _return_ready(self) -> None:
+        while self._ready:
+            self._ledger.put_back(self._ready.popleft(), None, after_s=0.0, counted=False)
+
+    def _start_senders(self, group: asyncio.TaskGroup) -> None:
+        while self._senders < self._settings.limits.concurrency and (job := self._next()):
+            self._senders += 1
+            group.create_task(self._send_on(job))
+
+    def _next(self) -> Job | None:
+        """The next job to send now, if there is one."""
+        if not self._ready or self._ledger.stopping.is_set() or self._is_held():
+            return None
+        return self._ready.popleft()
+
+    async def _send_on(self, first: Job) -> None:
+        """Send this job, and others while some are ready: a sender costs more to start than to keep."""
+        try:
+            job: Job | None = first
+            while job is not None:
+                await self._send(job)
+                job = self._next()
+        finally:
+            self._senders -= 1
+
     async def _claim(self) -> list[Job]:
         room = self._room()
-        if room <= 0:
+        ahead = max(0, self._at_once() - self._settings.limits.concurrency)
+        if room <= 0 or len(self._ready) > ahead // 2:
             return []
+        now_s = self._now()
+        most_gib = self._most_gib(now_s) if self._most_gib else None
+        if most_gib == 0:
+            return []
+        server_now_s = self._cloud.server_now_s()
         jobs = await self._state.claim(
-            self._ledger.lease, room, now_s=self._now(), server_now_s=self._cloud.server_now_s()
+            self._ledger.lease, room, now_s=now_s, server_now_s=server_now_s, most_gib=most_gib
         )
         self._ledger.claimed(jobs)
         return jobs
 
+    def _is_too_late(self, job: Job) -> bool:
+        """Whether the job fitted when it was claimed, and does not any more: the gate may have been shut."""
+        most_gib = self._most_gib(self._now()) if self._most_gib else None
+        return most_gib is not None and (most_gib == 0 or (job.size_gib or 0) > most_gib)
+
+    def _is_held(self) -> bool:
+        return asyncio.get_running_loop().time() < self._hold_until
+
     def _room(self) -> int:
-        """How many jobs may be claimed now: never more than can be sent within about a second."""
-        limits = self._settings.limits
-        if asyncio.get_running_loop().time() < self._hold_until or not self._ledger.lease.fresh:
+        """How many jobs may be claimed now."""
+        if self._is_held() or not self._ledger.lease.fresh:
             return 0
+        ledger = self._ledger
+        most = self._settings.limits.max_exports - ledger.in_progress
+        return min(self._at_once() - len(ledger.sending), most)
+
+    def _at_once(self) -> int:
+        """How many jobs may be claimed and unanswered: one for each sender and one ahead, so that none waits
+        for the disk; but never more than can be sent within about a second.
+        """
+        both = 2 * self._settings.limits.concurrency
         rate = self._cloud.requests_per_second
-        at_once = min(limits.concurrency, math.ceil(rate)) if rate else limits.concurrency
-        return min(at_once - len(self._ledger.sending), limits.max_exports - self._ledger.in_progress)
+        return min(both, math.ceil(rate)) if rate else both
 
     async def _idle_s(self) -> float | None:
         """Seconds until there may be something to claim without any change before; None = all is done."""
-        loop_now = asyncio.get_running_loop().time()
-        if loop_now < self._hold_until:
-            return self._hold_until - loop_now
+        if self._is_held():
+            return self._hold_until - asyncio.get_running_loop().time()
         ledger = self._ledger
         under_way = len(ledger.sending) + len(ledger.unsettled)
         if self._settings.wait:
             under_way += len(ledger.exporting)
-        due_at = await self._state.next_due_s(ledger.lease)
+        if under_way and ledger.lease.fresh and (self._ready or self._room() <= 0):
+            return math.inf
+        most_gib = self._most_gib(self._now()) if self._most_gib else None
+        due_at = await self._state.next_due_s(ledger.lease, most_gib=most_gib) if most_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf
         if not ledger.lease.fresh:
@@ -125,11 +184,12 @@ class Submitter:
         """Send one job and write down the outcome; cancelled before the send, it goes back to the queue."""
         task = asyncio.current_task()
         assert task is not None
+        self._unsent[task] = job
 
         def fence() -> None:
             # No await lies between this and the first byte: whoever took the target over is safe from us.
             self._ledger.lease.check_owned()
-            if self._ledger.stopping.is_set() or not self._ledger.lease.fresh:
+            if self._ledger.stopping.is_set() or not self._ledger.lease.fresh or self._is_too_late(job):
                 raise NotSentError
             self._unsent.pop(task, None)
 
@@ -141,9 +201,10 @@ class Submitter:
         except NotSentError:
             self._ledger.put_back(job, None, after_s=0.0, counted=False)
         except asyncio.CancelledError:
-            if task not in self._unsent:
-                raise  # the request is on its way: the row stays `submitting`, and is settled next time
-            self._ledger.put_back(job, None, after_s=0.0, counted=False)
+            # Else the request is on its way: the row stays `submitting`, and is settled next time.
+            if task in self._unsent:
+                self._ledger.put_back(job, None, after_s=0.0, counted=False)
+            raise
         else:
             self._in_vain = 0
             self._taken += 1
@@ -196,11 +257,12 @@ class Submitter:
         """Nothing happened: the row's trouble if the cloud took others since its last, else the cloud's."""
         loop_now = asyncio.get_running_loop().time()
         self._in_vain_since = self._in_vain_since if self._in_vain else loop_now
-        self._in_vain += 1
+        if not self._is_held():  # else it was under way when the last one came to nothing
+            self._in_vain += 1
         ending = decide.ending_of(error)
         delay_s = max(UNREACHABLE.delay_s(self._in_vain), error.retry_after_s or 0.0)
         unreachable = isinstance(error, UnreachableError)
-        if unreachable or self._in_vain >= TROUBLE_AFTER:
+        if (unreachable or self._in_vain >= TROUBLE_AFTER) and not self._is_held():
             self._hold_until = loop_now + delay_s
             log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
         if not unreachable and self._taken > self._taken_before.get(job.job_id, self._taken):

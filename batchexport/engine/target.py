@@ -10,9 +10,9 @@ from typing import Any
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
+from batchexport.engine.preflight import preflight
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
-from batchexport.engine.survey import survey
 from batchexport.engine.watch import Watcher
 from batchexport.store import Lease, StateFile
 
@@ -32,6 +32,7 @@ async def work(
     stop: asyncio.Event,
     now: Callable[[], float],
     on_change: OnChange | None,
+    most_gib: Callable[[float], int] | None = None,
 ) -> None:
     """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`.
 
@@ -40,17 +41,18 @@ async def work(
     """
     ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
-    submitter = Submitter(cloud, state, ledger, settings, now=now)
+    submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
         _keep(state, lease, cloud),
-        survey(cloud, state, lease),
         Watcher(cloud, ledger, settings).run(),
         Settler(cloud, state, ledger, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]
         try:
+            if settings.preflight:
+                await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
             await submitter.run()
         finally:
             for task in tasks:
@@ -58,6 +60,15 @@ async def work(
     await state.flush()
     if ledger.stopped_by is not None:
         raise ledger.stopped_by
+
+
+async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:
+    """Wait for what comes first, and break it off when the run is to stop."""
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(first)
+        stopping = group.create_task(ledger.stopping.wait())
+        work.add_done_callback(lambda _: stopping.cancel())
+        stopping.add_done_callback(lambda _: work.cancel())
 
 
 async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:

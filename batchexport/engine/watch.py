@@ -97,9 +97,9 @@ class Watcher:
             for image in page:
                 newest = max(newest, image.updated_at or 0.0)
                 if image.status == "active" and (job := self._ledger.exporting.get(image.image_id)):
-                    self._succeed(job, Ending(reason="active"))
+                    self._succeed(job, decide.finished(image, job, self._settings.image))
         # Steps back a little each time: a record may become visible a moment after its time stamp.
-        self._since = max(since, newest - decide.CLOCK_MARGIN_S)
+        self._since = max(since, newest - decide.STAMP_MARGIN_S)
 
     async def _judge(self, doubtful: Sequence[Job]) -> None:
         """Find out what became of exports whose volume is free but whose image was not seen active."""
@@ -108,7 +108,10 @@ class Watcher:
         for job in doubtful:
             image_id = job.image_id or ""
             free_since = self._free_since.setdefault(image_id, loop_now)
-            match decide.verdict(images.get(image_id), idle_for_s=loop_now - free_since):
+            image = images.get(image_id)
+            match decide.verdict(image, idle_for_s=loop_now - free_since):
+                case decide.Succeed() if image is not None and image.status == "active":
+                    self._succeed(job, decide.finished(image, job, self._settings.image))
                 case decide.Succeed(ending):
                     self._succeed(job, ending)
                 case decide.Again(ending):

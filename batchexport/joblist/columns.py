@@ -48,7 +48,10 @@ REPORT_COLUMNS = (
 #: What `openstack volume list [--long]` prints beside `ID` and `Name`.
 _CLIENT_COLUMNS = ("status", "size", "attached_to", "type", "bootable", "properties")
 
-_IGNORED = frozenset(REPORT_COLUMNS + _CLIENT_COLUMNS)
+#: What `discover` tells of a volume beside its id.
+DISCOVERED_COLUMNS = ("volume_name", "size_gib", "status", "type", "availability_zone", "attached_to")
+
+_IGNORED = frozenset(REPORT_COLUMNS + _CLIENT_COLUMNS + DISCOVERED_COLUMNS)
 _MEANINGS: dict[str, Column] = {
     **{column.value: column for column in Column},
     "id": Column.VOLUME_ID,

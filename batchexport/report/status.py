@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from batchexport.model import JobState, TargetKey
@@ -16,8 +16,10 @@ from batchexport.store import Holder, ReasonCount, StateReader
 MOST_REASONS = 5
 
 
-def status_text(reader: StateReader, state_path: Path, *, now: float) -> str:
-    """Where the run stands, in a few lines."""
+def status_text(
+    reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()
+) -> str:
+    """Where the run stands, in a few lines, with those on its pace where somebody watches it."""
     run, totals = reader.run, Totals.of(reader.tallies())
     lines = [
         f"{state_path}: run {run.run_id} of {run.list_name}, begun {iso_utc(run.created_at)}",
@@ -27,7 +29,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float) -> str:
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
         lines.append(f"to do: {parts}{_stalled_note(stalled(reader, now))}")
-    lines.append(gib_text(totals))
+    lines += [gib_text(totals), *pace]
     by_target = totals_by_target(reader)
     if len(by_target) > 1:
         lines += ["", *_target_lines(by_target)]

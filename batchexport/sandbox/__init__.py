@@ -7,6 +7,20 @@ demand. Its images hold no data. See `SandboxSettings` for what it can be told t
 from __future__ import annotations
 
 from batchexport.sandbox.server import Sandbox, serve
-from batchexport.sandbox.settings import Faults, SandboxSettings, SandboxVolume, clouds_yaml
+from batchexport.sandbox.settings import (
+    Faults,
+    Profile,
+    SandboxSettings,
+    SandboxVolume,
+    clouds_yaml,
+)
 
-__all__ = ["Faults", "Sandbox", "SandboxSettings", "SandboxVolume", "clouds_yaml", "serve"]
+__all__ = [
+    "Faults",
+    "Profile",
+    "Sandbox",
+    "SandboxSettings",
+    "SandboxVolume",
+    "clouds_yaml",
+    "serve",
+]

@@ -11,6 +11,7 @@ from aiohttp import web
 from batchexport.sandbox.fate import export_fate
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
 from batchexport.sandbox.replies import REQUEST_ID, Refusal, json_reply, new_request_id
+from batchexport.sandbox.settings import Profile
 from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.upload_request import (
     ACTION,
@@ -116,7 +117,8 @@ async def post_action(request: web.Request) -> web.Response:
     state = request.app[STATE]
     now = state.now()
     before = _found_volume(state, request.match_info["volume_id"], now)
-    _refuse_by_status(before, asked, force_upload=state.settings.force_upload)
+    heeds_force = state.settings.force_upload or state.settings.profile is Profile.EVS
+    _refuse_by_status(before, asked, force_upload=heeds_force)
     if refusal := glance_container_refusal(asked.container_format):
         raise refusal
     export = _new_export(state, before, asked, request_id=new_request_id(), now=now)

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from batchexport.sandbox.fate import draw
 from batchexport.sandbox.replies import SERVER_ERROR, Refusal, Service, json_reply, service_of
-from batchexport.sandbox.settings import SandboxSettings
+from batchexport.sandbox.settings import Profile, SandboxSettings
 from batchexport.sandbox.state import STATE, kind_of
 
 #: What a load balancer says when none of its servers takes the request.
@@ -62,7 +62,8 @@ def throttled_reply(settings: SandboxSettings) -> web.Response:
         fault = {"code": 413, "message": "This request was rate-limited.", "details": details}
         return json_reply({"overLimitFault": fault}, status=413, headers=headers)
     limit = f"policy user over ratelimit,limit:{settings.rate:g},time:1 second"
-    body = {"error_code": "APIG.0308", "error_msg": f"The throttling threshold has been reached: {limit}"}
+    code = "APIGW.0308" if settings.profile is Profile.EVS else "APIG.0308"
+    body = {"error_code": code, "error_msg": f"The throttling threshold has been reached: {limit}"}
     return json_reply(body, status=settings.rate_status, headers=headers)
 
 

@@ -129,7 +129,8 @@ async def auth(request: web.Request) -> web.Response:
     if not (_is_known(asked.identity, is_ours) and _is_in_reach(asked.scope)):
         raise Refusal(401, NOT_SIGNED_IN)
     expires_at = now + state.settings.token_life_s
-    body = _token_body(asked.identity.methods, now, expires_at, _base_url(request))
+    services = catalog(_base_url(request), state.settings.profile)
+    body = _token_body(asked.identity.methods, now, expires_at, services)
     headers = {"X-Subject-Token": issue_token(expires_at=expires_at, generation=state.token_generation)}
     return json_reply({"token": body}, status=201, headers=headers)
 
@@ -188,7 +189,9 @@ def _is_in_reach(scope: Scope | str | None) -> bool:
     return project.name == account.PROJECT_NAME and _is_our_domain(project.domain)
 
 
-def _token_body(methods: list[str], issued_at: float, expires_at: float, url: str) -> dict[str, object]:
+def _token_body(
+    methods: list[str], issued_at: float, expires_at: float, services: list[dict[str, object]]
+) -> dict[str, object]:
     domain = {"id": "default", "name": account.DOMAIN_NAME}
     user = {"id": account.USER_ID, "name": account.USER_NAME, "domain": domain, "password_expires_at": None}
     return {
@@ -203,7 +206,7 @@ def _token_body(methods: list[str], issued_at: float, expires_at: float, url: st
             {"id": stable_id("member"), "name": "member"},
             {"id": stable_id("reader"), "name": "reader"},
         ],
-        "catalog": catalog(url),
+        "catalog": services,
     }
 
 

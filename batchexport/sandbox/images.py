@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from itertools import islice
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from batchexport.sandbox.image_filters import read_filters
 from batchexport.sandbox.image_records import IMAGE_SCHEMA, IMAGES_SCHEMA, SORT_KEYS, image_record
 from batchexport.sandbox.paging import behind, in_order, link, read_limit, read_sort
 from batchexport.sandbox.replies import Refusal, json_reply
 from batchexport.sandbox.state import STATE
-from batchexport.sandbox.world import Deletion, ImageView
+from batchexport.sandbox.world import Deletion, ImageView, World
 
 #: Glance's own: what a client gets that asks for no size of page.
 DEFAULT_LIMIT = 25
@@ -47,7 +48,7 @@ async def list_images(request: web.Request) -> web.Response:
     """A page of images."""
     state, query = request.app[STATE], request.query
     limit = read_limit(query, default=DEFAULT_LIMIT, maximum=state.settings.page_limit)
-    page = list(islice(_chosen_images(request, state.now()), limit))
+    page = list(islice(chosen_images(state.world, query, state.now()), limit))
     body: dict[str, object] = {
         "images": [image_record(view) for view in page],
         "first": link("/v2/images", query),
@@ -87,9 +88,8 @@ async def get_schema(request: web.Request) -> web.Response:
     return json_reply(IMAGES_SCHEMA if request.path.endswith("images") else IMAGE_SCHEMA)
 
 
-def _chosen_images(request: web.Request, now: float) -> Iterator[ImageView]:
+def chosen_images(world: World, query: MultiMapping[str], now: float) -> Iterator[ImageView]:
     """The images that the query admits, in its order, from behind its marker."""
-    world, query = request.app[STATE].world, request.query
     admits = read_filters(query)
     sorts = read_sort(query, keys=SORT_KEYS, bad_key=_bad_sort_key)
     marker = query.get("marker")

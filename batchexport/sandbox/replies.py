@@ -20,15 +20,21 @@ class Service(StrEnum):
     IDENTITY = "identity"
     VOLUME = "volume"
     IMAGE = "image"
+    EVS = "evs"
+    IMS = "ims"
 
 
 class Refusal(Exception):
-    """A request is refused with this status and message, in the words of the service that was asked."""
+    """A request is refused with this status and message, in the words of the service that was asked.
 
-    def __init__(self, status: int, message: str) -> None:
+    `code` is for services that have codes of their own; None = theirs for this status.
+    """
+
+    def __init__(self, status: int, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.code = code
 
 
 NOT_FOUND = "The resource could not be found."
@@ -53,6 +59,8 @@ FAULT_NAMES = {
 def service_of(path: str) -> Service | None:
     """The service that a path belongs to."""
     name = path.split("/", 2)[1]
+    if name == "v2":  # EVS as on a host of its own, where clients of the vendor look for it
+        return Service.EVS
     return Service(name) if name in Service.__members__.values() else None
 
 
@@ -73,13 +81,23 @@ def json_reply(
 def refusal_reply(service: Service | None, refusal: Refusal, *, accept: str) -> web.Response:
     """The refusal in the envelope of the service; Glance heeds the client's `Accept`, the others do not."""
     status, message = refusal.status, refusal.message
+    if service is Service.EVS:
+        return _native_refusal(refusal, code=f"EVS.5{status}")
+    if service is Service.IMS and status == 400:
+        return _native_refusal(refusal, code="IMG.0001")
     title = http.HTTPStatus(status).phrase
-    if service is Service.IMAGE:
+    if service in (Service.IMAGE, Service.IMS):
         return _glance_refusal(status, NOT_VERIFIED if status == 401 else message, accept=accept)
     if service is Service.VOLUME and status != 401:
         fault = {"code": status, "message": message}
         return json_reply({FAULT_NAMES.get(status, "computeFault"): fault}, status=status)
     return json_reply({"error": {"code": status, "message": message, "title": title}}, status=status)
+
+
+def _native_refusal(refusal: Refusal, *, code: str) -> web.Response:
+    """As EVS and IMS word it themselves; what the gateway in front of them refuses, `gateway` words."""
+    fault = {"message": refusal.message, "code": refusal.code or code}
+    return json_reply({"error": fault}, status=refusal.status)
 
 
 def _glance_refusal(status: int, message: str, *, accept: str) -> web.Response:

@@ -11,8 +11,9 @@ from email.utils import formatdate
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchexport.sandbox import block_storage, identity, images, messages
+from batchexport.sandbox import block_storage, evs, identity, images, ims, messages
 from batchexport.sandbox.faults import drops, errors, limit_middleware
+from batchexport.sandbox.gateway import credentials_required
 from batchexport.sandbox.journal import Journal
 from batchexport.sandbox.microversion import HEADER
 from batchexport.sandbox.replies import (
@@ -25,7 +26,7 @@ from batchexport.sandbox.replies import (
     refusal_reply,
     service_of,
 )
-from batchexport.sandbox.settings import SandboxSettings, sign_in_values
+from batchexport.sandbox.settings import Profile, SandboxSettings, sign_in_values
 from batchexport.sandbox.state import STATE, SandboxState, kind_of
 from batchexport.sandbox.tokens import is_valid_token
 from batchexport.sandbox.world import World
@@ -112,13 +113,15 @@ async def _listening(application: web.Application, host: str, port: int) -> Asyn
 
 def _application(state: SandboxState) -> web.Application:
     limit = limit_middleware(state.settings, state.now())
+    is_evs = state.settings.profile is Profile.EVS
+    door = credentials_required if is_evs else token_required
     application = web.Application(
-        middlewares=[frame, words, limit, errors, token_required, drops], client_max_size=MAX_BODY_BYTES
+        middlewares=[frame, words, limit, errors, door, drops], client_max_size=MAX_BODY_BYTES
     )
     application[STATE] = state
-    application.add_routes(
-        [*identity.routes(), *block_storage.routes(), *messages.routes(), *images.routes()]
-    )
+    services = (evs, ims) if is_evs else (block_storage, messages, images)
+    for service in (identity, *services):
+        application.add_routes(service.routes())
     return application
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 # The one account of the sandbox. None of it is secret: the server listens on the loopback address.
@@ -17,6 +18,19 @@ APPLICATION_CREDENTIAL_NAME = "sandbox"
 APPLICATION_CREDENTIAL_SECRET = "sandbox"
 USER_ID = "0f6b8ad37c5e4f0c9a41d2e7b3586c14"
 PROJECT_ID = "7e3f1d5b90a84c62b7d0c8f4a1e69325"
+# Its access keys, for the evs profile: a permanent one, and a temporary one that needs the security token.
+ACCESS_KEY = "SANDBOXACCESSKEY0001"
+SECRET_KEY = "sandbox-secret-of-the-permanent-key"
+TEMPORARY_ACCESS_KEY = "SANDBOXACCESSKEY0002"
+TEMPORARY_SECRET_KEY = "sandbox-secret-of-the-temporary-key"
+SECURITY_TOKEN = "sandbox-security-token"
+
+
+class Profile(StrEnum):
+    """Which family of clouds the sandbox is one of."""
+
+    CINDER = "cinder"  #: OpenStack: Cinder v3, with EVS's v2 beside it, and Glance
+    EVS = "evs"  #: Huawei Cloud and its kin: EVS v2 and IMS behind an API gateway, tokens and access keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +63,7 @@ class Faults:
 class SandboxSettings:
     """One sandbox. As it stands: any volume exists, 100 GiB take 4 s, nothing goes wrong, nothing is kept."""
 
+    profile: Profile = Profile.CINDER
     #: File of the accepted requests: a sandbox started on it again has the same images. None = no file.
     journal: Path | None = None
     volumes: Sequence[SandboxVolume] = ()
@@ -62,7 +77,7 @@ class SandboxSettings:
     time_scale: float = 0.02
     token_life_s: float = 3600.0
     page_limit: int = 1000
-    #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it.
+    #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it; EVS always heeds it.
     force_upload: bool = False
     #: Actions per second beyond which they are refused, after a first `burst`. None = no limit.
     rate: float | None = None
@@ -86,10 +101,26 @@ def sign_in_values(url: str) -> dict[str, str]:
     }
 
 
-def clouds_yaml(url: str) -> str:
-    """The text of a clouds.yaml whose cloud `sandbox` is the sandbox at `url`."""
+def clouds_yaml(url: str, profile: Profile = Profile.CINDER) -> str:
+    """The text of a clouds.yaml whose cloud `sandbox` is the sandbox at `url`.
+
+    For the evs profile it has a second one, `sandbox-key`: by access key, and so without a catalog.
+    """
     values = sign_in_values(url)
     region = values.pop("region_name")
     lines = ["clouds:", "  sandbox:", f"    region_name: {region}", "    auth:"]
     lines += [f"      {name}: {value}" for name, value in values.items()]
+    if profile is Profile.EVS:
+        lines += ["  sandbox-key:", f"    region_name: {region}"]
+        lines += [f"    {name}: {value}" for name, value in _access_key_values(url).items()]
     return "\n".join(lines) + "\n"
+
+
+def _access_key_values(url: str) -> dict[str, str]:
+    return {
+        "access_key": ACCESS_KEY,
+        "secret_key": SECRET_KEY,
+        "evs_endpoint_override": f"{url}/evs/v2",
+        "ims_endpoint_override": f"{url}/ims",
+        "auth": f"{{project_id: {PROJECT_ID}}}",
+    }

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from batchexport.sandbox.journal import Journal
 from batchexport.sandbox.settings import SandboxSettings
+from batchexport.sandbox.signatures import KeyLock
 from batchexport.sandbox.world import Event, World
 
 
@@ -23,6 +24,7 @@ class SandboxState:
     now: Callable[[], float]  #: seconds since the epoch
     requests: int = 0  #: the number of the latest request, from 1
     counts: Counter[str] = field(default_factory=Counter)  #: requests by kind
+    key_locks: dict[str, KeyLock] = field(default_factory=dict)  #: by access key
     token_generation: int = 0  #: only tokens of this generation are accepted
 
     def record(self, event: Event) -> None:

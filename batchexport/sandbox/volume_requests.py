@@ -44,4 +44,6 @@ def next_link(request: web.Request, marker: str) -> dict[str, str]:
 
 def api_url(request: web.Request) -> str:
     """The address of the version asked for, such as `http://…/volume/v3`."""
-    return f"{request.url.origin()}/volume/{request.match_info.get('version', 'v3')}"
+    version = request.match_info.get("version", "v3")
+    before, _, _ = request.path.partition(f"/{version}")
+    return f"{request.url.origin()}{before}/{version}"

@@ -4,6 +4,8 @@
 """
 
 from batchexport.store.build import Builder, building
+from batchexport.store.exported import ExportedImages
+from batchexport.store.history import PutBack, RecentEnding, Span
 from batchexport.store.lease import Lease
 from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
@@ -11,12 +13,14 @@ from batchexport.store.records import (
     Abandoned,
     AttemptReport,
     Duplicate,
+    Exported,
     Holder,
     JobReport,
     ReasonCount,
     RunRecord,
     Tally,
     TargetRecord,
+    Unsent,
 )
 from batchexport.store.state import StateFile
 
@@ -25,15 +29,21 @@ __all__ = [
     "AttemptReport",
     "Builder",
     "Duplicate",
+    "Exported",
+    "ExportedImages",
     "Holder",
     "JobReport",
     "Lease",
     "Owner",
+    "PutBack",
     "ReasonCount",
+    "RecentEnding",
     "RunRecord",
+    "Span",
     "StateFile",
     "StateReader",
     "Tally",
     "TargetRecord",
+    "Unsent",
     "building",
 ]

@@ -7,14 +7,14 @@ is changed and StateError says so.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from batchexport.errors import StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store.queries import JOB_COLUMNS, job_of
 from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_WAITING
 
-_CLAIM = f"""
+CLAIM = f"""
     UPDATE job SET
         state = 'submitting', attempt = attempt + 1, next_at = 0,
         intent_at = :server_now, first_intent_at = coalesce(first_intent_at, :server_now),
@@ -23,18 +23,18 @@ _CLAIM = f"""
     WHERE state = 'pending' AND job_id IN ({{chosen}})
     RETURNING {JOB_COLUMNS}"""
 
-CLAIM_WAITING = _CLAIM.format(
+CLAIM_WAITING = CLAIM.format(
     chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
     " ORDER BY next_at, job_id LIMIT :limit"
 )
-CLAIM_READY = _CLAIM.format(
+CLAIM_READY = CLAIM.format(
     chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY} ORDER BY job_id LIMIT :limit"
 )
 
 _THIS_ATTEMPT = "job_id = ? AND target_id = ? AND attempt = ? AND state IN ({before})"
 
 
-def _before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> str:
+def before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> str:
     """The states that `after` may follow, as SQL."""
     states = {state for state, allowed in ALLOWED_CHANGES.items() if after in allowed} - without
     return ", ".join(f"'{state}'" for state in sorted(states))
@@ -44,18 +44,26 @@ ACCEPT = f"""
     UPDATE job SET
         state = 'exporting', image_id = ?, request_id = ?, accepted_at = ?, deadline_at = ?,
         size_gib = coalesce(?, size_gib), finished_at = NULL, ending_id = NULL
-    WHERE {_THIS_ATTEMPT.format(before=_before(JobState.EXPORTING))}"""
+    WHERE {_THIS_ATTEMPT.format(before=before(JobState.EXPORTING))}"""
 
 _LOG = f"""
     INSERT INTO attempt
         (job_id, attempt, intent_at, accepted_at, image_id, ended_at, outcome, http_status, code, reason,
-        request_id)
-    SELECT job_id, attempt, intent_at, accepted_at, image_id, ?, ?, ?, ?, ?, coalesce(?, request_id)
+        request_id, image_hash)
+    SELECT job_id, attempt, intent_at, accepted_at, image_id, ?, ?, ?, ?, ?, coalesce(?, request_id), ?
     FROM job WHERE {_THIS_ATTEMPT}"""
 
-LOG = {state: _LOG.format(before=_before(state)) for state in FINAL_STATES}
+NEVER_SENT = frozenset({JobState.PENDING})
+# A row that no attempt was made of ends by `refuse`, which says so.
+LOG = {state: _LOG.format(before=before(state, without=NEVER_SENT)) for state in FINAL_STATES}
 # From a final state back to pending there is only `retry`, which speaks of no attempt.
-LOG[JobState.PENDING] = _LOG.format(before=_before(JobState.PENDING, without=FINAL_STATES))
+LOG[JobState.PENDING] = _LOG.format(before=before(JobState.PENDING, without=FINAL_STATES))
+
+# The trail shows it as attempt 0: nothing was sent.
+REFUSE = """
+    INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
+    SELECT job_id, attempt, ?, ?, ?, ? FROM job
+    WHERE job_id = ? AND target_id = ? AND state = 'pending' AND attempt = 0"""
 
 END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
 
@@ -86,13 +94,19 @@ SIZE = """
 
 def claim(db: sqlite3.Connection, target_id: int, limit: int, *, now: float, server_now: float) -> list[Job]:
     """At most `limit` jobs, now submitting: those whose wait is over, then those that may go at once."""
+    values = {"target_id": target_id, "now": now, "server_now": server_now}
+    return claimed_by((CLAIM_WAITING, CLAIM_READY), db, limit, values)
+
+
+def claimed_by(
+    statements: Sequence[str], db: sqlite3.Connection, limit: int, values: Mapping[str, object]
+) -> list[Job]:
+    """At most `limit` jobs that these statements claim one after the other."""
     jobs: list[Job] = []
-    for statement in (CLAIM_WAITING, CLAIM_READY):
+    for statement in statements:
         room = limit - len(jobs)
         if room > 0:
-            rows = db.execute(
-                statement, {"target_id": target_id, "limit": room, "now": now, "server_now": server_now}
-            ).fetchall()
+            rows = db.execute(statement, {**values, "limit": room}).fetchall()
             jobs += sorted(map(job_of, rows), key=lambda job: job.job_id)
     return jobs
 
@@ -112,6 +126,16 @@ def end(
     """The job is over for this run, unless `retry` brings it back."""
     ending_id = _log(db, target_id, job, state, ending, at=at)
     db.execute(END, (state, at, ending_id, job.job_id))
+
+
+def refuse(
+    db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
+) -> None:
+    """A job of which no attempt was made is over: none could have succeeded."""
+    cursor = db.execute(REFUSE, (at, state, ending.code, ending.reason, job.job_id, target_id))
+    if cursor.rowcount != 1:
+        raise _forbidden(db, job, state)
+    db.execute(END, (state, at, cursor.lastrowid, job.job_id))
 
 
 def put_back(
@@ -165,7 +189,11 @@ def _log(
     db: sqlite3.Connection, target_id: int, job: Job, outcome: JobState, ending: Ending | None, *, at: float
 ) -> int | None:
     """The id of the new line of the audit trail, with what the row knows of the attempt."""
-    words = (ending.status, ending.code, ending.reason, ending.request_id) if ending else (None,) * 4
+    words = (
+        (ending.status, ending.code, ending.reason, ending.request_id, ending.image_hash)
+        if ending
+        else (None,) * 5
+    )
     cursor = db.execute(LOG[outcome], (at, outcome, *words, job.job_id, target_id, job.attempt))
     if cursor.rowcount != 1:
         raise _forbidden(db, job, outcome)

@@ -8,7 +8,6 @@ the target, even if this process was frozen meanwhile.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,14 +18,6 @@ from batchexport.store.owner import Owner, is_alive
 
 #: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
 MARGIN_S = 5.0
-
-# Goes on while the machine is suspended, as the rest of the world does.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boottime_s() -> float:
-    """Seconds since the start of the machine, time in suspension included where the system counts it."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Lease:

@@ -99,11 +99,3 @@ def counts(db: sqlite3.Connection) -> dict[JobState, int]:
     """How many jobs of all targets are in each state; every state is there."""
     found = dict(db.execute("SELECT state, sum(jobs) FROM tally GROUP BY state"))
     return {state: found.get(state, 0) for state in JobState}
-
-
-def unsized(db: sqlite3.Connection, target_id: int) -> int:
-    """How many jobs have a volume whose size is not known."""
-    (jobs,) = db.execute(
-        "SELECT sum(jobs - sized_jobs) FROM tally WHERE target_id = ?", (target_id,)
-    ).fetchone()
-    return int(jobs)

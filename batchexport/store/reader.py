@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchexport.model import JobState, TargetKey
-from batchexport.store import options, queries
+from batchexport.store import history, options, queries
 from batchexport.store.faults import translated
 from batchexport.store.lease import owner_from
 from batchexport.store.opening import open_for_reading
@@ -24,6 +24,7 @@ from batchexport.store.records import (
     ReasonCount,
     RunRecord,
     Tally,
+    TargetRecord,
 )
 from batchexport.store.schema import IS_RETRYABLE
 
@@ -33,7 +34,7 @@ _PAGE = 2000
 _JOBS = """
     SELECT job.job_id, line, target_id, volume_id, image_name, state, job.image_id, options, size_gib,
         job.attempt, reason, code, http_status, coalesce(attempt.request_id, job.request_id), job.intent_at,
-        job.accepted_at, finished_at, next_at, deadline_at
+        job.accepted_at, finished_at, next_at, deadline_at, image_hash
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
@@ -150,6 +151,28 @@ class StateReader:
             for reason, code, jobs in self._rows(TOP_REASONS, limit)
         ]
 
+    def targets(self) -> list[TargetRecord]:
+        """Every target with the rate that the cloud taught, in the order of the list."""
+        with self._reading():
+            return queries.targets(self._db)
+
+    def span(self) -> history.Span:
+        """When the run began to export and when its last attempt ended."""
+        return history.span(self._rows)
+
+    def put_backs(self) -> Iterator[history.PutBack]:
+        """Every attempt that was followed by another, oldest first."""
+        return history.put_backs(self._rows, self._keys)
+
+    def latest_endings(self, limit: int) -> list[history.RecentEnding]:
+        """The attempts that ended last, the newest first. Fast at any size."""
+        return history.latest_endings(self._rows, limit)
+
+    def place_of(self, job_id: int) -> tuple[int, TargetKey]:
+        """The line of the list that a job stands on, and its target."""
+        ((line, target_id),) = self._rows(history.PLACE, job_id)
+        return line, self._keys[target_id]
+
     def _job(self, row: tuple[Any, ...]) -> JobReport:
         return JobReport(
             job_id=row[0],
@@ -171,6 +194,7 @@ class StateReader:
             finished_at=row[16],
             next_at=row[17] or None,
             deadline_at=row[18],
+            image_hash=row[19],
         )
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

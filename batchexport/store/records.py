@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchexport.model import ImageOptions, JobState, TargetKey
+from batchexport.model import ImageOptions, Job, JobState, TargetKey
 from batchexport.store.owner import Owner
 
 
@@ -44,6 +44,26 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """A row that no attempt was made of, and the line of the list it stands on."""
+
+    line: int
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A row that succeeded, and what is known of its image."""
+
+    line: int
+    volume_id: str
+    image_id: str
+    options: ImageOptions  #: of the row; those of the run come below
+    size_gib: int | None  #: of the volume
+    image_hash: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """How many jobs of a target are in one state, and their size as far as it is known."""
 
@@ -77,6 +97,7 @@ class JobReport:
     finished_at: float | None
     next_at: float | None  #: not tried again before; None = not waiting
     deadline_at: float | None
+    image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

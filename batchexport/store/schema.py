@@ -87,7 +87,8 @@ TABLES = (
         http_status INTEGER,
         code TEXT,
         reason TEXT,
-        request_id TEXT
+        request_id TEXT,
+        image_hash TEXT
     ) STRICT""",
     """CREATE TABLE tally (
         target_id INTEGER NOT NULL REFERENCES target,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
-from batchexport.store import changes, lease, queries
+from batchexport.store import changes, fitting, lease, queries, together, unsent
 from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
-from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.records import RunRecord, TargetRecord, Unsent
 from batchexport.store.writer import Writer
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class StateFile:
         *,
         write_grace_s: float = 60.0,
         now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = lease.boottime_s,
+        clock: Callable[[], float] = boottime_s,
     ) -> Self:
         """The state file at `path`, brought up to date where it is of an older format.
 
@@ -140,13 +141,24 @@ class StateFile:
         await self._writer.ask(partial(lease.release, target_id=held.target_id), held)
         held.lose("it was released")
 
-    async def claim(self, held: Lease, limit: int, *, now_s: float, server_now_s: float) -> list[Job]:
-        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones."""
+    async def claim(
+        self,
+        held: Lease,
+        limit: int,
+        *,
+        now_s: float,
+        server_now_s: float,
+        most_gib: int | None = None,
+    ) -> list[Job]:
+        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones.
+
+        With `most_gib`, only jobs whose volume is not larger, as far as its size is known.
+        """
         self._writer.check()
         held.check_owned()
+        how = changes.claim if most_gib is None else partial(fitting.claim, most_gib=most_gib)
         claiming = self._writer.ask(
-            partial(changes.claim, target_id=held.target_id, limit=limit, now=now_s, server_now=server_now_s),
-            held,
+            partial(how, target_id=held.target_id, limit=limit, now=now_s, server_now=server_now_s), held
         )
 
         def give_back(done: asyncio.Future[list[Job]]) -> None:
@@ -158,25 +170,21 @@ class StateFile:
 
     def accepted(self, held: Lease, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> None:
         """Submitting to exporting: the cloud took the job, or was found to have taken it."""
-        self._change(
-            held,
-            partial(
-                changes.accept,
-                target_id=held.target_id,
-                job=job,
-                accepted=accepted,
-                at=at_s,
-                deadline_at=deadline_at,
-            ),
-        )
+        held.check_owned()
+        self._writer.submit_one_of(together.ACCEPTED, (job, accepted, at_s, deadline_at), held)
 
     def ended(self, held: Lease, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
         """To a final state, with the reason."""
         if state not in FINAL_STATES:
             raise StateError(f"job {job.job_id}: {state} is no end")
+        held.check_owned()
+        self._writer.submit_one_of(together.ENDED[state], (job, ending, at_s), held)
+
+    def refused(self, held: Lease, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
+        """Pending to failed or skipped without an attempt: none could have succeeded."""
         self._change(
             held,
-            partial(changes.end, target_id=held.target_id, job=job, state=state, ending=ending, at=at_s),
+            partial(changes.refuse, target_id=held.target_id, job=job, state=state, ending=ending, at=at_s),
         )
 
     def put_back(
@@ -237,13 +245,36 @@ class StateFile:
         """Jobs with several images, of which a person or `reconcile` is to say which one counts."""
         return await self._writer.ask(partial(queries.ambiguous, target_id=held.target_id), held)
 
-    async def next_due_s(self, held: Lease) -> float | None:
-        """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending."""
-        return await self._writer.ask(partial(queries.next_due_s, target_id=held.target_id), held)
+    async def next_due_s(self, held: Lease, *, most_gib: int | None = None) -> float | None:
+        """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending.
+
+        `most_gib` is that of `claim`.
+        """
+        how = queries.next_due_s if most_gib is None else partial(fitting.next_due_s, most_gib=most_gib)
+        return await self._writer.ask(partial(how, target_id=held.target_id), held)
 
     async def unsized(self, held: Lease) -> int:
-        """How many jobs have a volume whose size is not known."""
-        return await self._writer.ask(partial(queries.unsized, target_id=held.target_id), held)
+        """How many pending jobs have a volume of unknown size, which nobody has looked at. Always fast."""
+        return await self._writer.ask(partial(unsent.count, target_id=held.target_id), held)
+
+    async def pending(self, held: Lease) -> int:
+        """How many jobs are pending. Always fast."""
+        return await self._writer.ask(partial(unsent.pending, target_id=held.target_id), held)
+
+    async def unsent_of(self, held: Lease, volume_ids: Sequence[str]) -> list[Unsent]:
+        """The jobs for these volumes that were neither tried nor looked at."""
+        asking = partial(unsent.of_volumes, target_id=held.target_id, volume_ids=volume_ids)
+        return await self._writer.ask(asking, held)
+
+    async def unsent_named(self, held: Lease, image_names: Sequence[str]) -> list[Unsent]:
+        """The jobs never tried that want one of these image names."""
+        asking = partial(unsent.of_names, target_id=held.target_id, image_names=image_names)
+        return await self._writer.ask(asking, held)
+
+    async def unsent_after(self, held: Lease, job_id: int, *, limit: int) -> list[Unsent]:
+        """The first jobs behind this one that were neither tried nor looked at."""
+        asking = partial(unsent.after, target_id=held.target_id, job_id=job_id, limit=limit)
+        return await self._writer.ask(asking, held)
 
     async def earlier_image_ids(self, job_id: int) -> frozenset[str]:
         """Images of this job's attempts that have ended."""

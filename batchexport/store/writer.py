@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +19,7 @@ from batchexport.errors import BatchExportError, StateError, StateInUseError, St
 from batchexport.store.faults import repeated, translated
 from batchexport.store.lease import Lease
 from batchexport.store.opening import close_for_good
+from batchexport.store.together import Kind
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,15 @@ class _Operation(NamedTuple):
     waiter: asyncio.Future[Any] | None
 
 
+@dataclass(slots=True)
+class _Crowd:
+    """Changes of one kind that were queued one after another: they go into one statement."""
+
+    kind: Kind
+    lease: Lease
+    items: list[Any]
+
+
 class _Answer(NamedTuple):
     waiter: asyncio.Future[Any]
     result: Any
@@ -56,7 +67,8 @@ class Writer:
         self._path = path
         self._write_grace_s = write_grace_s
         self._changed = threading.Condition()
-        self._queue: deque[_Operation] = deque()
+        self._queue: deque[_Operation | _Crowd] = deque()
+        self._queued = 0  # operations in the queue, each of a crowd for itself
         self._waiting = 0  # operations in the queue that somebody awaits
         self._in_commit = 0
         self._stopping = False
@@ -71,11 +83,22 @@ class Writer:
     def backlog(self) -> int:
         """Operations that are not durable yet."""
         with self._changed:
-            return len(self._queue) + self._in_commit
+            return self._queued + self._in_commit
 
     def submit(self, run: Callable[[sqlite3.Connection], object], lease: Lease | None = None) -> None:
         """Queue an operation that nobody awaits. Raises what stopped the writer."""
         self._put(_Operation(run, lease, None))
+
+    def submit_one_of(self, kind: Kind, item: object, lease: Lease) -> None:
+        """Queue a change of a kind that comes in crowds. Raises what stopped the writer."""
+        with self._changed:
+            self._check_open()
+            last = self._queue[-1] if self._queue else None
+            if isinstance(last, _Crowd) and self._has_room(last, kind, lease):
+                last.items.append(item)
+            else:
+                self._queue.append(_Crowd(kind, lease, [item]))
+            self._wake_for_one_more()
 
     def ask(self, run: Callable[[sqlite3.Connection], T], lease: Lease | None = None) -> asyncio.Future[T]:
         """The result of an operation, once it is durable. Raises what stopped the writer."""
@@ -103,17 +126,28 @@ class Writer:
 
     def _put(self, operation: _Operation) -> None:
         with self._changed:
-            if self._broken is not None:
-                raise repeated(self._broken)
-            if self._stopping:
-                raise StateError(f"{self._path}: it is closed already")
+            self._check_open()
             self._queue.append(operation)
             self._waiting += operation.waiter is not None
-            if operation.waiter is not None or len(self._queue) in (1, MOST_OPERATIONS):
-                self._changed.notify()
+            self._wake_for_one_more(at_once=operation.waiter is not None)
+
+    def _check_open(self) -> None:
+        if self._broken is not None:
+            raise repeated(self._broken)
+        if self._stopping:
+            raise StateError(f"{self._path}: it is closed already")
+
+    @staticmethod
+    def _has_room(crowd: _Crowd, kind: Kind, lease: Lease) -> bool:
+        return crowd.kind is kind and crowd.lease is lease and len(crowd.items) < MOST_OPERATIONS
+
+    def _wake_for_one_more(self, *, at_once: bool = False) -> None:
+        self._queued += 1
+        if at_once or self._queued in (1, MOST_OPERATIONS):
+            self._changed.notify()
 
     def _work(self) -> None:
-        batch: list[_Operation] = []
+        batch: list[_Operation | _Crowd] = []
         try:
             while batch := self._next_batch():
                 answers = self._commit_patiently(batch)
@@ -125,20 +159,23 @@ class Writer:
             log.exception("the writer of %s stopped", self._path)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
 
-    def _next_batch(self) -> list[_Operation]:
+    def _next_batch(self) -> list[_Operation | _Crowd]:
         """The next operations to commit together, empty when the writer is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
             self._changed.wait_for(self._is_pressing, LINGER_S)
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_OPERATIONS))]
-            self._waiting -= sum(operation.waiter is not None for operation in batch)
-            self._in_commit = len(batch)
+            batch: list[_Operation | _Crowd] = []
+            while self._queue and self._in_commit < MOST_OPERATIONS:
+                batch.append(operation := self._queue.popleft())
+                self._in_commit += len(operation.items) if isinstance(operation, _Crowd) else 1
+                self._waiting -= isinstance(operation, _Operation) and operation.waiter is not None
+            self._queued -= self._in_commit
             return batch
 
     def _is_pressing(self) -> bool:
-        return bool(self._waiting) or self._stopping or len(self._queue) >= MOST_OPERATIONS
+        return bool(self._waiting) or self._stopping or self._queued >= MOST_OPERATIONS
 
-    def _commit_patiently(self, batch: list[_Operation]) -> list[_Answer]:
+    def _commit_patiently(self, batch: list[_Operation | _Crowd]) -> list[_Answer]:
         """Commit, and again while the disk refuses. The operations stay in memory meanwhile."""
         give_up_at = None
         pause_s = FIRST_PAUSE_S
@@ -166,15 +203,16 @@ class Writer:
         with self._changed:
             return pause_s > 0 and not self._changed.wait_for(lambda: self._stopping, pause_s)
 
-    def _commit(self, batch: list[_Operation]) -> list[_Answer]:
+    def _commit(self, batch: list[_Operation | _Crowd]) -> list[_Answer]:
         db = self._db
         answers: list[_Answer] = []
         epochs: dict[int, int] = {}
         try:
             db.execute("BEGIN IMMEDIATE")
             for operation in batch:
-                answer = self._run(operation, epochs)
-                if answer is not None:
+                if isinstance(operation, _Crowd):
+                    self._run_crowd(operation, epochs)
+                elif (answer := self._run(operation, epochs)) is not None:
                     answers.append(answer)
             db.execute("COMMIT")
         finally:
@@ -195,10 +233,37 @@ class Writer:
             failed = error
         if operation.waiter is not None:
             return _Answer(operation.waiter, result, failed)
-        if isinstance(failed, StateError) and self._fault is None:
-            log.error("%s", failed)
-            self._fault = failed
+        self._note(failed)
         return None
+
+    def _run_crowd(self, crowd: _Crowd, epochs: dict[int, int]) -> None:
+        """All in one statement; where one of them is not allowed, one by one, and that one is left out."""
+        target_id = crowd.lease.target_id
+        try:
+            self._fence(crowd.lease, epochs)
+        except BatchExportError:
+            return  # told by the lease: it is lost
+        if len(crowd.items) > 1 and self._change_all(crowd, target_id):
+            return
+        for item in crowd.items:
+            try:
+                crowd.kind.one(self._db, target_id, item)
+            except StateError as error:
+                self._note(error)
+
+    def _change_all(self, crowd: _Crowd, target_id: int) -> bool:
+        self._db.execute("SAVEPOINT crowd")
+        done = crowd.kind.many(self._db, target_id, crowd.items)
+        if not done:
+            self._db.execute("ROLLBACK TO crowd")
+        self._db.execute("RELEASE crowd")
+        return done
+
+    def _note(self, error: BatchExportError | None) -> None:
+        """Keep the first error of an operation that nobody awaits. A lost lease tells of itself."""
+        if isinstance(error, StateError) and self._fault is None:
+            log.error("%s", error)
+            self._fault = error
 
     def _fence(self, lease: Lease, epochs: dict[int, int]) -> None:
         """Let an operation through only if its lease is the target's latest."""
@@ -211,13 +276,13 @@ class Writer:
             lease.lose("another process took it over")
         lease.check_owned()
 
-    def _break(self, error: StateError, batch: Iterable[_Operation]) -> None:
+    def _break(self, error: StateError, batch: Iterable[_Operation | _Crowd]) -> None:
         with self._changed:
             self._broken = error
-            dropped = [*batch, *self._queue]
+            asked = [each for each in (*batch, *self._queue) if isinstance(each, _Operation)]
             self._queue.clear()
-            self._waiting = self._in_commit = 0
-        waiters = [operation.waiter for operation in dropped if operation.waiter is not None]
+            self._queued = self._waiting = self._in_commit = 0
+        waiters = [operation.waiter for operation in asked if operation.waiter is not None]
         self._deliver([_Answer(waiter, None, repeated(error)) for waiter in waiters])
 
     def _deliver(self, answers: list[_Answer]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 
 import aiohttp
 from aiohttp import web
@@ -17,7 +19,9 @@ from batchexport.sandbox import settings as account
 
 #: What a lie may be chosen by: the kind of the request and its path.
 Lie = Callable[[str, str], "Reply | bytes | None"]
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"})
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Cloud:
     credential_secret: str
     lie: Lie = lambda kind, path: None  #: bytes are put on the wire as they are, and the connection is cut
     tokens: set[str] = field(default_factory=set)  #: every token that was handed out
+    date_off_s: float = 0.0  #: how far the gateway's clock is ahead of the services'
     asked: Counter[str] = field(default_factory=Counter)  #: requests by kind
 
     @property
@@ -115,8 +120,11 @@ def _gateway(cloud: Cloud, http: aiohttp.ClientSession) -> web.Application:
             ours = account.APPLICATION_CREDENTIAL_SECRET
             body = body.replace(f'"{cloud.credential_secret}"'.encode(), f'"{ours}"'.encode())
         url, headers = f"{cloud.sandbox.url}{request.raw_path}", _end_to_end(request.headers)
-        async with http.request(request.method, url, data=body, headers=headers) as response:
-            return await _passed_on(cloud, response)
+        try:
+            async with http.request(request.method, url, data=body, headers=headers) as response:
+                return await _passed_on(cloud, response)
+        except aiohttp.ServerDisconnectedError:
+            return _cut(request, b"")
 
     application = web.Application(client_max_size=2**20)
     application.router.add_route("*", "/{path:.*}", answer)
@@ -127,6 +135,7 @@ async def _passed_on(cloud: Cloud, response: aiohttp.ClientResponse) -> web.Resp
     headers = _end_to_end(response.headers)
     if token := headers.get("X-Subject-Token"):
         cloud.tokens.add(token)
+    headers["Date"] = formatdate(time.time() + cloud.date_off_s, usegmt=True)
     return web.Response(status=response.status, body=await response.read(), headers=headers)
 
 

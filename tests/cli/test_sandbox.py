@@ -17,7 +17,7 @@ from batchexport.cli.sandbox_serving import (
     write_clouds_yaml,
 )
 from batchexport.errors import ConfigError, JobListError
-from batchexport.sandbox import Faults, SandboxSettings
+from batchexport.sandbox import Faults, Profile, SandboxSettings
 from tests.cli.lists import quick_ids, write_list
 
 NOTHING = {
@@ -41,6 +41,7 @@ def test_without_flags_the_sandbox_is_as_it_comes():
 
 def test_every_flag_finds_its_setting():
     said = {
+        "profile": "evs",
         "time_scale": 0.0,
         "journal": Path("j"),
         "rate": 3.0,
@@ -52,6 +53,7 @@ def test_every_flag_finds_its_setting():
         "seed": 5,
     }
     assert settings_from(NOTHING | said) == SandboxSettings(
+        profile=Profile.EVS,
         time_scale=0.0,
         journal=Path("j"),
         rate=3.0,

@@ -84,7 +84,7 @@ class BenchContext:
             slept.append(seconds)
 
         gate = WatchedGate()
-        clock = {"now": self._now} if self._now else {}
+        clock = {"now": self._now, "steady": lambda: 0.0} if self._now else {}
         session = Session(
             self._http, Tokens(sign_in), gate, concurrency=8, sleep=sleep, draw=lambda: 0.0, **clock
         )

@@ -63,7 +63,12 @@ def test_evs_v2_is_preferred_to_v3() -> None:
     ("service_type", "url", "dialect"),
     [
         ("volumev2", "https://evs.eu-de.otc.example/v2/x", DialectName.EVS),
+        ("volumev2", "https://evs-pub.eu-ch2.otc.example/v2/x", DialectName.EVS),
+        ("volumev2", "http://proxy.example:8080/evs/v2/x", DialectName.EVS),
+        ("volumev2", "http://proxy.example/evs", DialectName.EVS),
         ("evs", "https://storage.example", DialectName.EVS),
+        ("volumev3", "https://evsomething.example/v3", DialectName.CINDER),
+        ("volumev3", "https://cinder.example/evsx/v3", DialectName.CINDER),
         ("volumev3", "https://cinder.example/evs.x/v3", DialectName.CINDER),
     ],
 )

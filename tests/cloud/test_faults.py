@@ -185,6 +185,12 @@ def test_missing_rights_come_with_the_right_to_ask_for() -> None:
     assert "evs:volumes:uploadImage" in (answer(403).hint or "")
 
 
+def test_a_microversion_that_is_too_new_is_told_with_what_needs_it() -> None:
+    error = cinder(406, "computeFault", "Version 3.1 is not supported by the API.")
+    assert type(error) is RefusedError
+    assert "visibility" in str(error.hint)
+
+
 def test_a_full_quota_comes_with_advice() -> None:
     assert "quota" in (answer(400, "IMG.0015").hint or "")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batchexport.cloud.images import Images
-from batchexport.model import Image
+from batchexport.model import Image, ImageDetails
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply
 
@@ -31,7 +31,13 @@ def page(*names: str, following: str | None = None) -> Reply:
 async def test_an_image_is_read_in_our_words(bench: Bench) -> None:
     bench.server.answers(Reply(200, RECORD))
     assert await images(bench).image("i1") == Image(
-        image_id="i1", name="img", status="active", created_at=MOMENT, updated_at=MOMENT + 1, size_bytes=1024
+        image_id="i1",
+        name="img",
+        status="active",
+        created_at=MOMENT,
+        updated_at=MOMENT + 1,
+        size_bytes=1024,
+        details=ImageDetails(),
     )
 
 
@@ -42,7 +48,9 @@ async def test_an_image_the_cloud_does_not_know_is_none(bench: Bench) -> None:
 
 async def test_a_queued_image_has_no_size_yet(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"id": "i1", "name": None, "status": "queued", "size": None}))
-    assert await images(bench).image("i1") == Image(image_id="i1", name="", status="queued")
+    assert await images(bench).image("i1") == Image(
+        image_id="i1", name="", status="queued", details=ImageDetails()
+    )
 
 
 async def test_the_size_of_ims_is_in_another_field(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from batchexport.errors import (
     ThrottledError,
     TransientError,
 )
-from batchexport.model import Accepted, ExportRequest, ImageOptions, Volume
+from batchexport.model import Accepted, ExportRequest, ImageOptions, Volume, VolumeDetails
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply, Seen
 
@@ -55,7 +55,12 @@ async def listed(bench: Bench, dialect: Dialect = CINDER, status: str | None = N
 async def test_a_volume_is_read_in_our_words(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"volume": DETAILED}))
     assert await volumes(bench).volume("v1") == Volume(
-        volume_id="v1", status="in-use", size_gib=40, name=None, server_ids=("s1",)
+        volume_id="v1",
+        status="in-use",
+        size_gib=40,
+        name=None,
+        server_ids=("s1",),
+        details=VolumeDetails(metadata={"x": "1"}),
     )
 
 

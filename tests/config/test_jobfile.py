@@ -143,7 +143,7 @@ def test_words_of_a_closed_set_are_checked(tmp_path):
 
 
 def test_tables_of_later_versions_are_refused(tmp_path):
-    assert problems(tmp_path, '[window]\nfrom = "22:00"\n[job]\nlist = "a.csv"') == ["  [window]: unknown"]
+    assert problems(tmp_path, '[mirror]\nto = "b"\n[job]\nlist = "a.csv"') == ["  [mirror]: unknown"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

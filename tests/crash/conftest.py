@@ -31,10 +31,23 @@ def site(tmp_path: Path, cloud: FlakyCloud, request: pytest.FixtureRequest) -> S
 
 
 @pytest.fixture
-def calm_site(tmp_path: Path, calm_cloud: FlakyCloud, request: pytest.FixtureRequest) -> Callable[[int], Site]:
+def calm_site(
+    tmp_path: Path, calm_cloud: FlakyCloud, request: pytest.FixtureRequest
+) -> Callable[[int], Site]:
     """A list of so many volumes of the calm cloud."""
 
     def made(volumes: int) -> Site:
         return Site(tmp_path, calm_cloud, volumes=volumes, seed=request.node.nodeid)
 
     return made
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "torture: a thousand kills, some 15 minutes; only with -m torture")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "torture" not in config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("torture")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)

@@ -1,7 +1,7 @@
 """A cloud in a process of its own that loses, delays and garbles what it is asked.
 
-``python -m tests.crash.flaky_cloud --folder F`` serves a sandbox with its journal in ``F/cloud.journal``, and
-in front of it a proxy that does to each export what `fate_of` says, one line for each in ``F/cloud.requests``.
+``python -m tests.crash.flaky_cloud --folder F`` serves a sandbox with its journal in ``F/cloud.journal``,
+and in front of it a proxy that does to each export what `fate_of` says and notes it in ``F/cloud.requests``.
 ``F/clouds.yaml`` is there once it answers. It ends with SIGTERM.
 """
 
@@ -47,7 +47,7 @@ class Fate(StrEnum):
 
 #: Those that leave the client without the truth.
 WITHOUT_ANSWER = frozenset(Fate) - {Fate.ANSWERED, Fate.SLOW, Fate.UNAVAILABLE}
-#: What may happen; the last one breaks the rule that the client relies on.
+#: What happens unless others are asked for: all but what no gateway should do.
 USUAL = tuple(fate for fate in Fate if fate not in (Fate.ANSWERED, Fate.UNAVAILABLE_AFTER))
 
 
@@ -179,7 +179,9 @@ async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings:
         ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False) as http,
     ):
         proxy = Proxy(http, sandbox.url, fate, folder / REQUESTS, share=proxy_share)
-        runner = web.ServerRunner(web.Server(proxy.handle))
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", proxy.handle)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

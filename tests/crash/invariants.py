@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,18 +40,32 @@ def violations(state_path: Path, volume_ids: Sequence[str], cloud: FlakyCloud) -
     images: dict[str, list[LiveImage]] = defaultdict(list)
     for image in cloud.images():
         images[image.name].append(image)
-    exports: dict[str, list[Export]] = defaultdict(list)
-    for export in cloud.exports():
-        exports[export.volume_id].append(export)
+    exports = _by_volume(cloud)
     found = [*_sums(report, len(volume_ids)), *_rows(report, volume_ids), *_leftovers(state_path)]
     for row in report["jobs"]:
         found += _of_row(row, images[row["image_name"]], exports[row["volume_id"]])
     return found
 
 
-def duplicates(exports: Sequence[Export]) -> int:
-    """How many exports of one volume were accepted although the one before had not failed."""
-    return sum(not _failed_before(earlier, later) for earlier, later in zip(exports, exports[1:], strict=False))
+def duplicates_in(cloud: FlakyCloud) -> int:
+    """How many exports of any volume were accepted although the one before had not failed."""
+    return sum(_duplicates(exports) for exports in _by_volume(cloud).values())
+
+
+def lost_rows(state_path: Path, volume_ids: Sequence[str]) -> int:
+    """How many volumes of the list are not in the report."""
+    return len(set(volume_ids) - {row["volume_id"] for row in _report(state_path)["jobs"]})
+
+
+def _by_volume(cloud: FlakyCloud) -> dict[str, list[Export]]:
+    exports: dict[str, list[Export]] = defaultdict(list)
+    for export in cloud.exports():
+        exports[export.volume_id].append(export)
+    return exports
+
+
+def _duplicates(exports: Sequence[Export]) -> int:
+    return sum(not _failed_before(earlier, later) for earlier, later in pairwise(exports))
 
 
 def _report(state_path: Path) -> Any:
@@ -89,7 +104,7 @@ def _of_row(row: Any, images: Sequence[LiveImage], exports: Sequence[Export]) ->
         yield f"{volume} has the images {list(images)}"
     elif images[0].image_id != row["image_id"]:
         yield f"{volume} has image {images[0].image_id}, the report says {row['image_id']}"
-    if duplicates(exports):
+    if _duplicates(exports):
         yield f"{volume} was exported again: {[export.image_id for export in exports]}"
 
 

@@ -1,8 +1,9 @@
 """Runs batchexport in a process that kills itself at a named point of its work.
 
-``python -m tests.crash.killed_at POINT N -- run volumes.csv …`` sends itself SIGKILL when it reaches POINT for
-the N-th time; `time` counts milliseconds from the start of the command instead, and `never` lets it live.
-Nothing in the product knows of the points: they are laid around its functions from the outside.
+``python -m tests.crash.killed_at POINT N -- run volumes.csv …`` sends itself SIGKILL, or another signal, when
+it reaches POINT for the N-th time; `time` counts milliseconds from the start of the command instead, and
+`never` lets it live. Nothing in the product knows of the points: they are laid around its functions from the
+outside.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from tests.crash import haste, points
 
@@ -35,9 +37,11 @@ class Trap:
             return
         with self._lock:
             self._left -= 1
-            if self._left == 0:
-                # To this very thread: the process may not take one step more.
-                signal.pthread_kill(threading.get_ident(), self._number)
+            if self._left != 0:
+                return
+        with points.COMMIT if self._number == signal.SIGSTOP else nullcontext():
+            # To this very thread: the process may not take one step more.
+            signal.pthread_kill(threading.get_ident(), self._number)
 
     def spring_after(self, milliseconds: int) -> None:
         """Send the signal so long from now, wherever the process is then."""
@@ -52,12 +56,12 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="killed_at")
     parser.add_argument("point", choices=(*points.NAMES, NEVER, TIME))
     parser.add_argument("times", type=int, help="which arrival; for `time` milliseconds")
-    parser.add_argument("--freeze", action="store_true", help="SIGSTOP instead of SIGKILL")
+    parser.add_argument("--signal", default="SIGKILL", help="by its name")
     parser.add_argument("--lease-s", type=float, help="how long a lease lasts")
     chosen = parser.parse_args(ours)
 
     sys.modules["uvloop"] = None  # type: ignore[assignment]  # its sockets are out of reach; None = not installed
-    trap = Trap(chosen.point, chosen.times, signal.SIGSTOP if chosen.freeze else signal.SIGKILL)
+    trap = Trap(chosen.point, chosen.times, signal.Signals[chosen.signal])
     points.lay(trap.reach)
     haste.shorten_waits()
     if chosen.lease_s is not None:

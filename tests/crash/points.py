@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio.selector_events
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,21 +15,25 @@ from aiohttp import TCPConnector
 from batchexport.cloud.client import CloudClient
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
-from batchexport.store import Builder, StateFile, changes
+from batchexport.store import Builder, StateFile
+from batchexport.store.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Reach = Callable[[str], None]
 
-#: How to tell the kinds of transaction by the statements in them.
-KINDS = {
-    "claim": (changes.CLAIM_READY, changes.CLAIM_WAITING),
-    "accept": (changes.ACCEPT,),
-    "end": (changes.END,),
-    "put_back": (changes.PUT_BACK, changes.UNSEND),
-    "take": ("UPDATE target SET epoch =",),
-    "release": ("UPDATE target SET owner = NULL",),
-}
+#: Held while the state file is written to: a process frozen in the middle of that would lock it for all.
+COMMIT = threading.RLock()
+
+#: Kinds of transaction, by the state that a job goes to in it, and those that change an owner.
+KINDS = ("claim", "accept", "end", "put_back", "take", "release")
+KIND_OF_STATE = {"submitting": "claim", "exporting": "accept", "pending": "put_back"}
+#: They tell of each change in a transaction, whatever statements make it.
+TELLERS = tuple(
+    f"CREATE TEMP TRIGGER tell_{column} AFTER UPDATE OF {column} ON main.{table}"
+    f" BEGIN SELECT tell_{column}(NEW.{column}); END"
+    for table, column in (("job", "state"), ("target", "owner"))
+)
 NAMES = (
     "during_load",  # a row goes into the file that is being built
     "before_rename",  # the built file is whole, and not yet in its place
@@ -105,7 +110,7 @@ def _around_sending(reach: Reach) -> None:
             reach("at_connect")
         return await connect(self, request, *args, **kwargs)
 
-    TCPConnector.connect = connected  # type: ignore[method-assign]
+    TCPConnector.connect = connected  # type: ignore[method-assign,assignment]
     transport = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
     write = transport.write
 
@@ -140,26 +145,52 @@ def _around_settling(reach: Reach) -> None:
 
 
 def _around_transactions(reach: Reach) -> None:
+    commit = Writer._commit
+
+    def committed(*args: Any) -> Any:
+        with COMMIT:
+            return commit(*args)
+
+    Writer._commit = committed  # type: ignore[method-assign,assignment]
+    _watch_connections(reach)
+
+
+def _watch_connections(reach: Reach) -> None:
     real = sqlite3.connect
 
     class Watched(sqlite3.Connection):
-        """Tells of each commit that changed something what kinds of change are in it."""
+        """Tells of each commit what kinds of change are in it."""
+
+        _kinds: set[str] | None = None  # None = not told of yet
 
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-            if sql == "COMMIT":
-                return self._committed()
-            if sql.startswith("BEGIN"):
-                self._kinds, self._changes = set[str](), self.total_changes
+            if sql == "COMMIT" and self._kinds is not None:
+                return self._committed(sorted(self._kinds))
+            if sql == "BEGIN IMMEDIATE":
+                self._listen()
             elif "wal_checkpoint" in sql:
                 reach("at_close")
             elif sql.endswith("journal_mode=DELETE"):
                 reach("while_closing")
-            else:
-                self._kinds = getattr(self, "_kinds", set()) | _kinds(sql)
             return super().execute(sql, *args)
 
-        def _committed(self) -> sqlite3.Cursor:
-            kinds = sorted(self._kinds) if self.total_changes > self._changes else []
+        def _listen(self) -> None:
+            if self._kinds is None:
+                self.create_function(
+                    "tell_state", 1, lambda state: self._tell(KIND_OF_STATE.get(state, "end"))
+                )
+                self.create_function(
+                    "tell_owner", 1, lambda owner: self._tell("take" if owner else "release")
+                )
+                for statement in TELLERS:
+                    super().execute(statement)
+            self._kinds = set()
+
+        def _tell(self, kind: str) -> None:
+            assert self._kinds is not None
+            self._kinds.add(kind)
+
+        def _committed(self, kinds: Sequence[str]) -> sqlite3.Cursor:
             for kind in kinds:
                 reach(f"before_commit:{kind}")
             cursor = super().execute("COMMIT")
@@ -170,8 +201,4 @@ def _around_transactions(reach: Reach) -> None:
     def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         return real(*args, factory=Watched, **kwargs)
 
-    sqlite3.connect = connect
-
-
-def _kinds(sql: str) -> set[str]:
-    return {kind for kind, statements in KINDS.items() if any(text in sql for text in statements)}
+    sqlite3.connect = connect  # type: ignore[assignment]

@@ -63,7 +63,7 @@ class Site:
     def process(
         self, *options: str, trap: Trap = Trap(), driver: tuple[str, ...] = ()
     ) -> Iterator[subprocess.Popen[str]]:
-        """The command under way, with these further options of `run`; killed if it is still there at the end."""
+        """The command under way, with these further options; killed if it is still there at the end."""
         trapped = ("tests.crash.killed_at", *driver, trap.point, str(trap.times), "--", "run")
         with self.plain_process(*trapped, "volumes.csv", *HASTY, *options) as running:
             yield running

@@ -53,7 +53,7 @@ class Bench:
             stop = asyncio.Event()
             changes = []
 
-            def changed(job, before, after):
+            def changed(job, before, after, ending):
                 changes.append((job.volume_id, before, after))
                 if on_change is not None:
                     on_change(job, before, after)

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 from collections import Counter, defaultdict
 
+from batchexport.dialect import CINDER
 from batchexport.errors import (
     FatalError,
     OutcomeUnknownError,
@@ -42,6 +43,11 @@ class FakeCloud:
         self._upload_s = upload_s
         self._image_lag_s = image_lag_s
         self._ids = itertools.count(1)
+
+    dialect = CINDER
+
+    async def image_quota(self):
+        return None
 
     def server_now_s(self):
         return EPOCH + fast_now()

@@ -37,7 +37,7 @@ def until_crash(bench, cloud, snapshot, moments):
         crashed = loop.create_future()
         left = moments
 
-        def changed(job, before, after):
+        def changed(job, before, after, ending):
             nonlocal left
             assert after in ALLOWED_CHANGES[before]
             left -= 1

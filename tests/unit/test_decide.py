@@ -65,8 +65,8 @@ def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
     [
         (image(), True),
         (image(created_at=None), True),
-        (image(created_at=98.0), True),  # the clocks agree to two seconds
-        (image(created_at=97.9), False),  # older than the intent: somebody else's, or an earlier night's
+        (image(created_at=40.0), True),  # the clocks of a cloud agree to a minute
+        (image(created_at=39.9), False),  # older than the intent: somebody else's, or an earlier night's
         (image(name="db2"), False),
         (image(name="DB"), False),
         (image(image_id="failed-before"), False),
@@ -74,7 +74,17 @@ def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
 )
 def test_only_an_image_of_the_name_made_since_the_intent_and_not_seen_before_is_a_candidate(found, is_ours):
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), first_intent_at=100.0)
-    assert decide.candidates([found], job, frozenset({"failed-before"})) == ([found] if is_ours else [])
+    ours = decide.candidates([found], job, frozenset({"failed-before"}), run_id="20261123-abcdef")
+    assert ours == ([found] if is_ours else [])
+
+
+def test_a_name_that_holds_the_run_is_proof_whatever_the_clocks_say():
+    job = Job(
+        job_id=1, volume_id="v", image_name="v-20261123-abcdef", options=ImageOptions(), first_intent_at=1e9
+    )
+    found = image(name="v-20261123-abcdef", created_at=5.0)
+    assert decide.candidates([found], job, frozenset(), run_id="20261123-abcdef") == [found]
+    assert decide.candidates([found], job, frozenset(), run_id="20261124-ghijkl") == []
 
 
 @pytest.mark.parametrize(

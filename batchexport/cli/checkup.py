@@ -1,0 +1,75 @@
+"""A look at an account by what a run would need first: signed in to, looked at, left as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from batchexport.cli.connections import connections
+from batchexport.cli.execution import run_in_loop
+from batchexport.cloud import CloudClient
+from batchexport.config import CloudSettings, Settings
+from batchexport.errors import BatchExportError, ConfigError
+from batchexport.model import Image, TargetKey, Volume
+from batchexport.plan import fitness
+from batchexport.plan.fitness import Check, Fit
+
+#: A page that holds so many may be followed by another.
+FULL_PAGE = 1000
+
+
+def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], BatchExportError | None]:
+    """What was checked, and the error at which the checks ended, if one did."""
+    checks: list[Check] = []
+
+    async def look(state_path: Path) -> None:
+        key = TargetKey()
+        async with (
+            connections([key], access, settings.limits, state_path=state_path) as connect,
+            connect(key, None) as cloud,
+        ):
+            assert isinstance(cloud, CloudClient)  # the engine's view of it has no account to look at
+            async for check in _checks(cloud):
+                checks.append(check)
+
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        try:
+            run_in_loop(look(Path(folder) / "doctor.state"))
+        except BatchExportError as error:
+            return [*checks, _broken(error, reached=bool(checks))], error
+    return checks, None
+
+
+async def _checks(cloud: CloudClient) -> AsyncIterator[Check]:
+    for check in (*fitness.of_account(cloud.facts), *fitness.of_endpoints(cloud.facts, cloud.dialect)):
+        yield check
+    yield _listed("volumes", await _first_page(cloud.volumes()))
+    yield _listed("images", await _first_page(cloud.images()))
+    yield fitness.of_quota(await cloud.image_quota())
+    ahead_s = cloud.server_now_s() - time.time()
+    yield fitness.of_clock(ahead_s, signs_requests=cloud.facts.signs_requests)
+
+
+async def _first_page(
+    pages: AsyncIterator[Sequence[Volume]] | AsyncIterator[Sequence[Image]],
+) -> Sequence[Volume] | Sequence[Image]:
+    async for page in pages:
+        return page
+    return ()
+
+
+def _listed(name: str, page: Sequence[Volume] | Sequence[Image]) -> Check:
+    return fitness.of_list(name, len(page), more=len(page) >= FULL_PAGE)
+
+
+def _broken(error: BatchExportError, *, reached: bool) -> Check:
+    before = "configuration" if isinstance(error, ConfigError) else "sign-in"
+    name = "lists" if reached else before
+    return Check(name=name, fit=Fit.BAD, words=str(error))
+
+
+def checked_text(checks: Sequence[Check]) -> str:
+    """One line for each check."""
+    return "\n".join(f"{check.fit:<5} {check.name:<14} {check.words}" for check in checks)

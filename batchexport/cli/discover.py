@@ -1,0 +1,83 @@
+"""`batchexport discover`: make a job list from the volumes of a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli.options import FILE, Decorator, Parsed, option
+from batchexport.cli.run_options import visiting_options
+from batchexport.cli.talk import say, talk_of, tell
+
+EPILOG = """\b
+Examples:
+  batchexport discover --os-cloud prod --status available > volumes.csv
+  batchexport discover --os-cloud prod --name 'db-*' --metadata tier=gold -o db.csv
+  batchexport discover --os-cloud prod --attached-to SERVER_ID --max-size 1024 -o db.csv --append
+"""
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Key and value of `key=value`. Raises ValueError for anything else."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError(f"{text!r} is not of the form key=value")
+    return key, value
+
+
+def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
+    return option(*names, multiple=True, words=f"{words} May be repeated: one must fit.", **attributes)
+
+
+@click.command(epilog=EPILOG)
+@option("-o", "--output", type=FILE, metavar="FILE", words="Write the list there instead of to stdout.")
+@option("--append", is_flag=True, words="Add to the list of -o what it does not have yet.")
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json"]),
+    default="csv",
+    show_default=True,
+    words="Form of the list.",
+)
+@_wish("--status", "statuses", metavar="STATUS", words="Volumes of this status.")
+@_wish("--name", "names", metavar="PATTERN", words="Volumes whose name is like this, as db-*.")
+@_wish("--availability-zone", "zones", metavar="ZONE", words="Volumes in this zone.")
+@_wish("--type", "types", metavar="TYPE", words="Volumes of this type.")
+@_wish("--attached-to", "server_ids", metavar="SERVER_ID", words="Volumes attached to this server.")
+@option(
+    "--metadata",
+    type=Parsed("pair", pair),
+    metavar="KEY=PATTERN",
+    multiple=True,
+    words="Volumes with this metadata. May be repeated: all must fit.",
+)
+@option(
+    "--min-size", "least_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or more."
+)
+@option(
+    "--max-size", "most_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or less."
+)
+@visiting_options
+def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None:
+    """Make a job list of the project's volumes: all, or those that fit every filter given.
+
+    The list holds the id of each volume, and its name, size, status, type, zone and servers to look at.
+    """
+    from batchexport.cli.discovery import discovered, list_text, write_list
+    from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.plan.wanted import Wanted
+
+    if append and output is None:
+        raise click.UsageError("--append adds to a file: name it with -o")
+    wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__dataclass_fields__})
+    volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
+    if output is None:
+        tell(list_text(volumes, form).rstrip("\n"))
+        return
+    written = write_list(output, volumes, form, append=append)
+    if not talk_of().quiet:
+        say(f"{len(volumes)} volumes fit, {written} rows written to {output}")

@@ -1,0 +1,107 @@
+"""Making a job list from what a cloud has: read in pages, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from batchexport.cli.connections import connections
+from batchexport.cli.execution import run_in_loop
+from batchexport.config import CloudSettings, Settings
+from batchexport.errors import ConfigError, JobListError
+from batchexport.joblist import JobList, Problem
+from batchexport.model import TargetKey, Volume
+from batchexport.plan.wanted import Wanted
+from batchexport.report.volumes import COLUMNS, csv_text, json_text
+
+
+def discovered(wanted: Wanted, settings: Settings, access: CloudSettings) -> list[Volume]:
+    """The volumes of the project that are wanted, in the order in which the cloud lists them."""
+    key = TargetKey()
+
+    async def look(state_path: Path) -> list[Volume]:
+        async with (
+            connections([key], access, settings.limits, state_path=state_path) as connect,
+            connect(key, None) as cloud,
+        ):
+            return [volume async for page in cloud.volumes() for volume in page if wanted.fits(volume)]
+
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        return run_in_loop(look(Path(folder) / "discover.state"))
+
+
+def list_text(volumes: Sequence[Volume], form: str) -> str:
+    """The volumes as a whole list."""
+    return json_text(volumes) if form == "json" else csv_text(volumes)
+
+
+def write_list(path: Path, volumes: Sequence[Volume], form: str, *, append: bool) -> int:
+    """Write a list, or add to it what it does not have; how many rows were written.
+
+    Raises ConfigError rather than lose or mix up what is there, JobListError if that is no list.
+    """
+    if not path.exists():
+        _replace(path, list_text(volumes, form))
+        return len(volumes)
+    if not append:
+        raise ConfigError(
+            f"{path} is there already",
+            hint="add to it with --append, or name another file",
+        )
+    listed = _listed(path)
+    fresh = [volume for volume in volumes if volume.volume_id not in listed]
+    before = path.read_text(encoding="utf-8-sig")
+    _replace(path, _longer_json(path, before, fresh) if form == "json" else _longer_csv(path, before, fresh))
+    return len(fresh)
+
+
+def _listed(path: Path) -> set[str]:
+    ids: set[str] = set()
+    problems: list[Problem] = []
+    for item in JobList(path):
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            ids.add(item.volume_id)
+    if problems:
+        raise JobListError(f"{path}: {len(problems)} problems, nothing was added", problems=problems)
+    return ids
+
+
+def _longer_csv(path: Path, before: str, fresh: Sequence[Volume]) -> str:
+    """The list with these rows behind, in its own columns."""
+    columns = next(csv.reader(before.splitlines()), [])
+    if COLUMNS[0] not in columns:
+        raise ConfigError(
+            f"{path}: its first line is no CSV header with a column {COLUMNS[0]}; nothing was added",
+            hint="--append adds to comma-separated lists like those that this command writes",
+        )
+    gap = "" if before.endswith("\n") else "\n"
+    return before + gap + csv_text(fresh, columns=columns, header=False)
+
+
+def _longer_json(path: Path, before: str, fresh: Sequence[Volume]) -> str:
+    try:
+        content = json.loads(before)
+    except ValueError:
+        content = None
+    if not isinstance(content, list):
+        raise ConfigError(
+            f"{path}: is no JSON array; nothing was added",
+            hint="--append with -f json adds to arrays like those that this command writes",
+        )
+    return json_text(fresh, behind=content)
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

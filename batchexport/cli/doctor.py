@@ -1,0 +1,39 @@
+"""`batchexport doctor`: whether an account is fit for a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from batchexport.cli.options import dialect_option
+from batchexport.cli.run_options import visiting_options
+from batchexport.cli.talk import say, tell
+
+EPILOG = """\b
+Examples:
+  batchexport doctor --os-cloud prod
+  OS_CLOUD=prod batchexport doctor
+"""
+
+
+@click.command(epilog=EPILOG)
+@dialect_option
+@visiting_options
+def doctor(**flags: Any) -> None:
+    """Check account, endpoints, rights and clock in one screen. Changes nothing.
+
+    Signs in, reads one page of volumes and one of images, and asks for the image quota where there is one.
+    Exit code 2: the configuration is wrong; 6: a run would fail for another reason.
+    """
+    from batchexport.cli.checkup import checked, checked_text
+    from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.plan.fitness import Fit
+
+    checks, error = checked(*settings_from(layer_from_flags(flags)))
+    tell(checked_text(checks))
+    if error is not None:
+        if error.hint:
+            say(f"hint: {error.hint}")
+        raise click.exceptions.Exit(error.exit_code)
+    raise click.exceptions.Exit(6 if any(check.fit is Fit.BAD for check in checks) else 0)

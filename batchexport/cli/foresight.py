@@ -1,0 +1,33 @@
+"""Short visits to the cloud before a run: look at every row of a list, and keep nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from batchexport import intake
+from batchexport.cli.connections import connections
+from batchexport.cli.execution import run_in_loop
+from batchexport.cli.layers import Order
+from batchexport.engine.preview import preview
+from batchexport.model import TargetKey
+from batchexport.plan import Outlook
+from batchexport.store import StateFile
+
+
+def foreseen(order: Order) -> Mapping[TargetKey, Outlook]:
+    """What a run of this list would meet, by target. Raises JobListError, ConfigError, CloudError."""
+
+    async def look(state_path: Path) -> Mapping[TargetKey, Outlook]:
+        async with StateFile.open(state_path) as state:
+            keys = [target.key for target in state.targets()]
+            limits = order.settings.limits
+            async with connections(keys, order.access, limits, state_path=state_path) as connect:
+                return await preview(state, connect, order.settings)
+
+    # The list may have a million rows: they wait on disk for their volumes, as those of a run do.
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        state_path = Path(folder) / "plan.state"
+        intake.prepare(order.source, state_path, order.settings, dialect=order.dialect)
+        return run_in_loop(look(state_path))

@@ -1,0 +1,30 @@
+"""Short visits to the cloud after a run: look again at every image that it made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from batchexport.cli.connections import connections
+from batchexport.cli.execution import run_in_loop
+from batchexport.config import CloudSettings, Settings
+from batchexport.model import TargetKey
+from batchexport.plan.verify import Verification, verify
+from batchexport.store import ExportedImages, StateReader
+
+
+def verified(state_path: Path, settings: Settings, access: CloudSettings) -> Mapping[TargetKey, Verification]:
+    """What became of the images of every target of a state file. Raises StateError, CloudError."""
+    with StateReader(state_path) as reader:
+        targets = reader.targets()
+    found = {target.key: Verification() for target in targets}
+
+    async def look() -> None:
+        async with connections(found, access, settings.limits, state_path=state_path) as connect:
+            for target in targets:
+                with ExportedImages(state_path, target.target_id) as images:
+                    async with connect(target.key, target.requests_per_second) as cloud:
+                        await verify(cloud, images, settings.image, found[target.key])
+
+    run_in_loop(look())
+    return found

@@ -1,0 +1,48 @@
+"""The schedule of a job file, for the commands that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchexport.cli.options import ALLOWED
+from batchexport.config.jobfile import read_job_file
+from batchexport.config.nights import Nights
+from batchexport.errors import ConfigError
+from batchexport.schedule import Schedule, clock_changes, told
+from batchexport.window import session_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledJob:
+    """A job file that says when it starts."""
+
+    path: Path  #: absolute
+    schedule: Schedule
+    nights: Nights
+
+
+def scheduled_job(path: Path) -> ScheduledJob:
+    """The job file with its schedule. Raises ConfigError where it has problems, or says no time."""
+    job_file = read_job_file(path, allowed=ALLOWED)
+    if job_file.nights.schedule is None:
+        raise ConfigError(
+            f"{path}: no time to start at",
+            hint="add a [schedule] with cron and time_zone, or a [window] with hours and time_zone",
+        )
+    return ScheduledJob(path=path.absolute(), schedule=job_file.nights.schedule, nights=job_file.nights)
+
+
+def warnings(job: ScheduledJob, starts: Iterable[float], *, now: float) -> Iterator[str]:
+    """What is odd about the times of a job: those of clock changes, and starts while its window is closed."""
+    zone = job.schedule.zone
+    for change in clock_changes(job.schedule, now):
+        what = "does not exist" if change.skipped else "comes twice"
+        yield (
+            f"{change.at:%Y-%m-%d %H:%M} {what}, for the clocks change: the start is at"
+            f" {told(change.starts_at, zone)}; systemd and Kubernetes may do otherwise"
+        )
+    for at in starts:
+        if job.nights.window and session_at(job.nights.window, at) is None:
+            yield f"the window is closed at {told(at, zone)}: that start does nothing"

@@ -1,0 +1,175 @@
+"""One night of a job file: what was left unfinished first, then tonight's list, all within the window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from batchexport import intake, nights
+from batchexport.cli.execution import WINDOW_CLOSED, execute, exit_code
+from batchexport.cli.layers import Order
+from batchexport.cli.talk import Talk, say
+from batchexport.config import CloudSettings, Settings
+from batchexport.config.nights import OnUnfinished
+from batchexport.model import TargetKey
+from batchexport.pace import OpenHours
+from batchexport.report.totals import Totals
+from batchexport.report.words import count_of
+from batchexport.schedule import told
+from batchexport.store import StateReader
+from batchexport.window import Session, Window, next_session, session_at
+
+
+class Work(Protocol):
+    """What works on a state file: `execution.execute`, or what a test hands in."""
+
+    def __call__(
+        self,
+        state_path: Path,
+        settings: Settings,
+        access: CloudSettings,
+        talk: Talk,
+        *,
+        hours: OpenHours | None,
+    ) -> int: ...
+
+
+def spend_night(
+    order: Order, talk: Talk, *, now: Callable[[], float] = time.time, work: Work = execute
+) -> int:
+    """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
+    window = order.nights.window
+    session = session_at(window, now()) if window else None
+    if window and session is None:
+        if not talk.quiet:
+            say(_closed(window, now()))
+        return WINDOW_CLOSED
+    night = Night(order=order, talk=talk, session=session, now=now, work=work, began_at=now())
+    if order.nights.state_dir is None:
+        return night.go_on_with_the_list()
+    with nights.alone(order.nights.state_dir, order.job_name):
+        return night.spend(order.nights.state_dir)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """One night at work, from `began_at` to the end of its session."""
+
+    order: Order
+    talk: Talk
+    session: Session | None
+    now: Callable[[], float]
+    work: Work
+    began_at: float
+
+    def go_on_with_the_list(self) -> int:
+        """A job with one state file: as much of its list as the night allows."""
+        if not self.order.state_path.exists() and self._is_over():
+            return WINDOW_CLOSED
+        prepared = self._prepare(self.order.state_path, frozenset())
+        return self._work_on(prepared, self.order.settings, [prepared])
+
+    def spend(self, folder: Path) -> int:
+        """A job with a state file a night: the unfinished one first, then tonight's."""
+        plan, job = self.order.nights, self.order.job_name
+        tonight = nights.night_path(folder, job, nights.night_name(plan, self.session, self.began_at))
+        known = nights.nights_of(folder, job)
+        unfinished, code = None, 0
+        if plan.on_unfinished is not OnUnfinished.ABANDON:
+            unfinished = nights.unfinished_before(tonight, known)
+        if unfinished is not None:
+            code = self._carry_on(unfinished, known)
+            if nights.rows_to_do(unfinished) or plan.on_unfinished is OnUnfinished.SKIP:
+                return code
+        code = self._spend_on_tonight(tonight, known, unfinished) or code
+        if plan.keep is not None:
+            self._forget(nights.nights_of(folder, job), plan.keep)
+        return code
+
+    def _spend_on_tonight(self, tonight: Path, known: list[Path], unfinished: Path | None) -> int:
+        if tonight.exists():
+            if not nights.rows_to_do(tonight):
+                self._say(f"this night is done already: {tonight}")
+                return _ended_with(tonight)
+            return self._carry_on(tonight, known)
+        if self._is_over():
+            return WINDOW_CLOSED
+        since = self.session.opens_at if self.session else self.began_at
+        done = nights.exported_since(unfinished, since) if unfinished else frozenset()
+        if done:
+            self._say(f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list")
+        path = self._prepare(tonight, done)
+        return self._work_on(path, self.order.settings, known)
+
+    def _carry_on(self, path: Path, known: list[Path]) -> int:
+        """Go on with a night as its list and its image settings were when it began."""
+        with StateReader(path) as reader:
+            settings = intake.as_stored(self.order.settings, reader.run)
+            self._say(f"carrying on with the night of {reader.run.run_id}, state file {path}")
+        return self._work_on(path, settings, known)
+
+    def _prepare(self, path: Path, leave_out: frozenset[tuple[TargetKey, str]]) -> Path:
+        order = self.order
+        prepared = intake.prepare(
+            order.source, path, order.settings, dialect=order.dialect, leave_out=leave_out
+        )
+        begun = "carrying on with" if prepared.resumed else "beginning"
+        self._say(f"{begun} run {prepared.run_id}: {prepared.rows} rows, state file {path}")
+        return path
+
+    def _work_on(self, path: Path, settings: Settings, known: list[Path]) -> int:
+        hours = self._hours(known)
+        code = self.work(path, settings, self.order.access, self.talk, hours=hours)
+        if code == WINDOW_CLOSED and hours is not None:
+            self._tell_what_is_left(path, hours)
+        return code
+
+    def _hours(self, known: list[Path]) -> OpenHours | None:
+        if self.session is None or (window := self.order.nights.window) is None:
+            return None
+        return OpenHours(
+            closes_at=self.session.closes_at,
+            watched_until=self.session.watched_until,
+            pace=nights.pace_of(known, window),
+        )
+
+    def _is_over(self) -> bool:
+        return self.session is not None and self.now() >= self.session.closes_at
+
+    def _tell_what_is_left(self, path: Path, hours: OpenHours) -> None:
+        window = self.order.nights.window
+        opening = next_session(window, self.now()) if window else None
+        when = f"; the window opens again {told(opening.opens_at, window.zone)}" if window and opening else ""
+        self._say(f"{count_of(nights.rows_to_do(path), 'row')} left for another night{when}")
+        if opening is None:
+            return
+        most_gib = hours.pace.most_gib(opening.closes_at - opening.opens_at)
+        if not self.talk.quiet and (never := nights.too_large(path, most_gib)):
+            say(
+                f"{count_of(len(never), 'volume')} larger than {most_gib} GiB, which is what the whole window"
+                f" is expected to hold: {', '.join(never[:3])}{' …' if len(never) > 3 else ''};"
+                " export them with `batchexport resume`, which knows no window"
+            )
+
+    def _forget(self, known: list[Path], keep: int) -> None:
+        gone = nights.forget_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
+        if gone:
+            self._say(f"removed the state files of {count_of(len(gone), 'old night')}")
+
+    def _say(self, words: str) -> None:
+        if not self.talk.quiet:
+            say(words)
+
+
+def _closed(window: Window, now: float) -> str:
+    opening = next_session(window, now)
+    when = f"it opens {told(opening.opens_at, window.zone)}" if opening else "it does not open within a year"
+    return f"the window is closed, nothing was started; {when}"
+
+
+def _ended_with(path: Path) -> int:
+    with StateReader(path) as reader:
+        return exit_code(Totals.of(reader.tallies()), stopped=None, wait=True)

@@ -1,0 +1,49 @@
+"""Whom a command is asked to tell about its run, as far as flags and job file say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchexport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from batchexport.config.notify import Notify
+    from batchexport.config.reports import Reports
+    from batchexport.tell.address import Address
+    from batchexport.tell.telling import Telling
+
+
+@dataclass(slots=True)
+class Outlets:
+    """None and empty = nobody is told in this way."""
+
+    events: str | None = None  #: path, or - for stdout
+    metrics_file: Path | None = None
+    metrics_addr: Address | None = None
+    notify: Notify | None = None
+    reports: Reports | None = None
+    name: str = ""  #: of the list or job file, for those who are told by name
+    telling: Telling | None = None  #: made when the first run begins
+
+    def take_from_job(self, name: str, notify: Notify | None, reports: Reports | None) -> None:
+        """Add those whom the job file names. Raises ConfigError where a variable of `[notify]` is not set."""
+        self.name, self.reports = name, reports
+        if notify is not None and notify.unset:
+            raise ConfigError(
+                f"[notify] names variables that are not set: {', '.join(notify.unset)}",
+                hint="set them in the environment of the run, for instance in an EnvironmentFile",
+            )
+        self.notify = notify
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody is to be told of anything."""
+        wished = (self.events, self.metrics_file, self.metrics_addr, self.notify)
+        return any(wished) or bool(self.reports and self.reports.folder)
+
+    @property
+    def stdout_is_taken(self) -> bool:
+        """Whether stdout carries events, so that nothing else may be printed there."""
+        return self.events == "-"

@@ -1,0 +1,48 @@
+"""`batchexport plan`: look at every row of a list in the cloud, and send nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from batchexport.cli.options import option
+from batchexport.cli.run_options import image_options, planning_options
+from batchexport.cli.talk import tell
+
+EPILOG = """\b
+Examples:
+  batchexport plan volumes.csv --os-cloud prod
+  batchexport plan jobs/nightly.toml -f json
+  batchexport plan volumes.csv --os-cloud prod && batchexport run volumes.csv --os-cloud prod
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("source", metavar="LIST|JOBFILE.toml")
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    words="Form of the answer.",
+)
+@image_options
+@planning_options
+def plan(source: str, form: str, **flags: Any) -> None:
+    """Look at every volume of a list in the cloud, and tell which rows can go. Sends and keeps nothing.
+
+    Asks for pages of volumes and images. Exit code 3: some rows cannot go; `run` would end them as failed.
+    """
+    from batchexport.cli.foresight import foreseen
+    from batchexport.cli.layers import order_from
+    from batchexport.report.planned import plan_json, plan_text
+
+    order = order_from(source, flags, os.environ)
+    outlooks = foreseen(order)
+    show = plan_json if form == "json" else plan_text
+    tell(show(outlooks, order.settings.limits))
+    raise click.exceptions.Exit(3 if any(outlook.cannot for outlook in outlooks.values()) else 0)

@@ -1,0 +1,38 @@
+"""`batchexport runs`: the nights in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchexport.cli.options import option, talk_options
+
+EPILOG = """\b
+Examples:
+  batchexport runs nights
+  batchexport runs nights -f json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    words="Form of the answer.",
+)
+@talk_options
+def runs(folder: Path, form: str) -> None:
+    """List the runs whose state files are in a folder, the oldest first.
+
+    For the nights of a job: one line for each, with what came of it. A file that is no state file is named
+    with what is wrong with it.
+    """
+    from batchexport.report.runs import runs_in, runs_json, runs_text
+
+    show = runs_json if form == "json" else runs_text
+    click.echo(show(runs_in(folder)))

@@ -1,0 +1,166 @@
+"""Telling others about a run: the options for it, and the two moments at which a command does it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from batchexport.cli.options import FILE, Parsed, all_of, option
+from batchexport.cli.outlets import Outlets
+from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
+from batchexport.errors import BatchExportError, ConfigError
+from batchexport.tell.address import parse_address
+
+if TYPE_CHECKING:
+    from batchexport.engine import Connect, OnChange
+    from batchexport.model import Ending, Job, JobState
+    from batchexport.tell.telling import Telling
+
+
+def _for_outlets(name: str) -> dict[str, Any]:
+    """Attributes of an option that is kept with the program's outlets, whichever command it was given to."""
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            setattr(talk_of(context).outlets, name, value)
+
+    return {"expose_value": False, "callback": keep}
+
+
+telling_options = all_of(
+    option(
+        "--events",
+        metavar="FILE|-",
+        words="Append what happens to a file, one JSON object a line; - is stdout.",
+        **_for_outlets("events"),
+    ),
+    option(
+        "--metrics-file",
+        type=FILE,
+        metavar="FILE",
+        words="Keep metrics for Prometheus' textfile collector in this file, also after a failure.",
+        **_for_outlets("metrics_file"),
+    ),
+    option(
+        "--metrics-addr",
+        type=Parsed("address", parse_address),
+        metavar="[HOST:]PORT",
+        words="Serve metrics at http://HOST:PORT/metrics while the run goes on; without a host, locally.",
+        **_for_outlets("metrics_addr"),
+    ),
+)
+
+
+@dataclass(slots=True)
+class HowItEnded:
+    """For those who are told; 1 unless somebody knows better."""
+
+    exit_code: int = 1
+
+
+@contextmanager
+def run_told(state_path: Path, talk: Talk) -> Iterator[HowItEnded]:
+    """Around one run: its end is told however it ends. The caller sets the exit code."""
+    ending = HowItEnded()
+    if not talk.outlets.any:
+        yield ending
+        return
+    telling = _telling_of(talk.outlets)
+    try:
+        yield ending
+    except BaseException as error:
+        telling.run_ended(state_path, *_ending_of(error))
+        raise
+    telling.run_ended(state_path, ending.exit_code, None)
+
+
+@contextmanager
+def end_told(talk: Talk) -> Iterator[None]:
+    """Around a whole command: those who are told once are told when it ends, however it ends."""
+    try:
+        yield
+    except BaseException as error:
+        if talk.outlets.any:
+            _tell_end(talk.outlets, *_ending_of(error))
+        raise
+    if talk.outlets.any:
+        _tell_end(talk.outlets, 0, None)
+
+
+@asynccontextmanager
+async def others_see(
+    state_path: Path, talk: Talk, connect: Connect, on_change: OnChange
+) -> AsyncIterator[tuple[Connect, OnChange]]:
+    """Around the work of a run: connections and observer, with those told who want to be told meanwhile.
+
+    Raises ConfigError where somebody cannot be told as asked.
+    """
+    if not talk.outlets.any:
+        yield connect, on_change
+        return
+    telling = _telling_of(talk.outlets)
+
+    def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+        on_change(job, before, after, ending)
+        telling.change(job, before, after, ending)
+
+    async with telling.during(state_path):
+        yield telling.seeing(connect), changed
+
+
+def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
+    try:
+        _telling_of(outlets).end(exit_code, error)
+    except ConfigError as unopened:
+        # Told already, if it was what ended the command; the others are not told by a half-made list.
+        if str(unopened) != error:
+            say(f"nobody was told: {unopened}")
+
+
+def _telling_of(outlets: Outlets) -> Telling:
+    if outlets.telling is None:
+        from batchexport.tell.telling import Telling
+
+        outlets.telling = Telling(
+            name=outlets.name,
+            events=None if outlets.events is None else _stream(outlets.events),
+            events_broken=silence_stdout if outlets.stdout_is_taken else None,
+            metrics_file=outlets.metrics_file,
+            metrics_address=outlets.metrics_addr,
+            notify=outlets.notify,
+            reports=outlets.reports,
+            say=say,
+        )
+    return outlets.telling
+
+
+def _stream(where: str) -> TextIO:
+    if where == "-":
+        return sys.stdout
+    try:
+        return Path(where).open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--events: cannot write to {where}: {error.strerror}") from error
+
+
+def _ending_of(error: BaseException) -> tuple[int, str | None]:
+    """The exit code that an exception of a command leads to, and the words for it."""
+    match error:
+        case click.exceptions.Exit():
+            cause = error.__cause__
+            return error.exit_code, None if cause is None else str(cause)
+        case BatchExportError():
+            return error.exit_code, str(error)
+        case click.ClickException():
+            return error.exit_code, error.format_message()
+        case SystemExit(code=int(code)):
+            return code, None
+        case KeyboardInterrupt() | click.Abort():
+            return 130, "interrupted"
+    return 1, f"unexpected {type(error).__name__}: {error}"

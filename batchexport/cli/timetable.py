@@ -1,0 +1,184 @@
+"""The foreground scheduler: waits for the time of each job and starts its night as a process.
+
+The wall clock is looked at every half minute at least, so that clocks that are set and machines that slept
+are noticed. A start too many does no harm: a night that is done, or at work, is not begun again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchexport.cli.job_schedule import ScheduledJob, scheduled_job
+from batchexport.cli.signals import stop_on_signals
+from batchexport.cli.talk import Talk, say
+from batchexport.errors import ConfigError
+from batchexport.schedule import next_start, told
+from batchexport.window import session_at
+
+LOOK_EVERY_S = 30.0
+#: Clocks are corrected by less than this all the time; more was set by somebody.
+STEP_S = 60.0
+
+#: Works through one night of a job file; its exit code. Ends early, drained, when the event is set.
+Start = Callable[[Path, asyncio.Event], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One job on the timetable."""
+
+    job: ScheduledJob
+    next_at: float | None  #: None = no start will ever come
+    night: asyncio.Task[None] | None = None
+
+    def plan(self, now: float) -> None:
+        """Note the next start after now."""
+        self.next_at = next_start(self.job.schedule, now)
+
+
+def first_start(job: ScheduledJob, now: float) -> float | None:
+    """When a job is started first: at once while its window is open, for its start may have been missed."""
+    session = session_at(job.nights.window, now) if job.nights.window else None
+    if session is not None and now < session.closes_at:
+        return now
+    return next_start(job.schedule, now)
+
+
+@dataclass(slots=True, kw_only=True)
+class Timetable:
+    """All jobs, and the nights that run. `look` does what is due."""
+
+    start: Start
+    stop: asyncio.Event
+    now: Callable[[], float]
+    group: asyncio.TaskGroup
+    entries: dict[Path, Entry] = field(default_factory=dict)
+    looked_at: float = 0.0
+
+    def read(self, paths: Sequence[Path]) -> None:
+        """Read the job files; one that cannot be used keeps its place as it was. Raises for a new one."""
+        now = self.now()
+        for path in paths:
+            known = self.entries.get(path)
+            try:
+                job = scheduled_job(path)
+            except ConfigError as error:
+                if known is None:
+                    raise
+                say(f"{error}\n{path.name}: going on with what it said before")
+                continue
+            if known is None:
+                self.entries[path] = known = Entry(job, first_start(job, now))
+            elif known.job != job:
+                known.job = job
+                known.plan(now)
+            self._tell(known)
+
+    def look(self) -> float:
+        """Start what is due; seconds until the next look."""
+        now = self.now()
+        stepped_back = now < self.looked_at - STEP_S
+        self.looked_at = now
+        wait_s = LOOK_EVERY_S
+        for entry in self.entries.values():
+            if stepped_back:
+                entry.plan(now)
+                self._tell(entry)
+            if entry.next_at is not None and now >= entry.next_at:
+                entry.plan(now)
+                self._begin(entry)
+            if entry.next_at is not None:
+                wait_s = min(wait_s, entry.next_at - now)
+        return wait_s
+
+    def _begin(self, entry: Entry) -> None:
+        if entry.night is not None and not entry.night.done():
+            say(f"{entry.job.path.name}: still at work, this start is left out")
+            return
+        entry.night = self.group.create_task(self._night(entry))
+
+    async def _night(self, entry: Entry) -> None:
+        say(f"{entry.job.path.name}: starting")
+        code = await self.start(entry.job.path, self.stop)
+        say(f"{entry.job.path.name}: ended with exit code {code}")
+        self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        when = "never again" if entry.next_at is None else told(entry.next_at, entry.job.schedule.zone)
+        say(f"{entry.job.path.name}: next start {when}")
+
+
+async def keep_timetable(
+    paths: Sequence[Path],
+    talk: Talk,
+    *,
+    now: Callable[[], float] = time.time,
+    start: Start | None = None,
+) -> int:
+    """Keep the timetable until a signal; its exit code. Raises ConfigError for a file that cannot be used."""
+    with stop_on_signals(say, first="running nights are drained", second="leaving now") as stop:
+        # Errors of reading come before any task runs: a group would wrap them.
+        for path in paths:
+            scheduled_job(path)
+        async with asyncio.TaskGroup() as group, _hangups() as hangup:
+            begin = start or _child_of(talk)
+            table = Timetable(start=begin, stop=stop.event, now=now, group=group)
+            table.read(paths)
+            while not stop.event.is_set():
+                wait_s = table.look()
+                await _first_of(stop.event, hangup, within_s=wait_s)
+                if hangup.is_set():
+                    hangup.clear()
+                    table.read(paths)
+    return stop.exit_code or 0
+
+
+def _child_of(talk: Talk) -> Start:
+    """Starts nights as processes that speak as loudly as this one."""
+    words = ["-v"] * talk.verbose + ["-q"] * talk.quiet + ["--log-format", talk.log_format]
+
+    async def start(path: Path, stop: asyncio.Event) -> int:
+        # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "batchexport", "run", *words, str(path)), start_new_session=True
+        )
+        ended = asyncio.ensure_future(child.wait())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                child.terminate()
+            return await ended
+        finally:
+            stopped.cancel()
+
+    return start
+
+
+@asynccontextmanager
+async def _hangups() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGHUP sets."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    before = signal.getsignal(signal.SIGHUP)
+    loop.add_signal_handler(signal.SIGHUP, event.set)
+    try:
+        yield event
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, before)
+
+
+async def _first_of(*events: asyncio.Event, within_s: float) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,46 @@
+"""`batchexport verify`: look again at the images that a run made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli.options import STATE_FILE, dialect_option, option
+from batchexport.cli.run_options import visiting_options
+from batchexport.cli.talk import tell
+
+EPILOG = """\b
+Examples:
+  batchexport verify volumes.state --os-cloud prod
+  batchexport verify volumes.state --os-cloud prod -f json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    words="Form of the answer.",
+)
+@dialect_option
+@visiting_options
+def verify(state_path: Path, form: str, **flags: Any) -> None:
+    """Look again at every image that a run made: active, in the formats asked for, as large as its volume.
+
+    Where the cloud tells a hash, it is compared with the one recorded when the image turned active. Changes
+    nothing. Exit code 3: an image is gone, or is not what was asked for.
+    """
+    from batchexport.cli.hindsight import verified
+    from batchexport.cli.layers import settings_for
+    from batchexport.report.verification import verification_json, verification_text
+
+    found = verified(state_path, *settings_for(state_path, flags))
+    tell(verification_json(found) if form == "json" else verification_text(found))
+    raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

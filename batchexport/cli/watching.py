@@ -1,0 +1,62 @@
+"""`status --watch`: the same screen again and again, until nothing is left to do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from batchexport.report.momentum import MOST_ENDINGS, momentum_lines, momentum_of
+from batchexport.report.status import status_text
+from batchexport.report.totals import Totals
+from batchexport.store import StateReader
+
+#: The cursor home; the rest of a line gone; the rest of the screen gone. Nothing is blanked: no flicker.
+_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+def watch(
+    state_path: Path,
+    *,
+    every_s: float,
+    screen: TextIO | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Show the run until nothing is left to do. On a terminal in one place, elsewhere one after the other.
+
+    Ctrl-C is the usual way out, and no error.
+    """
+    screen = screen or sys.stdout
+    with StateReader(state_path) as reader:
+        try:
+            while True:
+                screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
+                screen.flush()
+                if not Totals.of(reader.tallies()).to_do:
+                    return
+                sleep(every_s)
+        except KeyboardInterrupt:
+            screen.write("\n")
+
+
+def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
+    """Where the run stands, how fast it goes, and when it may be through."""
+    totals = Totals.of(reader.tallies())
+    momentum = momentum_of(totals, reader.latest_endings(MOST_ENDINGS), began_at=reader.run.created_at, now=now)
+    rates = [
+        (target.key, target.requests_per_second)
+        for target in reader.targets()
+        if target.requests_per_second
+    ]
+    lines = momentum_lines(momentum, rates) if totals.to_do else []
+    return status_text(reader, state_path, now=now, pace=lines)
+
+
+def _painted(text: str, *, on_terminal: bool) -> str:
+    if not on_terminal:
+        return f"{text}\n\n"
+    lines = [f"{line}{_END_OF_LINE}\n" for line in text.splitlines()]
+    return f"{_HOME}{''.join(lines)}{_END_OF_SCREEN}"

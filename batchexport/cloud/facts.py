@@ -1,0 +1,41 @@
+"""What a connected client can tell of its account, for people to look at: no secret is among it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchexport.cloud.auth import Token
+from batchexport.cloud.authorizer import Credential
+from batchexport.cloud.catalog import Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountFacts:
+    """As whom a client asks, and where."""
+
+    signs_requests: bool  #: with an access key; else it signed in and holds a token
+    project_id: str | None
+    project_name: str | None = None
+    user_name: str | None = None
+    roles: tuple[str, ...] = ()  #: empty = not told
+    token_life_s: float | None = None  #: of a fresh token; None = not told, or no token
+    block_storage_url: str
+    image_url: str
+
+
+def facts_of(held: Credential, block_storage: Endpoint, image_service: Endpoint) -> AccountFacts:
+    """What the credential and the endpoints say of the account."""
+    token = held if isinstance(held, Token) else None
+    life_s = None
+    if token is not None and token.issued_at is not None and token.expires_at is not None:
+        life_s = token.expires_at - token.issued_at
+    return AccountFacts(
+        signs_requests=token is None,
+        project_id=held.project_id,
+        project_name=token.project_name if token else None,
+        user_name=token.user_name if token else None,
+        roles=token.roles if token else (),
+        token_life_s=life_s,
+        block_storage_url=block_storage.url,
+        image_url=image_service.url,
+    )

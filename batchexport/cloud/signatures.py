@@ -1,0 +1,90 @@
+"""Letting requests through by signing each with an access key: no sign-in, no token, nothing to renew.
+
+Five bad signatures in a row lock a key for five minutes, for whoever uses it. So after the first one nothing
+more is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from batchexport.cloud.aksk import AccessKey, signed_headers
+from batchexport.cloud.authorizer import Credential, service_headers
+from batchexport.cloud.catalog import Entry
+from batchexport.errors import SignInError
+
+#: A signature whose time is further off the cloud's clock is refused.
+LARGEST_SKEW_S = 900.0
+
+
+class Signatures:
+    """Authorizer and credential in one: the key of one project stays the same for the whole run."""
+
+    issued_at = None
+
+    def __init__(
+        self,
+        key: AccessKey,
+        *,
+        project_id: str,
+        catalog: tuple[Entry, ...],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key
+        self.project_id = project_id
+        self.catalog = catalog
+        self._now = now
+        self._refusal: SignInError | None = None
+
+    async def valid(self) -> Credential:
+        """The key. Raises SignInError once the cloud has refused it."""
+        if self._refusal is not None:
+            raise self._refusal
+        return self
+
+    async def after_refusal(
+        self, refused: Credential, error: SignInError, *, clock_off_s: float
+    ) -> Credential:
+        """Never another: raises SignInError with what to do, now and for every later request."""
+        if self._refusal is None:
+            self._refusal = explained(error, clock_off_s=clock_off_s, key=self._key)
+        raise self._refusal from error
+
+    def headers(
+        self, method: str, url: str, body: bytes | None, microversion: str | None
+    ) -> Mapping[str, str]:
+        """The headers of one request with its signature. Raises SignInError once the key was refused."""
+        if self._refusal is not None:  # while this request waited for its turn
+            raise self._refusal
+        # Only what the signature needs is under it: proxies may touch the other headers.
+        signed = {"Content-Type": "application/json", "X-Project-Id": self.project_id}
+        return service_headers(microversion) | signed_headers(
+            self._key, method=method, url=url, headers=signed, body=body or b"", at_s=self._now()
+        )
+
+
+def explained(error: SignInError, *, clock_off_s: float, key: AccessKey) -> SignInError:
+    """The refusal of a signature with what to do about it. `clock_off_s`: the cloud's clock ahead of ours."""
+    words = str(error)
+    if abs(clock_off_s) > LARGEST_SKEW_S:
+        direction = "behind" if clock_off_s > 0 else "ahead of"
+        words += f"; this machine's clock is {abs(clock_off_s) / 60:.0f} minutes {direction} the cloud's"
+        hint = "set this machine's clock: signatures are good for 15 minutes by the cloud's"
+    elif "reach the limit" in words:
+        hint = "five bad signatures lock a key for five minutes: check key and secret, wait, then run again"
+    elif "not exist" in words:
+        hint = "there is no such access key in this cloud: check access_key, and the region"
+    elif key.security_token:
+        hint = "temporary keys expire: get a new key with its secret and security token, then run again"
+    else:
+        hint = "check that access_key and secret_key belong together, and that the project is in this region"
+    return SignInError(
+        words,
+        method=error.method,
+        url=error.url,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        hint=hint,
+    )

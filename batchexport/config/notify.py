@@ -1,0 +1,195 @@
+"""Who is told how a night went: the `[notify]` table of a job file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+#: A value that is taken from the environment: secrets do not belong into a job file.
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+Value = TypeVar("Value")
+
+
+class When(StrEnum):
+    """Which nights the webhook and the mail are for."""
+
+    ALWAYS = "always"
+    FAILURE = "failure"
+
+
+class WebhookForm(StrEnum):
+    """What the receiver understands."""
+
+    TEXT = "text"  #: {"text": …} with the figures beside it: Slack, Mattermost, Rocket.Chat, own programs
+    TEAMS = "teams"  #: an adaptive card, as the workflows of Microsoft Teams want it
+
+
+class MailSecurity(StrEnum):
+    """How the way to the mail server is protected; the values are the schemes of `mail_server`."""
+
+    NONE = "smtp"
+    STARTTLS = "smtp+starttls"
+    TLS = "smtps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """Where mail goes, and by which server."""
+
+    host: str
+    port: int
+    security: MailSecurity
+    sender: str
+    recipients: tuple[str, ...]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Addresses to call, so that somebody notices when nothing calls any more. None = not called."""
+
+    success: str
+    start: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Everybody who is to be told."""
+
+    when: When = When.ALWAYS
+    webhook: str | None = field(default=None, repr=False)  #: such addresses hold a secret
+    webhook_form: WebhookForm = WebhookForm.TEXT
+    heartbeat: Heartbeat | None = field(default=None, repr=False)
+    mail: Mail | None = None
+    unset: tuple[str, ...] = ()  #: variables that the table names and the environment does not have
+
+
+class Table(Protocol):
+    """What is needed of a table of the job file: its keys, read one by one."""
+
+    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
+    def problem(self, key: str, words: str) -> None: ...
+
+
+def notify_from(table: Table, environment: Mapping[str, str] = os.environ) -> Notify:
+    """Who the table names. What is wrong with it becomes problems of the table.
+
+    A variable that is not set is no problem of the file: it may be checked where the secret is not.
+    """
+    unset: list[str] = []
+
+    def text(value: object) -> str:
+        return _text(value, environment, unset)
+
+    def url(value: object) -> str:
+        said = text(value)
+        return said if _VARIABLE.fullmatch(said) else _url(said)
+
+    return Notify(
+        when=table.read("when", lambda value: When(_among(text(value), When))) or When.ALWAYS,
+        webhook=table.read("webhook", url),
+        webhook_form=table.read("webhook_form", lambda value: WebhookForm(_among(text(value), WebhookForm)))
+        or WebhookForm.TEXT,
+        heartbeat=_heartbeat(table, url),
+        mail=_mail(table, text),
+        unset=tuple(dict.fromkeys(unset)),
+    )
+
+
+def _heartbeat(table: Table, url: Callable[[object], str]) -> Heartbeat | None:
+    """The address for success, and those beside it: named, or /start and /fail under it."""
+    success, start, failure = (
+        table.read(key, url) for key in ("heartbeat", "heartbeat_start", "heartbeat_failure")
+    )
+    if success is None:
+        if start or failure:
+            table.problem("heartbeat", "missing: the address to call after a success")
+        return None
+    if not urlsplit(success).query:
+        start, failure = start or f"{success.rstrip('/')}/start", failure or f"{success.rstrip('/')}/fail"
+    return Heartbeat(success=success, start=start, failure=failure)
+
+
+def _mail(table: Table, text: Callable[[object], str]) -> Mail | None:
+    server = table.read("mail_server", lambda value: _server(text(value)))
+    sender = table.read("mail_from", lambda value: _mail_address(text(value)))
+    recipients = table.read("mail_to", lambda value: _recipients(value, text))
+    user, password = table.read("mail_user", text), table.read("mail_password", text)
+    said = {"mail_server": server, "mail_from": sender, "mail_to": recipients}
+    if server is None or sender is None or recipients is None:
+        if any(value is not None for value in (*said.values(), user, password)):
+            missing = ", ".join(key for key, value in said.items() if value is None)
+            table.problem("mail_server", f"mail needs {', '.join(said)}; missing or wrong: {missing}")
+        return None
+    return Mail(
+        host=server.hostname or "",
+        port=server.port or _PORTS[server.scheme],
+        security=MailSecurity(server.scheme),
+        sender=sender,
+        recipients=recipients,
+        user=user,
+        password=password,
+    )
+
+
+def _text(value: object, environment: Mapping[str, str], unset: list[str]) -> str:
+    """The text, or what the variable holds that it names; a variable that is not set stays as it is."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text in quotes")
+    if (match := _VARIABLE.fullmatch(value.strip())) is None:
+        return value.strip()
+    if said := environment.get(match[1]):
+        return said
+    unset.append(match[1])
+    return match[0]
+
+
+def _url(text: str) -> str:
+    # The text stays out of the message: the address of a webhook is a secret.
+    try:
+        parts = urlsplit(text)
+        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fit = False
+    if not fit:
+        raise ValueError("is no address; it must begin with https:// or http:// and name a host")
+    return text
+
+
+def _server(text: str) -> SplitResult:
+    parts = urlsplit("smtp://unset" if _VARIABLE.fullmatch(text) else text)
+    if parts.scheme not in _PORTS or not parts.hostname or parts.username or parts.password:
+        raise ValueError(f"must be {', '.join(_PORTS)} with ://host or ://host:port, and no user in it")
+    return parts
+
+
+def _recipients(value: object, text: Callable[[object], str]) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    if not listed:
+        raise ValueError("is empty; name somebody")
+    return tuple(_mail_address(text(one)) for one in listed)
+
+
+def _mail_address(text: str) -> str:
+    name, at, host = text.rpartition("@")
+    if _VARIABLE.fullmatch(text):
+        return text
+    if not (name and at and host) or any(letter.isspace() for letter in text):
+        raise ValueError(f'"{text}" is no mail address')
+    return text
+
+
+def _among(word: str, allowed: type[StrEnum]) -> str:
+    words: Sequence[str] = [each.value for each in allowed]
+    if word not in words:
+        raise ValueError(f'"{word}" is not known; allowed: {", ".join(words)}')
+    return word

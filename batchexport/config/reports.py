@@ -1,0 +1,49 @@
+"""Which reports a run leaves behind: the `[report]` table of a job file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+#: The forms that can be asked for, by the names that `report --format` gives them.
+FORMATS = ("html", "markdown", "csv", "json", "table")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Reports to be written when a run ends, named after its state file."""
+
+    folder: Path | None = None  #: None = none are written
+    formats: tuple[str, ...] = ("html",)
+
+
+class Table(Protocol):
+    """What is needed of a table of the job file: its keys, read one by one."""
+
+    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
+    def text(self, key: str) -> str | None: ...
+    def problem(self, key: str, words: str) -> None: ...
+
+
+def reports_from(table: Table, *, folder: Path) -> Reports:
+    """What the table asks for. `folder` is where its paths begin."""
+    name, formats = table.text("folder"), table.read("formats", _formats)
+    if name is None:
+        if formats is not None:
+            table.problem("folder", "missing: where the reports go")
+        return Reports()
+    return Reports(folder=folder / name, formats=formats or ("html",))
+
+
+def _formats(value: object) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    for one in listed:
+        if one not in FORMATS:
+            raise ValueError(f"{one!r} is not known; allowed: {', '.join(FORMATS)}")
+    if not listed:
+        raise ValueError("is empty; leave the key out instead")
+    return tuple(dict.fromkeys(listed))

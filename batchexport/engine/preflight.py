@@ -1,0 +1,57 @@
+"""Before anything is sent: which of the rows never tried can go, and how large their volumes are."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+
+from batchexport.config import Settings
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Cloud
+from batchexport.errors import CloudError
+from batchexport.model import JobState, Volume
+from batchexport.plan import Rules, judge, survey
+from batchexport.plan.findings import ending_for
+from batchexport.store import StateFile, Unsent
+
+log = logging.getLogger(__name__)
+
+
+async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
+    """End every row that cannot go, without sending it, and note the sizes of the volumes.
+
+    Costs pages. Rows that were tried or looked at before are passed over, and nothing is asked for none.
+    What the cloud does not want to list is found out by sending: the run goes on without.
+    """
+    if not await state.unsized(ledger.lease):
+        return
+    rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
+    ended: Counter[JobState] = Counter()
+
+    def seen(row: Unsent, volume: Volume | None) -> None:
+        if (ending := ending_for(judge(row.job, volume, rules))) is None:
+            return
+        size_gib = None if volume is None else volume.size_gib
+        ledger.refused(dataclasses.replace(row.job, size_gib=size_gib), *ending)
+        ended[ending[0]] += 1
+
+    try:
+        await survey(cloud, state, ledger.lease, seen)
+        await _compare_quota(cloud, state, ledger)
+    except CloudError as error:
+        log.warning("cannot look at the volumes first (%s); going on without", error)
+    for job_state, rows in ended.items():
+        log.warning("preflight: %d rows cannot go and are %s, nothing was sent for them", rows, job_state)
+
+
+async def _compare_quota(cloud: Cloud, state: StateFile, ledger: Ledger) -> None:
+    """Warn where the project has no room for the images. Rows are left alone: images may be removed."""
+    quota = await cloud.image_quota()
+    if quota is not None and (rows := await state.pending(ledger.lease)) > quota.left:
+        log.warning(
+            "preflight: %d rows to export, but the project may have %d images and has %d",
+            rows,
+            quota.allowed,
+            quota.used,
+        )

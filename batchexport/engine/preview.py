@@ -1,0 +1,56 @@
+"""What a run would meet, target by target, without sending anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchexport.config import Settings
+from batchexport.engine.ports import Cloud
+from batchexport.engine.targets import Connect, on_each_target
+from batchexport.model import TargetKey, Volume
+from batchexport.plan import Outlook, Rules, judge, survey
+from batchexport.plan.judge import name_taken
+from batchexport.store import Lease, StateFile, Unsent
+
+
+async def preview(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, Outlook]:
+    """Look at every row of a state file that nobody worked on. Raises what `on_each_target` raises."""
+    keys = {target.target_id: target.key for target in state.targets()}
+    outlooks = {key: Outlook() for key in keys.values()}
+
+    async def one(cloud: Cloud, lease: Lease) -> None:
+        await look_ahead(cloud, state, lease, settings, outlooks[keys[lease.target_id]])
+
+    await on_each_target(state, connect, one, file_lost=lambda: None)
+    return outlooks
+
+
+async def look_ahead(
+    cloud: Cloud, state: StateFile, lease: Lease, settings: Settings, outlook: Outlook
+) -> None:
+    """Fill the outlook of one target. Asks for pages, and for a few volumes that no page shows."""
+    rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
+    outlook.quota = await cloud.image_quota()
+    taken = await _taken_names(cloud, state, lease, outlook)
+
+    def seen(row: Unsent, volume: Volume | None) -> None:
+        findings = judge(row.job, volume, rules)
+        if row.job.job_id in taken:
+            findings.append(name_taken(row.job))
+        outlook.add(row, volume, findings)
+
+    unseen = await survey(cloud, state, lease, seen, read_all=True)
+    if unseen.missing:
+        outlook.presumed_missing = unseen.rows
+    else:
+        outlook.unseen = unseen.rows
+
+
+async def _taken_names(cloud: Cloud, state: StateFile, lease: Lease, outlook: Outlook) -> set[int]:
+    """The ids of jobs whose image name is taken; the images are counted on the way."""
+    taken: set[int] = set()
+    async for page in cloud.images():
+        outlook.images += len(page)
+        rows = await state.unsent_named(lease, list({image.name for image in page}))
+        taken.update(row.job.job_id for row in rows)
+    return taken

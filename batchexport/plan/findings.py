@@ -1,0 +1,42 @@
+"""What a look at a row found, and how much it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchexport.model import Ending, JobState
+
+
+class Weight(StrEnum):
+    """What a finding means for its row, the gravest first."""
+
+    CANNOT = "cannot go"  #: the cloud would refuse it for certain
+    LEFT_OUT = "left out"  #: the settings say so
+    UNLIKE = "not as asked"  #: its image is there, and is something else
+    MAY_FAIL = "may fail"  #: it is sent all the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing about a row, or about its image, that a person should know."""
+
+    weight: Weight
+    code: str  #: the same word for the same thing, for scripts
+    words: str
+
+
+def worst(findings: Iterable[Finding]) -> Finding | None:
+    """The finding that decides about the row; None where there is none."""
+    order = list(Weight)
+    return min(findings, key=lambda finding: order.index(finding.weight), default=None)
+
+
+def ending_for(findings: Iterable[Finding]) -> tuple[JobState, Ending] | None:
+    """How a row ends that is not to be sent; None where it goes."""
+    finding = worst(findings)
+    if finding is None or finding.weight is Weight.MAY_FAIL:
+        return None
+    state = JobState.FAILED if finding.weight is Weight.CANNOT else JobState.SKIPPED
+    return state, Ending(reason=f"not sent: {finding.words}", code=finding.code)

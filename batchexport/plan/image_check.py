@@ -1,0 +1,63 @@
+"""Whether a finished image is what was asked for. Pure: an image and what is known of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchexport.model import Image, ImageOptions
+from batchexport.plan.findings import Finding, Weight
+
+GIB = 2**30
+
+
+def check_image(
+    image: Image | None, *, options: ImageOptions, size_gib: int | None, image_hash: str | None = None
+) -> list[Finding]:
+    """Everything about the image that is not as asked; what the cloud does not tell is not held against it.
+
+    `options` are those that were asked for: None in them is no wish. `image_hash` is the one recorded when
+    the image turned active.
+    """
+    if image is None:
+        return [_unlike("image_gone", "the image is gone")]
+    if image.status != "active":
+        return [_unlike("image_status", f"the image is {image.status}")]
+    return [
+        *_of_formats(image, options),
+        *_of_size(image, size_gib),
+        *_of_hash(image, image_hash),
+    ]
+
+
+def _of_formats(image: Image, options: ImageOptions) -> Iterator[Finding]:
+    if image.details is None:
+        return
+    pairs = (
+        ("disk format", image.details.disk_format, options.disk_format),
+        ("container format", image.details.container_format, options.container_format),
+    )
+    for name, found, asked in pairs:
+        if found and asked and found != asked:
+            yield _unlike("image_format", f"its {name} is {found}, asked was {asked}")
+
+
+def _of_size(image: Image, size_gib: int | None) -> Iterator[Finding]:
+    if image.details is None or size_gib is None:
+        return
+    virtual_bytes, min_disk_gib = image.details.virtual_bytes, image.details.min_disk_gib
+    if virtual_bytes and virtual_bytes < size_gib * GIB:
+        words = f"it unpacks to {virtual_bytes / GIB:.2f} GiB, the volume has {size_gib}"
+        yield _unlike("image_short", words)
+    if min_disk_gib and min_disk_gib < size_gib:
+        words = f"its min_disk is {min_disk_gib} GiB, the volume has {size_gib}"
+        yield _unlike("image_min_disk", words)
+
+
+def _of_hash(image: Image, recorded: str | None) -> Iterator[Finding]:
+    found = image.details.hash if image.details else None
+    if recorded and found and found != recorded:
+        yield _unlike("image_hash", f"its hash is {found[:20]}…, recorded was {recorded[:20]}…")
+
+
+def _unlike(code: str, words: str) -> Finding:
+    return Finding(weight=Weight.UNLIKE, code=code, words=words)

@@ -1,0 +1,48 @@
+"""What to do about a failure, by what the cloud said. Pure: tables, and the order in which they are asked."""
+
+from __future__ import annotations
+
+from batchexport.model import JobState
+
+_RETRY = "then run batchexport retry"
+#: By our own codes, and the cloud's where one says more than its status.
+_BY_CODE = {
+    "in_use": f"Stop the server or detach the volume, {_RETRY}; --in-use skip leaves such volumes out.",
+    "force_ignored": f"This cloud exports no volume that is in use: stop the server, detach it, {_RETRY}.",
+    "volume_not_found": "This project and region has no such volume: mend the row or take it off the list.",
+    "image_gone": f"The cloud gave the copy up. Look at its message for the request ids, {_RETRY}.",
+    "image_dead": f"The cloud gave the copy up. Look at its message for the request ids, {_RETRY}.",
+    "image_orphaned": "The image was left unfinished: batchexport cleanup removes it; " + _RETRY + ".",
+    "not_sent": f"The request was lost on its way, with no effect: {_RETRY.removeprefix('then ')}.",
+    "EVS.5413": f"The image quota is used up: delete images or have it raised, {_RETRY}.",
+    "IMG.0015": f"The image quota is used up: delete images or have it raised, {_RETRY}.",
+}
+_BY_STATUS = {
+    400: f"The cloud refuses the request as it stands: mend the volume or the row, {_RETRY}.",
+    401: f"The credentials were not accepted: renew them, {_RETRY}.",
+    403: f"The account may not do this: have the right granted, {_RETRY}.",
+    404: _BY_CODE["volume_not_found"],
+    409: f"Something else is under way on the volume: wait for its end, {_RETRY}.",
+    413: f"A limit of the project is reached: make room or have it raised, {_RETRY}.",
+    429: f"The cloud asks for fewer requests: lower --requests-per-second, {_RETRY}.",
+}
+_BY_STATE = {
+    JobState.AMBIGUOUS: "Several images could be the result. Delete those too many in the cloud, then run "
+    "batchexport reconcile.",
+    JobState.SKIPPED: "Left out on purpose. When the cause is gone, run batchexport retry --skipped.",
+}
+_SERVER_FAULT = f"The cloud itself failed: give its operators the request ids, {_RETRY}."
+_ANYTHING = f"Mend what the cloud names, {_RETRY}."
+
+
+def advice_on(state: JobState, *, code: str | None, status: int | None, words: str) -> str:
+    """One or two sentences for whoever has to mend a row that ended in this state."""
+    if state in _BY_STATE:
+        return _BY_STATE[state]
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if "quota" in words.lower():
+        return _BY_CODE["EVS.5413"]
+    if status is not None and status >= 500:
+        return _SERVER_FAULT
+    return _BY_STATUS.get(status or 0, _ANYTHING)

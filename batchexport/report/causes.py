@@ -1,0 +1,90 @@
+"""Failures grouped by cause: the cloud's words, how many rows, some of them by name, and what to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from batchexport.model import JobState
+from batchexport.report.advice import advice_on
+from batchexport.store import JobReport
+
+#: Rows named for each cause; all of them are in the CSV report.
+MOST_EXAMPLES = 5
+#: Different causes kept apart. A cloud that words every failure differently must not fill the memory.
+MOST_CAUSES = 500
+#: The states of rows that somebody has to look at.
+TROUBLE = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
+
+_ID = re.compile(r"\b(?:req-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
+_LAST_ATTEMPT = re.compile(r" \(attempt \d+ of \d+\)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row that met the cause."""
+
+    line: int
+    volume_id: str
+    image_name: str
+    request_id: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Cause:
+    """Rows that ended for one reason."""
+
+    state: JobState
+    words: str  #: the cloud's, as the first row met them; ids that differ from row to row are left out
+    code: str | None
+    status: int | None  #: HTTP status
+    advice: str  #: what to do about it
+    rows: int = 0
+    gib: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+class Causes:
+    """Collects the rows in trouble, cause by cause."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[JobState, str | None, int | None, str], Cause] = {}
+
+    def add(self, job: JobReport) -> None:
+        """Count one row; those that are in no trouble are passed over."""
+        if job.state not in TROUBLE:
+            return
+        words = plain_words(job.reason)
+        key = (job.state, job.code, job.status, words)
+        if key not in self._found and len(self._found) >= MOST_CAUSES:
+            words = "other reasons, each in its own words"
+            key = (job.state, None, None, words)
+        cause = self._found.get(key)
+        if cause is None:
+            _, code, status, _ = key
+            advice = advice_on(job.state, code=code, status=status, words=words)
+            cause = Cause(state=job.state, words=words, code=code, status=status, advice=advice)
+            self._found[key] = cause
+        cause.rows += 1
+        cause.gib += job.size_gib or 0
+        if len(cause.examples) < MOST_EXAMPLES:
+            cause.examples.append(_example(job))
+
+    def ranked(self) -> list[Cause]:
+        """The causes, failures before what was left out, the most frequent first."""
+        order = (JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED)
+        return sorted(
+            self._found.values(), key=lambda cause: (order.index(cause.state), -cause.rows, cause.words)
+        )
+
+
+def plain_words(reason: str | None) -> str:
+    """A reason without what differs from row to row: ids, and the number of attempts."""
+    flat = " ".join((reason or "no reason was given").split())
+    return _ID.sub("…", _LAST_ATTEMPT.sub("", flat))
+
+
+def _example(job: JobReport) -> Example:
+    return Example(
+        line=job.line, volume_id=job.volume_id, image_name=job.image_name, request_id=job.request_id
+    )

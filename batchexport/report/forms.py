@@ -1,0 +1,60 @@
+"""The forms of a report: every row, as rows has them, or the whole night for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from batchexport.model import JobState
+from batchexport.report.earlier import named_nights, nights_beside
+from batchexport.report.rows import Format, report_lines
+from batchexport.store import StateReader
+
+
+class Form(StrEnum):
+    """How a report is written down."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    HTML = "html"
+    MARKDOWN = "markdown"
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it lists the rows, so that some of them can be chosen."""
+        return self in (Form.TABLE, Form.CSV, Form.JSON)
+
+    @property
+    def suffix(self) -> str:
+        """How names of such files end."""
+        return {Form.TABLE: ".txt", Form.MARKDOWN: ".md"}.get(self, f".{self}")
+
+
+def written(
+    reader: StateReader,
+    form: Form,
+    *,
+    now: float,
+    only: Collection[JobState] = (),
+    compare: Sequence[Path] = (),
+) -> Iterator[str]:
+    """The report, line by line. `only` chooses rows; `compare` names state files of earlier nights, and
+    without any the earlier runs of the list in the same folder are taken. Raises StateError.
+    """
+    if form.is_of_rows:
+        yield from report_lines(reader, Format(form), now=now, only=only)
+        return
+    from batchexport.report.night import night_of
+
+    earlier = named_nights(compare) if compare else nights_beside(reader.path, reader.run)
+    night = night_of(reader, now=now, earlier=earlier)
+    if form is Form.HTML:
+        from batchexport.report.html import night_html
+
+        yield night_html(night).rstrip("\n")
+    else:
+        from batchexport.report.markdown import night_markdown
+
+        yield from night_markdown(night)

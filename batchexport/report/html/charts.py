@@ -1,0 +1,164 @@
+"""The charts of a night. What they show is also said: in their descriptions, and in the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from batchexport.report.html import drawing
+from batchexport.report.html.axis import AxisMark, round_top, time_marks
+from batchexport.report.html.markup import Markup
+from batchexport.report.timeline import Bar, BarKind, Mark, Step, Timeline
+from batchexport.report.totals import ENDED, Totals
+from batchexport.report.words import count_of, duration, number
+
+#: Heights in pixels: of a row of bars, of columns, of a strip with its gap. The style sheet knows them too.
+ROW, COLUMNS, STRIP = 15, 120, 16
+_CLASS_OF_KIND = {
+    BarKind.SUCCEEDED: "ok",
+    BarKind.FAILED: "bad",
+    BarKind.TRIED_AGAIN: "again",
+    BarKind.UNDER_WAY: "going",
+}
+_CLASS_OF_MARK = {Mark.THROTTLED: "throttled", Mark.NO_SERVICE: "silent", Mark.STOPPED: "stopped"}
+_WORDS_OF_MARK = {
+    Mark.THROTTLED: "throttled: the cloud asked for fewer requests",
+    Mark.NO_SERVICE: "no service: the cloud took no requests",
+    Mark.STOPPED: "stopped: sign-in, rights or quota",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnChart:
+    """What is drawn of each step of time."""
+
+    title: str
+    unit: str
+    class_: str
+    amount: Callable[[Step], float]
+
+    def most(self, timeline: Timeline) -> float:
+        """The largest amount."""
+        return max(self.amount(step) for step in timeline.steps)
+
+
+COLUMN_CHARTS = (
+    ColumnChart(title="GiB exported", unit="GiB", class_="column", amount=lambda step: step.gib),
+    ColumnChart(
+        title="Exports under way", unit="exports", class_="column-2", amount=lambda step: step.under_way
+    ),
+    ColumnChart(title="Rows failed", unit="rows", class_="bad", amount=lambda step: step.failed),
+)
+
+
+def proportions(totals: Totals) -> Markup:
+    """One bar of all rows, divided by what became of them."""
+    amounts = [(str(state), totals.rows[state]) for state in ENDED] + [("to do", totals.to_do)]
+    left, parts = 0.0, []
+    for name, amount in amounts:
+        if amount:
+            share, words = amount / totals.all_rows, f"{number(amount)} {name}"
+            parts.append(drawing.bar(left, share, 0, 18, fill_of(name), words))
+            left += share
+    said = ", ".join(f"{number(amount)} {name}" for name, amount in amounts if amount)
+    return drawing.picture(18, parts, words=f"Rows by what became of them: {said}", class_="proportions")
+
+
+def proportions_legend(totals: Totals) -> Markup:
+    """What the parts of that bar stand for."""
+    kinds = [
+        (fill_of(state), f"{number(totals.rows[state])} {state}") for state in ENDED if totals.rows[state]
+    ]
+    kinds += [(fill_of("to do"), f"{number(totals.to_do)} to do")] if totals.to_do else []
+    return drawing.legend(kinds)
+
+
+def fill_of(state: str) -> str:
+    """The class that gives a state its colour."""
+    return f"fill-{state.replace(' ', '-')}"
+
+
+def bars(timeline: Timeline, zone: tzinfo | None) -> Markup:
+    """The exports, each a bar from its acceptance to its end."""
+    height, marks = len(timeline.bars) * ROW, _time_marks(timeline, zone)
+    parts = [drawing.upright(mark.share, height) for mark in marks]
+    span_s = timeline.ended_at - timeline.began_at
+    for place, bar in enumerate(timeline.bars):
+        left, width = (bar.began_at - timeline.began_at) / span_s, bar.took_s / span_s
+        class_ = _CLASS_OF_KIND[bar.kind]
+        parts.append(drawing.bar(left, width, place * ROW + 2, ROW - 4, class_, _bar_words(bar, zone)))
+    parts += [drawing.under_axis(mark, height) for mark in marks]
+    words = f"{len(timeline.bars)} exports in time; the table below says the same"
+    names = [
+        f"{bar.volume_id[:8]} {'' if bar.size_gib is None else number(bar.size_gib)}" for bar in timeline.bars
+    ]
+    return drawing.beside(names, drawing.picture(height + drawing.AXIS, parts, words=words), "bars")
+
+
+def strips(timeline: Timeline, zone: tzinfo | None) -> Markup | None:
+    """What held the run up and when, a strip for each kind; None where nothing did."""
+    kinds = [mark for mark in Mark if timeline.marks[mark]]
+    if not kinds:
+        return None
+    parts = [drawing.level(place * STRIP + 12) for place in range(len(kinds))]
+    for place, kind in enumerate(kinds):
+        for step in timeline.steps:
+            if count := step.marks[kind]:
+                words = f"{_clock(step.began_at, zone)}: {kind} {count_of(count, 'time')}"
+                left, width = _place(timeline, step)
+                parts.append(drawing.bar(left, width, place * STRIP, 12, _CLASS_OF_MARK[kind], words))
+    said = ", ".join(f"{kind} {count_of(timeline.marks[kind], 'time')}" for kind in kinds)
+    picture = drawing.picture(len(kinds) * STRIP, parts, words=said)
+    return drawing.beside([f"{kind} {number(timeline.marks[kind])}" for kind in kinds], picture, "strips")
+
+
+def columns(timeline: Timeline, zone: tzinfo | None, chart: ColumnChart) -> Markup:
+    """A column for each step of time."""
+    most, marks = chart.most(timeline), _time_marks(timeline, zone)
+    top = round_top(most)
+    parts = [drawing.upright(mark.share, COLUMNS) for mark in marks]
+    parts += [drawing.level(1), drawing.level(COLUMNS / 2)]
+    for step in timeline.steps:
+        if value := chart.amount(step):
+            tall = max(1.0, COLUMNS * value / top)
+            words = f"{_clock(step.began_at, zone)}: {_short(value)} {chart.unit}"
+            left, width = _place(timeline, step)
+            parts.append(drawing.bar(left, width * 0.86, COLUMNS - tall, tall, chart.class_, words))
+    parts.append(drawing.level(COLUMNS, "ground"))
+    parts += [drawing.under_axis(mark, COLUMNS) for mark in marks]
+    words = f"{chart.title}: at most {_short(most)} {chart.unit} in {duration(timeline.step_s)}"
+    picture = drawing.picture(COLUMNS + drawing.AXIS, parts, words=words)
+    return drawing.beside([_short(top), _short(top / 2), "0"], picture, "levels")
+
+
+def bars_legend(timeline: Timeline) -> Markup:
+    """What the bars and strips stand for, as far as there are any."""
+    found = {bar.kind for bar in timeline.bars}
+    kinds = [(_CLASS_OF_KIND[kind], str(kind)) for kind in BarKind if kind in found]
+    marks = [(_CLASS_OF_MARK[mark], _WORDS_OF_MARK[mark]) for mark in Mark if timeline.marks[mark]]
+    return drawing.legend([*kinds, *marks])
+
+
+def _bar_words(bar: Bar, zone: tzinfo | None) -> str:
+    size = "" if bar.size_gib is None else f", {number(bar.size_gib)} GiB"
+    begin, end = _clock(bar.began_at, zone), _clock(bar.ended_at, zone)
+    return f"{bar.volume_id}{size}: {bar.kind}, {begin} to {end} ({duration(bar.took_s)}). {bar.words}"
+
+
+def _time_marks(timeline: Timeline, zone: tzinfo | None) -> list[AxisMark]:
+    return time_marks(timeline.began_at, timeline.ended_at, zone)
+
+
+def _place(timeline: Timeline, step: Step) -> tuple[float, float]:
+    span_s = timeline.ended_at - timeline.began_at
+    left = (step.began_at - timeline.began_at) / span_s
+    return left, min(timeline.step_s / span_s, 1 - left)
+
+
+def _clock(at: float, zone: tzinfo | None) -> str:
+    return f"{datetime.fromtimestamp(at, zone):%H:%M:%S}"
+
+
+def _short(value: float) -> str:
+    return number(value) if value >= 100 or value == int(value) else f"{value:.3g}"

@@ -1,0 +1,87 @@
+"""What charts are drawn with: SVG whose widths are shares of the page; heights and texts are in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batchexport.report.html.axis import AxisMark
+from batchexport.report.html.markup import Markup, joined, percent, tag
+
+#: Height of an axis with its words.
+AXIS = 20
+#: The thinnest bar that is still seen, as a share of the width.
+LEAST = 0.003
+
+
+def picture(height: float, parts: Sequence[Markup], *, words: str, class_: str = "chart") -> Markup:
+    """An image as wide as the page, with `words` for those who do not see it."""
+    return tag("svg", joined(parts), class_=class_, height=height, role="img", aria_label=words)
+
+
+def beside(names: Sequence[str], chart: Markup, class_: str) -> Markup:
+    """The chart with names on its left; they are small, and said again in its words or a table."""
+    column = tag("div", *(tag("span", name) for name in names), class_=f"names {class_}", aria_hidden="true")
+    return tag("div", column, chart, class_="beside")
+
+
+def bar(left: float, width: float, top: float, height: float, class_: str, words: str) -> Markup:
+    """A bar between two shares of the width, never too thin to be seen; `words` appear under the pointer."""
+    width = max(LEAST, width)
+    return tag(
+        "rect",
+        tag("title", words),
+        class_=class_,
+        x=percent(max(0.0, min(left, 1 - width))),
+        y=f"{top:.4g}",
+        width=percent(width),
+        height=f"{height:.4g}",
+    )
+
+
+def upright(at: float, height: float) -> Markup:
+    """A thin line from top to bottom."""
+    return tag("line", class_="grid", x1=percent(at), x2=percent(at), y1="0", y2=height)
+
+
+def level(at: float, class_: str = "grid") -> Markup:
+    """A thin line from left to right."""
+    return tag("line", class_=class_, x1="0", x2="100%", y1=f"{at:g}", y2=f"{at:g}")
+
+
+def under_axis(mark: AxisMark, height: float) -> Markup:
+    """The words of a mark, under its place; at the ends they stay inside."""
+    anchor = "start" if mark.share < 0.04 else "end" if mark.share > 0.96 else "middle"
+    return tag("text", mark.words, x=percent(mark.share), y=height + 14, text_anchor=anchor)
+
+
+def share_bar(share: float) -> Markup:
+    """A small bar for a cell of a table; what it shows stands beside it as a number."""
+    rect = tag("rect", class_="share", width=percent(min(1.0, share)), height="8", rx="2")
+    return tag("svg", rect, class_="share-bar", height="8", aria_hidden="true", focusable="false")
+
+
+def legend(kinds: Sequence[tuple[str, str]]) -> Markup:
+    """What the colours mean: (class, words) each."""
+    return tag("p", *(tag("span", _swatch(class_), words) for class_, words in kinds), class_="legend")
+
+
+def hatchings() -> Markup:
+    """The patterns that tell kinds apart where colours do not; once on a page."""
+    patterns = [
+        tag(
+            "pattern",
+            tag("rect", width="3", height="6", class_=f"hatch-{name}"),
+            id=f"hatch-{name}",
+            width="6",
+            height="6",
+            patternUnits="userSpaceOnUse",
+            patternTransform=f"rotate({angle})",
+        )
+        for name, angle in (("bad", 45), ("again", -45))
+    ]
+    return tag("svg", tag("defs", *patterns), width="0", height="0", class_="unseen", aria_hidden="true")
+
+
+def _swatch(class_: str) -> Markup:
+    box = tag("rect", class_=class_, width="14", height="10", y="1", rx="1")
+    return tag("svg", box, width="14", height="12", aria_hidden="true", focusable="false")

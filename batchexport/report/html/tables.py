@@ -1,0 +1,191 @@
+"""The tables of the page. Each has a caption, heads with a scope, and says how much it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from batchexport.model import JobState
+from batchexport.report.earlier import NightFigures
+from batchexport.report.html.drawing import share_bar
+from batchexport.report.html.markup import Markup, joined, tag
+from batchexport.report.night import Night
+from batchexport.report.timeline import Timeline
+from batchexport.report.totals import ENDED
+from batchexport.report.words import count_of, duration, number
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The head of a column; numbers stand on the right."""
+
+    head: str
+    is_number: bool = False
+
+
+def table(
+    caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], *, left_out: int = 0
+) -> Markup:
+    """A table that can be scrolled by itself where it is wider than the screen."""
+    heads = [tag("th", column.head, scope="col", class_=_class(column)) for column in columns]
+    body = [
+        tag(
+            "tr",
+            *(
+                _cell(place, text, column)
+                for place, (text, column) in enumerate(zip(row, columns, strict=True))
+            ),
+        )
+        for row in rows
+    ]
+    note = f" {number(left_out)} more are in the CSV report." if left_out else ""
+    inner = tag("table", tag("caption", caption + note), tag("thead", tag("tr", *heads)), tag("tbody", *body))
+    return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def targets_table(night: Night) -> Markup:
+    """What came of each target."""
+    columns = [
+        Column("Target"),
+        *(Column(state.capitalize(), True) for state in ENDED),
+        Column("To do", True),
+        Column("GiB exported", True),
+        Column("Throttled", True),
+        Column("Rate learnt", True),
+    ]
+    rows = [
+        [
+            str(line.key),
+            *(number(line.totals.rows[state]) for state in ENDED),
+            number(line.totals.to_do),
+            number(line.totals.gib[JobState.SUCCEEDED]),
+            number(line.throttled),
+            _rate(line.requests_per_second),
+        ]
+        for line in night.targets
+    ]
+    return table("By target: cloud, region and project", columns, rows)
+
+
+def sizes_table(night: Night) -> Markup:
+    """What came of volumes of each size."""
+    heads = ["Rows", "Succeeded", "Failed", "GiB exported", "Median time", "Longest", "MiB/s each"]
+    rows = [
+        [
+            each.name,
+            number(each.rows.total()),
+            number(each.rows[JobState.SUCCEEDED]),
+            number(each.rows[JobState.FAILED]),
+            number(each.gib),
+            _span(each.median_s),
+            _span(each.longest_s),
+            "–" if each.mib_per_second is None else f"{each.mib_per_second:,.0f}",
+        ]
+        for each in night.sizes
+    ]
+    return table("By size of the volume", [Column("Size"), *(Column(head, True) for head in heads)], rows)
+
+
+def nights_table(night: Night, zone: tzinfo | None) -> Markup:
+    """This night under those before it."""
+    nights = [*night.earlier, night.figures]
+    fastest = max((each.gib_per_hour or 0 for each in nights), default=0) or 1
+    heads = ["Rows", "Succeeded", "Failed", "Not done", "GiB exported", "Time", "GiB/h"]
+    columns = [Column("Night"), *(Column(head, True) for head in heads), Column("Pace")]
+    rows = [[*_night_cells(each, zone), share_bar((each.gib_per_hour or 0) / fastest)] for each in nights]
+    rows[-1][0] = tag("strong", rows[-1][0], " (this one)")
+    return table("This night and those before it", columns, rows)
+
+
+def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
+    """The bars of the timeline in words."""
+    columns = [
+        Column("Volume"),
+        Column("GiB", True),
+        Column("What became of it"),
+        Column("From"),
+        Column("Time", True),
+    ]
+    columns.append(Column("Image, or reason"))
+    rows = [
+        [
+            tag("code", bar.volume_id),
+            "" if bar.size_gib is None else number(bar.size_gib),
+            str(bar.kind),
+            day_and_time(bar.began_at, zone),
+            duration(bar.took_s),
+            bar.words,
+        ]
+        for bar in timeline.bars
+    ]
+    return table("The exports shown", columns, rows)
+
+
+def trouble_table(night: Night) -> Markup:
+    """The rows without an image, one by one."""
+    columns = [
+        Column("Line", True),
+        Column("Volume"),
+        Column("State"),
+        Column("Reason"),
+        Column("Code"),
+        Column("Request id"),
+    ]
+    rows = [
+        [
+            number(job.line),
+            tag("code", job.volume_id),
+            str(job.state),
+            job.reason or "",
+            " ".join(str(part) for part in (job.status, job.code) if part is not None),
+            tag("code", job.request_id or ""),
+        ]
+        for job in night.trouble
+    ]
+    left_out = night.rows_in_trouble - len(night.trouble)
+    return table(
+        f"{count_of(night.rows_in_trouble, 'row')} without an image.", columns, rows, left_out=left_out
+    )
+
+
+def day_and_time(at: float | None, zone: tzinfo | None) -> str:
+    """A time of the clock with its day; empty for None."""
+    return "" if at is None else f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M}"
+
+
+def _night_cells(each: NightFigures, zone: tzinfo | None) -> list[str]:
+    rows = each.totals.rows
+    return [
+        day_and_time(each.run.created_at, zone),
+        number(each.totals.all_rows),
+        number(rows[JobState.SUCCEEDED]),
+        number(rows[JobState.FAILED]),
+        number(each.totals.all_rows - rows[JobState.SUCCEEDED] - rows[JobState.FAILED]),
+        number(each.totals.gib[JobState.SUCCEEDED]),
+        _span(each.took_s),
+        "–" if each.gib_per_hour is None else number(each.gib_per_hour),
+    ]
+
+
+def _cell(place: int, text: str, column: Column) -> Markup:
+    if place == 0 and not column.is_number:
+        return tag("th", text, scope="row")
+    return tag("td", text, class_=_class(column))
+
+
+def _class(column: Column) -> str | None:
+    return "number" if column.is_number else None
+
+
+def _span(seconds: float | None) -> str:
+    return "–" if seconds is None else duration(seconds)
+
+
+def _rate(requests_per_second: float | None) -> str:
+    return "–" if requests_per_second is None else f"{requests_per_second:,.3g}/s"
+
+
+def details(summary: str, *content: Markup) -> Markup:
+    """Something to open."""
+    return tag("details", tag("summary", summary), joined(content))

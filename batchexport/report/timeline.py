@@ -1,0 +1,220 @@
+"""The course of a run in time: the exports as bars, and what happened in each of up to a hundred steps."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import accumulate
+
+from batchexport.model import JobState
+from batchexport.store import JobReport, PutBack
+
+#: More bars than these cannot be told apart on a page: the rest is in the steps.
+MOST_BARS = 48
+#: Of these, at least so many for exports that failed, if there are so many.
+MOST_FAILED_BARS = 16
+MOST_STEPS = 96
+_STEP_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+#: Flow control that comes with a status of its own, by the code of the cloud.
+_THROTTLE_CODES = frozenset(
+    {"APIG.0308", "APIGW.0308", "Common.0024", "Common.1503", "IMG.0060", "IMG.0149", "IMG.0187"}
+)
+
+
+class BarKind(StrEnum):
+    """What became of an export."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TRIED_AGAIN = "failed, tried again"
+    UNDER_WAY = "under way"
+
+
+class Mark(StrEnum):
+    """What held the run up."""
+
+    THROTTLED = "throttled"  #: the cloud asked for fewer requests
+    NO_SERVICE = "no service"  #: the cloud took no requests
+    STOPPED = "stopped"  #: sign-in, rights or quota: no request could succeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One export from its acceptance to its end."""
+
+    began_at: float
+    ended_at: float
+    kind: BarKind
+    volume_id: str
+    size_gib: int | None
+    words: str  #: the image's name, or why it failed
+
+    @property
+    def took_s(self) -> float:
+        """How long the export took, or has taken so far."""
+        return self.ended_at - self.began_at
+
+
+@dataclass(slots=True)
+class Step:
+    """What happened in one step of time."""
+
+    began_at: float
+    under_way: float = 0.0  #: exports under way, on average
+    succeeded: int = 0
+    failed: int = 0
+    gib: int = 0  #: of the exports that succeeded in it
+    marks: Counter[Mark] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """A run from its first export to its last change."""
+
+    began_at: float
+    ended_at: float
+    step_s: float
+    steps: list[Step]
+    bars: list[Bar]
+    exports: int  #: all of them, also those that have no bar
+
+    @property
+    def marks(self) -> Counter[Mark]:
+        """How often the run was held up, by what did it."""
+        return sum((step.marks for step in self.steps), Counter())
+
+
+class Course:
+    """Collects exports and hold-ups between two times into a timeline."""
+
+    def __init__(self, began_at: float, ended_at: float) -> None:
+        self._began_at = began_at
+        self._ended_at = max(ended_at, began_at + 1)
+        self._step_s = step_width_s(self._ended_at - began_at)
+        count = int((self._ended_at - began_at) // self._step_s) + 1
+        self._steps = [Step(began_at + place * self._step_s) for place in range(count)]
+        # Exports that run through whole steps, as changes from step to step: an export costs the same
+        # however long it was.
+        self._through = [0] * (count + 1)
+        self._exports = 0
+        self._failed: list[tuple[float, int, Bar]] = []
+        self._others: list[tuple[float, int, Bar]] = []
+
+    def add_job(self, job: JobReport) -> None:
+        """Note where a row stands: its export, if the cloud took it, and its end."""
+        if job.finished_at is not None:
+            step = self._step_at(job.finished_at)
+            if job.state is JobState.SUCCEEDED:
+                step.succeeded += 1
+                step.gib += job.size_gib or 0
+            elif job.state is JobState.FAILED:
+                step.failed += 1
+        kind = _KIND_OF_STATE.get(job.state)
+        if job.accepted_at is None or kind is None:
+            return
+        self._add_bar(
+            Bar(
+                began_at=job.accepted_at,
+                ended_at=self._ended_at if job.finished_at is None else max(job.accepted_at, job.finished_at),
+                kind=kind,
+                volume_id=job.volume_id,
+                size_gib=job.size_gib,
+                words=(job.reason or "") if kind is BarKind.FAILED else job.image_name,
+            )
+        )
+
+    def add_put_back(self, put_back: PutBack) -> None:
+        """Note an attempt that came to nothing: an export of its own, or a mark."""
+        if put_back.accepted_at is not None:
+            self._add_bar(
+                Bar(
+                    began_at=put_back.accepted_at,
+                    ended_at=max(put_back.accepted_at, put_back.ended_at),
+                    kind=BarKind.TRIED_AGAIN,
+                    volume_id=put_back.volume_id,
+                    size_gib=put_back.size_gib,
+                    words=put_back.reason or "",
+                )
+            )
+        elif (mark := mark_of(put_back)) is not None:
+            self._step_at(put_back.ended_at).marks[mark] += 1
+
+    def timeline(self) -> Timeline:
+        """What was collected, the bars in the order of their beginning."""
+        for step, whole in zip(self._steps, accumulate(self._through), strict=False):
+            step.under_way += whole
+        bars = self._chosen_bars()
+        return Timeline(
+            began_at=self._began_at,
+            ended_at=self._ended_at,
+            step_s=self._step_s,
+            steps=self._steps,
+            bars=sorted(bars, key=lambda bar: (bar.began_at, bar.ended_at, bar.volume_id)),
+            exports=self._exports,
+        )
+
+    def _chosen_bars(self) -> list[Bar]:
+        """The longest exports; of those that failed at least MOST_FAILED_BARS, where there are so many."""
+        failed = max(MOST_FAILED_BARS, MOST_BARS - len(self._others))
+        chosen = heapq.nlargest(failed, self._failed)
+        chosen += heapq.nlargest(MOST_BARS - len(chosen), self._others)
+        return [bar for _, _, bar in chosen]
+
+    def _add_bar(self, bar: Bar) -> None:
+        self._exports += 1
+        longest = self._failed if bar.kind in (BarKind.FAILED, BarKind.TRIED_AGAIN) else self._others
+        # The count tells two bars of one length apart: bars themselves have no order.
+        entry = (bar.took_s, self._exports, bar)
+        if len(longest) < MOST_BARS:
+            heapq.heappush(longest, entry)
+        else:
+            heapq.heappushpop(longest, entry)
+        self._spread(bar)
+
+    def _spread(self, bar: Bar) -> None:
+        """Add the export to the steps that it lasted through, the first and the last by their share."""
+        first, last = self._place_of(bar.began_at), self._place_of(bar.ended_at)
+        if first == last:
+            self._steps[first].under_way += bar.took_s / self._step_s
+            return
+        self._steps[first].under_way += (self._steps[first + 1].began_at - bar.began_at) / self._step_s
+        self._steps[last].under_way += (bar.ended_at - self._steps[last].began_at) / self._step_s
+        self._through[first + 1] += 1
+        self._through[last] -= 1
+
+    def _step_at(self, at: float) -> Step:
+        return self._steps[self._place_of(at)]
+
+    def _place_of(self, at: float) -> int:
+        # Two clocks write these times: what lies outside counts for the step next to it.
+        return min(len(self._steps) - 1, max(0, int((at - self._began_at) // self._step_s)))
+
+
+_KIND_OF_STATE = {
+    JobState.SUCCEEDED: BarKind.SUCCEEDED,
+    JobState.FAILED: BarKind.FAILED,
+    JobState.EXPORTING: BarKind.UNDER_WAY,
+}
+
+
+def step_width_s(span_s: float) -> float:
+    """The least handy width that divides the span into no more than MOST_STEPS steps."""
+    for width_s in _STEP_WIDTHS_S:
+        if span_s / width_s <= MOST_STEPS - 1:
+            return float(width_s)
+    return -(-span_s // (86400 * (MOST_STEPS - 1))) * 86400.0
+
+
+def mark_of(put_back: PutBack) -> Mark | None:
+    """What held up an attempt that the cloud did not take; None where it was the volume's own status."""
+    status, words = put_back.status, (put_back.reason or "").lower()
+    if status in (401, 403) or "quota" in words:
+        return Mark.STOPPED
+    if status is None or status >= 500 or status == 408:
+        return None if put_back.code == "not_sent" else Mark.NO_SERVICE
+    if status in (413, 429) or put_back.code in _THROTTLE_CODES:
+        return Mark.THROTTLED
+    return None

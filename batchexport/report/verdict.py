@@ -1,0 +1,61 @@
+"""How a night went, in a word and in a sentence: the same for the page, for chat and for mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from batchexport.model import JobState
+from batchexport.report.totals import Totals
+from batchexport.report.words import count_of, duration, number
+
+if TYPE_CHECKING:
+    from batchexport.report.night import Night
+    from batchexport.store import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A word for it, and the class of its colour."""
+
+    words: str
+    class_: str
+
+
+def verdict(night: Night) -> Verdict:
+    """How the night went."""
+    rows = night.totals.rows
+    if night.totals.to_do:
+        return Verdict("running", "going") if night.running else Verdict("unfinished", "open")
+    if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
+        return Verdict("done, with failures", "bad")
+    return Verdict("done", "ok")
+
+
+def title_of(run: RunRecord) -> str:
+    """What to call a run: the name of its list, without the folders that it was in."""
+    return "list from stdin" if run.list_name == "-" else PurePath(run.list_name).name
+
+
+def headline(night: Night) -> str:
+    """The night in a sentence or two."""
+    text = totals_sentence(night.totals, night.figures.took_s)
+    if night.stalled:
+        text += f" {count_of(night.stalled, 'export')} past the deadline, still watched."
+    return text
+
+
+def totals_sentence(totals: Totals, took_s: float | None) -> str:
+    """What came of the rows, what is left, and how long it took."""
+    rows = totals.rows
+    text = f"{number(rows[JobState.SUCCEEDED])} of {count_of(totals.all_rows, 'volume')} exported"
+    text += f" ({number(totals.gib[JobState.SUCCEEDED])} GiB)"
+    text += f" in {duration(took_s)}" if took_s is not None else ""
+    rest = [
+        f"{number(rows[state])} {state}"
+        for state in (JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED)
+        if rows[state]
+    ]
+    rest += [f"{number(totals.to_do)} to do"] if totals.to_do else []
+    return f"{text}; {', '.join(rest)}." if rest else f"{text}."

@@ -1,0 +1,85 @@
+"""The images that a run made, kept on disk until the cloud has spoken of them: memory does not grow."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from batchexport.store import options
+from batchexport.store.faults import translated
+from batchexport.store.opening import open_for_reading
+from batchexport.store.records import Exported
+
+# In a temporary database of this connection's own: the state file is only read.
+_TABLE = "CREATE TEMP TABLE awaited (image_id TEXT PRIMARY KEY, job_id INTEGER NOT NULL) WITHOUT ROWID"
+_FILL = """
+    INSERT INTO awaited SELECT image_id, job_id FROM main.job
+    WHERE state = 'succeeded' AND target_id = ? AND image_id IS NOT NULL"""
+_OLDEST = "SELECT min(first_intent_at) FROM main.job WHERE state = 'succeeded' AND target_id = ?"
+_ROWS = """
+    SELECT line, volume_id, awaited.image_id, options, size_gib, image_hash
+    FROM awaited JOIN main.job USING (job_id) LEFT JOIN main.attempt ON attempt_id = ending_id"""
+_AMONG = "image_id IN (SELECT value FROM json_each(?))"
+TAKE = f"{_ROWS} WHERE awaited.{_AMONG} ORDER BY line"
+_TAKEN = f"DELETE FROM awaited WHERE {_AMONG}"
+_FIRST = f"{_ROWS} ORDER BY line LIMIT ?"
+
+
+class ExportedImages:
+    """The images of one target's succeeded rows, until they are taken."""
+
+    def __init__(self, path: Path, target_id: int) -> None:
+        self._path = path
+        self._db = open_for_reading(path)
+        with self._reading():
+            self._db.execute(_TABLE)
+            self._db.execute(_FILL, (target_id,))
+            (self.oldest_s,) = self._db.execute(_OLDEST, (target_id,)).fetchone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        with self._reading():
+            return int(self._db.execute("SELECT count(*) FROM awaited").fetchone()[0])
+
+    def take(self, image_ids: Sequence[str]) -> list[Exported]:
+        """The rows of these images, in the order of the list; they are waited for no longer."""
+        among = json.dumps(image_ids)
+        with self._reading():
+            rows = [_exported(row) for row in self._db.execute(TAKE, (among,))]
+            self._db.execute(_TAKEN, (among,))
+        return rows
+
+    def first(self, limit: int) -> list[Exported]:
+        """The first rows that are still waited for."""
+        with self._reading():
+            return [_exported(row) for row in self._db.execute(_FIRST, (limit,))]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, self._path, "read it") from error
+
+
+def _exported(row: tuple[int, str, str, str | None, int | None, str | None]) -> Exported:
+    return Exported(
+        line=row[0],
+        volume_id=row[1],
+        image_id=row[2],
+        options=options.from_text(row[3]),
+        size_gib=row[4],
+        image_hash=row[5],
+    )

@@ -1,0 +1,98 @@
+"""What the audit trail tells of a whole run: its span, what was put back, and what ended last.
+
+Each function asks through `ask`, which runs one statement and returns its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchexport.model import JobState, TargetKey
+
+Ask = Callable[..., list[tuple[Any, ...]]]
+
+#: Read page by page, as jobs are: no read lasts long enough to hold up the process that works.
+_PAGE = 2000
+
+_JOBS_SPAN = "SELECT min(accepted_at), max(finished_at) FROM job"
+_ATTEMPTS_SPAN = "SELECT min(coalesce(accepted_at, ended_at)), max(ended_at) FROM attempt"
+_PUT_BACKS = """
+    SELECT attempt_id, target_id, job_id, volume_id, size_gib, attempt.accepted_at, ended_at, http_status,
+        code, reason
+    FROM attempt JOIN job USING (job_id)
+    WHERE attempt_id > ? AND outcome = 'pending' ORDER BY attempt_id LIMIT ?"""
+#: Walked backwards from the newest, so that its cost does not grow with the run.
+LATEST_ENDINGS = """
+    SELECT ended_at, outcome, size_gib FROM attempt JOIN job USING (job_id)
+    ORDER BY attempt_id DESC LIMIT ?"""
+PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From the first thing that the cloud said about a row to the last. None = it said nothing yet."""
+
+    began_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack:
+    """An attempt that came to nothing and left its row for another."""
+
+    target: TargetKey
+    job_id: int
+    volume_id: str
+    size_gib: int | None
+    accepted_at: float | None  #: None = the cloud did not take it
+    ended_at: float
+    status: int | None  #: HTTP status
+    code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentEnding:
+    """One attempt that ended lately."""
+
+    ended_at: float
+    outcome: JobState  #: the state the job went to
+    size_gib: int | None
+
+
+def span(ask: Ask) -> Span:
+    """When the run began to export and when its last attempt ended."""
+    ((accepted_at, finished_at),) = ask(_JOBS_SPAN)
+    ((first_at, ended_at),) = ask(_ATTEMPTS_SPAN)
+    begun = [at for at in (accepted_at, first_at) if at is not None]
+    ended = [at for at in (finished_at, ended_at) if at is not None]
+    return Span(began_at=min(begun, default=None), ended_at=max(ended, default=None))
+
+
+def put_backs(ask: Ask, keys: Mapping[int, TargetKey]) -> Iterator[PutBack]:
+    """Every attempt that was followed by another, oldest first."""
+    last = 0
+    while page := ask(_PUT_BACKS, last, _PAGE):
+        last = page[-1][0]
+        for _, target_id, job_id, volume_id, size_gib, accepted_at, ended_at, status, code, reason in page:
+            yield PutBack(
+                target=keys[target_id],
+                job_id=job_id,
+                volume_id=volume_id,
+                size_gib=size_gib,
+                accepted_at=accepted_at,
+                ended_at=ended_at,
+                status=status,
+                code=code,
+                reason=reason,
+            )
+
+
+def latest_endings(ask: Ask, limit: int) -> list[RecentEnding]:
+    """The attempts that ended last, the newest first."""
+    return [
+        RecentEnding(ended_at=ended_at, outcome=JobState(outcome), size_gib=size_gib)
+        for ended_at, outcome, size_gib in ask(LATEST_ENDINGS, limit)
+    ]

@@ -1,0 +1,43 @@
+"""What is known of a run once it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batchexport.errors import StateError
+from batchexport.report.totals import Totals
+from batchexport.store import ReasonCount, StateReader
+
+MOST_REASONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A run that ended, or a command that could not begin one: then only the first three are known."""
+
+    name: str  #: of the list or job
+    exit_code: int
+    error: str | None  #: what ended it, where something did
+    state_file: str | None = None
+    run_id: str | None = None
+    totals: Totals | None = None
+    took_s: float | None = None  #: of this process
+    reasons: Sequence[ReasonCount] = ()
+    reports: Sequence[Path] = ()
+
+
+def with_state(outcome: Outcome, state_path: Path) -> Outcome:
+    """The outcome with what the state file knows; where it cannot be read, that is said as the error."""
+    named = replace(outcome, state_file=str(state_path))
+    try:
+        with StateReader(state_path) as reader:
+            return replace(
+                named,
+                run_id=reader.run.run_id,
+                totals=Totals.of(reader.tallies()),
+                reasons=reader.top_reasons(MOST_REASONS),
+            )
+    except StateError as error:
+        return replace(named, error=outcome.error or str(error))

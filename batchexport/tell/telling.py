@@ -1,0 +1,189 @@
+"""All that is told of the runs of one process: while they go, when each ends, and when the process does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from batchexport.config.notify import Notify
+from batchexport.config.reports import Reports
+from batchexport.engine import Cloud, Connect
+from batchexport.errors import StateError
+from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.report.totals import Totals
+from batchexport.report.verdict import title_of
+from batchexport.store import StateReader, Tally
+from batchexport.tell.address import Address
+from batchexport.tell.events import EventLog
+from batchexport.tell.message import GOOD_CODES, message_on
+from batchexport.tell.metrics import RunMetrics
+from batchexport.tell.metrics_file import MetricsFile
+from batchexport.tell.metrics_server import metrics_served
+from batchexport.tell.notices import tell_end, tell_start
+from batchexport.tell.outcome import Outcome, with_state
+from batchexport.tell.report_files import write_reports
+
+log = logging.getLogger(__name__)
+
+#: How often the metrics file is written and the rates are looked at; scrapers come about as often.
+TICK_S = 15.0
+
+
+class Telling:
+    """Whom to tell is given; who is None is not told."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        events: TextIO | None = None,
+        events_broken: Callable[[], object] | None = None,
+        metrics_file: Path | None = None,
+        metrics_address: Address | None = None,
+        notify: Notify | None = None,
+        reports: Reports | None = None,
+        say: Callable[[str], None] = lambda text: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._name = name
+        self._events = None if events is None else EventLog(events, broken=events_broken, now=now)
+        self._file = None if metrics_file is None else MetricsFile(metrics_file)
+        self._address = metrics_address
+        self._notify = notify
+        self._reports = reports or Reports()
+        self._say = say
+        self._now = now
+        self._began_at = now()
+        self._clouds: dict[TargetKey, Cloud] = {}
+        self._metrics: RunMetrics | None = None
+        if self._file is not None or metrics_address is not None:
+            last_success_at = self._file.last_success_at() if self._file else None
+            self._metrics = RunMetrics(
+                self._current_tallies, self._clouds, last_success_at=last_success_at, now=now
+            )
+        self._reader: StateReader | None = None  # while a run goes on
+        self._tallies: Sequence[Tally] = ()  # as last read
+        self._rates: dict[TargetKey, float] = {}
+        self._state_path: Path | None = None
+        self._written: Sequence[Path] = ()
+        self._start_told = False
+
+    @asynccontextmanager
+    async def during(self, state_path: Path) -> AsyncIterator[None]:
+        """Tell of the run while the context lasts. Raises ConfigError where metrics cannot be served."""
+        async with AsyncExitStack() as stack:
+            self._begin(stack.enter_context(StateReader(state_path)), state_path)
+            stack.callback(self._let_go)
+            if self._address is not None and self._metrics is not None:
+                address = await stack.enter_async_context(metrics_served(self._address, self._metrics))
+                self._say(f"metrics: http://{address}/metrics")
+            tasks = [asyncio.ensure_future(self._tick())]
+            if self._notify is not None and not self._start_told:
+                self._start_told = True
+                tasks.append(asyncio.ensure_future(tell_start(self._notify)))
+            try:
+                yield
+            finally:
+                await _cancelled(tasks)
+
+    def change(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+        """Tell of one row that went from one state to another."""
+        if self._metrics is not None:
+            self._metrics.job_changed(job, before, after, ending)
+        if self._events is not None and self._reader is not None:
+            with suppress(StateError):  # whoever works on the file meets the same and tells it
+                place = self._reader.place_of(job.job_id)
+                self._events.job_changed(job, before, after, ending, place)
+
+    def seeing(self, connect: Connect) -> Connect:
+        """The same connections, with an eye on what goes over them."""
+
+        @asynccontextmanager
+        async def opened(key: TargetKey, learnt: float | None) -> AsyncIterator[Cloud]:
+            async with connect(key, learnt) as cloud:
+                self._clouds[key] = cloud
+                yield cloud
+
+        def seen(key: TargetKey, learnt: float | None) -> AbstractAsyncContextManager[Cloud]:
+            return opened(key, learnt)
+
+        return seen
+
+    def run_ended(self, state_path: Path, exit_code: int, error: str | None) -> None:
+        """Tell how one run ended, and write its reports."""
+        self._state_path = state_path
+        self._tell_ended(exit_code, error, Totals.of(self._tallies) if self._tallies else None)
+        self._written = write_reports(state_path, self._reports, now=self._now())
+
+    def end(self, exit_code: int, error: str | None) -> None:
+        """Tell those who are told once how it all ended. A command that did nothing on purpose is silent."""
+        if self._state_path is None:
+            if exit_code in GOOD_CODES:
+                return
+            self._tell_ended(exit_code, error, None)
+        if self._notify is not None:
+            outcome = Outcome(
+                name=self._name,
+                exit_code=exit_code,
+                error=error,
+                took_s=self._now() - self._began_at,
+                reports=self._written,
+            )
+            if self._state_path is not None:
+                outcome = with_state(outcome, self._state_path)
+            asyncio.run(tell_end(self._notify, message_on(outcome)))
+
+    def _begin(self, reader: StateReader, state_path: Path) -> None:
+        self._reader, self._state_path = reader, state_path
+        self._name = self._name or title_of(reader.run)
+        if self._events is not None:
+            self._events.run_started(reader.run, Totals.of(reader.tallies()), str(state_path))
+        if self._metrics is not None:
+            self._metrics.begin(reader.run)
+        self._look()
+
+    def _let_go(self) -> None:
+        self._current_tallies()
+        self._reader = None
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._look()
+
+    def _look(self) -> None:
+        """Write the metrics file, and tell of rates that changed."""
+        if self._file is not None and self._metrics is not None:
+            self._file.write(self._metrics)
+        for target, cloud in self._clouds.items():
+            rate = cloud.requests_per_second
+            if self._events is not None and rate != self._rates.get(target):
+                self._events.rate_changed(target, rate)
+            self._rates[target] = rate
+
+    def _current_tallies(self) -> Sequence[Tally]:
+        """The tallies of the state file; those read last where it cannot be read, or is done with."""
+        if self._reader is not None:
+            try:
+                self._tallies = self._reader.tallies()
+            except StateError as error:
+                log.debug("the state file could not be read for others: %s", error)
+        return self._tallies
+
+    def _tell_ended(self, exit_code: int, error: str | None, totals: Totals | None) -> None:
+        if self._events is not None:
+            self._events.run_ended(exit_code, error, totals)
+        if self._metrics is not None:
+            self._metrics.end(exit_code)
+            self._look()
+
+
+async def _cancelled(tasks: Sequence[asyncio.Future[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,193 @@
+"""The client on the EVS side of the sandbox: signed in with a token, and by access key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from batchexport.cloud import CloudClient, connect
+from batchexport.config.settings import CloudSettings, Limits
+from batchexport.dialect import DialectName
+from batchexport.errors import ConfigError, SignInError, VolumeStateError
+from batchexport.model import ExportRequest, ImageOptions, TargetKey
+from batchexport.sandbox import (
+    Profile,
+    Sandbox,
+    SandboxSettings,
+    SandboxVolume,
+    clouds_yaml,
+    serve,
+)
+from batchexport.sandbox.settings import (
+    ACCESS_KEY,
+    PROJECT_ID,
+    SECRET_KEY,
+    SECURITY_TOKEN,
+    TEMPORARY_ACCESS_KEY,
+    TEMPORARY_SECRET_KEY,
+)
+
+# openstacksdk warns about an option of its own, whether it is used or not.
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack")
+
+VOLUME = "0b9f7d0c-6f5d-4c43-9c58-8f1f2f6f2a01"
+USED = SandboxVolume(volume_id="0b9f7d0c-6f5d-4c43-9c58-8f1f2f6f2a02", name="used", status="in-use")
+LIMITS = Limits(requests_per_second=0, concurrency=16)
+BY_TOKEN, BY_KEY = "sandbox", "sandbox-key"
+REQUEST = ExportRequest(
+    volume_id=VOLUME, image_name="批量 导出-1", options=ImageOptions(disk_format="zvhd2", os_type="windows")
+)
+
+
+@dataclass
+class Site:
+    """A sandbox of the evs profile, and the file that leads to it."""
+
+    sandbox: Sandbox
+    clouds_file: Path
+    clock_off_s: float = 0.0
+
+    def write_clouds(self, *, access: str = ACCESS_KEY, secret: str = SECRET_KEY, more: str = "") -> None:
+        text = clouds_yaml(self.sandbox.url, Profile.EVS)
+        self.clouds_file.write_text(text.replace(ACCESS_KEY, access).replace(SECRET_KEY, secret) + more)
+
+    def now(self) -> float:
+        return time.time() + self.clock_off_s
+
+
+@pytest.fixture
+async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    for name in ("OS_CLOUD", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    made: list[Site] = []
+    settings = SandboxSettings(profile=Profile.EVS, volumes=[USED], time_scale=0)
+    async with serve(settings, now=lambda: made[0].now() if made else time.time()) as sandbox:
+        made.append(Site(sandbox, tmp_path / "clouds.yaml"))
+        yield made[0]
+
+
+def signed_in(cloud: str = BY_KEY, *, project: str | None = None) -> AbstractAsyncContextManager[CloudClient]:
+    return connect(TargetKey(project=project), CloudSettings(cloud=cloud), limits=LIMITS)
+
+
+@pytest.mark.parametrize("cloud", [BY_TOKEN, BY_KEY])
+async def test_a_volume_is_exported_and_its_image_found(site: Site, cloud: str) -> None:
+    site.write_clouds()
+    async with signed_in(cloud) as client:
+        assert client.dialect.name is DialectName.EVS
+        accepted = await client.upload_volume_to_image(REQUEST, fence=lambda: None)
+        image = await client.image(accepted.image_id)
+        assert image is not None
+        assert (image.name, image.status) == (REQUEST.image_name, "active")
+        assert image.size_bytes == accepted.size_gib * 2**30  # and not the 0 in `size`
+        assert [found.image_id for found in await client.images_named(REQUEST.image_name)] == [image.image_id]
+        pages = [page async for page in client.images(updated_since=image.updated_at)]
+        assert [[found.image_id for found in page] for page in pages] == [[image.image_id]]
+        listed = [volume.volume_id async for page in client.volumes(status="available") for volume in page]
+        assert listed == [VOLUME]
+        assert await client.failure_reason(VOLUME, accepted.request_id) is None
+        await client.delete_image(image.image_id)
+        assert await client.image(image.image_id) is None
+    assert site.sandbox.counts["auth"] == (1 if cloud == BY_TOKEN else 0)
+
+
+@pytest.mark.parametrize("cloud", [BY_TOKEN, BY_KEY])
+async def test_a_volume_in_use_is_refused_for_its_status_and_exported_with_force(
+    site: Site, cloud: str
+) -> None:
+    site.write_clouds()
+    request = replace(REQUEST, volume_id=USED.volume_id)
+    async with signed_in(cloud) as client:
+        with pytest.raises(VolumeStateError, match="valid status"):
+            await client.upload_volume_to_image(request, fence=lambda: None)
+        forced = replace(request, options=replace(request.options, force=True))
+        await client.upload_volume_to_image(forced, fence=lambda: None)
+
+
+async def test_a_token_that_evs_calls_bad_is_renewed(site: Site) -> None:
+    site.write_clouds()
+    async with signed_in(BY_TOKEN) as client:
+        site.sandbox.revoke_tokens()
+        assert await client.volume(VOLUME) is not None
+    assert site.sandbox.counts["auth"] == 2
+
+
+async def test_a_temporary_key_goes_with_its_security_token(site: Site) -> None:
+    token = f"    security_token: {SECURITY_TOKEN}\n"
+    site.write_clouds(access=TEMPORARY_ACCESS_KEY, secret=TEMPORARY_SECRET_KEY, more=token)
+    async with signed_in() as client:
+        assert await client.volume(VOLUME) is not None
+
+
+@pytest.mark.parametrize(
+    ("access", "secret", "more", "hint"),
+    [
+        (ACCESS_KEY, "wrong", "", "belong together"),
+        ("NOBODY", "wrong", "", "no such access key"),
+        (TEMPORARY_ACCESS_KEY, TEMPORARY_SECRET_KEY, "    security_token: old\n", "temporary keys expire"),
+    ],
+)
+async def test_a_key_that_is_refused_costs_one_request_and_is_explained(
+    site: Site, access: str, secret: str, more: str, hint: str
+) -> None:
+    site.write_clouds(access=access, secret=secret, more=more)
+    with pytest.raises(SignInError, match="Incorrect IAM authentication information") as caught:
+        async with signed_in():
+            pass
+    assert hint in str(caught.value.hint)
+    assert site.sandbox.counts["bad_signatures"] == 1
+
+
+@pytest.mark.parametrize(
+    ("clock_off_s", "words"), [(3600, "60 minutes behind"), (-7200, "120 minutes ahead of")]
+)
+async def test_a_clock_that_is_off_is_named_as_the_reason(site: Site, clock_off_s: float, words: str) -> None:
+    site.write_clouds()
+    site.clock_off_s = clock_off_s
+    with pytest.raises(SignInError, match=f"this machine's clock is {words} the cloud's") as caught:
+        async with signed_in():
+            pass
+    assert "set this machine's clock" in str(caught.value.hint)
+
+
+async def test_a_locked_key_is_told_to_wait(site: Site) -> None:
+    site.write_clouds(secret="wrong")
+    for _ in range(5):
+        with pytest.raises(SignInError):
+            async with signed_in():
+                pass
+    site.write_clouds()
+    with pytest.raises(SignInError, match="reach the limit") as caught:
+        async with signed_in():
+            pass
+    assert "five minutes" in str(caught.value.hint)
+
+
+async def test_a_key_that_is_withdrawn_under_way_is_not_tried_until_it_locks(site: Site) -> None:
+    """Of fifty requests that are waiting, only those already on the wire meet the refusal."""
+    site.write_clouds()
+    async with signed_in() as client:
+        site.clock_off_s = 3600
+        results = await asyncio.gather(*(client.volume(VOLUME) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(result, SignInError) for result in results)
+        sent = site.sandbox.counts["bad_signatures"]
+        assert sent <= LIMITS.concurrency
+        with pytest.raises(SignInError):
+            await client.volume(VOLUME)
+        assert site.sandbox.counts["bad_signatures"] == sent
+
+
+async def test_the_rows_project_must_be_an_id(site: Site) -> None:
+    site.write_clouds()
+    async with signed_in(project=PROJECT_ID) as client:
+        assert await client.volume(VOLUME) is not None
+    with pytest.raises(ConfigError, match="'demo' is none"):
+        async with signed_in(project="demo"):
+            pass

@@ -1,0 +1,77 @@
+"""The JSON Schema for editors says the same as the reader."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from batchexport.cli.options import ALLOWED
+from batchexport.config import Limits
+from batchexport.config.jobfile import read_job_file
+from batchexport.errors import ConfigError
+from tests.config.test_jobfile import EVERYTHING
+
+JOBS = Path(__file__).parents[2] / "jobs"
+SCHEMA = json.loads((JOBS / "job.schema.json").read_text(encoding="utf-8"))
+NIGHTLY = (JOBS / "nightly.toml").read_text(encoding="utf-8")
+
+
+def problems(text):
+    content = json.loads(json.dumps(tomllib.loads(text), default=str))
+    return [error.message for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(content)]
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.name)
+def test_the_sample_job_files_are_good(path):
+    assert problems(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_job_file_with_every_key_is_good():
+    assert problems(EVERYTHING) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('hours = "22:00-06:00"', 'hours = "22-6"'),
+        ('time_zone = "Europe/Berlin"', "time_zone = 1"),
+        ('days = "mon-fri"', "days = []"),
+        ('days = "mon-fri"', 'days = ["moon"]'),
+        ('blackout = ["2026-12-24..2027-01-01"]', 'blackout = ["Christmas"]'),
+        ('grace = "1h"', 'grace = "1 hour"'),
+        ('cron = "0 22 * * mon-fri"', 'cron = "0 22 * *"'),
+        ("keep = 30", "keep = 0"),
+        ('on_unfinished = "resume"', 'on_unfinished = "ask"'),
+        ('state_dir = "nights"', 'state = "a.state"'),
+        ('state_dir = "nights"', 'state_dir = "nights"\nstate = "a.state"'),
+        ('max_failures = "10%"', 'max_failures = "many"'),
+        ("max_exports = 40", "max_exports = 0"),
+        ('disk_format = "zvhd2"', 'disk_format = "iso"'),
+        ('in_use = "skip"', 'in_use = "stop"'),
+        ("[servers]", "[server]"),
+        ('name = "production"', 'password = "no"'),
+    ],
+)
+def test_what_the_reader_refuses_the_schema_refuses_too(tmp_path, change):
+    assert change[0] in NIGHTLY
+    text = NIGHTLY.replace(*change)
+    (tmp_path / "job.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        read_job_file(tmp_path / "job.toml", allowed=ALLOWED)
+    assert problems(text)
+
+
+@pytest.mark.parametrize("name", ["disk_format", "container_format", "os_type", "visibility"])
+def test_closed_sets_are_those_of_the_program(name):
+    assert SCHEMA["properties"]["image"]["properties"][name]["enum"] == list(ALLOWED[name])
+
+
+@pytest.mark.parametrize("name", ["requests_per_second", "max_exports", "concurrency", "retries"])
+def test_defaults_are_those_of_the_program(name):
+    assert SCHEMA["properties"]["limits"]["properties"][name]["default"] == getattr(Limits(), name)

@@ -1,0 +1,70 @@
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from batchexport.emit import StartOrder, cron_job
+from batchexport.errors import ConfigError
+from batchexport.schedule import Schedule
+from batchexport.window import Window
+
+BERLIN = ZoneInfo("Europe/Berlin")
+WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
+
+
+def manifest(path="/jobs/nightly.toml", cron="0 22 * * *", window=WINDOW):
+    schedule = Schedule(cron=cron, zone=BERLIN)
+    order = StartOrder(job_path=Path(path), schedule=schedule, window=window, program=("batchexport",))
+    return yaml.safe_load(cron_job(order, image="registry/batchexport:1"))
+
+
+@pytest.mark.parametrize("version", ["1.28", "1.31"])
+@pytest.mark.parametrize("path", ["/jobs/nightly.toml", "/my jobs/50 %: \"Jäger\".toml"])
+def test_the_manifest_follows_the_published_schema(path, version):
+    kubernetes_validate.validate(manifest(path), version, strict=True)
+
+
+def test_the_schema_is_able_to_complain():
+    wrong = manifest()
+    wrong["spec"]["timezone"] = wrong["spec"].pop("timeZone")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.31", strict=True)
+
+
+def test_a_night_never_overlaps_and_keeps_its_own_time():
+    spec = manifest()["spec"]
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert (spec["schedule"], spec["timeZone"]) == ("0 22 * * *", "Europe/Berlin")
+    assert spec["startingDeadlineSeconds"] == 8 * 3600
+
+
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [(None, 3600), (Window(opens_min=0, closes_min=0, zone=BERLIN), 86_400)],
+)
+def test_a_start_may_come_until_the_window_closes(window, seconds):
+    assert manifest(window=window)["spec"]["startingDeadlineSeconds"] == seconds
+
+
+def test_sunday_is_0():
+    assert manifest(cron="0 22 * * 5-7")["spec"]["schedule"] == "0 22 * * 0,5,6"
+    assert manifest(cron="0 22 * * mon-fri")["spec"]["schedule"] == "0 22 * * mon-fri"
+
+
+def test_what_kubernetes_cannot_say_is_refused():
+    with pytest.raises(ConfigError, match="knows no last day"):
+        manifest(cron="0 22 * * 5#2")
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [("Nightly Jobs.toml", "batchexport-nightly-jobs"), ("夜.toml", "batchexport-job")],
+)
+def test_names_are_what_kubernetes_takes(file_name, name):
+    assert manifest(f"/jobs/{file_name}")["metadata"]["name"] == name
+
+
+def test_long_names_are_cut():
+    assert len(manifest(f"/jobs/{'long-' * 20}.toml")["metadata"]["name"]) <= 52

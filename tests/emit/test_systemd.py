@@ -1,0 +1,96 @@
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from batchexport.emit import StartOrder, service, timer
+from batchexport.emit.systemd import calendar_events
+from batchexport.errors import ConfigError
+from batchexport.schedule import Schedule, starts
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze, of the Debian package systemd"
+)
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
+
+
+def order(path="/jobs/nightly.toml", cron="0 22 * * mon-fri", program=(sys.executable, "-m", "batchexport")):
+    schedule = Schedule(cron=cron, zone=BERLIN)
+    return StartOrder(job_path=Path(path), schedule=schedule, window=None, program=program)
+
+
+def verified(folder, asked):
+    """What systemd says about the units of an order."""
+    units = {f"{asked.name}.service": service(asked), f"{asked.name}.timer": timer(asked)}
+    for name, text in units.items():
+        (folder / name).write_text(text)
+    paths = [str(folder / name) for name in units]
+    return subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False)
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", ["nightly.toml", "50 % of all $HOME \"x\" 'y'.toml", "Jäger & Söhne.toml"])
+def test_the_units_pass_verify(tmp_path, name):
+    asked = order(path=str(tmp_path / name))
+    found = verified(tmp_path, asked)
+    ours = [line for line in found.stderr.splitlines() if asked.name in line]
+    assert (found.returncode, ours) == (0, [])
+
+
+@needs_systemd
+def test_verify_is_able_to_complain(tmp_path):
+    assert verified(tmp_path, order(program=("/no/such/program",))).returncode != 0
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "cron",
+    ["0 22 * * *", "*/20 1-3 * * mon-fri", "15 4 1,15 * *", "0 0 * jun,dec 7", "30 23 * * */3", "5 * * * *"],
+)
+def test_calendar_events_are_the_same_starts(cron):
+    schedule = Schedule(cron=cron, zone=BERLIN)
+    (event,) = calendar_events(schedule)
+    words = ["systemd-analyze", "calendar", "--iterations=6", f"--base-time={NOON:%Y-%m-%d %H:%M:%S UTC}", event]
+    told = subprocess.run(words, capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C"})
+    seen = [
+        datetime.strptime(line.split(maxsplit=2)[-1].strip(), "%a %Y-%m-%d %H:%M:%S UTC").timestamp()
+        for line in utc_lines(told.stdout)
+    ]
+    expected = [datetime.fromtimestamp(at, UTC).replace(tzinfo=None).timestamp() for at in
+                islice(starts(schedule, NOON.timestamp()), 6)]
+    assert seen == expected
+
+
+def utc_lines(text):
+    """One line of each start in UTC: systemd tells local time too where that is another."""
+    return [line.replace("(in UTC):", "x x").strip() for line in text.splitlines() if "(in UTC)" in line] or [
+        "x x " + line.split(":", 1)[1].strip()
+        for line in text.splitlines()
+        if line.strip().startswith(("Next elapse", "Iteration", "Iter."))
+    ]
+
+
+def test_a_day_that_is_named_either_way_takes_two_events():
+    assert calendar_events(Schedule(cron="0 22 1 * fri", zone=BERLIN)) == [
+        "*-*-01 22:00:00 Europe/Berlin",
+        "Fri *-*-* 22:00:00 Europe/Berlin",
+    ]
+
+
+def test_what_systemd_cannot_say_is_refused():
+    with pytest.raises(ConfigError, match="knows no last day"):
+        timer(order(cron="0 22 L * *"))
+
+
+def test_the_service_counts_a_closed_window_as_success_and_holds_no_secret():
+    text = service(order())
+    assert "SuccessExitStatus=75\n" in text
+    assert "Type=oneshot\n" in text
+    assert "PASSWORD" not in text.upper()
+    assert "\nEnvironment=" not in text

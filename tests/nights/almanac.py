@@ -1,0 +1,168 @@
+"""A month of nights on jumping time: one cloud in memory, a list, and a timer that fires as it is told."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from batchexport.cli.closing import closing
+from batchexport.cli.execution import exit_code
+from batchexport.cli.layers import order_from
+from batchexport.cli.night import spend_night
+from batchexport.cli.talk import Talk
+from batchexport.engine import run
+from batchexport.errors import CloudError
+from batchexport.model import JobState
+from batchexport.report.totals import Totals
+from batchexport.store import StateFile, StateReader
+from batchexport.window import session_at, session_on
+from tests.engine.conftest import volume_ids
+from tests.engine.fake_cloud import EPOCH, FakeCloud
+from tests.engine.fast_time import fast_now, let_pass, run_fast
+
+BERLIN = ZoneInfo("Europe/Berlin")
+KILLED = 137
+
+JOB_FILE = """
+[job]
+list = "volumes.csv"
+state_dir = "nights"
+{job}
+[limits]
+requests_per_second = 0
+max_exports = {max_exports}
+poll_interval = 20
+[window]
+hours = "22:00-06:00"
+time_zone = "Europe/Berlin"
+grace = "5m"
+{window}
+"""
+
+
+def now():
+    return EPOCH + fast_now()
+
+
+def travel_to(at):
+    """Let time pass until an instant that is still to come."""
+    assert at >= now(), "time goes one way"
+    let_pass(at - now())
+
+
+def local(day, hour, minute=0):
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=BERLIN).timestamp()
+
+
+class Almanac:
+    """A job file with its folder, and every export that the cloud ever accepted."""
+
+    def __init__(self, folder, *, volumes=5, max_exports=5, job="", window="", upload_s=60.0):
+        self.folder = folder
+        self.cloud = FakeCloud(upload_s=upload_s)
+        self.job_path = folder / "nightly.toml"
+        self.job_path.write_text(JOB_FILE.format(job=job, window=window, max_exports=max_exports))
+        self.listed(volume_ids(volumes))
+
+    def listed(self, ids):
+        """Write the list anew."""
+        self.ids = list(ids)
+        (self.folder / "volumes.csv").write_text("\n".join(["volume_id", *self.ids]) + "\n")
+
+    @property
+    def window(self):
+        return self.order().nights.window
+
+    def order(self):
+        return order_from(str(self.job_path), {}, {})
+
+    def start(self, *, killed_after=None):
+        """What a timer does: the exit code of a night that starts now."""
+
+        def work(path, settings, access, talk, *, hours):
+            return self._work(path, settings, hours, killed_after)
+
+        return spend_night(self.order(), Talk(quiet=True), now=now, work=work)
+
+    def start_at(self, day, hour, minute=0, **how):
+        travel_to(local(day, hour, minute))
+        return self.start(**how)
+
+    def _work(self, path, settings, hours, killed_after):
+        settings = replace(settings, limits=replace(settings.limits, settle_s=5.0))
+        accepted = Counter()
+
+        async def go():
+            stop = asyncio.Event()
+
+            def changed(job, before, after, *_):
+                accepted[after] += 1
+                if killed_after is not None and accepted[JobState.EXPORTING] >= killed_after:
+                    stop.set()
+
+            async with self._open(path) as state, closing(hours, stop, now=now):
+                await run(
+                    state,
+                    self._connect,
+                    settings,
+                    stop=stop,
+                    now=now,
+                    on_change=changed,
+                    most_gib=hours.most_gib if hours else None,
+                )
+
+        try:
+            run_fast(go())
+        except CloudError as error:
+            return error.exit_code
+        with StateReader(path) as reader:
+            totals = Totals.of(reader.tallies())
+        stopped = KILLED if killed_after is not None else None
+        return exit_code(totals, stopped=stopped, wait=True, in_window=hours is not None)
+
+    def _open(self, path):
+        return StateFile.open(path, now=now, clock=fast_now)
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, key, rate):
+        yield self.cloud
+
+    def exports_in(self, night):
+        """How often each volume's export began in the session that opened on this date."""
+        session = session_on(self.window, night)
+        return Counter(
+            record["volume_id"]
+            for record in self.cloud.records.values()
+            if session is not None and session.opens_at <= record["created"] < session.closes_at
+        )
+
+    def exports_outside(self):
+        """Exports that began while the window was closed."""
+        closed = []
+        for record in self.cloud.records.values():
+            session = session_at(self.window, record["created"])
+            if session is None or record["created"] >= session.closes_at:
+                closed.append(record)
+        return closed
+
+    def states(self):
+        """By state file: how many rows are in which state."""
+        found = {}
+        for path in sorted((self.folder / "nights").glob("*.state")):
+            with StateReader(path) as reader:
+                found[path.name] = {str(tally.state): tally.jobs for tally in reader.tallies()}
+        return found
+
+
+def days_from(first, count):
+    return [first + timedelta(days=step) for step in range(count)]
+
+
+def spring(count=30):
+    return days_from(date(2027, 3, 10), count)
+
+
+def autumn(count=30):
+    return days_from(date(2027, 10, 15), count)

@@ -1,0 +1,115 @@
+"""A headless Chromium, spoken to over its debugging socket: enough to open a page, look, and ask it things."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0 about:blank"
+).split()
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
+
+
+def axe_source() -> str | None:
+    """The checker of accessibility, from AXE_CORE or where npm put it; None where there is none."""
+    named = os.environ.get("AXE_CORE")
+    folders = [Path("node_modules"), Path("/usr/lib/node_modules"), Path("/usr/local/lib/node_modules")]
+    files = [Path(named)] if named else [folder / "axe-core" / "axe.min.js" for folder in folders]
+    return next((file.read_text(encoding="utf-8") for file in files if file.is_file()), None)
+
+
+class Page:
+    """One tab. `requests` are the addresses it asked for, `complaints` what its console said."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self._socket = socket
+        self._number = 0
+
+    async def call(self, method: str, **values: Any) -> dict[str, Any]:
+        """The answer to one command; what happens meanwhile is noted."""
+        self._number += 1
+        number = self._number
+        await self._socket.send_json({"id": number, "method": method, "params": values})
+        return await self._read(lambda message: message.get("id") == number)
+
+    async def open(self, path: Path) -> None:
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            await self.call(f"{domain}.enable")
+        await self.call("Page.navigate", url=path.absolute().as_uri())
+        while await self.ask("document.readyState") != "complete":
+            await asyncio.sleep(0.02)
+
+    async def ask(self, script: str) -> Any:
+        """What the script comes to; a promise is awaited."""
+        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer["result"], answer
+        return answer["result"]["result"].get("value")
+
+    async def look_like(self, *, width: int, scheme: str, media: str = "screen") -> None:
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme_of_user = {"name": "prefers-color-scheme", "value": scheme}
+        await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme_of_user])
+
+    async def picture(self, path: Path) -> None:
+        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(answer["result"]["data"]))
+
+    async def _read(self, wanted: Any) -> dict[str, Any]:
+        while True:
+            message: dict[str, Any] = await self._socket.receive_json(timeout=30)
+            if wanted(message):
+                return message
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        values = message.get("params", {})
+        match message.get("method"):
+            case "Network.requestWillBeSent":
+                self.requests.append(values["request"]["url"])
+            case "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded":
+                self.complaints.append(str(values))
+
+
+@asynccontextmanager
+async def chromium(folder: Path) -> AsyncIterator[Page]:
+    """A tab of a browser of its own, ended with it."""
+    assert CHROMIUM is not None
+    process = subprocess.Popen(
+        [CHROMIUM, *QUIET, f"--user-data-dir={folder}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with aiohttp.ClientSession() as http, asyncio.timeout(60):
+            address = f"http://127.0.0.1:{await _port(folder)}/json/list"
+            async with http.get(address) as answer:
+                tabs = await answer.json()
+            (tab,) = [tab for tab in tabs if tab["type"] == "page"]
+            async with http.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                yield Page(socket)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+async def _port(folder: Path) -> int:
+    told = folder / "DevToolsActivePort"
+    while not told.exists() or not told.read_text().strip():
+        await asyncio.sleep(0.02)
+    return int(told.read_text().splitlines()[0])

@@ -1,0 +1,91 @@
+"""The vendor's own client for EVS exports a volume, in a process of its own: it blocks.
+
+It signs with the access key by the vendor's code, and was written by people who never saw this sandbox.
+Release 3.0.45 has the call; later ones no longer export volumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from batchexport.sandbox import Profile, SandboxSettings, SandboxVolume, serve
+from batchexport.sandbox.settings import (
+    ACCESS_KEY,
+    PROJECT_ID,
+    SECRET_KEY,
+    SECURITY_TOKEN,
+    TEMPORARY_ACCESS_KEY,
+    TEMPORARY_SECRET_KEY,
+)
+from tests.sandbox.asking import OTHER_VOLUME, VOLUME
+
+SCRIPT = """
+import sys
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
+from huaweicloudsdkevs.v2 import (
+    CinderExportToImageOption, CinderExportToImageRequest, CinderExportToImageRequestBody, EvsClient,
+    ListVolumesRequest, ShowVolumeRequest,
+)
+url, access, secret, security_token, project, volume, used = sys.argv[1:]
+key = BasicCredentials(access, secret, project)
+if security_token:
+    key.with_security_token(security_token)
+client = EvsClient.new_builder().with_credentials(key).with_endpoint(url).build()
+
+def export(volume_id, **options):
+    option = CinderExportToImageOption(
+        image_name="by-vendor", disk_format="zvhd2", os_type="linux", **options
+    )
+    body = CinderExportToImageRequestBody(os_volume_upload_image=option)
+    return client.cinder_export_to_image(CinderExportToImageRequest(volume_id=volume_id, body=body))
+
+accepted = export(volume).os_volume_upload_image
+accepted = accepted if isinstance(accepted, dict) else accepted.to_dict()
+print(accepted["status"], accepted["image_name"], accepted["disk_format"], accepted["id"] == volume)
+print(client.show_volume(ShowVolumeRequest(volume_id=volume)).volume.status)
+print(sorted(found.status for found in client.list_volumes(ListVolumesRequest(limit=10)).volumes))
+for volume_id in (volume, used):
+    try:
+        export(volume_id, force=False)
+    except ClientRequestException as error:
+        print(error.status_code, error.error_code, error.error_msg)
+export(used, force=True)
+"""
+PRINTED = """\
+uploading by-vendor zvhd2 True
+uploading
+['in-use', 'uploading']
+400 EVS.5400 Must specify a valid status.
+400 EVS.5400 Must specify a valid status.
+"""
+
+
+async def exported_by_vendor(access: str, secret: str, security_token: str = "") -> str:
+    used = SandboxVolume(volume_id=OTHER_VOLUME, name="used", status="in-use")
+    async with serve(SandboxSettings(profile=Profile.EVS, volumes=[used], time_scale=1)) as sandbox:
+        arguments = (sandbox.url, access, secret, security_token, PROJECT_ID, VOLUME, OTHER_VOLUME)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", SCRIPT),
+            *arguments,
+            env=os.environ | {"NO_PROXY": "127.0.0.1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        assert sandbox.exports_per_volume == {VOLUME: 1, OTHER_VOLUME: 1}
+        assert sandbox.counts["bad_signatures"] == 0
+        return out.decode()
+
+
+async def test_the_vendors_client_exports_by_access_key() -> None:
+    assert await exported_by_vendor(ACCESS_KEY, SECRET_KEY) == PRINTED
+
+
+async def test_the_vendors_client_exports_by_temporary_key() -> None:
+    printed = await exported_by_vendor(TEMPORARY_ACCESS_KEY, TEMPORARY_SECRET_KEY, SECURITY_TOKEN)
+    assert printed == PRINTED

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from batchexport.model import Ending
+from batchexport.store import StateFile, fitting
+from batchexport.store.opening import open_for_work
+from tests.store.making import make
+from tests.store.test_plans import plan
+
+
+@pytest.fixture
+def db(tmp_path) -> Iterator[sqlite3.Connection]:
+    connection = open_for_work(make(tmp_path / "a.state", 20))
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (fitting.CLAIM_WAITING, "job_waiting"),
+        (fitting.CLAIM_READY, "job_ready"),
+        (fitting.ANY_READY, "job_ready"),
+        (fitting.FIRST_WAITING, "job_waiting"),
+    ],
+)
+def test_a_statement_goes_by_its_index(db: sqlite3.Connection, statement: str, index: str) -> None:
+    steps = plan(db, statement)
+    assert index in steps
+    assert "SCAN job" not in steps
+
+
+async def sized(state: StateFile, sizes: list[int | None]):
+    """A lease, after the first volumes were given these sizes."""
+    lease = await state.take(1)
+    jobs = await state.claim(lease, 100, now_s=0.0, server_now_s=0.0)
+    for job in jobs:
+        state.put_back(lease, job, None, next_at=0.0, at_s=0.0, counted=False)
+    known = zip(jobs, sizes, strict=True)
+    state.sizes(lease, {job.volume_id: size for job, size in known if size is not None})
+    return lease
+
+
+async def claimed(state, lease, most_gib):
+    jobs = await state.claim(lease, 100, now_s=50.0, server_now_s=0.0, most_gib=most_gib)
+    return [job.size_gib for job in jobs]
+
+
+async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path):
+    async with StateFile.open(make(tmp_path / "a.state", 4)) as state:
+        lease = await sized(state, [30, 10, 50, 20])
+        assert await claimed(state, lease, 30) == [30, 10, 20]
+        assert await state.next_due_s(lease, most_gib=30) is None
+        assert await state.next_due_s(lease, most_gib=50) == 0.0
+        assert await claimed(state, lease, 50) == [50]
+
+
+async def test_an_unknown_size_counts_as_the_mean_of_the_known(tmp_path):
+    async with StateFile.open(make(tmp_path / "a.state", 3)) as state:
+        lease = await sized(state, [10, 30, None])
+        assert await claimed(state, lease, 19) == [10]
+        assert await claimed(state, lease, 20) == [None]
+
+
+async def test_where_no_size_is_known_everything_fits(tmp_path):
+    async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
+        lease = await sized(state, [None, None])
+        assert await claimed(state, lease, 1) == [None, None]
+
+
+async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path):
+    async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
+        lease = await sized(state, [10, 40])
+        jobs = await state.claim(lease, 2, now_s=0.0, server_now_s=0.0)
+        for job, due_at in zip(jobs, (90.0, 40.0), strict=True):
+            state.put_back(lease, job, Ending(reason="busy"), next_at=due_at, at_s=0.0, counted=True)
+        assert await state.next_due_s(lease, most_gib=40) == 40.0
+        assert await state.next_due_s(lease, most_gib=39) == 90.0
+        assert await claimed(state, lease, 39) == []
+        assert await claimed(state, lease, 40) == [40]
