@@ -12,13 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
+import msgspec
+
 from batchexport import __version__
 from batchexport.config import Settings
 from batchexport.dialect import EVS, Dialect
-from batchexport.errors import ConfigError, JobListError, ListChangedError
+from batchexport.errors import ConfigError, JobListError, ListChangedError, StateCorruptError
 from batchexport.joblist import JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, TargetKey
-from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building
+from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building, discard_untried
 
 #: More problems than a person reads are counted, not kept.
 MOST_PROBLEMS = 1000
@@ -33,6 +35,14 @@ class Prepared:
     run_id: str
     rows: int
     resumed: bool  #: the state file was there before and belongs to this list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fixed:
+    """What a state file fixes of the settings it was made with."""
+
+    image: ImageOptions
+    name_template: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +79,15 @@ def prepare(
 
     Rows whose target and volume are among `leave_out` are checked, but not taken.
 
+    A file that was made with other settings, and of which no row was ever tried, is made anew.
+
     Raises JobListError with every problem of the list, ListChangedError if the file was made from another
     list or other image settings, StateError if it cannot be used. On an error nothing is left behind.
     """
     if state_path.exists():
-        return _recognise(source, state_path, settings, stdin)
+        found = _recognise(source, state_path, settings, stdin)
+        if found is not None:
+            return found
     run_id = _new_run_id()
     jobs = JobList(source, dialect=dialect, stdin=stdin)
     with building(state_path) as build:
@@ -93,11 +107,14 @@ def prepare(
 
 def as_stored(settings: Settings, run: RunRecord) -> Settings:
     """These settings with what the state file fixes: what is asked of the images, and their names."""
-    stored = json.loads(run.settings)
-    return replace(settings, image=ImageOptions(**stored["image"]), name_template=stored["name_template"])
+    stored = _stored(run.settings)
+    return replace(settings, image=stored.image, name_template=stored.name_template)
 
 
-def _recognise(source: str | Path, state_path: Path, settings: Settings, stdin: BinaryIO | None) -> Prepared:
+def _recognise(
+    source: str | Path, state_path: Path, settings: Settings, stdin: BinaryIO | None
+) -> Prepared | None:
+    """The state file that is there; None = it was made with other settings, never used, and is gone."""
     with StateReader(state_path) as reader:
         run = reader.run
     elsewhere = f"name another file with --state, or remove {state_path} if its exports no longer matter"
@@ -107,11 +124,13 @@ def _recognise(source: str | Path, state_path: Path, settings: Settings, stdin: 
             hint=f"`batchexport resume {state_path}` carries on with the list as it was; "
             f"to start the new one, {elsewhere}",
         )
-    asked, stored = json.loads(_settings_text(settings)), json.loads(run.settings)
+    asked, stored = (_by_name(_stored(text)) for text in (_settings_text(settings), run.settings))
     if asked != stored:
-        before, after = asked["image"] | asked, stored["image"] | stored
-        names = [name for name in before if name != "image" and before[name] != after.get(name)]
-        changes = ", ".join(f"{name} was {after.get(name)}, is {before[name]}" for name in names)
+        # A slip in the sign-in ends a run before its first request: that must not fix its settings.
+        if str(source) != "-" and discard_untried(state_path):
+            return None
+        names = [name for name in asked if asked[name] != stored[name]]
+        changes = ", ".join(f"{name} was {stored[name]}, is {asked[name]}" for name in names)
         raise ListChangedError(
             f"{state_path} was made with other image settings ({changes}); nothing was started",
             hint=f"give the settings of the first run, or {elsewhere}",
@@ -123,6 +142,22 @@ def _settings_text(settings: Settings) -> str:
     """What the state file fixes, in one form: limits and the treatment of volumes in use may change."""
     fixed = {"image": asdict(settings.image), "name_template": settings.name_template}
     return json.dumps(fixed, sort_keys=True)
+
+
+def _stored(text: str) -> _Fixed:
+    """The same again. Raises StateCorruptError for what `_settings_text` never wrote."""
+    try:
+        return msgspec.json.decode(text, type=_Fixed)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise StateCorruptError(
+            f"the settings in the state file cannot be read: {error}",
+            hint="restore the file from a copy, or name another one with --state",
+        ) from error
+
+
+def _by_name(fixed: _Fixed) -> dict[str, object]:
+    """Each setting by its name."""
+    return asdict(fixed.image) | {"name_template": fixed.name_template}
 
 
 def _load(

@@ -11,7 +11,7 @@ from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
 from batchexport.cloud import CloudClient
 from batchexport.config import CloudSettings, Settings
-from batchexport.errors import BatchExportError, ConfigError
+from batchexport.errors import BatchExportError, ConfigError, SignInError
 from batchexport.model import Image, TargetKey, Volume
 from batchexport.plan import fitness
 from batchexport.plan.fitness import Check, Fit
@@ -65,8 +65,13 @@ def _listed(name: str, page: Sequence[Volume] | Sequence[Image]) -> Check:
 
 
 def _broken(error: BatchExportError, *, reached: bool) -> Check:
-    before = "configuration" if isinstance(error, ConfigError) else "sign-in"
-    name = "lists" if reached else before
+    match error:
+        case ConfigError():
+            name = "configuration"
+        case SignInError():
+            name = "sign-in"
+        case _:
+            name = "lists" if reached else "connection"
     return Check(name=name, fit=Fit.BAD, words=str(error))
 
 

@@ -75,6 +75,8 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
         raise click.UsageError("--append adds to a file: name it with -o")
     wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__dataclass_fields__})
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
+    if not volumes:
+        say("no volume fits")
     if output is None:
         tell(list_text(volumes, form).rstrip("\n"))
         return

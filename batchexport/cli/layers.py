@@ -15,7 +15,7 @@ from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify
 from batchexport.config.reports import Reports
 from batchexport.dialect import DIALECTS, Dialect, DialectName
-from batchexport.errors import ConfigError
+from batchexport.errors import ConfigError, JobListError
 from batchexport.model import ImageOptions
 
 _LIMITS = tuple(each.name for each in fields(Limits))
@@ -39,12 +39,19 @@ class Order:
 
     @property
     def state_path(self) -> Path:
-        """The state file: as said, else named after the list, in the current folder. Raises ConfigError."""
+        """The state file: as said, else named after the list, in the current folder.
+
+        Raises ConfigError or JobListError where the list has no name for it.
+        """
         if self.said_state_path is not None:
             return self.said_state_path
         if self.source == "-":
             raise ConfigError(
                 "--state is missing: a list from stdin has no name that it could be called after"
+            )
+        if not Path(self.source).name or Path(self.source).is_dir():
+            raise JobListError(
+                f"{self.source} is a folder, not a job list", hint="give the path of a file in it"
             )
         return Path(Path(self.source).with_suffix(".state").name)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 
-from batchexport.cli.talk import LogFormat, Talk, say
+from batchexport.cli.talk import LogFormat, Talk, json_line, put
 
 #: What every log record has by itself; anything else came in through `extra`.
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+SIGN_IN_LIBRARIES = ("keystoneauth", "openstack")
 
 
 class ScreenHandler(logging.Handler):
@@ -17,7 +19,7 @@ class ScreenHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            say(self.format(record))
+            put(self.format(record))
         except Exception:  # the contract of logging: a record that cannot be written must not end the run
             self.handleError(record)
 
@@ -27,16 +29,11 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record on one line."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
+        more = {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+            more["traceback"] = self.formatException(record.exc_info)
+        at = datetime.fromtimestamp(record.created, UTC)
+        return json_line(at, record.levelname.lower(), record.name, record.getMessage(), more)
 
 
 def level(talk: Talk) -> int:
@@ -49,7 +46,7 @@ def level(talk: Talk) -> int:
 def start_log(talk: Talk) -> None:
     """Send the program's own log to stderr. May be called again: the last call counts.
 
-    Other libraries' logs stay out: at their debug level some of them print headers.
+    Of the libraries that sign in, only errors are told, with `-v` warnings: their debug logs hold headers.
     """
     handler = ScreenHandler()
     as_json = talk.log_format == LogFormat.JSON
@@ -59,3 +56,7 @@ def start_log(talk: Talk) -> None:
     logger = logging.getLogger("batchexport")
     logger.handlers = [handler]
     logger.setLevel(level(talk))
+    for name in SIGN_IN_LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers = [handler]
+        library.setLevel(logging.WARNING if talk.verbose and not talk.quiet else logging.ERROR)

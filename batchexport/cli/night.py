@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
 from batchexport.model import TargetKey
-from batchexport.pace import OpenHours
+from batchexport.pace import OpenHours, Pace
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of
 from batchexport.schedule import told
@@ -117,42 +117,35 @@ class Night:
             order.source, path, order.settings, dialect=order.dialect, leave_out=leave_out
         )
         begun = "carrying on with" if prepared.resumed else "beginning"
-        self._say(f"{begun} run {prepared.run_id}: {prepared.rows} rows, state file {path}")
+        self._say(f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {path}")
         return path
 
     def _work_on(self, path: Path, settings: Settings, known: list[Path]) -> int:
-        hours = self._hours(known)
+        hours, window = None, self.order.nights.window
+        if self.session is not None and window is not None:
+            hours = OpenHours(
+                closes_at=self.session.closes_at,
+                watched_until=self.session.watched_until,
+                pace=nights.pace_of(known, window),
+            )
         code = self.work(path, settings, self.order.access, self.talk, hours=hours)
-        if code == WINDOW_CLOSED and hours is not None:
-            self._tell_what_is_left(path, hours)
+        if code == WINDOW_CLOSED and hours is not None and window is not None:
+            self._tell_what_is_left(path, window, hours.pace)
         return code
-
-    def _hours(self, known: list[Path]) -> OpenHours | None:
-        if self.session is None or (window := self.order.nights.window) is None:
-            return None
-        return OpenHours(
-            closes_at=self.session.closes_at,
-            watched_until=self.session.watched_until,
-            pace=nights.pace_of(known, window),
-        )
 
     def _is_over(self) -> bool:
         return self.session is not None and self.now() >= self.session.closes_at
 
-    def _tell_what_is_left(self, path: Path, hours: OpenHours) -> None:
-        window = self.order.nights.window
-        opening = next_session(window, self.now()) if window else None
-        when = f"; the window opens again {told(opening.opens_at, window.zone)}" if window and opening else ""
-        self._say(f"{count_of(nights.rows_to_do(path), 'row')} left for another night{when}")
+    def _tell_what_is_left(self, path: Path, window: Window, pace: Pace) -> None:
+        left = f"{count_of(nights.rows_to_do(path), 'row')} left for another night"
+        opening = next_session(window, self.now())
         if opening is None:
+            self._say(left)
             return
-        most_gib = hours.pace.most_gib(opening.closes_at - opening.opens_at)
-        if not self.talk.quiet and (never := nights.too_large(path, most_gib)):
-            say(
-                f"{count_of(len(never), 'volume')} larger than {most_gib} GiB, which is what the whole window"
-                f" is expected to hold: {', '.join(never[:3])}{' …' if len(never) > 3 else ''};"
-                " export them with `batchexport resume`, which knows no window"
-            )
+        self._say(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
+        most_gib = pace.most_gib(opening.closes_at - opening.opens_at)
+        if never := nights.too_large(path, most_gib):
+            self._say(_too_large(never, most_gib))
 
     def _forget(self, known: list[Path], keep: int) -> None:
         gone = nights.forget_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
@@ -168,6 +161,14 @@ def _closed(window: Window, now: float) -> str:
     opening = next_session(window, now)
     when = f"it opens {told(opening.opens_at, window.zone)}" if opening else "it does not open within a year"
     return f"the window is closed, nothing was started; {when}"
+
+
+def _too_large(volume_ids: Sequence[str], most_gib: int) -> str:
+    shown = ", ".join(volume_ids[:3]) + (" …" if len(volume_ids) > 3 else "")
+    return (
+        f"{count_of(len(volume_ids), 'volume')} larger than {most_gib} GiB, which is what the whole window"
+        f" is expected to hold: {shown}; export them with `batchexport resume`, which knows no window"
+    )
 
 
 def _ended_with(path: Path) -> int:

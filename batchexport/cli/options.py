@@ -1,4 +1,4 @@
-"""How options are declared here: each also reads `BATCHEXPORT_…`; and those that every command takes."""
+"""Kinds of options that several commands take, and the words they may hold."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from typing import Any
 
 import click
 
-from batchexport.cli.talk import LogFormat, talk_of
+from batchexport.cli.talk_options import Decorator, all_of, option, talk_options
 from batchexport.dialect import CONTAINER_FORMATS, OS_TYPES, VISIBILITIES, DialectName, disk_formats
 from batchexport.errors import ConfigError
 
-Decorator = Callable[[Any], Any]
+__all__ = [
+    "ALLOWED",
+    "FILE",
+    "STATE_FILE",
+    "Decorator",
+    "Parsed",
+    "all_of",
+    "choice",
+    "dialect_option",
+    "option",
+    "talk_options",
+]
 
 #: The words that an option, or a key of a job file, may hold.
 ALLOWED = {
@@ -41,50 +52,11 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def option(*names: str, words: str, **attributes: Any) -> Decorator:
-    """A Click option that also reads BATCHEXPORT_ and its long name; `words` is its help."""
-    long_name = next(part for name in names for part in name.split("/") if part.startswith("--"))
-    variable = "BATCHEXPORT_" + long_name.removeprefix("--").replace("-", "_").upper()
-    return click.option(*names, **{"help": words, "envvar": variable, "show_envvar": True, **attributes})
-
-
 def choice(*names: str, among: str, **attributes: Any) -> Decorator:
     """An option whose value is one of the ALLOWED words for `among`."""
     return option(*names, type=click.Choice(ALLOWED[among]), **attributes)
 
 
-def all_of(*decorators: Decorator) -> Decorator:
-    """One decorator that adds all these, in the order in which the help shall show them."""
-
-    def add(command: Any) -> Any:
-        for decorate in reversed(decorators):
-            command = decorate(command)
-        return command
-
-    return add
-
-
-def _for_talk(name: str) -> dict[str, Any]:
-    """Attributes of an option that is kept for the whole program, whichever command it was given to."""
-
-    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
-        if value:
-            setattr(talk_of(context), name, value)
-
-    return {"expose_value": False, "callback": keep}
-
-
-talk_options = all_of(
-    option("-v", "--verbose", count=True, words="Say more on stderr; -vv says all.", **_for_talk("verbose")),
-    option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_talk("quiet")),
-    option(
-        "--log-format",
-        type=click.Choice([each.value for each in LogFormat]),
-        show_default=LogFormat.TEXT.value,
-        words="Form of the log on stderr; json is one object per line.",
-        **_for_talk("log_format"),
-    ),
-)
 dialect_option = choice(
     "--dialect",
     among="dialect",

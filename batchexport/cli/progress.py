@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Never, Protocol, TypedDict
 
 from batchexport.cli.figures import Figures, progress_line, side_note
-from batchexport.cli.talk import Talk, on_terminal, say
+from batchexport.cli.talk import LogFormat, Talk, on_terminal, say
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -125,7 +125,8 @@ def progress_for(figures: Figures, talk: Talk) -> Progress:
     """The way that fits where stderr goes and how much the user wants to hear."""
     if talk.quiet:
         return Silence()
-    return Bars(figures) if on_terminal() else Lines(figures)
+    bars = on_terminal() and talk.log_format != LogFormat.JSON
+    return Bars(figures) if bars else Lines(figures)
 
 
 @contextmanager

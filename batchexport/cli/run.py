@@ -39,6 +39,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     from batchexport import intake
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_from
+    from batchexport.report.words import count_of
 
     order = order_from(source, flags, os.environ)
     if dry_run:
@@ -53,7 +54,8 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     prepared = intake.prepare(order.source, order.state_path, order.settings, dialect=order.dialect)
     if not talk_of().quiet:
         begun = "carrying on with" if prepared.resumed else "beginning"
-        say(f"{begun} run {prepared.run_id}: {prepared.rows} rows, state file {prepared.state_path}")
+        rows = count_of(prepared.rows, "row")
+        say(f"{begun} run {prepared.run_id}: {rows}, state file {prepared.state_path}")
     raise click.exceptions.Exit(execute(prepared.state_path, order.settings, order.access, talk_of()))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import click
@@ -20,7 +22,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Talk:
     """What `-v`, `-q`, `--log-format` and `--events` and its like asked for; one per program, held by Click's
     root context.
@@ -37,7 +39,26 @@ def talk_of(context: click.Context | None = None) -> Talk:
     return (context or click.get_current_context()).find_root().ensure_object(Talk)
 
 
-def say(text: str) -> None:
+def say(text: str, *, level: str = "info", **more: object) -> None:
+    """Tell something on stderr. In the JSON form it is a log line of this level, and holds `more` as well."""
+    context = click.get_current_context(silent=True)
+    if context is not None and talk_of(context).log_format == LogFormat.JSON:
+        text = json_line(datetime.now(UTC), level, "batchexport", text, more)
+    put(text)
+
+
+def json_line(
+    at: datetime, level: str, logger: str, message: str, more: Mapping[str, object]
+) -> str:
+    """One line of the JSON form of the log."""
+    import json  # a tenth of what `--version` costs beside Click, and of no use to it
+
+    time = at.isoformat(timespec="milliseconds")
+    line = {"time": time, "level": level, "logger": logger, "message": click.unstyle(message), **more}
+    return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def put(text: str) -> None:
     """Print a line on stderr, above the progress bars where there are any."""
     # A run must not end because nobody listens, or because the disk of its log is full.
     with suppress(OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -117,10 +117,16 @@ async def others_see(
 def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
     try:
         _telling_of(outlets).end(exit_code, error)
+    except KeyboardInterrupt:
+        say("interrupted; perhaps not everybody was told")
     except ConfigError as unopened:
         # Told already, if it was what ended the command; the others are not told by a half-made list.
         if str(unopened) != error:
             say(f"nobody was told: {unopened}")
+    finally:
+        if outlets.events_file is not None:
+            with suppress(OSError):  # what the disk did not take was told when it was written
+                outlets.events_file.close()
 
 
 def _telling_of(outlets: Outlets) -> Telling:
@@ -129,7 +135,7 @@ def _telling_of(outlets: Outlets) -> Telling:
 
         outlets.telling = Telling(
             name=outlets.name,
-            events=None if outlets.events is None else _stream(outlets.events),
+            events=_stream(outlets),
             events_broken=silence_stdout if outlets.stdout_is_taken else None,
             metrics_file=outlets.metrics_file,
             metrics_address=outlets.metrics_addr,
@@ -140,13 +146,16 @@ def _telling_of(outlets: Outlets) -> Telling:
     return outlets.telling
 
 
-def _stream(where: str) -> TextIO:
-    if where == "-":
+def _stream(outlets: Outlets) -> TextIO | None:
+    if outlets.events is None:
+        return None
+    if outlets.stdout_is_taken:
         return sys.stdout
     try:
-        return Path(where).open("a", encoding="utf-8")
+        outlets.events_file = Path(outlets.events).open("a", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--events: cannot write to {where}: {error.strerror}") from error
+        raise ConfigError(f"--events: cannot write to {outlets.events}: {error.strerror}") from error
+    return outlets.events_file
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:

@@ -128,7 +128,7 @@ async def keep_timetable(
         for path in paths:
             scheduled_job(path)
         async with asyncio.TaskGroup() as group, _hangups() as hangup:
-            begin = start or _child_of(talk)
+            begin = start or child_of(talk)
             table = Timetable(start=begin, stop=stop.event, now=now, group=group)
             table.read(paths)
             while not stop.event.is_set():
@@ -140,8 +140,8 @@ async def keep_timetable(
     return stop.exit_code or 0
 
 
-def _child_of(talk: Talk) -> Start:
-    """Starts nights as processes that speak as loudly as this one."""
+def child_of(talk: Talk) -> Start:
+    """What starts a night as a process that speaks as loudly as this one."""
     words = ["-v"] * talk.verbose + ["-q"] * talk.quiet + ["--log-format", talk.log_format]
 
     async def start(path: Path, stop: asyncio.Event) -> int:

@@ -45,11 +45,11 @@ def watch(
 def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, how fast it goes, and when it may be through."""
     totals = Totals.of(reader.tallies())
-    momentum = momentum_of(totals, reader.latest_endings(MOST_ENDINGS), began_at=reader.run.created_at, now=now)
+    momentum = momentum_of(
+        totals, reader.latest_endings(MOST_ENDINGS), began_at=reader.run.created_at, now=now
+    )
     rates = [
-        (target.key, target.requests_per_second)
-        for target in reader.targets()
-        if target.requests_per_second
+        (target.key, target.requests_per_second) for target in reader.targets() if target.requests_per_second
     ]
     lines = momentum_lines(momentum, rates) if totals.to_do else []
     return status_text(reader, state_path, now=now, pace=lines)

@@ -13,8 +13,10 @@ from batchexport.cloud.aksk import AccessKey
 from batchexport.cloud.auth import Tokens
 from batchexport.cloud.authorizer import Authorizer
 from batchexport.cloud.catalog import Wishes, with_dialect
+from batchexport.cloud.clouds_yaml import misshapen, slip
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.environment import PlainAccount, plain_account
+from batchexport.cloud.identity import Identity
 from batchexport.cloud.signatures import Signatures
 from batchexport.cloud.signin import sign_in
 from batchexport.cloud.transport import Trust
@@ -58,11 +60,11 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
     plain_one = plain_account(key, access, os.environ, home=Path.home(), folder=Path.cwd())
     if plain_one is not None and find_access_key({}, os.environ) is None:
         return _plain(plain_one, key, access)
-    import openstack.config
+    import openstack.config.loader
     from keystoneauth1 import exceptions as refused
     from openstack import exceptions as sdk
 
-    cloud = key.cloud or access.cloud
+    cloud = key.cloud or access.cloud or os.environ.get("OS_CLOUD")
     known: list[str] = []
     try:
         loader = openstack.config.OpenStackConfig()
@@ -75,7 +77,9 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
             project = _project_options(key.project, auth_type=str(plain.config.get("auth_type")))
             region = loader.get_one(cloud=cloud, **options | project)
     except (sdk.SDKException, refused.ClientException, OSError, ValueError, LookupError) as error:
-        raise _bad_configuration(error, cloud, known) from error
+        raise slip(openstack.config.loader.CONFIG_FILES) or _bad_configuration(error, cloud, known) from error
+    except (TypeError, AttributeError) as error:  # openstacksdk takes it for granted what is a mapping
+        raise misshapen(cloud) from error
     if access_key is not None:
         return _signing_account(access_key, plain, key, access)
     return _account(region, key, access)
@@ -118,25 +122,27 @@ def _plain(plain: PlainAccount, key: TargetKey, access: CloudSettings) -> Accoun
     verify = plain.cacert or True
     interfaces = (plain.interface.removesuffix("URL"),)
     return Account(
-        authorizer=_tokens(plain.plugin(), verify, None, key),
+        authorizer=_tokens(plain.plugin(), verify, None, key, Identity.of(plain.proof)),
         unproven=False,
         wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
         trust=Trust.of(verify, None),
     )
 
 
-def _tokens(plugin: Any, verify: bool | str, certificate: Any, key: TargetKey) -> Tokens:
+def _tokens(
+    plugin: Any, verify: bool | str, certificate: Any, key: TargetKey, identity: Identity
+) -> Tokens:
     from keystoneauth1 import session
 
     # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
     http = session.Session(verify=verify, cert=certificate, timeout=SILENCE_S, connect_retries=0)
-    return Tokens(lambda: sign_in(plugin, http, project=key.project))
+    return Tokens(lambda: sign_in(plugin, http, project=key.project, identity=identity))
 
 
 def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:
     verify, certificate = region.get_requests_verify_args()
     return Account(
-        authorizer=_tokens(region.get_auth(), verify, certificate, key),
+        authorizer=_tokens(region.get_auth(), verify, certificate, key, Identity.of(region.config["auth"])),
         unproven=False,
         wishes=with_dialect(_wishes(region), access.dialect),
         trust=Trust.of(verify, certificate),

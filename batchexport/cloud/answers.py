@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, TypeVar
 
 import aiohttp
@@ -14,6 +15,10 @@ T = TypeVar("T")
 
 #: A page of 1,000 volumes with all details has 3 MB.
 LARGEST_ANSWER = 64 * 1024 * 1024
+#: No volume comes near it, and the state file can hold the sum of many.
+LARGEST_GIB = 2**31
+#: What clouds use are UUIDs; anything with other characters could be a path, or steer a terminal.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Answer(NamedTuple):
@@ -62,7 +67,7 @@ def decoded(answer: Answer, decoder: msgspec.json.Decoder[T]) -> T:
     """The record in an answer to a read. Raises TransientError for one that is broken or not JSON at all."""
     try:
         return decoder.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TransientError(
             f"the answer cannot be read: {error}",
             method=answer.method,
@@ -70,6 +75,16 @@ def decoded(answer: Answer, decoder: msgspec.json.Decoder[T]) -> T:
             status=answer.status,
             request_id=answer.request_id,
         ) from error
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be the id of a volume or an image."""
+    return _ID.fullmatch(text) is not None
+
+
+def possible_gib(size: int | None) -> int | None:
+    """The size, or None where no volume can have it."""
+    return size if size is not None and 0 <= size <= LARGEST_GIB else None
 
 
 def _too_large(response: aiohttp.ClientResponse) -> CloudError:

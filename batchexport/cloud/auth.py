@@ -37,6 +37,11 @@ class Token:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The token itself."""
+        return (self.value,)
+
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:

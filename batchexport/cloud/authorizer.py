@@ -31,6 +31,11 @@ class Credential(Protocol):
         """When it was made, by the cloud's clock; None = the cloud did not say."""
         ...
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat."""
+        ...
+
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:

@@ -80,6 +80,10 @@ class CloudClient:
         """How many images the project may have and has, or None where the cloud does not tell."""
         return await self._images.quota(self.dialect)
 
+    def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
+        """Those of these images that are there, in batches; a cloud that cannot do it refuses, or strays."""
+        return self._images.images_by_id(image_ids)
+
     async def delete_image(self, image_id: str) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
         await self._images.delete(image_id)
@@ -96,8 +100,8 @@ async def connect(
     """A client that is signed in, closed at the end. What `key` says wins over `access`.
 
     `gate` is for targets that share one; None = a gate of its own, at the rate of `limits`. Raises
-    ConfigError for a cloud, region or service that is not there, and SignInError, UnreachableError or
-    TransientError where no token is given.
+    ConfigError for a cloud, region or service that is not there, SignInError, UnreachableError or
+    TransientError where no token is given, and CloudError where the image service does not answer.
     """
     account = await asyncio.to_thread(load_account, key, access)
     held = await account.authorizer.valid()
@@ -117,5 +121,7 @@ async def connect(
         if account.unproven:
             await volumes.probe()
         images = Images(session, image_service, project_id=held.project_id)
+        # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
+        await images.probe()
         facts = facts_of(held, block_storage, image_service)
         yield CloudClient(session, volumes, images, dialect, facts)

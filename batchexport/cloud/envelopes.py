@@ -45,14 +45,16 @@ def read_fault(body: bytes) -> Fault:
     looked_at = body[:LOOKED_AT]
     try:
         document: object = msgspec.json.decode(looked_at)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last one: nested too deep
         return Fault(message=_text(looked_at.decode(errors="replace")))
     return _read_document(document)
 
 
 def fold(text: str) -> str:
-    """The text on one line, cut to 300 characters."""
+    """The text on one line, cut to 300 characters, without what could steer a terminal."""
     line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(character for character in line if character.isprintable())
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from batchexport.cloud.answers import Answer
+from batchexport.cloud.answers import Answer, is_id, possible_gib
 from batchexport.cloud.envelopes import fold
 from batchexport.dialect import Dialect
 from batchexport.errors import OutcomeUnknownError, RefusedError
@@ -70,11 +70,14 @@ def accepted(answer: Answer) -> Accepted:
     """What was started. Raises OutcomeUnknownError for an answer without the id of an image."""
     try:
         export = _EXPORT.decode(answer.body).export
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable(answer, str(error)) from error
     if not export.image_id.strip():
         raise _unreadable(answer, "the image id is empty")
-    return Accepted(image_id=export.image_id, size_gib=export.size, request_id=answer.request_id)
+    if not is_id(export.image_id):
+        raise _unreadable(answer, f"{export.image_id!r} is none")
+    size_gib = possible_gib(export.size)
+    return Accepted(image_id=export.image_id, size_gib=size_gib, request_id=answer.request_id)
 
 
 def _unreadable(answer: Answer, why: str) -> OutcomeUnknownError:

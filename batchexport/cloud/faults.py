@@ -7,10 +7,11 @@ the request; after any other 5xx it may have been carried out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
 from batchexport.cloud.envelopes import Fault, fold, read_fault
+from batchexport.cloud.identity import hidden, hidden_in
 from batchexport.cloud.times import retry_after_s
 from batchexport.errors import (
     CloudError,
@@ -75,14 +76,21 @@ def is_error(status: int, body: bytes) -> bool:
 
 
 def error_from_answer(
-    *, method: str, url: str, status: int, headers: Mapping[str, str], body: bytes, now_s: float
+    *,
+    method: str,
+    url: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now_s: float,
+    secrets: Collection[str] = (),
 ) -> CloudError:
-    """The error that an answer stands for, in the cloud's own words."""
-    fault = read_fault(body)
+    """The error that an answer stands for, in the cloud's own words but for the `secrets` among them."""
+    fault = read_fault(hidden_in(body, secrets))
     wait_s = retry_after_s(headers.get("Retry-After") or fault.retry_after, now_s=now_s)
     kind = _kind(method, status, fault, rate_limited=wait_s is not None)
     return kind(
-        _words(status, fault, headers),
+        hidden(_words(status, fault, headers), secrets),
         method=method,
         url=url,
         status=status,
@@ -106,7 +114,7 @@ def error_from_loss(*, method: str, url: str, cause: BaseException, sent: bool) 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The id by which the cloud's operators find the request in their logs."""
-    return headers.get("x-openstack-request-id") or headers.get("x-compute-request-id")
+    return fold(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
 
 
 def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:

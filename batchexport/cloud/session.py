@@ -154,13 +154,15 @@ class Session:
                     allow_redirects=False,
                     proxy=proxy,
                 ) as response:
-                    return self._judged(method, url, response, await content(response))
+                    return self._judged(method, url, response, await content(response), credential)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.traffic.by_status[NO_ANSWER] += 1
                 sent = not isinstance(error, _NOT_SENT)
                 raise error_from_loss(method=method, url=url, cause=error, sent=sent) from error
 
-    def _judged(self, method: str, url: str, response: aiohttp.ClientResponse, body: bytes) -> Answer:
+    def _judged(
+        self, method: str, url: str, response: aiohttp.ClientResponse, body: bytes, credential: Credential
+    ) -> Answer:
         """The answer, or the error it stands for; the clock and the gate learn from both."""
         headers = response.headers
         status = response.status
@@ -168,7 +170,13 @@ class Session:
         self._learn_clock_from(headers.get("Date"))
         if is_error(status, body):
             error = error_from_answer(
-                method=method, url=url, status=status, headers=headers, body=body, now_s=self.server_now_s()
+                method=method,
+                url=url,
+                status=status,
+                headers=headers,
+                body=body,
+                now_s=self.server_now_s(),
+                secrets=credential.secrets,
             )
             self._learn_rate_from(error)
             raise error

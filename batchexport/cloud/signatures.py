@@ -37,6 +37,11 @@ class Signatures:
         self._now = now
         self._refusal: SignInError | None = None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secret of the key, and the security token of a temporary one."""
+        return tuple(secret for secret in (self._key.secret, self._key.security_token) if secret)
+
     async def valid(self) -> Credential:
         """The key. Raises SignInError once the cloud has refused it."""
         if self._refusal is not None:

@@ -5,13 +5,14 @@ keystoneauth blocks: call from a thread. It is imported when first needed: that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from batchexport.cloud.auth import Token
 from batchexport.cloud.catalog import Entry
 from batchexport.cloud.envelopes import fold, read_fault
+from batchexport.cloud.identity import Identity, hidden, hidden_in
 from batchexport.cloud.times import epoch_s
 from batchexport.errors import (
     BatchExportError,
@@ -22,23 +23,35 @@ from batchexport.errors import (
     UnreachableError,
 )
 
+T = TypeVar("T")
 
-def sign_in(plugin: Any, http: Any, *, project: str | None) -> Token:
+
+def sign_in(plugin: Any, http: Any, *, project: str | None, identity: Identity) -> Token:
     """A new token from the identity service, of the project that was asked for. Blocks.
 
     Raises SignInError, UnreachableError or TransientError where none is given, and ConfigError where the
-    credentials are for something else.
+    credentials are for something else or a part of them is missing.
     """
     from keystoneauth1 import exceptions as refused
 
-    auth_url = str(getattr(plugin, "auth_url", "") or "the identity service")
+    service = f"identity service {getattr(plugin, 'auth_url', '') or 'without a URL'}"
     try:
-        plugin.invalidate()
-        if not hasattr(plugin, "get_access"):
-            return _given_token(plugin, http)
-        access = plugin.get_access(http)
+        return _token(plugin, http, project)
+    except BatchExportError:
+        raise
     except refused.ClientException as error:
-        raise _no_token(error, auth_url) from error
+        raise _no_token(error, service, identity) from _told(error, identity)
+    except Exception as error:  # keystoneauth trusts answers to have the right shape, and fails in any way
+        raise _odd_answer(error, service, identity) from _told(error, identity)
+
+
+def _token(plugin: Any, http: Any, project: str | None) -> Token:
+    plugin.invalidate()
+    if not hasattr(plugin, "get_access"):
+        return _given_token(plugin, http)
+    access = plugin.get_access(http)
+    if not access.auth_token:
+        raise KeyError("X-Subject-Token")
     _check_project(access, project)
     return Token(
         value=access.auth_token,
@@ -47,8 +60,8 @@ def sign_in(plugin: Any, http: Any, *, project: str | None) -> Token:
         project_id=access.project_id,
         catalog=_entries(access),
         project_name=access.project_name,
-        user_name=access.username,
-        roles=tuple(access.role_names),
+        user_name=_told_by(lambda: access.username),
+        roles=tuple(_told_by(lambda: access.role_names) or ()),
     )
 
 
@@ -61,6 +74,14 @@ def _given_token(plugin: Any, http: Any) -> Token:
         project_id=plugin.get_project_id(http),
         catalog=(),
     )
+
+
+def _told_by(read: Callable[[], T]) -> T | None:
+    """What a token tells beside what we need, or None where it leaves it out."""
+    try:
+        return read()
+    except (LookupError, TypeError):
+        return None
 
 
 def _check_project(access: Any, wanted: str | None) -> None:
@@ -99,38 +120,79 @@ def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else epoch_s(moment.isoformat())
 
 
-def _words(error: Exception) -> str:
+def _told(error: Exception, identity: Identity) -> Exception | None:
+    """The error as a cause to show; None where it repeats a secret, for causes are shown in full."""
+    return error if hidden(repr(error), identity.secrets) == repr(error) else None
+
+
+def _words(error: Exception, identity: Identity) -> str:
     """What the identity service answered, where it did: keystoneauth shows only what is marked as JSON."""
     response = getattr(error, "response", None)
-    return (read_fault(response.content).message if response is not None else "") or fold(str(error))
+    body = b"" if response is None else hidden_in(response.content, identity.secrets)
+    return read_fault(body).message or fold(hidden(str(error), identity.secrets))
 
 
-def _no_token(error: Exception, auth_url: str) -> BatchExportError:
+def _innermost(error: BaseException) -> BaseException:
+    """The error that all the others were made of. requests keeps its causes in a field of its own."""
+    while (inner := getattr(error, "reason", None) or error.__cause__ or error.__context__) is not None:
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def _no_token(error: Exception, service: str, identity: Identity) -> BatchExportError:
     """Our error for what keystoneauth raised, in the identity service's words."""
     from keystoneauth1 import exceptions as refused
 
-    words = _words(error)
     unreachable = isinstance(error, refused.ConnectionError) or isinstance(
         error.__context__, refused.ConnectionError
     )
     if unreachable:
-        return UnreachableError(
-            f"identity service {auth_url}: {words}",
-            url=auth_url,
-            hint="check auth_url (OS_AUTH_URL), the network, and cacert if the certificate is not trusted",
-        )
-    status = error.http_status if isinstance(error, refused.HttpError) else None
-    request_id = error.request_id if isinstance(error, refused.HttpError) else None
-    if status is not None and (status >= 500 or status == 429):
+        return _unreachable(error, service, identity)
+    if isinstance(error, refused.HttpError):
+        return _refused(error, service, identity)
+    return SignInError(
+        f"{service}: {_words(error, identity)}", hint="check auth_url (OS_AUTH_URL) and the credentials"
+    )
+
+
+def _unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
+    cause = _innermost(error)
+    # The system's own word where there is one; the libraries wrap it in their addresses and class names.
+    told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
+    return UnreachableError(
+        f"{service}: {told or fold(hidden(str(cause), identity.secrets)) or _words(error, identity)}",
+        hint="check auth_url (OS_AUTH_URL), the network, and cacert if the certificate is not trusted",
+    )
+
+
+def _refused(error: Any, service: str, identity: Identity) -> BatchExportError:
+    """The error for an answer with an HTTP status of 300 and above."""
+    status, words, request_id = error.http_status, _words(error, identity), fold(error.request_id or "")
+    more = {"status": status, "request_id": request_id or None}
+    if status >= 500 or status == 429:
         kind = ThrottledError if status == 429 else TransientError
         return kind(
-            f"identity service {auth_url}: {words}", url=auth_url, status=status, request_id=request_id
+            f"{service}: {words} ({status})", **more, hint="run the same command again when it has recovered"
         )
-    hint = (
-        "check user name, password, domains and project"
-        if status == 401
-        else "check auth_url and the credentials"
-    )
+    if status == 401:
+        return SignInError(
+            f"{service} refused {identity} (401): {words}",
+            **more,
+            hint="check user name, password, domains and project",
+        )
+    return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
+
+
+def _odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
+    """The error for what is none of keystoneauth's own: a bare `Exception`, or what broke inside it."""
+    words = fold(hidden(str(error), identity.secrets))
+    if "required" in words:
+        return ConfigError(
+            f"{service}: {words}", hint="set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
+        )
     return SignInError(
-        f"no token from {auth_url}: {words}", url=auth_url, status=status, request_id=request_id, hint=hint
+        f"{service}: its answer is not that of an identity service ({type(error).__name__}: {words})",
+        hint="check auth_url (OS_AUTH_URL): it usually ends in /v3",
     )

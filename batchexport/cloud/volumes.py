@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
 import msgspec
 
+from batchexport.cloud.answers import is_id, possible_gib
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.exports import ACTION, accepted, export_fields, export_microversion
@@ -17,6 +19,9 @@ from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
 from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
 
+log = logging.getLogger(__name__)
+
+_NO_STATUS = "no-such-status"
 #: The first microversion of Cinder that tells why an export failed.
 WITH_MESSAGES = "3.3"
 
@@ -42,7 +47,7 @@ class VolumeRecord(msgspec.Struct):
         return Volume(
             volume_id=self.id,
             status=(self.status or status).lower(),
-            size_gib=self.size,
+            size_gib=possible_gib(self.size),
             name=self.name,
             server_ids=tuple(server_id for server_id in servers if server_id),
         )
@@ -135,6 +140,7 @@ class Volumes:
         self._session = session
         self._endpoint = endpoint
         self._dialect = dialect
+        self._status_heeded: bool | None = None  # None = not asked yet
 
     async def probe(self) -> None:
         """One small request: raises what every other would meet. Many at once could lock a wrong key."""
@@ -154,11 +160,33 @@ class Volumes:
         """Pages of the project's volumes: those of one status and in short, or all with their details."""
         # Cinder's short list is a tenth of the work for both; EVS documents filters for the long one only.
         short = status is not None and self._dialect.name is DialectName.CINDER
+        if short and not await self._heeds_status():
+            short = False
         path = "/volumes" if short else "/volumes/detail"
         decoder = _LONG_PAGE if status is None else _PAGE
         async for page in pages(self._session, self._endpoint, path, decoder, status=status):
-            found = [record.volume(status=status or "") for record in page.volumes]
+            found = [record.volume(status=status or "") for record in page.volumes if is_id(record.id)]
             yield [volume for volume in found if status is None or volume.status == status.lower()]
+
+    async def _heeds_status(self) -> bool:
+        """Whether the short list holds the volumes of one status where one is asked for.
+
+        Operators can forbid a filter, and Cinder then passes over it without a word: every volume would seem
+        to be uploading for ever, for short records have no status. Asked once, with a status nobody has.
+        """
+        if self._status_heeded is None:
+            try:
+                page = await self._session.read(
+                    self._endpoint, f"/volumes?status={_NO_STATUS}&limit=1", _PAGE
+                )
+                self._status_heeded = not page.volumes
+            except SignInError:
+                raise
+            except RefusedError:  # it knows what statuses there are
+                self._status_heeded = True
+            if not self._status_heeded:
+                log.warning("the cloud does not list volumes by status; reading them all with their details")
+        return self._status_heeded
 
     async def export(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
         """Start the export of a volume to an image: one request, never repeated."""

@@ -204,6 +204,8 @@ def _toml(path: Path) -> Mapping[str, object]:
         raise ConfigError(
             f"{path}: not TOML: {error}", hint="texts and durations such as 5m need quotes"
         ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: no job file: its brackets are nested too deep") from error
 
 
 def _text(value: object) -> str:

@@ -124,6 +124,8 @@ def _mail(table: Table, text: Callable[[object], str]) -> Mail | None:
     sender = table.read("mail_from", lambda value: _mail_address(text(value)))
     recipients = table.read("mail_to", lambda value: _recipients(value, text))
     user, password = table.read("mail_user", text), table.read("mail_password", text)
+    if (user is None) != (password is None):
+        table.problem("mail_user", "mail_user and mail_password go together")
     said = {"mail_server": server, "mail_from": sender, "mail_to": recipients}
     if server is None or sender is None or recipients is None:
         if any(value is not None for value in (*said.values(), user, password)):

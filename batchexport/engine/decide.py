@@ -22,6 +22,8 @@ STAMP_MARGIN_S = 2.0
 #: The clocks of a cloud's services and of its gateway differ; what is older than an intent by more than this
 #: cannot be its result.
 CLOCK_MARGIN_S = 60.0
+#: As many ids as the client asks for in one request.
+IDS_PER_REQUEST = 90
 #: 30 minutes and 1.5 minutes for each GiB (12 MB/s), never less than an hour.
 DEADLINE_BASE_S, DEADLINE_PER_GIB_S, DEADLINE_LEAST_S = 1800.0, 90.0, 3600.0
 #: A volume of unknown size is given the time of the largest that EVS exports, 1 TiB.
@@ -187,6 +189,11 @@ def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:
         return Ending(reason="active", image_hash=image_hash)
     words = "; ".join(finding.words for finding in unlike)
     return Ending(reason=f"active, but {words}", code=unlike[0].code, image_hash=image_hash)
+
+
+def by_id_is_cheaper(exports: int, *, pages: int) -> bool:
+    """Whether asking for the images of so many exports by their ids costs less than a list of these pages."""
+    return -(-exports // IDS_PER_REQUEST) < pages
 
 
 def deadline_s(size_gib: int | None, timeout_s: float | None) -> float:

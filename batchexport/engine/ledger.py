@@ -29,6 +29,8 @@ class Unsettled:
     job: Job
     since: float  #: loop time at which the request ended, or the file was opened after a crash
     refused: bool = False  #: this request was refused; the doubt is about an earlier one
+    alone: bool = False  #: the cloud took others meanwhile: if it was not sent, that was an attempt
+    ending: Ending | None = None  #: what to say if it turns out that nothing was sent
     clear_since: float | None = None  #: loop time since which the volume is free and no image was found
 
 
@@ -160,11 +162,13 @@ class Ledger:
         self._forget(job)
         self._tell(job, before, JobState.PENDING, ending)
 
-    def doubt(self, job: Job, *, refused: bool = False) -> None:
+    def doubt(
+        self, job: Job, *, refused: bool = False, alone: bool = False, ending: Ending | None = None
+    ) -> None:
         """The request may have been carried out: nothing is sent for this job until that is settled."""
         self.sending.discard(job.job_id)
         since = asyncio.get_running_loop().time()
-        self.unsettled[job.job_id] = Unsettled(job, since, refused=refused)
+        self.unsettled[job.job_id] = Unsettled(job, since, refused=refused, alone=alone, ending=ending)
         self._moved()
 
     def _count(self, state: JobState) -> None:

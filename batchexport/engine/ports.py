@@ -70,6 +70,13 @@ class Cloud(Protocol):
         """How many images the project may have and has, or None where the cloud does not tell."""
         ...
 
+    def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
+        """Those of these images that are there, in batches of `decide.IDS_PER_REQUEST`, one request each.
+
+        A cloud that cannot list by ids refuses, or answers with others.
+        """
+        ...
+
     async def delete_image(self, image_id: str) -> None:
         """Delete the image; NotFoundError where it is gone already."""
         ...

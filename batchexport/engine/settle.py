@@ -13,6 +13,7 @@ from batchexport.engine.ledger import Ledger, Unsettled
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, FatalError
 from batchexport.model import Accepted, Image, JobState
+from batchexport.retry import BETWEEN_ATTEMPTS
 from batchexport.store import StateFile
 
 log = logging.getLogger(__name__)
@@ -118,11 +119,13 @@ class Settler:
                 self._ledger.ended(job, JobState.AMBIGUOUS, ending)
             case decide.Fail(ending):
                 self._ledger.ended(job, JobState.FAILED, ending)
-            case decide.Again(ending) if doubt.refused:
-                self._ledger.again(job, ending)
             case decide.Again() if await self._is_named(doubt):
                 doubt.clear_since = None
+            case decide.Again(ending) if doubt.refused or doubt.alone:
+                self._ledger.again(job, doubt.ending or ending)
             case decide.Again(ending):
-                self._ledger.put_back(job, ending, after_s=0.0, counted=True)
+                # Behind the others, so that one row that never arrives does not keep them from their turn.
+                after_s = BETWEEN_ATTEMPTS.first_s
+                self._ledger.put_back(job, doubt.ending or ending, after_s=after_s, counted=False)
             case decide.Wait():
                 pass

@@ -153,12 +153,12 @@ class Submitter:
         return min(self._at_once() - len(ledger.sending), most)
 
     def _at_once(self) -> int:
-        """How many jobs may be claimed and unanswered: one for each sender and one ahead, so that none waits
+        """How many jobs may be claimed and unanswered: one for each sender and two ahead, so that none waits
         for the disk; but never more than can be sent within about a second.
         """
-        both = 2 * self._settings.limits.concurrency
+        most = 3 * self._settings.limits.concurrency
         rate = self._cloud.requests_per_second
-        return min(both, math.ceil(rate)) if rate else both
+        return min(most, math.ceil(rate)) if rate else most
 
     async def _idle_s(self) -> float | None:
         """Seconds until there may be something to claim without any change before; None = all is done."""
@@ -218,7 +218,7 @@ class Submitter:
         match error:
             case OutcomeUnknownError():
                 log.warning("volume %s: no answer (%s); looking for it", job.volume_id, error)
-                ledger.doubt(job)
+                ledger.doubt(job, alone=self._is_alone(job))
             case ThrottledError():  # the client has lowered the rate already
                 ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
             case TransientError():
@@ -253,8 +253,14 @@ class Submitter:
             case decide.Skip(ending):
                 ledger.ended(job, JobState.SKIPPED, ending)
 
+    def _is_alone(self, job: Job) -> bool:
+        """Whether the cloud took others since it last took nothing of this job."""
+        alone = self._taken > self._taken_before.get(job.job_id, self._taken)
+        self._taken_before[job.job_id] = self._taken
+        return alone
+
     def _trouble(self, job: Job, error: TransientError) -> None:
-        """Nothing happened: the row's trouble if the cloud took others since its last, else the cloud's."""
+        """Nothing happened, says the cloud. Without a connection that is sure; else it is looked at first."""
         loop_now = asyncio.get_running_loop().time()
         self._in_vain_since = self._in_vain_since if self._in_vain else loop_now
         if not self._is_held():  # else it was under way when the last one came to nothing
@@ -265,11 +271,10 @@ class Submitter:
         if (unreachable or self._in_vain >= TROUBLE_AFTER) and not self._is_held():
             self._hold_until = loop_now + delay_s
             log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
-        if not unreachable and self._taken > self._taken_before.get(job.job_id, self._taken):
-            self._ledger.again(job, ending)
-        else:
+        if unreachable:
             self._ledger.put_back(job, ending, after_s=delay_s, counted=False)
-        self._taken_before[job.job_id] = self._taken
+        else:
+            self._ledger.doubt(job, alone=self._is_alone(job), ending=ending)
         if self._in_vain > TROUBLE_AFTER and loop_now - self._in_vain_since > GIVE_UP_AFTER_S:
             minutes = (loop_now - self._in_vain_since) / 60
             self._ledger.stop(

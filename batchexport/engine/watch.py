@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from batchexport.config import Settings
 from batchexport.engine import decide
+from batchexport.engine.feed import ActiveFeed
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, FatalError
@@ -27,7 +28,7 @@ class Watcher:
         self._cloud = cloud
         self._ledger = ledger
         self._settings = settings
-        self._since: float | None = None  # server time up to which active images were read
+        self._feed = ActiveFeed(cloud)
         self._free_since: dict[str, float] = {}  # image id -> loop time its volume was first seen free
         self._looks_until_volumes = 0
 
@@ -35,6 +36,7 @@ class Watcher:
         """Watch for ever; the caller cancels it when nothing is left to watch."""
         loop = asyncio.get_running_loop()
         look_at = loop.time()
+        failures = 0  # in a row
         while True:
             while not self._ledger.exporting:
                 await asyncio.wait([self._ledger.next_change()])
@@ -47,7 +49,11 @@ class Watcher:
                 self._ledger.stop(error)
                 return
             except CloudError as error:
-                log.warning("cannot watch the exports (%s); looking again", error)
+                failures += 1
+                if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: an outage may last for hours
+                    log.warning("cannot watch the exports (%s); looking again", error)
+            else:
+                failures = 0
 
     async def look(self) -> None:
         """One look: volumes first, then images, so that what is free and has no image has failed."""
@@ -88,18 +94,9 @@ class Watcher:
 
     async def _read_active(self) -> None:
         """End every export whose image has turned active since the last look."""
-        since = self._since
-        if since is None:
-            since = min(job.intent_at or 0.0 for job in self._ledger.exporting.values())
-            since -= decide.CLOCK_MARGIN_S
-        newest = since
-        async for page in self._cloud.images(status="active", updated_since=since):
-            for image in page:
-                newest = max(newest, image.updated_at or 0.0)
-                if image.status == "active" and (job := self._ledger.exporting.get(image.image_id)):
-                    self._succeed(job, decide.finished(image, job, self._settings.image))
-        # Steps back a little each time: a record may become visible a moment after its time stamp.
-        self._since = max(since, newest - decide.STAMP_MARGIN_S)
+        async for image in self._feed.active(self._ledger.exporting):
+            if job := self._ledger.exporting.get(image.image_id):
+                self._succeed(job, decide.finished(image, job, self._settings.image))
 
     async def _judge(self, doubtful: Sequence[Job]) -> None:
         """Find out what became of exports whose volume is free but whose image was not seen active."""

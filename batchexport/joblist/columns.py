@@ -43,6 +43,7 @@ REPORT_COLUMNS = (
     "stalled",
     "line",
     "target",
+    "image_hash",
 )
 
 #: What `openstack volume list [--long]` prints beside `ID` and `Name`.

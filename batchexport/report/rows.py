@@ -10,13 +10,15 @@ from enum import StrEnum
 from batchexport.joblist import REPORT_COLUMNS, Column
 from batchexport.model import JobState
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import iso_utc, one_line
+from batchexport.report.words import iso_utc, one_line, padded
 from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
 
 #: The list's own columns come first: a CSV report is a job list again.
 COLUMNS = (*(column.value for column in Column), *REPORT_COLUMNS)
+_NOT_OF_THE_LIST = frozenset(REPORT_COLUMNS)
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t")
 _TABLE = "{:>7}  {:<36}  {:<10}  {:>6}  {:<36}  {:<46}  {}"
 
 
@@ -76,6 +78,7 @@ def cells(job: JobReport, now: float) -> dict[str, Cell]:
         "stalled": is_stalled(job, now),
         "line": job.line,
         "target": str(target),
+        "image_hash": job.image_hash,
     }
 
 
@@ -91,11 +94,17 @@ def _csv(jobs: Iterator[JobReport], now: float) -> Iterator[str]:
     yield str(writer.writerow(COLUMNS))
     for job in jobs:
         values = cells(job, now)
-        yield str(writer.writerow([_csv_cell(values[name]) for name in COLUMNS]))
+        yield str(writer.writerow([_csv_cell(name, values[name]) for name in COLUMNS]))
 
 
-def _csv_cell(value: Cell) -> Cell:
-    return str(value).lower() if isinstance(value, bool) else value
+def _csv_cell(name: str, value: Cell) -> Cell:
+    if isinstance(value, bool):
+        return str(value).lower()
+    # The list's own columns stay as they are, for the report is a list again. The others hold words of the
+    # cloud, which a spreadsheet must not take for a formula.
+    if name in _NOT_OF_THE_LIST and isinstance(value, str) and value.startswith(_FORMULA_BEGINNINGS):
+        return f"'{value}"
+    return value
 
 
 def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
@@ -118,7 +127,7 @@ def _table(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterat
     yield _TABLE.format("LINE", "VOLUME", "STATE", "GIB", "IMAGE", "IMAGE NAME", "REASON")
     for job in jobs:
         note = "stalled: past its deadline, still watched" if is_stalled(job, now) else job.reason
-        name, gib = one_line(job.image_name, 46), "" if job.size_gib is None else job.size_gib
+        name, gib = padded(one_line(job.image_name, 46), 46), "" if job.size_gib is None else job.size_gib
         line = _TABLE.format(
             job.line, job.volume_id, job.state, gib, job.image_id or "", name, one_line(note, 200)
         )

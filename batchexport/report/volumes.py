@@ -14,6 +14,9 @@ COLUMNS = ("volume_id", *DISCOVERED_COLUMNS)
 
 Cell = str | int | None
 
+#: What a spreadsheet takes for a formula. Names of volumes are other people's words.
+_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t")
+
 
 def cells(volume: Volume) -> dict[str, Cell]:
     """The volume's value for each of COLUMNS; None where there is none."""
@@ -37,8 +40,12 @@ def csv_text(volumes: Iterable[Volume], *, columns: Sequence[str] = COLUMNS, hea
         writer.writerow(columns)
     for volume in volumes:
         row = cells(volume)
-        writer.writerow([row.get(column) for column in columns])
+        writer.writerow([_harmless(row.get(column)) for column in columns])
     return text.getvalue()
+
+
+def _harmless(value: Cell) -> Cell:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_BEGINNINGS) else value
 
 
 def json_text(volumes: Iterable[Volume], *, behind: Sequence[object] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from unicodedata import category, east_asian_width
 
 
 def number(value: float) -> str:
@@ -33,6 +34,28 @@ def duration(seconds: float) -> str:
 
 
 def one_line(text: str | None, width: int) -> str:
-    """The text on one line, cut to `width` characters with an ellipsis; empty for None."""
+    """The text on one line, cut to `width` columns with an ellipsis; empty for None.
+
+    What could steer a terminal is left out: names and reasons come from elsewhere.
+    """
     flat = " ".join((text or "").split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
+    if flat.isascii() and flat.isprintable():
+        return flat if len(flat) <= width else flat[: width - 1] + "…"
+    flat = "".join(character for character in flat if character.isprintable())
+    if columns(flat) <= width:
+        return flat
+    while columns(flat) > width - 1:
+        flat = flat[:-1]
+    return flat + "…"
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal the text takes: two for a Chinese character, none for an accent."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if category(each) == "Mn" else 1 + (east_asian_width(each) in "WF") for each in text)
+
+
+def padded(text: str, width: int) -> str:
+    """The text, filled up with blanks to so many columns."""
+    return text + " " * (width - columns(text))

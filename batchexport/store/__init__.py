@@ -23,6 +23,7 @@ from batchexport.store.records import (
     Unsent,
 )
 from batchexport.store.state import StateFile
+from batchexport.store.untried import discard_untried
 
 __all__ = [
     "Abandoned",
@@ -46,4 +47,5 @@ __all__ = [
     "TargetRecord",
     "Unsent",
     "building",
+    "discard_untried",
 ]

@@ -75,10 +75,12 @@ PUT_BACK = """
 # An accepted attempt has an image that must not be forgotten: only what was never sent leaves no trace.
 UNSEND = f"{PUT_BACK} AND target_id = ? AND attempt = ? AND state = 'submitting'"
 
+# A row that was never sent is looked at anew: its size is what says that somebody has.
 RETRY = f"""
     UPDATE job SET
         state = 'pending', next_at = 0, attempts_before = attempt, intent_at = NULL, image_id = NULL,
-        request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL
+        request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
+        size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
     WHERE {IS_RETRYABLE} AND state = ?"""
 
 REOPEN = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateWriteError
@@ -18,7 +20,7 @@ def translated(error: sqlite3.Error, path: Path, doing: str) -> StateError:
     """The error to raise instead, for state file `path`; `doing` completes "cannot …"."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits only refine
     message = f"{path}: cannot {doing}: {error}"
-    if code in _DAMAGED:
+    if code in _DAMAGED or _speaks_of_damage(error, code):
         return damaged(path, str(error))
     if code in _UNWRITABLE:
         return StateWriteError(
@@ -29,6 +31,24 @@ def translated(error: sqlite3.Error, path: Path, doing: str) -> StateError:
     if code in _BUSY:
         return StateInUseError(message, hint="another process holds the file: wait for it, or stop it")
     return StateError(message)
+
+
+def _speaks_of_damage(error: sqlite3.Error, code: int) -> bool:
+    """Whether a table, a column or a text is not what we wrote, which has no code of its own."""
+    if code not in (0, sqlite3.SQLITE_ERROR) or not isinstance(error, sqlite3.OperationalError):
+        return False
+    return str(error).startswith(("no such ", "Could not decode"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What SQLite or a value that we never wrote breaks inside the block is raised as a StateError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translated(error, path, "read it") from error
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        raise damaged(path, f"what it holds was never written ({error})") from error
 
 
 def damaged(path: Path, why: str) -> StateCorruptError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchexport.model import JobState, TargetKey
+from batchexport.store.moments import moment
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -66,8 +67,8 @@ def span(ask: Ask) -> Span:
     """When the run began to export and when its last attempt ended."""
     ((accepted_at, finished_at),) = ask(_JOBS_SPAN)
     ((first_at, ended_at),) = ask(_ATTEMPTS_SPAN)
-    begun = [at for at in (accepted_at, first_at) if at is not None]
-    ended = [at for at in (finished_at, ended_at) if at is not None]
+    begun = [at for at in (moment(accepted_at), moment(first_at)) if at is not None]
+    ended = [at for at in (moment(finished_at), moment(ended_at)) if at is not None]
     return Span(began_at=min(begun, default=None), ended_at=max(ended, default=None))
 
 

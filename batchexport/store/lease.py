@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
+from batchexport.store.moments import moment
 from batchexport.store.owner import Owner, is_alive
 
 #: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
@@ -112,6 +113,8 @@ def owner_from(text: str | None) -> Owner | None:
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text, type=Owner)
-    except msgspec.DecodeError as error:
+        owner = msgspec.json.decode(text, type=Owner)
+        moment(owner.since)
+    except (msgspec.DecodeError, ValueError) as error:
         raise StateCorruptError(f"the owner {text!r} in the state file cannot be read: {error}") from error
+    return owner

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from batchexport.errors import StateError, StateVersionError
+from batchexport.errors import StateCorruptError, StateError, StateVersionError
 from batchexport.store import schema
 from batchexport.store.faults import damaged, translated
 
@@ -18,6 +18,8 @@ OLDEST_SQLITE = (3, 37, 0)
 BUSY_TIMEOUT_S = 10.0
 
 _HEADER_BYTES = 100
+#: Up to here, reading every page costs a few milliseconds: some 3,000 rows.
+_SMALL_BYTES = 1_048_576
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -89,7 +91,7 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
             db.close()
             raise
     except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise damaged(path, f"its tables are not as they should be ({error})") from error
         raise translated(error, path, "open it") from error
 
@@ -104,12 +106,22 @@ def _check_header(path: Path) -> None:
         ) from error
     except OSError as error:
         raise StateError(f"{path}: cannot read it: {error.strerror}") from error
+    if not header.startswith(_MAGIC[: len(header)]):
+        raise _no_state_file(path, header)
     if len(header) < _HEADER_BYTES:
         raise damaged(path, "it is empty" if not header else "it is cut short")
-    if not header.startswith(_MAGIC):
-        raise damaged(path, "it is no SQLite file")
     if int.from_bytes(header[68:72], "big") != schema.APPLICATION_ID:
         raise damaged(path, "it is a SQLite file of another program")
+
+
+def _no_state_file(path: Path, head: bytes) -> StateError:
+    """The error for a file of another kind; a job list is the one that is given by mistake."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"[", b"{")) or b"volume" in text or b"\nid," in b"\n" + text:
+        return StateCorruptError(
+            f"{path}: no state file: this looks like a job list", hint=f"give it to `batchexport run {path}`"
+        )
+    return damaged(path, "it is no SQLite file")
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
@@ -125,7 +137,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _check_whole(db: sqlite3.Connection, path: Path) -> None:
-    """A look that costs milliseconds at any size; damage in the middle shows when it is met."""
+    """A look that costs milliseconds at any size: damage inside a large file shows when it is met."""
     (found,) = db.execute(
         "SELECT (SELECT count(*) FROM run) = 1"
         " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(sum(jobs), 0) FROM tally)"
@@ -133,3 +145,7 @@ def _check_whole(db: sqlite3.Connection, path: Path) -> None:
     ).fetchone()
     if not found:
         raise damaged(path, "its tables contradict each other")
+    if path.stat().st_size <= _SMALL_BYTES:
+        (fault,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if fault != "ok":
+            raise damaged(path, fault)

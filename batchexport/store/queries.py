@@ -7,6 +7,7 @@ from typing import Any
 
 from batchexport.model import Job, JobState, TargetKey
 from batchexport.store import options
+from batchexport.store.moments import moment
 from batchexport.store.records import RunRecord, TargetRecord
 from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
 
@@ -53,7 +54,7 @@ def run_record(db: sqlite3.Connection) -> RunRecord:
     ).fetchone()
     return RunRecord(
         run_id=run_id,
-        created_at=created_at,
+        created_at=moment(created_at) or 0.0,
         list_name=list_name,
         list_sha256=list_sha256,
         rows=rows,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from batchexport.model import JobState, TargetKey
 from batchexport.store import history, options, queries
-from batchexport.store.faults import translated
+from batchexport.store.faults import reading
 from batchexport.store.lease import owner_from
+from batchexport.store.moments import moment
 from batchexport.store.opening import open_for_reading
 from batchexport.store.owner import is_alive, this_process
 from batchexport.store.records import (
@@ -63,10 +62,15 @@ class StateReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = open_for_reading(path)
-        self.run: RunRecord = queries.run_record(self._db)
-        self._keys: dict[int, TargetKey] = {
-            target.target_id: target.key for target in queries.targets(self._db)
-        }
+        try:
+            with reading(path):
+                self.run: RunRecord = queries.run_record(self._db)
+                self._keys: dict[int, TargetKey] = {
+                    target.target_id: target.key for target in queries.targets(self._db)
+                }
+        except BaseException:
+            self._db.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -83,12 +87,17 @@ class StateReader:
     def tallies(self) -> list[Tally]:
         """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
         order = {state: place for place, state in enumerate(JobState)}
-        return [
-            Tally(
-                target=self._keys[row[0]], state=JobState(row[1]), jobs=row[2], gib=row[3], sized_jobs=row[4]
-            )
-            for row in sorted(self._rows(_TALLIES), key=lambda row: (row[0], order[row[1]]))
-        ]
+        with reading(self.path):
+            return [
+                Tally(
+                    target=self._keys[row[0]],
+                    state=JobState(row[1]),
+                    jobs=row[2],
+                    gib=row[3],
+                    sized_jobs=row[4],
+                )
+                for row in sorted(self._rows(_TALLIES), key=lambda row: (row[0], order[row[1]]))
+            ]
 
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
         """Every job, or those in one of `states`, in the order of the list. Each is read once."""
@@ -97,52 +106,57 @@ class StateReader:
         last = 0
         while page := self._rows(statement, last, *(states or ()), _PAGE):
             last = page[-1][0]
-            yield from map(self._job, page)
+            with reading(self.path):
+                jobs = [self._job(row) for row in page]
+            yield from jobs
 
     def attempts(self, job_id: int) -> list[AttemptReport]:
         """The audit trail of one job, oldest first."""
-        return [
-            AttemptReport(
-                attempt=row[0],
-                intent_at=row[1],
-                accepted_at=row[2],
-                ended_at=row[3],
-                outcome=JobState(row[4]),
-                image_id=row[5],
-                status=row[6],
-                code=row[7],
-                reason=row[8],
-                request_id=row[9],
-            )
-            for row in self._rows(_ATTEMPTS, job_id)
-        ]
+        with reading(self.path):
+            return [
+                AttemptReport(
+                    attempt=row[0],
+                    intent_at=row[1],
+                    accepted_at=row[2],
+                    ended_at=row[3],
+                    outcome=JobState(row[4]),
+                    image_id=row[5],
+                    status=row[6],
+                    code=row[7],
+                    reason=row[8],
+                    request_id=row[9],
+                )
+                for row in self._rows(_ATTEMPTS, job_id)
+            ]
 
     def abandoned(self) -> list[Abandoned]:
         """The images of attempts that ended without success; most clouds have removed theirs."""
-        return [
-            Abandoned(
-                target=self._keys[row[0]],
-                job_id=row[1],
-                volume_id=row[2],
-                image_name=row[3],
-                image_id=row[4],
-            )
-            for row in self._rows(_ABANDONED)
-        ]
+        with reading(self.path):
+            return [
+                Abandoned(
+                    target=self._keys[row[0]],
+                    job_id=row[1],
+                    volume_id=row[2],
+                    image_name=row[3],
+                    image_id=row[4],
+                )
+                for row in self._rows(_ABANDONED)
+            ]
 
     def owners(self) -> list[Holder]:
         """Who holds which target; released ones are left out, dead owners are not."""
-        here = this_process(now=time.time())
-        return [
-            Holder(
-                target=self._keys[target_id],
-                owner=owner,
-                alive=is_alive(owner, here=here),
-                lease_until=lease_until,
-            )
-            for target_id, text, lease_until in self._rows(_OWNERS)
-            if (owner := owner_from(text)) is not None
-        ]
+        with reading(self.path):
+            here = this_process(now=time.time())
+            return [
+                Holder(
+                    target=self._keys[target_id],
+                    owner=owner,
+                    alive=is_alive(owner, here=here),
+                    lease_until=moment(lease_until) or 0.0,
+                )
+                for target_id, text, lease_until in self._rows(_OWNERS)
+                if (owner := owner_from(text)) is not None
+            ]
 
     def top_reasons(self, limit: int) -> list[ReasonCount]:
         """Why jobs failed, the most frequent reason first."""
@@ -153,25 +167,29 @@ class StateReader:
 
     def targets(self) -> list[TargetRecord]:
         """Every target with the rate that the cloud taught, in the order of the list."""
-        with self._reading():
+        with reading(self.path):
             return queries.targets(self._db)
 
     def span(self) -> history.Span:
         """When the run began to export and when its last attempt ended."""
-        return history.span(self._rows)
+        with reading(self.path):
+            return history.span(self._rows)
 
     def put_backs(self) -> Iterator[history.PutBack]:
         """Every attempt that was followed by another, oldest first."""
-        return history.put_backs(self._rows, self._keys)
+        with reading(self.path):
+            yield from history.put_backs(self._rows, self._keys)
 
     def latest_endings(self, limit: int) -> list[history.RecentEnding]:
         """The attempts that ended last, the newest first. Fast at any size."""
-        return history.latest_endings(self._rows, limit)
+        with reading(self.path):
+            return history.latest_endings(self._rows, limit)
 
     def place_of(self, job_id: int) -> tuple[int, TargetKey]:
         """The line of the list that a job stands on, and its target."""
-        ((line, target_id),) = self._rows(history.PLACE, job_id)
-        return line, self._keys[target_id]
+        with reading(self.path):
+            ((line, target_id),) = self._rows(history.PLACE, job_id)
+            return line, self._keys[target_id]
 
     def _job(self, row: tuple[Any, ...]) -> JobReport:
         return JobReport(
@@ -189,21 +207,14 @@ class StateReader:
             code=row[11],
             status=row[12],
             request_id=row[13],
-            intent_at=row[14],
-            accepted_at=row[15],
-            finished_at=row[16],
-            next_at=row[17] or None,
-            deadline_at=row[18],
+            intent_at=moment(row[14]),
+            accepted_at=moment(row[15]),
+            finished_at=moment(row[16]),
+            next_at=moment(row[17]) or None,
+            deadline_at=moment(row[18]),
             image_hash=row[19],
         )
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._reading():
+        with reading(self.path):
             return self._db.execute(statement, values).fetchall()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translated(error, self.path, "read it") from error

@@ -14,6 +14,7 @@ from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store import changes, fitting, lease, queries, together, unsent
+from batchexport.store.faults import reading
 from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
@@ -66,7 +67,8 @@ class StateFile:
         StateCorruptError and leaves the file alone where it is no whole state file.
         """
         db = open_for_work(path)
-        run, targets = queries.run_record(db), queries.targets(db)
+        with reading(path):
+            run, targets = queries.run_record(db), queries.targets(db)
         writer = Writer(db, path, write_grace_s=write_grace_s)
         return cls(writer, path, run, targets, now=now, clock=clock)
 

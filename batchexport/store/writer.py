@@ -156,7 +156,7 @@ class Writer:
         except StateError as error:
             self._break(error, batch)
         except Exception as error:  # whoever waits must hear of it, whatever it is
-            log.exception("the writer of %s stopped", self._path)
+            log.debug("the writer of %s stopped", self._path, exc_info=True)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
 
     def _next_batch(self) -> list[_Operation | _Crowd]:

@@ -39,8 +39,8 @@ def letter(mail: Mail, message: Message) -> EmailMessage:
 def _send(mail: Mail, mail_message: EmailMessage) -> None:
     try:
         with _connection(mail) as server:
-            if mail.user is not None:
-                server.login(mail.user, mail.password or "")
+            if mail.user is not None and mail.password is not None:
+                server.login(mail.user, mail.password)
             refused = server.send_message(mail_message)
     except smtplib.SMTPResponseException as error:
         words = f"{mail.host} answered {error.smtp_code} {_words(error.smtp_error)}"

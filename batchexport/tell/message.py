@@ -15,7 +15,9 @@ from batchexport.tell.outcome import Outcome
 GOOD_CODES = frozenset({0, 75})
 _WORDS = {
     0: "done",
+    2: "not started",
     3: "done, with failures",
+    4: "not started, another process works on it",
     75: "stopped at the end of its window, to be carried on",
     130: "stopped by SIGINT, to be carried on",
     143: "stopped by SIGTERM, to be carried on",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -72,6 +72,7 @@ class Telling:
         self._state_path: Path | None = None
         self._written: Sequence[Path] = ()
         self._start_told = False
+        self._failed: set[str] = set()  # what could not be told
 
     @asynccontextmanager
     async def during(self, state_path: Path) -> AsyncIterator[None]:
@@ -93,12 +94,7 @@ class Telling:
 
     def change(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
         """Tell of one row that went from one state to another."""
-        if self._metrics is not None:
-            self._metrics.job_changed(job, before, after, ending)
-        if self._events is not None and self._reader is not None:
-            with suppress(StateError):  # whoever works on the file meets the same and tells it
-                place = self._reader.place_of(job.job_id)
-                self._events.job_changed(job, before, after, ending, place)
+        self._safely("a change", lambda: self._tell_change(job, before, after, ending))
 
     def seeing(self, connect: Connect) -> Connect:
         """The same connections, with an eye on what goes over them."""
@@ -117,15 +113,16 @@ class Telling:
     def run_ended(self, state_path: Path, exit_code: int, error: str | None) -> None:
         """Tell how one run ended, and write its reports."""
         self._state_path = state_path
-        self._tell_ended(exit_code, error, Totals.of(self._tallies) if self._tallies else None)
-        self._written = write_reports(state_path, self._reports, now=self._now())
+        totals = Totals.of(self._tallies) if self._tallies else None
+        self._safely("the end", lambda: self._tell_ended(exit_code, error, totals))
+        self._safely("the report", self._write_reports)
 
     def end(self, exit_code: int, error: str | None) -> None:
         """Tell those who are told once how it all ended. A command that did nothing on purpose is silent."""
         if self._state_path is None:
             if exit_code in GOOD_CODES:
                 return
-            self._tell_ended(exit_code, error, None)
+            self._safely("the end", lambda: self._tell_ended(exit_code, error, None))
         if self._notify is not None:
             outcome = Outcome(
                 name=self._name,
@@ -136,7 +133,8 @@ class Telling:
             )
             if self._state_path is not None:
                 outcome = with_state(outcome, self._state_path)
-            asyncio.run(tell_end(self._notify, message_on(outcome)))
+            notify, message = self._notify, message_on(outcome)
+            self._safely("the end", lambda: asyncio.run(tell_end(notify, message)))
 
     def _begin(self, reader: StateReader, state_path: Path) -> None:
         self._reader, self._state_path = reader, state_path
@@ -154,7 +152,7 @@ class Telling:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._look()
+            self._safely("the figures", self._look)
 
     def _look(self) -> None:
         """Write the metrics file, and tell of rates that changed."""
@@ -165,6 +163,26 @@ class Telling:
             if self._events is not None and rate != self._rates.get(target):
                 self._events.rate_changed(target, rate)
             self._rates[target] = rate
+
+    def _safely(self, what: str, tell: Callable[[], None]) -> None:
+        """Tell something. Whatever is wrong with that, it must not end a run that is well: told once."""
+        try:
+            tell()
+        except Exception as error:
+            if what not in self._failed:
+                log.warning("%s could not be told: %s: %s", what, type(error).__name__, error)
+            self._failed.add(what)
+
+    def _tell_change(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+        if self._metrics is not None:
+            self._metrics.job_changed(job, before, after, ending)
+        if self._events is not None and self._reader is not None:
+            place = self._reader.place_of(job.job_id)
+            self._events.job_changed(job, before, after, ending, place)
+
+    def _write_reports(self) -> None:
+        if self._state_path is not None:
+            self._written = write_reports(self._state_path, self._reports, now=self._now())
 
     def _current_tallies(self) -> Sequence[Tally]:
         """The tallies of the state file; those read last where it cannot be read, or is done with."""

@@ -13,6 +13,7 @@ from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
+import openstack.config  # noqa: F401  # notes the current folder when it is imported: not that of some test
 from click.testing import CliRunner
 
 from batchexport.cli.app import app
@@ -40,7 +41,7 @@ class Ended:
         assert "Traceback" not in self.err + self.out, said
         # Between these two the commands say themselves what is wrong: as a summary, or by a signal.
         if code not in (0, 3, 130, 143):
-            assert re.search(r"^(error:|Error:)", self.err, re.MULTILINE), said
+            assert re.search(r'^(error:|Error:|{.*"level": "error")', self.err, re.MULTILINE), said
         return self
 
 

@@ -42,4 +42,4 @@ def test_a_shell_completes_commands():
         env={**os.environ, **variables},
         check=True,
     )
-    assert result.stdout.split() == ["plain,resume", "plain,retry", "plain,report"]
+    assert result.stdout.split() == ["plain,resume", "plain,retry", "plain,report", "plain,reconcile"]

@@ -24,6 +24,7 @@ class Keystone:
         self.refusal: Reply | None = None
         self.project_name: str | None = "demo"
         self.clock_off_s = 0.0
+        self.probed = Reply(200, {"images": []})  # to the first look at the image service
         self.service = Reply(200, {"volumes": [], "images": []})
         self.catalog: list[tuple[str, str]] | None = [("volumev3", f"{server.url}/v3"), ("image", server.url)]
         server.answers(self.answer)
@@ -33,6 +34,8 @@ class Keystone:
             return Reply(200, self._version())
         if seen.path == "/identity/v3/auth/tokens":
             return self._sign_in(json.loads(seen.body)["auth"])
+        if seen.path.endswith("/images?limit=1"):
+            return self.probed
         return self.service
 
     def _version(self) -> dict[str, object]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud
 from batchexport.errors import (
     ConfigError,
+    FatalError,
     SignInError,
     ThrottledError,
     TransientError,
@@ -61,8 +63,9 @@ async def test_one_sign_in_serves_every_call(keystone: Keystone) -> None:
     assert len(keystone.requests) == 1
     asked = [seen for seen in keystone.server.seen if "identity" not in seen.path]
     assert {seen.token for seen in asked} == {"tok-1"}
-    assert asked[0].path == f"/v3/{PROJECT_ID}/volumes/v"
-    assert asked[1].path == "/v2/images/i"
+    probe, *others = [seen.path for seen in asked]
+    assert probe == "/v2/images?limit=1"
+    assert others[:2] == [f"/v3/{PROJECT_ID}/volumes/v", "/v2/images/i"]
 
 
 async def test_an_export_goes_to_the_volume(keystone: Keystone) -> None:
@@ -79,10 +82,21 @@ async def test_images_are_found_by_name(keystone: Keystone) -> None:
         assert [image.image_id for image in await client.images_named("n")] == ["i1"]
 
 
-async def test_the_tokens_date_sets_the_clock_before_the_first_answer(keystone: Keystone) -> None:
-    keystone.clock_off_s = -7200.0
+async def test_the_image_service_tells_the_time_before_anything_is_exported(keystone: Keystone) -> None:
+    keystone.clock_off_s = 3600.0
+    date = formatdate(time.time() - 7200, usegmt=True)
+    keystone.probed = Reply(200, {"images": []}, {"Date": date})
     async with connect(ANY, ONE, limits=LIMITS) as client:
         assert abs(client.server_now_s() - (time.time() - 7200)) < 60
+
+
+async def test_an_image_service_that_refuses_ends_the_target_before_anything_is_exported(
+    keystone: Keystone,
+) -> None:
+    keystone.probed = Reply(403, {"message": "no"})
+    with pytest.raises(FatalError):
+        await look()
+    assert not [seen for seen in keystone.server.seen if seen.path.startswith("/v3")]
 
 
 async def test_targets_may_share_a_gate(keystone: Keystone) -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.images import Images
-from batchexport.model import Image, ImageDetails
+from batchexport.dialect import CINDER, EVS
+from batchexport.errors import SignInError
+from batchexport.model import Image, ImageDetails, ImageQuota
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply
 
@@ -24,7 +27,7 @@ def images(bench: Bench, project_id: str | None = "p1") -> Images:
 
 
 def page(*names: str, following: str | None = None) -> Reply:
-    listed = [RECORD | {"id": f"i-{number}-{name}", "name": name} for number, name in enumerate(names)]
+    listed = [RECORD | {"id": f"i-{number}", "name": name} for number, name in enumerate(names)]
     return Reply(200, {"images": listed, "next": following})
 
 
@@ -107,9 +110,57 @@ async def test_without_a_project_no_owner_is_named(bench: Bench) -> None:
 async def test_pages_of_images_follow_the_last_id(bench: Bench) -> None:
     bench.server.answers(page("a", "b", following="/v2/images?marker=i-1-b"), page("c"))
     assert [[image.name for image in each] async for each in images(bench).images()] == [["a", "b"], ["c"]]
-    assert bench.server.seen[1].query["marker"] == "i-1-b"
+    assert bench.server.seen[1].query["marker"] == "i-1"
 
 
 async def test_images_of_another_status_are_left_out(bench: Bench) -> None:
     bench.server.answers(page("a"))
     assert [list(each) async for each in images(bench).images(status="queued")] == [[]]
+
+
+async def test_an_image_tells_what_it_holds(bench: Bench) -> None:
+    told = {
+        "disk_format": "qcow2",
+        "container_format": "bare",
+        "min_disk": "10",
+        "virtual_size": 2048,
+        "os_hash_algo": "sha512",
+        "os_hash_value": "00ff",
+    }
+    bench.server.answers(Reply(200, RECORD | told))
+    found = await images(bench).image("i1")
+    assert found is not None and found.details == ImageDetails("qcow2", "bare", 10, 2048, "sha512:00ff")
+
+
+QUOTA = {"quotas": {"resources": [{"type": "other", "used": 1, "quota": 2, "min": 0, "max": 9}]}}
+IMAGES = {"type": "image", "used": "19", "quota": "50", "min": "19", "max": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "quota"),
+    [
+        (Reply(200, {"quotas": {"resources": [IMAGES]}}), ImageQuota(allowed=50, used=19)),
+        (Reply(200, {"quotas": {"resources": [IMAGES | {"quota": -1}]}}), None),
+        (Reply(200, QUOTA), None),
+        (Reply(404, {"message": "no such path"}), None),
+        (Reply(403, {"message": "no such right"}), None),
+    ],
+)
+async def test_ims_tells_how_many_images_may_be_made(
+    bench: Bench, reply: Reply, quota: ImageQuota | None
+) -> None:
+    bench.server.answers(reply)
+    service = Images(bench.session, Endpoint(url=f"{bench.server.url}/ims/v2", version="v2"), project_id="p1")
+    assert await service.quota(EVS) == quota
+    assert bench.server.seen[0].path == "/ims/v1/cloudimages/quota"
+
+
+async def test_other_image_services_are_not_asked(bench: Bench) -> None:
+    assert await images(bench).quota(CINDER) is None
+    assert bench.server.seen == []
+
+
+async def test_a_quota_is_not_asked_for_without_a_sign_in(bench: Bench) -> None:
+    bench.server.answers(Reply(401, {"error": {"message": "token expired", "code": 401}}))
+    with pytest.raises(SignInError):
+        await images(bench).quota(EVS)

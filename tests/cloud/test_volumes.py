@@ -309,3 +309,33 @@ async def test_a_refused_sign_in_is_not_hidden_by_the_search_for_a_reason(bench:
     bench.server.answers(Reply(401))
     with pytest.raises(SignInError):
         await volumes(bench).failure_reason("v1", "r1")
+
+
+@pytest.mark.parametrize(
+    ("record", "encrypted"),
+    [({}, False), ({"encrypted": True}, True), ({"metadata": {"__system__encrypted": "1"}}, True)],
+)
+async def test_a_volume_is_encrypted_where_either_cloud_says_so(
+    bench: Bench, record: dict[str, object], encrypted: bool
+) -> None:
+    bench.server.answers(Reply(200, {"volume": {"id": "v1", "status": "available"} | record}))
+    found = await volumes(bench).volume("v1")
+    assert found is not None and found.details is not None and found.details.encrypted is encrypted
+
+
+async def test_a_list_of_all_volumes_tells_their_details_and_one_by_status_does_not(bench: Bench) -> None:
+    long = DETAILED | {
+        "availability_zone": "az1",
+        "volume_type": "SSD",
+        "volume_image_metadata": {"os_glance_x": "1", "gone": None},
+    }
+    bench.server.answers(Reply(200, {"volumes": [long]}))
+    ((found,),) = await listed(bench)
+    assert found.details == VolumeDetails(
+        availability_zone="az1",
+        volume_type="SSD",
+        metadata={"x": "1"},
+        image_metadata={"os_glance_x": "1"},
+    )
+    ((short,),) = await listed(bench, EVS, status="in-use")
+    assert short.details is None

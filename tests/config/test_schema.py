@@ -10,6 +10,7 @@ import pytest
 from batchexport.cli.options import ALLOWED
 from batchexport.config import Limits
 from batchexport.config.jobfile import read_job_file
+from batchexport.config.reports import FORMATS
 from batchexport.errors import ConfigError
 from tests.config.test_jobfile import EVERYTHING
 
@@ -34,6 +35,27 @@ def test_the_sample_job_files_are_good(path):
 
 def test_a_job_file_with_every_key_is_good():
     assert problems(EVERYTHING) == []
+
+
+def test_reports_and_notices_are_good():
+    text = """
+    [job]
+    list = "a.csv"
+    [report]
+    folder = "reports"
+    formats = ["html", "csv"]
+    [notify]
+    when = "failure"
+    webhook = "${HOOK}"
+    webhook_form = "teams"
+    heartbeat = "https://beat.example/1"
+    mail_server = "smtp+starttls://mail.example:587"
+    mail_from = "a@b.example"
+    mail_to = ["c@d.example"]
+    mail_user = "a"
+    mail_password = "${PASSWORD}"
+    """
+    assert problems(text) == []
 
 
 @pytest.mark.parametrize(
@@ -75,3 +97,17 @@ def test_closed_sets_are_those_of_the_program(name):
 @pytest.mark.parametrize("name", ["requests_per_second", "max_exports", "concurrency", "retries"])
 def test_defaults_are_those_of_the_program(name):
     assert SCHEMA["properties"]["limits"]["properties"][name]["default"] == getattr(Limits(), name)
+
+
+def test_report_formats_are_those_of_the_program():
+    assert SCHEMA["definitions"]["report_format"]["enum"] == list(FORMATS)
+
+
+@pytest.mark.parametrize("table", SCHEMA["properties"])
+def test_the_reader_knows_every_table_and_key_of_the_schema(tmp_path, table):
+    keys = SCHEMA["properties"][table]["properties"]
+    text = "\n".join([f"[{table}]", *(f"{key} = [[]]" for key in keys)])
+    (tmp_path / "job.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_job_file(tmp_path / "job.toml")
+    assert "unknown" not in str(caught.value)

@@ -72,12 +72,12 @@ def one_list(seed: str, *, most_kills: int) -> Toll:
                 for trap in torment(site, drawn, *pace, most_kills=most_kills):
                     toll.kills[trap.point] += 1
                 toll.violations = violations(site.state_path, site.volume_ids, cloud)
+                toll.lost_rows = lost_rows(site.state_path, site.volume_ids)
             except Exception as error:  # one list that breaks must not hide what the others show
                 toll.violations = [f"{type(error).__name__}: {error}"]
             toll.lost_answers = cloud.lost_answers()
             toll.images = sum(image.status == "active" for image in cloud.images())
             toll.duplicates = duplicates_in(cloud)
-            toll.lost_rows = lost_rows(site.state_path, site.volume_ids)
     toll.violations = [f"list {seed}: {text}" for text in toll.violations]
     return toll
 

@@ -20,8 +20,8 @@ def manifest(path="/jobs/nightly.toml", cron="0 22 * * *", window=WINDOW):
     return yaml.safe_load(cron_job(order, image="registry/batchexport:1"))
 
 
-@pytest.mark.parametrize("version", ["1.28", "1.31"])
-@pytest.mark.parametrize("path", ["/jobs/nightly.toml", "/my jobs/50 %: \"Jäger\".toml"])
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+@pytest.mark.parametrize("path", ["/jobs/nightly.toml", '/my jobs/50 %: "Jäger".toml'])
 def test_the_manifest_follows_the_published_schema(path, version):
     kubernetes_validate.validate(manifest(path), version, strict=True)
 

@@ -24,7 +24,7 @@ def test_a_lost_answer_is_never_sent_again_and_its_image_is_adopted(bench):
 
 def test_a_request_lost_on_its_way_is_sent_again_after_the_settling_time(bench):
     cloud, job = one(bench, "lost before", settle_s=30.0)
-    assert (str(job.state), job.attempts) == ("succeeded", 2)
+    assert str(job.state) == "succeeded"
     (first, _), (second, _) = cloud.posts
     assert second - first >= 30.0
     assert len(cloud.exports_of(job.volume_id)) == 1

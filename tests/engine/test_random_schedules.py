@@ -25,7 +25,9 @@ VOLUMES = 10
 MAX_EXPORTS = 4
 RETRIES = 3
 #: What may happen to a request, by how often it should.
-FAULTS = ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
+FAULTS = (
+    ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
+)
 FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", None, None, None]
 
 
@@ -56,7 +58,14 @@ def until_crash(bench, cloud, snapshot, moments):
         )
         state = bench.open()
         work = asyncio.ensure_future(
-            run(state, connect, settings, stop=asyncio.Event(), now=lambda: EPOCH + loop.time(), on_change=changed)
+            run(
+                state,
+                connect,
+                settings,
+                stop=asyncio.Event(),
+                now=lambda: EPOCH + loop.time(),
+                on_change=changed,
+            )
         )
         await asyncio.wait([work, crashed], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

@@ -23,19 +23,19 @@ from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
 
 BERLIN = ZoneInfo("Europe/Berlin")
-KILLED = 137
+KILLED, WINDOW_CLOSED = 137, 75
 
 JOB_FILE = """
 [job]
 list = "volumes.csv"
-state_dir = "nights"
+{state}
 {job}
 [limits]
 requests_per_second = 0
 max_exports = {max_exports}
 poll_interval = 20
 [window]
-hours = "22:00-06:00"
+hours = "{hours}"
 time_zone = "Europe/Berlin"
 grace = "5m"
 {window}
@@ -59,17 +59,33 @@ def local(day, hour, minute=0):
 class Almanac:
     """A job file with its folder, and every export that the cloud ever accepted."""
 
-    def __init__(self, folder, *, volumes=5, max_exports=5, job="", window="", upload_s=60.0):
-        self.folder = folder
+    def __init__(
+        self,
+        folder,
+        *,
+        volumes=5,
+        max_exports=5,
+        state='state_dir = "nights"',
+        job="",
+        hours="22:00-06:00",
+        window="",
+        upload_s=60.0,
+    ):
+        self.folder, self.talk, self.sizes = folder, Talk(quiet=True), {}
         self.cloud = FakeCloud(upload_s=upload_s)
         self.job_path = folder / "nightly.toml"
-        self.job_path.write_text(JOB_FILE.format(job=job, window=window, max_exports=max_exports))
+        text = JOB_FILE.format(state=state, job=job, hours=hours, window=window, max_exports=max_exports)
+        self.job_path.write_text(text)
         self.listed(volume_ids(volumes))
 
     def listed(self, ids):
         """Write the list anew."""
         self.ids = list(ids)
         (self.folder / "volumes.csv").write_text("\n".join(["volume_id", *self.ids]) + "\n")
+
+    def sized(self, size_gib):
+        """Let the cloud tell the size of every volume before its export."""
+        self.sizes = dict.fromkeys(self.ids, size_gib)
 
     @property
     def window(self):
@@ -84,7 +100,7 @@ class Almanac:
         def work(path, settings, access, talk, *, hours):
             return self._work(path, settings, hours, killed_after)
 
-        return spend_night(self.order(), Talk(quiet=True), now=now, work=work)
+        return spend_night(self.order(), self.talk, now=now, work=work)
 
     def start_at(self, day, hour, minute=0, **how):
         travel_to(local(day, hour, minute))
@@ -102,6 +118,7 @@ class Almanac:
                 if killed_after is not None and accepted[JobState.EXPORTING] >= killed_after:
                     stop.set()
 
+            await self._tell_sizes(path)
             async with self._open(path) as state, closing(hours, stop, now=now):
                 await run(
                     state,
@@ -121,6 +138,12 @@ class Almanac:
             totals = Totals.of(reader.tallies())
         stopped = KILLED if killed_after is not None else None
         return exit_code(totals, stopped=stopped, wait=True, in_window=hours is not None)
+
+    async def _tell_sizes(self, path):
+        async with self._open(path) as state:
+            lease = await state.take(1)
+            state.sizes(lease, self.sizes)
+            await state.release(lease)
 
     def _open(self, path):
         return StateFile.open(path, now=now, clock=fast_now)

@@ -6,9 +6,7 @@ import pytest
 
 from batchexport.schedule import next_start
 from tests.engine.conftest import volume_ids
-from tests.nights.almanac import KILLED, Almanac, autumn, local, now, spring, travel_to
-
-WINDOW_CLOSED = 75
+from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, now, spring, travel_to
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""A headless Chromium, spoken to over its debugging socket: enough to open a page, look, and ask it things."""
+"""A headless Chromium, spoken to over its debugging socket: enough to open a page and ask it things."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import os
+import re
 import shutil
-import subprocess
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +17,19 @@ import aiohttp
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0 about:blank"
-).split()
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+    "about:blank",
+]
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
 
@@ -48,12 +58,11 @@ class Page:
         await self._socket.send_json({"id": number, "method": method, "params": values})
         return await self._read(lambda message: message.get("id") == number)
 
-    async def open(self, path: Path) -> None:
+    async def open(self, address: str) -> None:
         for domain in ("Page", "Network", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
-        await self.call("Page.navigate", url=path.absolute().as_uri())
-        while await self.ask("document.readyState") != "complete":
-            await asyncio.sleep(0.02)
+        await self.call("Page.navigate", url=address)
+        await self._read(lambda message: message.get("method") == "Page.loadEventFired")
 
     async def ask(self, script: str) -> Any:
         """What the script comes to; a promise is awaited."""
@@ -62,15 +71,15 @@ class Page:
         return answer["result"]["result"].get("value")
 
     async def look_like(self, *, width: int, scheme: str, media: str = "screen") -> None:
-        await self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme_of_user = {"name": "prefers-color-scheme", "value": scheme}
         await self.call("Emulation.setEmulatedMedia", media=media, features=[scheme_of_user])
 
-    async def picture(self, path: Path) -> None:
+    async def picture(self) -> bytes:
+        """All of the page as PNG."""
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(answer["result"]["data"]))
+        return base64.b64decode(answer["result"]["data"])
 
     async def _read(self, wanted: Any) -> dict[str, Any]:
         while True:
@@ -92,24 +101,25 @@ class Page:
 async def chromium(folder: Path) -> AsyncIterator[Page]:
     """A tab of a browser of its own, ended with it."""
     assert CHROMIUM is not None
-    process = subprocess.Popen(
-        [CHROMIUM, *QUIET, f"--user-data-dir={folder}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        CHROMIUM, *QUIET, f"--user-data-dir={folder}", stdout=DEVNULL, stderr=PIPE
     )
     try:
         async with aiohttp.ClientSession() as http, asyncio.timeout(60):
-            address = f"http://127.0.0.1:{await _port(folder)}/json/list"
-            async with http.get(address) as answer:
+            async with http.get(f"http://127.0.0.1:{await _port(process)}/json/list") as answer:
                 tabs = await answer.json()
             (tab,) = [tab for tab in tabs if tab["type"] == "page"]
             async with http.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 yield Page(socket)
     finally:
         process.terminate()
-        process.wait(30)
+        await process.communicate()
 
 
-async def _port(folder: Path) -> int:
-    told = folder / "DevToolsActivePort"
-    while not told.exists() or not told.read_text().strip():
-        await asyncio.sleep(0.02)
-    return int(told.read_text().splitlines()[0])
+async def _port(process: asyncio.subprocess.Process) -> int:
+    """The port it tells on stderr: DevTools listening on ws://127.0.0.1:PORT/…"""
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        if found := re.search(rb"listening on ws://[^:]+:([0-9]+)/", line):
+            return int(found[1])
+    raise AssertionError("chromium ended before it listened")

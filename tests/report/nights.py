@@ -14,7 +14,7 @@ EVENING = 1_790_028_000.0  # 2026-09-21T22:00:00Z
 TARGETS = (TargetKey("prod", "eu-de", None), TargetKey("prod", "eu-nl", "archive"))
 SIZES_GIB = (5, 10, 20, 40, 60, 80, 100, 100, 200, 400, 500, 1000)
 SLOTS = 20
-IN_USE = "Invalid volume: Volume {} status must be available, but current status is: in-use. (it is attached to a server; detach it, or see --in-use)"
+IN_USE = "Volume {} status must be available, but current status is: in-use. (it is attached to a server)"
 
 
 def _ending(draw: random.Random, volume_id: str) -> tuple[JobState, Ending, bool]:

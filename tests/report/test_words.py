@@ -1,6 +1,6 @@
 import pytest
 
-from batchexport.report.words import count_of, duration, iso_utc, number, one_line
+from batchexport.report.words import columns, count_of, duration, iso_utc, number, one_line, padded
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_a_reason_of_many_lines_becomes_one_line_of_the_width():
     assert one_line("the volume\n is in-use", 80) == "the volume is in-use"
     assert one_line("abcdef", 4) == "abc…"
     assert one_line(None, 4) == ""
+
+
+def test_a_chinese_character_takes_two_columns_and_an_accent_none():
+    assert [columns(text) for text in ("abc", "磁盘", "e\u0301")] == [3, 4, 1]
+    assert padded("磁盘", 6) == "磁盘  "
+
+
+def test_a_long_name_is_cut_by_the_columns_it_takes():
+    assert one_line("磁盘备份", 6) == "磁盘…"
+    assert one_line("磁盘备份", 8) == "磁盘备份"
+
+
+def test_nothing_that_steers_a_terminal_is_left():
+    assert one_line("a\x1b[2Jb\u202ec", 40) == "a[2Jbc"

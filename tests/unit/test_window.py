@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -42,7 +43,7 @@ def test_minute_by_minute_it_opens_and_closes_once_and_keeps_to_the_wall_clock(z
     begin = int(datetime(first.year, first.month, first.day, 12, tzinfo=place.zone).timestamp())
     minutes = range(begin, begin + 20 * 3600, 60)
     states = [session_at(place, now) is not None for now in minutes]
-    changes = [after for before, after in zip(states, states[1:], strict=False) if before != after]
+    changes = [after for before, after in pairwise(states) if before != after]
     assert changes == [True, False]
     for now, is_open in zip(minutes, states, strict=True):
         wall = datetime.fromtimestamp(now, place.zone)

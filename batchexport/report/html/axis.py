@@ -28,8 +28,9 @@ def time_marks(began_at: float, ended_at: float, zone: tzinfo | None) -> list[Ax
     form = "%d %b" if width_s >= 86400 else "%H:%M" if width_s >= 60 else "%H:%M:%S"
     begin = datetime.fromtimestamp(began_at, zone).astimezone(zone)
     midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-    steps = math.ceil((begin - midnight).total_seconds() / width_s)
-    first_at = (midnight + timedelta(seconds=steps * width_s)).timestamp()
+    round_s = min(width_s, 86400)
+    steps = math.ceil((begin - midnight).total_seconds() / round_s)
+    first_at = (midnight + timedelta(seconds=steps * round_s)).timestamp()
     count = max(0, int((ended_at - first_at) // width_s) + 1)
     return [
         AxisMark((at - began_at) / span_s, f"{datetime.fromtimestamp(at, zone):{form}}")

@@ -1,0 +1,40 @@
+"""The last words of a command that failed: what was wrong and what to do next, as text or as JSON."""
+
+from __future__ import annotations
+
+import traceback
+
+from batchexport.cli.talk import LogFormat, marked, say, talk_of
+from batchexport.errors import BatchExportError, JobListError
+
+_SEE_MORE = "run again with -vv to see where"
+
+
+def complain(error: BatchExportError) -> None:
+    """Tell of an error of ours, with its problems and its hint."""
+    problems = [f"{problem}" for problem in error.problems] if isinstance(error, JobListError) else []
+    if isinstance(error, JobListError) and error.total > len(error.problems):
+        problems.append(f"… and {error.total - len(error.problems)} more")
+    _complain(error, str(error), problems, error.hint)
+
+
+def complain_unexpected(error: Exception) -> None:
+    """Tell of an error that nobody foresaw, without its traceback unless it was asked for."""
+    hint = _SEE_MORE if talk_of().verbose < 2 else None
+    _complain(error, f"unexpected {type(error).__name__}: {error}", [], hint)
+
+
+def _complain(error: Exception, words: str, problems: list[str], hint: str | None) -> None:
+    talk = talk_of()
+    trace = "".join(traceback.format_exception(error)).rstrip() if talk.verbose > 1 else None
+    if talk.log_format == LogFormat.JSON:
+        more = {"error": type(error).__name__, "problems": problems, "hint": hint, "traceback": trace}
+        say(words, level="error", **{name: value for name, value in more.items() if value})
+        return
+    if trace:
+        say(trace)
+    say(f"{marked('error:', 'red')} {words}")
+    for problem in problems:
+        say(f"  {problem}")
+    if hint:
+        say(f"{marked('hint:', 'yellow')} {hint}")

@@ -1,0 +1,56 @@
+"""How options are declared here: each also reads `BATCHEXPORT_…`; and those that every command takes.
+
+Loaded for `--version` too, so it imports nothing but Click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from batchexport.cli.talk import LogFormat, talk_of
+
+Decorator = Callable[[Any], Any]
+
+
+def option(*names: str, words: str, **attributes: Any) -> Decorator:
+    """A Click option that also reads BATCHEXPORT_ and its long name; `words` is its help."""
+    long_name = next(part for name in names for part in name.split("/") if part.startswith("--"))
+    variable = "BATCHEXPORT_" + long_name.removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, **{"help": words, "envvar": variable, "show_envvar": True, **attributes})
+
+
+def all_of(*decorators: Decorator) -> Decorator:
+    """One decorator that adds all these, in the order in which the help shall show them."""
+
+    def add(command: Any) -> Any:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return add
+
+
+def _for_talk(name: str) -> dict[str, Any]:
+    """Attributes of an option that is kept for the whole program, whichever command it was given to."""
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(talk_of(context), name, value)
+
+    return {"expose_value": False, "callback": keep}
+
+
+talk_options = all_of(
+    option("-v", "--verbose", count=True, words="Say more on stderr; -vv says all.", **_for_talk("verbose")),
+    option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_talk("quiet")),
+    option(
+        "--log-format",
+        type=click.Choice([each.value for each in LogFormat]),
+        show_default=LogFormat.TEXT.value,
+        words="Form of the log on stderr; json is one object per line.",
+        **_for_talk("log_format"),
+    ),
+)

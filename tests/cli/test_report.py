@@ -1,0 +1,55 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.report.nights import EVENING, make_night
+
+
+@pytest.fixture(autouse=True)
+def nights():
+    async def make():
+        await make_night(Path("n1.state"), 4, seed=1)
+        await make_night(Path("n2.state"), 4, seed=2, begins_at=EVENING + 86400)
+        await make_night(Path("other.state"), 4, seed=3, list_name="other.csv")
+
+    asyncio.run(make())
+
+
+@pytest.mark.parametrize(("form", "begin"), [("html", "<!DOCTYPE html>\n"), ("markdown", "# nightly.csv: ")])
+def test_a_night_to_read_stands_beside_those_before_it(batchexport, form, begin):
+    result = batchexport("report", "n2.state", "-f", form)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(begin)
+    assert "This night and those before it" in result.stdout
+    assert "This night and those before it" not in batchexport("report", "n1.state", "-f", form).stdout
+
+
+def test_other_nights_are_named_with_compare(batchexport):
+    result = batchexport(
+        "report", "n1.state", "-f", "markdown", "--compare", "other.state", "--compare", "n2.state"
+    )
+    assert result.stdout.count("| 2026-09-2") == 3
+
+
+def test_a_report_is_written_to_a_file(batchexport):
+    result = batchexport("report", "n1.state", "-f", "html", "-o", "night.html")
+    assert (result.exit_code, result.output) == (0, "")
+    assert Path("night.html").read_text() == batchexport("report", "n1.state", "-f", "html").stdout
+
+
+def test_a_file_that_cannot_be_written_is_named(batchexport):
+    result = batchexport("report", "n1.state", "-o", "no/such/folder.txt")
+    assert result.exit_code == 2
+    assert "error: cannot write the report to no/such/folder.txt: No such file" in result.stderr
+
+
+def test_rows_cannot_be_chosen_for_a_whole_night(batchexport):
+    result = batchexport("report", "n1.state", "-f", "html", "--only", "failed")
+    assert result.exit_code == 2
+    assert "--only chooses rows" in result.stderr
+
+
+def test_what_is_compared_must_be_a_state_file(batchexport):
+    Path("x.state").write_text("hello")
+    assert batchexport("report", "n1.state", "-f", "html", "--compare", "x.state").exit_code == 5

@@ -1,0 +1,121 @@
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+import pytest
+
+from batchexport.cli.emitted import host_zone, this_program
+from batchexport.cli.schedule import schedule
+
+NIGHTLY = """
+[job]
+list = "volumes.csv"
+state_dir = "nights"
+[window]
+hours = "22:00-06:00"
+time_zone = "Europe/Berlin"
+"""
+
+
+@pytest.fixture
+def job_path(tmp_path):
+    path = tmp_path / "nightly.toml"
+    path.write_text(NIGHTLY)
+    return path
+
+
+def test_next_shows_starts_here_and_in_utc(batchexport, job_path):
+    result = batchexport("schedule", "next", job_path, "--count", 3)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("nightly.toml: ") and " 22:00 CE" in line and "UTC)" in line for line in lines)
+    assert result.stderr == ""
+
+
+def test_next_warns_of_times_that_a_clock_change_skips_or_doubles(batchexport, job_path):
+    job_path.write_text(NIGHTLY + '[schedule]\ncron = "30 2 * * *"\n')
+    stderr = batchexport("schedule", "next", job_path).stderr
+    assert "02:30 does not exist, for the clocks change: the start is at" in stderr
+    assert "02:30 comes twice" in stderr
+
+
+def test_next_warns_of_starts_while_the_window_is_closed(batchexport, job_path):
+    job_path.write_text(NIGHTLY + '[schedule]\ncron = "0 12 * * *"\n')
+    stderr = batchexport("schedule", "next", job_path, "--count", 2).stderr
+    assert stderr.count("the window is closed at") == 2
+
+
+@pytest.mark.parametrize("command", [("next",), ("emit", "cron"), ("run",)])
+def test_a_job_file_without_a_time_is_refused(batchexport, job_path, command):
+    job_path.write_text('[job]\nlist = "volumes.csv"\n')
+    result = batchexport("schedule", *command, job_path)
+    assert result.exit_code == 2
+    assert "no time to start at" in result.stderr
+    assert "[schedule]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("systemd", ["OnCalendar=*-*-* 22:00:00 Europe/Berlin", "SuccessExitStatus=75", "Persistent=true"]),
+        ("cron", ["flock -n"]),
+        ("kubernetes", ['timeZone: "Europe/Berlin"', "concurrencyPolicy: Forbid", 'image: "own:1"']),
+    ],
+)
+def test_emit_prints_what_starts_the_job(batchexport, job_path, kind, words):
+    result = batchexport("schedule", "emit", kind, job_path, "--image", "own:1")
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in [*words, str(job_path)])
+
+
+def test_emit_writes_files_where_a_folder_is_given(batchexport, job_path, tmp_path):
+    result = batchexport("schedule", "emit", "systemd", job_path, "-o", tmp_path)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    names = {"batchexport-nightly.service", "batchexport-nightly.timer"}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    assert "wrote" in result.stderr
+
+
+def test_emit_calls_the_program_by_a_path_that_holds_anywhere():
+    assert Path(this_program()[0]).is_absolute()
+
+
+def test_the_zone_of_the_host_is_that_of_tz(monkeypatch, tmp_path):
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert host_zone(tmp_path) == ZoneInfo("Asia/Tokyo")
+
+
+def test_the_zone_of_the_host_is_what_localtime_links_to(monkeypatch, tmp_path):
+    monkeypatch.setenv("TZ", "CET-1CEST")  # a rule, not a name: it cannot be looked up
+    zone_file = tmp_path / "usr/share/zoneinfo/America/Lima"
+    zone_file.parent.mkdir(parents=True)
+    zone_file.touch()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/localtime").symlink_to(zone_file)
+    assert host_zone(tmp_path) == ZoneInfo("America/Lima")
+
+
+def test_the_zone_of_the_host_is_what_timezone_says_and_else_utc(monkeypatch, tmp_path):
+    monkeypatch.delenv("TZ", raising=False)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/timezone").write_text("Europe/Paris\n")
+    assert host_zone(tmp_path) == ZoneInfo("Europe/Paris")
+    assert host_zone(tmp_path / "empty") == ZoneInfo("UTC")
+
+
+@pytest.mark.parametrize("command", ["next", "emit", "run"])
+def test_every_command_has_help_with_an_example(batchexport, command):
+    result = batchexport("schedule", command, "--help")
+    assert result.exit_code == 0
+    assert f"Examples:\n    batchexport schedule {command}" in result.stdout
+
+
+@pytest.mark.parametrize("command", list(schedule.commands.values()), ids=lambda command: command.name)
+def test_every_option_has_help_and_reads_its_variable(command):
+    for option in command.params:
+        if isinstance(option, click.Option):
+            long_name = next(name for name in option.opts if name.startswith("--"))
+            assert option.help
+            assert option.envvar == "BATCHEXPORT_" + long_name[2:].upper().replace("-", "_")

@@ -1,0 +1,171 @@
+import asyncio
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cli.lists import write_list
+from tests.cli.test_run import QUICK
+from tests.tell.receivers import receiver
+
+
+@pytest.fixture
+def volumes():
+    return write_list(Path("volumes.csv"))
+
+
+def events(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def sample(path, name, **labels):
+    families = text_string_to_metric_families(Path(path).read_text())
+    found = [each for family in families for each in family.samples if each.name == name]
+    return sum(each.value for each in found if labels.items() <= each.labels.items())
+
+
+@contextmanager
+def told():
+    """Somebody who is told, in a thread of its own: the program has the loop of this one."""
+    loop, begun, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    found = []
+
+    async def listen():
+        async with receiver() as one:
+            found.append(one)
+            begun.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(listen()))
+    thread.start()
+    begun.wait(10)
+    try:
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(10)
+        loop.close()
+
+
+def job_file(notify=""):
+    write_list(Path("volumes.csv"))
+    Path("nightly.toml").write_text(
+        '[job]\nlist = "volumes.csv"\nstate = "night.state"\n[cloud]\nname = "sandbox"\n'
+        '[limits]\nrequests_per_second = 0\npoll_interval = "0.1s"\n'
+        f'[report]\nfolder = "reports"\n{notify}'
+    )
+    return "nightly.toml"
+
+
+def test_events_follow_every_row_from_state_to_state(batchexport, volumes):
+    assert batchexport("run", volumes, *QUICK, "--events", "e.ndjson").exit_code == 0
+    first, *changes, last = [
+        event for event in events(Path("e.ndjson").read_text()) if event["event"] != "rate_changed"
+    ]
+    assert (first["event"], last["event"], last["exit_code"]) == ("run_started", "run_ended", 0)
+    by_row = {}
+    for change in changes:
+        by_row.setdefault(change["line"], []).append(change["to"])
+    assert by_row == {line: ["submitting", "exporting", "succeeded"] for line in (2, 3, 4)}
+
+
+def test_events_of_the_next_process_are_appended(batchexport, volumes):
+    batchexport("run", volumes, *QUICK, "--events", "e.ndjson", "--no-wait")
+    batchexport("resume", "volumes.state", *QUICK, "--events", "e.ndjson")
+    names = [event["event"] for event in events(Path("e.ndjson").read_text())]
+    assert names.count("run_started") == names.count("run_ended") == 2
+
+
+def test_on_stdout_there_are_events_and_nothing_else(batchexport, volumes):
+    result = batchexport("run", volumes, *QUICK, "--events", "-")
+    assert events(result.stdout)[-1]["event"] == "run_ended"
+    assert "3 rows = 3 succeeded" in result.stderr
+
+
+def test_a_place_where_no_events_can_go_stops_the_run_before_it_begins(batchexport, volumes):
+    result = batchexport("run", volumes, *QUICK, "--events", "no/such/folder/e.ndjson")
+    assert result.exit_code == 2
+    assert "error: --events: cannot write to no/such/folder/e.ndjson" in result.stderr
+    assert "nobody was told" not in result.stderr
+
+
+def test_metrics_tell_what_a_run_did(batchexport, volumes):
+    result = batchexport("run", volumes, *QUICK, "--metrics-file", "m.prom", "--metrics-addr", "0")
+    assert "metrics: http://127.0.0.1:" in result.stderr
+    assert sample("m.prom", "batchexport_jobs", state="succeeded") == 3
+    assert sample("m.prom", "batchexport_exported_bytes_total") > 0
+    assert sample("m.prom", "batchexport_http_requests_total", code="202") == 3
+    assert sample("m.prom", "batchexport_export_duration_seconds_count") == 3
+    assert sample("m.prom", "batchexport_run_exit_code") == 0
+    assert sample("m.prom", "batchexport_last_success_timestamp_seconds") > 0
+
+
+def test_a_failure_is_in_the_metrics_and_keeps_the_last_success(batchexport, volumes):
+    batchexport("run", volumes, *QUICK, "--metrics-file", "m.prom")
+    success = sample("m.prom", "batchexport_last_success_timestamp_seconds")
+    Path("broken.csv").write_text("volume_id\nvol-7\n")
+    assert batchexport("run", "broken.csv", *QUICK, "--metrics-file", "m.prom").exit_code == 2
+    assert sample("m.prom", "batchexport_run_exit_code") == 2
+    assert sample("m.prom", "batchexport_last_success_timestamp_seconds") == success
+
+
+def test_a_port_that_is_taken_is_a_usage_error(batchexport, volumes):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = batchexport("run", volumes, *QUICK, "--metrics-addr", port, "--metrics-file", "m.prom")
+    assert result.exit_code == 2
+    assert f"error: --metrics-addr: cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert sample("m.prom", "batchexport_run_exit_code") == 2
+    assert batchexport("run", volumes, "--metrics-addr", "everywhere").exit_code == 2
+
+
+def test_a_dry_run_tells_nobody(batchexport):
+    Path("broken.csv").write_text("volume_id\nvol-7\n")
+    assert (
+        batchexport("run", "broken.csv", "--dry-run", "--metrics-file", "m.prom", "--events", "e").exit_code
+        == 2
+    )
+    assert not Path("m.prom").exists() and not Path("e").exists()
+
+
+def test_a_job_file_tells_webhook_and_heartbeat_and_leaves_a_report(batchexport):
+    with told() as found:
+        job = job_file(f'[notify]\nwebhook = "{found.url}/hook"\nheartbeat = "{found.url}/beat"\n')
+        assert batchexport("run", job).exit_code == 0
+    assert sorted(path for _, path, _ in found.calls) == ["/beat", "/beat/start", "/hook"]
+    text = json.loads(next(body for _, path, body in found.calls if path == "/hook"))["text"]
+    assert text.startswith("batchexport nightly: done (exit code 0)\n3 of 3 volumes exported")
+    assert Path("reports/night.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_job_that_could_not_begin_is_told_as_a_failure(batchexport):
+    with told() as found:
+        job = job_file(f'[notify]\nwebhook = "{found.url}/hook"\nheartbeat = "{found.url}/beat"\n')
+        Path("volumes.csv").write_text("volume_id\nvol-7\n")
+        assert batchexport("run", job).exit_code == 2
+    assert sorted(path for _, path, _ in found.calls) == ["/beat/fail", "/hook"]
+
+
+def test_nobody_there_does_not_change_how_a_run_ends(batchexport):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        job = job_file(f'[notify]\nwebhook = "http://127.0.0.1:{port}/secret"\n')
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("batchexport.tell.delivery.WAITS_S", ())
+            result = batchexport("run", job)
+    assert result.exit_code == 0
+    assert "the webhook could not be told: 127.0.0.1: " in result.stderr
+    assert "secret" not in result.output
+
+
+def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport):
+    job = job_file('[notify]\nwebhook = "${NO_SUCH_HOOK}"\n')
+    result = batchexport("run", job)
+    assert result.exit_code == 2
+    assert "error: [notify] names variables that are not set: NO_SUCH_HOOK" in result.stderr
+    assert batchexport("validate", job).exit_code == 0

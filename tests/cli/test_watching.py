@@ -1,0 +1,67 @@
+import asyncio
+import io
+from pathlib import Path
+
+import pytest
+
+from batchexport.cli.watching import watch, watch_text
+from batchexport.store import StateReader
+from tests.report.nights import EVENING, make_night
+from tests.report.state_files import build_succeeded
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def unfinished():
+    return asyncio.run(make_night(Path("n.state"), 60, seed=1, until_s=300))
+
+
+def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished):
+    with StateReader(unfinished) as reader:
+        lines = watch_text(reader, unfinished, now=EVENING + 900).splitlines()
+    assert any(line.startswith("60 rows = ") for line in lines)
+    (pace,) = [line for line in lines if line.startswith("pace: ")]
+    assert "GiB/h" in pace and "rows/min lately" in pace and "left" in pace
+    assert sum(line.startswith("limit: 3.5 requests/s") for line in lines) == 2
+
+
+def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished):
+    screen, waits = io.StringIO(), []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    watch(unfinished, every_s=7.0, screen=screen, sleep=sleep, now=lambda: EVENING + 900)
+    assert screen.getvalue().count("60 rows = ") == 3
+    assert waits == [7.0] * 3
+
+
+def test_on_a_terminal_it_stays_in_its_place(unfinished):
+    screen = Terminal()
+
+    def sleep(seconds):
+        raise KeyboardInterrupt
+
+    watch(unfinished, every_s=1.0, screen=screen, sleep=sleep)
+    assert screen.getvalue().startswith("\x1b[H")
+    assert screen.getvalue().rstrip("\n").endswith("\x1b[J")
+    assert "\x1b[2J" not in screen.getvalue()
+
+
+def test_it_ends_with_the_run(batchexport):
+    asyncio.run(build_succeeded(Path("good.state")))
+    result = batchexport("status", "good.state", "--watch", "--every", "9h")
+    assert result.exit_code == 0
+    assert result.stdout.count("1 row = 1 succeeded") == 1
+    assert "pace:" not in result.stdout
+
+
+def test_watching_is_for_people(batchexport):
+    asyncio.run(build_succeeded(Path("good.state")))
+    assert batchexport("status", "good.state", "--watch", "-f", "json").exit_code == 2

@@ -1,0 +1,109 @@
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from batchexport.config.nights import Nights, OnUnfinished
+from batchexport.nights import (
+    forget_old,
+    night_name,
+    night_path,
+    nights_of,
+    pace_of,
+    too_large,
+    unfinished_before,
+)
+from batchexport.pace import FIRST_PACE
+from batchexport.schedule import Schedule
+from batchexport.window import Window, session_on
+from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, local
+from tests.store.making import make
+
+BERLIN = ZoneInfo("Europe/Berlin")
+WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
+EVENING = datetime(2027, 5, 1, 23, 30, tzinfo=BERLIN).timestamp()
+
+
+def test_a_night_is_called_after_its_window_its_schedule_or_its_date():
+    session = session_on(WINDOW, date(2027, 5, 1))
+    schedule = Schedule(cron="15 */6 * * *", zone=BERLIN)
+    assert night_name(Nights(window=WINDOW, schedule=schedule), session, EVENING) == "2027-05-01"
+    assert night_name(Nights(schedule=schedule), None, EVENING) == "2027-05-01T18-15"
+    assert night_name(Nights(), None, EVENING) == "2027-05-01"
+    never = Schedule(cron="0 0 29 2 *", zone=BERLIN)
+    assert night_name(Nights(schedule=never), None, EVENING) == "2027-05-01"
+
+
+def test_only_the_nights_of_the_job_are_found_in_order(tmp_path):
+    names = [
+        "a-2027-05-02.state",
+        "a-2027-05-01.state",
+        "a-2027-05-01T18-15.state",
+        "a-b-2027-05-01.state",
+        "a-2027-05.state",
+        "a-2027-05-01.state.sandbox",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in nights_of(tmp_path, "a")] == [names[1], names[2], names[0]]
+
+
+def test_the_unfinished_night_is_the_last_one_before_tonight(tmp_path):
+    first, second = (make(tmp_path / f"a-2027-05-0{day}.state", 1) for day in (1, 2))
+    known = nights_of(tmp_path, "a")
+    assert unfinished_before(tmp_path / "a-2027-05-03.state", known) == second
+    assert unfinished_before(second, known) == first
+    assert unfinished_before(first, known) is None
+
+
+@pytest.mark.parametrize(("policy", "left"), [(OnUnfinished.RESUME, 3), (OnUnfinished.ABANDON, 1)])
+def test_an_unfinished_night_goes_only_if_it_was_given_up(tmp_path, policy, left):
+    for day in (1, 2, 3):
+        make(night_path(tmp_path, "a", f"2027-05-0{day}"), 1)
+        Path(tmp_path, f"a-2027-05-0{day}.state.sandbox").touch()
+    gone = forget_old(nights_of(tmp_path, "a"), keep=1, on_unfinished=policy)
+    assert len(nights_of(tmp_path, "a")) == left
+    assert len(gone) == 3 - left
+    assert len(list(tmp_path.iterdir())) == 2 * left
+
+
+def test_a_file_that_cannot_be_read_teaches_no_pace(tmp_path):
+    (tmp_path / "a-2027-05-01.state").write_text("no state file")
+    assert pace_of(nights_of(tmp_path, "a"), WINDOW) == FIRST_PACE
+
+
+def test_volumes_of_unknown_size_are_not_called_too_large(tmp_path):
+    assert too_large(make(tmp_path / "a.state", 3), 0) == []
+
+
+def test_volumes_that_no_window_can_hold_are_named(tmp_path, capsys):
+    almanac = Almanac(tmp_path, volumes=1, job="", hours="22:00-22:04")
+    almanac.talk.quiet = False
+    almanac.sized(10)
+    assert almanac.start_at(date(2033, 3, 1), 22) == WINDOW_CLOSED
+    stderr = capsys.readouterr().err
+    assert "1 row left for another night; the window opens again Wed 2033-03-02 22:00 CET" in stderr
+    assert "1 volume larger than 2 GiB, which is what the whole window is expected to hold" in stderr
+
+
+def test_one_state_file_for_all_nights_is_worked_off_over_several(tmp_path):
+    almanac = Almanac(tmp_path, volumes=3, state='state = "all.state"', max_exports=1, upload_s=150.0)
+    assert almanac.start_at(date(2033, 4, 2), 6, 3) == WINDOW_CLOSED  # in the grace: nothing to go on with
+    assert not (tmp_path / "all.state").exists()
+    assert almanac.start_at(date(2033, 4, 3), 5, 50) == WINDOW_CLOSED
+    assert almanac.start_at(date(2033, 4, 3), 22) == 0
+    assert almanac.exports_outside() == []
+    assert sum(almanac.exports_in(date(2033, 4, 3)).values()) == 2
+    assert almanac.start_at(date(2033, 4, 4), 22) == 0
+    assert len(almanac.cloud.records) == 3
+
+
+def test_a_night_that_was_interrupted_goes_on_the_same_night(tmp_path):
+    almanac = Almanac(tmp_path, volumes=4, max_exports=2, upload_s=15.0)
+    night = date(2033, 5, 2)
+    assert almanac.start_at(night, 22, killed_after=2) == KILLED
+    assert almanac.start_at(night, 23) == 0
+    assert almanac.exports_in(night) == dict.fromkeys(almanac.ids, 1)
+    assert list(almanac.states()) == [f"nightly-{night}.state"]
+    assert datetime.fromtimestamp(local(night, 22), UTC).hour == 20

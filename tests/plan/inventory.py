@@ -1,0 +1,45 @@
+"""A cloud in memory to look at: pages of a few records, and a count of what was asked for."""
+
+from collections import Counter
+
+from batchexport.dialect import CINDER
+
+
+class FakeInventory:
+    """Lists `volumes` and `images` by pages; those `unlisted` can only be read by their ids."""
+
+    def __init__(self, *, volumes=(), images=(), unlisted=(), page=2, dialect=CINDER, quota=None):
+        self.dialect = dialect
+        self.calls = Counter()
+        self._volumes = list(volumes)
+        self._images = list(images)
+        self._unlisted = list(unlisted)
+        self._page = page
+        self._quota = quota
+
+    async def volume(self, volume_id):
+        self.calls["volume"] += 1
+        everything = self._volumes + self._unlisted
+        return next((volume for volume in everything if volume.volume_id == volume_id), None)
+
+    async def volumes(self):
+        for page in self._pages(self._volumes):
+            self.calls["volumes"] += 1
+            yield page
+
+    async def image(self, image_id):
+        self.calls["image"] += 1
+        everything = self._images + self._unlisted
+        return next((image for image in everything if image.image_id == image_id), None)
+
+    async def images(self, *, created_since=None):
+        self.created_since = created_since
+        for page in self._pages(self._images):
+            self.calls["images"] += 1
+            yield page
+
+    async def image_quota(self):
+        return self._quota
+
+    def _pages(self, records):
+        return [records[start : start + self._page] for start in range(0, len(records), self._page)]

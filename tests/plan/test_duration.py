@@ -1,0 +1,29 @@
+import pytest
+
+from batchexport.plan.duration import expected
+
+
+def span(**changes):
+    given = {"rows": 100, "gib": 1000, "largest_gib": 10, "max_exports": 10, "requests_per_second": 0.0}
+    return expected(**(given | changes))
+
+
+def test_volumes_share_the_places_there_are():
+    assert span().slow_s == pytest.approx(100 * 1024 / 40)
+    assert span().fast_s == pytest.approx(100 * 1024 / 320)
+
+
+def test_the_largest_volume_alone_may_take_longest():
+    assert span(largest_gib=500).slow_s == pytest.approx(500 * 1024 / 40)
+
+
+def test_a_list_shorter_than_the_places_does_not_use_them_all():
+    assert span(rows=2, gib=1000).slow_s == pytest.approx(500 * 1024 / 40)
+
+
+def test_many_small_volumes_take_as_long_as_their_requests():
+    assert span(rows=100_000, gib=10, largest_gib=1, requests_per_second=5).slow_s == 20_000
+
+
+def test_nothing_takes_no_time():
+    assert span(rows=0, gib=0, largest_gib=0).slow_s == 0

@@ -1,0 +1,47 @@
+import pytest
+
+from batchexport.model import Image, ImageOptions
+from batchexport.plan import Weight, check_image
+from tests.plan.records import HASH, image
+
+RAW = ImageOptions(disk_format="raw", container_format="bare")
+GIB = 2**30
+
+
+def codes(found, *, options=RAW, size_gib=10, image_hash=None):
+    findings = check_image(found, options=options, size_gib=size_gib, image_hash=image_hash)
+    assert {finding.weight for finding in findings} <= {Weight.UNLIKE}
+    return [finding.code for finding in findings]
+
+
+def test_an_image_as_asked_for_passes():
+    assert codes(image(virtual_bytes=10 * GIB, min_disk_gib=10), image_hash=HASH) == []
+
+
+def test_an_image_that_is_gone_or_not_active_does_not():
+    assert codes(None) == ["image_gone"]
+    assert codes(image(status="deactivated")) == ["image_status"]
+
+
+@pytest.mark.parametrize("name", ["disk_format", "container_format"])
+def test_other_formats_than_asked_for_are_told(name):
+    assert codes(image(**{name: "ovf"})) == ["image_format"]
+    assert codes(image(**{name: None})) == []
+    assert codes(image(**{name: "ovf"}), options=ImageOptions()) == []
+
+
+def test_an_image_that_is_smaller_than_its_volume_is_told():
+    assert codes(image(virtual_bytes=10 * GIB - 1)) == ["image_short"]
+    assert codes(image(min_disk_gib=9)) == ["image_min_disk"]
+    assert codes(image(min_disk_gib=9, virtual_bytes=1), size_gib=None) == []
+
+
+def test_a_hash_is_compared_where_both_are_known():
+    assert codes(image(), image_hash="sha512:00") == ["image_hash"]
+    assert codes(image(hash=None), image_hash="sha512:00") == []
+    assert codes(image(), image_hash=None) == []
+
+
+def test_what_the_cloud_does_not_tell_is_not_held_against_the_image():
+    bare = Image(image_id="i", name="n", status="active")
+    assert codes(bare, image_hash=HASH) == []

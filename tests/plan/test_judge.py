@@ -1,0 +1,139 @@
+import pytest
+
+from batchexport.config import InUse
+from batchexport.dialect import CINDER, EVS
+from batchexport.model import JobState, Volume
+from batchexport.plan import Weight, judge, worst
+from batchexport.plan.findings import ending_for
+from batchexport.plan.judge import name_taken
+from tests.plan.records import job, rules, volume
+
+
+def told(findings):
+    return [(finding.weight, finding.code) for finding in findings]
+
+
+def test_nothing_speaks_against_a_free_volume_of_a_usual_size():
+    assert judge(job(), volume(), rules()) == []
+    assert judge(job(), volume(), rules(EVS)) == []
+
+
+def test_a_volume_that_is_not_there_cannot_go():
+    assert told(judge(job(), None, rules())) == [(Weight.CANNOT, "volume_not_found")]
+
+
+def test_what_a_short_record_does_not_tell_is_not_held_against_the_row():
+    bare = Volume(volume_id="v", status="available")
+    assert judge(job(), bare, rules()) == []
+
+
+@pytest.mark.parametrize("status", ["error", "deleting", "error_extending", "managing", "some-new-word"])
+def test_a_status_that_does_not_pass_by_itself_stops_the_row(status):
+    (finding,) = judge(job(), volume(status=status), rules())
+    assert finding.weight is Weight.CANNOT
+    assert status in finding.words
+
+
+@pytest.mark.parametrize("status", ["backing-up", "creating", "reserved"])
+def test_a_status_that_passes_does_not(status):
+    assert told(judge(job(), volume(status=status), rules())) == [(Weight.MAY_FAIL, "volume_busy")]
+
+
+def test_a_volume_that_is_being_exported_may_be_our_own_doing():
+    assert told(judge(job(), volume(status="uploading"), rules())) == [(Weight.MAY_FAIL, "uploading")]
+
+
+@pytest.mark.parametrize(
+    ("in_use", "force", "weight"),
+    [
+        (InUse.FAIL, None, Weight.CANNOT),
+        (InUse.FAIL, False, Weight.CANNOT),
+        (InUse.FAIL, True, Weight.MAY_FAIL),
+        (InUse.FORCE, None, Weight.MAY_FAIL),
+        (InUse.SKIP, None, Weight.LEFT_OUT),
+        (InUse.SKIP, True, Weight.LEFT_OUT),
+    ],
+)
+def test_a_volume_in_use_goes_by_the_settings(in_use, force, weight):
+    row = job(force=force) if force is not None else job()
+    (finding,) = judge(row, volume(status="in-use", servers=["s1"]), rules(in_use=in_use))
+    assert (finding.weight, finding.code) == (weight, "in_use")
+    assert "server s1" in finding.words
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ([], "attached to a server;"),
+        (["a"], "attached to server a;"),
+        (["a", "b"], "attached to servers a, b;"),
+        (["a", "b", "c", "d", "e"], "attached to servers a, b, c and 2 more;"),
+    ],
+)
+def test_the_servers_of_a_volume_are_named(servers, words):
+    (finding,) = judge(job(), volume(status="in-use", servers=servers), rules())
+    assert words in finding.words
+
+
+def test_evs_takes_volumes_up_to_its_limit():
+    assert judge(job(), volume(size_gib=1024), rules(EVS)) == []
+    assert told(judge(job(), volume(size_gib=1025), rules(EVS))) == [(Weight.CANNOT, "too_large")]
+
+
+def test_elsewhere_the_limit_is_only_likely():
+    assert told(judge(job(), volume(size_gib=1025), rules(CINDER))) == [(Weight.MAY_FAIL, "too_large")]
+    assert judge(job(), volume(size_gib=None), rules(CINDER)) == []
+
+
+def test_a_format_that_the_cloud_has_not_stops_the_row():
+    assert told(judge(job(disk_format="vmdk"), volume(), rules(EVS))) == [(Weight.CANNOT, "disk_format")]
+    assert told(judge(job(), volume(), rules(CINDER, disk_format="zvhd"))) == [(Weight.CANNOT, "disk_format")]
+    assert judge(job(disk_format="raw"), volume(), rules(CINDER, disk_format="zvhd")) == []
+
+
+def test_wishes_that_the_cloud_has_no_field_for_are_told():
+    (finding,) = judge(job(visibility="shared", protected=False), volume(), rules(EVS))
+    assert (finding.weight, finding.code) == (Weight.MAY_FAIL, "option_dropped")
+    assert finding.words.startswith("visibility and protection will not be set")
+    assert judge(job(visibility="shared"), volume(), rules(CINDER)) == []
+    (finding,) = judge(job(os_type="linux"), volume(), rules(CINDER))
+    assert finding.words.startswith("os type will not be set")
+    assert judge(job(os_type="linux"), volume(), rules(EVS)) == []
+
+
+def test_an_encrypted_volume_goes_as_raw_and_bare_only():
+    encrypted = volume(encrypted=True)
+    assert judge(job(), encrypted, rules(CINDER)) == []
+    assert judge(job(), encrypted, rules(EVS, disk_format="zvhd2")) == []
+    (finding,) = judge(job(disk_format="qcow2"), encrypted, rules(CINDER))
+    assert (finding.weight, finding.code) == (Weight.CANNOT, "encrypted")
+    assert "raw/bare only, not as qcow2/bare" in finding.words
+    assert told(judge(job(container_format="ovf"), encrypted, rules(CINDER))) == [
+        (Weight.CANNOT, "encrypted")
+    ]
+
+
+def test_reserved_image_metadata_may_make_an_export_fail():
+    marked = volume(
+        image_metadata={"os_glance_import_task": "x", "os_glance_failed_import": "", "os_type": "linux"}
+    )
+    (finding,) = judge(job(), marked, rules())
+    assert (finding.weight, finding.code) == (Weight.MAY_FAIL, "reserved_metadata")
+    assert "os_glance_failed_import, os_glance_import_task" in finding.words
+
+
+def test_the_gravest_finding_decides_how_a_row_ends():
+    findings = judge(job(disk_format="vmdk"), volume(status="in-use"), rules(EVS, in_use=InUse.SKIP))
+    assert told(findings) == [(Weight.LEFT_OUT, "in_use"), (Weight.CANNOT, "disk_format")]
+    assert worst(findings) is findings[1]
+    state, ending = ending_for(findings)
+    assert (state, ending.code) == (JobState.FAILED, "disk_format")
+    assert ending.reason.startswith("not sent: disk format vmdk")
+
+
+def test_a_row_that_is_left_out_is_skipped_and_one_that_may_fail_goes():
+    skipped = judge(job(), volume(status="in-use"), rules(in_use=InUse.SKIP))
+    assert ending_for(skipped)[0] is JobState.SKIPPED
+    assert ending_for([name_taken(job(name="x"))]) is None
+    assert ending_for([]) is None
+    assert worst([]) is None

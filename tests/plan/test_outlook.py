@@ -1,0 +1,48 @@
+from batchexport.model import ImageQuota
+from batchexport.plan import Finding, Outlook, Weight, outlook
+from batchexport.store import Unsent
+from tests.plan.records import job, volume
+
+
+def finding(weight):
+    return Finding(weight=weight, code="c", words="w")
+
+
+def outlook_of(*weights, **changes):
+    """Rows of 10 GiB each, each with one finding of this weight; None = none."""
+    found = Outlook(**changes)
+    for number, weight in enumerate(weights, 1):
+        row = Unsent(line=number + 1, job=job(number))
+        found.add(row, volume(number), [finding(weight)] if weight else [])
+    return found
+
+
+def test_rows_that_go_make_up_the_sums():
+    found = outlook_of(None, Weight.MAY_FAIL, Weight.CANNOT, Weight.LEFT_OUT, None)
+    assert (found.rows, found.to_export, found.cannot) == (5, 3, 1)
+    assert (found.gib, found.largest_gib, found.sized) == (30, 10, 3)
+    assert [row.line for row in found.kept] == [3, 4, 5]
+
+
+def test_a_row_counts_once_by_its_gravest_finding():
+    found = Outlook()
+    found.add(Unsent(line=2, job=job()), None, [finding(Weight.MAY_FAIL), finding(Weight.CANNOT)])
+    assert dict(found.by_weight) == {Weight.CANNOT: 1}
+    assert (found.gib, found.sized) == (0, 0)
+
+
+def test_rows_not_looked_at_are_in_the_sums_where_they_belong():
+    found = outlook_of(None, unseen=4, presumed_missing=2)
+    assert (found.all_rows, found.to_export, found.cannot) == (7, 5, 2)
+
+
+def test_a_quota_too_small_stops_rows():
+    assert outlook_of(None, None, None, quota=ImageQuota(allowed=10, used=8)).over_quota == 1
+    assert outlook_of(None, None, quota=ImageQuota(allowed=10, used=8)).cannot == 0
+    assert outlook_of(None, quota=ImageQuota(allowed=10, used=12)).cannot == 1
+
+
+def test_findings_beyond_many_are_counted_not_kept(monkeypatch):
+    monkeypatch.setattr(outlook, "MOST_KEPT", 2)
+    found = outlook_of(*[Weight.CANNOT] * 5)
+    assert (len(found.kept), found.not_kept, found.cannot) == (2, 3, 5)

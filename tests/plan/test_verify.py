@@ -1,0 +1,105 @@
+"""The images of a finished run, looked at again."""
+
+import pytest
+
+from batchexport.dialect import EVS
+from batchexport.model import Accepted, Ending, ImageOptions, JobState
+from batchexport.plan.verify import Verification, verify
+from batchexport.store import ExportedImages, StateFile
+from tests.plan.inventory import FakeInventory
+from tests.plan.records import HASH, image
+from tests.store.making import image as image_id
+from tests.store.making import make, row
+
+OTHER_HASH = "sha512:" + "00" * 64
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.state"
+
+
+async def succeed(path, count, *, image_hash=HASH):
+    """A state file of so many rows that became images, the first of them as qcow2."""
+    options = ImageOptions(disk_format="qcow2")
+    make(path, [row(1, options=options), *(row(n) for n in range(2, count + 1))])
+    async with StateFile.open(path) as state:
+        lease = await state.take(1)
+        for job in await state.claim(lease, count, now_s=1000.0, server_now_s=1000.0):
+            accepted = Accepted(image_id=image_id(job.job_id), size_gib=10, request_id=None)
+            state.accepted(lease, job, accepted, at_s=1001.0, deadline_at=9000.0)
+            done = Ending(reason="active", image_hash=image_hash)
+            state.ended(lease, job, JobState.SUCCEEDED, done, at_s=1002.0)
+        await state.release(lease)
+
+
+def images(*numbers, **changes):
+    formats = {1: "qcow2"}
+    return [image(image_id(n), **({"disk_format": formats.get(n, "raw")} | changes)) for n in numbers]
+
+
+async def look(path, cloud, **asked):
+    found = Verification()
+    with ExportedImages(path, 1) as exported:
+        await verify(cloud, exported, ImageOptions(**asked), found)
+    return found
+
+
+async def test_images_as_asked_for_pass_by_pages(path):
+    await succeed(path, 5)
+    cloud = FakeInventory(images=images(1, 2, 3, 4, 5), page=5)
+    found = await look(path, cloud)
+    assert (found.images, found.unlike, found.hashed, found.passed) == (5, 0, 5, True)
+    assert cloud.calls == {"images": 1}
+    assert cloud.created_since == 998.0
+
+
+async def test_few_images_of_many_are_read_by_themselves(path):
+    await succeed(path, 2)
+    cloud = FakeInventory(images=[*images(*range(100, 200)), *images(1, 2)], page=10)
+    assert (await look(path, cloud)).passed
+    assert cloud.calls == {"images": 1, "image": 2}
+
+
+async def test_what_is_gone_changed_or_other_than_asked_is_told_with_its_line(path):
+    await succeed(path, 4)
+    changed = [*images(1, disk_format="raw"), *images(2, status="deactivated"), *images(3, hash=OTHER_HASH)]
+    found = await look(path, FakeInventory(images=changed, page=50))
+    told = {each.row.line: each.findings[0].code for each in found.kept}
+    assert told == {2: "image_format", 3: "image_status", 4: "image_hash", 5: "image_gone"}
+    assert (found.unlike, found.passed) == (4, False)
+
+
+async def test_an_image_that_is_hidden_from_lists_is_read(path):
+    await succeed(path, 3)
+    found = await look(path, FakeInventory(images=images(1), unlisted=images(2, 3), page=50))
+    assert (found.images, found.passed) == (3, True)
+
+
+async def test_the_wishes_of_the_run_and_the_rules_of_the_cloud_fill_up_those_of_a_row(path):
+    await succeed(path, 2)
+    cloud = FakeInventory(images=images(1, 2, disk_format="zvhd2"), dialect=EVS, page=50)
+    found = await look(path, cloud, disk_format="zvhd2")
+    assert [each.row.line for each in found.kept] == [2]
+    found = await look(path, cloud)
+    assert "asked was vhd" in found.kept[1].findings[0].words
+
+
+async def test_images_without_a_recorded_hash_are_compared_by_the_rest(path):
+    await succeed(path, 2, image_hash=None)
+    found = await look(path, FakeInventory(images=images(1, 2), page=50))
+    assert (found.passed, found.hashed) == (True, 0)
+
+
+async def test_images_beyond_a_few_that_no_list_shows_are_counted(path):
+    await succeed(path, 30)
+    found = await look(path, FakeInventory(images=images(1), page=50))
+    assert (found.images, found.unlike, found.unseen) == (21, 20, 9)
+    assert not found.passed
+
+
+async def test_a_run_without_an_image_asks_nothing(path):
+    make(path, 2)
+    cloud = FakeInventory()
+    assert (await look(path, cloud)).passed
+    assert not cloud.calls

@@ -1,0 +1,36 @@
+"""What a page holds, by Python's own HTML parser: enough to ask for headings, cells and addresses."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+_VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Elements in their order as (name, attributes), and the text inside of each kind of element."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.texts = {}
+        self._open = []
+        self.feed(text)
+        self.close()
+        assert self._open == [], "elements that are not closed"
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        self.texts.setdefault(name, []).append("")
+        if name not in _VOID:
+            self._open.append((name, len(self.texts[name]) - 1))
+
+    def handle_endtag(self, name):
+        assert self._open.pop()[0] == name, f"</{name}> closes something else"
+
+    def handle_data(self, data):
+        for name, place in self._open:
+            self.texts[name][place] += data
+
+    def all(self, name):
+        return [attributes for found, attributes in self.elements if found == name]

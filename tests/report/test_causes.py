@@ -1,0 +1,109 @@
+from dataclasses import replace
+
+import pytest
+
+from batchexport.model import JobState
+from batchexport.report import causes as module
+from batchexport.report.advice import advice_on
+from batchexport.report.causes import MOST_EXAMPLES, Causes, plain_words
+from tests.report.test_timeline import job
+
+FIRST, SECOND = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "9823beb1-e6ba-4ad7-8de4-5321ad915a36"
+
+
+def failed(number, reason, **facts):
+    return replace(job(number, JobState.FAILED, reason=reason), **{"request_id": f"req-{number}", **facts})
+
+
+def test_rows_whose_words_differ_in_ids_and_attempts_only_have_one_cause():
+    causes = Causes()
+    causes.add(failed(1, f"Volume {FIRST} is in-use (attempt 5 of 5)", code="in_use", status=400))
+    causes.add(failed(2, f"Volume {SECOND} is in-use (attempt 3 of 3)", code="in_use", status=400))
+    (cause,) = causes.ranked()
+    assert (cause.words, cause.rows, cause.gib) == ("Volume … is in-use", 2, 20)
+    assert [each.request_id for each in cause.examples] == ["req-1", "req-2"]
+
+
+def test_the_same_words_with_another_code_are_another_cause():
+    causes = Causes()
+    causes.add(failed(1, "no", code="A"))
+    causes.add(failed(2, "no", code="B"))
+    assert [cause.code for cause in causes.ranked()] == ["A", "B"]
+
+
+def test_failures_come_first_and_the_most_frequent_of_them():
+    causes = Causes()
+    for number in range(3):
+        causes.add(job(number, JobState.SKIPPED, reason="attached"))
+    causes.add(job(4, JobState.AMBIGUOUS, reason="two images"))
+    causes.add(failed(5, "rare"))
+    for number in range(6, 8):
+        causes.add(failed(number, "often"))
+    assert [(cause.state, cause.words) for cause in causes.ranked()] == [
+        (JobState.FAILED, "often"),
+        (JobState.FAILED, "rare"),
+        (JobState.AMBIGUOUS, "two images"),
+        (JobState.SKIPPED, "attached"),
+    ]
+
+
+def test_rows_in_no_trouble_are_passed_over():
+    causes = Causes()
+    for state in (JobState.SUCCEEDED, JobState.PENDING, JobState.EXPORTING):
+        causes.add(job(1, state))
+    assert causes.ranked() == []
+
+
+def test_only_some_rows_are_named():
+    causes = Causes()
+    for number in range(MOST_EXAMPLES + 3):
+        causes.add(failed(number, "no"))
+    (cause,) = causes.ranked()
+    assert (cause.rows, len(cause.examples)) == (MOST_EXAMPLES + 3, MOST_EXAMPLES)
+
+
+def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(module, "MOST_CAUSES", 2)
+    causes = Causes()
+    for word in ("one", "two", "three", "four", "one"):
+        causes.add(failed(1, word))
+    assert [(cause.words, cause.rows) for cause in causes.ranked()] == [
+        ("one", 2),
+        ("other reasons, each in its own words", 2),
+        ("two", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (None, "no reason was given"),
+        ("two\n  lines", "two lines"),
+        (f"request req-{FIRST} failed", "request … failed"),
+        (FIRST.replace("-", ""), "…"),
+    ],
+)
+def test_words_are_told_plainly(reason, words):
+    assert plain_words(reason) == words
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"code": "in_use", "status": 400}, "detach"),
+        ({"code": "volume_not_found", "status": 404}, "no such volume"),
+        ({"code": "image_gone"}, "request ids"),
+        ({"status": 413, "words": "Quota exceeded"}, "quota"),
+        ({"status": 500}, "operators"),
+        ({"status": 403}, "right"),
+        ({"status": 429}, "--requests-per-second"),
+        ({"status": 418}, "Mend what the cloud names"),
+        ({}, "Mend what the cloud names"),
+        ({"state": JobState.AMBIGUOUS}, "reconcile"),
+        ({"state": JobState.SKIPPED, "code": "in_use"}, "retry --skipped"),
+    ],
+)
+def test_advice_goes_by_state_then_code_then_words_then_status(facts, word):
+    known = {"state": JobState.FAILED, "code": None, "status": None, "words": ""} | facts
+    state = known.pop("state")
+    assert word in advice_on(state, **known)

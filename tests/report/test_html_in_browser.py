@@ -1,0 +1,81 @@
+"""The page in a real browser: it asks for nothing, complains of nothing, and everybody can read it."""
+
+import asyncio
+import json
+from datetime import UTC
+
+import pytest
+
+from batchexport.report.earlier import nights_beside
+from batchexport.report.html import night_html
+from batchexport.report.night import night_of
+from batchexport.store import StateReader
+from tests.report.browser import axe_source, chromium, needs_chromium
+from tests.report.nights import EVENING, make_night
+
+pytestmark = needs_chromium
+
+LOOKS = [
+    (1100, "light", "screen"),
+    (1100, "dark", "screen"),
+    (390, "light", "screen"),
+    (720, "dark", "print"),
+]
+FITS = "document.documentElement.scrollWidth <= window.innerWidth"
+FAULTS = (
+    "axe.run(document, {resultTypes: ['violations']}).then(found => JSON.stringify(found.violations"
+    ".map(each => [each.impact, each.id, each.nodes.map(node => node.html).slice(0, 3)])))"
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nights")
+    asyncio.run(make_night(folder / "first.state", 20, seed=3, begins_at=EVENING - 86400))
+    path = asyncio.run(make_night(folder / "second.state", 90, seed=6, until_s=2900))
+    with StateReader(path) as reader:
+        night = night_of(reader, now=EVENING + 86400, earlier=nights_beside(path, reader.run))
+    (folder / "night.html").write_text(night_html(night, zone=UTC), encoding="utf-8")
+    return (folder / "night.html").as_uri()
+
+
+@pytest.fixture
+async def page(tmp_path, address):
+    async with chromium(tmp_path) as page:
+        await page.open(address)
+        yield page
+
+
+async def test_it_asks_for_nothing_complains_of_nothing_and_fits(page, address):
+    for width, scheme, media in LOOKS:
+        await page.look_like(width=width, scheme=scheme, media=media)
+        assert await page.ask(FITS), (width, scheme, media)
+        assert (await page.picture()).startswith(b"\x89PNG")
+    assert page.requests == [address]
+    assert page.complaints == []
+
+
+async def test_light_and_dark_are_told_apart_and_paper_is_white(page):
+    colours = []
+    for width, scheme, media in LOOKS:
+        await page.look_like(width=width, scheme=scheme, media=media)
+        colours.append(await page.ask("getComputedStyle(document.body).backgroundColor"))
+    assert colours == ["rgb(255, 255, 255)", "rgb(20, 24, 29)", "rgb(255, 255, 255)", "rgb(255, 255, 255)"]
+
+
+async def test_bars_stand_where_their_time_is(page):
+    await page.look_like(width=1100, scheme="light")
+    wide = await page.ask("document.querySelector('figure rect.ok').getBoundingClientRect().width")
+    await page.look_like(width=390, scheme="light")
+    assert 0 < await page.ask("document.querySelector('figure rect.ok').getBoundingClientRect().width") < wide
+
+
+@pytest.mark.skipif(
+    axe_source() is None, reason="needs axe-core: npm install axe-core, or AXE_CORE=…/axe.min.js"
+)
+@pytest.mark.parametrize(("width", "scheme", "media"), LOOKS)
+async def test_axe_finds_no_fault(page, width, scheme, media):
+    await page.look_like(width=width, scheme=scheme, media=media)
+    await page.ask("document.querySelectorAll('details').forEach(each => each.open = true)")
+    await page.ask(f"{axe_source()}; true")
+    assert json.loads(await page.ask(FAULTS)) == []

@@ -1,0 +1,65 @@
+from collections import Counter
+
+import pytest
+
+from batchexport.model import JobState, TargetKey
+from batchexport.report.momentum import Momentum, gib_left, momentum_lines, momentum_of
+from batchexport.report.totals import Totals
+from batchexport.store import RecentEnding
+
+NOW = 10_000.0
+
+
+def totals(*, pending, gib=0, succeeded=0, gib_done=0, unsized=0):
+    rows = Counter({JobState.PENDING: pending, JobState.SUCCEEDED: succeeded})
+    sizes = Counter({JobState.PENDING: gib, JobState.SUCCEEDED: gib_done})
+    return Totals(rows, sizes, pending + succeeded - unsized)
+
+
+def ended(ago_s, gib=100, outcome=JobState.SUCCEEDED):
+    return RecentEnding(ended_at=NOW - ago_s, outcome=outcome, size_gib=gib)
+
+
+def test_the_rest_is_weighed_by_size():
+    # 300 GiB in 15 minutes; 100 small rows of 600 GiB together take half an hour, however many they are.
+    found = momentum_of(
+        totals(pending=100, gib=600, succeeded=3, gib_done=300),
+        [ended(s) for s in (1, 400, 800)],
+        began_at=0.0,
+        now=NOW,
+    )
+    assert found.left_s == pytest.approx(1800)
+    assert found.gib_per_hour == pytest.approx(1200)
+    assert found.rows_per_minute == pytest.approx(0.2)
+
+
+def test_a_young_run_is_measured_from_its_beginning():
+    found = momentum_of(totals(pending=1, gib=100), [ended(1)], began_at=NOW - 60, now=NOW)
+    assert found.left_s == pytest.approx(60)
+
+
+def test_without_sizes_rows_are_counted():
+    found = momentum_of(totals(pending=30, unsized=30), [ended(1, None)], began_at=NOW - 60, now=NOW)
+    assert (found.gib_per_hour, found.left_s) == (None, pytest.approx(1800))
+
+
+def test_what_ended_long_ago_or_only_to_be_tried_again_says_nothing():
+    stale = [ended(901), ended(2, outcome=JobState.PENDING)]
+    found = momentum_of(totals(pending=1, gib=100), stale, began_at=0.0, now=NOW)
+    assert found == Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
+    assert momentum_lines(found, []) == ["pace: nothing ended in the last quarter of an hour"]
+
+
+def test_rows_of_unknown_size_count_as_the_mean():
+    assert gib_left(totals(pending=4, gib=20, succeeded=2, gib_done=40, unsized=2)) == pytest.approx(
+        20 + 2 * 15
+    )
+    assert gib_left(totals(pending=4, unsized=4)) is None
+
+
+def test_the_words_name_pace_rest_and_limits():
+    view = Momentum(rows_per_minute=2.25, gib_per_hour=5300, left_s=7500)
+    assert momentum_lines(view, [(TargetKey("east"), 3.5)]) == [
+        "pace: 5,300 GiB/h, 2.2 rows/min lately, about 2 h 5 min left",
+        "limit: 3.5 requests/s, as east/default/default asked for",
+    ]

@@ -1,0 +1,90 @@
+import dataclasses
+
+import pytest
+
+from batchexport.errors import StateError
+from batchexport.model import JobState
+from batchexport.report.earlier import named_nights, nights_beside
+from batchexport.report.night import night_of
+from batchexport.report.timeline import Mark
+from batchexport.report.verdict import headline, title_of, totals_sentence, verdict
+from batchexport.store import StateReader
+from tests.report.nights import EVENING, TARGETS, make_night
+from tests.report.state_files import AT, EAST, HERE, build_succeeded
+
+
+def test_a_night_adds_up(reader):
+    night = night_of(reader, now=AT + 700)
+    assert night.totals.all_rows == 7
+    assert night.rows_in_trouble == len(night.trouble) == 4
+    assert sum(cause.rows for cause in night.causes) == 4
+    assert sum(each.rows.total() for each in night.sizes) == 7
+    assert [line.key for line in night.targets] == [HERE, EAST]
+    assert (night.median_s, night.stalled, night.running) == (580, 0, False)
+    assert night.figures.took_s == 600 - 20
+    assert night.figures.gib_per_hour == pytest.approx(100 * 3600 / 580)
+
+
+def test_while_exports_are_under_way_the_night_reaches_to_now(reader):
+    night = night_of(reader, now=AT + 700)
+    assert night.timeline.ended_at == AT + 700
+    assert night.timeline.marks == {Mark.NO_SERVICE: 1}
+
+
+async def test_throttling_is_counted_by_target(tmp_path):
+    path = await make_night(tmp_path / "n.state", 60, seed=2)
+    with StateReader(path) as reader:
+        night = night_of(reader, now=EVENING)
+    assert {line.key for line in night.targets} == set(TARGETS)
+    assert sum(line.throttled for line in night.targets) == night.timeline.marks[Mark.THROTTLED]
+    assert [line.requests_per_second for line in night.targets] == [3.5, 3.5]
+
+
+async def test_earlier_runs_of_the_list_beside_it_are_found_the_last_of_them(tmp_path, monkeypatch):
+    for day in range(4):
+        await make_night(tmp_path / f"night-{day}.state", 3, seed=day, begins_at=EVENING + day * 86400)
+    await make_night(tmp_path / "other.state", 3, seed=8, begins_at=EVENING - 86400, list_name="other.csv")
+    (tmp_path / "broken.state").write_text("no state file")
+    monkeypatch.setattr("batchexport.report.earlier.MOST_NIGHTS", 2)
+    path = tmp_path / "night-3.state"
+    with StateReader(path) as reader:
+        nights = nights_beside(path, reader.run)
+    assert [night.run.created_at for night in nights] == [EVENING + 86400, EVENING + 2 * 86400]
+
+
+async def test_named_nights_are_read_whatever_their_list(tmp_path):
+    await make_night(tmp_path / "b.state", 3, seed=1, begins_at=EVENING + 5, list_name="b.csv")
+    await make_night(tmp_path / "a.state", 3, seed=2, begins_at=EVENING, list_name="a.csv")
+    nights = named_nights([tmp_path / "b.state", tmp_path / "a.state"])
+    assert [night.run.list_name for night in nights] == ["a.csv", "b.csv"]
+    (tmp_path / "c.state").write_text("no state file")
+    with pytest.raises(StateError):
+        named_nights([tmp_path / "c.state"])
+
+
+async def test_the_verdict_is_a_word_and_a_sentence(tmp_path, reader):
+    night = night_of(reader, now=AT + 700)
+    assert verdict(night).words == "unfinished"
+    assert verdict(dataclasses.replace(night, running=True)).words == "running"
+    assert headline(night) == (
+        "1 of 7 volumes exported (100 GiB) in 9 min 40 s; 2 failed, 1 ambiguous, 1 skipped, 2 to do."
+    )
+    await build_succeeded(tmp_path / "good.state")
+    with StateReader(tmp_path / "good.state") as good:
+        night = night_of(good, now=AT + 9)
+    assert verdict(night).words == "done"
+    assert headline(night) == "1 of 1 volume exported (5 GiB) in 9 s."
+    assert totals_sentence(night.totals, None) == "1 of 1 volume exported (5 GiB)."
+
+
+async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path):
+    path = await make_night(tmp_path / "n.state", 60, seed=2)
+    with StateReader(path) as reader:
+        night = night_of(reader, now=EVENING)
+    assert night.totals.rows[JobState.FAILED]
+    assert verdict(night).words == "done, with failures"
+
+
+def test_a_run_is_called_after_its_list(reader):
+    named = [dataclasses.replace(reader.run, list_name=name) for name in ("-", "lists/march.csv")]
+    assert [title_of(run) for run in named] == ["list from stdin", "march.csv"]

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from batchexport.config import Limits
+from batchexport.model import ImageQuota, TargetKey
+from batchexport.plan import Finding, Outlook, RowFindings, Weight, outlook
+from batchexport.report.planned import plan_json, plan_text
+from batchexport.store import Unsent
+from tests.plan.records import job, volume
+
+HERE = TargetKey()
+FINDING = Finding(weight=Weight.CANNOT, code="volume_status", words="the volume is error")
+
+
+def seen(rows, *, cannot=(), **changes):
+    """Rows of 10 GiB; those in `cannot` have a finding."""
+    found = Outlook(**changes)
+    for number in rows:
+        findings = [FINDING] if number in cannot else []
+        found.add(Unsent(line=number + 1, job=job(number)), volume(number), findings)
+    return found
+
+
+def text(found):
+    return plan_text({HERE: found}, Limits())
+
+
+def test_findings_stand_in_the_order_of_the_list():
+    lines = text(seen([3, 1, 2], cannot=[3, 1])).splitlines()
+    assert lines[0].split() == ["LINE", "VOLUME", "GIB", "ROW", "FINDING"]
+    assert [line.split()[0] for line in lines[1:3]] == ["2", "4"]
+    assert lines[1].endswith("10  cannot go  the volume is error")
+    assert lines[4] == "3 rows: 1 to export, 2 cannot go"
+
+
+def test_sums_alone_where_nothing_was_found():
+    assert text(seen([1])).splitlines() == [
+        "1 row: 1 to export",
+        "images: 0 in the project; the cloud does not tell how many it may have",
+        "10 GiB, the largest volume 10 GiB; about 1 min to 4 min, if 40 exports at once do 320 to 40 MiB/s"
+        " each",
+    ]
+
+
+def test_what_is_left_out_and_what_may_fail_are_told_apart():
+    found = seen([1])
+    for number, weight in ((2, Weight.LEFT_OUT), (3, Weight.MAY_FAIL)):
+        finding = Finding(weight=weight, code="in_use", words="in use")
+        found.add(Unsent(line=number, job=job(number)), volume(number), [finding])
+    assert "3 rows: 2 to export (1 may fail), 1 left out" in text(found)
+
+
+@pytest.mark.parametrize(("allowed", "told"), [(50, False), (48, True)])
+def test_a_quota_is_told_and_what_it_is_too_small_for(allowed, told):
+    lines = text(seen([1, 2, 3], quota=ImageQuota(allowed=allowed, used=46)))
+    assert f"images: 46 of {allowed} used, {allowed - 46} may be made" in lines
+    assert ("the quota is too small for 1 row" in lines) is told
+
+
+def test_rows_that_were_not_looked_at_are_told():
+    assert "4 rows not looked at" in text(seen([1], unseen=4))
+    assert "10 GiB in 1 row, the largest" in text(seen([1], unseen=4))
+    assert "4 rows of these: the volume is in no list" in text(seen([], presumed_missing=4))
+
+
+def test_findings_beyond_many_are_counted(monkeypatch):
+    monkeypatch.setattr(outlook, "MOST_KEPT", 1)
+    found = seen([1, 2, 3], cannot=[1, 2, 3])
+    assert "… and 2 rows more with findings" in text(found)
+    (target,) = json.loads(plan_json({HERE: found}, Limits()))["targets"]
+    assert (len(target["findings"]), target["rows_with_findings_left_out"]) == (1, 2)
+
+
+def test_json_holds_the_quota_and_every_finding():
+    found = seen([1, 2], cannot=[2], quota=ImageQuota(allowed=9, used=1))
+    content = json.loads(plan_json({HERE: found}, Limits()))
+    assert content["every_row_can_go"] is False
+    (target,) = content["targets"]
+    assert target["image_quota"] == {"allowed": 9, "used": 1}
+    assert target["findings"] == [
+        {
+            "line": 3,
+            "volume_id": volume(2).volume_id,
+            "size_gib": 10,
+            "weight": "cannot go",
+            "code": "volume_status",
+            "words": "the volume is error",
+        }
+    ]
+
+
+def test_a_row_with_a_volume_of_unknown_size_shows_none():
+    found = Outlook()
+    found.add(Unsent(line=2, job=job()), None, [FINDING])
+    assert found.kept == [RowFindings(line=2, volume_id=job().volume_id, size_gib=None, findings=(FINDING,))]
+    assert "None" not in text(found)

@@ -1,0 +1,49 @@
+import json
+
+from batchexport.model import NO_OPTIONS, TargetKey
+from batchexport.plan import Finding, Weight
+from batchexport.plan.verify import Unlike, Verification
+from batchexport.report.verification import verification_json, verification_text
+from batchexport.store import Exported
+
+HERE = TargetKey()
+
+
+def unlike(line):
+    row = Exported(
+        line=line, volume_id=f"v{line}", image_id=f"i{line}", options=NO_OPTIONS, size_gib=1, image_hash=None
+    )
+    words = (
+        Finding(weight=Weight.UNLIKE, code="image_short", words="it is short"),
+        Finding(weight=Weight.UNLIKE, code="image_hash", words="its hash is another"),
+    )
+    return Unlike(row=row, findings=words)
+
+
+def test_each_image_that_is_not_as_asked_is_one_line():
+    found = Verification(images=5, unlike=2, hashed=4, kept=[unlike(9), unlike(2)])
+    lines = verification_text({HERE: found}).splitlines()
+    assert lines[1].split() == ["2", "v2", "i2", "it", "is", "short;", "its", "hash", "is", "another"]
+    assert lines[2].split()[:3] == ["9", "v9", "i9"]
+    assert lines[-1] == "5 images: 3 as asked, 2 not; 4 compared by their hash"
+
+
+def test_images_beyond_many_and_those_not_seen_are_counted():
+    found = Verification(images=5, unlike=3, unseen=7, kept=[unlike(2)])
+    lines = verification_text({HERE: found}).splitlines()
+    assert "… and 2 images more" in lines
+    assert lines[-1] == "7 images in no list of the project, and not read one by one"
+
+
+def test_json_holds_every_finding_by_target():
+    found = {
+        HERE: Verification(images=1),
+        TargetKey(cloud="b"): Verification(images=1, unlike=1, kept=[unlike(2)]),
+    }
+    content = json.loads(verification_json(found))
+    assert content["passed"] is False
+    assert [target["not_as_asked"] for target in content["targets"]] == [0, 1]
+    assert content["targets"][1]["findings"][0]["findings"][0] == {
+        "code": "image_short",
+        "words": "it is short",
+    }

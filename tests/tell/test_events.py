@@ -1,0 +1,122 @@
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
+from batchexport.report.totals import Totals
+from batchexport.store import RunRecord
+from batchexport.tell.events import Event, EventLog
+
+RUN = RunRecord(
+    run_id="20260921-abcdef",
+    created_at=0.0,
+    list_name="l.csv",
+    list_sha256="0",
+    rows=1,
+    settings="{}",
+    version="1",
+)
+JOB = Job(
+    job_id=7,
+    volume_id="v",
+    image_name="größe",
+    options=NO_OPTIONS,
+    attempt=2,
+    size_gib=10,
+    image_id="i",
+    request_id="req-accepted",
+    accepted_at=1000.0,
+)
+PLACE = (8, TargetKey("east"))
+DOCS = Path(__file__).parents[2] / "docs" / "morning.md"
+
+
+def log_of(*, now=1010.5, **options):
+    stream = io.StringIO()
+    return EventLog(stream, now=lambda: now, **options), stream
+
+
+def lines(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def all_events():
+    log, stream = log_of()
+    log.run_started(RUN, Totals.of([]), "l.state")
+    ending = Ending(reason="no space", code="image_gone", status=500, request_id="req-failed")
+    log.job_changed(JOB, JobState.EXPORTING, JobState.FAILED, ending, PLACE)
+    log.rate_changed(TargetKey("east"), 2.50004)
+    log.run_ended(3, None, Totals.of([]))
+    return lines(stream)
+
+
+def test_every_event_says_when_what_and_of_which_run():
+    events = all_events()
+    assert [event["event"] for event in events] == [str(event) for event in Event]
+    assert {event["run_id"] for event in events} == {"20260921-abcdef"}
+    assert {(event["schema"], event["time"]) for event in events} == {(1, "1970-01-01T00:16:50.500+00:00")}
+
+
+def test_a_change_tells_all_that_is_known_of_the_row():
+    change = all_events()[1]
+    assert (change["line"], change["target"], change["from"], change["to"]) == (
+        8,
+        "east/default/default",
+        "exporting",
+        "failed",
+    )
+    assert (change["reason"], change["code"], change["http_status"]) == ("no space", "image_gone", 500)
+    assert (change["request_id"], change["export_seconds"]) == ("req-failed", 10.5)
+
+
+def test_without_an_ending_the_request_is_the_accepted_one():
+    log, stream = log_of()
+    log.job_changed(JOB, JobState.SUBMITTING, JobState.EXPORTING, None, PLACE)
+    log.job_changed(replace(JOB, accepted_at=None), JobState.EXPORTING, JobState.PENDING, None, PLACE)
+    first, second = lines(stream)
+    assert (first["request_id"], first["export_seconds"]) == ("req-accepted", None)
+    assert second["export_seconds"] is None
+
+
+def test_text_stays_as_it_is_on_one_line():
+    log, stream = log_of()
+    log.job_changed(JOB, JobState.PENDING, JobState.SUBMITTING, Ending(reason="a\nb"), PLACE)
+    assert "größe" in stream.getvalue()
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_an_end_without_a_state_file_has_no_totals():
+    log, stream = log_of()
+    log.run_ended(2, "3 problems", None)
+    (event,) = lines(stream)
+    assert (event["run_id"], event["error"], event["totals"]) == (None, "3 problems", None)
+
+
+def test_a_stream_that_breaks_is_told_of_once_and_left_alone(caplog):
+    told = []
+    stream = io.StringIO()
+    log = EventLog(stream, broken=lambda: told.append(1))
+    stream.close()
+    log.rate_changed(TargetKey(), 1)
+    log.rate_changed(TargetKey(), 2)
+    assert len(caplog.messages) == len(told) == 1
+
+
+def test_a_stream_may_break_without_anybody_to_tell(caplog):
+    log, stream = log_of()
+    stream.close()
+    log.rate_changed(TargetKey(), 1)
+    assert len(caplog.messages) == 1
+
+
+def test_the_schema_in_the_documents_is_what_is_written():
+    text = DOCS.read_text(encoding="utf-8")
+    documented = {}
+    for event in Event:
+        section = text.split(f"**`{event}`**")[1].split("\n\n")[0]
+        documented[event] = set(re.findall(r"`([a-z_]+)`", section))
+    head = {"schema", "time", "event", "run_id"}
+    for event in all_events():
+        assert set(event) - head == documented[Event(event["event"])]

@@ -1,0 +1,80 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from batchexport.model import JobState
+from batchexport.report.totals import Totals
+from batchexport.store import ReasonCount
+from batchexport.tell.message import message_on
+from batchexport.tell.outcome import Outcome, with_state
+from tests.report.state_files import build_mixed
+
+TOTALS = Totals(Counter({JobState.SUCCEEDED: 8, JobState.FAILED: 2}), Counter({JobState.SUCCEEDED: 80}), 10)
+
+
+def outcome(exit_code=3, **facts):
+    return Outcome(name="nightly", exit_code=exit_code, **{"error": None, "totals": TOTALS, **facts})
+
+
+def test_a_message_says_how_it_went_why_and_where_to_look():
+    message = message_on(
+        outcome(
+            took_s=3600,
+            state_file="/srv/night.state",
+            reasons=[ReasonCount(reason="volume is\nin-use", code="x", jobs=2)],
+            reports=[Path("/srv/night.csv"), Path("/srv/night.html")],
+        )
+    )
+    assert message.text.splitlines() == [
+        "batchexport nightly: done, with failures (exit code 3)",
+        "8 of 10 volumes exported (80 GiB) in 1 h; 2 failed.",
+        "2 rows: volume is in-use",
+        "state file: /srv/night.state",
+        "report: /srv/night.csv",
+        "report: /srv/night.html",
+    ]
+    assert message.attachment == Path("/srv/night.html")
+    assert (message.figures["succeeded"], message.figures["exit_code"]) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "good"), [(0, True), (75, True), (3, False), (6, False), (143, False), (1, False)]
+)
+def test_a_night_that_the_next_one_carries_on_is_a_good_one(code, good):
+    assert message_on(outcome(code)).good is good
+
+
+@pytest.mark.parametrize(
+    ("code", "totals", "words"),
+    [
+        (0, TOTALS, "done (exit code 0)"),
+        (75, TOTALS, "stopped at the end of its window, to be carried on"),
+        (6, TOTALS, "stopped early (exit code 6)"),
+        (2, None, "not started (exit code 2)"),
+    ],
+)
+def test_the_title_goes_by_the_exit_code(code, totals, words):
+    assert words in message_on(outcome(code, totals=totals)).title
+
+
+def test_what_ended_a_run_is_told_first():
+    message = message_on(outcome(2, totals=None, error="march.csv: 3 problems\n line 2"))
+    assert list(message.lines) == ["error: march.csv: 3 problems line 2"]
+    assert message.figures["state_file"] is None
+
+
+async def test_a_state_file_adds_what_it_knows(tmp_path):
+    path = tmp_path / "a.state"
+    await build_mixed(path)
+    found = with_state(outcome(totals=None), path)
+    assert found.totals.all_rows == 7
+    assert [reason.jobs for reason in found.reasons] == [2]
+    assert found.run_id == "20260921-abcdef"
+
+
+def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path):
+    path = tmp_path / "a.state"
+    path.write_text("no state file")
+    assert with_state(outcome(totals=None), path).error
+    assert with_state(outcome(totals=None, error="disk full"), path).error == "disk full"

@@ -1,0 +1,202 @@
+import asyncio
+import io
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from batchexport.config.notify import Heartbeat, Notify
+from batchexport.config.reports import Reports
+from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
+from batchexport.tell import telling as module
+from batchexport.tell.address import Address
+from batchexport.tell.report_files import write_reports
+from batchexport.tell.telling import Telling
+from tests.report.state_files import AT, build_mixed
+from tests.tell.receivers import receiver
+
+JOB = Job(job_id=6, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_at=AT)
+
+
+@pytest.fixture
+async def state_path(tmp_path):
+    path = tmp_path / "night.state"
+    await build_mixed(path)
+    return path
+
+
+def events(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def value(text, name):
+    return next(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
+def rates(stream):
+    return [event["requests_per_second"] for event in events(stream) if event["event"] == "rate_changed"]
+
+
+async def until(holds):
+    """Wait for something that comes by itself, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110  what is waited for tells nobody
+            await asyncio.sleep(0.001)
+
+
+class Client:
+    """A cloud of which only the rate is asked."""
+
+    requests_per_second = 5.0
+
+
+async def test_a_run_is_told_from_its_beginning_to_its_end(state_path):
+    stream = io.StringIO()
+    telling = Telling(events=stream, now=lambda: AT + 60)
+    async with telling.during(state_path):
+        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+    telling.run_ended(state_path, 3, None)
+    started, changed, ended = events(stream)
+    assert (started["event"], started["totals"]["rows"], started["state_file"]) == (
+        "run_started",
+        7,
+        str(state_path),
+    )
+    assert (changed["line"], changed["target"], changed["export_seconds"]) == (
+        7,
+        "east/default/default",
+        60.0,
+    )
+    assert (ended["event"], ended["exit_code"], ended["totals"]["failed"]) == ("run_ended", 3, 2)
+
+
+async def test_rates_are_told_when_they_change(state_path, monkeypatch):
+    monkeypatch.setattr(module, "TICK_S", 0.001)
+    stream, client = io.StringIO(), Client()
+    telling = Telling(events=stream)
+
+    @asynccontextmanager
+    async def connect(key, learnt):
+        yield client
+
+    async with telling.during(state_path), telling.seeing(connect)(TargetKey(), 2.0) as cloud:
+        assert cloud is client
+        await until(lambda: rates(stream) == [5.0])
+        client.requests_per_second = 2.5
+        await until(lambda: rates(stream) == [5.0, 2.5])
+
+
+async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end(state_path, tmp_path):
+    path = tmp_path / "b.prom"
+    telling = Telling(metrics_file=path, now=lambda: AT + 60)
+    async with telling.during(state_path):
+        assert value(path.read_text(), "batchexport_run_started_timestamp_seconds") == AT + 60
+        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+    telling.run_ended(state_path, 74, "disk full")
+    text = path.read_text()
+    assert value(text, "batchexport_run_exit_code") == 74
+    assert value(text, "batchexport_export_duration_seconds_count") == 1
+    assert 'batchexport_jobs{cloud="east",project="",region="",state="failed"} 1.0' in text
+
+
+async def test_where_metrics_are_served_is_said(state_path):
+    said = []
+    telling = Telling(metrics_address=Address("127.0.0.1", 0), say=said.append)
+    async with telling.during(state_path):
+        (line,) = said
+        assert line.startswith("metrics: http://127.0.0.1:") and line.endswith("/metrics")
+    telling.run_ended(state_path, 0, None)
+
+
+async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
+    state_path, tmp_path, monkeypatch
+):
+    path = tmp_path / "b.prom"
+    telling = Telling(metrics_file=path, events=io.StringIO())
+    async with telling.during(state_path):
+        telling._reader.close()
+        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling._look()
+        assert 'state="failed"} 1.0' in path.read_text()
+
+
+async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(state_path, monkeypatch, caplog):
+    def fail(*values):
+        raise RuntimeError("a fault of ours")
+
+    telling = Telling(events=io.StringIO())
+    monkeypatch.setattr(telling._events, "job_changed", fail)
+    async with telling.during(state_path):
+        for _ in range(3):
+            telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+    assert caplog.messages == ["a change could not be told: RuntimeError: a fault of ours"]
+
+
+async def test_reports_are_written_in_the_forms_asked_for(state_path, tmp_path):
+    telling = Telling(
+        reports=Reports(folder=tmp_path / "out", formats=("html", "markdown", "csv", "json", "table"))
+    )
+    telling.run_ended(state_path, 0, None)
+    names = [path.name for path in sorted((tmp_path / "out").iterdir())]
+    assert names == ["night.csv", "night.html", "night.json", "night.md", "night.txt"]
+    assert (tmp_path / "out" / "night.html").read_text().startswith("<!DOCTYPE html>")
+
+
+async def test_reports_that_cannot_be_written_are_a_warning(state_path, tmp_path, caplog):
+    (tmp_path / "out").write_text("a file in the place of the folder")
+    assert write_reports(state_path, Reports(folder=tmp_path / "out"), now=AT) == []
+    assert "could not be written" in caplog.text
+
+
+def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path):
+    stream, path = io.StringIO(), tmp_path / "b.prom"
+    Telling(name="nightly", events=stream, metrics_file=path).end(2, "3 problems")
+    (event,) = events(stream)
+    assert (event["exit_code"], event["error"], event["totals"]) == (2, "3 problems", None)
+    assert value(path.read_text(), "batchexport_run_exit_code") == 2
+
+
+@pytest.mark.parametrize("code", [0, 75])
+def test_a_command_that_did_nothing_on_purpose_is_silent(code):
+    stream = io.StringIO()
+    Telling(events=stream, notify=Notify(webhook="http://127.0.0.1:1/")).end(code, None)
+    assert stream.getvalue() == ""
+
+
+async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(state_path, tmp_path):
+    async with receiver() as found:
+        beat = Heartbeat(success=f"{found.url}/ok", start=f"{found.url}/start", failure=f"{found.url}/fail")
+        telling = Telling(
+            notify=Notify(webhook=f"{found.url}/hook", heartbeat=beat),
+            reports=Reports(folder=tmp_path / "out"),
+        )
+        for _ in range(2):
+            async with telling.during(state_path):
+                await until(lambda: found.calls)
+            telling.run_ended(state_path, 3, None)
+        await asyncio.to_thread(telling.end, 3, None)
+    assert sorted(path for _, path, _ in found.calls) == ["/fail", "/hook", "/start"]
+    body = json.loads(next(body for _, path, body in found.calls if path == "/hook"))
+    assert body["text"].startswith(
+        "batchexport volumes.csv: done, with failures (exit code 3)\n1 of 7 volumes"
+    )
+    assert "night.html" in body["text"]
+    assert body["batchexport"]["failed"] == 2
+
+
+async def test_a_start_that_nobody_hears_does_not_hold_the_run_up(state_path):
+    async def never_answers(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    telling = Telling(notify=Notify(heartbeat=Heartbeat(success=url, start=url)))
+    async with server, asyncio.timeout(5), telling.during(state_path):
+        await asyncio.sleep(0)

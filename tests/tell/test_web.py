@@ -1,0 +1,61 @@
+import json
+import socket
+
+import pytest
+
+from batchexport.config.notify import WebhookForm
+from batchexport.tell.delivery import NotTakenError
+from batchexport.tell.message import Message
+from batchexport.tell.web import call, post_json, webhook_body
+from tests.tell.receivers import receiver
+
+MESSAGE = Message(title="done", lines=["8 of 10", "größer"], good=False, figures={"failed": 2})
+
+
+def test_chats_get_a_text_and_programs_the_figures():
+    assert webhook_body(MESSAGE, WebhookForm.TEXT) == {
+        "text": "done\n8 of 10\ngrößer",
+        "batchexport": {"failed": 2},
+    }
+
+
+def test_teams_gets_a_card():
+    body = webhook_body(MESSAGE, WebhookForm.TEAMS)
+    (attachment,) = body["attachments"]
+    assert (body["type"], attachment["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
+    title, *lines = attachment["content"]["body"]
+    assert (title["text"], title["color"]) == ("done", "Attention")
+    assert [line["text"] for line in lines] == ["8 of 10", "größer"]
+
+
+async def test_a_webhook_is_posted_as_json():
+    async with receiver() as found:
+        await post_json(f"{found.url}/hooks/secret", webhook_body(MESSAGE, WebhookForm.TEXT))
+    ((method, path, body),) = found.calls
+    assert (method, path, json.loads(body)["text"]) == ("POST", "/hooks/secret", MESSAGE.text)
+
+
+async def test_a_heartbeat_is_called():
+    async with receiver() as found:
+        await call(f"{found.url}/ping?status=up")
+    assert found.calls == [("GET", "/ping?status=up", "")]
+
+
+@pytest.mark.parametrize(
+    ("status", "for_good"), [(404, True), (400, True), (429, False), (408, False), (503, False)]
+)
+async def test_an_answer_says_whether_to_try_again(status, for_good):
+    async with receiver(status) as found:
+        with pytest.raises(NotTakenError, match=f"^127.0.0.1 answered {status}$") as caught:
+            await call(f"{found.url}/secret")
+    assert caught.value.for_good is for_good
+
+
+async def test_nobody_there_names_the_host_and_not_the_secret():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    with pytest.raises(NotTakenError) as caught:
+        await call(f"http://127.0.0.1:{port}/secret")
+    assert "secret" not in str(caught.value)
+    assert str(caught.value).startswith("127.0.0.1: ")
