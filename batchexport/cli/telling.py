@@ -152,7 +152,7 @@ def _stream(outlets: Outlets) -> TextIO | None:
     if outlets.stdout_is_taken:
         return sys.stdout
     try:
-        outlets.events_file = Path(outlets.events).open("a", encoding="utf-8")
+        outlets.events_file = Path(outlets.events).open("a", encoding="utf-8")  # noqa: SIM115  closed at the end
     except OSError as error:
         raise ConfigError(f"--events: cannot write to {outlets.events}: {error.strerror}") from error
     return outlets.events_file

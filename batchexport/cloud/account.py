@@ -129,9 +129,7 @@ def _plain(plain: PlainAccount, key: TargetKey, access: CloudSettings) -> Accoun
     )
 
 
-def _tokens(
-    plugin: Any, verify: bool | str, certificate: Any, key: TargetKey, identity: Identity
-) -> Tokens:
+def _tokens(plugin: Any, verify: bool | str, certificate: Any, key: TargetKey, identity: Identity) -> Tokens:
     from keystoneauth1 import session
 
     # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.

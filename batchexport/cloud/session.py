@@ -19,6 +19,7 @@ from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
 from batchexport.cloud.times import http_date_s
 from batchexport.cloud.traffic import NO_ANSWER, Traffic
+from batchexport.cloud.transport import FENCE
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.gate import RateGate
 from batchexport.retry import READS
@@ -143,8 +144,7 @@ class Session:
         proxy = self._proxies.get(endpoint.url)
         async with self._slots:
             await self._gate.acquire()
-            if fence is not None:
-                fence()
+            FENCE.set(fence)
             try:
                 async with self._http.request(
                     method,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from batchexport.errors import ConfigError
 
@@ -70,11 +72,29 @@ class Trust:
         return context
 
 
+#: What the next request of this task asks right before its first byte; it raises to forbid it.
+FENCE: ContextVar[Callable[[], None] | None] = ContextVar("FENCE", default=None)
+
+
+class FencedRequest(aiohttp.ClientRequest):
+    """A request that asks, with its connection in hand, whether it may still be sent.
+
+    Asked any earlier, a process that is frozen while it connects would send after all.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send it, unless the fence raises."""
+        if (fence := FENCE.get()) is not None:
+            fence()
+        return await super().send(conn)
+
+
 def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
     """A session for all services of one target; close it. Needs a running loop."""
     # aiohttp has a context of the defaults ready; another would cost 30 ms.
     context = True if trust == Trust() else trust.context()
     return aiohttp.ClientSession(
+        request_class=FencedRequest,
         connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=IDLE_S),
         timeout=aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -138,12 +138,12 @@ def refused_for_status(
     """What to do with a job that the cloud refused because of its volume's status."""
     if volume is None:
         return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
-    if volume.status == "uploading":
-        return Doubt()
+    if volume.status in ("uploading", "available"):
+        return Doubt()  # available now, it was not: perhaps for an export of ours that has just ended
     ending = ending_of(error, f"the volume is {volume.status}")
     if volume.status == "in-use":
         return _refused_in_use(ending, in_use=in_use, forced=forced)
-    if volume.status == "available" or volume.status in PASSING_STATUSES:
+    if volume.status in PASSING_STATUSES:
         return Again(ending)
     return Fail(ending)
 

@@ -187,7 +187,7 @@ class Submitter:
         self._unsent[task] = job
 
         def fence() -> None:
-            # No await lies between this and the first byte: whoever took the target over is safe from us.
+            # Called with the connection in hand, right before the first byte: who took over is safe from us.
             self._ledger.lease.check_owned()
             if self._ledger.stopping.is_set() or not self._ledger.lease.fresh or self._is_too_late(job):
                 raise NotSentError

@@ -6,9 +6,8 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import astuple
-from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +17,7 @@ from batchexport.store import options, schema
 from batchexport.store.faults import translated
 from batchexport.store.opening import require_sqlite
 from batchexport.store.records import Duplicate, RunRecord
+from batchexport.store.sweep import sweep
 
 #: Rows handed to SQLite at once: enough to hide the cost of the call, few enough to stay small.
 _BATCH = 1000
@@ -41,7 +41,7 @@ def building(path: Path) -> Iterator[Builder]:
         raise _exists(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        _sweep(path)
+        sweep(path)
         # Held to the end: the lock tells other builders that this file is not abandoned.
         file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "rb")
     except OSError as error:
@@ -217,11 +217,3 @@ def _sync_directory(folder: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what builders of this file left when they were killed."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
-        with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()

@@ -50,6 +50,19 @@ def open_for_work(path: Path) -> sqlite3.Connection:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Works beside the process that does."""
+    try:
+        return _open_read_only(path)
+    except StateError as error:
+        if getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+    # A process was killed over a change of the journal's mode. Whoever may write undoes it by looking.
+    with _opened(path, mode="rw") as db:
+        db.execute("SELECT 1 FROM run").fetchone()
+    db.close()
+    return _open_read_only(path)
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
     with _opened(path, mode="ro") as db:
         if (version := _version(db, path)) < schema.VERSION:
             raise StateVersionError(

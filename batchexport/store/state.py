@@ -19,6 +19,7 @@ from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
+from batchexport.store.sweep import sweep
 from batchexport.store.writer import Writer
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class StateFile:
         `clock` counts the seconds of leases; it must go on while the machine is suspended. Raises
         StateCorruptError and leaves the file alone where it is no whole state file.
         """
+        sweep(path)
         db = open_for_work(path)
         with reading(path):
             run, targets = queries.run_record(db), queries.targets(db)

@@ -115,7 +115,7 @@ class Telling:
         self._state_path = state_path
         totals = Totals.of(self._tallies) if self._tallies else None
         self._safely("the end", lambda: self._tell_ended(exit_code, error, totals))
-        self._safely("the report", self._write_reports)
+        self._safely("the report", lambda: self._write_reports(state_path))
 
     def end(self, exit_code: int, error: str | None) -> None:
         """Tell those who are told once how it all ended. A command that did nothing on purpose is silent."""
@@ -180,9 +180,8 @@ class Telling:
             place = self._reader.place_of(job.job_id)
             self._events.job_changed(job, before, after, ending, place)
 
-    def _write_reports(self) -> None:
-        if self._state_path is not None:
-            self._written = write_reports(self._state_path, self._reports, now=self._now())
+    def _write_reports(self, state_path: Path) -> None:
+        self._written = write_reports(state_path, self._reports, now=self._now())
 
     def _current_tallies(self) -> Sequence[Tally]:
         """The tallies of the state file; those read last where it cannot be read, or is done with."""

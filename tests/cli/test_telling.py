@@ -5,9 +5,15 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from batchexport.cli.outlets import Outlets
+from batchexport.cli.talk import Talk
+from batchexport.cli.telling import end_told
+from batchexport.errors import ConfigError, StateInUseError
+from batchexport.tell.telling import Telling
 from tests.cli.lists import write_list
 from tests.cli.test_run import QUICK
 from tests.tell.receivers import receiver
@@ -169,3 +175,58 @@ def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport):
     assert result.exit_code == 2
     assert "error: [notify] names variables that are not set: NO_SUCH_HOOK" in result.stderr
     assert batchexport("validate", job).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (click.exceptions.Exit(3), 3, None),
+        (ConfigError("no such cloud"), 2, "no such cloud"),
+        (StateInUseError("pid 7 has it"), 4, "pid 7 has it"),
+        (click.UsageError("no such option"), 2, "no such option"),
+        (SystemExit(143), 143, None),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("a fault"), 1, "unexpected ZeroDivisionError: a fault"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_however_a_command_ends_it_is_told(error, code, words):
+    talk = Talk(outlets=Outlets(events="e.ndjson"))
+    with pytest.raises(type(error)), end_told(talk):
+        raise error
+    (event,) = events(Path("e.ndjson").read_text())
+    assert (event["exit_code"], event["error"]) == (code, words)
+    assert talk.outlets.events_file.closed
+
+
+def test_an_error_that_became_an_exit_code_keeps_its_words():
+    with pytest.raises(click.exceptions.Exit), end_told(Talk(outlets=Outlets(events="e.ndjson"))):
+        raise click.exceptions.Exit(6) from ConfigError("rights")
+    assert events(Path("e.ndjson").read_text())[0]["error"] == "rights"
+
+
+def test_a_run_that_breaks_off_is_told_with_what_broke_it(batchexport, volumes):
+    Path("clouds.yaml").write_text(
+        "clouds: {east: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, project_name: p}}}"
+    )
+    words = ("run", volumes, "--os-cloud", "east", "--events", "e.ndjson")
+    assert batchexport(*words, env={"OS_CLIENT_CONFIG_FILE": "clouds.yaml"}).exit_code == 6
+    *_, last = events(Path("e.ndjson").read_text())
+    assert (last["exit_code"], last["totals"]["to_do"]) == (6, 3)
+    assert last["error"]
+
+
+def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(monkeypatch, capsys):
+    def impatient(telling, exit_code, error):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Telling, "end", impatient)
+    with end_told(Talk(outlets=Outlets(events="e.ndjson"))):
+        pass
+    assert "interrupted; perhaps not everybody was told" in capsys.readouterr().err
+
+
+def test_a_place_for_events_that_went_bad_is_said_after_another_error(capsys):
+    with pytest.raises(ConfigError), end_told(Talk(outlets=Outlets(events="no/folder/e.ndjson"))):
+        raise ConfigError("something else")
+    assert "nobody was told: --events: cannot write" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_without_waiting_the_run_ends_when_all_is_accepted_and_the_next_one_watc
 def test_a_drain_starts_nothing_more_and_the_next_run_finishes(bench):
     bench.load(volume_ids(20))
     cloud = FakeCloud()
-    bench.run(cloud, concurrency=2, stop_when=lambda changes: len(changes) >= 6)
+    bench.run(cloud, concurrency=2, stop_when=lambda changes: len(changes) >= 10)
     states = list(bench.states().values())
     assert "submitting" not in states
     assert 0 < states.count("exporting") < 20

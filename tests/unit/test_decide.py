@@ -91,7 +91,7 @@ def test_a_name_that_holds_the_run_is_proof_whatever_the_clocks_say():
     ("status", "in_use", "forced", "expected", "words"),
     [
         ("uploading", InUse.FAIL, False, decide.Doubt, ""),
-        ("available", InUse.FAIL, False, decide.Again, "available"),
+        ("available", InUse.FAIL, False, decide.Doubt, ""),
         ("detaching", InUse.FAIL, False, decide.Again, "detaching"),
         ("in-use", InUse.FAIL, False, decide.Fail, "--in-use"),
         ("in-use", InUse.SKIP, False, decide.Skip, "attached"),
