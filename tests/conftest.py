@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-REAL_CLOUD = Path(__file__).parent / "openstack"
+HERE = Path(__file__).parent
+REAL_CLOUD = HERE / "openstack"
+#: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
+SLOW = [HERE / "attack", HERE / "crash", HERE / "nights", HERE / "engine" / "test_random_schedules.py"]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(slow == item.path or slow in item.path.parents for slow in SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

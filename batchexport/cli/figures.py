@@ -40,9 +40,7 @@ class Figures:
                 figures.gib_done += tally.gib
         return figures
 
-    def change(
-        self, job: Job, before: JobState, after: JobState, ending: Ending | None = None
-    ) -> None:
+    def change(self, job: Job, before: JobState, after: JobState, ending: Ending | None = None) -> None:
         """Move one row from one state to another."""
         self.rows[before] -= 1
         self.rows[after] += 1

@@ -74,6 +74,6 @@ def _put(lines: Iterator[str], output: Path | None) -> None:
     from batchexport.whole_file import write_whole
 
     try:
-        write_whole(output, "".join(f"{line}\n" for line in lines))
+        write_whole(output, (f"{line}\n" for line in lines))
     except OSError as error:
         raise ConfigError(f"cannot write the report to {output}: {error.strerror}") from error

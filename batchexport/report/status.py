@@ -16,9 +16,7 @@ from batchexport.store import Holder, ReasonCount, StateReader
 MOST_REASONS = 5
 
 
-def status_text(
-    reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()
-) -> str:
+def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()) -> str:
     """Where the run stands, in a few lines, with those on its pace where somebody watches it."""
     run, totals = reader.run, Totals.of(reader.tallies())
     lines = [

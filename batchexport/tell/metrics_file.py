@@ -34,7 +34,7 @@ class MetricsFile:
     def write(self, metrics: RunMetrics) -> None:
         """Put the metrics as they are now in the place of those before."""
         try:
-            write_whole(self.path, metrics.text())
+            write_whole(self.path, [metrics.text()])
             self._warned = False
         except OSError as error:
             if not self._warned:

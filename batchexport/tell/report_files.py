@@ -25,7 +25,7 @@ def write_reports(state_path: Path, reports: Reports, *, now: float) -> Sequence
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with StateReader(state_path) as reader:
-                write_whole(path, "".join(f"{line}\n" for line in written(reader, form, now=now)))
+                write_whole(path, (f"{line}\n" for line in written(reader, form, now=now)))
         except (OSError, StateError) as error:
             log.warning("the report %s could not be written: %s", path, error)
         else:

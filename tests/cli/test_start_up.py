@@ -4,7 +4,16 @@ import sys
 
 import pytest
 
-HEAVY = ["aiohttp", "keystoneauth1", "openstack", "msgspec", "tqdm", "sqlite3", "asyncio_throttle"]
+HEAVY = [
+    "aiohttp",
+    "keystoneauth1",
+    "openstack",
+    "msgspec",
+    "tqdm",
+    "sqlite3",
+    "asyncio_throttle",
+    "prometheus_client",
+]
 SCRIPT = f"""
 import sys
 from batchexport.cli.app import app

@@ -209,7 +209,7 @@ def test_a_run_that_breaks_off_is_told_with_what_broke_it(batchexport, volumes):
     Path("clouds.yaml").write_text(
         "clouds: {east: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, project_name: p}}}"
     )
-    words = ("run", volumes, "--os-cloud", "east", "--events", "e.ndjson")
+    words = ("run", volumes, "--os-cloud", "east", "--os-password", "p", "--events", "e.ndjson")
     assert batchexport(*words, env={"OS_CLIENT_CONFIG_FILE": "clouds.yaml"}).exit_code == 6
     *_, last = events(Path("e.ndjson").read_text())
     assert (last["exit_code"], last["totals"]["to_do"]) == (6, 3)
