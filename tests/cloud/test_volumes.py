@@ -40,6 +40,8 @@ def volumes(bench: Bench, dialect: Dialect = CINDER) -> Volumes:
 def request(**options: str | bool) -> ExportRequest:
     return ExportRequest(volume_id="v1", image_name="img", options=ImageOptions(**options))
 
+NONE_LISTED = Reply(200, {"volumes": []})
+
 
 async def export(
     bench: Bench, dialect: Dialect = CINDER, **options: str | bool
@@ -77,9 +79,42 @@ async def test_all_volumes_come_with_their_details(bench: Bench) -> None:
 
 
 async def test_cinder_lists_one_status_in_short(bench: Bench) -> None:
-    bench.server.answers(Reply(200, {"volumes": [{"id": "v1", "name": "n", "links": []}]}))
+    bench.server.answers(NONE_LISTED, Reply(200, {"volumes": [{"id": "v1", "name": "n", "links": []}]}))
     assert await listed(bench, status="uploading") == [[Volume(volume_id="v1", status="uploading", name="n")]]
-    assert bench.server.seen[0].path == "/v3/p1/volumes?status=uploading&limit=1000"
+    assert bench.server.seen[1].path == "/v3/p1/volumes?status=uploading&limit=1000"
+
+
+async def test_whether_a_status_is_heeded_is_asked_once(bench: Bench) -> None:
+    bench.server.answers(NONE_LISTED, Reply(200, {"volumes": [{"id": "v1"}]}), NONE_LISTED)
+    client = volumes(bench)
+    for sizes in ([1], []):
+        assert [len(page) async for page in client.volumes(status="uploading")] == sizes
+    assert [seen.query.get("status") for seen in bench.server.seen] == [
+        "no-such-status",
+        "uploading",
+        "uploading",
+    ]
+
+
+async def test_a_cloud_that_heeds_no_status_is_read_with_details(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploading = DETAILED | {"id": "v2", "status": "uploading"}
+    bench.server.answers(
+        Reply(200, {"volumes": [{"id": "v1"}]}), Reply(200, {"volumes": [DETAILED, uploading]})
+    )
+    assert [volume.volume_id for (volume,) in await listed(bench, status="uploading")] == ["v2"]
+    assert bench.server.seen[1].path == "/v3/p1/volumes/detail?status=uploading&limit=1000"
+    assert "does not list volumes by status" in caplog.text
+
+
+async def test_a_cloud_that_refuses_an_unknown_status_heeds_it(bench: Bench) -> None:
+    bench.server.answers(
+        Reply(400, {"badRequest": {"code": 400, "message": "no such status"}}),
+        Reply(200, {"volumes": [{"id": "v1"}]}),
+    )
+    assert [len(page) for page in await listed(bench, status="uploading")] == [1]
+    assert bench.server.seen[1].path.startswith("/v3/p1/volumes?status=uploading")
 
 
 async def test_evs_lists_one_status_with_details_and_strays_are_left_out(bench: Bench) -> None:

@@ -75,7 +75,7 @@ def test_an_image_that_was_removed_is_missed(cloud, few, batchexport, tmp_path):
     assert "the image is gone" in verified.stdout
 
 
-def test_doctor_finds_the_account_fit(batchexport):
+def test_doctor_finds_the_account_fit(cloud, batchexport):
     told = batchexport("doctor").stdout
     assert "ok    sign-in" in told
     assert "dialect cinder" in told

@@ -29,8 +29,9 @@ def test_rows_to_do_are_carried_on_with_the_same_cloud():
 
 
 def test_failed_rows_are_retried_and_ambiguous_ones_looked_at():
-    look, retry = steps(failed=1, ambiguous=1)
+    look, reconcile, retry = steps(failed=1, ambiguous=1)
     assert "batchexport report 'my run.state' --only ambiguous" in look
+    assert "batchexport reconcile 'my run.state'" in reconcile
     assert "batchexport retry 'my run.state'" in retry
 
 

@@ -66,6 +66,8 @@ def test_a_truncated_file_is_refused_and_left_alone(opener: Opener, made: Path) 
 
 def test_a_file_of_another_kind_is_refused_and_left_alone(opener: Opener, path: Path) -> None:
     path.write_text("volume_id,image_name\n" * 20)
+    refused_unchanged(opener, path, StateCorruptError, "looks like a job list")
+    path.write_text("Dear diary,\n" * 20)
     refused_unchanged(opener, path, StateCorruptError, "no SQLite file")
 
 
