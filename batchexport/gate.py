@@ -14,6 +14,12 @@ AIM = 0.995
 CREDIT_S = 0.02
 #: Further rejections within this time belong to requests that were under way when the rate was last cut.
 CUT_EVERY_S = 2.0
+#: A lowered rate is soon back at this share of the one that was rejected last …
+SAFE_SHARE = 0.9
+#: … and then creeps up: the limit is near, and each meeting with it costs a rejection and half of the rate.
+CREEP_PER_S = 0.002
+#: Well past the last rejection the cloud has more to give than it had.
+STALE_SHARE = 1.05
 #: The rate is never cut below this: one request in five seconds still finds out when the cloud has recovered.
 FLOOR_PER_S = 0.2
 
@@ -22,8 +28,8 @@ class RateGate:
     """Lets callers through in the order they came, evenly spaced, never more than the limit in any second.
 
     The limit is `requests_per_second`, or less where the cloud rejected requests: each rejection halves the
-    rate, each second without one adds a little back, and never more than was set. 0 = no limit of ours; a
-    rejection then sets one, from the rate that was being sent.
+    rate, which is back in seconds just under where it was rejected, creeps on from there, and never exceeds
+    what was set. 0 = no limit of ours; a rejection then sets one, from the rate that was being sent.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class RateGate:
         self._throttler = Throttler(rate_limit=1)
         self._slot = self._opens = clock()
         self._last_cut = float("-inf")
+        self._rejected_at = 0.0  # the rate at which requests were rejected last
         self._successes = 0
         self._window = (clock(), 0)
         self._set_rate(requests_per_second)
@@ -53,6 +60,7 @@ class RateGate:
         """Begin at a rate learnt earlier, if it is below the one that was set."""
         if requests_per_second and (not self._ceiling or requests_per_second < self._ceiling):
             self._set_rate(max(FLOOR_PER_S, requests_per_second))
+            self._rejected_at = self._rate / SAFE_SHARE
 
     async def acquire(self) -> None:
         """Return when the caller may send one request. Cancelling a waiter loses no turn."""
@@ -77,7 +85,8 @@ class RateGate:
             return
         self._last_cut = now
         self._successes = 0
-        self._set_rate(max(FLOOR_PER_S, (self._rate or self._sent_per_second(now)) / 2))
+        self._rejected_at = self._rate or self._sent_per_second(now)
+        self._set_rate(max(FLOOR_PER_S, self._rejected_at / 2))
 
     def succeeded(self) -> None:
         """Note one request that was not rejected: a second's worth of them raises a lowered rate."""
@@ -86,7 +95,7 @@ class RateGate:
         self._successes += 1
         if self._successes >= self._rate:
             self._successes = 0
-            grown = self._rate + max(0.5, self._rate * 0.02)
+            grown = grown_rate(self._rate, rejected_at=self._rejected_at)
             self._set_rate(min(grown, self._ceiling) if self._ceiling else grown)
 
     async def _pace(self) -> None:
@@ -116,3 +125,13 @@ class RateGate:
     def _sent_per_second(self, now: float) -> float:
         began, sent = self._window
         return sent / max(now - began, 1.0)
+
+
+def grown_rate(rate: float, *, rejected_at: float) -> float:
+    """The rate after another second without a rejection; the last one met `rejected_at` a second."""
+    safe = SAFE_SHARE * rejected_at
+    if rate < safe:
+        return min(safe, rate + max(0.5, rate * 0.1))
+    if rate < STALE_SHARE * rejected_at:
+        return rate * (1 + CREEP_PER_S)
+    return rate + max(0.5, rate * 0.02)

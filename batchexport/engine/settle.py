@@ -13,7 +13,7 @@ from batchexport.engine.ledger import Ledger, Unsettled
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, FatalError
 from batchexport.model import Accepted, Image, JobState
-from batchexport.retry import BETWEEN_ATTEMPTS
+from batchexport.retry import UNREACHABLE
 from batchexport.store import StateFile
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Settler:
                 self._ledger.again(job, doubt.ending or ending)
             case decide.Again(ending):
                 # Behind the others, so that one row that never arrives does not keep them from their turn.
-                after_s = BETWEEN_ATTEMPTS.first_s
+                after_s = UNREACHABLE.delay_s(1)
                 self._ledger.put_back(job, doubt.ending or ending, after_s=after_s, counted=False)
             case decide.Wait():
                 pass

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from batchexport.model import JobState
 
-_RETRY = "then run batchexport retry"
+_AGAIN = "run batchexport retry"
+_RETRY = f"then {_AGAIN}"
 #: By our own codes, and the cloud's where one says more than its status.
 _BY_CODE = {
     "in_use": f"Stop the server or detach the volume, {_RETRY}; --in-use skip leaves such volumes out.",
     "force_ignored": f"This cloud exports no volume that is in use: stop the server, detach it, {_RETRY}.",
     "volume_not_found": "This project and region has no such volume: mend the row or take it off the list.",
-    "image_gone": f"The cloud gave the copy up. Look at its message for the request ids, {_RETRY}.",
-    "image_dead": f"The cloud gave the copy up. Look at its message for the request ids, {_RETRY}.",
+    "image_gone": f"The cloud gave the copy up: {_AGAIN}; if it stays, give its support the request ids.",
+    "image_dead": f"The cloud gave the copy up: {_AGAIN}; if it stays, give its support the request ids.",
     "image_orphaned": "The image was left unfinished: batchexport cleanup removes it; " + _RETRY + ".",
-    "not_sent": f"The request was lost on its way, with no effect: {_RETRY.removeprefix('then ')}.",
+    "not_sent": f"The request was lost on its way, with no effect: {_AGAIN}.",
     "EVS.5413": f"The image quota is used up: delete images or have it raised, {_RETRY}.",
     "IMG.0015": f"The image quota is used up: delete images or have it raised, {_RETRY}.",
 }

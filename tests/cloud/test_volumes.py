@@ -40,6 +40,7 @@ def volumes(bench: Bench, dialect: Dialect = CINDER) -> Volumes:
 def request(**options: str | bool) -> ExportRequest:
     return ExportRequest(volume_id="v1", image_name="img", options=ImageOptions(**options))
 
+
 NONE_LISTED = Reply(200, {"volumes": []})
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from batchexport.gate import FLOOR_PER_S, RateGate
+from batchexport.gate import FLOOR_PER_S, RateGate, grown_rate
 
 
 class Clock:
@@ -113,16 +113,39 @@ async def test_the_rate_never_falls_below_the_floor():
     assert paced.rate == FLOOR_PER_S
 
 
-async def test_the_rate_grows_back_slowly_and_never_above_what_was_set():
-    paced, _ = gate(4)
+async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_from_there():
+    paced, _ = gate(40)
     paced.throttled()
     rates = []
-    for _ in range(40):
+    while paced.rate < 40:
         paced.succeeded()
         rates.append(paced.rate)
-    assert rates[1] == 2.5
-    assert rates[-1] == 4
     assert rates == sorted(rates)
+    assert 100 < rates.index(36) < 250  # six seconds' worth
+    assert len(rates) - rates.index(36) > 50 * 36  # most of a minute's
+    assert rates[-1] == 40
+
+
+async def test_a_rate_never_grows_above_what_was_set():
+    paced, _ = gate(2)
+    paced.throttled()
+    for _ in range(1000):
+        paced.succeeded()
+    assert paced.rate == 2
+
+
+async def test_well_past_the_last_rejection_the_rate_grows_faster_again():
+    assert grown_rate(20.0, rejected_at=20.0) == pytest.approx(20.04)
+    assert grown_rate(22.0, rejected_at=20.0) == 22.5
+    assert grown_rate(100.0, rejected_at=20.0) == 102
+
+
+async def test_a_learnt_rate_is_not_hurried_past():
+    paced, _ = gate(50)
+    paced.start_at(18.0)
+    for _ in range(18):
+        paced.succeeded()
+    assert paced.rate == pytest.approx(18.036)
 
 
 async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_grows_again():
