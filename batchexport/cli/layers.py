@@ -124,9 +124,8 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
-    settings = replace(
-        Settings(limits=limits, image=layer.image), **_said(layer, ("name_template", "in_use", "wait", "preflight"))
-    )
+    said = _said(layer, ("name_template", "in_use", "wait", "preflight"))
+    settings = replace(Settings(limits=limits, image=layer.image), **said)
     access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
     return settings, access
 

@@ -164,6 +164,4 @@ planning_options = all_of(
     rate_option, max_exports_option, in_use_option, dialect_option, cloud_options, talk_options
 )
 #: What every command takes that works on a state file.
-working_options = all_of(
-    limit_options, dialect_option, cloud_options, telling_options, talk_options
-)
+working_options = all_of(limit_options, dialect_option, cloud_options, telling_options, talk_options)

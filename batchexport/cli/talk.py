@@ -47,9 +47,7 @@ def say(text: str, *, level: str = "info", **more: object) -> None:
     put(text)
 
 
-def json_line(
-    at: datetime, level: str, logger: str, message: str, more: Mapping[str, object]
-) -> str:
+def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping[str, object]) -> str:
     """One line of the JSON form of the log."""
     import json  # a tenth of what `--version` costs beside Click, and of no use to it
 

@@ -1,8 +1,8 @@
 """Random faults, random crashes, and what must hold after every one of them.
 
 A crash is taken literally: the state file is copied as it is on disk at that moment, the run is dropped with
-all that it had in memory, and the next run gets the copy. Each seed is one schedule; a failing one is printed by
-the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs that many.
+all that it had in memory, and the next run gets the copy. Each seed is one schedule; a failing one is
+printed by the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs that many.
 """
 
 import asyncio

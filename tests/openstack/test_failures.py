@@ -77,7 +77,7 @@ def test_exports_orphaned_by_a_dead_volume_service_are_made_again_and_cleaned_up
     restart = os.environ.get("BATCHEXPORT_TEST_RESTART")
     admin = os.environ.get("BATCHEXPORT_TEST_ADMIN")
     if not (restart and admin):
-        pytest.skip("needs a command that restarts Cinder's volume service, and an administrator's cloud entry")
+        pytest.skip("needs a command that restarts Cinder's volume service, and an administrator's cloud")
     ids = troubled(3, "--delay", "20")
     listed = write_list(tmp_path, ids)
     process = start(tmp_path, "run", listed, *FAST, "--retries", 3)

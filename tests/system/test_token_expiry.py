@@ -33,9 +33,7 @@ async def export_all(state_path, sandbox, on_change=None):
             yield client
 
     async with StateFile.open(state_path) as state:
-        await engine.run(
-            state, connect, Settings(limits=LIMITS), stop=asyncio.Event(), on_change=on_change
-        )
+        await engine.run(state, connect, Settings(limits=LIMITS), stop=asyncio.Event(), on_change=on_change)
 
 
 def outcome(state_path):

@@ -1,0 +1,58 @@
+"""Things that can be counted: requests by page, statements and commits of a state file, objects alive."""
+
+import gc
+import sqlite3
+from contextlib import contextmanager
+
+from tests.engine.fake_cloud import FakeCloud
+
+PAGE = 100
+
+
+class PagedCloud(FakeCloud):
+    """A cloud whose lists come in pages, each of which is counted as the request that it is."""
+
+    def __init__(self, *, others=0, **behaviour):
+        super().__init__(**behaviour)
+        for number in range(others):
+            self.accept_elsewhere(f"ffffffff-0000-4000-8000-{number:012d}", name=f"other-{number}")
+
+    @property
+    def requests(self):
+        return sum(self.calls.values())
+
+    async def volumes(self, *, status=None):
+        async for whole in super().volumes(status=status):
+            for page in self._pages("volumes", whole):
+                yield page
+
+    async def images(self, **filters):
+        async for whole in super().images(**filters):
+            for page in self._pages("images", whole):
+                yield page
+
+    def _pages(self, call, whole):
+        pages = [whole[begin : begin + PAGE] for begin in range(0, len(whole), PAGE)]
+        self.calls[call] += max(0, len(pages) - 1)
+        return pages
+
+
+def alive(kind):
+    """How many objects of this class there are."""
+    return sum(type(each) is kind for each in gc.get_objects())
+
+
+@contextmanager
+def statements(monkeypatch):
+    """Every statement, with its values, of every connection that is opened meanwhile, in order."""
+    seen = []
+    real = sqlite3.connect
+
+    def connect(*args, **kwargs):
+        db = real(*args, **kwargs)
+        db.set_trace_callback(seen.append)
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        yield seen

@@ -1,0 +1,41 @@
+"""What a short command loads: nothing that it does not use."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from batchexport.cli.app import app
+from batchexport.cli.commands import WORDS
+
+LOADED = """
+import sys
+from batchexport.cli.app import app
+try:
+    app.main(sys.argv[1:], prog_name="batchexport")
+except SystemExit:
+    pass
+print(*sorted(name for name in sys.modules if name.startswith("batchexport.")), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_no_command_is_loaded_for(flag):
+    run = subprocess.run([sys.executable, "-c", LOADED, flag], capture_output=True, text=True, check=True)
+    loaded = run.stderr.split()
+    assert not {f"batchexport.cli.{name}" for name in WORDS} & set(loaded)
+    assert len(loaded) <= 10, loaded
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_the_words_on_a_command_are_the_first_sentence_of_its_help(name):
+    sentence = re.split(r"(?<=\.)\s", " ".join((app.commands[name].help or "").split()))[0]
+    assert WORDS[name] == sentence
+
+
+def test_a_command_that_is_not_there_is_not_loaded():
+    assert "nothing" not in app.commands
+    with pytest.raises(KeyError):
+        app.commands["nothing"]
+    assert len(app.commands) == len(WORDS)
