@@ -42,15 +42,39 @@ def alive(kind):
     return sum(type(each) is kind for each in gc.get_objects())
 
 
+class Statements:
+    """What connections were asked for, call by call, and every statement once with its values."""
+
+    def __init__(self):
+        self.calls = []
+        self.traced = {}  # by the call
+
+    def commits(self):
+        return self.calls.count("COMMIT")
+
+    def changes(self):
+        return [call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))]
+
+
 @contextmanager
 def statements(monkeypatch):
-    """Every statement, with its values, of every connection that is opened meanwhile, in order."""
-    seen = []
+    """The statements of every connection that is opened meanwhile."""
+    seen = Statements()
     real = sqlite3.connect
 
+    class Counting(sqlite3.Connection):
+        def execute(self, sql, *values):
+            seen.calls.append(sql)
+            return super().execute(sql, *values)
+
+        def executemany(self, sql, rows):
+            seen.calls.append(sql)
+            return super().executemany(sql, rows)
+
     def connect(*args, **kwargs):
-        db = real(*args, **kwargs)
-        db.set_trace_callback(seen.append)
+        db = real(*args, **kwargs, factory=Counting)
+        # Triggers repeat the statement that set them off.
+        db.set_trace_callback(lambda text: seen.traced.setdefault(seen.calls[-1], text))
         return db
 
     with monkeypatch.context() as patch:
