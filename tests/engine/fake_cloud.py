@@ -13,6 +13,7 @@ from batchexport.errors import (
     FatalError,
     OutcomeUnknownError,
     RefusedError,
+    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -129,6 +130,8 @@ class FakeCloud:
         match "unavailable" if now < self._down_until else fault:
             case "unreachable":
                 raise UnreachableError("connection refused")
+            case "signed out":
+                raise SignInError("the token is refused, and so is a fresh one", status=401)
             case "unavailable":
                 raise TransientError("service unavailable", status=503)
             case "throttled":

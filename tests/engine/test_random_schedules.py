@@ -9,12 +9,15 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import sqlite3
+import threading
 
 import pytest
 
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
+from batchexport.errors import SignInError
 from batchexport.model import ALLOWED_CHANGES, JobState
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
@@ -28,22 +31,52 @@ RETRIES = 3
 FAULTS = (
     ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
 )
-FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", None, None, None]
+FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", "signed out", None, None, None]
+#: How long the disk is full, in real time: longer than a commit, shorter than the writer's patience.
+FULL_S = 0.1
 
 
-def until_crash(bench, cloud, snapshot, moments):
-    """Run until done (False) or until the given number of changes (True), leaving the disk in `snapshot`."""
+class Disk:
+    """The kernel's own limit on the size of a file, as a disk that is full for a moment."""
+
+    def __init__(self):
+        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self._timer = None
+
+    def fill(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, self._before[1]))
+        self._timer = threading.Timer(FULL_S, self.free)
+        self._timer.start()
+
+    def free(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
+
+    def settle(self):
+        """Wait until it is free again."""
+        if self._timer is not None:
+            self._timer.join()
+
+
+def until_crash(bench, cloud, snapshot, *, crash_after, full_after):
+    """Run until done (False), or until the crash or the end that a refused sign-in is (True).
+
+    `snapshot` is then what was on the disk. The disk is full for a moment after `full_after` changes.
+    """
+    disk = Disk()
 
     async def go():
         loop = asyncio.get_running_loop()
         crashed = loop.create_future()
-        left = moments
+        seen = 0
 
         def changed(job, before, after, ending):
-            nonlocal left
+            nonlocal seen
             assert after in ALLOWED_CHANGES[before]
-            left -= 1
-            if left == 0 and not crashed.done():
+            seen += 1
+            if seen == full_after:
+                disk.fill()
+            if seen == crash_after and not crashed.done():
+                disk.settle()
                 copy(bench.path, snapshot)
                 crashed.set_result(True)
 
@@ -75,10 +108,17 @@ def until_crash(bench, cloud, snapshot, moments):
             await state.close()
         if crashed.done():
             return True
-        work.result()
+        try:
+            work.result()
+        except SignInError:
+            copy(bench.path, snapshot)
+            return True
         return False
 
-    return run_fast(go())
+    try:
+        return run_fast(go())
+    finally:
+        disk.settle()
 
 
 def copy(path, snapshot):
@@ -92,7 +132,8 @@ def copy(path, snapshot):
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed):
+def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr("batchexport.store.writer.FIRST_PAUSE_S", 0.02)
     dice = random.Random(seed)
     ids = volume_ids(VOLUMES)
     cloud = FakeCloud(
@@ -103,7 +144,13 @@ def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path,
     bench = Bench(tmp_path / "0.state")
     bench.load(ids)
     crashes = 0
-    while until_crash(bench, cloud, snapshot := tmp_path / f"{crashes + 1}.state", dice.randrange(1, 25)):
+    while until_crash(
+        bench,
+        cloud,
+        snapshot := tmp_path / f"{crashes + 1}.state",
+        crash_after=dice.randrange(1, 25),
+        full_after=dice.randrange(1, 40),
+    ):
         crashes += 1
         bench = Bench(snapshot)
         let_pass(31.0)  # the dead owner's lease; this test's process is alive, so nobody can know better
