@@ -46,7 +46,8 @@ class RateGate:
         self._throttler = Throttler(rate_limit=1)
         self._slot = self._opens = clock()
         self._last_cut = float("-inf")
-        self._rejected_at = 0.0  # the rate at which requests were rejected last
+        self._rejected_at = 0.0  # about the rate at which requests were rejected last
+        self._crept = False  # whether the rate has been close to that since
         self._successes = 0
         self._window = (clock(), 0)
         self._set_rate(requests_per_second)
@@ -85,8 +86,12 @@ class RateGate:
             return
         self._last_cut = now
         self._successes = 0
-        self._rejected_at = self._rate or self._sent_per_second(now)
-        self._set_rate(max(FLOOR_PER_S, self._rejected_at / 2))
+        met = self._rate or self._sent_per_second(now)
+        # Far under a limit that was found and kept to, one rejection tells of a bad moment as well.
+        bad_moment = self._crept and met < SAFE_SHARE * self._rejected_at
+        self._rejected_at = (met + self._rejected_at) / 2 if bad_moment else met
+        self._crept = False
+        self._set_rate(max(FLOOR_PER_S, met / 2))
 
     def succeeded(self) -> None:
         """Note one request that was not rejected: a second's worth of them raises a lowered rate."""
@@ -95,6 +100,7 @@ class RateGate:
         self._successes += 1
         if self._successes >= self._rate:
             self._successes = 0
+            self._crept = self._crept or self._rate >= SAFE_SHARE * self._rejected_at > 0
             grown = grown_rate(self._rate, rejected_at=self._rejected_at)
             self._set_rate(min(grown, self._ceiling) if self._ceiling else grown)
 

@@ -132,7 +132,10 @@ def _cells(places: Sequence[int]) -> Callable[[Cells], tuple[str, ...]]:
     """A function that takes these cells of a row."""
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda cells: tuple(cells[place] for place in places)
+    if not places:
+        return lambda cells: ()
+    (place,) = places
+    return lambda cells: (cells[place],)
 
 
 def _nothing(_cells: Cells) -> str:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from batchexport.model import JobState, TargetKey
-from batchexport.report.rows import is_stalled
+from batchexport.model import TargetKey
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.report.words import iso_utc, number, one_line
 from batchexport.store import Holder, ReasonCount, StateReader
@@ -26,7 +25,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     ]
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
-        lines.append(f"to do: {parts}{_stalled_note(stalled(reader, now))}")
+        lines.append(f"to do: {parts}{_stalled_note(reader.stalled(now))}")
     lines += [gib_text(totals), *pace]
     by_target = totals_by_target(reader)
     if len(by_target) > 1:
@@ -45,7 +44,7 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "list_name": run.list_name,
         "created_at": iso_utc(run.created_at),
         **totals_json(Totals.of(reader.tallies())),
-        "stalled": stalled(reader, now),
+        "stalled": reader.stalled(now),
         "targets": [
             {"target": str(target), **target._asdict(), **totals_json(totals)}
             for target, totals in totals_by_target(reader).items()
@@ -57,11 +56,6 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         ],
     }
     return json.dumps(content, ensure_ascii=False, indent=2)
-
-
-def stalled(reader: StateReader, now: float) -> int:
-    """How many exports are past their deadline."""
-    return sum(is_stalled(job, now) for job in reader.jobs(states=frozenset({JobState.EXPORTING})))
 
 
 def totals_by_target(reader: StateReader) -> dict[TargetKey, Totals]:

@@ -43,7 +43,7 @@ def open_for_work(path: Path) -> sqlite3.Connection:
         # file are five times slower with the default of 2 MB. 4000 pages of WAL are 16 MB.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             db.execute(f"PRAGMA {pragma}")
-        db.execute("PRAGMA cache_size=-65536")
+        db.execute("PRAGMA cache_size=-16384")
         db.execute("PRAGMA wal_autocheckpoint=4000")
     return db
 

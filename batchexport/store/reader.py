@@ -25,7 +25,7 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
-from batchexport.store.schema import IS_RETRYABLE
+from batchexport.store.schema import IS_RETRYABLE, IS_UNDER_WAY
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
 _PAGE = 2000
@@ -43,6 +43,7 @@ TOP_REASONS = f"""
     WHERE {IS_RETRYABLE} AND state = 'failed'
     GROUP BY reason, code ORDER BY jobs DESC, reason LIMIT ?"""
 
+STALLED = f"SELECT count(*) FROM job WHERE {IS_UNDER_WAY} AND state = 'exporting' AND deadline_at < ?"
 _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
 _OWNERS = "SELECT target_id, owner, lease_until FROM target WHERE owner IS NOT NULL ORDER BY target_id"
 _ABANDONED = """
@@ -157,6 +158,11 @@ class StateReader:
                 for target_id, text, lease_until in self._rows(_OWNERS)
                 if (owner := owner_from(text)) is not None
             ]
+
+    def stalled(self, now: float) -> int:
+        """How many exports are past their deadline. Fast at any size."""
+        ((jobs,),) = self._rows(STALLED, now)
+        return int(jobs)
 
     def top_reasons(self, limit: int) -> list[ReasonCount]:
         """Why jobs failed, the most frequent reason first."""

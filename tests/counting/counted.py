@@ -53,7 +53,9 @@ class Statements:
         return self.calls.count("COMMIT")
 
     def changes(self):
-        return [call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))]
+        return [
+            call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))
+        ]
 
 
 @contextmanager

@@ -126,6 +126,24 @@ async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_fro
     assert rates[-1] == 40
 
 
+async def test_a_rejection_in_a_bad_moment_does_not_pass_for_the_limit():
+    paced, clock = gate(100)
+    paced.throttled()
+    while paced.rate < 92:
+        paced.succeeded()
+    clock.now += 60
+    paced.throttled()  # the limit is about 92: half of that, and soon 83 again
+    clock.now += 3
+    paced.throttled()  # at 46, which says nothing new before the rate was back
+    assert paced.rate == pytest.approx(23, abs=0.2)
+    while paced.rate < 41:
+        paced.succeeded()
+    clock.now += 60
+    paced.succeeded()
+    paced.throttled()
+    assert paced.rate == pytest.approx(20.7, abs=0.3)
+
+
 async def test_a_rate_never_grows_above_what_was_set():
     paced, _ = gate(2)
     paced.throttled()

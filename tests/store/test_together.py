@@ -1,0 +1,152 @@
+"""Changes of many jobs in one statement, and what happens where one of them is not allowed."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from batchexport.errors import StateError
+from batchexport.model import Accepted, Ending, JobState
+from batchexport.store import StateFile, StateReader, together
+from batchexport.store.opening import open_for_work
+from tests.store.making import DONE, REFUSED, THERE, accept, ask, claim, image, make, row, states
+
+PENDING, SUBMITTING, EXPORTING = JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING
+SUCCEEDED = JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 9, 500, 700])
+async def test_any_number_of_jobs_goes_its_way_together(path: Path, rows: int) -> None:
+    async with StateFile.open(make(path, rows)) as state:
+        lease = await state.take(1)
+        jobs = await claim(state, lease, rows)
+        for job in jobs:
+            accept(state, lease, job)
+        for job in jobs:
+            state.ended(lease, job, SUCCEEDED, DONE, at_s=110.0)
+    assert ask(path, "SELECT state, count(*), sum(size_gib) FROM job GROUP BY state") == [
+        ("succeeded", rows, 10 * rows)
+    ]
+    assert ask(path, "SELECT jobs, gib FROM tally WHERE state = 'succeeded'") == [(rows, 10 * rows)]
+    # Each job's ending is its own line of the trail.
+    joined = "SELECT count(*) FROM job JOIN attempt ON attempt_id = ending_id AND attempt.job_id = job.job_id"
+    assert ask(path, joined) == [(rows,)]
+
+
+@pytest.mark.parametrize("end", [state for state in together.ENDED if state is not SUCCEEDED])
+async def test_jobs_end_together_in_every_final_state(path: Path, end: JobState) -> None:
+    async with StateFile.open(make(path, 3)) as state:
+        lease = await state.take(1)
+        for job in await claim(state, lease, 3):
+            state.ended(lease, job, end, REFUSED, at_s=110.0)
+    assert states(path) == [end] * 3
+    assert ask(
+        path, "SELECT DISTINCT outcome, http_status, code, reason, request_id, ended_at FROM attempt"
+    ) == [(end, REFUSED.status, REFUSED.code, REFUSED.reason, REFUSED.request_id, 110.0)]
+
+
+async def test_what_a_crowd_writes_is_what_each_would_have_written(path: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.state"
+    for file, flush in ((make(path, 4), False), (make(alone, 4), True)):
+        async with StateFile.open(file) as state:
+            lease = await state.take(1)
+            jobs = await claim(state, lease, 4)
+            for number, job in enumerate(jobs):
+                size = None if number == 2 else number
+                taken = Accepted(image_id=image(number), size_gib=size, request_id=f"req-{number}")
+                state.accepted(lease, job, taken, at_s=100.125 + number, deadline_at=200.25)
+                if flush:
+                    await state.flush()
+            for job in jobs:
+                ending = Ending(reason="it's active", code='"c"', status=200, image_hash="sha512:00")
+                state.ended(lease, job, SUCCEEDED, ending, at_s=300.5)
+                if flush:
+                    await state.flush()
+    for table in ("job", "attempt", "tally"):
+        assert ask(path, f"SELECT * FROM {table}") == ask(alone, f"SELECT * FROM {table}")
+
+
+@pytest.mark.parametrize("wrong", [each for count in (1, 2) for each in combinations(range(4), count)])
+async def test_one_that_is_not_allowed_is_left_out_and_told(path: Path, wrong: tuple[int, ...]) -> None:
+    async with StateFile.open(make(path, 4)) as state:
+        lease = await state.take(1)
+        jobs = await claim(state, lease, 4)
+        for number in wrong:
+            state.ended(lease, jobs[number], JobState.FAILED, REFUSED, at_s=105.0)
+        await state.flush()
+        for job in jobs:
+            accept(state, lease, job)
+        with pytest.raises(StateError, match=f"job {wrong[0] + 1} .* cannot become exporting: it is failed"):
+            await state.flush()
+    expected = [JobState.FAILED if number in wrong else EXPORTING for number in range(4)]
+    assert states(path) == expected
+    with StateReader(path) as reader:
+        assert sum(tally.jobs for tally in reader.tallies()) == 4
+
+
+@pytest.mark.parametrize("change", ["accepted", "ended"])
+async def test_a_job_twice_in_one_crowd_is_changed_once_and_told(path: Path, change: str) -> None:
+    async with StateFile.open(make(path, 2)) as state:
+        lease = await state.take(1)
+        first, second = await claim(state, lease, 2)
+        for job in (first, second, first):
+            if change == "accepted":
+                accept(state, lease, job)
+            else:
+                state.ended(lease, job, JobState.FAILED, REFUSED, at_s=105.0)
+        with pytest.raises(StateError, match="job 1"):
+            await state.flush()
+    assert states(path) == [EXPORTING if change == "accepted" else JobState.FAILED] * 2
+    assert ask(path, "SELECT count(*) FROM attempt") == [(0 if change == "accepted" else 2,)]
+
+
+async def test_crowds_of_two_targets_do_not_mix(path: Path) -> None:
+    make(path, [row(1), row(2), row(3, target=THERE), row(4, target=THERE)])
+    async with StateFile.open(path) as state:
+        here, there = await state.take(1), await state.take(2)
+        for lease in (here, there):
+            for job in await claim(state, lease, 2):
+                accept(state, lease, job)
+        await state.flush()
+        for job in await state.exporting(here):
+            state.ended(there, job, SUCCEEDED, DONE, at_s=110.0)
+        with pytest.raises(StateError, match="of target 1"):
+            await state.flush()
+    assert states(path) == [EXPORTING] * 4
+
+
+async def test_after_the_target_was_taken_over_a_crowd_changes_nothing(path: Path) -> None:
+    async with StateFile.open(make(path, 3)) as state:
+        lease = await state.take(1)
+        jobs = await claim(state, lease, 3)
+        db = sqlite3.connect(path)
+        db.execute("UPDATE target SET epoch = epoch + 1")
+        db.commit()
+        db.close()
+        for job in jobs:
+            accept(state, lease, job)
+        await state.flush()
+    assert states(path) == [SUBMITTING] * 3
+
+
+@pytest.mark.parametrize("rows", [2, 64, 512])
+def test_a_statement_for_many_rows_finds_each_by_its_key(path: Path, rows: int) -> None:
+    db = open_for_work(make(path, 10))
+    for form, fields, values in (
+        (together.ACCEPT, ("job_id", "attempt", "image", "request", "at", "deadline", "size"), 1),
+        (
+            together.LOG[SUCCEEDED],
+            ("job_id", "attempt", "at", "status", "code", "reason", "request", "hash"),
+            1,
+        ),
+        (together.END, ("job_id", "state", "at"), 0),
+    ):
+        statement = together.statement_for(form, fields, rows)
+        given = (None,) * (len(fields) * rows + values)
+        steps = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+        assert any("SEARCH job USING INTEGER PRIMARY KEY" in step for step in steps)
+        assert not any(step.startswith(("SCAN job", "SCAN attempt")) for step in steps)
+    db.close()
