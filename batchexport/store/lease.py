@@ -56,17 +56,6 @@ class Lease:
         """Whether nobody else can have taken the target yet. Not fresh is not lost: renewing tells which."""
         return self._clock() < self._deadline_s
 
-    def check(self) -> None:
-        """Nothing while something may be sent for this target; LeaseLostError from then on."""
-        self.check_owned()
-        late_s = self._clock() - self._deadline_s
-        if late_s >= 0:
-            raise LeaseLostError(
-                f"target {self.target_id}: its lease was not renewed in time ({late_s:.0f} s late):"
-                " this process or its disk stood still",
-                hint="run the same command again: what was sent meanwhile is looked up first",
-            )
-
 
 def take(db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s: float) -> int:
     """The new epoch of the target, now `me`'s. Raises StateInUseError while another owner may be at work."""
