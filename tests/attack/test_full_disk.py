@@ -70,8 +70,8 @@ def test_a_disk_that_stays_full_stops_the_claims_and_ends_the_run_with_74(
     ended = program.run(*words(small_disk), driver="short_grace.py", extra={"GRACE_S": "1"}).check(74)
     assert "full" in ended.err
     assert "hint:" in ended.err
-    # Four at a time: what was claimed before is sent, and what was in the writer's hands at most.
-    assert len(quiet_cloud.exports) <= 28
+    # Of four senders twelve jobs may be claimed and unanswered; as many may be claimed while the disk fills up.
+    assert len(quiet_cloud.exports) <= 20 + 2 * 12
 
 
 def test_after_a_full_disk_the_same_command_makes_exactly_one_image_of_each(
