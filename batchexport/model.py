@@ -128,6 +128,27 @@ class Job:
     accepted_at: float | None = None
     deadline_at: float | None = None  #: after this an export is shown as stalled; it is still watched
 
+    def taken(
+        self, accepted: Accepted, *, size_gib: int | None, accepted_at: float, deadline_at: float
+    ) -> Job:
+        """This job, once the cloud took it."""
+        # Field by field: every row comes by here, and `dataclasses.replace` takes three times as long.
+        return Job(
+            job_id=self.job_id,
+            volume_id=self.volume_id,
+            image_name=self.image_name,
+            options=self.options,
+            attempt=self.attempt,
+            attempts_before=self.attempts_before,
+            size_gib=size_gib,
+            intent_at=self.intent_at,
+            first_intent_at=self.first_intent_at,
+            image_id=accepted.image_id,
+            request_id=accepted.request_id,
+            accepted_at=accepted_at,
+            deadline_at=deadline_at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
@@ -179,6 +200,16 @@ class Volume:
     name: str | None = None
     server_ids: tuple[str, ...] = ()  #: servers it is attached to
     details: VolumeDetails | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server as the compute service lists it."""
+
+    server_id: str
+    status: str  #: the cloud's word, lower case: `active`, `shutoff`; unknown words are possible
+    name: str | None = None
+    task: str | None = None  #: what the cloud is doing to it now, `powering-off`; None = nothing, or not told
 
 
 class ImageDetails(NamedTuple):

@@ -13,10 +13,12 @@ import msgspec
 from yarl import URL
 
 from batchexport.clock import boottime_s
+from batchexport.cloud import transport
 from batchexport.cloud.answers import Answer, content, decoded
 from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
+from batchexport.cloud.patience import Patience
 from batchexport.cloud.times import http_date_s
 from batchexport.cloud.traffic import NO_ANSWER, Traffic
 from batchexport.cloud.transport import FENCE
@@ -63,6 +65,7 @@ class Session:
         self._gate = gate
         # Held before the gate: behind it, a request that waits for a connection would be late for its turn.
         self._slots = asyncio.Semaphore(concurrency)
+        self._patience = Patience(transport.TOTAL_S)
         self._now = now
         self._sleep = sleep
         self._draw = draw
@@ -145,16 +148,19 @@ class Session:
         async with self._slots:
             await self._gate.acquire()
             FENCE.set(fence)
+            headers = credential.headers(method, url, body, microversion)
             try:
-                async with self._http.request(
-                    method,
-                    URL(url, encoded=True),
-                    data=body,
-                    headers=credential.headers(method, url, body, microversion),
-                    allow_redirects=False,
-                    proxy=proxy,
-                ) as response:
-                    return self._judged(method, url, response, await content(response), credential)
+                with self._patience.turn():
+                    async with self._http.request(
+                        method,
+                        URL(url, encoded=True),
+                        data=body,
+                        headers=headers,
+                        allow_redirects=False,
+                        proxy=proxy,
+                    ) as response:
+                        received = await content(response)
+                        return self._judged(method, url, response, received, credential)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.traffic.by_status[NO_ANSWER] += 1
                 sent = not isinstance(error, _NOT_SENT)

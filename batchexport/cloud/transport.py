@@ -96,7 +96,8 @@ def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         request_class=FencedRequest,
         connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=IDLE_S),
-        timeout=aiohttp.ClientTimeout(total=TOTAL_S, connect=CONNECT_S),
+        # For the whole request, the session keeps an eye on the time: see `patience`.
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("Accept-Encoding",),  # unpacking costs more than the network saves
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from urllib.parse import quote
 
 import msgspec
@@ -43,14 +42,19 @@ class VolumeRecord(msgspec.Struct):
 
     def volume(self, *, status: str = "") -> Volume:
         """The same in our words; `status` is for lists that do not repeat what they were asked for."""
-        servers = (attachment.server_id for attachment in self.attachments or ())
+        servers = [attachment.server_id for attachment in self.attachments or ()]
         return Volume(
             volume_id=self.id,
             status=(self.status or status).lower(),
             size_gib=possible_gib(self.size),
             name=self.name,
-            server_ids=tuple(server_id for server_id in servers if server_id),
+            server_ids=tuple(server_id for server_id in servers if server_id) if servers else (),
+            details=self.details(),
         )
+
+    def details(self) -> VolumeDetails | None:
+        """What only long records tell."""
+        return None
 
 
 class LongVolumeRecord(VolumeRecord):
@@ -62,10 +66,10 @@ class LongVolumeRecord(VolumeRecord):
     metadata: dict[str, object] | None = None
     volume_image_metadata: dict[str, object] | None = None
 
-    def volume(self, *, status: str = "") -> Volume:
-        """The same in our words."""
+    def details(self) -> VolumeDetails:
+        """What only long records tell."""
         metadata = _texts(self.metadata)
-        details = VolumeDetails(
+        return VolumeDetails(
             # EVS says it in the metadata, Cinder beside them.
             encrypted=bool(self.encrypted) or metadata.get("__system__encrypted") == "1",
             volume_type=self.volume_type,
@@ -73,7 +77,6 @@ class LongVolumeRecord(VolumeRecord):
             metadata=metadata,
             image_metadata=_texts(self.volume_image_metadata),
         )
-        return replace(super().volume(status=status), details=details)
 
 
 class VolumeAnswer(msgspec.Struct):

@@ -120,14 +120,8 @@ class Ledger:
         deadline_at = at + deadline_s(size, job.options.over(self._settings.image).timeout_s)
         self._state.accepted(self.lease, job, accepted, at_s=at, deadline_at=deadline_at)
         self._forget(job)
-        self.exporting[accepted.image_id] = job = dataclasses.replace(
-            job,
-            image_id=accepted.image_id,
-            request_id=accepted.request_id,
-            size_gib=size,
-            accepted_at=at,
-            deadline_at=deadline_at,
-        )
+        job = job.taken(accepted, size_gib=size, accepted_at=at, deadline_at=deadline_at)
+        self.exporting[accepted.image_id] = job
         self._tell(job, JobState.SUBMITTING, JobState.EXPORTING)
 
     def ended(self, job: Job, state: JobState, ending: Ending) -> None:

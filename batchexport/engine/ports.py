@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from batchexport.dialect import Dialect
-from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Volume
+from batchexport.errors import CloudError
+from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server, Volume
 
 #: Called with no await between it and the sending of a request that changes the cloud; raises to forbid it.
 Fence = Callable[[], None]
@@ -83,4 +84,26 @@ class Cloud(Protocol):
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""
+        ...
+
+
+class Servers(Protocol):
+    """The compute service of the same project. Stopping and starting may be repeated: see `servers` first."""
+
+    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
+        """Those of these servers that are there, page by page."""
+        ...
+
+    async def stop_servers(
+        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
+    ) -> Mapping[str, CloudError]:
+        """Ask for these to be stopped; `hard` where the guest does not heed a gentle stop.
+
+        Returns why, by server id, for those of which it was not taken or nobody knows; `servers` tells when
+        the others are down.
+        """
+        ...
+
+    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> Mapping[str, CloudError]:
+        """Ask for these to be started; returns as `stop_servers`."""
         ...

@@ -189,7 +189,7 @@ def _empty_database(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=MEMORY")
         db.execute("PRAGMA synchronous=OFF")
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
-        db.execute("PRAGMA cache_size=-16384")
+        db.execute("PRAGMA cache_size=-4096")
         db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.execute("BEGIN")
         for statement in schema.TABLES:

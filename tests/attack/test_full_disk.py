@@ -70,7 +70,7 @@ def test_a_disk_that_stays_full_stops_the_claims_and_ends_the_run_with_74(
     ended = program.run(*words(small_disk), driver="short_grace.py", extra={"GRACE_S": "1"}).check(74)
     assert "full" in ended.err
     assert "hint:" in ended.err
-    # Of four senders twelve jobs may be claimed and unanswered; as many may be claimed while the disk fills up.
+    # Of four senders twelve jobs may be unanswered; as many more may be claimed while the disk fills up.
     assert len(quiet_cloud.exports) <= 20 + 2 * 12
 
 
