@@ -75,10 +75,12 @@ class Tokens:
             return token
         try:
             return await self.renew(token)
-        except TransientError as error:
+        except (TransientError, SignInError) as error:
             if token is None or self._now() >= self._expires_at:
                 raise
-            self._renew_at = self._now() + RENEW_AGAIN_S
+            # A passcode that was good once never is again, and each try with a wrong password counts.
+            refused = isinstance(error, SignInError)
+            self._renew_at = self._expires_at if refused else self._now() + RENEW_AGAIN_S
             log.warning("token not renewed, the old one is still good: %s", error)
             return token
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.lists import quick_ids
 
@@ -51,3 +52,14 @@ def test_a_wrong_secret_ends_the_run_with_what_to_check(batchexport):
     assert result.exit_code == 6
     assert "verify aksk signature fail" in result.stderr
     assert "access_key and secret_key belong together" in result.stderr
+
+
+def test_keys_given_as_flags_win_over_those_of_the_file(batchexport):
+    entry = yaml.safe_load(Path("clouds.yaml").read_text())["clouds"]["sandbox-key"]
+    Path("clouds.yaml").write_text(
+        Path("clouds.yaml").read_text().replace("secret_key: sandbox", "secret_key: wrong")
+    )
+    Path("v.csv").write_text("\n".join(["volume_id", *quick_ids(2), ""]))
+    keys = ["--os-access-key", entry["access_key"], "--os-secret-key", entry["secret_key"]]
+    result = batchexport("run", "v.csv", "--os-cloud", "sandbox-key", *keys, env=ENVIRONMENT)
+    assert result.exit_code == 0, result.output

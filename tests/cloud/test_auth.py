@@ -156,6 +156,21 @@ async def test_a_token_without_an_end_is_never_renewed_by_time() -> None:
     assert identity.asked == 1
 
 
+async def test_a_passcode_that_is_good_once_serves_to_the_end_of_its_token() -> None:
+    identity = Identity()
+    tokens = identity.tokens()
+    old = await tokens.valid()
+    identity.failure = SignInError("401: the passcode was used before")
+    identity.clock.now_s = 1000.0 + 1801
+    assert await tokens.valid() is old
+    identity.clock.now_s = 1000.0 + 3599
+    assert await tokens.valid() is old
+    assert identity.asked == 2  # refused once, it is not asked again and again
+    identity.clock.now_s = 1000.0 + 3601
+    with pytest.raises(SignInError):
+        await tokens.valid()
+
+
 async def test_while_the_identity_service_is_away_the_old_token_is_used_on() -> None:
     identity = Identity()
     tokens = identity.tokens()
