@@ -34,6 +34,8 @@ class Dialect:
     takes_visibility: bool
     image_name_pattern: re.Pattern[str]
     image_name_rule: str
+    longest_image_name: int  #: characters
+    not_in_image_names: re.Pattern[str]  #: what a name may not hold
     #: The largest volume that the cloud documents for export; None = not documented.
     largest_gib: int | None
     #: The formats of disk and container in which an encrypted volume can be exported; None = any.
@@ -57,6 +59,8 @@ EVS = Dialect(
         "1 to 128 letters, digits, Chinese characters, hyphens, periods, underscores and spaces; "
         "no space at the start or the end"
     ),
+    longest_image_name=128,
+    not_in_image_names=re.compile(r"[^A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]+"),
     largest_gib=1024,
     encrypted_only_as=None,
 )
@@ -69,6 +73,8 @@ CINDER = Dialect(
     takes_visibility=True,
     image_name_pattern=re.compile(r"[^\x00-\x1f\x7f]{1,255}"),
     image_name_rule="1 to 255 characters, none of them a control character",
+    longest_image_name=255,
+    not_in_image_names=re.compile(r"[\x00-\x1f\x7f]+"),
     largest_gib=None,
     encrypted_only_as=("raw", "bare"),
 )

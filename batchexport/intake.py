@@ -16,15 +16,19 @@ import msgspec
 
 from batchexport import __version__
 from batchexport.config import Settings
-from batchexport.dialect import EVS, Dialect
-from batchexport.errors import ConfigError, JobListError, ListChangedError, StateCorruptError
-from batchexport.joblist import JobList, Problem, sha256_of
+from batchexport.dialect import Dialect
+from batchexport.errors import JobListError, ListChangedError, StateCorruptError
+from batchexport.joblist import Column, JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, TargetKey
+from batchexport.naming import Namer, UnfitNameError
 from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building, discard_untried
 
 #: More problems than a person reads are counted, not kept.
 MOST_PROBLEMS = 1000
-TEMPLATE_FIELDS = ("volume_id", "run", "date", "line")
+_NAMELESS = (
+    "give the list a column volume_name, as `batchexport discover` writes it, or take {volume_name}"
+    " out of the name template"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ def check(
     """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem."""
     jobs = JobList(source, dialect=dialect, stdin=stdin)
     with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
-        _load(jobs, build, _Namer(settings or Settings(), dialect, _new_run_id()))
+        _load(jobs, build, Namer((settings or Settings()).name_template, dialect, _new_run_id()))
     return Checked(rows=jobs.rows)
 
 
@@ -74,10 +78,12 @@ def prepare(
     dialect: Dialect | None = None,
     stdin: BinaryIO | None = None,
     leave_out: Collection[tuple[TargetKey, str]] = (),
+    called: str | None = None,
 ) -> Prepared:
     """Make the state file of a list, or find that the one that is there belongs to it.
 
-    Rows whose target and volume are among `leave_out` are checked, but not taken.
+    Rows whose target and volume are among `leave_out` are checked, but not taken. A list that was `called`
+    into being under another name than its file's bears that name, and may be empty.
 
     A file that was made with other settings, and of which no row was ever tried, is made anew.
 
@@ -89,13 +95,13 @@ def prepare(
         if found is not None:
             return found
     run_id = _new_run_id()
-    jobs = JobList(source, dialect=dialect, stdin=stdin)
+    jobs = JobList(source, dialect=dialect, stdin=stdin, may_be_empty=called is not None)
     with building(state_path) as build:
-        _load(jobs, build, _Namer(settings, dialect, run_id), leave_out)
+        _load(jobs, build, Namer(settings.name_template, dialect, run_id), leave_out)
         record = RunRecord(
             run_id=run_id,
             created_at=time.time(),
-            list_name=jobs.name,
+            list_name=called or jobs.name,
             list_sha256=jobs.sha256,
             rows=build.rows,
             settings=_settings_text(settings),
@@ -161,14 +167,14 @@ def _by_name(fixed: _Fixed) -> dict[str, object]:
 
 
 def _load(
-    jobs: JobList, build: Builder, namer: _Namer, leave_out: Collection[tuple[TargetKey, str]] = ()
+    jobs: JobList, build: Builder, namer: Namer, leave_out: Collection[tuple[TargetKey, str]] = ()
 ) -> None:
     problems: list[Problem] = []
     total = 0
     for item in jobs:
         if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
             continue
-        found = namer.add(item, build) if isinstance(item, JobRow) else item
+        found = _add(item, build, namer) if isinstance(item, JobRow) else item
         if found is not None:
             total += 1
             if len(problems) < MOST_PROBLEMS:
@@ -180,8 +186,21 @@ def _load(
         problems.sort(key=lambda problem: problem.line or 0)
         noun = "problem" if total == 1 else "problems"
         raise JobListError(
-            f"{jobs.name}: {total} {noun}, nothing was started", problems=problems, total=total
+            f"{jobs.name}: {total} {noun}, nothing was started",
+            problems=problems,
+            total=total,
+            hint=_NAMELESS if any(problem.field == Column.VOLUME_NAME for problem in problems) else None,
         )
+
+
+def _add(row: JobRow, build: Builder, namer: Namer) -> Problem | None:
+    """Load the row with its image name; a problem instead where it gets none."""
+    try:
+        build.add(row, namer.name(row))
+    except UnfitNameError as error:
+        field = "volume_name" if error.name is None else "image_name"
+        return Problem(source="", line=row.line, field=field, value=error.name, message=str(error))
+    return None
 
 
 def _twice(name: str, duplicate: Duplicate) -> Problem:
@@ -194,42 +213,6 @@ def _twice(name: str, duplicate: Duplicate) -> Problem:
         value=duplicate.value,
         message=f"stands again in line {also}; each may stand once for one target",
     )
-
-
-class _Namer:
-    """Gives each row its image name: its own, or the template's."""
-
-    def __init__(self, settings: Settings, dialect: Dialect | None, run_id: str) -> None:
-        self._template = settings.name_template
-        self._rules = dialect or EVS  # the stricter one: what it takes, every cloud takes
-        self._run = {"run": run_id, "date": run_id[:8]}
-        self._check_template()
-
-    def add(self, row: JobRow, build: Builder) -> Problem | None:
-        """Load the row; a problem instead if the template makes no valid name for it."""
-        name = row.image_name
-        if name is None:
-            name = self._template.format(volume_id=row.volume_id, line=row.line, **self._run)
-            if not self._rules.image_name_pattern.fullmatch(name):
-                return Problem(
-                    source="",
-                    line=row.line,
-                    field="image_name",
-                    value=name,
-                    message=f"made from the template; allowed: {self._rules.image_name_rule}",
-                )
-        build.add(row, name)
-        return None
-
-    def _check_template(self) -> None:
-        allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
-        try:
-            fields = {part[1] for part in string.Formatter().parse(self._template)} - {None}
-        except ValueError as error:
-            raise ConfigError(f"name template {self._template!r}: {error}; allowed: {allowed}") from error
-        if unknown := sorted(str(field) for field in fields - set(TEMPLATE_FIELDS)):
-            message = f"name template {self._template!r}: no {unknown[0]!r} to fill in"
-            raise ConfigError(f"{message}; allowed: {allowed}")
 
 
 def _new_run_id() -> str:

@@ -108,6 +108,7 @@ class JobRow:
     image_name: str | None  #: None = made from the name template on load
     target: TargetKey
     options: ImageOptions
+    volume_name: str | None = None  #: for the name template; empty: it has none; None: the list says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     """
     from batchexport.cli.discovery import discovered, list_text, write_list
     from batchexport.cli.layers import layer_from_flags, settings_from
-    from batchexport.plan.wanted import Wanted
+    from batchexport.config.wanted import Wanted
 
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")

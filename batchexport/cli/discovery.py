@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
 from batchexport.config import CloudSettings, Settings
+from batchexport.config.wanted import Wanted
 from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
 from batchexport.model import TargetKey, Volume
-from batchexport.plan.wanted import Wanted
 from batchexport.report.volumes import COLUMNS, csv_text, json_text
 
 

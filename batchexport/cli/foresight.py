@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchexport import intake
+from batchexport.cli.beginning import begin
 from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
+from batchexport.cli.talk import Talk
 from batchexport.engine.preview import preview
 from batchexport.model import TargetKey
 from batchexport.plan import Outlook
@@ -29,5 +30,5 @@ def foreseen(order: Order) -> Mapping[TargetKey, Outlook]:
     # The list may have a million rows: they wait on disk for their volumes, as those of a run do.
     with TemporaryDirectory(prefix="batchexport-") as folder:
         state_path = Path(folder) / "plan.state"
-        intake.prepare(order.source, state_path, order.settings, dialect=order.dialect)
+        begin(order, state_path, Talk(quiet=True))
         return run_in_loop(look(state_path))

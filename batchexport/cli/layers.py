@@ -14,6 +14,7 @@ from batchexport.config.jobfile import Layer, read_job_file
 from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify
 from batchexport.config.reports import Reports
+from batchexport.config.wanted import Wanted
 from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError, JobListError
 from batchexport.model import ImageOptions
@@ -28,10 +29,11 @@ _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_
 class Order:
     """What a command was asked to work on, and how."""
 
-    source: str  #: path of the job list, `-` for stdin
+    source: str  #: path of the job list, `-` for stdin; empty where the list is discovered
     said_state_path: Path | None
     settings: Settings
     access: CloudSettings
+    wanted: Wanted | None = None  #: what is discovered for the list; None = it is a file
     nights: Nights = field(default_factory=Nights)  #: of the job file; without one, at any time
     notify: Notify | None = None
     reports: Reports | None = None
@@ -39,12 +41,14 @@ class Order:
 
     @property
     def state_path(self) -> Path:
-        """The state file: as said, else named after the list, in the current folder.
+        """The state file: as said, else named after the list, or the job that discovers it, in this folder.
 
         Raises ConfigError or JobListError where the list has no name for it.
         """
         if self.said_state_path is not None:
             return self.said_state_path
+        if self.wanted is not None:
+            return Path(f"{self.job_name}.state")
         if self.source == "-":
             raise ConfigError(
                 "--state is missing: a list from stdin has no name that it could be called after"
@@ -56,6 +60,11 @@ class Order:
         return Path(Path(self.source).with_suffix(".state").name)
 
     @property
+    def job_file_name(self) -> str:
+        """What a list is called that the job file discovers."""
+        return f"{self.job_name}.toml"
+
+    @property
     def dialect(self) -> Dialect | None:
         """The rules that the list is checked by; None = those of either cloud."""
         return None if self.access.dialect is None else DIALECTS[DialectName(self.access.dialect)]
@@ -65,14 +74,14 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
     """The order that a list or a job file makes together with flags and environment. Raises ConfigError."""
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
     plan, job_name = Nights(), ""
-    notify, reports = None, None
+    notify, reports, wanted = None, None, None
     if source.endswith(".toml"):
         job_file = read_job_file(Path(source), allowed=ALLOWED)
         plan, job_name = job_file.nights, Path(source).stem
-        notify, reports = job_file.notify, job_file.reports
+        notify, reports, wanted = job_file.notify, job_file.reports, job_file.wanted
         if state_path is not None:
             plan = replace(plan, state_dir=None)
-        source, state_path = str(job_file.list_path), state_path or job_file.state_path
+        source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
     settings, access = settings_from(layer)
     return Order(
@@ -80,6 +89,7 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
         said_state_path=state_path,
         settings=settings,
         access=access,
+        wanted=wanted,
         nights=plan,
         notify=notify,
         reports=reports,

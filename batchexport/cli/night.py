@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from batchexport import intake, nights
+from batchexport import nights
+from batchexport.cli.beginning import begin, carry_on
 from batchexport.cli.execution import WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
-from batchexport.model import TargetKey
 from batchexport.pace import OpenHours, Pace
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of
@@ -69,8 +69,8 @@ class Night:
         """A job with one state file: as much of its list as the night allows."""
         if not self.order.state_path.exists() and self._is_over():
             return WINDOW_CLOSED
-        prepared = self._prepare(self.order.state_path, frozenset())
-        return self._work_on(prepared, self.order.settings, [prepared])
+        path = self.order.state_path
+        return self._work_on(path, begin(self.order, path, self.talk), [path])
 
     def spend(self, folder: Path) -> int:
         """A job with a state file a night: the unfinished one first, then tonight's."""
@@ -101,24 +101,11 @@ class Night:
         done = nights.exported_since(unfinished, since) if unfinished else frozenset()
         if done:
             self._say(f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list")
-        path = self._prepare(tonight, done)
-        return self._work_on(path, self.order.settings, known)
+        return self._work_on(tonight, begin(self.order, tonight, self.talk, leave_out=done), known)
 
     def _carry_on(self, path: Path, known: list[Path]) -> int:
         """Go on with a night as its list and its image settings were when it began."""
-        with StateReader(path) as reader:
-            settings = intake.as_stored(self.order.settings, reader.run)
-            self._say(f"carrying on with the night of {reader.run.run_id}, state file {path}")
-        return self._work_on(path, settings, known)
-
-    def _prepare(self, path: Path, leave_out: frozenset[tuple[TargetKey, str]]) -> Path:
-        order = self.order
-        prepared = intake.prepare(
-            order.source, path, order.settings, dialect=order.dialect, leave_out=leave_out
-        )
-        begun = "carrying on with" if prepared.resumed else "beginning"
-        self._say(f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {path}")
-        return path
+        return self._work_on(path, carry_on(self.order, path, self.talk), known)
 
     def _work_on(self, path: Path, settings: Settings, known: list[Path]) -> int:
         hours, window = None, self.order.nights.window

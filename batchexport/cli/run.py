@@ -10,7 +10,7 @@ import click
 from batchexport.cli.options import option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
-from batchexport.cli.talk import say, talk_of
+from batchexport.cli.talk import talk_of
 
 if TYPE_CHECKING:
     from batchexport.cli.layers import Order
@@ -36,34 +36,34 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     LIST is CSV, JSON or JSON Lines; - reads it from stdin. A job file (.toml) names a list and the settings.
     Run on a list whose state file is there already, it carries on.
     """
-    from batchexport import intake
+    from batchexport.cli.beginning import begin
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_from
-    from batchexport.report.words import count_of
+    from batchexport.cli.logs import start_log
 
     order = order_from(source, flags, os.environ)
     if dry_run:
         talk_of().outlets = Outlets()
         click.echo(_preview(order))
         return
+    start_log(talk_of())
     talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
     if order.nights.state_dir or order.nights.window:
         from batchexport.cli.night import spend_night
 
         raise click.exceptions.Exit(spend_night(order, talk_of()))
-    prepared = intake.prepare(order.source, order.state_path, order.settings, dialect=order.dialect)
-    if not talk_of().quiet:
-        begun = "carrying on with" if prepared.resumed else "beginning"
-        rows = count_of(prepared.rows, "row")
-        say(f"{begun} run {prepared.run_id}: {rows}, state file {prepared.state_path}")
-    raise click.exceptions.Exit(execute(prepared.state_path, order.settings, order.access, talk_of()))
+    settings = begin(order, order.state_path, talk_of())
+    raise click.exceptions.Exit(execute(order.state_path, settings, order.access, talk_of()))
 
 
 def _preview(order: Order) -> str:
     """What the run would do. Raises JobListError if the list has problems."""
     from batchexport import intake
 
-    checked = intake.check(order.source, order.settings, dialect=order.dialect)
+    volumes = "the volumes that fit [discover] when the run begins"
+    if order.wanted is None:
+        checked = intake.check(order.source, order.settings, dialect=order.dialect)
+        volumes = f"{checked.rows} volumes of {order.source}"
     limits, image = order.settings.limits, order.settings.image
     rate = (
         f"{limits.requests_per_second:g} requests/s"
@@ -76,7 +76,7 @@ def _preview(order: Order) -> str:
         state = f"state files: one a night in {order.nights.state_dir}"
     cloud = order.access.cloud or os.environ.get("OS_CLOUD") or "by the OS_ variables"
     lines = [
-        f"would export {checked.rows} volumes of {order.source} to images",
+        f"would export {volumes} to images",
         f"cloud: {cloud}, unless a row names one",
         f"image name: {order.settings.name_template}, unless a row names one",
         f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",

@@ -142,7 +142,7 @@ image_options = all_of(
         "--name-template",
         metavar="TEXT",
         show_default=Settings().name_template,
-        words="Image name for rows that have none.",
+        words="Image name for rows that have none, with {volume_id}, {volume_name}, {run}, {date} or {line}.",
     ),
     choice(
         "--disk-format", among="disk_format", show_default="vhd on evs, raw on cinder", words="Disk format."

@@ -31,5 +31,8 @@ def validate(source: str, dialect: str | None) -> None:
     from batchexport.report.words import count_of
 
     order = order_from(source, {"dialect": dialect}, os.environ)
+    if order.wanted is not None:
+        click.echo(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
+        return
     checked = intake.check(order.source, order.settings, dialect=order.dialect)
     click.echo(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")

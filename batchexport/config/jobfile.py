@@ -20,12 +20,13 @@ from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify, notify_from
 from batchexport.config.reports import Reports, reports_from
 from batchexport.config.settings import InUse, MaxFailures
+from batchexport.config.wanted import Wanted, wanted_from
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ImageOptions
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_TABLES = ("job", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
+_TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
 
 Value = TypeVar("Value")
 
@@ -66,9 +67,10 @@ class Layer:
 class JobFile:
     """A job file, read and checked. Its paths stand as seen from the folder it is in."""
 
-    list_path: Path
-    state_path: Path | None  #: None = not said: named after the list
+    list_path: Path | None  #: None = made of what fits `wanted`
+    state_path: Path | None  #: None = not said: named after the list, or the job file where it names none
     layer: Layer
+    wanted: Wanted | None = None  #: None = the list is a file
     nights: Nights = field(default_factory=Nights)
     notify: Notify | None = None  #: None = nobody
     reports: Reports | None = None  #: None = none are written
@@ -82,21 +84,23 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     content = _toml(path)
     problems = [f"[{name}]: unknown{_did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
     tables = {name: _Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
-    list_name, state_name = tables["job"].text("list", required=True), tables["job"].text("state")
+    wanted = wanted_from(tables["discover"]) if "discover" in content else None
+    list_name, state_name = _list_name(tables["job"], wanted), tables["job"].text("state")
     layer = _layer(tables)
     plan = nights.nights_from(tables, said=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
     for table in tables.values():
         table.refuse_the_rest()
-    if problems or list_name is None:
+    if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{path}: {count}, nothing was started", *problems]))
     state_path = None if state_name is None else path.parent / state_name
     return JobFile(
-        list_path=path.parent / list_name,
+        list_path=None if list_name is None else path.parent / list_name,
         state_path=state_path,
         layer=layer,
+        wanted=wanted,
         nights=plan,
         notify=notify,
         reports=reports,
@@ -108,6 +112,14 @@ def duration_s(text: str) -> float:
     if (match := _DURATION.fullmatch(text.strip())) is None:
         raise ValueError(f"{text!r} is not a duration: write seconds (90) or a unit (90s, 5m, 2h, 1d)")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def _list_name(job: _Table, wanted: Wanted | None) -> str | None:
+    """The list's file, which must be named unless the list is discovered."""
+    name = job.text("list", required=wanted is None)
+    if name is not None and wanted is not None:
+        job.problem("list", "stands beside [discover]; a list is a file, or made of what fits")
+    return name
 
 
 def _layer(tables: Mapping[str, _Table]) -> Layer:
@@ -132,6 +144,7 @@ def _layer(tables: Mapping[str, _Table]) -> Layer:
         max_failures=limits.read("max_failures", _max_failures),
         settle_s=limits.duration("settle_time"),
         in_use=tables["servers"].read("in_use", _in_use),
+        preflight=tables["job"].flag("preflight"),
     )
 
 

@@ -12,6 +12,7 @@ class Column(StrEnum):
 
     VOLUME_ID = "volume_id"
     IMAGE_NAME = "image_name"
+    VOLUME_NAME = "volume_name"
     DISK_FORMAT = "disk_format"
     CONTAINER_FORMAT = "container_format"
     FORCE = "force"
@@ -24,8 +25,8 @@ class Column(StrEnum):
     PROJECT = "project"
 
 
-#: All but the two that differ from row to row: most rows of a list say the same in these.
-COMMON_COLUMNS = tuple(Column)[2:]
+#: All but the three that differ from row to row: most rows of a list say the same in these.
+COMMON_COLUMNS = tuple(Column)[3:]
 
 #: What a report adds to a row. A report is a valid list: these columns are known, and not read.
 REPORT_COLUMNS = (
@@ -52,7 +53,8 @@ _CLIENT_COLUMNS = ("status", "size", "attached_to", "type", "bootable", "propert
 #: What `discover` tells of a volume beside its id.
 DISCOVERED_COLUMNS = ("volume_name", "size_gib", "status", "type", "availability_zone", "attached_to")
 
-_IGNORED = frozenset(REPORT_COLUMNS + _CLIENT_COLUMNS + DISCOVERED_COLUMNS)
+#: `volume_name` is among those of `discover`, and read.
+_IGNORED = frozenset(REPORT_COLUMNS + _CLIENT_COLUMNS + DISCOVERED_COLUMNS) - frozenset(Column)
 _MEANINGS: dict[str, Column] = {
     **{column.value: column for column in Column},
     "id": Column.VOLUME_ID,
@@ -74,8 +76,10 @@ def meaning(name: str, *, beside: Collection[str]) -> Column | None:
     if name in _MEANINGS:
         return _MEANINGS[name]
     plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    if plain in _IGNORED or (plain == "name" and "ID" in beside):
+    if plain in _IGNORED:
         return None
+    if plain == "name" and "ID" in beside:
+        return Column.VOLUME_NAME
     try:
         return _MEANINGS[plain]
     except KeyError:

@@ -6,17 +6,18 @@ import csv
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from operator import itemgetter
+from typing import TypeVar
 
 from batchexport.dialect import Dialect
-from batchexport.errors import JobListError
 from batchexport.joblist.columns import COMMON_COLUMNS, Column
 from batchexport.joblist.csv_header import COMMENT, Header, csv_fault, find_header
-from batchexport.joblist.problem import Problem
+from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Place, RowChecker, Texts
 from batchexport.joblist.source import EndlessLineError, Source
 from batchexport.model import JobRow
 
 Cells = list[str]
+Value = TypeVar("Value", str, None)
 
 #: What stands in the text for a byte that is not UTF-8.
 _LOST_BYTE = re.compile("[\udc80-\udcff]")
@@ -26,7 +27,7 @@ def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | Prob
     """Rows and problems in file order; returns the number of data rows, good and bad.
 
     Rows of nothing but blanks are no data, nor are lines that begin with `#` where volume_id is the first
-    column. Without a volume_id column reading stops at the header. Raises JobListError if there is no row.
+    column. Without a volume_id column reading stops at the header. Raises NoRowsError if there is no row.
     """
     lines = source.lines()
     header = find_header(source, lines)
@@ -40,7 +41,7 @@ def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | Prob
         rows += bool(found)
         yield from found
     if not rows and not header.problems:
-        raise JobListError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
+        raise NoRowsError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
     return rows
 
 
@@ -73,14 +74,19 @@ class _RowReader:
         self._checker = RowChecker(dialect=dialect, common=common)
         self._id_place = header.places[Column.VOLUME_ID]
         self._volume_id = itemgetter(self._id_place)
-        self._image_name = _cell(header.places.get(Column.IMAGE_NAME))
+        self._image_name = _cell(header.places.get(Column.IMAGE_NAME), default="")
+        self._volume_name = _cell(header.places.get(Column.VOLUME_NAME), default=None)
         self._common = _cells([header.places[column] for column in common])
 
     def read(self, line: int, record: Cells | str) -> Sequence[JobRow | Problem]:
         """The job, or its problems; nothing for a record that is no data."""
         if isinstance(record, list) and len(record) == self._width and not self._suspicious(record):
             job = self._checker.job(
-                line, self._volume_id(record), self._image_name(record), self._common(record)
+                line,
+                self._volume_id(record),
+                self._image_name(record),
+                self._common(record),
+                self._volume_name(record),
             )
             if job is not None:
                 return (job,)
@@ -102,6 +108,7 @@ class _RowReader:
             Texts(
                 volume_id=self._volume_id(record),
                 image_name=self._image_name(record),
+                volume_name=self._volume_name(record),
                 common=self._common(record),
             ),
         )
@@ -123,9 +130,9 @@ class _RowReader:
         return None
 
 
-def _cell(place: int | None) -> Callable[[Cells], str]:
-    """A function that takes one cell of a row; an empty text where the list has no such column."""
-    return _nothing if place is None else itemgetter(place)
+def _cell(place: int | None, *, default: Value) -> Callable[[Cells], str | Value]:
+    """A function that takes one cell of a row, or what stands for it where the list has no such column."""
+    return itemgetter(place) if place is not None else lambda cells: default
 
 
 def _cells(places: Sequence[int]) -> Callable[[Cells], tuple[str, ...]]:
@@ -136,7 +143,3 @@ def _cells(places: Sequence[int]) -> Callable[[Cells], tuple[str, ...]]:
         return lambda cells: ()
     (place,) = places
     return lambda cells: (cells[place],)
-
-
-def _nothing(_cells: Cells) -> str:
-    return ""

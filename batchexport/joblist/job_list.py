@@ -10,7 +10,7 @@ from batchexport.dialect import Dialect
 from batchexport.joblist.csv_list import read_csv
 from batchexport.joblist.formats import ForeignFileError, Format, detect
 from batchexport.joblist.json_list import read_json, read_json_lines
-from batchexport.joblist.problem import Problem
+from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Place
 from batchexport.joblist.source import Source, name_of, opened
 from batchexport.model import JobRow
@@ -27,11 +27,17 @@ class JobList:
     """
 
     def __init__(
-        self, source: str | Path, *, dialect: Dialect | None = None, stdin: BinaryIO | None = None
+        self,
+        source: str | Path,
+        *,
+        dialect: Dialect | None = None,
+        stdin: BinaryIO | None = None,
+        may_be_empty: bool = False,
     ) -> None:
         """`source` `-` is standard input, or `stdin` if given. Rows are checked by the rules of `dialect`.
 
-        Without one, a disk format passes if either family of clouds takes it, and a name if EVS does.
+        Without one, a disk format passes if either family of clouds takes it, and a name if EVS does. A list
+        that a person wrote has rows; one that was made of what fits `may_be_empty`.
         """
         self.name = name_of(source)  #: for messages
         self.sha256 = ""  #: of the bytes as they are in the file, in hex; set when the last row was read
@@ -39,10 +45,15 @@ class JobList:
         self._source = source
         self._dialect = dialect
         self._stdin = stdin
+        self._may_be_empty = may_be_empty
 
     def __iter__(self) -> Iterator[JobRow | Problem]:
         with opened(self._source, stdin=self._stdin) as source:
-            self.rows = yield from self._read(source)
+            try:
+                self.rows = yield from self._read(source)
+            except NoRowsError:
+                if not self._may_be_empty:
+                    raise
             self.sha256 = source.sha256()
 
     def _read(self, source: Source) -> Generator[JobRow | Problem, None, int]:

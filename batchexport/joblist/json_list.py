@@ -8,9 +8,8 @@ from collections.abc import Generator, Sequence
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.errors import JobListError
 from batchexport.joblist.json_row import JsonRowReader
-from batchexport.joblist.problem import Problem
+from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Place
 from batchexport.joblist.source import EndlessLineError, Source
 from batchexport.model import JobRow
@@ -46,7 +45,7 @@ def read_json(source: Source, dialect: Dialect | None) -> Found:
     """Rows and problems of an array, or of that under `"jobs"`. Returns the number of rows, good and bad.
 
     The document is held in memory as a whole, and a row's `line` is its number in the array: for millions of
-    rows use JSON Lines. Raises JobListError if the array is empty.
+    rows use JSON Lines. Raises NoRowsError if the array is empty.
     """
     document = source.rest()
     try:
@@ -57,7 +56,7 @@ def read_json(source: Source, dialect: Dialect | None) -> Found:
         return 0
     yield from problems
     if not elements and not problems:
-        raise JobListError(f"{source.name}: has no rows", hint="add an object for each volume to the array")
+        raise NoRowsError(f"{source.name}: has no rows", hint="add an object for each volume to the array")
     reader = JsonRowReader(dialect)
     for number, element in enumerate(elements, start=1):
         yield from _read_row(reader, Place(source=source.name, line=number, counted="element"), element)

@@ -41,6 +41,7 @@ class JsonRowReader:
         texts = Texts(
             volume_id=said.texts.get(Column.VOLUME_ID, ""),
             image_name=said.texts.get(Column.IMAGE_NAME, ""),
+            volume_name=said.texts.get(Column.VOLUME_NAME),
             common=tuple([said.texts.get(column, "") for column in COMMON_COLUMNS]),
         )
         found = self._checker.read(place, texts)
@@ -96,6 +97,8 @@ class _Said:
         except UnfitError as error:
             self.problems.append(self._place.problem(str(error), field=column, value=_as_json(value)))
             return
+        if not text and column is Column.VOLUME_NAME:
+            self.texts.setdefault(column, "")  # said to have none, which is not the same as not said
         if text and (first := self.texts.setdefault(column, text)) != text:
             wrong = f"is said a second time: the row says {shown(first)} as well"
             self.problems.append(self._place.problem(wrong, field=column, value=text))

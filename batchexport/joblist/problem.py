@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchexport.errors import JobListError
+
+
+class NoRowsError(JobListError):
+    """The list can be read, and has no rows."""
+
+
 #: A value longer than this is cut in a message: two of them still fit a line of a terminal.
 _SHOWN_CHARACTERS = 60
 

@@ -49,6 +49,7 @@ class Texts:
 
     volume_id: str
     image_name: str
+    volume_name: str | None  #: None = the list does not say; what it is called is not checked
     common: tuple[str, ...]  #: the texts of the columns that the checker was made for, in that order
 
 
@@ -65,13 +66,20 @@ class RowChecker:
     """Turns the texts of a row into a job, or into everything that is wrong with them."""
 
     def __init__(self, *, dialect: Dialect | None, common: Sequence[Column]) -> None:
-        """`common` names the columns beside volume_id and image_name that rows will bring, in their order."""
+        """`common` names the columns beside the ids and names that rows will bring, in their order."""
         self._dialect = dialect
         self._name_fits = (dialect or EVS).image_name_pattern.fullmatch
         self._columns = tuple(common)
         self._known: dict[tuple[str, ...], _Common] = {}
 
-    def job(self, line: int, volume_id: str, image_name: str, common: tuple[str, ...]) -> JobRow | None:
+    def job(
+        self,
+        line: int,
+        volume_id: str,
+        image_name: str,
+        common: tuple[str, ...],
+        volume_name: str | None = None,
+    ) -> JobRow | None:
         """The row as a job, or None where something is wrong with it; `read` says what.
 
         Takes the texts one by one: most rows of most lists need no more than this call.
@@ -90,11 +98,12 @@ class RowChecker:
             image_name=image_name or None,
             target=shared.target,
             options=shared.options,
+            volume_name=volume_name,
         )
 
     def read(self, place: Place, texts: Texts) -> Sequence[JobRow | Problem]:
         """The row as a job, or every problem it has."""
-        job = self.job(place.line, texts.volume_id, texts.image_name, texts.common)
+        job = self.job(place.line, texts.volume_id, texts.image_name, texts.common, texts.volume_name)
         return (job,) if job is not None else self._problems(place, texts)
 
     def _problems(self, place: Place, texts: Texts) -> list[Problem]:

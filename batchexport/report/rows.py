@@ -15,8 +15,8 @@ from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
 
-#: The list's own columns come first: a CSV report is a job list again.
-COLUMNS = (*(column.value for column in Column), *REPORT_COLUMNS)
+#: The list's own columns come first: a CSV report is a job list again, in which every image has its name.
+COLUMNS = (*(each.value for each in Column if each is not Column.VOLUME_NAME), *REPORT_COLUMNS)
 _NOT_OF_THE_LIST = frozenset(REPORT_COLUMNS)
 _FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t")
 _TABLE = "{:>7}  {:<36}  {:<10}  {:>6}  {:<36}  {:<46}  {}"

@@ -124,7 +124,7 @@ def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport):
     write_list(Path("volumes.csv"), 1)
     result = batchexport("run", path)
     assert result.exit_code == 0, result.stderr
-    assert "carrying on with the night of" in result.stderr
+    assert "carrying on with run" in result.stderr
     old, new = sorted(Path("nights").glob("*.state"))
     with StateReader(old) as reader:
         assert [(each.state, each.jobs) for each in reader.tallies()] == [(JobState.SUCCEEDED, 3)]

@@ -37,6 +37,12 @@ def test_a_job_file_with_every_key_is_good():
     assert problems(EVERYTHING) == []
 
 
+def test_a_discovered_list_is_good():
+    assert (
+        problems('[job]\n[discover]\nstatus = "available"\nmetadata = { tier = "gold" }\nmin_size = 1') == []
+    )
+
+
 def test_reports_and_notices_are_good():
     text = """
     [job]
@@ -78,6 +84,9 @@ def test_reports_and_notices_are_good():
         ('in_use = "skip"', 'in_use = "stop"'),
         ("[servers]", "[server]"),
         ('name = "production"', 'password = "no"'),
+        ('list = "../samples/volumes.csv"', ""),
+        ("[cloud]", "[discover]\n[cloud]"),
+        ("keep = 30", "preflight = 1"),
     ],
 )
 def test_what_the_reader_refuses_the_schema_refuses_too(tmp_path, change):

@@ -34,7 +34,9 @@ def test_a_misspelled_header_is_met_with_the_right_one(read, name, column):
 
 def test_a_header_like_nothing_known_is_met_with_all_there_are(read):
     (problem,) = read(f"volume_id,owner\n{A},me\n").problems
-    assert problem.message.startswith("is not known here; known: volume_id, image_name, disk_format,")
+    assert problem.message.startswith(
+        "is not known here; known: volume_id, image_name, volume_name, disk_format,"
+    )
 
 
 def test_rows_under_an_unknown_column_are_still_checked(read):

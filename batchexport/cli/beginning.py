@@ -1,0 +1,80 @@
+"""The beginning of a run: its state file made from the list, which is discovered first if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from batchexport import intake
+from batchexport.cli.discovery import discovered
+from batchexport.cli.layers import Order
+from batchexport.cli.talk import Talk, say
+from batchexport.config import Settings
+from batchexport.config.wanted import Wanted
+from batchexport.errors import StateWriteError
+from batchexport.model import TargetKey
+from batchexport.report.volumes import csv_text
+from batchexport.report.words import count_of
+from batchexport.store import StateReader
+from batchexport.whole_file import write_whole
+
+
+def begin(
+    order: Order,
+    state_path: Path,
+    talk: Talk,
+    *,
+    leave_out: Collection[tuple[TargetKey, str]] = (),
+) -> Settings:
+    """Make the state file, or find it; the settings to work on it with.
+
+    A discovered list is made while there is no state file, and never again. Raises what `intake.prepare`
+    does, and CloudError where the volumes cannot be listed.
+    """
+    if order.wanted is not None and state_path.exists():
+        return carry_on(order, state_path, talk)
+    prepared = intake.prepare(
+        order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, talk),
+        state_path,
+        order.settings,
+        dialect=order.dialect,
+        leave_out=leave_out,
+        called=order.job_file_name if order.wanted is not None else None,
+    )
+    begun = "carrying on with" if prepared.resumed else "beginning"
+    _say(talk, f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {state_path}")
+    return order.settings
+
+
+def carry_on(order: Order, state_path: Path, talk: Talk) -> Settings:
+    """The settings to go on with a state file, its list and images as they were when it was made."""
+    with StateReader(state_path) as reader:
+        _say(talk, f"carrying on with run {reader.run.run_id}, state file {state_path}")
+        return intake.as_stored(order.settings, reader.run)
+
+
+def list_path_beside(state_path: Path) -> Path:
+    """Where the discovered list of a state file is kept."""
+    # By the whole name, so that it goes when the night does, and is no report that bears the night's name.
+    return state_path.with_name(f"{state_path.name}.list.csv")
+
+
+def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> Path:
+    """The list of what fits now, written beside the state file that will be made of it."""
+    volumes = discovered(wanted, order.settings, order.access)
+    path = list_path_beside(state_path)
+    try:
+        write_whole(path, [csv_text(volumes)])
+    except OSError as error:
+        raise StateWriteError(
+            f"{path}: cannot write the list of this night: {error.strerror}",
+            hint="make room, or name another place for the state file; nothing was started",
+        ) from error
+    fits = f"{count_of(len(volumes), 'volume')} fit" if volumes else "no volume fits"
+    _say(talk, f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
+    return path
+
+
+def _say(talk: Talk, words: str) -> None:
+    if not talk.quiet:
+        say(words)

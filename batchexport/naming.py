@@ -1,0 +1,95 @@
+"""Names of images: the row's own, or made from the template, from what is known when the list is read."""
+
+from __future__ import annotations
+
+import re
+import string
+
+from batchexport.dialect import EVS, Dialect
+from batchexport.errors import ConfigError
+from batchexport.model import JobRow, TargetKey
+
+TEMPLATE_FIELDS = ("volume_id", "volume_name", "run", "date", "line")
+#: Where one of these is filled in, no two rows of a target can get one name.
+_TELLS_ROWS_APART = frozenset({"volume_id", "line"})
+#: What our own lists put before a name that a spreadsheet would take for a formula.
+_HARMLESS = re.compile(r"^'(?=[=+\-@\t])")
+_ID_BEGINNING = 8
+
+
+class UnfitNameError(ValueError):
+    """A row gets no name; `name` is what would have come of it, the text says what is wrong."""
+
+    def __init__(self, message: str, *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Namer:
+    """Gives each row its image name. Remembers names only where volumes may share one."""
+
+    def __init__(self, template: str, dialect: Dialect | None, run_id: str) -> None:
+        """Raises ConfigError for a template that cannot be filled in."""
+        self._template = template
+        self._rules = dialect or EVS  # the stricter one: what it takes, every cloud takes
+        self._run = {"run": run_id, "date": run_id[:8]}
+        fields = _fields(template)
+        self._wants_volume_name = fields.count("volume_name")
+        self._may_share = bool(self._wants_volume_name) and _TELLS_ROWS_APART.isdisjoint(fields)
+        self._given: set[tuple[TargetKey, str]] = set()
+
+    def name(self, row: JobRow) -> str:
+        """The row's image name. Raises UnfitNameError where the template makes none that may be."""
+        if row.image_name is not None:
+            return self._noted(row, row.image_name)
+        if not self._wants_volume_name:
+            return self._valid(self._filled(row, ""))
+        if row.volume_name is None:
+            raise UnfitNameError("is missing, and the name template fills it in")
+        name = self._with_volume_name(row, "")
+        if self._is_taken(row, name):
+            name = self._with_volume_name(row, f"-{row.volume_id[:_ID_BEGINNING]}")
+        if self._is_taken(row, name):
+            name = self._with_volume_name(row, f"-{row.volume_id}")
+        return self._noted(row, self._valid(name))
+
+    def _with_volume_name(self, row: JobRow, suffix: str) -> str:
+        """The template with as much of the volume's name, and all of the suffix, as there is room for."""
+        room = (self._rules.longest_image_name - len(self._filled(row, ""))) // self._wants_volume_name
+        plain = cleaned(row.volume_name or "", self._rules) or row.volume_id
+        return self._filled(row, plain[: max(0, room - len(suffix))].strip() + suffix)
+
+    def _filled(self, row: JobRow, volume_name: str) -> str:
+        return self._template.format(
+            volume_id=row.volume_id, volume_name=volume_name, line=row.line, **self._run
+        )
+
+    def _valid(self, name: str) -> str:
+        if self._rules.image_name_pattern.fullmatch(name):
+            return name
+        raise UnfitNameError(f"made from the template; allowed: {self._rules.image_name_rule}", name=name)
+
+    def _is_taken(self, row: JobRow, name: str) -> bool:
+        return (row.target, name) in self._given
+
+    def _noted(self, row: JobRow, name: str) -> str:
+        if self._may_share:
+            self._given.add((row.target, name))
+        return name
+
+
+def cleaned(volume_name: str, rules: Dialect) -> str:
+    """The name with a hyphen for every run of characters that the cloud does not take in image names."""
+    return rules.not_in_image_names.sub("-", _HARMLESS.sub("", volume_name)).strip()
+
+
+def _fields(template: str) -> list[str]:
+    """The fields of a template, as often as they stand there. Raises ConfigError for one that is none."""
+    allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+    try:
+        fields = [part[1] for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise ConfigError(f"name template {template!r}: {error}; allowed: {allowed}") from error
+    if unknown := sorted(set(fields) - set(TEMPLATE_FIELDS)):
+        raise ConfigError(f"name template {template!r}: no {unknown[0]!r} to fill in; allowed: {allowed}")
+    return fields
