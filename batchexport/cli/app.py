@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from typing import Any
@@ -101,8 +100,6 @@ def app() -> None:
 
 def main() -> None:
     """Run the program and exit."""
-    # Rows live long and make few cycles: by the defaults, a tenth of a run's CPU goes into looking for some.
-    gc.set_threshold(10_000, 20, 100)
     # Before a run can drain, the end must still tidy up: SystemExit does, the default of SIGTERM does not.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app.main(prog_name="batchexport")
