@@ -37,7 +37,7 @@ SIGN_IN = {
     "application_credential_id": "Application credential, by id.",
     "application_credential_name": "Application credential, by name.",
     "application_credential_secret": "Its secret; seen like a password.",
-    "passcode": "One-time passcode (v3totp, v3multifactor): good for one sign-in, so for the life of a token.",
+    "passcode": "One-time passcode (v3totp): good for one sign-in, so for the life of one token.",
     "trust_id": "Trust to act under.",
     "access_key": "Access key of an EVS cloud.",
     "secret_key": "Its secret; seen like a password.",
