@@ -57,6 +57,7 @@ def cells(job: JobReport, now: float) -> dict[str, Cell]:
         "disk_format": options.disk_format,
         "container_format": options.container_format,
         "force": options.force,
+        "in_use": options.in_use,
         "os_type": options.os_type,
         "visibility": options.visibility,
         "protected": options.protected,
