@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from batchexport.config import InUse, Settings
 from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud, Servers
-from batchexport.engine.server_groups import Group, ServerGroups, refusal
-from batchexport.engine.server_moves import Fit, Move, fit_of, named
+from batchexport.engine.server_care import ServerCare
+from batchexport.engine.server_groups import ServerGroups
 from batchexport.engine.server_orders import ServerOrders
-from batchexport.engine.server_sights import ServerSights
 from batchexport.errors import CloudError, SignInError
-from batchexport.model import Ending, JobState, Server, ServerState
+from batchexport.model import JobState, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
@@ -47,10 +45,9 @@ class Downtime:
         self._ledger = ledger
         self._settings = settings
         self._most_gib = most_gib
-        self._orders = ServerOrders(servers, ledger, hard=settings.downtimes.hard_stop)
+        orders = ServerOrders(servers, ledger, hard=settings.downtimes.hard_stop)
+        self._care = ServerCare(orders, state, ledger, settings.downtimes, may_go=self._may_go)
         self._groups = ServerGroups(cloud, servers, state, ledger, settings, may_go=self._may_go)
-        self._sights = ServerSights()
-        self._stuck: set[str] = set()  # server ids that do not start: given up in this run
         self._copying: set[str] = set()  # server ids whose volumes are being copied, or may be
         self._looked_at = 0.0  # loop time
         self._failing_since: float | None = None  # loop time since which no look succeeded
@@ -63,7 +60,9 @@ class Downtime:
         """Take over what an earlier process left: rows that may go because their servers are down."""
         afoot = await self._book.afoot(self._ledger.lease)
         rows = await self._book.rows_of(self._ledger.lease, [server.server_id for server in afoot])
-        self._note_released(rows, {each.server_id for each in afoot if each.state is ServerState.DOWN})
+        down = {server.server_id for server in afoot if server.state is ServerState.DOWN}
+        free = [row for row in rows if not row.held and down.issuperset(row.server_ids)]
+        self._ledger.released(row.job.job_id for row in free)
 
     async def run(self) -> None:
         """Look after servers until `finish` was called and all are up; the caller may cancel it then."""
@@ -106,118 +105,17 @@ class Downtime:
         afoot = await self._book.afoot(lease)
         rows = await self._book.rows_of(lease, [server.server_id for server in afoot]) if afoot else []
         self._say_what_is_waited_for(afoot)
-        if afoot and self._is_time_to_look(afoot, rows):
-            await self._carry_on(afoot, rows)
+        wanted = self._wanted(rows)
+        if afoot and self._is_time_to_look(afoot, rows, wanted):
+            hang_on = {server_id for row in rows for server_id in row.server_ids}
+            found = await self._groups.found({server.server_id for server in afoot} | hang_on)
+            self._looked_at = asyncio.get_running_loop().time()
+            await self._care.carry_on(afoot, rows, found, wanted=wanted)
         if self._ledger.force_ignored is not None:
             await self._groups.fail_all(self._ledger.force_ignored)
         if not self._is_closing():
             await self._take_more()
         return not await self._book.next_held(lease, 0, limit=1)
-
-    # what is not up --------------------------------------------------------------------------------------
-
-    async def _carry_on(self, afoot: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> None:
-        others = {server_id for row in rows for server_id in row.server_ids}
-        found = await self._groups.found({server.server_id for server in afoot} | others)
-        self._looked_at = asyncio.get_running_loop().time()
-        wanted, moves = self._wanted(rows), defaultdict[Move, list[AfootServer]](list)
-        for server in afoot:
-            sight = self._sights.of(
-                server,
-                found.get(server.server_id),
-                wanted=server.server_id in wanted,
-                may_ask=self._orders.may_ask(server.server_id),
-            )
-            chosen = server_moves.move(server, sight, stop_timeout_s=self._settings.downtimes.stop_timeout_s)
-            moves[chosen].append(server)
-        for chosen, servers in moves.items():
-            await self._make(chosen, servers, rows, found)
-        down = {each.server_id for each in afoot if each.state is ServerState.DOWN}
-        down -= {each.server_id for each in (*moves[Move.BRING_UP], *moves[Move.NOTE_STARTED])}
-        down |= {each.server_id for each in moves[Move.NOTE_DOWN]}
-        ours = {server.server_id for server in afoot}
-        off = {server_id for server_id in others - ours if fit_of(found.get(server_id)) is Fit.OFF}
-        await self._release(rows, down | off)
-
-    async def _make(
-        self,
-        move: Move,
-        servers: Sequence[AfootServer],
-        rows: Sequence[LinkedRow],
-        found: Mapping[str, Server],
-    ) -> None:
-        lease, now_s = self._ledger.lease, self._ledger.now()
-        server_ids = [server.server_id for server in servers]
-        match move:
-            case Move.ASK_TO_STOP:
-                await self._stop(server_ids, rows)
-            case Move.NOTE_DOWN:
-                await self._book.down(lease, server_ids, at_s=now_s)
-                self._tell(servers, "is down")
-            case Move.GIVE_UP:
-                self._fail_for(servers, rows, self._why_not_stopped)
-                await self._bring_up(server_ids, rows, found)
-            case Move.BRING_UP:
-                await self._bring_up(server_ids, rows, found)
-            case Move.ASK_TO_START:
-                await self._orders.start(server_ids)
-            case Move.NOTE_UP | Move.NOTE_STARTED | Move.NOTE_GONE:
-                await self._note_up(move, servers, rows)
-            case Move.STUCK:
-                await self._give_up_on(servers)
-
-    async def _bring_up(
-        self, server_ids: Collection[str], rows: Sequence[LinkedRow], found: Mapping[str, Server]
-    ) -> None:
-        """Start those of these that nothing is being copied of; the others when that has ended."""
-        started = await self._book.start(self._ledger.lease, server_ids)
-        self._recall(rows, started)
-        off = [server_id for server_id in started if fit_of(found.get(server_id)) is Fit.OFF]
-        await self._orders.start(off)
-
-    async def _note_up(self, move: Move, servers: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> None:
-        state = ServerState.GONE if move is Move.NOTE_GONE else ServerState.UP
-        server_ids = [server.server_id for server in servers]
-        await self._book.up(self._ledger.lease, server_ids, at_s=self._ledger.now(), state=state)
-        self._recall(rows, server_ids)
-        for server_id in server_ids:
-            self._orders.done(server_id)
-            self._sights.forget(server_id)
-        self._tell(servers, "is up again" if state is ServerState.UP else "is no longer there")
-        if move is Move.NOTE_STARTED:
-            for server in servers:
-                log.warning("server %s was started by somebody else before its export ended", named(server))
-            again = await self._book.rows_of(self._ledger.lease, server_ids)
-            self._fail_for(servers, again, _why_started)
-
-    async def _give_up_on(self, servers: Sequence[AfootServer]) -> None:
-        server_ids = [server.server_id for server in servers]
-        await self._orders.start([server_id for server_id in server_ids if self._orders.may_ask(server_id)])
-        for server in servers:
-            if server.server_id in self._stuck:
-                continue
-            self._stuck.add(server.server_id)
-            words = self._orders.words.get(server.server_id, "the cloud gives no reason")
-            await self._book.note(self._ledger.lease, server.server_id, f"does not start: {words}")
-            log.error(
-                "server %s does not start (%s): start it yourself, or `batchexport servers STATE --start`"
-                " when the cloud can",
-                named(server),
-                words,
-            )
-
-    async def _release(self, rows: Sequence[LinkedRow], ready: Collection[str]) -> None:
-        """Let those rows go of which every server is down."""
-        going = [
-            row
-            for row in rows
-            if row.held and self._may_go(row) and row.server_ids and set(row.server_ids) <= set(ready)
-        ]
-        if going:
-            await self._book.release(self._ledger.lease, [row.job for row in going], at_s=self._ledger.now())
-            self._ledger.released(row.job.job_id for row in going)
-
-    # what is next ----------------------------------------------------------------------------------------
 
     async def _take_more(self) -> None:
         """Take groups down, in the order of the list, as long as there is room for the next."""
@@ -231,7 +129,10 @@ class Downtime:
             passed.update(row.job.job_id for row in (*rows, *group.rows))
             if not await self._has_room(group.rows, afoot):
                 return
-            await self._take(group, afoot)
+            if group.chosen.passing:
+                self._groups.put_off(group)
+            if not self._is_closing():
+                await self._care.take_down(group, afoot=afoot)
 
     async def _has_room(self, rows: Sequence[LinkedRow], afoot: set[str]) -> bool:
         more = {server_id for row in rows for server_id in row.server_ids} - afoot
@@ -245,36 +146,6 @@ class Downtime:
             max_down=self._settings.downtimes.max_down,
             max_exports=self._settings.limits.max_exports,
         )
-
-    async def _take(self, group: Group, afoot: Collection[str]) -> None:
-        chosen = group.chosen
-        for row in group.rows:
-            if (ending := chosen.failed.get(row.job.job_id)) is not None:
-                self._ledger.refused(row.job, JobState.FAILED, ending)
-        rows = [row for row in group.rows if row.job.job_id not in chosen.failed]
-        if chosen.passing:
-            self._groups.put_off(group)
-            return
-        if chosen.stop and not self._is_closing():
-            # On disk before it is asked for: after a crash this means "may have been stopped by us".
-            await self._book.stopping(self._ledger.lease, chosen.stop, at_s=self._ledger.now())
-            server_ids = [server.server_id for server in chosen.stop]
-            for server in chosen.stop:
-                self._sights.forget(server.server_id)
-                log.warning("stopping server %s for the export of its volumes", named(server))
-            await self._stop(server_ids, rows)
-        stopping = {server.server_id for server in chosen.stop} | set(afoot)
-        await self._release([row for row in rows if stopping.isdisjoint(row.server_ids)], chosen.off)
-
-    async def _stop(self, server_ids: Collection[str], rows: Sequence[LinkedRow]) -> None:
-        refused = await self._orders.stop(server_ids)
-        for row in rows:
-            errors = [refused[server_id] for server_id in row.server_ids if server_id in refused]
-            if errors and row.held:
-                ending = refusal("its server may not be stopped", errors[0])
-                self._ledger.refused(row.job, JobState.FAILED, ending)
-
-    # what is known ---------------------------------------------------------------------------------------
 
     def _may_go(self, row: LinkedRow) -> bool:
         """Whether the export of a row may begin now, as far as the run is concerned."""
@@ -299,9 +170,10 @@ class Downtime:
     def _is_closing(self) -> bool:
         return self._ending or self._ledger.stopping.is_set()
 
-    def _is_time_to_look(self, afoot: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> bool:
+    def _is_time_to_look(
+        self, afoot: Sequence[AfootServer], rows: Sequence[LinkedRow], wanted: Collection[str]
+    ) -> bool:
         """Servers that are down and needed so, with nothing to release, are only glanced at."""
-        wanted = self._wanted(rows)
         if any(each.state is not ServerState.DOWN or each.server_id not in wanted for each in afoot):
             return True
         if any(row.held and self._may_go(row) for row in rows):
@@ -312,7 +184,7 @@ class Downtime:
         """Whether one of these is still to be brought up in this run."""
         if self._signed_out or self._is_hopeless():
             return False
-        return bool({server.server_id for server in afoot} - self._stuck - self._copying)
+        return bool({server.server_id for server in afoot} - self._care.stuck - self._copying)
 
     def _is_hopeless(self) -> bool:
         if self._failing_since is None:
@@ -323,40 +195,6 @@ class Downtime:
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.warning("cannot look after the servers (%s); looking again", error)
-
-    def _note_released(self, rows: Sequence[LinkedRow], down: Collection[str]) -> None:
-        free = [row for row in rows if not row.held and set(row.server_ids) <= set(down)]
-        self._ledger.released(row.job.job_id for row in free)
-
-    def _recall(self, rows: Sequence[LinkedRow], server_ids: Collection[str]) -> None:
-        """These servers are coming up: their rows may no longer be sent as if they were down."""
-        self._ledger.on_stopped_servers.difference_update(
-            row.job.job_id for row in rows if not set(server_ids).isdisjoint(row.server_ids)
-        )
-
-    def _fail_for(
-        self,
-        servers: Sequence[AfootServer],
-        rows: Sequence[LinkedRow],
-        why: Callable[[AfootServer], Ending],
-    ) -> None:
-        """End the rows that wait for any of these."""
-        by_id = {server.server_id: server for server in servers}
-        for row in rows:
-            mine = [by_id[server_id] for server_id in row.server_ids if server_id in by_id]
-            if mine and row.held:
-                self._ledger.refused(row.job, JobState.FAILED, why(mine[0]))
-
-    def _why_not_stopped(self, server: AfootServer) -> Ending:
-        status, words = self._sights.status(server.server_id), self._orders.words.get(server.server_id)
-        minutes = self._settings.downtimes.stop_timeout_s / 60
-        reason = f"not sent: server {named(server)} did not stop within {minutes:.0f} min, it is {status}"
-        reason += f": {words}" if words else "; see --stop-timeout and --hard-stop"
-        return Ending(reason=reason, code="server_not_stopped")
-
-    def _tell(self, servers: Sequence[AfootServer], words: str) -> None:
-        for server in servers:
-            log.warning("server %s %s", named(server), words, extra={"server_id": server.server_id})
 
     def _say_what_is_waited_for(self, afoot: Sequence[AfootServer]) -> None:
         if afoot and self._ledger.stopping.is_set() and not self._said:
@@ -370,12 +208,7 @@ class Downtime:
     def _say_what_is_left(self, afoot: Sequence[AfootServer]) -> None:
         if afoot:
             log.error(
-                "%d servers that were stopped are not up: `batchexport servers STATE` shows them, with --start"
-                " it starts them, and so does `batchexport resume`",
+                "%d servers that were stopped are not up: `batchexport servers STATE` shows them, and with"
+                " --start it starts them; so does `batchexport resume`",
                 len(afoot),
             )
-
-
-def _why_started(server: AfootServer) -> Ending:
-    reason = f"not sent: somebody started server {named(server)} before the export began"
-    return Ending(reason=reason, code="server_started")

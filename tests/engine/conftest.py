@@ -41,7 +41,9 @@ class Bench:
                 )
             )
 
-    def run(self, cloud, *, stop_when=None, on_change=None, settings=None, most_gib=None, stop=None, **limits):
+    def run(
+        self, cloud, *, stop_when=None, on_change=None, settings=None, most_gib=None, stop=None, **limits
+    ):
         """Run to the end, or until `stop_when(cloud)`, or for `stop` seconds; `cloud` may be a function from
         target to cloud.
         """

@@ -79,7 +79,9 @@ class ServedCloud(FakeCloud):
         if not (self.honours_force and request.options.force):
             return False
         self.torn += [
-            (volume.volume_id, name) for name in volume.server_ids if self.machines[name].look()[0] == "active"
+            (volume.volume_id, name)
+            for name in volume.server_ids
+            if self.machines[name].look()[0] == "active"
         ]
         return True
 

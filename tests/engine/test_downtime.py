@@ -12,7 +12,7 @@ IDS = volume_ids(6)
 
 
 def settings(*, in_use=InUse.STOP, limits=None, **downtimes):
-    limits = {"poll_interval_s": 5.0, **(limits or {})}
+    limits = {"poll_interval_s": 10.0, **(limits or {})}
     return Settings(in_use=in_use, limits=Limits(**limits), downtimes=Downtimes(**downtimes))
 
 
@@ -225,7 +225,7 @@ def test_a_volume_too_large_for_the_window_stops_nothing(bench):
 
 def test_a_server_that_does_not_stop_is_left_running_and_its_rows_say_so(bench):
     bench.load(IDS[:2])
-    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a", "b"]}, machines={"a": Machine(stop_s=1000.0)})
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a", "b"]}, machines={"a": Machine(stop_s=500.0)})
     bench.run(cloud, settings=settings(stop_timeout_s=300.0))
     jobs = bench.jobs()
     assert {job.state for job in jobs.values()} == {"failed"}
@@ -255,7 +255,8 @@ def test_a_start_that_fails_is_asked_for_again(bench):
     check(bench, cloud)
 
 
-def test_a_server_that_never_starts_is_told_and_stays_in_the_file(bench, caplog):
+def test_a_server_that_never_starts_is_told_and_stays_in_the_file(bench, caplog, monkeypatch):
+    monkeypatch.setattr("batchexport.engine.server_moves.STUCK_AFTER_S", 300.0)
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": Machine(start_s=1e9)})
     bench.run(cloud, settings=settings())
