@@ -45,6 +45,7 @@ class Layer:
     hard_stop: bool | None = None
     max_down: int | None = None
     stop_timeout_s: float | None = None
+    agreed: bool | None = None
     name_template: str | None = None
     image: ImageOptions = NO_OPTIONS
     wait: bool | None = None
@@ -115,6 +116,7 @@ def duration_s(text: str) -> float:
 
 def _layer(tables: Mapping[str, _Table]) -> Layer:
     cloud, image, limits, servers = (tables[name] for name in ("cloud", "image", "limits", "servers"))
+    in_use = servers.read("in_use", _in_use)
     return Layer(
         cloud=cloud.text("name"),
         dialect=cloud.text("dialect"),
@@ -134,7 +136,8 @@ def _layer(tables: Mapping[str, _Table]) -> Layer:
         retries=limits.whole("retries", least=0),
         max_failures=limits.read("max_failures", _max_failures),
         settle_s=limits.duration("settle_time"),
-        in_use=servers.read("in_use", _in_use),
+        in_use=in_use,
+        agreed=True if in_use is InUse.STOP else None,
         hard_stop=servers.flag("hard_stop"),
         max_down=servers.whole("max_down", least=1),
         stop_timeout_s=servers.duration("stop_timeout", above=0),

@@ -71,6 +71,8 @@ class Downtimes:
     #: How long a server may take to stop before it is left alone. Guests are given a minute by default, and
     #: some are set to many more.
     stop_timeout_s: float = 900.0
+    #: Somebody said that servers may be stopped.
+    agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from batchexport.config import InUse, Settings
 from batchexport.engine import server_moves
@@ -78,6 +78,14 @@ class Downtime:
             else:
                 interval_s = self._settings.limits.poll_interval_s
                 await asyncio.sleep(POLL_S if interval_s is None else interval_s)
+
+    async def glance(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Look at the exports once, if servers are down: what has ended meanwhile is to keep none of them."""
+        try:
+            if await self._book.afoot(self._ledger.lease):
+                await look()
+        except CloudError as error:
+            log.warning("cannot look at the exports (%s)", error)
 
     async def finish(self) -> None:
         """Stop nothing more, and return when every server that we stopped is up, or is given up."""

@@ -46,10 +46,11 @@ async def work(
     downtime = Downtime(cloud, cast(Servers, cloud), state, ledger, settings, most_gib=most_gib)
     await downtime.resumed()
     submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
+    watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
         _keep(state, lease, cloud),
-        Watcher(cloud, ledger, settings).run(),
+        watcher.run(),
         Settler(cloud, state, ledger, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
@@ -59,6 +60,8 @@ async def work(
                 await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
             tasks.append(group.create_task(downtime.run()))
             await submitter.run()
+            if not settings.wait and ledger.exporting:
+                await downtime.glance(watcher.look)
             await downtime.finish()
         finally:
             for task in tasks:
