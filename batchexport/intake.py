@@ -19,7 +19,7 @@ from batchexport.config import Settings
 from batchexport.dialect import EVS, Dialect
 from batchexport.errors import ConfigError, JobListError, ListChangedError, StateCorruptError
 from batchexport.joblist import JobList, Problem, sha256_of
-from batchexport.model import ImageOptions, JobRow, TargetKey
+from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
 from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building, discard_untried
 
 #: More problems than a person reads are counted, not kept.
@@ -165,7 +165,10 @@ def _load(
 ) -> None:
     problems: list[Problem] = []
     total = 0
-    for item in jobs:
+    for item in jobs if leave_out else jobs.parts():
+        if isinstance(item, JobRows):
+            build.add_all(item)
+            continue
         if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
             continue
         found = namer.add(item, build) if isinstance(item, JobRow) else item
