@@ -19,7 +19,7 @@ from batchexport.config import Settings
 from batchexport.dialect import Dialect
 from batchexport.errors import JobListError, ListChangedError, StateCorruptError
 from batchexport.joblist import Column, JobList, Problem, sha256_of
-from batchexport.model import ImageOptions, JobRow, TargetKey
+from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
 from batchexport.naming import Namer, UnfitNameError
 from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building, discard_untried
 
@@ -171,7 +171,10 @@ def _load(
 ) -> None:
     problems: list[Problem] = []
     total = 0
-    for item in jobs:
+    for item in jobs if leave_out else jobs.parts():
+        if isinstance(item, JobRows):
+            build.add_all(item)
+            continue
         if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
             continue
         found = _add(item, build, namer) if isinstance(item, JobRow) else item

@@ -14,6 +14,7 @@ from batchexport.cloud.auth import Tokens
 from batchexport.cloud.authorizer import Authorizer
 from batchexport.cloud.catalog import Wishes, with_dialect
 from batchexport.cloud.clouds_yaml import misshapen, slip
+from batchexport.cloud.direct import sign_in_directly
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.environment import PlainAccount, plain_account
 from batchexport.cloud.identity import Identity
@@ -59,7 +60,7 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
     """
     plain_one = plain_account(key, access, os.environ, home=Path.home(), folder=Path.cwd())
     if plain_one is not None and find_access_key({}, os.environ) is None:
-        return _plain(plain_one, key, access)
+        return _plain(plain_one, access)
     import openstack.config.loader
     from keystoneauth1 import exceptions as refused
     from openstack import exceptions as sdk
@@ -118,14 +119,16 @@ def _bad_configuration(error: Exception, cloud: str | None, known: list[str]) ->
     return ConfigError(f"{where}: {fold(str(error))}", hint=hint)
 
 
-def _plain(plain: PlainAccount, key: TargetKey, access: CloudSettings) -> Account:
-    verify = plain.cacert or True
+def _plain(plain: PlainAccount, access: CloudSettings) -> Account:
+    trust, identity = Trust.of(plain.cacert or True, None), Identity.of(plain.proof)
     interfaces = (plain.interface.removesuffix("URL"),)
     return Account(
-        authorizer=_tokens(plain.plugin(), verify, None, key, Identity.of(plain.proof)),
+        authorizer=Tokens(
+            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S)
+        ),
         unproven=False,
         wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
-        trust=Trust.of(verify, None),
+        trust=trust,
     )
 
 

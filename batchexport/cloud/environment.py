@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
@@ -46,18 +45,10 @@ class PlainAccount:
     """Where and as whom to sign in, with nothing left to look up."""
 
     auth_url: str
-    proof: Mapping[str, str] = field(repr=False)  #: arguments for keystoneauth, secrets among them
-    by_password: bool
+    proof: Mapping[str, str] = field(repr=False)  #: by the names of keystoneauth, secrets among them
     region: str | None
     interface: str
     cacert: str | None
-
-    def plugin(self) -> Any:
-        """What keystoneauth signs in with."""
-        from keystoneauth1.identity import v3
-
-        kind = v3.Password if self.by_password else v3.ApplicationCredential
-        return kind(auth_url=self.auth_url, **self.proof)
 
 
 def plain_account(
@@ -82,13 +73,11 @@ def _account(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
     # Only this version needs no question to the service which versions it has.
     if names is None or not auth_url.endswith("/v3") or any(name not in said for name in names):
         return None
-    by_password = names is _PASSWORD
     # An application credential is of one project and user, and refuses to be told of any.
-    wanted = (*names, *_SCOPE) if by_password else names
+    wanted = (*names, *_SCOPE) if names is _PASSWORD else names
     return PlainAccount(
         auth_url=auth_url,
         proof={name: said[name] for name in wanted if name in said},
-        by_password=by_password,
         region=key.region or said.get("region_name"),
         interface=said.get("interface", "public"),
         cacert=said.get("cacert"),

@@ -42,7 +42,7 @@ def sign_in(plugin: Any, http: Any, *, project: str | None, identity: Identity) 
     except refused.ClientException as error:
         raise _no_token(error, service, identity) from _told(error, identity)
     except Exception as error:  # keystoneauth trusts answers to have the right shape, and fails in any way
-        raise _odd_answer(error, service, identity) from _told(error, identity)
+        raise odd_answer(error, service, identity) from _told(error, identity)
 
 
 def _token(plugin: Any, http: Any, project: str | None) -> Token:
@@ -52,7 +52,7 @@ def _token(plugin: Any, http: Any, project: str | None) -> Token:
     access = plugin.get_access(http)
     if not access.auth_token:
         raise KeyError("X-Subject-Token")
-    _check_project(access, project)
+    check_project(access.project_id, access.project_name, wanted=project)
     return Token(
         value=access.auth_token,
         issued_at=_seconds(access.issued),
@@ -84,15 +84,16 @@ def _told_by(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _check_project(access: Any, wanted: str | None) -> None:
-    if not access.project_id:
+def check_project(project_id: str | None, name: str | None, *, wanted: str | None) -> None:
+    """Nothing for a token of the project that was wanted (None = of any), or ConfigError."""
+    if not project_id:
         raise ConfigError(
             "signed in, but to no project: volumes belong to one",
             hint="set OS_PROJECT_NAME or OS_PROJECT_ID, or project_name in clouds.yaml",
         )
-    if wanted and wanted not in (access.project_id, access.project_name):
+    if wanted and wanted not in (project_id, name):
         raise ConfigError(
-            f"signed in to project {access.project_name or access.project_id}; the list asks for {wanted}",
+            f"signed in to project {name or project_id}; the list asks for {wanted}",
             hint="an application credential holds for one project: each needs its own entry in clouds.yaml",
         )
 
@@ -145,19 +146,20 @@ def _no_token(error: Exception, service: str, identity: Identity) -> BatchExport
     """Our error for what keystoneauth raised, in the identity service's words."""
     from keystoneauth1 import exceptions as refused
 
-    unreachable = isinstance(error, refused.ConnectionError) or isinstance(
+    no_connection = isinstance(error, refused.ConnectionError) or isinstance(
         error.__context__, refused.ConnectionError
     )
-    if unreachable:
-        return _unreachable(error, service, identity)
+    if no_connection:
+        return unreachable(error, service, identity)
     if isinstance(error, refused.HttpError):
-        return _refused(error, service, identity)
+        return refusal(error.http_status, _words(error, identity), error.request_id, service, identity)
     return SignInError(
         f"{service}: {_words(error, identity)}", hint="check auth_url (OS_AUTH_URL) and the credentials"
     )
 
 
-def _unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
+def unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
+    """The error for a service that gave no answer."""
     cause = _innermost(error)
     # The system's own word where there is one; the libraries wrap it in their addresses and class names.
     told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
@@ -167,10 +169,11 @@ def _unreachable(error: Exception, service: str, identity: Identity) -> Unreacha
     )
 
 
-def _refused(error: Any, service: str, identity: Identity) -> BatchExportError:
+def refusal(
+    status: int, words: str, request_id: str | None, service: str, identity: Identity
+) -> BatchExportError:
     """The error for an answer with an HTTP status of 300 and above."""
-    status, words, request_id = error.http_status, _words(error, identity), fold(error.request_id or "")
-    more = {"status": status, "request_id": request_id or None}
+    more: dict[str, Any] = {"status": status, "request_id": fold(request_id or "") or None}
     if status >= 500 or status == 429:
         kind = ThrottledError if status == 429 else TransientError
         return kind(
@@ -185,8 +188,8 @@ def _refused(error: Any, service: str, identity: Identity) -> BatchExportError:
     return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
 
 
-def _odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
-    """The error for what is none of keystoneauth's own: a bare `Exception`, or what broke inside it."""
+def odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
+    """The error for what is none of the library's own: a bare `Exception`, or an answer of another shape."""
     words = fold(hidden(str(error), identity.secrets))
     if "required" in words:
         return ConfigError(

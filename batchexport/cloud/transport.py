@@ -99,7 +99,6 @@ def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
         # For the whole request, the session keeps an eye on the time: see `patience`.
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept-Encoding",),  # unpacking costs more than the network saves
     )
 
 

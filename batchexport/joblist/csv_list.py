@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import TypeVar
 
@@ -14,16 +15,21 @@ from batchexport.joblist.csv_header import COMMENT, Header, csv_fault, find_head
 from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Place, RowChecker, Texts
 from batchexport.joblist.source import EndlessLineError, Source
-from batchexport.model import JobRow
+from batchexport.model import JobRow, JobRows
 
 Cells = list[str]
+#: A record with the line it starts on: its cells, or what is wrong where it cannot be split.
+Record = tuple[int, Cells | str]
 Value = TypeVar("Value", str, None)
+
+#: Rows that are looked at together; if anything is odd about one of them, each is looked at by itself.
+_AT_ONCE = 500
 
 #: What stands in the text for a byte that is not UTF-8.
 _LOST_BYTE = re.compile("[\udc80-\udcff]")
 
 
-def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | Problem, None, int]:
+def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | JobRows | Problem, None, int]:
     """Rows and problems in file order; returns the number of data rows, good and bad.
 
     Rows of nothing but blanks are no data, nor are lines that begin with `#` where volume_id is the first
@@ -36,17 +42,22 @@ def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | Prob
         return 0
     rows = 0
     reader = _RowReader(source, header, dialect)
-    for line, record in _records(lines, header):
-        found = reader.read(line, record)
-        rows += bool(found)
-        yield from found
+    records = _records(lines, header)
+    while batch := list(islice(records, _AT_ONCE)):
+        if (good := reader.read_together(batch)) is not None:
+            rows += len(good)
+            yield good
+            continue
+        for line, record in batch:
+            found = reader.read(line, record)
+            rows += bool(found)
+            yield from found
     if not rows and not header.problems:
         raise NoRowsError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
     return rows
 
 
-def _records(lines: Iterator[str], header: Header) -> Iterator[tuple[int, Cells | str]]:
-    """Each record with the line it starts on: its cells, or what is wrong where it cannot be split."""
+def _records(lines: Iterator[str], header: Header) -> Iterator[Record]:
     reader = csv.reader(lines, delimiter=header.separator, strict=True)
     first = header.line + 1
     line = first
@@ -91,6 +102,25 @@ class _RowReader:
             if job is not None:
                 return (job,)
         return self._read_closely(Place(source=self._source.name, line=line), record)
+
+    def read_together(self, batch: Sequence[Record]) -> JobRows | None:
+        """The rows of these records, column by column; None where any of them needs a closer look."""
+        first_line = batch[0][0]
+        records = [record for _, record in batch if isinstance(record, list)]
+        if (
+            len(records) < len(batch)
+            or batch[-1][0] - first_line != len(batch) - 1  # one of them goes over several lines
+            or set(map(len, records)) != {self._width}
+            or self._source.damaged
+            # A comment in front of the ids is no id, and shows by that.
+            or (self._id_place and any(map(self._suspicious, records)))
+        ):
+            return None
+        common = set(map(self._common, records))
+        if len(common) > 1:
+            return None
+        volume_ids, image_names = map(self._volume_id, records), map(self._image_name, records)
+        return self._checker.rows(first_line, list(volume_ids), list(image_names), common.pop())
 
     def _suspicious(self, cells: Cells) -> bool:
         return self._source.damaged or cells[0].startswith(COMMENT)

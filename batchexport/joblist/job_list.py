@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,9 +13,15 @@ from batchexport.joblist.json_list import read_json, read_json_lines
 from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Place
 from batchexport.joblist.source import Source, name_of, opened
-from batchexport.model import JobRow
+from batchexport.model import JobRow, JobRows
 
-_READERS = {Format.CSV: read_csv, Format.JSON: read_json, Format.JSON_LINES: read_json_lines}
+Parts = Generator[JobRow | JobRows | Problem, None, int]
+
+_READERS: dict[Format, Callable[[Source, Dialect | None], Parts]] = {
+    Format.CSV: read_csv,
+    Format.JSON: read_json,
+    Format.JSON_LINES: read_json_lines,
+}
 
 
 class JobList:
@@ -48,6 +54,14 @@ class JobList:
         self._may_be_empty = may_be_empty
 
     def __iter__(self) -> Iterator[JobRow | Problem]:
+        for item in self.parts():
+            if isinstance(item, JobRows):
+                yield from item
+            else:
+                yield item
+
+    def parts(self) -> Iterator[JobRow | JobRows | Problem]:
+        """The same, with rows that could be checked together in one piece. Instead of iterating, and once."""
         with opened(self._source, stdin=self._stdin) as source:
             try:
                 self.rows = yield from self._read(source)
@@ -56,7 +70,7 @@ class JobList:
                     raise
             self.sha256 = source.sha256()
 
-    def _read(self, source: Source) -> Generator[JobRow | Problem, None, int]:
+    def _read(self, source: Source) -> Parts:
         try:
             reader = _READERS[detect(source.head)]
         except ForeignFileError as error:

@@ -12,7 +12,7 @@ from batchexport.joblist import values
 from batchexport.joblist.columns import Column
 from batchexport.joblist.problem import Problem
 from batchexport.joblist.values import UnfitError
-from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, TargetKey
+from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
 Value = TypeVar("Value")
 
@@ -99,6 +99,25 @@ class RowChecker:
             target=shared.target,
             options=shared.options,
             volume_name=volume_name,
+        )
+
+    def rows(
+        self, first_line: int, volume_ids: Sequence[str], image_names: Sequence[str], common: tuple[str, ...]
+    ) -> JobRows | None:
+        """Rows one after the other, or None where any of them needs a closer look."""
+        shared = self._known.get(common) or self._learn(common)
+        if (
+            shared.faults
+            or not all(map(self._name_fits, image_names))
+            or not all(map(_CANONICAL_ID.fullmatch, volume_ids))
+        ):
+            return None
+        return JobRows(
+            first_line=first_line,
+            volume_ids=volume_ids,
+            image_names=image_names,
+            target=shared.target,
+            options=shared.options,
         )
 
     def read(self, place: Place, texts: Texts) -> Sequence[JobRow | Problem]:

@@ -19,6 +19,9 @@ class Weight(StrEnum):
     MAY_FAIL = "may fail"  #: it is sent all the same
 
 
+_GRAVITY = {weight: place for place, weight in enumerate(Weight)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing about a row, or about its image, that a person should know."""
@@ -30,8 +33,7 @@ class Finding:
 
 def worst(findings: Iterable[Finding]) -> Finding | None:
     """The finding that decides about the row; None where there is none."""
-    order = list(Weight)
-    return min(findings, key=lambda finding: order.index(finding.weight), default=None)
+    return min(findings, key=lambda finding: _GRAVITY[finding.weight], default=None)
 
 
 def ending_for(findings: Iterable[Finding]) -> tuple[JobState, Ending] | None:

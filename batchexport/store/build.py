@@ -8,11 +8,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, replace
+from itertools import count, repeat
 from pathlib import Path
 from typing import BinaryIO
 
 from batchexport.errors import StateError, StateWriteError
-from batchexport.model import NO_OPTIONS, InUse, JobRow, JobState, TargetKey
+from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
 from batchexport.store import options, schema
 from batchexport.store.faults import translated
 from batchexport.store.opening import require_sqlite
@@ -21,6 +22,9 @@ from batchexport.store.sweep import sweep
 
 #: Rows handed to SQLite at once: enough to hide the cost of the call, few enough to stay small.
 _BATCH = 1000
+_INSERT = (
+    "INSERT INTO job (job_id, target_id, line, volume_id, image_name, options) VALUES (?, ?, ?, ?, ?, ?)"
+)
 
 #: Values that several rows share, with the first line of each. Rows that repeat a whole volume repeat its
 #: image name as well, which is told once: as the volume.
@@ -82,16 +86,30 @@ class Builder:
     def add(self, row: JobRow, image_name: str) -> None:
         """Take one row; its job id is its place in the order of adding, from 1."""
         self._count += 1
-        target_id = self._target_ids.get(row.target)
-        if target_id is None:
-            target_id = self._new_target(row.target)
-        text = None
-        if row.options is not NO_OPTIONS:
-            text = options.to_text(row.options)
-            self._stop_rows += row.options.in_use is InUse.STOP
+        target_id, text = self._shared_by(row)
+        self._stop_rows += row.options.in_use is InUse.STOP
         self._rows.append((self._count, target_id, row.line, row.volume_id, image_name, text))
         if len(self._rows) >= _BATCH:
             self._load()
+
+    def add_all(self, rows: JobRows) -> None:
+        """Take rows that have their names, in their order."""
+        self._load()
+        target_id, text = self._shared_by(rows)
+        self._db.executemany(
+            _INSERT,
+            zip(
+                count(self._count + 1),
+                repeat(target_id),
+                count(rows.first_line),
+                rows.volume_ids,
+                rows.image_names,
+                repeat(text),
+                strict=False,  # the counts have no end
+            ),
+        )
+        self._count += len(rows)
+        self._stop_rows += len(rows) * (rows.options.in_use is InUse.STOP)
 
     def duplicates(self, limit: int) -> list[Duplicate]:
         """Volumes and image names that rows of one target share, by their first lines, at most `limit`."""
@@ -130,6 +148,13 @@ class Builder:
         """Let go of the database; the file stays."""
         self._db.close()
 
+    def _shared_by(self, rows: JobRow | JobRows) -> tuple[int, str | None]:
+        """The id of the target, and the text of the options."""
+        target_id = self._target_ids.get(rows.target)
+        if target_id is None:
+            target_id = self._new_target(rows.target)
+        return target_id, None if rows.options is NO_OPTIONS else options.to_text(rows.options)
+
     def _new_target(self, key: TargetKey) -> int:
         target_id = self._target_ids[key] = len(self._target_ids) + 1
         self._db.execute(
@@ -138,11 +163,7 @@ class Builder:
         return target_id
 
     def _load(self) -> None:
-        self._db.executemany(
-            "INSERT INTO job (job_id, target_id, line, volume_id, image_name, options)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            self._rows,
-        )
+        self._db.executemany(_INSERT, self._rows)
         self._rows.clear()
 
     def _make_unique(self, field: str) -> bool:
