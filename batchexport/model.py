@@ -24,9 +24,37 @@ class JobState(StrEnum):
     AMBIGUOUS = "ambiguous"  #: several images could be ours: nothing more is sent by itself
 
 
+class InUse(StrEnum):
+    """What to do with a volume that is attached to a server."""
+
+    FAIL = "fail"  #: the row fails, with a word on what to do
+    SKIP = "skip"  #: the row is skipped
+    FORCE = "force"  #: export it as it is: the cloud may refuse, and the data may be torn
+    STOP = "stop"  #: stop its servers, export it, and start them again
+
+
+class ServerState(StrEnum):
+    """Where a server of the list's volumes stands with us. Those not listed as afoot need nothing."""
+
+    UNTOUCHED = "untouched"  #: nothing was done to it
+    STOPPING = "stopping"  #: the intent is on disk: it may have been asked to stop
+    DOWN = "down"  #: stopped by us, and to be started again
+    STARTING = "starting"  #: the intent is on disk: it may have been asked to start
+    UP = "up"  #: started again, or found so
+    GONE = "gone"  #: the cloud knows it no longer
+
+
+#: Servers in one of these are ours to bring up again.
+AFOOT = frozenset({ServerState.STOPPING, ServerState.DOWN, ServerState.STARTING})
+
+
 ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
     JobState.PENDING: frozenset(
-        {JobState.SUBMITTING, JobState.FAILED, JobState.SKIPPED}  # the last two only before the first attempt
+        {
+            JobState.SUBMITTING,
+            JobState.FAILED,
+            JobState.SKIPPED,
+        }  # the last two only where nothing is to be sent
     ),
     JobState.SUBMITTING: frozenset(
         {JobState.EXPORTING, JobState.PENDING, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS}
@@ -79,6 +107,7 @@ class ImageOptions:
     disk_format: str | None = None
     container_format: str | None = None
     force: bool | None = None
+    in_use: InUse | None = None  #: what becomes of the row while its volume is attached to a server
     os_type: str | None = None
     visibility: str | None = None
     protected: bool | None = None

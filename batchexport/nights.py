@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from glob import escape
@@ -62,6 +62,14 @@ def rows_to_do(path: Path) -> int:
         return sum(tally.jobs for tally in reader.tallies() if tally.state not in FINAL_STATES)
 
 
+def with_servers_down(paths: Iterable[Path]) -> list[Path]:
+    """Those of these state files that know of servers that were stopped and are not up again.
+
+    What is not there, or cannot be read, knows of none.
+    """
+    return [path for path in paths if path.exists() and _servers_down(path)]
+
+
 def exported_since(path: Path, since: float) -> frozenset[tuple[TargetKey, str]]:
     """The volumes whose export began since an instant and is under way or done."""
     with StateReader(path) as reader:
@@ -95,11 +103,13 @@ def too_large(path: Path, most_gib: int) -> list[str]:
 def forget_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished) -> list[Path]:
     """Remove the state files of the oldest nights beyond `keep`, and tell which.
 
-    One that is unfinished stays, unless unfinished nights are given up anyway.
+    One that is unfinished stays, unless unfinished nights are given up anyway; one that knows of servers that
+    are down stays in any case.
     """
     gone = []
     for path in nights[:-keep]:
-        if on_unfinished is OnUnfinished.ABANDON or not rows_to_do(path):
+        given_up = on_unfinished is OnUnfinished.ABANDON or not rows_to_do(path)
+        if given_up and not with_servers_down([path]):
             for part in path.parent.glob(f"{escape(path.name)}*"):
                 part.unlink(missing_ok=True)
             gone.append(path)
@@ -129,6 +139,14 @@ def alone(folder: Path, job: str) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _servers_down(path: Path) -> int:
+    try:
+        with StateReader(path) as reader:
+            return len(reader.servers())
+    except StateError:
+        return 0
 
 
 def _ended_exports(path: Path) -> Iterator[tuple[int, float, float]]:

@@ -8,7 +8,8 @@ import pytest
 HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
-SLOW = [HERE / "attack", HERE / "crash", HERE / "nights", HERE / "engine" / "test_random_schedules.py"]
+SLOW = [HERE / name for name in ("attack", "crash", "nights")]
+SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes")]
 
 
 def pytest_collection_modifyitems(items):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from batchexport import engine
@@ -46,6 +48,23 @@ def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remo
         return results
 
     return run_in_loop(look())
+
+
+def start_servers(state_path: Path, settings: Settings, access: CloudSettings) -> None:
+    """Start every server that is down for exports and whose volumes are free; returns when they are up."""
+
+    async def start() -> None:
+        stop = asyncio.Event()
+        stop.set()  # nothing more is to begin: what is left of such a run is to bring servers up
+        async with StateFile.open(state_path) as state:
+            if not await state.servers.count_afoot():
+                return
+            keys = [target.key for target in state.targets()]
+            quick = replace(settings, wait=False, preflight=False)
+            async with connections(keys, access, settings.limits, state_path=state_path) as connect:
+                await engine.run(state, connect, quick, stop=stop)
+
+    run_in_loop(start())
 
 
 def reconciled_text(results: Sequence[Reconciled]) -> str:

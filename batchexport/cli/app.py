@@ -20,7 +20,7 @@ Exit codes:
     0  all done: every row succeeded or was skipped
     1  unexpected error
     2  usage, a setting, or the job list is wrong; nothing was started
-    3  finished, some rows failed or are ambiguous
+    3  finished, some rows failed or are ambiguous, or a server is not up again
     4  another process works on the state file
     5  the state file cannot be used, or the list has changed
     6  the whole run was stopped: sign-in, rights, quota, too many failures

@@ -22,6 +22,7 @@ WORDS: Mapping[str, str] = {
     "verify": "Look again at every image that a run made: active, in the formats asked for, as large as its"
     " volume.",
     "reconcile": "Look at ambiguous rows again, and settle those that have become clear.",
+    "servers": "Show which servers are stopped for exports, since when, and for which volumes.",
     "cleanup": "Show, and with --yes remove, unfinished images that failed attempts left behind.",
     "schedule": "Tell when jobs start, have something start them, or start them from here.",
     "runs": "List the runs whose state files are in a folder, the oldest first.",

@@ -11,6 +11,7 @@ from typing import TypeVar
 from batchexport import engine
 from batchexport.cli.closing import closing
 from batchexport.cli.connections import connections
+from batchexport.cli.consent import agree
 from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
 from batchexport.cli.progress import progress_for, shown
@@ -30,6 +31,8 @@ Result = TypeVar("Result")
 
 #: "Temporary failure" in sysexits.h: there is work left, and the next night goes on with it.
 WINDOW_CLOSED = 75
+#: The same as for failed rows: somebody has to look at it.
+SERVERS_DOWN = 3
 
 
 def execute(
@@ -53,15 +56,23 @@ def execute(
         except (RunStoppedError, CloudError):
             _sum_up(state_path, access, talk, started)
             raise
-        totals = _sum_up(state_path, access, talk, started)
+        totals, servers_down = _sum_up(state_path, access, talk, started)
         told.exit_code = exit_code(
-            totals, stopped=stop.exit_code, wait=settings.wait, in_window=hours is not None
+            totals,
+            stopped=stop.exit_code,
+            wait=settings.wait,
+            in_window=hours is not None,
+            servers_down=servers_down,
         )
     return told.exit_code
 
 
-def exit_code(totals: Totals, *, stopped: int | None, wait: bool, in_window: bool = False) -> int:
+def exit_code(
+    totals: Totals, *, stopped: int | None, wait: bool, in_window: bool = False, servers_down: int = 0
+) -> int:
     """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
+    if servers_down:
+        return SERVERS_DOWN
     if totals.to_do and stopped is not None:
         return stopped
     if totals.to_do and in_window:
@@ -89,6 +100,7 @@ async def _drive(
     again: Collection[JobState],
     hours: OpenHours | None,
 ) -> Stop:
+    await agree(state_path, settings)
     if again:
         await _put_back(state_path, again, talk)
     with StateReader(state_path) as reader:
@@ -121,11 +133,12 @@ async def _put_back(state_path: Path, again: Collection[JobState], talk: Talk) -
         say(f"{count_of(rows, 'row')} to be tried again")
 
 
-def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> Totals:
+def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> tuple[Totals, int]:
+    """What the rows come to, and how many servers are not up; both are told."""
     with StateReader(state_path) as reader:
-        totals = Totals.of(reader.tallies())
+        totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
         if not talk.quiet:
             took_s = time.monotonic() - started
             show = say if talk.outlets.stdout_is_taken else tell
             show(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
-    return totals
+    return totals, servers_down

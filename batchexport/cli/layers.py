@@ -9,7 +9,7 @@ from typing import Any
 
 from batchexport.cli.options import ALLOWED
 from batchexport.cli.run_options import SIGN_IN
-from batchexport.config import CloudSettings, InUse, Limits, Settings
+from batchexport.config import CloudSettings, Downtimes, InUse, Limits, Settings
 from batchexport.config.jobfile import Layer, read_job_file
 from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify
@@ -19,6 +19,7 @@ from batchexport.errors import ConfigError, JobListError
 from batchexport.model import ImageOptions
 
 _LIMITS = tuple(each.name for each in fields(Limits))
+_DOWNTIMES = tuple(each.name for each in fields(Downtimes))
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
@@ -88,13 +89,17 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
 
 
 def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
-    """The settings for going on with a state file: what it fixes of the images stays. Raises ConfigError."""
+    """The settings for going on with a state file: what it fixes of the images stays, and where servers were
+    to be stopped they are still, unless the flags say otherwise. Raises ConfigError.
+    """
     from batchexport.intake import as_stored
     from batchexport.store import StateReader
 
-    settings, access = settings_from(layer_from_flags(flags))
+    layer = layer_from_flags(flags)
     with StateReader(state_path) as reader:
-        return as_stored(settings, reader.run), access
+        run = reader.run
+    settings, access = settings_from(replace(layer, in_use=layer.in_use or run.in_use))
+    return as_stored(settings, run), access
 
 
 def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
@@ -103,7 +108,7 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
     if flags.get("insecure"):
         options["insecure"] = "true"
     return Layer(
-        **{name: flags.get(name) for name in (*_LIMITS, "name_template", "dialect")},
+        **{name: flags.get(name) for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect")},
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
         preflight=False if flags.get("no_preflight") else None,
@@ -124,8 +129,9 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
+    downtimes = replace(Downtimes(), **_said(layer, _DOWNTIMES))
     said = _said(layer, ("name_template", "in_use", "wait", "preflight"))
-    settings = replace(Settings(limits=limits, image=layer.image), **said)
+    settings = replace(Settings(limits=limits, downtimes=downtimes, image=layer.image), **said)
     access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
     return settings, access
 

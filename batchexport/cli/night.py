@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from batchexport import intake, nights
-from batchexport.cli.execution import WINDOW_CLOSED, execute, exit_code
+from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
@@ -43,11 +44,11 @@ def spend_night(
     """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
     window = order.nights.window
     session = session_at(window, now()) if window else None
+    night = Night(order=order, talk=talk, session=session, now=now, work=work, began_at=now())
     if window and session is None:
         if not talk.quiet:
             say(_closed(window, now()))
-        return WINDOW_CLOSED
-    night = Night(order=order, talk=talk, session=session, now=now, work=work, began_at=now())
+        return night.stay_closed()
     if order.nights.state_dir is None:
         return night.go_on_with_the_list()
     with nights.alone(order.nights.state_dir, order.job_name):
@@ -65,6 +66,17 @@ class Night:
     work: Work
     began_at: float
 
+    def stay_closed(self) -> int:
+        """Out of hours nothing begins; servers that an earlier night left down are brought up."""
+        folder, job = self.order.nights.state_dir, self.order.job_name
+        known = [self.order.state_path] if folder is None else nights.nights_of(folder, job)
+        if not (left := nights.with_servers_down(known)):
+            return WINDOW_CLOSED
+        with nullcontext() if folder is None else nights.alone(folder, job):
+            for path in left:
+                self._bring_servers_up(path)
+        return SERVERS_DOWN if nights.with_servers_down(left) else WINDOW_CLOSED
+
     def go_on_with_the_list(self) -> int:
         """A job with one state file: as much of its list as the night allows."""
         if not self.order.state_path.exists() and self._is_over():
@@ -80,6 +92,9 @@ class Night:
         unfinished, code = None, 0
         if plan.on_unfinished is not OnUnfinished.ABANDON:
             unfinished = nights.unfinished_before(tonight, known)
+        for path in nights.with_servers_down(known):
+            if path not in (unfinished, tonight) or not nights.rows_to_do(path):
+                self._bring_servers_up(path)
         if unfinished is not None:
             code = self._carry_on(unfinished, known)
             if nights.rows_to_do(unfinished) or plan.on_unfinished is OnUnfinished.SKIP:
@@ -110,6 +125,14 @@ class Night:
             settings = intake.as_stored(self.order.settings, reader.run)
             self._say(f"carrying on with the night of {reader.run.run_id}, state file {path}")
         return self._work_on(path, settings, known)
+
+    def _bring_servers_up(self, path: Path) -> None:
+        """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
+        self._say(f"servers were left down by an earlier night: bringing them up, state file {path}")
+        with StateReader(path) as reader:
+            settings = intake.as_stored(self.order.settings, reader.run)
+        over = OpenHours(closes_at=0.0, watched_until=0.0)
+        self.work(path, settings, self.order.access, self.talk, hours=over)
 
     def _prepare(self, path: Path, leave_out: frozenset[tuple[TargetKey, str]]) -> Path:
         order = self.order

@@ -18,7 +18,7 @@ from batchexport.cli.options import (
     talk_options,
 )
 from batchexport.cli.telling import telling_options
-from batchexport.config import InUse, Limits, MaxFailures, Settings
+from batchexport.config import Downtimes, InUse, Limits, MaxFailures, Settings
 from batchexport.config.jobfile import duration_s
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
@@ -96,7 +96,29 @@ in_use_option = option(
     "--in-use",
     type=click.Choice([each.value for each in InUse]),
     show_default=InUse.FAIL.value,
-    words="What becomes of volumes that are attached to a server.",
+    words="What becomes of volumes that are attached to a server; stop: it is stopped meanwhile, with --yes.",
+)
+server_options = all_of(
+    _flag(
+        "--hard-stop",
+        words="With --in-use stop: cut the power where the cloud can (ECS) instead of asking the guest.",
+    ),
+    _number(
+        "--max-servers-down",
+        "max_down",
+        least=1,
+        default=Downtimes().max_down,
+        words="With --in-use stop: most servers down at once.",
+    ),
+    option(
+        "--stop-timeout",
+        "stop_timeout_s",
+        type=Parsed("duration", interval_s),
+        metavar="S",
+        show_default="15m",
+        words="With --in-use stop: how long a server may take to stop.",
+    ),
+    _flag("-y", "--yes", "agreed", words="Agree that servers are stopped for --in-use stop, or such rows."),
 )
 limit_options = all_of(
     rate_option,
@@ -129,6 +151,7 @@ limit_options = all_of(
         words="How long the cloud may still carry out a request that it did not answer.",
     ),
     in_use_option,
+    server_options,
     _flag("--no-preflight", words="Do not look at the volumes before sending."),
     _flag("--no-wait", words="End once every row was accepted; `resume` watches the rest."),
 )

@@ -25,9 +25,9 @@ def watch(
     sleep: Callable[[float], object] = time.sleep,
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Show the run until nothing is left to do. On a terminal in one place, elsewhere one after the other.
+    """Show the run until nothing is left to do and every server is up.
 
-    Ctrl-C is the usual way out, and no error.
+    On a terminal in one place, elsewhere one after the other. Ctrl-C is the usual way out, and no error.
     """
     screen = screen or sys.stdout
     with StateReader(state_path) as reader:
@@ -35,7 +35,7 @@ def watch(
             while True:
                 screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
                 screen.flush()
-                if not Totals.of(reader.tallies()).to_do:
+                if not Totals.of(reader.tallies()).to_do and not reader.servers():
                     return
                 sleep(every_s)
         except KeyboardInterrupt:

@@ -19,9 +19,9 @@ from batchexport.config import nights
 from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify, notify_from
 from batchexport.config.reports import Reports, reports_from
-from batchexport.config.settings import InUse, MaxFailures
+from batchexport.config.settings import MaxFailures
 from batchexport.errors import ConfigError
-from batchexport.model import NO_OPTIONS, ImageOptions
+from batchexport.model import NO_OPTIONS, ImageOptions, InUse
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,6 +42,10 @@ class Layer:
     max_failures: MaxFailures | None = None
     settle_s: float | None = None
     in_use: InUse | None = None
+    hard_stop: bool | None = None
+    max_down: int | None = None
+    stop_timeout_s: float | None = None
+    agreed: bool | None = None
     name_template: str | None = None
     image: ImageOptions = NO_OPTIONS
     wait: bool | None = None
@@ -111,7 +115,8 @@ def duration_s(text: str) -> float:
 
 
 def _layer(tables: Mapping[str, _Table]) -> Layer:
-    cloud, image, limits = tables["cloud"], tables["image"], tables["limits"]
+    cloud, image, limits, servers = (tables[name] for name in ("cloud", "image", "limits", "servers"))
+    in_use = servers.read("in_use", _in_use)
     return Layer(
         cloud=cloud.text("name"),
         dialect=cloud.text("dialect"),
@@ -131,7 +136,11 @@ def _layer(tables: Mapping[str, _Table]) -> Layer:
         retries=limits.whole("retries", least=0),
         max_failures=limits.read("max_failures", _max_failures),
         settle_s=limits.duration("settle_time"),
-        in_use=tables["servers"].read("in_use", _in_use),
+        in_use=in_use,
+        agreed=True if in_use is InUse.STOP else None,
+        hard_stop=servers.flag("hard_stop"),
+        max_down=servers.whole("max_down", least=1),
+        stop_timeout_s=servers.duration("stop_timeout", above=0),
     )
 
 

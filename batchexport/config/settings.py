@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from batchexport.errors import ConfigError
-from batchexport.model import NO_OPTIONS, ImageOptions
+from batchexport.model import NO_OPTIONS, ImageOptions, InUse
 
 #: Unique within a run because the volume is, across runs because the run is. 50 characters; 128 are allowed.
 DEFAULT_NAME_TEMPLATE = "{volume_id}-{run}"
-
-
-class InUse(StrEnum):
-    """What to do with a volume that is attached to a server."""
-
-    FAIL = "fail"  #: the row fails, with a word on what to do
-    SKIP = "skip"  #: the row is skipped
-    FORCE = "force"  #: export it as it is: the cloud may refuse, and the data may be torn
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +61,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Downtimes:
+    """How servers are stopped whose volumes are to be exported with `InUse.STOP`."""
+
+    #: Cut the power instead of asking the guest to shut down. Where a cloud has no such stop, it asks.
+    hard_stop: bool = False
+    #: Servers that may be down at once: more than somebody on duty can look after help nobody.
+    max_down: int = 10
+    #: How long a server may take to stop before it is left alone. Guests are given a minute by default, and
+    #: some are set to many more.
+    stop_timeout_s: float = 900.0
+    #: Somebody said that servers may be stopped.
+    agreed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
     """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
 
@@ -86,6 +92,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
-    in_use: InUse = InUse.FAIL
+    in_use: InUse = InUse.FAIL  #: for rows that say nothing of it
+    downtimes: Downtimes = field(default_factory=Downtimes)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

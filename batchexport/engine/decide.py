@@ -22,6 +22,8 @@ STAMP_MARGIN_S = 2.0
 #: The clocks of a cloud's services and of its gateway differ; what is older than an intent by more than this
 #: cannot be its result.
 CLOCK_MARGIN_S = 60.0
+#: The code of rows whose export was refused although force was set.
+FORCE_IGNORED = "force_ignored"
 #: As many ids as the client asks for in one request.
 IDS_PER_REQUEST = 90
 #: 30 minutes and 1.5 minutes for each GiB (12 MB/s), never less than an hour.
@@ -59,6 +61,11 @@ class Again:
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """The volume is being exported, perhaps by an earlier request of ours: settle that first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The volume is in use: it is to wait until its servers are down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ def candidates(
 
 def refused_for_status(
     error: CloudError, volume: Volume | None, *, in_use: InUse, forced: bool
-) -> Doubt | Again | Fail | Skip:
+) -> Doubt | Again | Hold | Fail | Skip:
     """What to do with a job that the cloud refused because of its volume's status."""
     if volume is None:
         return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
@@ -148,11 +155,13 @@ def refused_for_status(
     return Fail(ending)
 
 
-def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Fail | Skip:
+def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Hold | Fail | Skip:
     if forced:
         why = "the cloud does not honour force for volumes in use; stop the server and detach the volume"
-        return Fail(_because(ending, why, "force_ignored"))
+        return Fail(_because(ending, why, FORCE_IGNORED))
     match in_use:
+        case InUse.STOP:
+            return Hold()
         case InUse.SKIP:
             return Skip(_because(ending, "skipped because it is attached to a server", "in_use"))
         case InUse.FAIL | InUse.FORCE:
@@ -209,10 +218,16 @@ def poll_interval_s(youngest_age_s: float) -> float:
     return min(60.0, max(5.0, youngest_age_s / 20))
 
 
-def request_for(job: Job, image: ImageOptions, in_use: InUse) -> ExportRequest:
-    """What is sent for a job: its own options over those of the run; volumes in use forced only if asked."""
+def request_for(job: Job, image: ImageOptions, in_use: InUse, *, servers_down: bool) -> ExportRequest:
+    """What is sent for a job: its own options over those of the run; volumes in use forced only if asked.
+
+    With `InUse.STOP` force is set exactly while its servers are down: until then the cloud is to refuse it.
+    """
     options = job.options.over(image)
-    if options.force is None and in_use is InUse.FORCE:
+    policy = options.in_use or in_use
+    if policy is InUse.STOP:
+        options = dataclasses.replace(options, force=servers_down)
+    elif options.force is None and policy is InUse.FORCE:
         options = dataclasses.replace(options, force=True)
     return ExportRequest(volume_id=job.volume_id, image_name=job.image_name, options=options)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from batchexport.config import Settings
@@ -69,6 +70,10 @@ class Ledger:
         self.exporting: dict[str, Job] = {}  #: by image id
         self.unsettled: dict[int, Unsettled] = {}  #: by job id
         self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
+        self.on_stopped_servers: set[int] = set()  #: job ids: in use, and every server of theirs is down
+        self.force_ignored: Ending | None = None  #: why it is no use to stop servers here
+        self.held = asyncio.Event()  #: there may be rows that wait for servers
+        self.blind = False  #: the cloud lets nobody watch any more: what is under way stays so
         self.stopping = asyncio.Event()  #: nothing more is to be started
         self.stopped_by: BatchExportError | None = None
         self._state = state
@@ -129,14 +134,31 @@ class Ledger:
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         self._state.ended(self.lease, job, state, ending, at_s=self._now())
         self._forget(job)
+        self.on_stopped_servers.discard(job.job_id)
         self._tell(job, before, state, ending)
         self._count(state)
 
     def refused(self, job: Job, state: JobState, ending: Ending) -> None:
-        """A job never tried ends without an attempt: none could succeed."""
+        """A job never tried, or held, ends without an attempt: none could succeed."""
         self._state.refused(self.lease, job, state, ending, at_s=self._now())
+        self._moved()
         self._tell(job, JobState.PENDING, state, ending)
         self._count(state)
+
+    def held_back(self, job: Job) -> None:
+        """The volume is in use: the row waits until its servers are down, as if nothing had been sent."""
+        self.put_back(job, None, after_s=math.inf, counted=False)
+        self.held.set()
+
+    def hold(self, job: Job, server_ids: Sequence[str]) -> None:
+        """A pending row waits until these servers are down."""
+        self._state.servers.hold(self.lease, job, server_ids)
+        self.held.set()
+
+    def released(self, job_ids: Iterable[int]) -> None:
+        """These rows may go: their servers are down."""
+        self.on_stopped_servers.update(job_ids)
+        self._moved()
 
     def again(self, job: Job, ending: Ending) -> None:
         """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
@@ -151,7 +173,9 @@ class Ledger:
         """Back to the queue for `after_s` seconds; uncounted, the attempt never was."""
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         at = self._now()
-        next_at = at + after_s if after_s else 0.0
+        # Whoever keeps servers down goes before those that never waited.
+        waits = after_s > 0 or job.job_id in self.on_stopped_servers
+        next_at = at + after_s if waits else 0.0
         self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted)
         self._forget(job)
         self._tell(job, before, JobState.PENDING, ending)

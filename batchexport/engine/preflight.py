@@ -6,23 +6,29 @@ import dataclasses
 import logging
 from collections import Counter
 
-from batchexport.config import Settings
+from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError
 from batchexport.model import JobState, Volume
 from batchexport.plan import Rules, judge, survey
-from batchexport.plan.findings import ending_for
-from batchexport.store import StateFile, Unsent
+from batchexport.plan.findings import ending_for, stops_servers
+from batchexport.store import RunRecord, StateFile, Unsent
 
 log = logging.getLogger(__name__)
+
+
+def is_wanted(settings: Settings, run: RunRecord) -> bool:
+    """Whether the volumes are to be looked at first: always where it is asked which servers they hang on."""
+    return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
 
 
 async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
     """End every row that cannot go, without sending it, and note the sizes of the volumes.
 
-    Costs pages. Rows that were tried or looked at before are passed over, and nothing is asked for none.
-    What the cloud does not want to list is found out by sending: the run goes on without.
+    Rows that servers are to be stopped for are held; without `settings.preflight` that is all. Costs pages.
+    Rows that were tried or looked at before are passed over, and nothing is asked for none. What the cloud
+    does not want to list is found out by sending: the run goes on without.
     """
     if not await state.unsized(ledger.lease):
         return
@@ -30,7 +36,12 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
     ended: Counter[JobState] = Counter()
 
     def seen(row: Unsent, volume: Volume | None) -> None:
-        if (ending := ending_for(judge(row.job, volume, rules))) is None:
+        findings = judge(row.job, volume, rules)
+        if (ending := ending_for(findings)) is None:
+            if volume is not None and stops_servers(findings):
+                ledger.hold(row.job, volume.server_ids)
+            return
+        if not settings.preflight:
             return
         size_gib = None if volume is None else volume.size_gib
         ledger.refused(dataclasses.replace(row.job, size_gib=size_gib), *ending)
@@ -38,7 +49,8 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
 
     try:
         await survey(cloud, state, ledger.lease, seen)
-        await _compare_quota(cloud, state, ledger)
+        if settings.preflight:
+            await _compare_quota(cloud, state, ledger)
     except CloudError as error:
         log.warning("cannot look at the volumes first (%s); going on without", error)
     for job_state, rows in ended.items():

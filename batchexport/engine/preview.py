@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from typing import cast
 
 from batchexport.config import Settings
-from batchexport.engine.ports import Cloud
+from batchexport.engine.ports import Cloud, Servers
 from batchexport.engine.targets import Connect, on_each_target
+from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import Outlook, Rules, judge, survey
 from batchexport.plan.judge import name_taken
 from batchexport.store import Lease, StateFile, Unsent
+
+log = logging.getLogger(__name__)
 
 
 async def preview(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, Outlook]:
@@ -40,10 +45,22 @@ async def look_ahead(
         outlook.add(row, volume, findings)
 
     unseen = await survey(cloud, state, lease, seen, read_all=True)
+    await _look_at_servers(cast(Servers, cloud), outlook)
     if unseen.missing:
         outlook.presumed_missing = unseen.rows
     else:
         outlook.unseen = unseen.rows
+
+
+async def _look_at_servers(cloud: Servers, outlook: Outlook) -> None:
+    """Note the servers that rows hang on, as they are; what the cloud does not show is left out."""
+    if not outlook.volumes_by_server:
+        return
+    try:
+        async for page in cloud.servers(sorted(outlook.volumes_by_server)):
+            outlook.servers.update((server.server_id, server) for server in page)
+    except CloudError as error:
+        log.warning("cannot look at the servers that are to be stopped (%s)", error)
 
 
 async def _taken_names(cloud: Cloud, state: StateFile, lease: Lease, outlook: Outlook) -> set[int]:

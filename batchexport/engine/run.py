@@ -35,8 +35,9 @@ async def run(
     what `on_each_target` raises.
     """
     counts = await state.counts()
-    if not any(jobs for job_state, jobs in counts.items() if job_state not in FINAL_STATES):
-        return  # a finished run needs neither the lease nor a cloud that answers
+    is_finished = not any(jobs for job_state, jobs in counts.items() if job_state not in FINAL_STATES)
+    if is_finished and not await state.servers.count_afoot():
+        return  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows))
 

@@ -48,6 +48,7 @@ class Settler:
             try:
                 await self.look()
             except FatalError as error:
+                self._ledger.blind = True
                 self._ledger.stop(error)
                 return
             except CloudError as error:

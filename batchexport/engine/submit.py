@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from batchexport.config import Settings
+from batchexport.config import InUse, Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
@@ -174,6 +174,9 @@ class Submitter:
         due_at = await self._state.next_due_s(ledger.lease, most_gib=most_gib) if most_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf
+        if math.isinf(due_at):
+            ledger.held.set()
+            return math.inf
         if not ledger.lease.fresh:
             return LEASE_LOOK_S  # this process or its disk stood still: the renewal is on its way
         if self._room() <= 0:
@@ -193,7 +196,12 @@ class Submitter:
                 raise NotSentError
             self._unsent.pop(task, None)
 
-        request = decide.request_for(job, self._settings.image, self._settings.in_use)
+        request = decide.request_for(
+            job,
+            self._settings.image,
+            self._settings.in_use,
+            servers_down=job.job_id in self._ledger.on_stopped_servers,
+        )
         try:
             accepted = await self._cloud.upload_volume_to_image(request, fence=fence)
         except CloudError as error:
@@ -243,12 +251,17 @@ class Submitter:
             ledger.doubt(job, refused=True)
             return
         forced = bool(request.options.force)
-        match decide.refused_for_status(error, volume, in_use=self._settings.in_use, forced=forced):
+        in_use = job.options.in_use or self._settings.in_use
+        match decide.refused_for_status(error, volume, in_use=in_use, forced=forced):
             case decide.Doubt():
                 ledger.doubt(job, refused=True)
             case decide.Again(ending):
                 ledger.again(job, ending)
+            case decide.Hold():
+                ledger.held_back(job)
             case decide.Fail(ending):
+                if ending.code == decide.FORCE_IGNORED and in_use is InUse.STOP:
+                    ledger.force_ignored = ending
                 ledger.ended(job, JobState.FAILED, ending)
             case decide.Skip(ending):
                 ledger.ended(job, JobState.SKIPPED, ending)

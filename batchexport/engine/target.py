@@ -1,16 +1,17 @@
-"""One target at work: its lease, its submitter, its watcher and its settler, and their orderly end."""
+"""One target at work: its lease, its submitter, its watcher, its settler, its servers; their orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from batchexport.config import Settings
+from batchexport.engine.downtime import Downtime
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
-from batchexport.engine.ports import Cloud
-from batchexport.engine.preflight import preflight
+from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.preflight import is_wanted, preflight
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
@@ -34,26 +35,34 @@ async def work(
     on_change: OnChange | None,
     most_gib: Callable[[float], int] | None = None,
 ) -> None:
-    """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`.
+    """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`,
+    and every server that was stopped is up again.
 
     Raises what ended the target early: a FatalError or RunStoppedError after what was sent has its answer;
     LeaseLostError and StateWriteError at once, for then nothing more can be written.
     """
     ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
+    downtime = Downtime(cloud, cast(Servers, cloud), state, ledger, settings, most_gib=most_gib)
+    await downtime.resumed()
     submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
+    watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
         _keep(state, lease, cloud),
-        Watcher(cloud, ledger, settings).run(),
+        watcher.run(),
         Settler(cloud, state, ledger, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]
         try:
-            if settings.preflight:
+            if is_wanted(settings, state.run):
                 await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
+            tasks.append(group.create_task(downtime.run()))
             await submitter.run()
+            if not settings.wait and ledger.exporting:
+                await downtime.glance(watcher.look)
+            await downtime.finish()
         finally:
             for task in tasks:
                 task.cancel()

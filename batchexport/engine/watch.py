@@ -46,6 +46,7 @@ class Watcher:
             try:
                 await self.look()
             except FatalError as error:
+                self._ledger.blind = True
                 self._ledger.stop(error)
                 return
             except CloudError as error:

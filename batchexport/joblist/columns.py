@@ -15,6 +15,7 @@ class Column(StrEnum):
     DISK_FORMAT = "disk_format"
     CONTAINER_FORMAT = "container_format"
     FORCE = "force"
+    IN_USE = "in_use"
     OS_TYPE = "os_type"
     VISIBILITY = "visibility"
     PROTECTED = "protected"

@@ -12,7 +12,7 @@ from batchexport.joblist import values
 from batchexport.joblist.columns import Column
 from batchexport.joblist.problem import Problem
 from batchexport.joblist.values import UnfitError
-from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, TargetKey
+from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, TargetKey
 
 Value = TypeVar("Value")
 
@@ -138,6 +138,7 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
         disk_format=read(Column.DISK_FORMAT, values.one_of(disk_formats(dialect))),
         container_format=read(Column.CONTAINER_FORMAT, values.one_of(CONTAINER_FORMATS)),
         force=read(Column.FORCE, values.boolean),
+        in_use=read(Column.IN_USE, _in_use),
         os_type=read(Column.OS_TYPE, os_type),
         visibility=read(Column.VISIBILITY, visibility),
         protected=read(Column.PROTECTED, protected),
@@ -151,6 +152,10 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
     return _Common(
         target=target, options=NO_OPTIONS if options == NO_OPTIONS else options, faults=tuple(faults)
     )
+
+
+def _in_use(text: str) -> InUse:
+    return InUse(values.one_of([each.value for each in InUse])(text))
 
 
 def _value(

@@ -15,6 +15,7 @@ class Weight(StrEnum):
     CANNOT = "cannot go"  #: the cloud would refuse it for certain
     LEFT_OUT = "left out"  #: the settings say so
     UNLIKE = "not as asked"  #: its image is there, and is something else
+    STOPS = "stops"  #: its servers are stopped first, and it is sent then
     MAY_FAIL = "may fail"  #: it is sent all the same
 
 
@@ -36,7 +37,12 @@ def worst(findings: Iterable[Finding]) -> Finding | None:
 def ending_for(findings: Iterable[Finding]) -> tuple[JobState, Ending] | None:
     """How a row ends that is not to be sent; None where it goes."""
     finding = worst(findings)
-    if finding is None or finding.weight is Weight.MAY_FAIL:
+    if finding is None or finding.weight in (Weight.STOPS, Weight.MAY_FAIL):
         return None
     state = JobState.FAILED if finding.weight is Weight.CANNOT else JobState.SKIPPED
     return state, Ending(reason=f"not sent: {finding.words}", code=finding.code)
+
+
+def stops_servers(findings: Iterable[Finding]) -> bool:
+    """Whether the row goes once the servers of its volume are down."""
+    return any(finding.weight is Weight.STOPS for finding in findings)

@@ -24,7 +24,7 @@ class Rules:
 
     dialect: Dialect
     image: ImageOptions  #: of the run; those of a row come first
-    in_use: InUse
+    in_use: InUse  #: of the run; as above
 
 
 def judge(row: Job, volume: Volume | None, rules: Rules) -> list[Finding]:
@@ -33,7 +33,7 @@ def judge(row: Job, volume: Volume | None, rules: Rules) -> list[Finding]:
         return [_cannot("volume_not_found", "the cloud knows no such volume")]
     options = row.options.over(rules.image)
     return [
-        *_of_status(volume, forced=bool(options.force), in_use=rules.in_use),
+        *_of_status(volume, forced=bool(options.force), in_use=options.in_use or rules.in_use),
         *_of_size(volume, rules.dialect),
         *_of_format(options, rules.dialect),
         *_of_dropped_options(options, rules.dialect),
@@ -65,6 +65,9 @@ def _in_use(volume: Volume, *, forced: bool, in_use: InUse) -> Finding:
     where = _servers(volume.server_ids)
     if in_use is InUse.SKIP:
         return Finding(weight=Weight.LEFT_OUT, code="in_use", words=f"the volume is attached to {where}")
+    if in_use is InUse.STOP:
+        words = f"the volume is attached to {where}, to be stopped for its export"
+        return Finding(weight=Weight.STOPS, code="in_use", words=words)
     if in_use is InUse.FAIL and not forced:
         return _cannot("in_use", f"the volume is attached to {where}; detach it, or see --in-use")
     words = f"the volume is attached to {where}: the cloud may refuse it, and its data may be torn"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from batchexport.model import ImageQuota, Volume
+from batchexport.model import ImageQuota, Server, Volume
 from batchexport.plan.findings import Finding, Weight, worst
 from batchexport.store import Unsent
 
@@ -34,6 +34,8 @@ class Outlook:
     largest_gib: int = 0  #: of these
     by_weight: Counter[Weight] = field(default_factory=Counter)  #: rows by their gravest finding
     kept: list[RowFindings] = field(default_factory=list)
+    volumes_by_server: dict[str, list[str]] = field(default_factory=dict)  #: ids; servers rows hang on
+    servers: dict[str, Server] = field(default_factory=dict)  #: of these, those that the cloud showed
     unseen: int = 0  #: rows that were not looked at
     presumed_missing: int = 0  #: rows whose volumes are in no list, as those of others that were read
     images: int = 0  #: that the project has
@@ -55,7 +57,10 @@ class Outlook:
                         findings=tuple(findings),
                     )
                 )
-        if size is not None and (gravest is None or gravest.weight is Weight.MAY_FAIL):
+        if volume is not None and gravest is not None and gravest.weight is Weight.STOPS:
+            for server_id in volume.server_ids:
+                self.volumes_by_server.setdefault(server_id, []).append(volume.volume_id)
+        if size is not None and (gravest is None or gravest.weight in (Weight.STOPS, Weight.MAY_FAIL)):
             self.sized += 1
             self.gib += size
             self.largest_gib = max(self.largest_gib, size)

@@ -8,7 +8,12 @@ _AGAIN = "run batchexport retry"
 _RETRY = f"then {_AGAIN}"
 #: By our own codes, and the cloud's where one says more than its status.
 _BY_CODE = {
-    "in_use": f"Stop the server or detach the volume, {_RETRY}; --in-use skip leaves such volumes out.",
+    "in_use": f"Have its servers stopped for it ({_AGAIN} --in-use stop) or detach the volume, {_RETRY};"
+    " --in-use skip leaves such volumes out.",
+    "server_status": f"Bring the server to active or shutoff, {_RETRY}.",
+    "server_not_stopped": f"Stop the server yourself, or allow more time (--stop-timeout), {_RETRY}.",
+    "server_started": f"Keep the server down until its volumes are exported: {_AGAIN}.",
+    "server_refused": f"The account may not stop this server: have the right granted, {_RETRY}.",
     "force_ignored": f"This cloud exports no volume that is in use: stop the server, detach it, {_RETRY}.",
     "volume_not_found": "This project and region has no such volume: mend the row or take it off the list.",
     "image_gone": f"The cloud gave the copy up: {_AGAIN}; if it stays, give its support the request ids.",

@@ -15,7 +15,7 @@ from batchexport.report.sizes import SizeClass, Sizes
 from batchexport.report.status import totals_by_target
 from batchexport.report.timeline import Course, Mark, Timeline, mark_of
 from batchexport.report.totals import Totals
-from batchexport.store import JobReport, RunRecord, StateReader
+from batchexport.store import JobReport, RunRecord, ServerReport, StateReader
 
 #: Rows in trouble that are listed one by one; the rest is counted.
 MOST_ROWS = 200
@@ -45,6 +45,7 @@ class Night:
     causes: Sequence[Cause]
     trouble: Sequence[JobReport]  #: the first MOST_ROWS rows that have no image
     stalled: int
+    servers: Sequence[ServerReport]  #: stopped for exports, and not up
     earlier: Sequence[NightFigures]
 
     @property
@@ -90,6 +91,7 @@ def night_of(reader: StateReader, *, now: float, earlier: Sequence[NightFigures]
         causes=causes.ranked(),
         trouble=trouble,
         stalled=stalled,
+        servers=reader.servers(),
         earlier=earlier,
     )
 

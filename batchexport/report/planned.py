@@ -12,6 +12,7 @@ from batchexport.plan.duration import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, 
 from batchexport.report.words import count_of, duration, number, one_line
 
 _LINE = "{:>7}  {:<36}  {:>6}  {:<9}  {}"
+_SERVER = "{:<36}  {:<20}  {:<10}  {}"
 
 
 def plan_text(outlooks: Mapping[TargetKey, Outlook], limits: Limits) -> str:
@@ -20,7 +21,7 @@ def plan_text(outlooks: Mapping[TargetKey, Outlook], limits: Limits) -> str:
     for target, outlook in outlooks.items():
         if len(outlooks) > 1:
             lines += ["", f"target {target}"] if lines else [f"target {target}"]
-        lines += [*_table(outlook), *_sums(outlook, limits)]
+        lines += [*_table(outlook), *_server_lines(outlook), *_sums(outlook, limits)]
     return "\n".join(lines)
 
 
@@ -53,11 +54,25 @@ def _in_order(outlook: Outlook) -> list[RowFindings]:
     return sorted(outlook.kept, key=lambda row: row.line)
 
 
+def _server_lines(outlook: Outlook) -> Iterator[str]:
+    if not outlook.volumes_by_server:
+        return
+    yield _SERVER.format("SERVER", "NAME", "STATUS", "VOLUMES")
+    for server_id, volume_ids in sorted(outlook.volumes_by_server.items()):
+        server = outlook.servers.get(server_id)
+        name, status = ("", "not shown") if server is None else (server.name, server.status)
+        yield _SERVER.format(server_id, one_line(name, 20), one_line(status, 10), " ".join(volume_ids))
+    running = sum(server.status == "active" for server in outlook.servers.values())
+    yield f"{count_of(running, 'running server')} would be stopped, and started again"
+    yield ""
+
+
 def _sums(outlook: Outlook, limits: Limits) -> Iterator[str]:
     weights = outlook.by_weight
     parts = [f"{number(outlook.to_export)} to export"]
-    if doubtful := weights[Weight.MAY_FAIL]:
-        parts[0] += f" ({number(doubtful)} may fail)"
+    notes = [(weights[Weight.STOPS], "once servers are down"), (weights[Weight.MAY_FAIL], "may fail")]
+    if said := ", ".join(f"{number(rows)} {words}" for rows, words in notes if rows):
+        parts[0] += f" ({said})"
     if refused := weights[Weight.CANNOT] + outlook.presumed_missing:
         parts.append(f"{number(refused)} cannot go")
     if left_out := weights[Weight.LEFT_OUT]:
@@ -120,17 +135,29 @@ def _content(outlook: Outlook, limits: Limits) -> dict[str, object]:
         "cannot_go": outlook.cannot,
         "left_out": outlook.by_weight[Weight.LEFT_OUT],
         "may_fail": outlook.by_weight[Weight.MAY_FAIL],
+        "stops_servers": outlook.by_weight[Weight.STOPS],
         "not_looked_at": outlook.unseen,
         "presumed_missing": outlook.presumed_missing,
         "over_quota": outlook.over_quota,
         "gib": outlook.gib,
         "rows_of_known_size": outlook.sized,
         "largest_gib": outlook.largest_gib,
+        "servers": [_server(outlook, server_id) for server_id in sorted(outlook.volumes_by_server)],
         "images": outlook.images,
         "image_quota": None if quota is None else {"allowed": quota.allowed, "used": quota.used},
         "expected_s": {"fast": round(span.fast_s), "slow": round(span.slow_s)},
         "findings": [finding for row in _in_order(outlook) for finding in _findings(row)],
         "rows_with_findings_left_out": outlook.not_kept,
+    }
+
+
+def _server(outlook: Outlook, server_id: str) -> dict[str, object]:
+    server = outlook.servers.get(server_id)
+    return {
+        "server_id": server_id,
+        "name": None if server is None else server.name,
+        "status": None if server is None else server.status,
+        "volume_ids": outlook.volumes_by_server[server_id],
     }
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from batchexport.joblist import REPORT_COLUMNS, Column
 from batchexport.model import JobState
+from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
 from batchexport.report.words import iso_utc, one_line, padded
 from batchexport.store import JobReport, StateReader
@@ -57,6 +58,7 @@ def cells(job: JobReport, now: float) -> dict[str, Cell]:
         "disk_format": options.disk_format,
         "container_format": options.container_format,
         "force": options.force,
+        "in_use": options.in_use,
         "os_type": options.os_type,
         "visibility": options.visibility,
         "protected": options.protected,
@@ -111,6 +113,8 @@ def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterato
     run = reader.run
     head = {"run_id": run.run_id, "created_at": iso_utc(run.created_at), "list_name": run.list_name}
     yield f'{{"run": {json.dumps(head, ensure_ascii=False)},'
+    servers = [server_json(server) for server in reader.servers()]
+    yield f'"servers_down": {json.dumps(servers, ensure_ascii=False)},'
     yield f'"totals": {json.dumps(totals_json(Totals.of(reader.tallies())))},'
     yield '"jobs": ['
     before = None
@@ -124,6 +128,8 @@ def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterato
 
 
 def _table(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
+    if line := servers_line(reader.servers()):
+        yield from (line, "")
     yield _TABLE.format("LINE", "VOLUME", "STATE", "GIB", "IMAGE", "IMAGE NAME", "REASON")
     for job in jobs:
         note = "stalled: past its deadline, still watched" if is_stalled(job, now) else job.reason

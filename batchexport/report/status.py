@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from batchexport.model import TargetKey
+from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.report.words import iso_utc, number, one_line
 from batchexport.store import Holder, ReasonCount, StateReader
@@ -21,6 +22,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     lines = [
         f"{state_path}: run {run.run_id} of {run.list_name}, begun {iso_utc(run.created_at)}",
         *_holder_lines(reader.owners()),
+        *filter(None, [servers_line(reader.servers())]),
         rows_text(totals),
     ]
     if totals.to_do:
@@ -45,6 +47,7 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "created_at": iso_utc(run.created_at),
         **totals_json(Totals.of(reader.tallies())),
         "stalled": reader.stalled(now),
+        "servers_down": [server_json(server) for server in reader.servers()],
         "targets": [
             {"target": str(target), **target._asdict(), **totals_json(totals)}
             for target, totals in totals_by_target(reader).items()

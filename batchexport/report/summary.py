@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from batchexport.model import JobState
+from batchexport.report.servers import servers_line
 from batchexport.report.status import MOST_REASONS, reason_lines
 from batchexport.report.totals import TO_DO, Totals, gib_text, rows_text
 from batchexport.report.words import duration, number
@@ -17,22 +18,28 @@ def summary_text(reader: StateReader, state_path: Path, *, cloud: str | None, to
 
     `cloud` is what --os-cloud said, for the commands to go on with; `took_s` is how long this process took.
     """
-    totals = Totals.of(reader.tallies())
-    lines = [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
+    totals, servers = Totals.of(reader.tallies()), reader.servers()
+    lines = [servers_line(servers)] if servers else []
+    lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
     if totals.to_do:
         lines.append("to do: " + ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO))
     if reasons := reader.top_reasons(MOST_REASONS):
         lines += reason_lines(reasons)
     lines.append(f"state file: {state_path}")
-    lines += [f"next: {step}" for step in next_steps(totals, state_path, cloud)]
+    steps = next_steps(totals, state_path, cloud, servers_down=bool(servers))
+    lines += [f"next: {step}" for step in steps]
     return "\n".join(lines)
 
 
-def next_steps(totals: Totals, state_path: Path, cloud: str | None) -> list[str]:
+def next_steps(
+    totals: Totals, state_path: Path, cloud: str | None, *, servers_down: bool = False
+) -> list[str]:
     """The commands that carry the run further; one that only shows it where nothing is left to do."""
     state_file = quote(str(state_path))
     sign_in = f" --os-cloud {quote(cloud)}" if cloud else ""
     steps = []
+    if servers_down:
+        steps.append(f"batchexport servers {state_file} --start{sign_in}  (starts what is still stopped)")
     if totals.to_do:
         steps.append(f"the same command again, or batchexport resume {state_file}{sign_in}  (carries on)")
     if totals.rows[JobState.AMBIGUOUS]:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from batchexport.model import JobState
+from batchexport.report.servers import servers_line
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of, duration, number
 
@@ -28,6 +29,8 @@ def verdict(night: Night) -> Verdict:
     rows = night.totals.rows
     if night.totals.to_do:
         return Verdict("running", "going") if night.running else Verdict("unfinished", "open")
+    if night.servers and not night.running:
+        return Verdict("servers are not up", "bad")
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
         return Verdict("done, with failures", "bad")
     return Verdict("done", "ok")
@@ -41,6 +44,8 @@ def title_of(run: RunRecord) -> str:
 def headline(night: Night) -> str:
     """The night in a sentence or two."""
     text = totals_sentence(night.totals, night.figures.took_s)
+    if line := servers_line(night.servers):
+        text = f"{line}. {text}"
     if night.stalled:
         text += f" {count_of(night.stalled, 'export')} past the deadline, still watched."
     return text

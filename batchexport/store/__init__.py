@@ -11,13 +11,16 @@ from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
 from batchexport.store.records import (
     Abandoned,
+    AfootServer,
     AttemptReport,
     Duplicate,
     Exported,
     Holder,
     JobReport,
+    LinkedRow,
     ReasonCount,
     RunRecord,
+    ServerReport,
     Tally,
     TargetRecord,
     Unsent,
@@ -27,6 +30,7 @@ from batchexport.store.untried import discard_untried
 
 __all__ = [
     "Abandoned",
+    "AfootServer",
     "AttemptReport",
     "Builder",
     "Duplicate",
@@ -35,11 +39,13 @@ __all__ = [
     "Holder",
     "JobReport",
     "Lease",
+    "LinkedRow",
     "Owner",
     "PutBack",
     "ReasonCount",
     "RecentEnding",
     "RunRecord",
+    "ServerReport",
     "Span",
     "StateFile",
     "StateReader",

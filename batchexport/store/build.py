@@ -7,12 +7,12 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from batchexport.errors import StateError, StateWriteError
-from batchexport.model import NO_OPTIONS, JobRow, JobState, TargetKey
+from batchexport.model import NO_OPTIONS, InUse, JobRow, JobState, TargetKey
 from batchexport.store import options, schema
 from batchexport.store.faults import translated
 from batchexport.store.opening import require_sqlite
@@ -69,6 +69,7 @@ class Builder:
         self._file = file
         self._rows: list[tuple[int, int, int, str, str, str | None]] = []
         self._count = 0
+        self._stop_rows = 0
         self._target_ids: dict[TargetKey, int] = {}
         self._unique: set[str] = set()
         self._db = _empty_database(temporary)
@@ -84,7 +85,10 @@ class Builder:
         target_id = self._target_ids.get(row.target)
         if target_id is None:
             target_id = self._new_target(row.target)
-        text = None if row.options is NO_OPTIONS else options.to_text(row.options)
+        text = None
+        if row.options is not NO_OPTIONS:
+            text = options.to_text(row.options)
+            self._stop_rows += row.options.in_use is InUse.STOP
         self._rows.append((self._count, target_id, row.line, row.volume_id, image_name, text))
         if len(self._rows) >= _BATCH:
             self._load()
@@ -168,7 +172,8 @@ class Builder:
 
     def _conclude(self, run: RunRecord) -> None:
         db = self._db
-        db.execute(f"INSERT INTO run ({schema.RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(run))
+        values = astuple(replace(run, stop_rows=self._stop_rows))
+        db.execute(f"INSERT INTO run ({schema.RUN_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
         for statement in schema.INDEXES:
             db.execute(statement)
         for state in JobState:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from batchexport.errors import StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store.queries import JOB_COLUMNS, job_of
-from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_WAITING
+from batchexport.store.schema import AT_ONCE_OR_HELD, HELD, IS_READY, IS_RETRYABLE, IS_WAITING
 
 CLAIM = f"""
     UPDATE job SET
@@ -59,11 +59,11 @@ LOG = {state: _LOG.format(before=before(state, without=NEVER_SENT)) for state in
 # From a final state back to pending there is only `retry`, which speaks of no attempt.
 LOG[JobState.PENDING] = _LOG.format(before=before(JobState.PENDING, without=FINAL_STATES))
 
-# The trail shows it as attempt 0: nothing was sent.
-REFUSE = """
+# The trail shows a row never tried as attempt 0. One that is held may have been tried, on another day.
+REFUSE = f"""
     INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
     SELECT job_id, attempt, ?, ?, ?, ? FROM job
-    WHERE job_id = ? AND target_id = ? AND state = 'pending' AND attempt = 0"""
+    WHERE job_id = ? AND target_id = ? AND state = 'pending' AND (attempt = 0 OR next_at = {HELD})"""
 
 END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
 
@@ -78,14 +78,14 @@ UNSEND = f"{PUT_BACK} AND target_id = ? AND attempt = ? AND state = 'submitting'
 # A row that was never sent is looked at anew: its size is what says that somebody has.
 RETRY = f"""
     UPDATE job SET
-        state = 'pending', next_at = 0, attempts_before = attempt, intent_at = NULL, image_id = NULL,
-        request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
+        state = 'pending', next_at = {AT_ONCE_OR_HELD}, attempts_before = attempt, intent_at = NULL,
+        image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
         size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
     WHERE {IS_RETRYABLE} AND state = ?"""
 
-REOPEN = """
+REOPEN = f"""
     UPDATE job SET
-        state = 'pending', next_at = 0, intent_at = NULL, image_id = NULL, request_id = NULL,
+        state = 'pending', next_at = {AT_ONCE_OR_HELD}, intent_at = NULL, image_id = NULL, request_id = NULL,
         accepted_at = NULL, deadline_at = NULL, finished_at = NULL
     WHERE job_id = ? AND target_id = ? AND attempt = ? AND state = 'ambiguous'"""
 
@@ -133,7 +133,7 @@ def end(
 def refuse(
     db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
 ) -> None:
-    """A job of which no attempt was made is over: none could have succeeded."""
+    """A job that was never tried, or is held, is over: no attempt could succeed."""
     cursor = db.execute(REFUSE, (at, state, ending.code, ending.reason, job.job_id, target_id))
     if cursor.rowcount != 1:
         raise _forbidden(db, job, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from batchexport.model import Job, JobState, TargetKey
+from batchexport.model import InUse, Job, JobState, TargetKey
 from batchexport.store import options
 from batchexport.store.moments import moment
 from batchexport.store.records import RunRecord, TargetRecord
@@ -49,17 +49,18 @@ def job_of(row: tuple[Any, ...]) -> Job:
 
 def run_record(db: sqlite3.Connection) -> RunRecord:
     """What the file was made from."""
-    run_id, created_at, list_name, list_sha256, rows, settings, version = db.execute(
-        f"SELECT {RUN_COLUMNS} FROM run"
-    ).fetchone()
+    row = db.execute(f"SELECT {RUN_COLUMNS} FROM run").fetchone()
     return RunRecord(
-        run_id=run_id,
-        created_at=moment(created_at) or 0.0,
-        list_name=list_name,
-        list_sha256=list_sha256,
-        rows=rows,
-        settings=settings,
-        version=version,
+        run_id=row[0],
+        created_at=moment(row[1]) or 0.0,
+        list_name=row[2],
+        list_sha256=row[3],
+        rows=row[4],
+        settings=row[5],
+        version=row[6],
+        stop_rows=row[7],
+        in_use=None if row[8] is None else InUse(row[8]),
+        may_stop=bool(row[9]),
     )
 
 

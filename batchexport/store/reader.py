@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batchexport.model import JobState, TargetKey
+from batchexport.model import InUse, JobState, ServerState, TargetKey
 from batchexport.store import history, options, queries
 from batchexport.store.faults import reading
 from batchexport.store.lease import owner_from
@@ -22,10 +24,11 @@ from batchexport.store.records import (
     JobReport,
     ReasonCount,
     RunRecord,
+    ServerReport,
     Tally,
     TargetRecord,
 )
-from batchexport.store.schema import IS_RETRYABLE, IS_UNDER_WAY
+from batchexport.store.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
 _PAGE = 2000
@@ -55,6 +58,16 @@ _ABANDONED = """
 _ATTEMPTS = """
     SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
     FROM attempt WHERE job_id = ? ORDER BY attempt_id"""
+
+
+_SERVERS = f"""
+    SELECT target_id, server_id, name, state, stopping_at, down_at, note, (
+        SELECT json_group_array(volume_id) FROM job_server JOIN job USING (job_id)
+        WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id)
+    FROM server WHERE {IS_AFOOT} ORDER BY target_id, stopping_at, server_id"""
+_ROWS_THAT_STOP = """
+    SELECT count(*) FROM job
+    WHERE state <> 'succeeded' AND coalesce(json_extract(options, '$.in_use'), ?) = ?"""
 
 
 class StateReader:
@@ -159,6 +172,30 @@ class StateReader:
                 if (owner := owner_from(text)) is not None
             ]
 
+    def servers(self) -> list[ServerReport]:
+        """The servers that are not up again, those of one target together."""
+        with reading(self.path):
+            return [
+                ServerReport(
+                    target=self._keys[row[0]],
+                    server_id=row[1],
+                    name=row[2],
+                    state=ServerState(row[3]),
+                    stopping_at=moment(row[4]),
+                    down_at=moment(row[5]),
+                    note=row[6],
+                    volume_ids=tuple(json.loads(row[7])),
+                )
+                for row in self._rows(_SERVERS)
+            ]
+
+    def rows_that_stop(self, in_use: InUse) -> int:
+        """Rows not exported yet that servers may be stopped for; `in_use` is for those that say nothing."""
+        if not self.run.stop_rows and in_use is not InUse.STOP:
+            return 0  # else every row is read
+        ((rows,),) = self._rows(_ROWS_THAT_STOP, in_use, InUse.STOP)
+        return int(rows)
+
     def stalled(self, now: float) -> int:
         """How many exports are past their deadline. Fast at any size."""
         ((jobs,),) = self._rows(STALLED, now)
@@ -216,7 +253,7 @@ class StateReader:
             intent_at=moment(row[14]),
             accepted_at=moment(row[15]),
             finished_at=moment(row[16]),
-            next_at=moment(row[17]) or None,
+            next_at=None if row[17] == math.inf else moment(row[17]) or None,
             deadline_at=moment(row[18]),
             image_hash=row[19],
         )

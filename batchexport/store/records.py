@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchexport.model import ImageOptions, Job, JobState, TargetKey
+from batchexport.model import ImageOptions, InUse, Job, JobState, ServerState, TargetKey
 from batchexport.store.owner import Owner
 
 
@@ -22,6 +22,9 @@ class RunRecord:
     rows: int
     settings: str  #: JSON: what was asked of the images
     version: str  #: of batchexport
+    stop_rows: int = 0  #: rows that say themselves that servers are to be stopped for them
+    in_use: InUse | None = None  #: what the run was last told to do with volumes in use; None = nothing
+    may_stop: bool = False  #: somebody agreed to servers being stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,40 @@ class Unsent:
 
     line: int
     job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfootServer:
+    """A server that we stopped, or are about to, and that is not up again."""
+
+    server_id: str
+    name: str | None
+    state: ServerState
+    stopping_at: float | None  #: when it was first to be asked to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedRow:
+    """A row that is not at its end and hangs on servers."""
+
+    job: Job
+    state: JobState
+    held: bool  #: it is not sent before its servers are down
+    server_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReport:
+    """A server that is not up again, with what it is down for."""
+
+    target: TargetKey
+    server_id: str
+    name: str | None
+    state: ServerState
+    stopping_at: float | None
+    down_at: float | None
+    note: str | None  #: what is wrong with it
+    volume_ids: tuple[str, ...]  #: of the rows that it is, or was, to be stopped for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +132,7 @@ class JobReport:
     intent_at: float | None
     accepted_at: float | None
     finished_at: float | None
-    next_at: float | None  #: not tried again before; None = not waiting
+    next_at: float | None  #: not tried again before; None = not waiting, or for servers to be down
     deadline_at: float | None
     image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from batchexport.model import JobState
+from batchexport.model import JobState, ServerState
 
 #: "BXst": tells a state file from any other SQLite file.
 APPLICATION_ID = 0x42587374
@@ -25,11 +25,20 @@ IS_RETRYABLE = "(state = 'failed' OR state = 'skipped' OR state = 'ambiguous')"
 IS_READY = "state = 'pending' AND next_at = 0"
 IS_WAITING = "state = 'pending' AND next_at > 0"
 IS_UNDER_WAY = "(state = 'submitting' OR state = 'exporting')"
+#: Until its servers are down a row waits for ever: nothing that claims can take it.
+HELD = "9e999"
+IS_HELD = f"state = 'pending' AND next_at > 0 AND next_at = {HELD}"
+IS_AFOOT = "(state = 'stopping' OR state = 'down' OR state = 'starting')"
+#: When a row goes that is pending again: one that is known to hang on servers only when they are down.
+AT_ONCE_OR_HELD = f"CASE WHEN job_id IN (SELECT job_id FROM job_server) THEN {HELD} ELSE 0 END"
 
 #: In the order of the fields of `RunRecord`.
-RUN_COLUMNS = "run_id, created_at, list_name, list_sha256, job_count, settings, version"
+RUN_COLUMNS = (
+    "run_id, created_at, list_name, list_sha256, job_count, settings, version, stop_rows, in_use, may_stop"
+)
 
 _IS_STATE = " OR ".join(f"state = '{state}'" for state in JobState)
+_IS_SERVER_STATE = " OR ".join(f"state = '{state}'" for state in ServerState)
 
 TABLES = (
     """CREATE TABLE run (
@@ -39,7 +48,10 @@ TABLES = (
         list_sha256 TEXT NOT NULL,
         job_count INTEGER NOT NULL,
         settings TEXT NOT NULL,
-        version TEXT NOT NULL
+        version TEXT NOT NULL,
+        stop_rows INTEGER NOT NULL,
+        in_use TEXT,
+        may_stop INTEGER NOT NULL
     ) STRICT""",
     """CREATE TABLE target (
         target_id INTEGER PRIMARY KEY,
@@ -98,6 +110,24 @@ TABLES = (
         sized_jobs INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (target_id, state)
     ) STRICT""",
+    f"""CREATE TABLE server (
+        target_id INTEGER NOT NULL REFERENCES target,
+        server_id TEXT NOT NULL,
+        name TEXT,
+        state TEXT NOT NULL DEFAULT 'untouched' CHECK ({_IS_SERVER_STATE}),
+        status_before TEXT,
+        stopping_at REAL,
+        down_at REAL,
+        up_at REAL,
+        note TEXT,
+        PRIMARY KEY (target_id, server_id)
+    ) STRICT, WITHOUT ROWID""",
+    # Only of rows that wait for servers, or waited: most lists leave it empty.
+    """CREATE TABLE job_server (
+        job_id INTEGER NOT NULL REFERENCES job,
+        server_id TEXT NOT NULL,
+        PRIMARY KEY (job_id, server_id)
+    ) STRICT, WITHOUT ROWID""",
 )
 
 #: What must be unique in a target, by column: broken by the list, not by us. The text comes first because
@@ -114,6 +144,8 @@ INDEXES = (
     f"CREATE INDEX job_under_way ON job (target_id, state, job_id) WHERE {IS_UNDER_WAY}",
     f"CREATE INDEX job_retryable ON job (state, job_id) WHERE {IS_RETRYABLE}",
     "CREATE INDEX attempt_job ON attempt (job_id)",
+    f"CREATE INDEX server_afoot ON server (target_id, server_id) WHERE {IS_AFOOT}",
+    "CREATE INDEX job_server_server ON job_server (server_id, job_id)",
     """CREATE TRIGGER job_counted AFTER UPDATE OF state, size_gib ON job
         WHEN OLD.state <> NEW.state OR coalesce(OLD.size_gib, -1) <> coalesce(NEW.size_gib, -1)
     BEGIN

@@ -19,6 +19,7 @@ from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
+from batchexport.store.server_book import ServerBook
 from batchexport.store.sweep import sweep
 from batchexport.store.writer import Writer
 
@@ -47,6 +48,7 @@ class StateFile:
     ) -> None:
         self.path = path
         self.run = run
+        self.servers = ServerBook(writer)
         self._writer = writer
         self._targets = targets
         self._now = now

@@ -12,7 +12,9 @@ from batchexport.store.opening import open_for_work
 from batchexport.store.owner import is_alive, this_process
 
 _TRIED = """
-    SELECT EXISTS (SELECT 1 FROM attempt) OR EXISTS (
+    SELECT EXISTS (SELECT 1 FROM attempt)
+    OR EXISTS (SELECT 1 FROM server WHERE state <> 'untouched')  -- it may be stopped: only this file knows
+    OR EXISTS (
         SELECT 1 FROM job WHERE state <> 'pending' OR attempt > 0 OR first_intent_at IS NOT NULL)"""
 _OWNERS = "SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"
 

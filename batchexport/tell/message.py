@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from batchexport.report.servers import servers_line
 from batchexport.report.totals import totals_json
 from batchexport.report.verdict import totals_sentence
 from batchexport.report.words import count_of, one_line
@@ -44,6 +45,8 @@ def message_on(outcome: Outcome) -> Message:
     """The message about a run that ended."""
     how = _WORDS.get(outcome.exit_code) or ("stopped early" if outcome.totals else "not started")
     lines = [f"error: {one_line(outcome.error, 500)}"] if outcome.error else []
+    if line := servers_line(outcome.servers):
+        lines.append(line)
     if outcome.totals is not None:
         lines.append(totals_sentence(outcome.totals, outcome.took_s))
     lines += [f"{count_of(each.jobs, 'row')}: {one_line(each.reason, 200)}" for each in outcome.reasons]

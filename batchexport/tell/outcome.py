@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchexport.errors import StateError
 from batchexport.report.totals import Totals
-from batchexport.store import ReasonCount, StateReader
+from batchexport.store import ReasonCount, ServerReport, StateReader
 
 MOST_REASONS = 3
 
@@ -24,6 +24,7 @@ class Outcome:
     run_id: str | None = None
     totals: Totals | None = None
     took_s: float | None = None  #: of this process
+    servers: Sequence[ServerReport] = ()  #: stopped for exports, and not up
     reasons: Sequence[ReasonCount] = ()
     reports: Sequence[Path] = ()
 
@@ -37,6 +38,7 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
                 named,
                 run_id=reader.run.run_id,
                 totals=Totals.of(reader.tallies()),
+                servers=reader.servers(),
                 reasons=reader.top_reasons(MOST_REASONS),
             )
     except StateError as error:

@@ -16,6 +16,7 @@ COMMANDS = [
     "report",
     "verify",
     "reconcile",
+    "servers",
     "cleanup",
     "schedule",
     "runs",

@@ -160,7 +160,7 @@ def test_image_settings_that_the_dialect_has_not_are_refused(words, message):
         "--retries -1",
         "--max-failures 0%",
         "--settle-time -1",
-        "--in-use stop",
+        "--in-use ask",
         "--disk-format iso",
         "--dialect nova",
     ],

@@ -33,6 +33,9 @@ max_failures = "5%"
 settle_time = 45
 [servers]
 in_use = "skip"
+hard_stop = true
+max_down = 3
+stop_timeout = "5m"
 """
 
 
@@ -59,6 +62,9 @@ def test_every_key_is_read(tmp_path):
         max_failures=MaxFailures(percent=5.0),
         settle_s=45.0,
         in_use=InUse.SKIP,
+        hard_stop=True,
+        max_down=3,
+        stop_timeout_s=300.0,
         name_template="{volume_id}",
         image=ImageOptions(
             disk_format="zvhd2",
@@ -124,7 +130,9 @@ def test_all_problems_are_told_at_once(tmp_path):
         ("limits.settle_time = 2026-01-01", "is a date or time; it must be a number"),
         ('limits.max_failures = "many"', "[limits] max_failures: max failures: 'many' is neither"),
         ("limits.max_failures = 2.5", "is a number; it must be a whole number"),
-        ('servers.in_use = "stop"', "is not known; allowed: fail, skip, force"),
+        ('servers.in_use = "ask"', "is not known; allowed: fail, skip, force, stop"),
+        ("servers.max_down = 0", "is 0; it must be 1 or more"),
+        ('servers.stop_timeout = "0s"', "is 0; it must be more than 0"),
         ("servers.in_use = []", "is an array; it must be a text in quotes"),
         ("cloud.name = {}", "is a table; it must be a text in quotes"),
         ('cloud.name = " "', "[cloud] name: is empty; leave the key out instead"),

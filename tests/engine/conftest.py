@@ -41,8 +41,12 @@ class Bench:
                 )
             )
 
-    def run(self, cloud, *, stop_when=None, on_change=None, settings=None, **limits):
-        """Run to the end, or until `stop_when(cloud)`; `cloud` may be a function from target to cloud."""
+    def run(
+        self, cloud, *, stop_when=None, on_change=None, settings=None, most_gib=None, stop=None, **limits
+    ):
+        """Run to the end, or until `stop_when(cloud)`, or for `stop` seconds; `cloud` may be a function from
+        target to cloud.
+        """
 
         @contextlib.asynccontextmanager
         async def connect(key, rate):
@@ -50,7 +54,9 @@ class Bench:
 
         async def go():
             loop = asyncio.get_running_loop()
-            stop = asyncio.Event()
+            stopping = asyncio.Event()
+            if stop is not None:
+                loop.call_later(stop, stopping.set)
             changes = []
 
             def changed(job, before, after, ending):
@@ -58,7 +64,7 @@ class Bench:
                 if on_change is not None:
                     on_change(job, before, after)
                 if stop_when is not None and stop_when(changes):
-                    stop.set()
+                    stopping.set()
 
             chosen = settings or Settings(limits=Limits(**{"poll_interval_s": 5.0, **limits}))
             async with self.open() as state:
@@ -66,9 +72,10 @@ class Bench:
                     state,
                     connect,
                     chosen,
-                    stop=stop,
+                    stop=stopping,
                     now=lambda: EPOCH + loop.time(),
                     on_change=changed,
+                    most_gib=most_gib,
                 )
             return changes
 

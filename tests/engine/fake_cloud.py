@@ -88,6 +88,9 @@ class FakeCloud:
         now = self.server_now_s()
         return [i for i in self.exports_of(volume_id) if self._image(i, now) is not None]
 
+    def good_images_of(self, volume_id):
+        return [i for i in self.exports_of(volume_id) if self.records[i]["active_at"] is not None]
+
     def _uploading(self, volume_id, now):
         for image_id in self.exports_of(volume_id):
             record = self.records[image_id]
@@ -148,7 +151,7 @@ class FakeCloud:
         volume = self._volume(request.volume_id, now)
         if volume is None:
             raise RefusedError("could not be found", status=404)
-        if volume.status != "available":
+        if not self._may_export(volume, request):
             raise VolumeStateError("status must be available", status=400)
         image_id = self._accept(request, now, fault)
         if fault == "twice":  # somebody's proxy sent it again
@@ -156,6 +159,9 @@ class FakeCloud:
         if fault in ("lost", "twice", "lost and fails"):
             raise OutcomeUnknownError("connection reset")
         return Accepted(image_id=image_id, size_gib=10, request_id=f"req-{image_id}")
+
+    def _may_export(self, volume, request):
+        return volume.status == "available"
 
     def _accept(self, request, at, fault=None):
         image_id = f"image-{next(self._ids)}"

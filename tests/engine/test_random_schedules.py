@@ -57,10 +57,16 @@ class Disk:
             self._timer.join()
 
 
-def until_crash(bench, cloud, snapshot, *, crash_after, full_after):
+SETTINGS = Settings(
+    limits=Limits(poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0)
+)
+
+
+def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SETTINGS, stop_s=None):
     """Run until done (False), or until the crash or the end that a refused sign-in is (True).
 
-    `snapshot` is then what was on the disk. The disk is full for a moment after `full_after` changes.
+    `snapshot` is then what was on the disk. The disk is full for a moment after `full_after` changes. With
+    `stop_s` the run is told to stop then.
     """
     disk = Disk()
 
@@ -70,8 +76,11 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after):
         seen = 0
 
         def changed(job, before, after, ending):
-            nonlocal seen
             assert after in ALLOWED_CHANGES[before]
+            happened()
+
+        def happened(*_):
+            nonlocal seen
             seen += 1
             if seen == full_after:
                 disk.fill()
@@ -84,18 +93,17 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after):
         async def connect(key, rate):
             yield cloud
 
-        settings = Settings(
-            limits=Limits(
-                poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0
-            )
-        )
+        cloud.after_order = happened
+        stopping = asyncio.Event()
+        if stop_s is not None:
+            loop.call_later(stop_s, stopping.set)
         state = bench.open()
         work = asyncio.ensure_future(
             run(
                 state,
                 connect,
                 settings,
-                stop=asyncio.Event(),
+                stop=stopping,
                 now=lambda: EPOCH + loop.time(),
                 on_change=changed,
             )

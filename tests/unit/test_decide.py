@@ -159,8 +159,8 @@ def test_old_exports_are_looked_at_less_often(age_s, expected_s):
 def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for():
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(disk_format="raw"))
     run = ImageOptions(disk_format="qcow2", container_format="bare")
-    plain = decide.request_for(job, run, InUse.FAIL).options
+    plain = decide.request_for(job, run, InUse.FAIL, servers_down=False).options
     assert (plain.disk_format, plain.container_format, plain.force) == ("raw", "bare", None)
-    assert decide.request_for(job, run, InUse.FORCE).options.force is True
+    assert decide.request_for(job, run, InUse.FORCE, servers_down=False).options.force is True
     own = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=False))
-    assert decide.request_for(own, run, InUse.FORCE).options.force is False
+    assert decide.request_for(own, run, InUse.FORCE, servers_down=False).options.force is False

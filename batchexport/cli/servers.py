@@ -1,0 +1,51 @@
+"""`batchexport servers`: which servers are stopped for exports, and starting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchexport.cli.options import STATE_FILE, option
+from batchexport.cli.run_options import visiting_options
+from batchexport.cli.talk import tell
+
+EPILOG = """\b
+Examples:
+  batchexport servers volumes.state
+  batchexport servers volumes.state --start --os-cloud prod
+  batchexport servers volumes.state -f json | jq -r .servers[].server_id
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@option("--start", is_flag=True, words="Start those whose volumes are free, and wait until they are up.")
+@option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    words="Form of the answer.",
+)
+@visiting_options
+def servers(state_path: Path, start: bool, form: str, **flags: Any) -> None:
+    """Show which servers are stopped for exports, since when, and for which volumes.
+
+    Reads the state file only, unless they are to be started. A server whose volume is still being copied is
+    left down: `resume` starts it after the copy. Exit code 3 with --start: some are not up.
+    """
+    from batchexport.cli import aftercare
+    from batchexport.cli.layers import settings_for
+    from batchexport.report.servers import servers_json, servers_text
+    from batchexport.store import StateReader
+
+    if start:
+        aftercare.start_servers(state_path, *settings_for(state_path, flags))
+    with StateReader(state_path) as reader:
+        left = reader.servers()
+    tell(servers_json(left) if form == "json" else servers_text(left))
+    raise click.exceptions.Exit(3 if start and left else 0)

@@ -1,0 +1,201 @@
+"""Taking servers from one state to the next: each step is on disk first, then comes the order."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from batchexport.config import Downtimes
+from batchexport.engine import server_moves
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.server_groups import Group, refusal
+from batchexport.engine.server_moves import Fit, Move, fit_of, named
+from batchexport.engine.server_orders import ServerOrders
+from batchexport.engine.server_sights import ServerSights
+from batchexport.model import Ending, JobState, Server, ServerState
+from batchexport.store import AfootServer, LinkedRow, StateFile
+
+log = logging.getLogger(__name__)
+
+
+class ServerCare:
+    """Stops servers and starts them again, and lets rows go, ends or holds them as that demands."""
+
+    def __init__(
+        self,
+        orders: ServerOrders,
+        state: StateFile,
+        ledger: Ledger,
+        settings: Downtimes,
+        *,
+        may_go: Callable[[LinkedRow], bool],
+    ) -> None:
+        self._orders = orders
+        self._book = state.servers
+        self._ledger = ledger
+        self._settings = settings
+        self._may_go = may_go
+        self._sights = ServerSights()
+        self.stuck: set[str] = set()  #: ids of servers that do not start, and were told of
+
+    async def take_down(self, group: Group, *, afoot: Collection[str]) -> None:
+        """Stop what the group chose; end its rows that cannot go, and let those go that wait for nothing."""
+        chosen = group.chosen
+        for row in group.rows:
+            if (ending := chosen.failed.get(row.job.job_id)) is not None:
+                self._ledger.refused(row.job, JobState.FAILED, ending)
+        if chosen.passing:
+            return
+        rows = [row for row in group.rows if row.job.job_id not in chosen.failed]
+        server_ids = {server.server_id for server in chosen.stop}
+        if chosen.stop:
+            # On disk before it is asked for: after a crash this means "may have been stopped by us".
+            await self._book.stopping(self._ledger.lease, chosen.stop, at_s=self._ledger.now())
+            for server in chosen.stop:
+                self._sights.forget(server.server_id)
+                log.warning("stopping server %s for the export of its volumes", named(server))
+            await self._stop(server_ids, rows)
+        still_up = server_ids | set(afoot)
+        await self._release([row for row in rows if still_up.isdisjoint(row.server_ids)], chosen.off)
+
+    async def carry_on(
+        self,
+        afoot: Sequence[AfootServer],
+        rows: Sequence[LinkedRow],
+        found: Mapping[str, Server],
+        *,
+        wanted: Collection[str],
+    ) -> None:
+        """Do the next thing about each server that is not up; `rows` hang on them, `wanted` must be down."""
+        moves = defaultdict[Move, list[AfootServer]](list)
+        for server in afoot:
+            moves[self._move(server, found.get(server.server_id), wanted)].append(server)
+        for move, servers in moves.items():
+            await self._make(move, servers, rows, found)
+        staying = [each for each in moves[Move.WAIT] if each.state is ServerState.DOWN]
+        down = {server.server_id for server in (*staying, *moves[Move.NOTE_DOWN])}
+        ours = {server.server_id for server in afoot}
+        off = {server_id for server_id, server in found.items() if fit_of(server) is Fit.OFF} - ours
+        await self._release(rows, down | off)
+
+    def _move(self, server: AfootServer, seen: Server | None, wanted: Collection[str]) -> Move:
+        may_ask = self._orders.may_ask(server.server_id)
+        sight = self._sights.of(server, seen, wanted=server.server_id in wanted, may_ask=may_ask)
+        return server_moves.move(server, sight, stop_timeout_s=self._settings.stop_timeout_s)
+
+    async def _make(
+        self,
+        move: Move,
+        servers: Sequence[AfootServer],
+        rows: Sequence[LinkedRow],
+        found: Mapping[str, Server],
+    ) -> None:
+        server_ids = [server.server_id for server in servers]
+        match move:
+            case Move.ASK_TO_STOP:
+                await self._stop(server_ids, rows)
+            case Move.NOTE_DOWN:
+                await self._book.down(self._ledger.lease, server_ids, at_s=self._ledger.now())
+                _tell(servers, "is down")
+            case Move.GIVE_UP:
+                self._fail_for(servers, rows, self._why_not_stopped)
+                await self._bring_up(server_ids, rows, found)
+            case Move.BRING_UP:
+                await self._bring_up(server_ids, rows, found)
+            case Move.ASK_TO_START:
+                await self._orders.start(server_ids)
+            case Move.NOTE_UP | Move.NOTE_GONE:
+                await self._note_up(move, servers, rows)
+            case Move.NOTE_STARTED:
+                _tell(servers, "was started by somebody else before the exports of its volumes ended")
+                await self._note_up(move, servers, rows)
+                held = await self._book.rows_of(self._ledger.lease, server_ids)
+                self._fail_for(servers, held, _why_started)
+            case Move.STUCK:
+                await self._ask_again(servers)
+
+    async def _stop(self, server_ids: Collection[str], rows: Sequence[LinkedRow]) -> None:
+        refused = await self._orders.stop(server_ids)
+        for row in rows:
+            errors = [refused[server_id] for server_id in row.server_ids if server_id in refused]
+            if errors and row.held:
+                ending = refusal("its server may not be stopped", errors[0])
+                self._ledger.refused(row.job, JobState.FAILED, ending)
+
+    async def _bring_up(
+        self, server_ids: Collection[str], rows: Sequence[LinkedRow], found: Mapping[str, Server]
+    ) -> None:
+        """Start those of these that nothing is being copied of; the others when that has ended."""
+        started = await self._book.start(self._ledger.lease, server_ids)
+        self._recall(rows, started)
+        off = [server_id for server_id in started if fit_of(found.get(server_id)) is Fit.OFF]
+        await self._orders.start(off)
+
+    async def _note_up(self, move: Move, servers: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> None:
+        state = ServerState.GONE if move is Move.NOTE_GONE else ServerState.UP
+        server_ids = [server.server_id for server in servers]
+        await self._book.up(self._ledger.lease, server_ids, at_s=self._ledger.now(), state=state)
+        self._recall(rows, server_ids)
+        self.stuck.difference_update(server_ids)
+        for server_id in server_ids:
+            self._orders.done(server_id)
+            self._sights.forget(server_id)
+        _tell(servers, "is up again" if state is ServerState.UP else "is no longer there")
+
+    async def _ask_again(self, servers: Sequence[AfootServer]) -> None:
+        """Go on asking these to start, and say once that it has been in vain for long."""
+        server_ids = [server.server_id for server in servers]
+        await self._orders.start([server_id for server_id in server_ids if self._orders.may_ask(server_id)])
+        for server in servers:
+            if server.server_id in self.stuck:
+                continue
+            self.stuck.add(server.server_id)
+            words = self._orders.words.get(server.server_id, "the cloud gives no reason")
+            await self._book.note(self._ledger.lease, server.server_id, f"does not start: {words}")
+            hint = "start it yourself, or with `batchexport servers STATE --start` when the cloud can"
+            log.error("server %s does not start (%s): %s", named(server), words, hint)
+
+    async def _release(self, rows: Sequence[LinkedRow], ready: Collection[str]) -> None:
+        """Let those rows go of which every server is down."""
+        waiting = [row for row in rows if row.held and row.server_ids and self._may_go(row)]
+        going = [row.job for row in waiting if set(row.server_ids) <= set(ready)]
+        if going:
+            await self._book.release(self._ledger.lease, going, at_s=self._ledger.now())
+            self._ledger.released(job.job_id for job in going)
+
+    def _recall(self, rows: Sequence[LinkedRow], server_ids: Collection[str]) -> None:
+        """These servers are coming up: their rows may no longer be sent as if they were down."""
+        self._ledger.on_stopped_servers.difference_update(
+            row.job.job_id for row in rows if not set(server_ids).isdisjoint(row.server_ids)
+        )
+
+    def _fail_for(
+        self,
+        servers: Sequence[AfootServer],
+        rows: Sequence[LinkedRow],
+        why: Callable[[AfootServer], Ending],
+    ) -> None:
+        """End the rows that wait for any of these."""
+        by_id = {server.server_id: server for server in servers}
+        for row in rows:
+            mine = [by_id[server_id] for server_id in row.server_ids if server_id in by_id]
+            if mine and row.held:
+                self._ledger.refused(row.job, JobState.FAILED, why(mine[0]))
+
+    def _why_not_stopped(self, server: AfootServer) -> Ending:
+        status, words = self._sights.status(server.server_id), self._orders.words.get(server.server_id)
+        minutes = self._settings.stop_timeout_s / 60
+        reason = f"not sent: server {named(server)} did not stop within {minutes:.0f} min, it is {status}"
+        reason += f": {words}" if words else "; see --stop-timeout and --hard-stop"
+        return Ending(reason=reason, code="server_not_stopped")
+
+
+def _why_started(server: AfootServer) -> Ending:
+    reason = f"not sent: somebody started server {named(server)} before the export began"
+    return Ending(reason=reason, code="server_started")
+
+
+def _tell(servers: Sequence[AfootServer], words: str) -> None:
+    for server in servers:
+        log.warning("server %s %s", named(server), words, extra={"server_id": server.server_id})

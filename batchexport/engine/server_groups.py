@@ -1,0 +1,174 @@
+"""Rows and servers that hang together, by shared disks or several volumes: taken as one or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+from batchexport.config import InUse, Settings
+from batchexport.engine import server_moves
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.server_moves import Chosen
+from batchexport.errors import CloudError, RefusedError, SignInError
+from batchexport.model import Ending, JobState, Server
+from batchexport.store import LinkedRow, StateFile
+
+log = logging.getLogger(__name__)
+
+#: Rows that wait are read so many at a time; the first that can go is mostly among the first.
+PAGE = 100
+#: How long a group is left alone whose servers are on their way to another status.
+LOOK_AGAIN_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Rows that hang together by their servers, looked at a moment ago."""
+
+    rows: Sequence[LinkedRow]
+    chosen: Chosen
+
+
+class ServerGroups:
+    """Finds the next rows to stop servers for, in the order of the list, and looks at what they hang on."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        servers: Servers,
+        state: StateFile,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        may_go: Callable[[LinkedRow], bool],
+    ) -> None:
+        self._cloud = cloud
+        self._servers = servers
+        self._book = state.servers
+        self._ledger = ledger
+        self._settings = settings
+        self._may_go = may_go
+        self._later: dict[int, float] = {}  # job id -> loop time before which it is passed over
+        self._passing_since: dict[str, float] = {}  # server id -> loop time
+
+    async def next(self, *, but: Collection[int], afoot: Collection[str]) -> list[LinkedRow]:
+        """The first row that waits and may go, and all that hang together with it; empty where there is none.
+
+        Rows that are in `but`, or of whose servers all are afoot, are passed over.
+        """
+        loop_now = asyncio.get_running_loop().time()
+        last = 0
+        while page := await self._book.next_held(self._ledger.lease, last, limit=PAGE):
+            last = page[-1].job.job_id
+            for row in await self._ours(page):
+                seen_to = row.server_ids and set(row.server_ids) <= set(afoot)
+                if row.job.job_id in but or seen_to or self._later.get(row.job.job_id, 0.0) > loop_now:
+                    continue
+                if self._may_go(row):
+                    return await self._together([row])
+        return []
+
+    async def fail_all(self, ending: Ending) -> None:
+        """End every row that waits."""
+        last = 0
+        while page := await self._book.next_held(self._ledger.lease, last, limit=PAGE):
+            last = page[-1].job.job_id
+            for row in await self._ours(page):
+                self._ledger.refused(row.job, JobState.FAILED, ending)
+
+    async def look(self, rows: Sequence[LinkedRow], *, afoot: Collection[str]) -> Group:
+        """The group as it is now: its volumes one by one, for they may have been waiting long; its servers.
+
+        Rows whose volumes are no longer in use are let go.
+        """
+        fresh: dict[int, LinkedRow] = {}
+        while new := [row for row in rows if row.job.job_id not in fresh]:
+            for row in new:
+                fresh[row.job.job_id] = await self._look_at_volume(row)
+            rows = await self._together([row for row in fresh.values() if row.server_ids])
+        rows = list({row.job.job_id: row for row in (*fresh.values(), *rows)}.values())
+        rows = [row for row in rows if row.held and self._may_go(row)]
+        return Group(rows=rows, chosen=await self._choose(rows, afoot))
+
+    def put_off(self, group: Group) -> None:
+        """Look at the group again when what its servers are going through may have passed."""
+        loop_now = asyncio.get_running_loop().time()
+        self._later.update({row.job.job_id: loop_now + LOOK_AGAIN_S for row in group.rows})
+
+    async def found(self, server_ids: Collection[str]) -> dict[str, Server]:
+        """These servers as they are now, by id; those that are gone are left out."""
+        if not server_ids:
+            return {}
+        pages = self._servers.servers(sorted(server_ids))
+        return {server.server_id: server async for page in pages for server in page}
+
+    async def _ours(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
+        """Those of these that servers are to be stopped for; others are let go to meet the cloud's answer."""
+        policy = self._settings.in_use
+        others = [row.job for row in rows if (row.job.options.in_use or policy) is not InUse.STOP]
+        if not others:
+            return list(rows)
+        await self._book.let_go(self._ledger.lease, others)
+        self._ledger.released([])
+        return [row for row in rows if row.job not in others]
+
+    async def _together(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
+        """These rows with all that share servers with them, directly or through others."""
+        group = {row.job.job_id: row for row in rows}
+        known: set[str] = set()
+        while new := {server_id for row in group.values() for server_id in row.server_ids} - known:
+            known |= new
+            more = await self._book.rows_of(self._ledger.lease, new)
+            group.update((row.job.job_id, row) for row in more)
+        return sorted(group.values(), key=lambda row: row.job.job_id)
+
+    async def _look_at_volume(self, row: LinkedRow) -> LinkedRow:
+        """The row, on the servers that its volume is attached to now; on none where it is not in use."""
+        if not row.held:
+            return row
+        volume = await self._cloud.volume(row.job.volume_id)
+        if volume is None or volume.status != "in-use":
+            await self._book.let_go(self._ledger.lease, [row.job])
+            self._ledger.released([])
+            return dataclasses.replace(row, held=False, server_ids=())
+        server_ids = tuple(sorted(volume.server_ids))
+        if server_ids != row.server_ids:
+            await self._book.link(self._ledger.lease, row.job, server_ids)
+        job = dataclasses.replace(row.job, size_gib=volume.size_gib or row.job.size_gib)
+        return dataclasses.replace(row, job=job, server_ids=server_ids)
+
+    async def _choose(self, rows: Sequence[LinkedRow], afoot: Collection[str]) -> Chosen:
+        server_ids = {server_id for row in rows for server_id in row.server_ids} - set(afoot)
+        try:
+            found = await self.found(server_ids)
+        except SignInError:
+            raise
+        except RefusedError as error:
+            ending = refusal("the compute service does not show the servers", error)
+            return Chosen(failed={row.job.job_id: ending for row in rows})
+        loop_now = asyncio.get_running_loop().time()
+        patience_s = self._settings.downtimes.stop_timeout_s
+        tired_of = {
+            server_id
+            for server_id, since in self._passing_since.items()
+            if server_id in server_ids and loop_now - since >= patience_s
+        }
+        chosen = server_moves.choose(rows, found, afoot=afoot, tired_of=tired_of)
+        for server_id in server_ids - chosen.passing:
+            self._passing_since.pop(server_id, None)
+        for server_id in chosen.passing:
+            self._passing_since.setdefault(server_id, loop_now)
+        return chosen
+
+
+def refusal(what: str, error: CloudError) -> Ending:
+    """How a row ends whose server the cloud does not let us stop."""
+    return Ending(
+        reason=f"not sent: {what}: {error}",
+        code=error.code or "server_refused",
+        status=error.status,
+        request_id=error.request_id,
+    )

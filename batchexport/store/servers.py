@@ -1,0 +1,154 @@
+"""Servers that rows wait for: every question and change, each as one function on a connection.
+
+A row that waits is pending with `next_at` = HELD, and is released when all of its servers are down. No server
+is started while one of its rows may be sent: `start` holds them in its own transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+from batchexport.model import InUse, JobState, Server, ServerState
+from batchexport.store.queries import JOB_COLUMNS, job_of
+from batchexport.store.records import AfootServer, LinkedRow
+from batchexport.store.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
+
+_SERVERS_OF_IT = "(SELECT json_group_array(server_id) FROM job_server WHERE job_server.job_id = job.job_id)"
+_LINKED = f"SELECT {JOB_COLUMNS}, state, next_at = {HELD}, {_SERVERS_OF_IT} FROM job WHERE target_id = ?"
+NEXT_HELD = f"{_LINKED} AND {IS_HELD} AND job_id > ? ORDER BY job_id LIMIT ?"
+ROWS_OF = f"""{_LINKED}
+    AND job_id IN (SELECT job_id FROM job_server WHERE server_id IN (SELECT value FROM json_each(?)))
+    AND (state = 'pending' OR {IS_UNDER_WAY}) ORDER BY job_id"""
+AFOOT = f"SELECT server_id, name, state, stopping_at FROM server WHERE target_id = ? AND {IS_AFOOT}"
+COUNT_AFOOT = f"SELECT count(*) FROM server WHERE {IS_AFOOT}"
+
+HOLD = f"UPDATE job SET next_at = {HELD} WHERE job_id = ? AND target_id = ? AND state = 'pending'"
+RELEASE = f"UPDATE job SET next_at = ? WHERE job_id = ? AND target_id = ? AND {IS_HELD}"
+_FORGET_LINKS = "DELETE FROM job_server WHERE job_id = ?"
+_KNOW = "INSERT OR IGNORE INTO server (target_id, server_id) VALUES (?, ?)"
+_LINK = "INSERT OR IGNORE INTO job_server (job_id, server_id) VALUES (?, ?)"
+
+_THIS = "target_id = ? AND server_id = ?"
+STOPPING = f"""
+    UPDATE server SET state = 'stopping', name = ?, status_before = ?, stopping_at = ?, down_at = NULL,
+        up_at = NULL, note = NULL
+    WHERE {_THIS}"""
+DOWN = f"UPDATE server SET state = 'down', down_at = ? WHERE {_THIS} AND state = 'stopping'"
+UP = f"UPDATE server SET state = ?, up_at = ?, note = NULL WHERE {_THIS} AND {IS_AFOOT}"
+NOTE = f"UPDATE server SET note = ? WHERE {_THIS} AND {IS_AFOOT}"
+START = f"""
+    UPDATE server SET state = 'starting' WHERE {_THIS} AND (state = 'stopping' OR state = 'down')
+    AND NOT EXISTS (
+        SELECT 1 FROM job_server CROSS JOIN job USING (job_id)
+        WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id
+        AND (job.state = 'submitting' OR job.state = 'exporting'))"""
+HOLD_ROWS_OF = f"""
+    UPDATE job SET next_at = {HELD}
+    WHERE target_id = ? AND state = 'pending'
+    AND job_id IN (SELECT job_id FROM job_server WHERE server_id = ?)"""
+
+
+def next_held(db: sqlite3.Connection, target_id: int, job_id: int, limit: int) -> list[LinkedRow]:
+    """The first rows behind this one that wait for servers, in the order of the list."""
+    return [_linked(row) for row in db.execute(NEXT_HELD, (target_id, job_id, limit))]
+
+
+def rows_of(db: sqlite3.Connection, target_id: int, server_ids: Collection[str]) -> list[LinkedRow]:
+    """The rows that hang on any of these servers and are not at their end, in the order of the list."""
+    values = (target_id, json.dumps(list(server_ids)))
+    return [_linked(row) for row in db.execute(ROWS_OF, values)]
+
+
+def afoot(db: sqlite3.Connection, target_id: int) -> list[AfootServer]:
+    """The servers of a target that are not up again."""
+    return [
+        AfootServer(server_id=server_id, name=name, state=ServerState(state), stopping_at=stopping_at)
+        for server_id, name, state, stopping_at in db.execute(AFOOT, (target_id,))
+    ]
+
+
+def count_afoot(db: sqlite3.Connection) -> int:
+    """How many servers of all targets are not up again."""
+    return int(db.execute(COUNT_AFOOT).fetchone()[0])
+
+
+def hold(db: sqlite3.Connection, target_id: int, job_id: int, server_ids: Sequence[str]) -> None:
+    """A pending row waits for these servers."""
+    db.execute(HOLD, (job_id, target_id))
+    link(db, target_id, job_id, server_ids)
+
+
+def link(db: sqlite3.Connection, target_id: int, job_id: int, server_ids: Sequence[str]) -> None:
+    """The row hangs on these servers, and on no others."""
+    db.execute(_FORGET_LINKS, (job_id,))
+    for server_id in server_ids:
+        db.execute(_KNOW, (target_id, server_id))
+        db.execute(_LINK, (job_id, server_id))
+
+
+def release(db: sqlite3.Connection, target_id: int, job_ids: Iterable[int], *, next_at: float) -> None:
+    """These rows wait for servers no longer; those with a time go before those with 0."""
+    db.executemany(RELEASE, [(next_at, job_id, target_id) for job_id in job_ids])
+
+
+def let_go(db: sqlite3.Connection, target_id: int, job_ids: Sequence[int]) -> None:
+    """These rows have nothing to do with servers any more."""
+    db.executemany(_FORGET_LINKS, [(job_id,) for job_id in job_ids])
+    release(db, target_id, job_ids, next_at=0.0)
+
+
+def stopping(db: sqlite3.Connection, target_id: int, servers: Sequence[Server], *, at: float) -> None:
+    """These are about to be asked to stop, and were found like this."""
+    for server in servers:
+        db.execute(_KNOW, (target_id, server.server_id))
+        db.execute(STOPPING, (server.name, server.status, at, target_id, server.server_id))
+
+
+def down(db: sqlite3.Connection, target_id: int, server_ids: Collection[str], *, at: float) -> None:
+    """These have stopped."""
+    db.executemany(DOWN, [(at, target_id, server_id) for server_id in server_ids])
+
+
+def start(db: sqlite3.Connection, target_id: int, server_ids: Collection[str]) -> frozenset[str]:
+    """Those of these that may be asked to start: none of their volumes is being copied, and none will be
+    while they are up.
+    """
+    started = {
+        server_id for server_id in server_ids if db.execute(START, (target_id, server_id)).rowcount == 1
+    }
+    _hold_rows_of(db, target_id, started)
+    return frozenset(started)
+
+
+def up(
+    db: sqlite3.Connection, target_id: int, server_ids: Collection[str], state: ServerState, *, at: float
+) -> None:
+    """These are up again, or gone; nothing begins on their volumes until they are down again."""
+    db.executemany(UP, [(state, at, target_id, server_id) for server_id in server_ids])
+    _hold_rows_of(db, target_id, server_ids)
+
+
+def note(db: sqlite3.Connection, target_id: int, server_id: str, words: str) -> None:
+    """What is wrong with a server."""
+    db.execute(NOTE, (words, target_id, server_id))
+
+
+def agree(db: sqlite3.Connection, in_use: InUse) -> None:
+    """Somebody agreed to servers being stopped by this run, with this word for rows that say nothing."""
+    db.execute("UPDATE run SET in_use = ?, may_stop = 1", (in_use,))
+
+
+def _hold_rows_of(db: sqlite3.Connection, target_id: int, server_ids: Iterable[str]) -> None:
+    db.executemany(HOLD_ROWS_OF, [(target_id, server_id) for server_id in server_ids])
+
+
+def _linked(row: tuple[object, ...]) -> LinkedRow:
+    *job, state, held, server_ids = row
+    return LinkedRow(
+        job=job_of(tuple(job)),
+        state=JobState(str(state)),
+        held=bool(held),
+        server_ids=tuple(sorted(json.loads(str(server_ids)))),
+    )

@@ -1,0 +1,145 @@
+"""The cloud of these tests with servers: volumes hang on them, and are in use until they are detached.
+
+It keeps count of what must never happen: a copy of a volume while one of its servers runs.
+"""
+
+import asyncio
+from collections import Counter
+
+from batchexport.model import Server, Volume
+from tests.engine.fake_cloud import FakeCloud
+from tests.engine.fast_time import fast_now
+
+STOP_S = 20.0
+START_S = 10.0
+
+
+class Machine:
+    """One server: it takes its time, and tells what it is doing."""
+
+    def __init__(self, status="active", *, stop_s=STOP_S, start_s=START_S, tells_task=True):
+        self.status = status
+        self.task = None
+        self.stop_s, self.start_s = stop_s, start_s
+        self.tells_task = tells_task
+        self._turning_to = None
+        self._at = 0.0
+
+    def turn(self, to, task, after_s):
+        self._turning_to, self.task, self._at = to, task, fast_now() + after_s
+
+    def look(self):
+        if self._turning_to is not None and fast_now() >= self._at:
+            self.status, self.task, self._turning_to = self._turning_to, None, None
+        return self.status, self.task if self.tells_task else None
+
+
+class ServedCloud(FakeCloud):
+    """`attached[volume_id]` are the servers of a volume; `machines` are the servers by id."""
+
+    def __init__(self, attached, *, machines=None, honours_force=True, **options):
+        super().__init__(**options)
+        self.attached = {volume_id: tuple(server_ids) for volume_id, server_ids in attached.items()}
+        names = {server_id for server_ids in self.attached.values() for server_id in server_ids}
+        self.machines = {name: Machine() for name in sorted(names)} | (machines or {})
+        self.honours_force = honours_force
+        self.order_errors = []  # (order, error or mapping) to raise or return before all is well
+        self.orders = []  # ("stop" or "start", server id), every one that was taken
+        self.hard = set()
+        self.torn = []  # (volume id, server id): copied while the server ran
+        self.most_down = 0
+        self.watch_orders = None  # called before each order is carried out
+        self.after_order = None  # called when an order of a request was carried out
+
+    def ordered(self, kind):
+        return Counter(server_id for order, server_id in self.orders if order == kind)
+
+    def running(self):
+        return {name for name, machine in self.machines.items() if machine.look()[0] == "active"}
+
+    def _volume(self, volume_id, now):
+        server_ids = self.attached.get(volume_id, ())
+        if not server_ids:
+            return super()._volume(volume_id, now)
+        self._look_for_tears(volume_id, now)
+        status = "uploading" if self._uploading(volume_id, now) else "in-use"
+        return Volume(volume_id=volume_id, status=status, size_gib=10, server_ids=server_ids)
+
+    def _look_for_tears(self, volume_id, now):
+        if self._uploading(volume_id, now):
+            self.torn += [(volume_id, name) for name in self.attached[volume_id] if name in self.running()]
+
+    def look_everywhere(self):
+        for volume_id in self.attached:
+            self._look_for_tears(volume_id, self.server_now_s())
+
+    def _may_export(self, volume, request):
+        if volume.status != "in-use":
+            return super()._may_export(volume, request)
+        if not (self.honours_force and request.options.force):
+            return False
+        self.torn += [
+            (volume.volume_id, name)
+            for name in volume.server_ids
+            if self.machines[name].look()[0] == "active"
+        ]
+        return True
+
+    async def volumes(self, *, status=None):
+        self._read("volumes")
+        now = self.server_now_s()
+        known = dict.fromkeys([*self.attached, *(each["volume_id"] for each in self.records.values())])
+        volumes = [volume for volume_id in known if (volume := self._volume(volume_id, now))]
+        yield [volume for volume in volumes if status in (None, volume.status)]
+
+    async def servers(self, server_ids):
+        self._read("servers")
+        for server_id in server_ids:
+            if (machine := self.machines.get(server_id)) is not None:
+                status, task = machine.look()
+                yield [Server(server_id=server_id, status=status, task=task, name=f"vm-{server_id}")]
+
+    async def stop_servers(self, server_ids, *, hard, fence):
+        fence()
+        errors = self._error_of("stop")
+        for server_id in server_ids:
+            machine = self.machines[server_id]
+            if server_id not in errors and machine.look() == ("active", None):
+                self._take("stop", server_id)
+                self.hard |= {server_id} if hard else set()
+                machine.turn("shutoff", "powering-off", machine.stop_s)
+        self.most_down = max(self.most_down, len(self.machines) - len(self.running_or_starting()))
+        return errors
+
+    def running_or_starting(self):
+        return {
+            name
+            for name, machine in self.machines.items()
+            if machine.look()[0] == "active" and machine.task != "powering-off"
+        }
+
+    async def start_servers(self, server_ids, *, fence):
+        fence()
+        errors = self._error_of("start")
+        for server_id in server_ids:
+            machine = self.machines[server_id]
+            if server_id not in errors and machine.look() == ("shutoff", None):
+                self._take("start", server_id)
+                machine.turn("active", "powering-on", machine.start_s)
+        self.look_everywhere()
+        return errors
+
+    def _take(self, order, server_id):
+        if self.watch_orders is not None:
+            self.watch_orders(order, server_id)
+        self.orders.append((order, server_id))
+        if self.after_order is not None:
+            asyncio.get_running_loop().call_soon(self.after_order)
+
+    def _error_of(self, order):
+        if self.order_errors and self.order_errors[0][0] == order:
+            _, error = self.order_errors.pop(0)
+            if isinstance(error, Exception):
+                raise error
+            return error
+        return {}
