@@ -14,7 +14,7 @@ EPILOG = """\b
 Examples:
   batchexport sandbox --write-clouds-yaml clouds.yaml
   batchexport sandbox --profile evs --write-clouds-yaml clouds.yaml
-  batchexport sandbox --list samples/volumes.csv --servers 2 --write-clouds-yaml clouds.yaml
+  batchexport sandbox --profile evs --list samples/volumes.csv --servers 2 --write-clouds-yaml clouds.yaml
   batchexport sandbox --list volumes.csv --journal night.journal --fail-share 0.05
   OS_CLIENT_CONFIG_FILE=clouds.yaml openstack --os-cloud sandbox image list
 """

@@ -108,7 +108,8 @@ class Servers:
     ) -> dict[str, CloudError]:
         """Ask for these to be stopped. Returns why, for those of which it was not taken or nobody knows.
 
-        `hard` is for ECS: Nova by itself cuts the power of a guest that does not heed.
+        Raises SignInError, which is about all of them. `hard` is for ECS: Nova by itself cuts the power of
+        a guest that does not heed.
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
@@ -135,8 +136,8 @@ class Servers:
     ) -> dict[str, CloudError]:
         try:
             return await batches.send(action, batch, hard=hard, fence=fence)
-        except SignInError as error:
-            return dict.fromkeys(batch, error)
+        except SignInError:
+            raise
         except RefusedError as error:
             # One server that is gone or busy may be why: the others shall not suffer from it.
             log.warning("%s of %d servers was refused, asking for each alone: %s", action, len(batch), error)
@@ -156,6 +157,8 @@ class Servers:
         path = f"/servers/{quote(server_id, safe='')}/action"
         try:
             await self._session.request("POST", self._nova, path, body=body, fence=fence)
+        except SignInError:
+            raise
         except CloudError as error:
             return error
         return None

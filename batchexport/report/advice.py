@@ -8,7 +8,7 @@ _AGAIN = "run batchexport retry"
 _RETRY = f"then {_AGAIN}"
 #: By our own codes, and the cloud's where one says more than its status.
 _BY_CODE = {
-    "in_use": f"Detach the volume, or have its servers stopped meanwhile: {_AGAIN} --in-use stop;"
+    "in_use": f"Have its servers stopped for it ({_AGAIN} --in-use stop) or detach the volume, {_RETRY};"
     " --in-use skip leaves such volumes out.",
     "server_status": f"Bring the server to active or shutoff, {_RETRY}.",
     "server_not_stopped": f"Stop the server yourself, or allow more time (--stop-timeout), {_RETRY}.",

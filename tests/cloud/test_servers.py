@@ -274,7 +274,6 @@ async def test_a_batch_that_is_refused_is_asked_for_one_by_one(ecs: Compute) -> 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (Reply(401, {"error_code": "APIGW.0301", "error_msg": "no"}), SignInError),
         (Reply(429, {"error_code": "APIGW.0308", "error_msg": "slow"}), ThrottledError),
         (Reply(200, {"order": "j1"}), OutcomeUnknownError),
         (Drop(), OutcomeUnknownError),
@@ -286,6 +285,13 @@ async def test_a_batch_of_unknown_outcome_or_out_of_turn_is_told_of_every_server
     ecs.answers(answer)
     failed = await ecs.stop("s1", "s2")
     assert {each: type(error) for each, error in failed.items()} == {"s1": kind, "s2": kind}
+
+
+@pytest.mark.parametrize("server_ids", [["s1"], ["s1", "s2"]])
+async def test_a_refused_sign_in_is_about_all_of_them(ecs: Compute, server_ids: list[str]) -> None:
+    ecs.answers(Reply(401, {"error_code": "APIGW.0301", "error_msg": "no"}))
+    with pytest.raises(SignInError):
+        await ecs.stop(*server_ids)
 
 
 async def test_no_more_than_a_thousand_servers_go_in_a_minute(ecs: Compute) -> None:
