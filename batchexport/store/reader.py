@@ -25,6 +25,7 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
+from batchexport.store.removals import Removal, removals, removed_image_ids
 from batchexport.store.schema import IS_RETRYABLE, IS_UNDER_WAY
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
@@ -190,6 +191,16 @@ class StateReader:
         """The attempts that ended last, the newest first. Fast at any size."""
         with reading(self.path):
             return history.latest_endings(self._rows, limit)
+
+    def removed_image_ids(self) -> frozenset[str]:
+        """The images of this run that newer ones made old, and that are gone."""
+        with reading(self.path):
+            return removed_image_ids(self._rows)
+
+    def removals(self) -> list[Removal]:
+        """The images of this run that newer ones made old, and what came of their removal."""
+        with reading(self.path):
+            return removals(self._rows)
 
     def place_of(self, job_id: int) -> tuple[int, TargetKey]:
         """The line of the list that a job stands on, and its target."""
