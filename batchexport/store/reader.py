@@ -38,11 +38,11 @@ _JOBS = """
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
-TOP_REASONS = f"""
+REASONS = f"""
     SELECT coalesce(reason, ''), code, count(*) AS jobs
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE {IS_RETRYABLE} AND state = 'failed'
-    GROUP BY reason, code ORDER BY jobs DESC, reason LIMIT ?"""
+    GROUP BY reason, code ORDER BY jobs DESC, reason"""
 
 STALLED = f"SELECT count(*) FROM job WHERE {IS_UNDER_WAY} AND state = 'exporting' AND deadline_at < ?"
 _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
@@ -165,12 +165,11 @@ class StateReader:
         ((jobs,),) = self._rows(STALLED, now)
         return int(jobs)
 
-    def top_reasons(self, limit: int) -> list[ReasonCount]:
-        """Why jobs failed, the most frequent reason first."""
-        return [
-            ReasonCount(reason=reason, code=code, jobs=jobs)
-            for reason, code, jobs in self._rows(TOP_REASONS, limit)
-        ]
+    def reasons(self) -> Iterator[ReasonCount]:
+        """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings."""
+        with reading(self.path):
+            for reason, code, jobs in self._db.execute(REASONS):
+                yield ReasonCount(reason=reason, code=code, jobs=jobs)
 
     def targets(self) -> list[TargetRecord]:
         """Every target with the rate that the cloud taught, in the order of the list."""
