@@ -22,6 +22,7 @@ from batchexport.store.records import (
     TargetRecord,
     Unsent,
 )
+from batchexport.store.sessions import Session
 from batchexport.store.state import StateFile
 from batchexport.store.untried import discard_untried
 
@@ -40,6 +41,7 @@ __all__ = [
     "ReasonCount",
     "RecentEnding",
     "RunRecord",
+    "Session",
     "Span",
     "StateFile",
     "StateReader",

@@ -27,6 +27,7 @@ from batchexport.store.records import (
 )
 from batchexport.store.removals import Removal, removals, removed_image_ids
 from batchexport.store.schema import IS_RETRYABLE, IS_UNDER_WAY
+from batchexport.store.sessions import Session, sessions
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
 _PAGE = 2000
@@ -185,6 +186,11 @@ class StateReader:
         """Every attempt that was followed by another, oldest first."""
         with reading(self.path):
             yield from history.put_backs(self._rows, self._keys)
+
+    def sessions(self) -> list[Session]:
+        """When somebody worked on a target, in the order in which they began; none in files of old."""
+        with reading(self.path):
+            return sessions(self._rows)
 
     def latest_endings(self, limit: int) -> list[history.RecentEnding]:
         """The attempts that ended last, the newest first. Fast at any size."""
