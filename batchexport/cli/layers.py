@@ -97,14 +97,31 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
     )
 
 
-def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
-    """The settings for going on with a state file: what it fixes of the images stays. Raises ConfigError."""
+def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
+    """The order to go on with a state file, by flags and the job file of --job where there is one.
+
+    What the state file fixes of the images stays. Raises ConfigError.
+    """
     from batchexport.intake import as_stored
     from batchexport.store import StateReader
 
-    settings, access = settings_from(layer_from_flags(flags))
+    job_path: Path | None = flags.get("job_path")
+    if job_path is None:
+        settings, access = settings_from(layer_from_flags(flags))
+        order = Order(source="", said_state_path=state_path, settings=settings, access=access)
+    elif job_path.suffix == ".toml":
+        order = order_from(str(job_path), flags, environment)
+    else:
+        raise ConfigError(f"--job: {job_path} is no job file", hint="job files are TOML, and end in .toml")
     with StateReader(state_path) as reader:
-        return as_stored(settings, reader.run), access
+        stored = as_stored(order.settings, reader.run)
+    return replace(order, settings=stored, said_state_path=state_path)
+
+
+def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
+    """The settings for a visit to the cloud after a run: what it fixes of the images stays."""
+    order = order_to_go_on(state_path, flags, {})
+    return order.settings, order.access
 
 
 def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
