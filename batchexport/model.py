@@ -279,6 +279,7 @@ class ImageDetails(NamedTuple):
     min_disk_gib: int | None = None
     virtual_bytes: int | None = None  #: what the image unpacks to
     hash: str | None = None  #: algorithm and hex digits: `sha512:9f86…`
+    protected: bool | None = None  #: the cloud refuses to delete it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

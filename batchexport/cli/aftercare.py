@@ -77,12 +77,12 @@ def reconciled_text(results: Sequence[Reconciled]) -> str:
     return "\n".join(lines)
 
 
-def cleaned_text(results: Sequence[Cleaned], *, remove: bool) -> str:
-    """What was found of each image, and what to do next."""
+def cleaned_text(results: Sequence[Cleaned], kind: str, *, remove: bool) -> str:
+    """What was found of each image of this kind, and what to do next."""
     shown = [each for each in results if each.found is not Found.GONE]
     lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.words}" for each in shown]
     gone = len(results) - len(shown)
-    lines.append(f"{len(results)} images of attempts that came to nothing; {gone} are gone already")
+    lines.append(f"{len(results)} images {kind}; {gone} are gone already")
     if not remove and any(each.found is Found.LEFT_OVER for each in shown):
         lines.append("nothing was removed; the same command with --yes removes what is left over")
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""`batchexport cleanup`: remove unfinished images of attempts that came to nothing."""
+"""`batchexport cleanup`: remove unfinished images of attempts that came to nothing, and images made old."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,38 @@ import click
 
 from batchexport.cli.options import STATE_FILE, option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import tell
+from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
   batchexport cleanup volumes.state --os-cloud prod
   batchexport cleanup volumes.state --os-cloud prod --yes
+  batchexport cleanup jobs/nightly.toml
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
 @option("-y", "--yes", is_flag=True, words="Remove them; without, they are only shown.")
 @visiting_options
-def cleanup(state_path: Path, yes: bool, **flags: Any) -> None:
+def cleanup(path: Path, yes: bool, **flags: Any) -> None:
     """Show, and with --yes remove, unfinished images that failed attempts left behind.
 
-    Only images whose ids are in the state file are looked at, and only queued, saving or killed ones whose
-    volume is not uploading are removed. Exit code 3: something could not be removed.
+    Of a job file: images that those of its last night made old, as [images] keep in it counts them.
+
+    Only images whose ids are in a state file are looked at. Of unfinished ones, those that are queued, saving
+    or killed and whose volume is not uploading are removed. Exit code 3: something could not be removed.
     """
     from batchexport.cli import aftercare
-    from batchexport.cli.layers import settings_for
+    from batchexport.cli.layers import order_from, settings_for
+    from batchexport.cli.logs import start_log
+    from batchexport.cli.pruning import outdated_of_job
 
-    results = aftercare.cleaned(state_path, *settings_for(state_path, flags), remove=yes)
-    tell(aftercare.cleaned_text(results, remove=yes))
+    start_log(talk_of())
+    if path.suffix == ".toml":
+        results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=yes), "made old"
+    else:
+        results = aftercare.cleaned(path, *settings_for(path, flags), remove=yes)
+        kind = "of attempts that came to nothing"
+    tell(aftercare.cleaned_text(results, kind, remove=yes))
     raise click.exceptions.Exit(3 if aftercare.stuck(results) else 0)

@@ -69,11 +69,13 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     """
     from batchexport.cli.discovery import discovered, list_text, write_list
     from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.cli.logs import start_log
     from batchexport.config.wanted import Wanted
 
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
     wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__dataclass_fields__})
+    start_log(talk_of())
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
     if not volumes:
         say("no volume fits")

@@ -8,7 +8,7 @@ import click
 
 from batchexport.cli.options import dialect_option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import say, tell
+from batchexport.cli.talk import say, talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -28,8 +28,10 @@ def doctor(**flags: Any) -> None:
     """
     from batchexport.cli.checkup import checked, checked_text
     from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.cli.logs import start_log
     from batchexport.plan.fitness import Fit
 
+    start_log(talk_of())
     checks, error = checked(*settings_from(layer_from_flags(flags)))
     tell(checked_text(checks))
     if error is not None:

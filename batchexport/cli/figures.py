@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchexport.model import FINAL_STATES, Ending, Job, JobState
-from batchexport.report.words import duration, number
+from batchexport.report.words import count_of, duration, number
 
 if TYPE_CHECKING:
     from batchexport.store import Tally
@@ -79,7 +79,7 @@ def side_note(figures: Figures) -> str:
 
 def progress_line(figures: Figures, *, done_before: int, elapsed_s: float) -> str:
     """One line on where the run is. `done_before` rows were done when it began, `elapsed_s` seconds ago."""
-    parts = [f"{number(figures.done)} of {number(figures.total)} rows done"]
+    parts = [f"{number(figures.done)} of {count_of(figures.total, 'row')} done"]
     if note := side_note(figures):
         parts[0] += f" ({note})"
     if figures.gib_total:

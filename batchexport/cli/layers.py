@@ -71,8 +71,13 @@ class Order:
         return None if self.access.dialect is None else DIALECTS[DialectName(self.access.dialect)]
 
 
-def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
-    """The order that a list or a job file makes together with flags and environment. Raises ConfigError."""
+def order_from(
+    source: str, flags: Mapping[str, Any], environment: Mapping[str, str], *, in_use: InUse | None = None
+) -> Order:
+    """The order that a list or a job file makes together with flags and environment. Raises ConfigError.
+
+    `in_use` is what becomes of volumes in use where neither says it.
+    """
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
     plan, job_name = Nights(), ""
     notify, reports, wanted = None, None, None
@@ -84,7 +89,7 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
             plan = replace(plan, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
-    settings, access = settings_from(layer)
+    settings, access = settings_from(replace(layer, in_use=layer.in_use or in_use))
     return Order(
         source=source,
         said_state_path=state_path,
@@ -98,18 +103,33 @@ def order_from(source: str, flags: Mapping[str, Any], environment: Mapping[str, 
     )
 
 
-def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
-    """The settings for going on with a state file: what it fixes of the images stays, and where servers were
-    to be stopped they are still, unless the flags say otherwise. Raises ConfigError.
+def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
+    """The order to go on with a state file, by flags and the job file of --job where there is one.
+
+    What the state file fixes of the images stays, and where servers were to be stopped they are still, unless
+    flags or job file say otherwise. Raises ConfigError.
     """
     from batchexport.intake import as_stored
     from batchexport.store import StateReader
 
-    layer = layer_from_flags(flags)
     with StateReader(state_path) as reader:
         run = reader.run
-    settings, access = settings_from(replace(layer, in_use=layer.in_use or run.in_use))
-    return as_stored(settings, run), access
+    job_path: Path | None = flags.get("job_path")
+    if job_path is None:
+        layer = layer_from_flags(flags)
+        settings, access = settings_from(replace(layer, in_use=layer.in_use or run.in_use))
+        order = Order(source="", said_state_path=state_path, settings=settings, access=access)
+    elif job_path.suffix == ".toml":
+        order = order_from(str(job_path), flags, environment, in_use=run.in_use)
+    else:
+        raise ConfigError(f"--job: {job_path} is no job file", hint="job files are TOML, and end in .toml")
+    return replace(order, settings=as_stored(order.settings, run), said_state_path=state_path)
+
+
+def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
+    """The settings for a visit to the cloud after a run: what it fixes of the images stays."""
+    order = order_to_go_on(state_path, flags, {})
+    return order.settings, order.access
 
 
 def layer_from_flags(flags: Mapping[str, Any]) -> Layer:

@@ -13,6 +13,7 @@ from batchexport import nights
 from batchexport.cli.beginning import begin, carry_on
 from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
+from batchexport.cli.pruning import prune_after
 from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
@@ -22,6 +23,9 @@ from batchexport.report.words import count_of
 from batchexport.schedule import told
 from batchexport.store import StateReader
 from batchexport.window import Session, Window, next_session, session_at
+
+#: Whoever stopped a night does not wait for its old images.
+_ENDED_BY_ITSELF = frozenset({0, 3, WINDOW_CLOSED})
 
 
 class Work(Protocol):
@@ -100,6 +104,8 @@ class Night:
             if nights.rows_to_do(unfinished) or plan.on_unfinished is OnUnfinished.SKIP:
                 return code
         code = self._spend_on_tonight(tonight, known, unfinished) or code
+        if code in _ENDED_BY_ITSELF and tonight.exists():
+            prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk)
         if plan.keep is not None:
             self._forget(nights.nights_of(folder, job), plan.keep)
         return code

@@ -9,7 +9,7 @@ import click
 
 from batchexport.cli.options import option
 from batchexport.cli.run_options import image_options, planning_options
-from batchexport.cli.talk import tell
+from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -39,8 +39,10 @@ def plan(source: str, form: str, **flags: Any) -> None:
     """
     from batchexport.cli.foresight import foreseen
     from batchexport.cli.layers import order_from
+    from batchexport.cli.logs import start_log
     from batchexport.report.planned import plan_json, plan_text
 
+    start_log(talk_of())
     order = order_from(source, flags, os.environ)
     outlooks = foreseen(order)
     show = plan_json if form == "json" else plan_text

@@ -9,7 +9,7 @@ import click
 
 from batchexport.cli.options import STATE_FILE
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import tell
+from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -30,7 +30,9 @@ def reconcile(state_path: Path, **flags: Any) -> None:
     """
     from batchexport.cli import aftercare
     from batchexport.cli.layers import settings_for
+    from batchexport.cli.logs import start_log
 
+    start_log(talk_of())
     results = aftercare.reconciled(state_path, *settings_for(state_path, flags))
     tell(aftercare.reconciled_text(results))
     raise click.exceptions.Exit(3 if aftercare.unsettled(results) else 0)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchexport.cli.options import STATE_FILE, option
-from batchexport.cli.run_options import working_options
+from batchexport.cli.run_options import job_option, working_options
 from batchexport.cli.talk import talk_of
 
 EPILOG = """\b
 Examples:
   batchexport retry volumes.state --os-cloud prod
+  batchexport retry jobs/nights/nightly-2026-11-24.state --job jobs/nightly.toml
   batchexport retry volumes.state --os-cloud prod --skipped --in-use force
 """
 
@@ -21,6 +23,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @option("--skipped", is_flag=True, words="Try the skipped rows again too.")
+@job_option
 @working_options
 def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     """Try the failed rows again.
@@ -29,9 +32,10 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     Ambiguous rows stay as they are.
     """
     from batchexport.cli.execution import execute
-    from batchexport.cli.layers import settings_for
+    from batchexport.cli.layers import order_to_go_on
     from batchexport.model import JobState
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
-    settings, access = settings_for(state_path, flags)
-    raise click.exceptions.Exit(execute(state_path, settings, access, talk_of(), again=again))
+    order = order_to_go_on(state_path, flags, os.environ)
+    talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
+    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, talk_of(), again=again))

@@ -9,6 +9,7 @@ import click
 
 from batchexport.cli.options import (
     FILE,
+    STATE_FILE,
     Decorator,
     Parsed,
     all_of,
@@ -86,6 +87,13 @@ state_option = option(
     metavar="FILE",
     show_default="the list's name with .state, in the current folder",
     words="State file: where the run keeps all it knows.",
+)
+job_option = option(
+    "--job",
+    "job_path",
+    type=STATE_FILE,
+    metavar="JOBFILE.toml",
+    words="Job file whose cloud, limits, reports and notices are to be used; flags win over it.",
 )
 rate_option = option(
     "--requests-per-second",

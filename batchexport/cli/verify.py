@@ -9,7 +9,7 @@ import click
 
 from batchexport.cli.options import STATE_FILE, dialect_option, option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import tell
+from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -39,8 +39,10 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     """
     from batchexport.cli.hindsight import verified
     from batchexport.cli.layers import settings_for
+    from batchexport.cli.logs import start_log
     from batchexport.report.verification import verification_json, verification_text
 
+    start_log(talk_of())
     found = verified(state_path, *settings_for(state_path, flags))
     tell(verification_json(found) if form == "json" else verification_text(found))
     raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

@@ -38,6 +38,7 @@ class ImageRecord(msgspec.Struct):
     virtual_size: int | None = None
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
+    protected: bool | None = None
 
     def image(self) -> Image:
         """The same in our words."""
@@ -54,6 +55,7 @@ class ImageRecord(msgspec.Struct):
                 self.min_disk,
                 self.virtual_size,
                 f"{self.os_hash_algo}:{self.os_hash_value}" if self.os_hash_value else None,
+                self.protected,
             ),
         )
 

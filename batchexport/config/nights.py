@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from batchexport.schedule import Schedule, checked_cron, from_window
 from batchexport.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
 
-TABLES = ("window", "schedule")
+TABLES = ("window", "schedule", "images")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 #: A grace of days would let one night reach into the next but one.
@@ -37,6 +37,7 @@ class Nights:
 
     state_dir: Path | None = None  #: one state file a night; None = one for all
     keep: int | None = None  #: how many of them; None = all
+    keep_images: int | None = None  #: of each volume; None = all
     on_unfinished: OnUnfinished = OnUnfinished.RESUME
     window: Window | None = None  #: None = at any time
     schedule: Schedule | None = None  #: None = started by hand
@@ -59,6 +60,7 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
     window = _window(tables["window"]) if "window" in said else None
     schedule = _schedule(tables["schedule"], window, "window" in said) if "schedule" in said else None
     state_dir, keep = job.text("state_dir"), job.whole("keep", least=1)
+    keep_images = _keep_images(tables["images"], state_dir, keep)
     on_unfinished = job.read("on_unfinished", _on_unfinished)
     if state_dir is None:
         for key, value in (("keep", keep), ("on_unfinished", on_unfinished)):
@@ -69,10 +71,25 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
     return Nights(
         state_dir=None if state_dir is None else folder / state_dir,
         keep=keep,
+        keep_images=keep_images,
         on_unfinished=on_unfinished or OnUnfinished.RESUME,
         window=window,
         schedule=schedule or (from_window(window) if window else None),
     )
+
+
+def _keep_images(table: Table, state_dir: str | None, nights: int | None) -> int | None:
+    """How many images of a volume stay; which are ours, only the state files of their nights know."""
+    keep = table.whole("keep", least=1)
+    if keep is None:
+        return None
+    if state_dir is None:
+        table.problem("keep", "needs one state file a night, to know the images by; set [job] state_dir too")
+    if nights is not None and nights <= keep:
+        table.problem(
+            "keep", f"is {keep}; [job] keep must be more: what no state file records stays for ever"
+        )
+    return keep
 
 
 def _window(table: Table) -> Window | None:

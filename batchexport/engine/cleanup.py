@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, NotFoundError
+from batchexport.plan.retention import OurImage
 from batchexport.store import Abandoned
 
 #: Only an image in one of these is a left-over. An active one is somebody's data, whatever we think of it.
@@ -26,9 +27,9 @@ class Found(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """One abandoned image and what became of it."""
+    """One abandoned or outdated image and what became of it."""
 
-    image: Abandoned
+    image: Abandoned | OurImage
     found: Found
     words: str
 

@@ -47,7 +47,7 @@ async def verify(cloud: Inventory, images: ExportedImages, asked: ImageOptions, 
 
     `asked` is what the run wished for all its images; rows may have wished otherwise.
     """
-    wishes = asked.over(_defaults(cloud.dialect))
+    wishes = asked.over(defaults_of(cloud.dialect))
     pages, since_s = 0, (images.oldest_s or 0.0) - CLOCK_MARGIN_S
     if (left := len(images)) > 1:
         async for page in cloud.images(created_since=since_s):
@@ -82,6 +82,6 @@ def _note(row: Exported, image: Image | None, wishes: ImageOptions, found: Verif
             found.kept.append(Unlike(row=row, findings=tuple(findings)))
 
 
-def _defaults(dialect: Dialect) -> ImageOptions:
+def defaults_of(dialect: Dialect) -> ImageOptions:
     """What was sent where nobody wished for anything."""
     return ImageOptions(disk_format=dialect.default_disk_format, container_format="bare")

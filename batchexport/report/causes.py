@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from batchexport.model import JobState
 from batchexport.report.advice import advice_on
-from batchexport.store import JobReport
+from batchexport.store import JobReport, ReasonCount, StateReader
 
 #: Rows named for each cause; all of them are in the CSV report.
 MOST_EXAMPLES = 5
 #: Different causes kept apart. A cloud that words every failure differently must not fill the memory.
 MOST_CAUSES = 500
+OTHER_REASONS = "other reasons, each in its own words"
 #: The states of rows that somebody has to look at.
 TROUBLE = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
 
@@ -57,7 +59,7 @@ class Causes:
         words = plain_words(job.reason)
         key = (job.state, job.code, job.status, words)
         if key not in self._found and len(self._found) >= MOST_CAUSES:
-            words = "other reasons, each in its own words"
+            words = OTHER_REASONS
             key = (job.state, None, None, words)
         cause = self._found.get(key)
         if cause is None:
@@ -76,6 +78,24 @@ class Causes:
         return sorted(
             self._found.values(), key=lambda cause: (order.index(cause.state), -cause.rows, cause.words)
         )
+
+
+def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
+    """Why rows failed, the most frequent reason first; reasons that differ only in their ids are one.
+
+    One that all its rows share is told as it is, ids and all.
+    """
+    rows = Counter[tuple[str, str | None]]()
+    wordings: dict[tuple[str, str | None], str] = {}
+    for each in reader.reasons():
+        key = (plain_words(each.reason), each.code)
+        if key not in rows and len(rows) >= MOST_CAUSES:
+            key = (OTHER_REASONS, None)
+        wordings[key] = key[0] if key in rows else each.reason or key[0]
+        rows[key] += each.jobs
+    return [
+        ReasonCount(reason=wordings[key], code=key[1], jobs=jobs) for key, jobs in rows.most_common(limit)
+    ]
 
 
 def plain_words(reason: str | None) -> str:

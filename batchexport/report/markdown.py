@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
+from batchexport.report.breaks import words_on_break
 from batchexport.report.causes import Cause
 from batchexport.report.night import Night
 from batchexport.report.totals import ENDED
@@ -26,6 +27,8 @@ def night_markdown(night: Night) -> Iterator[str]:
     yield ""
     begin = iso_utc(span.began_at) or "nothing exported yet"
     yield f"Run {night.run.run_id}, {begin} to {iso_utc(span.ended_at) or 'now'}"
+    for each in night.timeline.breaks if night.timeline else ():
+        yield from ("", f"Nobody at work: {words_on_break(each, iso_utc)}")
     yield from _causes(night.causes)
     yield from _table("By target", ["Target", *map(str, ENDED), "to do", "GiB", "throttled"], _targets(night))
     heads = ["Size", "rows", "succeeded", "failed", "GiB", "median time", "longest"]

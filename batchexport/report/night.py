@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from batchexport.model import JobState, TargetKey
+from batchexport.report.breaks import breaks_in
 from batchexport.report.causes import TROUBLE, Cause, Causes
 from batchexport.report.earlier import NightFigures, figures_of
 from batchexport.report.rows import is_stalled
@@ -79,6 +80,10 @@ def night_of(reader: StateReader, *, now: float, earlier: Sequence[NightFigures]
         if course is not None:
             course.add_job(job)
     throttled = _put_backs(reader, course)
+    if course is not None:
+        unfinished = figures.totals.to_do > 0
+        for each in breaks_in(reader.sessions(), reader.owners(), unfinished=unfinished):
+            course.add_break(each)
     took_s = sizes.took_s()
     return Night(
         figures=figures,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from batchexport.model import TargetKey
+from batchexport.report.causes import top_reasons
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.report.words import iso_utc, number, one_line
@@ -32,7 +33,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     by_target = totals_by_target(reader)
     if len(by_target) > 1:
         lines += ["", *_target_lines(by_target)]
-    if reasons := reader.top_reasons(MOST_REASONS):
+    if reasons := top_reasons(reader, MOST_REASONS):
         lines += ["", *reason_lines(reasons)]
     return "\n".join(lines)
 
@@ -55,7 +56,7 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "owners": [_holder_json(holder) for holder in reader.owners()],
         "top_reasons": [
             {"reason": each.reason, "code": each.code, "rows": each.jobs}
-            for each in reader.top_reasons(MOST_REASONS)
+            for each in top_reasons(reader, MOST_REASONS)
         ],
     }
     return json.dumps(content, ensure_ascii=False, indent=2)

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from batchexport.model import JobState
+from batchexport.report.causes import top_reasons
 from batchexport.report.servers import servers_line
 from batchexport.report.status import MOST_REASONS, reason_lines
 from batchexport.report.totals import TO_DO, Totals, gib_text, rows_text
@@ -23,7 +24,7 @@ def summary_text(reader: StateReader, state_path: Path, *, cloud: str | None, to
     lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
     if totals.to_do:
         lines.append("to do: " + ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO))
-    if reasons := reader.top_reasons(MOST_REASONS):
+    if reasons := top_reasons(reader, MOST_REASONS):
         lines += reason_lines(reasons)
     lines.append(f"state file: {state_path}")
     steps = next_steps(totals, state_path, cloud, servers_down=bool(servers))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
 
 from batchexport.model import JobState
+from batchexport.report.breaks import Break
 from batchexport.store import JobReport, PutBack
 
 #: More bars than these cannot be told apart on a page: the rest is in the steps.
@@ -80,6 +82,7 @@ class Timeline:
     steps: list[Step]
     bars: list[Bar]
     exports: int  #: all of them, also those that have no bar
+    breaks: Sequence[Break] = ()  #: in which nobody worked on the run, as far as they are within it
 
     @property
     def marks(self) -> Counter[Mark]:
@@ -99,6 +102,7 @@ class Course:
         # Exports that run through whole steps, as changes from step to step: an export costs the same
         # however long it was.
         self._through = [0] * (count + 1)
+        self._breaks: list[Break] = []
         self._exports = 0
         self._failed: list[tuple[float, int, Bar]] = []
         self._others: list[tuple[float, int, Bar]] = []
@@ -142,6 +146,11 @@ class Course:
         elif (mark := mark_of(put_back)) is not None:
             self._step_at(put_back.ended_at).marks[mark] += 1
 
+    def add_break(self, each: Break) -> None:
+        """Note a time in which nobody worked, if it is within the course, or is its end."""
+        if each.resumed_at is None or self._began_at <= each.stopped_at <= self._ended_at:
+            self._breaks.append(each)
+
     def timeline(self) -> Timeline:
         """What was collected, the bars in the order of their beginning."""
         for step, whole in zip(self._steps, accumulate(self._through), strict=False):
@@ -154,6 +163,7 @@ class Course:
             steps=self._steps,
             bars=sorted(bars, key=lambda bar: (bar.began_at, bar.ended_at, bar.volume_id)),
             exports=self._exports,
+            breaks=self._breaks,
         )
 
     def _chosen_bars(self) -> list[Bar]:

@@ -25,6 +25,7 @@ from batchexport.store.records import (
     TargetRecord,
     Unsent,
 )
+from batchexport.store.sessions import Session
 from batchexport.store.state import StateFile
 from batchexport.store.untried import discard_untried
 
@@ -46,6 +47,7 @@ __all__ = [
     "RecentEnding",
     "RunRecord",
     "ServerReport",
+    "Session",
     "Span",
     "StateFile",
     "StateReader",

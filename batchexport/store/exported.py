@@ -14,6 +14,7 @@ from batchexport.store import options
 from batchexport.store.faults import translated
 from batchexport.store.opening import open_for_reading
 from batchexport.store.records import Exported
+from batchexport.store.removals import removed_image_ids
 
 # In a temporary database of this connection's own: the state file is only read.
 _TABLE = "CREATE TEMP TABLE awaited (image_id TEXT PRIMARY KEY, job_id INTEGER NOT NULL) WITHOUT ROWID"
@@ -31,7 +32,7 @@ _FIRST = f"{_ROWS} ORDER BY line LIMIT ?"
 
 
 class ExportedImages:
-    """The images of one target's succeeded rows, until they are taken."""
+    """The images of one target's succeeded rows, until they are taken, but for those removed since."""
 
     def __init__(self, path: Path, target_id: int) -> None:
         self._path = path
@@ -39,6 +40,8 @@ class ExportedImages:
         with self._reading():
             self._db.execute(_TABLE)
             self._db.execute(_FILL, (target_id,))
+            gone = removed_image_ids(lambda statement: self._db.execute(statement).fetchall())
+            self._db.execute(_TAKEN, (json.dumps(sorted(gone)),))
             (self.oldest_s,) = self._db.execute(_OLDEST, (target_id,)).fetchone()
 
     def __enter__(self) -> Self:

@@ -14,11 +14,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
+from batchexport.store import sessions
 from batchexport.store.moments import moment
 from batchexport.store.owner import Owner, is_alive
 
 #: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
 MARGIN_S = 5.0
+#: How long a target is held after it was taken or the lease was renewed.
+LEASE_S = 30.0
 
 
 class Lease:
@@ -71,6 +74,8 @@ def take(db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s
         "UPDATE target SET epoch = epoch + 1, owner = ?, lease_until = ? WHERE target_id = ? RETURNING epoch",
         (msgspec.json.encode(me).decode(), now + ttl_s, target_id),
     ).fetchone()
+    # An owner who left would have said so: this one was last seen when it renewed its lease.
+    sessions.begin(db, target_id, at=now, last_seen_at=None if owner is None else row[1] - ttl_s)
     return int(epoch)
 
 
@@ -79,8 +84,9 @@ def renew(db: sqlite3.Connection, target_id: int, *, now: float, ttl_s: float) -
     db.execute("UPDATE target SET lease_until = ? WHERE target_id = ?", (now + ttl_s, target_id))
 
 
-def release(db: sqlite3.Connection, target_id: int) -> None:
+def release(db: sqlite3.Connection, target_id: int, *, now: float) -> None:
     """Leave the target to whoever comes next."""
+    sessions.end(db, target_id, at=now)
     db.execute("UPDATE target SET owner = NULL, lease_until = 0 WHERE target_id = ?", (target_id,))
 
 

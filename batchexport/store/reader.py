@@ -28,7 +28,9 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
+from batchexport.store.removals import Removal, removals, removed_image_ids
 from batchexport.store.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
+from batchexport.store.sessions import Session, sessions
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
 _PAGE = 2000
@@ -40,11 +42,11 @@ _JOBS = """
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
-TOP_REASONS = f"""
+REASONS = f"""
     SELECT coalesce(reason, ''), code, count(*) AS jobs
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE {IS_RETRYABLE} AND state = 'failed'
-    GROUP BY reason, code ORDER BY jobs DESC, reason LIMIT ?"""
+    GROUP BY reason, code ORDER BY jobs DESC, reason"""
 
 STALLED = f"SELECT count(*) FROM job WHERE {IS_UNDER_WAY} AND state = 'exporting' AND deadline_at < ?"
 _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
@@ -201,12 +203,11 @@ class StateReader:
         ((jobs,),) = self._rows(STALLED, now)
         return int(jobs)
 
-    def top_reasons(self, limit: int) -> list[ReasonCount]:
-        """Why jobs failed, the most frequent reason first."""
-        return [
-            ReasonCount(reason=reason, code=code, jobs=jobs)
-            for reason, code, jobs in self._rows(TOP_REASONS, limit)
-        ]
+    def reasons(self) -> Iterator[ReasonCount]:
+        """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings."""
+        with reading(self.path):
+            for reason, code, jobs in self._db.execute(REASONS):
+                yield ReasonCount(reason=reason, code=code, jobs=jobs)
 
     def targets(self) -> list[TargetRecord]:
         """Every target with the rate that the cloud taught, in the order of the list."""
@@ -223,10 +224,25 @@ class StateReader:
         with reading(self.path):
             yield from history.put_backs(self._rows, self._keys)
 
+    def sessions(self) -> list[Session]:
+        """When somebody worked on a target, in the order in which they began; none in files of old."""
+        with reading(self.path):
+            return sessions(self._rows)
+
     def latest_endings(self, limit: int) -> list[history.RecentEnding]:
         """The attempts that ended last, the newest first. Fast at any size."""
         with reading(self.path):
             return history.latest_endings(self._rows, limit)
+
+    def removed_image_ids(self) -> frozenset[str]:
+        """The images of this run that newer ones made old, and that are gone."""
+        with reading(self.path):
+            return removed_image_ids(self._rows)
+
+    def removals(self) -> list[Removal]:
+        """The images of this run that newer ones made old, and what came of their removal."""
+        with reading(self.path):
+            return removals(self._rows)
 
     def place_of(self, job_id: int) -> tuple[int, TargetKey]:
         """The line of the list that a job stands on, and its target."""

@@ -15,7 +15,7 @@ from batchexport.errors import BatchExportError, StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store import changes, fitting, lease, queries, together, unsent
 from batchexport.store.faults import reading
-from batchexport.store.lease import Lease
+from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
@@ -112,7 +112,7 @@ class StateFile:
         await self._writer.drain()
         self._writer.check()
 
-    async def take(self, target_id: int, *, ttl_s: float = 30.0) -> Lease:
+    async def take(self, target_id: int, *, ttl_s: float = LEASE_S) -> Lease:
         """The target for this process alone, from now until `ttl_s` after the last renewal.
 
         Raises StateInUseError while another process may be at work on it. One that is known to be dead is
@@ -124,7 +124,9 @@ class StateFile:
 
         def give_back(done: asyncio.Future[int]) -> None:
             if done.exception() is None:
-                self._writer.submit(partial(lease.release, target_id=target_id), _lease(done.result()))
+                self._writer.submit(
+                    partial(lease.release, target_id=target_id, now=now), _lease(done.result())
+                )
 
         def _lease(epoch: int) -> Lease:
             return Lease(
@@ -144,7 +146,8 @@ class StateFile:
     async def release(self, held: Lease) -> None:
         """Leave the target, after everything that was changed before, to whoever comes next."""
         held.check_owned()
-        await self._writer.ask(partial(lease.release, target_id=held.target_id), held)
+        releasing = partial(lease.release, target_id=held.target_id, now=self._now())
+        await self._writer.ask(releasing, held)
         held.lose("it was released")
 
     async def claim(

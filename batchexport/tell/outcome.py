@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchexport.errors import StateError
+from batchexport.report.causes import top_reasons
 from batchexport.report.totals import Totals
 from batchexport.store import ReasonCount, ServerReport, StateReader
 
@@ -39,7 +40,7 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
                 run_id=reader.run.run_id,
                 totals=Totals.of(reader.tallies()),
                 servers=reader.servers(),
-                reasons=reader.top_reasons(MOST_REASONS),
+                reasons=top_reasons(reader, MOST_REASONS),
             )
     except StateError as error:
         return replace(named, error=outcome.error or str(error))

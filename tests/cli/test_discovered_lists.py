@@ -68,6 +68,21 @@ def test_the_list_of_a_night_is_made_once(batchexport):
     assert exported(the_night()) == dict.fromkeys(IDS[:2], "succeeded")
 
 
+def test_an_unfinished_night_is_carried_on_with_its_own_list_and_then_tonights_is_made(
+    batchexport, monkeypatch
+):
+    path = job_file('name = "vol-[12]"')
+    with served(*volumes()):
+        assert batchexport("run", path, "--no-wait").exit_code == 0
+        path.write_text(path.read_text().replace("vol-[12]", "vol-[34]"))
+        monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: "2026-11-25")
+        result = batchexport("run", path)
+    assert result.exit_code == 0, result.stderr
+    first, second = sorted(Path("nights").glob("*.state"))
+    assert exported(first) == dict.fromkeys(IDS[:2], "succeeded")
+    assert exported(second) == dict.fromkeys(IDS[2:4], "succeeded")
+
+
 def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport):
     path = job_file('name = "nothing-*"')
     with served(*volumes()):

@@ -1,11 +1,14 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 
-from batchexport.cli.logs import ScreenHandler, start_log
+from batchexport.cli.logs import JsonLines, ScreenHandler, start_log
 from batchexport.cli.talk import Talk, marked, say
+from tests.cli.lists import write_list
+from tests.store.making import make
 
 log = logging.getLogger("batchexport.somewhere")
 
@@ -91,3 +94,25 @@ def test_words_are_coloured_on_a_terminal_only(monkeypatch):
     assert "\x1b[" in marked("error:", "red")
     monkeypatch.setenv("NO_COLOR", "1")
     assert marked("error:", "red") == "error:"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "volumes.csv"],
+        ["verify", "a.state"],
+        ["doctor"],
+        ["discover"],
+        ["reconcile", "a.state"],
+        ["cleanup", "a.state"],
+        ["run", "volumes.csv"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_whatever_visits_a_cloud_lets_libraries_speak_in_the_form_that_was_asked_for(batchexport, words):
+    logging.getLogger("openstack").handlers = []
+    write_list(Path("volumes.csv"), 1)
+    make(Path("a.state"))
+    batchexport(*words, "--os-cloud", "none", "--log-format", "json")
+    (handler,) = logging.getLogger("openstack").handlers
+    assert isinstance(handler.formatter, JsonLines)

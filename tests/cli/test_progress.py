@@ -37,6 +37,12 @@ def terminal(monkeypatch):
     return Terminal()
 
 
+def test_one_row_is_no_rows():
+    figures = Figures()
+    figures.rows[JobState.PENDING] = 1
+    assert progress_line(figures, done_before=0, elapsed_s=1) == "0 of 1 row done"
+
+
 def test_figures_begin_where_the_state_file_is():
     figures = Figures.of([tally(SUCCEEDED, 2, 30, 2), tally(EXPORTING, 1, 10, 1), tally(PENDING, 7)])
     assert (figures.total, figures.done, figures.gib_done) == (10, 2, 30)

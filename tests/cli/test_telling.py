@@ -16,6 +16,7 @@ from batchexport.errors import ConfigError, StateInUseError
 from batchexport.tell.telling import Telling
 from tests.cli.lists import write_list
 from tests.cli.test_run import QUICK
+from tests.store.making import make
 from tests.tell.receivers import receiver
 
 
@@ -230,3 +231,39 @@ def test_a_place_for_events_that_went_bad_is_said_after_another_error(capsys):
     with pytest.raises(ConfigError), end_told(Talk(outlets=Outlets(events="no/folder/e.ndjson"))):
         raise ConfigError("something else")
     assert "nobody was told: --events: cannot write" in capsys.readouterr().err
+
+
+WHOLE_JOB = """
+[job]
+list = "volumes.csv"
+[cloud]
+name = "sandbox"
+[limits]
+requests_per_second = 100
+poll_interval = "1s"
+[report]
+folder = "reports"
+formats = ["markdown"]
+[notify]
+webhook = "{url}/hook"
+heartbeat = "{url}/beat"
+"""
+
+
+@pytest.mark.parametrize("command", ["resume", "retry"])
+def test_who_goes_on_with_a_job_tells_those_whom_the_job_names(batchexport, command, volumes):
+    options = ("--os-cloud", "sandbox", "--requests-per-second", 100, "--state", "a.state", "--no-wait")
+    assert batchexport("run", volumes, *options).exit_code == 0
+    with told() as receiver:
+        Path("nightly.toml").write_text(WHOLE_JOB.format(url=receiver.url))
+        result = batchexport(command, "a.state", "--job", "nightly.toml")
+    assert result.exit_code == 0, result.stderr
+    assert [call[0:2] for call in receiver.calls[:1]] == [("GET", "/beat/start")]
+    assert sorted(call[0:2] for call in receiver.calls[1:]) == [("GET", "/beat"), ("POST", "/hook")]
+    assert Path("reports/a.md").exists()
+
+
+def test_a_job_that_is_no_job_file_is_refused(batchexport, volumes):
+    result = batchexport("resume", make(Path("a.state")), "--job", "volumes.csv")
+    assert result.exit_code == 2
+    assert "--job: volumes.csv is no job file" in result.stderr

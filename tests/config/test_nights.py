@@ -59,6 +59,12 @@ def test_every_key_is_read(tmp_path):
     )
 
 
+def test_images_are_kept_as_many_as_asked(tmp_path):
+    text = "[images]\nkeep = 3"
+    assert nights(tmp_path, text, job="state_dir = 'n'").keep_images == 3
+    assert nights(tmp_path, text, job="state_dir = 'n'\nkeep = 4").keep_images == 3
+
+
 def test_without_a_word_on_nights_there_are_none(tmp_path):
     assert nights(tmp_path, "") == Nights()
 
@@ -122,6 +128,9 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path, line, words):
         ("keep = 0\nstate_dir = 'n'", "[job] keep: is 0; it must be 1 or more"),
         ("keep = 3", "[job] keep: is about one state file a night; set state_dir too"),
         ("on_unfinished = 'skip'", "[job] on_unfinished: is about one state file a night"),
+        ("[images]\nkeep = 3", "[images] keep: needs one state file a night"),
+        ("state_dir = 'n'\n[images]\nkeep = 0", "[images] keep: is 0; it must be 1 or more"),
+        ("state_dir = 'n'\nkeep = 3\n[images]\nkeep = 3", "[images] keep: is 3; [job] keep must be more"),
         ("on_unfinished = 'ask'\nstate_dir = 'n'", '"ask" is not known; allowed: resume, skip, abandon'),
         ("on_unfinished = 1\nstate_dir = 'n'", '"1" is not known'),
         ("state = 'a'\nstate_dir = 'n'", "[job] state: stands beside state_dir"),

@@ -10,8 +10,8 @@ from tests.engine.conftest import volume_ids
 ROWS = 400
 #: Every second row meets some trouble, so that all kinds of statement are used.
 TROUBLES = ["unavailable", "lost", "lost before", "throttled", "fails", "refused"]
-#: Tables that have a row for each target, or hold what the statement brought along.
-SMALL = re.compile(r"SCAN (target|tally|run|given|json_each|\d* ?CONSTANT ROWS?|\()")
+#: Tables that have a row for each target or process, or hold what the statement brought along.
+SMALL = re.compile(r"SCAN (target|tally|run|session|given|json_each|\d* ?CONSTANT ROWS?|\()")
 
 
 def counted_run(bench, monkeypatch, *, faults):

@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from batchexport.model import JobState
+from batchexport.model import Ending, JobState
 from batchexport.report import causes as module
 from batchexport.report.advice import advice_on
-from batchexport.report.causes import MOST_EXAMPLES, Causes, plain_words
+from batchexport.report.causes import MOST_EXAMPLES, OTHER_REASONS, Causes, plain_words, top_reasons
+from batchexport.store import StateFile, StateReader
 from tests.report.test_timeline import job
+from tests.store.making import claim, make, volume
 
 FIRST, SECOND = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "9823beb1-e6ba-4ad7-8de4-5321ad915a36"
 
@@ -107,3 +109,37 @@ def test_advice_goes_by_state_then_code_then_words_then_status(facts, word):
     known = {"state": JobState.FAILED, "code": None, "status": None, "words": ""} | facts
     state = known.pop("state")
     assert word in advice_on(state, **known)
+
+
+async def failed_file(path, *reasons):
+    """A state file with a failed row for each of these reasons."""
+    make(path, len(reasons))
+    async with StateFile.open(path) as state:
+        lease = await state.take(1)
+        for reason in reasons:
+            (job,) = await claim(state, lease)
+            state.ended(lease, job, JobState.FAILED, Ending(reason=reason, code="X.1", status=400), at_s=1.0)
+        await state.release(lease)
+    return StateReader(path)
+
+
+async def test_reasons_that_differ_in_their_ids_are_one(tmp_path):
+    gone = [f"volume {volume(number)} is gone (attempt {number} of 9)" for number in range(1, 5)]
+    odd = f"image {volume(1)} is odd"
+    with await failed_file(tmp_path / "a.state", *gone, "no room", "no room", odd) as reader:
+        assert [(each.reason, each.jobs) for each in top_reasons(reader, 3)] == [
+            ("volume … is gone", 4),
+            ("no room", 2),
+            (odd, 1),
+        ]
+        assert len(top_reasons(reader, 1)) == 1
+
+
+async def test_reasons_without_end_fill_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("batchexport.report.causes.MOST_CAUSES", 2)
+    with await failed_file(tmp_path / "a.state", "a", "b", "c", "d", "e") as reader:
+        assert {(each.reason, each.jobs) for each in top_reasons(reader, 9)} == {
+            ("a", 1),
+            ("b", 1),
+            (OTHER_REASONS, 3),
+        }

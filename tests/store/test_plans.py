@@ -28,7 +28,7 @@ STATEMENTS = {
     "any ready": (queries.ANY_READY, "job_ready"),
     "first waiting": (queries.FIRST_WAITING, "job_waiting"),
     "earlier images": (queries.EARLIER_IMAGES, "attempt_job"),
-    "top reasons": (reader.TOP_REASONS, "job_retryable"),
+    "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
 } | {f"log {outcome}": (statement, "PRIMARY KEY") for outcome, statement in changes.LOG.items()}
 

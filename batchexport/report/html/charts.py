@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from typing import NamedTuple
 
+from batchexport.report.breaks import words_on_break
 from batchexport.report.html import drawing
 from batchexport.report.html.axis import AxisMark, round_top, time_marks
 from batchexport.report.html.markup import Markup
@@ -41,6 +43,15 @@ class ColumnChart:
     def most(self, timeline: Timeline) -> float:
         """The largest amount."""
         return max(self.amount(step) for step in timeline.steps)
+
+
+class Piece(NamedTuple):
+    """One piece of a strip; its place and width are shares of the whole."""
+
+    left: float
+    width: float
+    class_: str
+    words: str
 
 
 COLUMN_CHARTS = (
@@ -99,18 +110,41 @@ def bars(timeline: Timeline, zone: tzinfo | None) -> Markup:
 def strips(timeline: Timeline, zone: tzinfo | None) -> Markup | None:
     """What held the run up and when, a strip for each kind; None where nothing did."""
     kinds = [mark for mark in Mark if timeline.marks[mark]]
-    if not kinds:
+    named = [(f"{kind} {number(timeline.marks[kind])}", _marks_of(timeline, kind, zone)) for kind in kinds]
+    if timeline.breaks:
+        named.append((f"nobody at work {number(len(timeline.breaks))}", _breaks_of(timeline, zone)))
+    if not named:
         return None
-    parts = [drawing.level(place * STRIP + 12) for place in range(len(kinds))]
-    for place, kind in enumerate(kinds):
-        for step in timeline.steps:
-            if count := step.marks[kind]:
-                words = f"{_clock(step.began_at, zone)}: {kind} {count_of(count, 'time')}"
-                left, width = _place(timeline, step)
-                parts.append(drawing.bar(left, width, place * STRIP, 12, _CLASS_OF_MARK[kind], words))
-    said = ", ".join(f"{kind} {count_of(timeline.marks[kind], 'time')}" for kind in kinds)
-    picture = drawing.picture(len(kinds) * STRIP, parts, words=said)
-    return drawing.beside([f"{kind} {number(timeline.marks[kind])}" for kind in kinds], picture, "strips")
+    parts = [drawing.level(place * STRIP + 12) for place in range(len(named))]
+    for place, (_, pieces) in enumerate(named):
+        parts += [
+            drawing.bar(each.left, each.width, place * STRIP, 12, each.class_, each.words) for each in pieces
+        ]
+    said = [f"{kind} {count_of(timeline.marks[kind], 'time')}" for kind in kinds]
+    said += [words_on_break(each, lambda at: _clock(at, zone)) for each in timeline.breaks]
+    picture = drawing.picture(len(named) * STRIP, parts, words=", ".join(said))
+    return drawing.beside([name for name, _ in named], picture, "strips")
+
+
+def _marks_of(timeline: Timeline, kind: Mark, zone: tzinfo | None) -> list[Piece]:
+    return [
+        Piece(
+            *_place(timeline, step),
+            _CLASS_OF_MARK[kind],
+            f"{_clock(step.began_at, zone)}: {kind} {count_of(count, 'time')}",
+        )
+        for step in timeline.steps
+        if (count := step.marks[kind])
+    ]
+
+
+def _breaks_of(timeline: Timeline, zone: tzinfo | None) -> list[Piece]:
+    pieces = []
+    for each in timeline.breaks:
+        left = min(1.0, max(0.0, _share(timeline, each.stopped_at)))
+        right = 1.0 if each.resumed_at is None else min(1.0, _share(timeline, each.resumed_at))
+        pieces.append(Piece(left, right - left, "away", words_on_break(each, lambda at: _clock(at, zone))))
+    return pieces
 
 
 def columns(timeline: Timeline, zone: tzinfo | None, chart: ColumnChart) -> Markup:
@@ -137,7 +171,8 @@ def bars_legend(timeline: Timeline) -> Markup:
     found = {bar.kind for bar in timeline.bars}
     kinds = [(_CLASS_OF_KIND[kind], str(kind)) for kind in BarKind if kind in found]
     marks = [(_CLASS_OF_MARK[mark], _WORDS_OF_MARK[mark]) for mark in Mark if timeline.marks[mark]]
-    return drawing.legend([*kinds, *marks])
+    away = [("away", "nobody at work: stopped, or ended without a word")] if timeline.breaks else []
+    return drawing.legend([*kinds, *marks, *away])
 
 
 def _bar_words(bar: Bar, zone: tzinfo | None) -> str:
@@ -151,9 +186,13 @@ def _time_marks(timeline: Timeline, zone: tzinfo | None) -> list[AxisMark]:
 
 
 def _place(timeline: Timeline, step: Step) -> tuple[float, float]:
-    span_s = timeline.ended_at - timeline.began_at
-    left = (step.began_at - timeline.began_at) / span_s
-    return left, min(timeline.step_s / span_s, 1 - left)
+    left = _share(timeline, step.began_at)
+    return left, min(timeline.step_s / (timeline.ended_at - timeline.began_at), 1 - left)
+
+
+def _share(timeline: Timeline, at: float) -> float:
+    """How far along the timeline a moment is, from 0 to 1."""
+    return (at - timeline.began_at) / (timeline.ended_at - timeline.began_at)
 
 
 def _clock(at: float, zone: tzinfo | None) -> str:

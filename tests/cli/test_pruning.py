@@ -1,0 +1,235 @@
+"""`[images] keep`: what becomes of the images of earlier nights, on a cloud that keeps them all."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from batchexport.store import StateReader
+from tests.cli.served import served, volumes
+
+JOB = """
+[job]
+state_dir = "nights"
+{job}
+[discover]
+name = "vol-[12]"
+[cloud]
+name = "served"
+[image]
+{image}
+[images]
+{images}
+[limits]
+requests_per_second = 500
+poll_interval = "0.1s"
+"""
+
+
+class Calendar:
+    """Nights of a job, as many as a test asks for."""
+
+    def __init__(self, call, monkeypatch):
+        self._call, self._night = call, 0
+        monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: f"2026-11-{self._night:02}")
+
+    def job(self, *, images="keep = 2", image="", job=""):
+        Path("nightly.toml").write_text(JOB.format(images=images, image=image, job=job))
+
+    def night(self, *words):
+        self._night += 1
+        return self._call("run", "nightly.toml", *words)
+
+    def again(self):
+        return self._call("run", "nightly.toml")
+
+
+@pytest.fixture
+def calendar(batchexport, monkeypatch):
+    return Calendar(batchexport, monkeypatch)
+
+
+def recorded(night):
+    """Volume and image of each row of a night that succeeded."""
+    with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
+        return {job.volume_id: job.image_id for job in reader.jobs() if job.image_id}
+
+
+def noted(night):
+    with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
+        return reader.removals()
+
+
+def ask(sandbox, method, path, body=None, **headers):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(sandbox.url + path, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.headers, answer.read()
+
+
+def token(sandbox):
+    user = {"name": "demo", "password": "sandbox", "domain": {"name": "Default"}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    path = "/identity/v3/auth/tokens"
+    project = {"name": "demo", "domain": {"name": "Default"}}
+    body = {"auth": {"identity": identity, "scope": {"project": project}}}
+    return ask(sandbox, "POST", path, body, **{"Content-Type": "application/json"})[0]["X-Subject-Token"]
+
+
+def there(sandbox):
+    """The ids of all images of the cloud."""
+    _, text = ask(sandbox, "GET", "/image/v2/images", **{"X-Auth-Token": token(sandbox)})
+    return {image["id"] for image in json.loads(text)["images"]}
+
+
+def delete(sandbox, image_id):
+    ask(sandbox, "DELETE", f"/image/v2/images/{image_id}", **{"X-Auth-Token": token(sandbox)})
+
+
+def test_older_images_go_once_newer_ones_are_there(calendar):
+    calendar.job()
+    with served(*volumes()) as sandbox:
+        first, second, third = (calendar.night() for _ in range(3))
+        left = there(sandbox)
+    assert [each.exit_code for each in (first, second, third)] == [0, 0, 0]
+    assert "removed" not in first.stderr + second.stderr
+    assert "removed 2 images that newer ones made old" in third.stderr
+    assert left == {*recorded(2).values(), *recorded(3).values()}
+
+
+def test_each_removal_is_noted_beside_the_image(calendar):
+    calendar.job()
+    with served(*volumes()):
+        for _ in range(3):
+            calendar.night()
+    notes = noted(1)
+    assert {note.volume_id: note.image_id for note in notes} == recorded(1)
+    assert {note.outcome for note in notes} == {"removed"}
+    assert all(note.asked_at <= note.ended_at for note in notes)
+    with StateReader(Path("nights/nightly-2026-11-03.state")) as reader:
+        assert {note.run_id for note in notes} == {reader.run.run_id}
+    assert noted(2) == noted(3) == []
+
+
+def test_a_night_done_again_removes_no_more(calendar):
+    calendar.job()
+    with served(*volumes()) as sandbox:
+        for _ in range(3):
+            calendar.night()
+        before = there(sandbox)
+        assert calendar.again().exit_code == 0
+        assert there(sandbox) == before
+
+
+def test_without_a_word_every_image_stays(calendar):
+    calendar.job(images="")
+    with served(*volumes()) as sandbox:
+        for _ in range(3):
+            assert calendar.night().exit_code == 0
+        assert len(there(sandbox)) == 6
+
+
+def test_protected_images_stay_and_are_named(calendar):
+    calendar.job(images="keep = 1", image="protected = true")
+    with served(*volumes()) as sandbox:
+        first, second = calendar.night(), calendar.night()
+        assert len(there(sandbox)) == 4
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    for image_id in recorded(1).values():
+        assert f"image {image_id} is left, though old: it is protected" in second.stderr
+    assert noted(1) == []
+
+
+def test_an_image_that_somebody_removed_does_not_count(calendar):
+    calendar.job()
+    with served(*volumes()) as sandbox:
+        calendar.night(), calendar.night()
+        for image_id in recorded(2).values():
+            delete(sandbox, image_id)
+        assert calendar.night().exit_code == 0
+        assert there(sandbox) == {*recorded(1).values(), *recorded(3).values()}
+
+
+def test_nothing_goes_for_a_volume_that_was_not_exported_tonight(calendar):
+    calendar.job(images="keep = 1")
+    with served(*volumes()):
+        calendar.night()
+        Path("nightly.toml").write_text(Path("nightly.toml").read_text().replace("vol-[12]", "vol-3"))
+        assert calendar.night().exit_code == 0
+    assert noted(1) == []
+
+
+def test_what_a_forgotten_state_file_recorded_stays(calendar):
+    calendar.job(job="keep = 3")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        Path("nights/nightly-2026-11-01.state").unlink()
+        calendar.night(), calendar.night()
+        assert len(there(sandbox)) == 6
+
+
+def test_a_cloud_that_fails_then_ends_nothing(calendar, monkeypatch):
+    calendar.job(images="keep = 1")
+    with served(*volumes()):
+        calendar.night()
+        calendar.job(images="")
+        calendar.night()
+    calendar.job(images="keep = 1")
+    result = calendar.again()
+    assert result.exit_code == 0
+    assert "old images were left alone: " in result.stderr
+    assert noted(1) == []
+
+
+def test_a_state_file_that_cannot_be_read_ends_nothing(calendar):
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        path = Path("nights/nightly-2026-11-01.state")
+        path.write_bytes(path.read_bytes()[:50_000])
+        calendar.job(images="keep = 1", job='on_unfinished = "abandon"')
+        result = calendar.night()
+        assert len(there(sandbox)) == 4
+    assert result.exit_code == 0, result.stderr
+    assert "its images are left alone: " in result.stderr
+
+
+def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(calendar, batchexport):
+    calendar.job(images="")
+    with served(*volumes()) as sandbox:
+        for _ in range(3):
+            calendar.night()
+        calendar.job(images="keep = 2")
+        shown = batchexport("cleanup", "nightly.toml")
+        assert len(there(sandbox)) == 6
+        removed = batchexport("cleanup", "nightly.toml", "--yes")
+        assert there(sandbox) == {*recorded(2).values(), *recorded(3).values()}
+        again = batchexport("cleanup", "nightly.toml")
+    assert (shown.exit_code, removed.exit_code, again.exit_code) == (0, 0, 0)
+    for image_id in recorded(1).values():
+        assert f"{image_id}  " in shown.stdout
+        assert "left over: newer images of its volume are there" in shown.stdout
+        assert f"{image_id}  " in removed.stdout
+    assert "2 images made old; 0 are gone already" in shown.stdout
+    assert "the same command with --yes removes what is left over" in shown.stdout
+    assert "0 images made old" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [("", "nightly.toml keeps every image"), ("keep = 1", "nights holds no night of nightly.toml yet")],
+)
+def test_cleanup_of_a_job_says_why_there_is_nothing(calendar, batchexport, images, words):
+    calendar.job(images=images)
+    result = batchexport("cleanup", "nightly.toml")
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_quiet_is_quiet_about_what_went(calendar):
+    calendar.job(images="keep = 1")
+    with served(*volumes()):
+        calendar.night("-q")
+        assert calendar.night("-q").stderr == ""
+    assert len(noted(1)) == 2

@@ -1,0 +1,97 @@
+from datetime import UTC
+
+import pytest
+
+from batchexport.report.breaks import Break, breaks_in, words_on_break
+from batchexport.report.html import night_html
+from batchexport.report.markdown import night_markdown
+from batchexport.report.night import night_of
+from batchexport.report.words import iso_utc
+from batchexport.store import Holder, Session, StateFile, StateReader
+from batchexport.store.owner import this_process
+from tests.report.nights import EVENING, make_night
+from tests.store.making import alter
+
+
+def worked(began_at, ended_at, *, was_lost=False, target_id=1):
+    return Session(target_id=target_id, began_at=began_at, ended_at=ended_at, was_lost=was_lost)
+
+
+def held(*, alive, lease_until=130.0):
+    return Holder(target=(), owner=this_process(now=100.0), alive=alive, lease_until=lease_until)
+
+
+def stopped(at, resumed_at, *, was_lost=False):
+    return Break(stopped_at=at, resumed_at=resumed_at, was_lost=was_lost)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "unfinished", "breaks"),
+    [
+        ([], True, []),
+        ([worked(10, 20)], False, []),
+        ([worked(10, 20)], True, [stopped(20, None)]),
+        ([worked(10, 20), worked(50, 60)], False, [stopped(20, 50)]),
+        ([worked(10, 20, was_lost=True), worked(50, 60)], False, [stopped(20, 50, was_lost=True)]),
+        ([worked(10, 20), worked(20.5, 60)], False, []),
+        ([worked(10, 90), worked(11, 20, target_id=2), worked(50, 60)], False, []),
+        ([worked(10, 20), worked(10, 21, target_id=2), worked(50, 60)], False, [stopped(21, 50)]),
+    ],
+)
+def test_a_break_is_where_nobody_is_at_work(sessions, unfinished, breaks):
+    assert breaks_in(sessions, [], unfinished=unfinished) == breaks
+
+
+@pytest.mark.parametrize("alive", [True, None])
+def test_who_may_be_at_work_makes_no_break(alive):
+    assert breaks_in([worked(10, None)], [held(alive=alive)], unfinished=True) == []
+
+
+def test_who_died_was_last_seen_at_the_renewal_of_the_lease():
+    found = breaks_in([worked(10, None)], [held(alive=False, lease_until=130.0)], unfinished=True)
+    assert found == [stopped(100.0, None, was_lost=True)]
+
+
+@pytest.mark.parametrize(
+    ("each", "words"),
+    [
+        (stopped(0, 60), "stopped 1970-01-01T00:00:00Z, carried on 1970-01-01T00:01:00Z"),
+        (stopped(0, None, was_lost=True), "ended without a word about 1970-01-01T00:00:00Z, not carried on"),
+    ],
+)
+def test_a_break_in_words(each, words):
+    assert words_on_break(each, iso_utc) == words
+
+
+@pytest.fixture
+async def interrupted(tmp_path):
+    """A night that was stopped and carried on, killed and carried on, and stopped with work left."""
+    path = await make_night(tmp_path / "a.state", 200, until_s=2400)
+    alter(path, "DELETE FROM session")
+    for began_s, ended_s, was_lost in [(0, 900, 0), (960, 1500, 1), (1600, 9000, 0)]:
+        times = f"{EVENING + began_s}, {EVENING + ended_s}, {was_lost}"
+        alter(path, f"INSERT INTO session (target_id, began_at, ended_at, was_lost) VALUES (1, {times})")
+    return path
+
+
+async def test_the_page_shows_stops_and_when_the_run_was_carried_on(interrupted):
+    with StateReader(interrupted) as reader:
+        night = night_of(reader, now=EVENING + 9000)
+    assert [each.was_lost for each in night.timeline.breaks] == [False, True, False]
+    page = night_html(night, zone=UTC)
+    assert "nobody at work 3" in page
+    assert "stopped 22:15:00, carried on 22:16:00" in page
+    assert "ended without a word about 22:25:00, carried on 22:26:40" in page
+    assert "not carried on" in page
+    text = "\n".join(night_markdown(night))
+    assert "Nobody at work: stopped 2026-09-21T22:15:00Z, carried on 2026-09-21T22:16:00Z" in text
+
+
+async def test_a_later_look_at_a_night_that_was_done_is_no_part_of_it(tmp_path):
+    path = await make_night(tmp_path / "a.state", 20)
+    async with StateFile.open(path) as state:
+        await state.release(await state.take(1))
+    with StateReader(path) as reader:
+        night = night_of(reader, now=EVENING + 90_000)
+    assert night.totals.to_do == 0
+    assert list(night.timeline.breaks) == []
