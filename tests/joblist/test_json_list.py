@@ -177,3 +177,18 @@ def test_jobs_that_are_no_array_are_a_problem(read):
 def test_an_array_without_rows_is_refused(read, document):
     with pytest.raises(JobListError, match="has no rows"):
         read(document)
+
+
+def test_a_volume_that_is_said_to_have_no_name_is_not_one_of_which_nothing_is_said(read):
+    rows = [
+        {"volume_id": A, "volume_name": None},
+        {"volume_id": B},
+        {"ID": A.replace("1", "2"), "Name": "db"},
+    ]
+    assert [row.volume_name for row in read(json.dumps(rows)).rows] == ["", None, "db"]
+
+
+def test_csv_tells_them_apart_too(read):
+    assert [row.volume_name for row in read(f"volume_id,volume_name\n{A},\n{B},db\n").rows] == ["", "db"]
+    assert [row.volume_name for row in read(f"volume_id\n{A}\n").rows] == [None]
+    assert [row.volume_name for row in read(f"ID,Name\n{A},db disk\n").rows] == ["db disk"]
