@@ -107,6 +107,8 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise damaged(path, f"its tables are not as they should be ({error})") from error
         raise translated(error, path, "open it") from error
+    except UnicodeDecodeError as error:  # what SQLite says of a table whose own words are damaged
+        raise damaged(path, f"its tables are not as they should be ({error})") from error
 
 
 def _check_header(path: Path) -> None:

@@ -191,3 +191,10 @@ def test_an_error_of_no_special_kind_is_told_in_sqlites_words(made: Path) -> Non
     error = translated(sqlite3.IntegrityError("it clashed"), made, "write it")
     assert type(error) is StateError
     assert str(error) == f"{made}: cannot write it: it clashed"
+
+
+def test_a_table_whose_words_are_no_text_any_more_is_damage(opener: Opener, made: Path) -> None:
+    content = made.read_bytes()
+    made.write_bytes(content.replace(b"job_count INTEGER", b"job_count I\xccTEGER", 1))
+    assert made.read_bytes() != content
+    refused_unchanged(opener, made, StateCorruptError, "not a whole state file")
