@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 import msgspec
@@ -64,6 +63,8 @@ def check(
     stdin: BinaryIO | None = None,
 ) -> Checked:
     """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem."""
+    from tempfile import TemporaryDirectory  # loads much that a run has no use for
+
     jobs = JobList(source, dialect=dialect, stdin=stdin)
     with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
         _load(jobs, build, Namer((settings or Settings()).name_template, dialect, _new_run_id()))

@@ -1,8 +1,10 @@
+import os
+
 import click
 import pytest
 
 from batchexport import __version__
-from batchexport.cli.app import app
+from batchexport.cli.app import app, help_width
 
 COMMANDS = [
     "doctor",
@@ -81,3 +83,15 @@ def test_completion_prints_the_script_of_the_shell(batchexport, shell):
 
 def test_completion_of_another_shell_is_refused(batchexport):
     assert batchexport("completion", "tcsh").exit_code == 2
+
+
+@pytest.mark.parametrize(("columns", "width"), [("200", 98), ("90", 88), ("20", 50), ("many", 78)])
+def test_help_is_as_wide_as_the_terminal_within_reason(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert help_width() == width
+
+
+def test_help_is_as_wide_as_the_terminal_that_is_there(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((84, 20)))
+    assert help_width() == 82
