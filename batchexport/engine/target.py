@@ -45,6 +45,8 @@ async def work(
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
     downtime = Downtime(cloud, cast(Servers, cloud), state, ledger, settings, most_gib=most_gib)
     await downtime.resumed()
+    if stop.is_set():  # before anything is claimed: such a run only brings up what is down
+        ledger.stop()
     submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
