@@ -14,6 +14,7 @@ EPILOG = """\b
 Examples:
   batchexport sandbox --write-clouds-yaml clouds.yaml
   batchexport sandbox --profile evs --write-clouds-yaml clouds.yaml
+  batchexport sandbox --profile evs --list samples/volumes.csv --servers 2 --write-clouds-yaml clouds.yaml
   batchexport sandbox --list volumes.csv --journal night.journal --fail-share 0.05
   OS_CLIENT_CONFIG_FILE=clouds.yaml openstack --os-cloud sandbox image list
 """
@@ -40,6 +41,17 @@ SHARE = click.FloatRange(0, 1)
     type=click.IntRange(min=1),
     metavar="N",
     words="So many made-up volumes exist, and no others.",
+)
+@option(
+    "--servers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    words="So many servers exist. They hold the first volumes, two each, and the first two share one.",
+)
+@option(
+    "--ignore-force",
+    is_flag=True,
+    words="Refuse volumes of servers even with force, as Cinder does unless its operator allowed it.",
 )
 @option(
     "--time-scale",
@@ -79,8 +91,9 @@ SHARE = click.FloatRange(0, 1)
 def sandbox(**flags: Any) -> None:
     """Run a practice cloud on this machine.
 
-    It speaks the sign-in, volume and image services of OpenStack: batchexport and the openstack client can be
-    tried on it. Its images hold no data. Without --list and --volumes, any volume asked for exists.
+    It speaks the sign-in, volume, image and compute services of OpenStack: batchexport and the openstack
+    client can be tried on it. Its images hold no data. Without --list and --volumes, any volume asked for
+    exists.
     """
     from batchexport.cli.execution import run_in_loop
     from batchexport.cli.logs import start_log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,21 @@ from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
-from batchexport.sandbox import Faults, Profile, SandboxSettings, SandboxVolume, clouds_yaml, serve
+from batchexport.sandbox import (
+    Faults,
+    Profile,
+    SandboxServer,
+    SandboxSettings,
+    SandboxVolume,
+    clouds_yaml,
+    serve,
+)
 from batchexport.sandbox.world import made_up_volume
 
 #: First line of a clouds.yaml of ours: only such a file is written over.
 MARK = "# made by `batchexport sandbox`: it may be written over"
+#: Volumes of a made-up server.
+VOLUMES_EACH = 2
 _MADE_UP = uuid.UUID("5a4db0c5-0000-4000-8000-000000000000")
 
 
@@ -31,13 +41,16 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
         volumes = listed_volumes(flags["source"])
     elif flags["volumes"]:
         volumes = made_up_volumes(flags["volumes"])
+    servers = made_up_servers(flags.get("servers") or 0, volumes)
     said = {name: value for name, value in flags.items() if value is not None}
     faults = {each.name: said[each.name] for each in fields(Faults) if each.name in said}
     others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
     return SandboxSettings(
         profile=Profile(flags.get("profile") or Profile.CINDER),
         volumes=volumes,
+        servers=servers,
         make_up_volumes=not volumes,
+        force_upload=bool(servers) and not flags.get("ignore_force"),
         faults=Faults(**faults),
         **others,
     )
@@ -61,6 +74,36 @@ def made_up_volumes(count: int) -> tuple[SandboxVolume, ...]:
     """So many volumes, the same ones each time."""
     places = range(1, count + 1)
     return _volumes({str(uuid.uuid5(_MADE_UP, str(place))): f"volume-{place:04}" for place in places})
+
+
+def made_up_servers(count: int, volumes: Sequence[SandboxVolume]) -> tuple[SandboxServer, ...]:
+    """So many servers, the same ones each time, with the first of these volumes. Raises ConfigError.
+
+    The first server holds the first volume of the second one too, for shared disks are the hard case.
+    """
+    if count and len(volumes) < count:
+        raise ConfigError(
+            f"{count} servers cannot hold {len(volumes)} volumes: each has one at least",
+            hint="give --list or --volumes, with as many volumes as servers",
+        )
+    ids = [volume.volume_id for volume in volumes]
+    return tuple(
+        SandboxServer(
+            server_id=str(uuid.uuid5(_MADE_UP, f"server {place}")),
+            name=f"server-{place + 1:04}",
+            volume_ids=held,
+        )
+        for place, held in enumerate(_shares(ids, count))
+    )
+
+
+def _shares(ids: Sequence[str], count: int) -> list[tuple[str, ...]]:
+    """Who holds which volumes."""
+    each = min(VOLUMES_EACH, len(ids) // max(count, 1))
+    shares = [tuple(ids[place * each : place * each + each]) for place in range(count)]
+    if count > 1:
+        shares[0] = (*shares[0], shares[1][0])
+    return shares
 
 
 def _volumes(names: Mapping[str, str | None]) -> tuple[SandboxVolume, ...]:

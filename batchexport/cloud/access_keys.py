@@ -75,7 +75,7 @@ def service_entries(region: str | None, auth_url: str | None, *, interface: str)
         return ()
     return tuple(
         Entry(service_type=name, interface=interface, region=region, url=rule.format(name))
-        for name in ("evs", "ims")
+        for name in ("evs", "ims", "ecs")
     )
 
 

@@ -173,5 +173,6 @@ def _wishes(region: Any) -> Wishes:
         interfaces=tuple(name.removesuffix("URL") for name in names),
         block_storage_url=region.get_endpoint("block-storage") or evs_url,
         image_url=region.get_endpoint("image") or region.get_endpoint("ims"),
+        compute_url=region.get_endpoint("compute") or region.get_endpoint("ecs"),
         dialect=DialectName.EVS if evs_url else None,
     )

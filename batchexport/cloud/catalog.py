@@ -12,12 +12,14 @@ from batchexport.errors import ConfigError
 #: Service types of block storage, best first: the official one, those of Cinder, older ones, Huawei's own.
 BLOCK_STORAGE_TYPES = ("block-storage", "volumev3", "volumev2", "volume", "block-store", "evs")
 IMAGE_TYPES = ("image", "ims")
+COMPUTE_TYPES = ("compute", "ecs")
 
 _VERSION = re.compile(r"v\d+(\.\d+)?")
 #: A project id, or the place kept for one in endpoints written by hand.
 _PROJECT = re.compile(r"[0-9a-f]{32}|[$%]?[({](project|tenant)_id[)}]s?")
 #: The name of the service in its host, or behind a proxy the beginning of its path.
 _EVS_ADDRESS = re.compile(r"https?://(evs[.-]|[^/]+/evs(/|$))")
+_ECS_ADDRESS = re.compile(r"https?://(ecs[.-]|[^/]+/ecs(/|$))")
 _EVERYWHERE = (None, "", "*")
 
 
@@ -39,6 +41,7 @@ class Wishes:
     interfaces: tuple[str, ...] = ("public",)  #: best first
     block_storage_url: str | None = None  #: instead of the catalog
     image_url: str | None = None  #: instead of the catalog
+    compute_url: str | None = None  #: instead of the catalog
     dialect: DialectName | None = None  #: None = told by the catalog
 
 
@@ -48,6 +51,19 @@ class Endpoint:
 
     url: str
     version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeEndpoints:
+    """Where servers are stopped and started: by Nova's API, and on ECS also many at once."""
+
+    nova: Endpoint
+    ecs: Endpoint | None  #: None = a compute service without the batches of ECS
+
+    @property
+    def all(self) -> tuple[Endpoint, ...]:
+        """Those that there are."""
+        return (self.nova, self.ecs) if self.ecs else (self.nova,)
 
 
 def find_block_storage(
@@ -79,6 +95,22 @@ def find_image_service(catalog: Sequence[Entry], wishes: Wishes) -> Endpoint:
         entries = _matching(catalog, wishes, types=IMAGE_TYPES, service="image service")
     root, _ = _split(entries[0].url)
     return Endpoint(url=f"{root}/v2", version="v2")
+
+
+def find_compute(
+    catalog: Sequence[Entry], wishes: Wishes, dialect: Dialect, *, project_id: str | None
+) -> ComputeEndpoints:
+    """The endpoints of the compute service. Raises ConfigError where the catalog has none."""
+    if wishes.compute_url:
+        entry = _by_hand("compute", wishes.compute_url)
+    else:
+        entry = _matching(catalog, wishes, types=COMPUTE_TYPES, service="compute service")[0]
+    root, _ = _split(entry.url)
+    project = [project_id] if project_id else []
+    nova = Endpoint(url="/".join([root, "v2.1", *project]), version="v2.1")
+    is_ecs = dialect.name is DialectName.EVS or entry.service_type == "ecs" or _ECS_ADDRESS.match(entry.url)
+    ecs = Endpoint(url="/".join([root, "v1", *project]), version="v1") if is_ecs else None
+    return ComputeEndpoints(nova=nova, ecs=ecs)
 
 
 def _by_hand(service_type: str, url: str) -> Entry:

@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from batchexport.cloud.account import load_account
-from batchexport.cloud.catalog import find_block_storage, find_image_service
+from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
 from batchexport.cloud.facts import AccountFacts, facts_of
 from batchexport.cloud.images import Images
+from batchexport.cloud.servers import Servers
 from batchexport.cloud.session import Session
 from batchexport.cloud.traffic import Traffic
 from batchexport.cloud.transport import open_http, proxy_for
 from batchexport.cloud.volumes import Volumes
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
+from batchexport.errors import CloudError
 from batchexport.gate import RateGate
-from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, TargetKey, Volume
+from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server, TargetKey, Volume
 
 
 class CloudClient:
     """One project in one region. Every call raises only errors of CloudError (and what a fence raises)."""
 
     def __init__(
-        self, session: Session, volumes: Volumes, images: Images, dialect: Dialect, facts: AccountFacts
+        self,
+        session: Session,
+        volumes: Volumes,
+        images: Images,
+        dialect: Dialect,
+        facts: AccountFacts,
+        find_servers: Callable[[], Servers],
     ) -> None:
         self.dialect = dialect
         self.facts = facts
         self._session = session
         self._volumes = volumes
         self._images = images
+        self._find_servers = find_servers
+        self._servers: Servers | None = None  # until first asked for: most runs need no compute service
 
     @property
     def requests_per_second(self) -> float:
@@ -92,6 +102,27 @@ class CloudClient:
         """The cloud's own message on a failed export, or None where it keeps none."""
         return await self._volumes.failure_reason(volume_id, request_id)
 
+    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
+        """Those of these servers that are there. Raises ConfigError where no compute service is found."""
+        return self._compute().servers(server_ids)
+
+    async def stop_servers(
+        self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+    ) -> Mapping[str, CloudError]:
+        """Ask for these to be stopped. Returns why, for those of which it was not taken or nobody knows."""
+        return await self._compute().stop(server_ids, hard=hard, fence=fence)
+
+    async def start_servers(
+        self, server_ids: Sequence[str], *, fence: Callable[[], None]
+    ) -> Mapping[str, CloudError]:
+        """Ask for these to be started; returns as `stop_servers`."""
+        return await self._compute().start(server_ids, fence=fence)
+
+    def _compute(self) -> Servers:
+        if self._servers is None:
+            self._servers = self._find_servers()
+        return self._servers
+
 
 @asynccontextmanager
 async def connect(
@@ -107,13 +138,14 @@ async def connect(
     held = await account.authorizer.valid()
     block_storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
     image_service = find_image_service(held.catalog, account.wishes)
+    proxies = {endpoint.url: proxy_for(endpoint.url) for endpoint in (block_storage, image_service)}
     async with open_http(account.trust, connections=limits.concurrency) as http:
         session = Session(
             http,
             account.authorizer,
             gate or RateGate(limits.requests_per_second),
             concurrency=limits.concurrency,
-            proxies={endpoint.url: proxy_for(endpoint.url) for endpoint in (block_storage, image_service)},
+            proxies=proxies,
         )
         # Before the first answer of a service, the token's own date tells how far our clock is off.
         session.learn_clock(held.issued_at)
@@ -124,4 +156,10 @@ async def connect(
         # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
         await images.probe()
         facts = facts_of(held, block_storage, image_service)
-        yield CloudClient(session, volumes, images, dialect, facts)
+
+        def find_servers() -> Servers:
+            endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)
+            proxies.update((each.url, proxy_for(each.url)) for each in endpoints.all)
+            return Servers(session, endpoints)
+
+        yield CloudClient(session, volumes, images, dialect, facts, find_servers)

@@ -62,6 +62,11 @@ HINTS: tuple[tuple[type[CloudError], str], ...] = (
 _RIGHTS = (
     "have the right to export volumes granted to this account in this project (EVS: evs:volumes:uploadImage)"
 )
+_SERVER_RIGHTS = (
+    "have the right to stop and start servers granted to this account in this project"
+    " (ECS: ecs:servers:stop, ecs:servers:start and ecs:cloudServers:*)"
+)
+_SERVER_PATH = re.compile(r"/v[\d.]+/([^/]+/)?(cloud)?servers(/|\?|$)")
 _STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IGNORECASE)
 _QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
 #: Cinder's schema errors quote what we sent, and an image may be named "quota".
@@ -89,6 +94,8 @@ def error_from_answer(
     fault = read_fault(hidden_in(body, secrets))
     wait_s = retry_after_s(headers.get("Retry-After") or fault.retry_after, now_s=now_s)
     kind = _kind(method, status, fault, rate_limited=wait_s is not None)
+    if _SERVER_PATH.search(url):
+        kind = _about_a_server(kind)
     return kind(
         hidden(_words(status, fault, headers), secrets),
         method=method,
@@ -112,9 +119,21 @@ def error_from_loss(*, method: str, url: str, cause: BaseException, sent: bool) 
     return kind(f"no answer: {why}", method=method, url=url)
 
 
+def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:
+    """The error for what a job of ECS could not do."""
+    kind = _about_a_server(KIND_OF_CODE.get(code or "", RefusedError))
+    words = fold(message) or (f"failed with code {code}" if code else "failed without a reason")
+    return kind(words, method="GET", url=url, code=code)
+
+
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The id by which the cloud's operators find the request in their logs."""
     return fold(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
+
+
+def _about_a_server(kind: type[CloudError]) -> type[CloudError]:
+    """What a server or its policy forbids concerns that server: volumes of others can still be exported."""
+    return RefusedError if kind in (VolumeStateError, FatalError) else kind
 
 
 def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
@@ -171,4 +190,6 @@ def _hint(kind: type[CloudError], status: int, url: str) -> str | None:
         return f"set the endpoint to where the service is now (…_endpoint_override); asked was {url}"
     if status == 406:
         return "this cloud is too old for `visibility` and `protected`: leave them out"
+    if status == 403 and _SERVER_PATH.search(url):
+        return _SERVER_RIGHTS
     return _RIGHTS if kind is FatalError and status == 403 else None

@@ -33,6 +33,17 @@ class Page(Protocol):
 P = TypeVar("P", bound=Page)
 
 
+class LinkRecord(msgspec.Struct):
+    """A link beside a page, for instance to the next one."""
+
+    rel: str | None = None
+
+
+def leads_on(links: Sequence[LinkRecord] | None) -> bool:
+    """Whether one of the links leads to another page."""
+    return any(link.rel == "next" for link in links or ())
+
+
 async def pages(
     session: Session, endpoint: Endpoint, path: str, decoder: msgspec.json.Decoder[P], **filters: str | None
 ) -> AsyncIterator[P]:

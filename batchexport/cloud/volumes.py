@@ -12,7 +12,7 @@ from batchexport.cloud.answers import is_id, possible_gib
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.exports import ACTION, accepted, export_fields, export_microversion
-from batchexport.cloud.pages import pages
+from batchexport.cloud.pages import LinkRecord, leads_on, pages
 from batchexport.cloud.session import Session
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
@@ -85,12 +85,6 @@ class VolumeAnswer(msgspec.Struct):
     volume: LongVolumeRecord
 
 
-class LinkRecord(msgspec.Struct):
-    """A link to something, for instance to the next page."""
-
-    rel: str | None = None
-
-
 class VolumePage(msgspec.Struct):
     """The answer that holds a page of volumes."""
 
@@ -105,7 +99,7 @@ class VolumePage(msgspec.Struct):
     @property
     def has_next(self) -> bool:
         """Whether the cloud says that there are more."""
-        return any(link.rel == "next" for link in self.volumes_links or ())
+        return leads_on(self.volumes_links)
 
 
 class LongVolumePage(VolumePage):

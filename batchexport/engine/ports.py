@@ -100,7 +100,7 @@ class Servers(Protocol):
         """Ask for these to be stopped; `hard` where the guest does not heed a gentle stop.
 
         Returns why, by server id, for those of which it was not taken or nobody knows; `servers` tells when
-        the others are down.
+        the others are down. Raises SignInError, which is about all of them.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""A small local cloud that speaks the API the exports go through: sign-in, volumes and images.
+"""A small local cloud that speaks the API the exports go through: sign-in, volumes, images and servers.
 
 It is there to try batchexport on, to rehearse a night, and to prove things that no real cloud does on
 demand. Its images hold no data. See `SandboxSettings` for what it can be told to do wrong.
@@ -10,6 +10,7 @@ from batchexport.sandbox.server import Sandbox, serve
 from batchexport.sandbox.settings import (
     Faults,
     Profile,
+    SandboxServer,
     SandboxSettings,
     SandboxVolume,
     clouds_yaml,
@@ -19,6 +20,7 @@ __all__ = [
     "Faults",
     "Profile",
     "Sandbox",
+    "SandboxServer",
     "SandboxSettings",
     "SandboxVolume",
     "clouds_yaml",

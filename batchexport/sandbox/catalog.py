@@ -22,6 +22,8 @@ def _evs_urls(url: str) -> dict[tuple[str, str], str]:
         ("identity", "iam"): f"{url}/identity/v3",
         ("image", "ims"): f"{url}/ims",
         ("volumev2", "evs"): f"{url}/evs/v2/{account.PROJECT_ID}",
+        ("compute", "nova"): f"{url}/ecs/v2.1/{account.PROJECT_ID}",
+        ("ecs", "ecs"): f"{url}/ecs/v1/{account.PROJECT_ID}",
     }
 
 
@@ -33,6 +35,7 @@ def _openstack_urls(url: str) -> dict[tuple[str, str], str]:
         ("volumev2", "cinderv2"): f"{volume}/v2/{account.PROJECT_ID}",
         ("volumev3", "cinderv3"): f"{volume}/v3/{account.PROJECT_ID}",
         ("block-storage", "cinder"): f"{volume}/v3/{account.PROJECT_ID}",
+        ("compute", "nova"): f"{url}/compute/v2.1",
     }
 
 

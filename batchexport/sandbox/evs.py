@@ -7,6 +7,7 @@ from aiohttp import web
 from batchexport.sandbox import block_storage
 from batchexport.sandbox.replies import Refusal
 from batchexport.sandbox.settings import PROJECT_ID
+from batchexport.sandbox.state import STATE
 
 LARGEST_PAGE = 1000
 
@@ -49,12 +50,23 @@ async def get_volume(request: web.Request) -> web.Response:
 async def post_action(request: web.Request) -> web.Response:
     """202 and the id of a new image. A refusal for the volume's status does not say which status it has."""
     _refuse_other_projects(request)
+    _refuse_running_servers(request)
     try:
         return await block_storage.post_action(request)
     except Refusal as refusal:
         if "status must be" in refusal.message:
             raise Refusal(400, "Must specify a valid status.") from refusal
         raise
+
+
+def _refuse_running_servers(request: web.Request) -> None:
+    state, now = request.app[STATE], request.app[STATE].now()
+    view = state.world.volume(request.match_info["volume_id"], now)
+    if view is None or not state.settings.stopped_servers_only:
+        return
+    servers = [state.world.fleet.server(server_id, now) for server_id in view.server_ids]
+    if any(server is not None and server.status != "SHUTOFF" for server in servers):
+        raise Refusal(400, "The server of the disk is not stopped.", code="IMG.0008")
 
 
 def _refuse_other_projects(request: web.Request) -> None:

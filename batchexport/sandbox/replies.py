@@ -20,8 +20,10 @@ class Service(StrEnum):
     IDENTITY = "identity"
     VOLUME = "volume"
     IMAGE = "image"
+    COMPUTE = "compute"
     EVS = "evs"
     IMS = "ims"
+    ECS = "ecs"
 
 
 class Refusal(Exception):
@@ -46,12 +48,13 @@ NOT_VERIFIED = (
 )
 SERVER_ERROR = "The server has either erred or is incapable of performing the requested operation."
 
-#: The name that Cinder gives a refusal, by its status.
+#: The name that Cinder and Nova give a refusal, by its status.
 FAULT_NAMES = {
     400: "badRequest",
     403: "forbidden",
     404: "itemNotFound",
     405: "badMethod",
+    409: "conflictingRequest",
     413: "overLimit",
 }
 
@@ -61,6 +64,8 @@ def service_of(path: str) -> Service | None:
     name = path.split("/", 2)[1]
     if name == "v2":  # EVS as on a host of its own, where clients of the vendor look for it
         return Service.EVS
+    if name == "v1":  # and so for ECS
+        return Service.ECS
     return Service(name) if name in Service.__members__.values() else None
 
 
@@ -85,10 +90,12 @@ def refusal_reply(service: Service | None, refusal: Refusal, *, accept: str) -> 
         return _native_refusal(refusal, code=f"EVS.5{status}")
     if service is Service.IMS and status == 400:
         return _native_refusal(refusal, code="IMG.0001")
+    if service is Service.ECS and refusal.code is not None:
+        return _native_refusal(refusal, code=refusal.code)
     title = http.HTTPStatus(status).phrase
     if service in (Service.IMAGE, Service.IMS):
         return _glance_refusal(status, NOT_VERIFIED if status == 401 else message, accept=accept)
-    if service is Service.VOLUME and status != 401:
+    if service in (Service.VOLUME, Service.COMPUTE, Service.ECS) and status != 401:
         fault = {"code": status, "message": message}
         return json_reply({FAULT_NAMES.get(status, "computeFault"): fault}, status=status)
     return json_reply({"error": {"code": status, "message": message, "title": title}}, status=status)

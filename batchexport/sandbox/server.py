@@ -1,4 +1,4 @@
-"""The server: one port, three services by path, and what is the same for all of their answers."""
+"""The server: one port, all services by path, and what is the same for all of their answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from email.utils import formatdate
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchexport.sandbox import block_storage, evs, identity, images, ims, messages
+from batchexport.sandbox import block_storage, compute, ecs, evs, identity, images, ims, messages
 from batchexport.sandbox.faults import drops, errors, limit_middleware
 from batchexport.sandbox.gateway import credentials_required
 from batchexport.sandbox.journal import Journal
@@ -52,7 +52,8 @@ class Sandbox:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Requests since the start by kind: `auth`, `post_action`, `list_volumes`, `get_image` and so on.
+        """Requests since the start by kind: `auth`, `post_action`, `list_volumes`, `get_image`,
+        `act_on_server` and so on.
 
         Beside the kinds it counts what became of them: `throttled`, `errors`, `dropped`.
         """
@@ -85,7 +86,7 @@ async def serve(
     Raises ConfigError if the journal cannot be used, OSError if the port cannot.
     """
     settings = settings or SandboxSettings()
-    world = World(settings.volumes, make_up_volumes=settings.make_up_volumes)
+    world = World(settings.volumes, servers=settings.servers, make_up_volumes=settings.make_up_volumes)
     journal = Journal(settings.journal) if settings.journal is not None else None
     try:
         if journal is not None:
@@ -119,7 +120,7 @@ def _application(state: SandboxState) -> web.Application:
         middlewares=[frame, words, limit, errors, door, drops], client_max_size=MAX_BODY_BYTES
     )
     application[STATE] = state
-    services = (evs, ims) if is_evs else (block_storage, messages, images)
+    services = (evs, ims, ecs) if is_evs else (block_storage, messages, images, compute)
     for service in (identity, *services):
         application.add_routes(service.routes())
     return application

@@ -44,6 +44,18 @@ class SandboxVolume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxServer:
+    """A server that is there from the start, with its volumes. Several may hold the same volume."""
+
+    server_id: str
+    name: str
+    volume_ids: Sequence[str] = ()
+    status: str = "ACTIVE"
+    locked: bool = False  #: refuses to be stopped and started
+    deaf: bool = False  #: heeds no gentle stop: on ECS it fails, with Nova it takes a minute longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """What goes wrong, each as a share from 0 to 1. The same seed chooses the same victims.
 
@@ -67,6 +79,8 @@ class SandboxSettings:
     #: File of the accepted requests: a sandbox started on it again has the same images. None = no file.
     journal: Path | None = None
     volumes: Sequence[SandboxVolume] = ()
+    #: Their volumes are in use.
+    servers: Sequence[SandboxServer] = ()
     #: Whoever asks for a volume by a valid id finds one: available, 10 to 500 GiB by a hash of the id.
     #: Lists show it once it was exported.
     make_up_volumes: bool = True
@@ -75,10 +89,15 @@ class SandboxSettings:
     seconds_base: float = 20.0
     seconds_per_gib: float = 1.8
     time_scale: float = 0.02
+    #: What a server takes to go down and to come up, before the scale.
+    server_stop_s: float = 20.0
+    server_start_s: float = 10.0
     token_life_s: float = 3600.0
     page_limit: int = 1000
     #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it; EVS always heeds it.
     force_upload: bool = False
+    #: Whether EVS exports the volume of a server only once that is stopped, as some of its regions document.
+    stopped_servers_only: bool = False
     #: Actions per second beyond which they are refused, after a first `burst`. None = no limit.
     rate: float | None = None
     burst: int = 10
@@ -122,5 +141,6 @@ def _access_key_values(url: str) -> dict[str, str]:
         "secret_key": SECRET_KEY,
         "evs_endpoint_override": f"{url}/evs/v2",
         "ims_endpoint_override": f"{url}/ims",
+        "ecs_endpoint_override": f"{url}/ecs",
         "auth": f"{{project_id: {PROJECT_ID}}}",
     }

@@ -54,7 +54,7 @@ def full_record(view: VolumeView, url: str) -> dict[str, object]:
         "encrypted": False,
         "replication_status": None,
         "consistencygroup_id": None,
-        "multiattach": False,
+        "multiattach": len(view.server_ids) > 1,
         "attachments": _attachments(view),
         "os-vol-tenant-attr:tenant_id": PROJECT_ID,
     }
@@ -118,20 +118,23 @@ def version_record(name: str, url: str) -> dict[str, object]:
 
 
 def _attachments(view: VolumeView) -> list[dict[str, object]]:
-    """One server for a volume in use, always the same for the same volume."""
-    volume = view.volume
-    if volume.status != "in-use":
-        return []
-    attachment: dict[str, object] = {
-        "server_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"server/{volume.volume_id}")),
-        "attachment_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"attachment/{volume.volume_id}")),
-        "attached_at": cinder_time(CREATED_AT),
-        "host_name": None,
-        "volume_id": volume.volume_id,
-        "device": "/dev/vdb",
-        "id": volume.volume_id,
-    }
-    return [attachment]
+    """The servers of a volume; one that is not there, always the same, where the volume alone is in use."""
+    volume_id = view.volume.volume_id
+    server_ids = view.server_ids
+    if view.volume.status == "in-use" and not server_ids:
+        server_ids = (str(uuid.uuid5(uuid.NAMESPACE_URL, f"server/{volume_id}")),)
+    return [
+        {
+            "server_id": server_id,
+            "attachment_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"attachment/{volume_id}/{server_id}")),
+            "attached_at": cinder_time(CREATED_AT),
+            "host_name": None,
+            "volume_id": volume_id,
+            "device": "/dev/vdb",
+            "id": volume_id,
+        }
+        for server_id in server_ids
+    ]
 
 
 def _links(url: str, collection: str, item_id: str) -> list[dict[str, str]]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchexport.sandbox.settings import SandboxVolume
+from batchexport.sandbox.fleet import Fleet, Power
+from batchexport.sandbox.settings import SandboxServer, SandboxVolume
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field="event"):
@@ -52,7 +53,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_fi
     deleted_at: float
 
 
-Event = Export | Deletion
+Event = Export | Deletion | Power
 
 
 def image_status(export: Export, now: float) -> str | None:
@@ -97,6 +98,7 @@ class VolumeView:
     volume: SandboxVolume
     status: str
     updated_at: float | None
+    server_ids: tuple[str, ...] = ()  #: servers it is attached to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +113,28 @@ class ImageView:
 class World:
     """The accepted requests, indexed for questions about any moment."""
 
-    def __init__(self, volumes: Iterable[SandboxVolume] = (), *, make_up_volumes: bool = True) -> None:
+    def __init__(
+        self,
+        volumes: Iterable[SandboxVolume] = (),
+        *,
+        servers: Iterable[SandboxServer] = (),
+        make_up_volumes: bool = True,
+    ) -> None:
+        self.fleet = Fleet(servers)
         self._volumes = {volume.volume_id: volume for volume in volumes}
         self._make_up_volumes = make_up_volumes
         self._exports: list[Export] = []  # in the order of acceptance, which is the order of `created_at`
         self._place_of_image: dict[str, int] = {}
         self._places_of_volume: dict[str, list[int]] = {}
+        for volume_id in self.fleet.volume_ids:  # those that nobody described
+            if volume_id not in self._volumes and (volume := made_up_volume(volume_id)):
+                self._volumes[volume_id] = volume
 
     def apply(self, event: Event) -> None:
         """Take in one accepted request. A deletion of an unknown image changes nothing."""
-        if isinstance(event, Export):
+        if isinstance(event, Power):
+            self.fleet.apply(event)
+        elif isinstance(event, Export):
             place = len(self._exports)
             self._exports.append(event)
             self._place_of_image[event.image_id] = place
@@ -171,13 +185,14 @@ class World:
         return {volume_id: len(places) for volume_id, places in self._places_of_volume.items()}
 
     def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView:
-        places = self._places_of_volume.get(volume.volume_id)
-        if not places:
-            return VolumeView(volume=volume, status=volume.status, updated_at=None)
-        latest = self._exports[places[-1]]
-        if now < latest.free_at:
-            return VolumeView(volume=volume, status="uploading", updated_at=latest.accepted_at)
-        return VolumeView(volume=volume, status=volume.status, updated_at=latest.free_at)
+        server_ids = self.fleet.holders(volume.volume_id)
+        status, updated_at = "in-use" if server_ids else volume.status, None
+        if places := self._places_of_volume.get(volume.volume_id):
+            latest = self._exports[places[-1]]
+            updated_at = latest.free_at
+            if now < latest.free_at:
+                status, updated_at = "uploading", latest.accepted_at
+        return VolumeView(volume=volume, status=status, updated_at=updated_at, server_ids=server_ids)
 
 
 def _volume_of(export: Export) -> SandboxVolume:

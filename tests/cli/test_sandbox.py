@@ -90,6 +90,29 @@ def test_a_list_and_a_number_of_volumes_exclude_each_other():
         settings_from(NOTHING | {"source": "v.csv", "volumes": 3})
 
 
+def test_servers_hold_the_first_volumes_and_two_of_them_share_one():
+    settings = settings_from(NOTHING | {"volumes": 5, "servers": 2, "ignore_force": False})
+    ids = [volume.volume_id for volume in settings.volumes]
+    assert [(server.name, server.volume_ids) for server in settings.servers] == [
+        ("server-0001", (ids[0], ids[1], ids[2])),
+        ("server-0002", (ids[2], ids[3])),
+    ]
+    assert settings.force_upload
+    assert settings.servers == settings_from(NOTHING | {"volumes": 5, "servers": 2}).servers
+
+
+def test_a_single_server_shares_with_nobody_and_force_can_be_ignored():
+    settings = settings_from(NOTHING | {"volumes": 1, "servers": 1, "ignore_force": True})
+    assert [server.volume_ids for server in settings.servers] == [(settings.volumes[0].volume_id,)]
+    assert not settings.force_upload
+
+
+def test_servers_without_volumes_are_told_what_to_give():
+    with pytest.raises(ConfigError, match="3 servers cannot hold 2 volumes") as caught:
+        settings_from(NOTHING | {"volumes": 2, "servers": 3})
+    assert "--list or --volumes" in caught.value.hint
+
+
 def test_somebodys_own_clouds_yaml_is_never_written_over():
     path = Path("clouds.yaml")
     path.write_text("clouds: {prod: {}}\n")

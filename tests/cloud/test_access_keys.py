@@ -125,7 +125,11 @@ def test_a_projects_name_is_not_enough(auth: Mapping[str, str], wanted: str | No
 )
 def test_the_services_are_beside_the_identity_service(region: str, auth_url: str | None, evs: str) -> None:
     entries = service_entries(region, auth_url, interface="public")
-    assert [(entry.service_type, entry.region) for entry in entries] == [("evs", region), ("ims", region)]
+    assert [(entry.service_type, entry.region) for entry in entries] == [
+        ("evs", region),
+        ("ims", region),
+        ("ecs", region),
+    ]
     assert entries[0].url == evs
     assert entries[1].url == evs.replace("//evs", "//ims")
 

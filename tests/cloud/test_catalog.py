@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cloud.catalog import Entry, Wishes, find_block_storage, find_image_service, with_dialect
-from batchexport.dialect import DialectName
+from batchexport.cloud.catalog import (
+    Entry,
+    Wishes,
+    find_block_storage,
+    find_compute,
+    find_image_service,
+    with_dialect,
+)
+from batchexport.dialect import CINDER, EVS, Dialect, DialectName
 from batchexport.errors import ConfigError
 
 PID = "c344706a7e90438994fbf96c2c9627bd"
@@ -153,3 +160,47 @@ def test_the_image_endpoint_always_ends_with_v2(listed: str) -> None:
 def test_an_endpoint_that_is_no_url_is_named() -> None:
     with pytest.raises(ConfigError, match=r"'cinder:8776' is not a URL"):
         block_url(entry("volumev3", "cinder:8776"))
+
+
+COMPUTE_FORMS = [
+    ("compute", "https://h:8774/v2.1", "https://h:8774/v2.1/PID"),
+    ("compute", f"https://h/compute/v2.1/{PID}", "https://h/compute/v2.1/PID"),
+    ("compute", "https://h/compute/v2/%(tenant_id)s", "https://h/compute/v2.1/PID"),
+    ("compute", "https://h/compute/", "https://h/compute/v2.1/PID"),
+]
+
+
+@pytest.mark.parametrize(("service_type", "listed", "used"), COMPUTE_FORMS)
+def test_every_form_of_a_nova_endpoint_gives_the_same(service_type: str, listed: str, used: str) -> None:
+    found = find_compute([entry(service_type, listed)], Wishes(), CINDER, project_id=PID)
+    assert (found.nova.url, found.ecs) == (used.replace("PID", PID), None)
+    assert found.all == (found.nova,)
+
+
+@pytest.mark.parametrize(
+    ("service_type", "listed", "dialect"),
+    [
+        ("compute", f"https://ecs.eu-de.otc.example/v2.1/{PID}", CINDER),
+        ("compute", f"https://nova.example/v2.1/{PID}", EVS),
+        ("ecs", f"https://servers.example/v1/{PID}", CINDER),
+        ("ecs", "http://proxy.example/ecs/v1.1", CINDER),
+    ],
+)
+def test_ecs_is_told_by_the_dialect_the_type_or_the_host(
+    service_type: str, listed: str, dialect: Dialect
+) -> None:
+    found = find_compute([entry(service_type, listed)], Wishes(), dialect, project_id=PID)
+    assert found.ecs is not None
+    root, _, _ = listed.partition("/v")
+    assert [each.url for each in found.all] == [f"{root}/v2.1/{PID}", f"{root}/v1/{PID}"]
+
+
+def test_a_compute_endpoint_set_by_hand_replaces_the_catalog() -> None:
+    found = find_compute([], Wishes(compute_url="http://127.0.0.1:8774"), CINDER, project_id=None)
+    assert found.nova.url == "http://127.0.0.1:8774/v2.1"
+
+
+def test_a_catalog_without_a_compute_service_is_told_with_what_to_set() -> None:
+    with pytest.raises(ConfigError, match="no compute service in region R1") as caught:
+        find_compute([entry("volumev3", "https://h")], Wishes(region="R1"), CINDER, project_id=PID)
+    assert "compute_endpoint_override" in str(caught.value.hint)

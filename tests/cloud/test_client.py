@@ -10,7 +10,7 @@ import pytest
 
 from batchexport.cloud import CloudClient, connect
 from batchexport.config.settings import CloudSettings, Limits
-from batchexport.engine.ports import Cloud
+from batchexport.engine.ports import Cloud, Servers
 from batchexport.errors import (
     ConfigError,
     FatalError,
@@ -301,3 +301,48 @@ async def test_no_secret_reaches_the_log(keystone: Keystone, caplog: pytest.LogC
     for secret in (PASSWORD, "tok-1", "tok-2"):
         assert secret not in written
         assert secret not in f"{caught.value} {caught.value.hint} {vars(caught.value)}"
+
+
+async def test_the_compute_service_is_looked_for_only_when_it_is_needed(keystone: Keystone) -> None:
+    async with connect(ANY, ONE, limits=LIMITS) as client:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="no compute service"):
+                await client.stop_servers(["s1"], hard=False, fence=lambda: None)
+
+
+async def test_servers_are_stopped_started_and_looked_at(keystone: Keystone) -> None:
+    assert keystone.catalog is not None
+    keystone.catalog.append(("compute", f"{keystone.server.url}/compute"))
+    async with connect(ANY, ONE, limits=LIMITS) as client:
+        servers: Servers = client
+        keystone.service = Reply(202)
+        assert await servers.stop_servers(["s1"], hard=False, fence=lambda: None) == {}
+        assert await servers.start_servers(["s1"], fence=lambda: None) == {}
+        keystone.service = Reply(200, {"server": {"id": "s1", "status": "ACTIVE"}})
+        found = [server async for page in servers.servers(["s1"]) for server in page]
+    assert [(server.server_id, server.status) for server in found] == [("s1", "active")]
+    asked = [seen.path for seen in keystone.server.seen if "compute" in seen.path]
+    one = f"/compute/v2.1/{PROJECT_ID}/servers/s1"
+    assert asked == [f"{one}/action", f"{one}/action", one]
+
+
+async def test_a_compute_endpoint_can_be_set_by_hand(keystone: Keystone, tmp_path: Path) -> None:
+    url = keystone.server.url
+    clouds_yaml(tmp_path, f"{url}/identity/v3", compute_endpoint_override=f"{url}/by-hand")
+    keystone.service = Reply(404)
+    async with connect(ANY, ONE, limits=LIMITS) as client:
+        assert [page async for page in client.servers(["s1"])] == [[]]
+    assert keystone.server.seen[-1].path == f"/by-hand/v2.1/{PROJECT_ID}/servers/s1"
+
+
+async def test_the_compute_service_is_reached_through_its_proxy(
+    keystone: Keystone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert keystone.catalog is not None
+    keystone.catalog.append(("compute", "http://nova.example/v2.1"))
+    monkeypatch.setenv("http_proxy", keystone.server.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    keystone.service = Reply(404)
+    async with connect(ANY, ONE, limits=LIMITS) as client:
+        assert [page async for page in client.servers(["s1"])] == [[]]
+    assert keystone.server.seen[-1].headers["Host"] == "nova.example"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud import CloudClient, connect
+from batchexport.cloud import CloudClient, connect, server_batches
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError, SignInError, VolumeStateError
@@ -19,6 +19,7 @@ from batchexport.model import ExportRequest, ImageOptions, TargetKey
 from batchexport.sandbox import (
     Profile,
     Sandbox,
+    SandboxServer,
     SandboxSettings,
     SandboxVolume,
     clouds_yaml,
@@ -38,6 +39,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:opens
 
 VOLUME = "0b9f7d0c-6f5d-4c43-9c58-8f1f2f6f2a01"
 USED = SandboxVolume(volume_id="0b9f7d0c-6f5d-4c43-9c58-8f1f2f6f2a02", name="used", status="in-use")
+SERVERS = [
+    SandboxServer(
+        server_id=f"7d1f7d0c-0000-4000-8000-00000000000{number}", name=f"s{number}", locked=number == 3
+    )
+    for number in range(1, 4)
+]
 LIMITS = Limits(requests_per_second=0, concurrency=16)
 BY_TOKEN, BY_KEY = "sandbox", "sandbox-key"
 REQUEST = ExportRequest(
@@ -67,7 +74,7 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
     made: list[Site] = []
-    settings = SandboxSettings(profile=Profile.EVS, volumes=[USED], time_scale=0)
+    settings = SandboxSettings(profile=Profile.EVS, volumes=[USED], servers=SERVERS, time_scale=0)
     async with serve(settings, now=lambda: made[0].now() if made else time.time()) as sandbox:
         made.append(Site(sandbox, tmp_path / "clouds.yaml"))
         yield made[0]
@@ -109,6 +116,31 @@ async def test_a_volume_in_use_is_refused_for_its_status_and_exported_with_force
             await client.upload_volume_to_image(request, fence=lambda: None)
         forced = replace(request, options=replace(request.options, force=True))
         await client.upload_volume_to_image(forced, fence=lambda: None)
+
+
+@pytest.mark.parametrize("cloud", [BY_TOKEN, BY_KEY])
+async def test_servers_go_down_and_up_in_one_batch_each(
+    site: Site, cloud: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write_clouds()
+    monkeypatch.setattr(server_batches, "JOB_LOOK_S", 0.0)
+    first, second, locked = (server.server_id for server in SERVERS)
+    gone = "7d1f7d0c-0000-4000-8000-000000000009"
+    async with signed_in(cloud) as client:
+        failed = await client.stop_servers([first, second, locked, gone], hard=False, fence=lambda: None)
+        assert {server_id: error.code for server_id, error in failed.items()} == dict.fromkeys(
+            (locked, gone), "Ecs.0100"
+        )
+        assert await statuses(client) == {first: "shutoff", second: "shutoff", locked: "active"}
+        assert await client.start_servers([first, second], fence=lambda: None) == {}
+        assert await client.stop_servers([first], hard=True, fence=lambda: None) == {}
+        assert await statuses(client) == {first: "shutoff", second: "active", locked: "active"}
+    assert (site.sandbox.counts["act_on_servers"], site.sandbox.counts["act_on_server"]) == (2, 1)
+
+
+async def statuses(client: CloudClient) -> dict[str, str]:
+    ids = [server.server_id for server in SERVERS]
+    return {server.server_id: server.status async for page in client.servers(ids) for server in page}
 
 
 async def test_a_token_that_evs_calls_bad_is_renewed(site: Site) -> None:

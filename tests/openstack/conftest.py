@@ -13,6 +13,8 @@ import pytest
 
 COUNT = 50
 GIB = 1
+#: How the harness boots where its settings are not set.
+DEFAULTS = {"STACK_FORCE_UPLOAD": "false", "STACK_BLOCK_URL": "project"}
 
 
 def pytest_collection_modifyitems(items):
@@ -87,6 +89,85 @@ def troubled(cloud):
 
     yield make
     _remove(cloud, made)
+
+
+@pytest.fixture(scope="session")
+def compute(cloud):
+    """The compute service of the cloud under test."""
+    try:
+        list(cloud.compute.servers(limit=1, paginated=False))
+    except Exception as error:
+        pytest.skip(f"no compute service to test against (the harness makes one with WITH_NOVA=1): {error}")
+    return cloud.compute
+
+
+@pytest.fixture
+def make_server(cloud, compute):
+    """A function that makes a running server and attaches volumes to it; all are removed afterwards."""
+    flavors = sorted(compute.flavors(), key=lambda flavor: flavor.ram)
+    image = next(iter(cloud.image.images(name="tiny")), None)
+    if not flavors or image is None:
+        pytest.skip("needs a flavor and an image named tiny to make servers of")
+    servers, volumes = [], set()
+
+    def make(volume_ids=()):
+        name = f"batchexport-test-{uuid.uuid4().hex[:8]}"
+        made = compute.create_server(name=name, flavor_id=flavors[0].id, image_id=image.id, networks="none")
+        servers.append(compute.wait_for_server(made, wait=120))
+        volumes.update(volume_ids)
+        for volume_id in volume_ids:
+            compute.create_volume_attachment(servers[-1], volume_id=volume_id)
+            volume = cloud.block_storage.get_volume(volume_id)
+            cloud.block_storage.wait_for_status(volume, "in-use", interval=0.5, wait=60)
+        return servers[-1].id
+
+    yield make
+    for server in servers:
+        compute.unlock_server(server)
+        compute.delete_server(server)
+    for server in servers:
+        compute.wait_for_delete(server, wait=60)
+    for volume_id in volumes:
+        volume = cloud.block_storage.get_volume(volume_id)
+        cloud.block_storage.wait_for_status(volume, "available", interval=0.5, wait=60)
+
+
+@pytest.fixture
+def few_volumes(cloud):
+    """A function that makes small volumes, removed afterwards with their images."""
+    made = []
+
+    def make(count):
+        storage = cloud.block_storage
+        names = [f"batchexport-test-{uuid.uuid4().hex[:8]}" for _ in range(count)]
+        ids = [storage.create_volume(name=name, size=GIB).id for name in names]
+        made.extend(ids)
+        for volume_id in ids:
+            storage.wait_for_status(storage.get_volume(volume_id), interval=0.5, wait=120)
+        return ids
+
+    yield make
+    _remove(cloud, made)
+
+
+@pytest.fixture
+def reconfigure(cloud):
+    """A function that runs the cloud with other settings until the test is over."""
+    command = os.environ.get("BATCHEXPORT_TEST_RECONFIGURE")
+    if not command:
+        pytest.skip("needs a command that boots the cloud anew with other settings")
+
+    changed = {}
+
+    def run(**settings):
+        now = DEFAULTS | dict(os.environ)
+        changed.update({name: text for name, text in settings.items() if now[name] != text})
+        if changed:
+            subprocess.run([command], env=os.environ | changed, check=True, capture_output=True)
+
+    yield run
+    if changed:
+        subprocess.run([command], check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -32,13 +32,15 @@ def fault(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.json["error"]["code"]
 
 
-async def test_the_catalog_has_volumev2_alone(evs: Asker) -> None:
+async def test_the_catalog_has_volumev2_and_ecs(evs: Asker) -> None:
     answer = await evs.sign_in(identity=by_password())
     urls = {service["type"]: service["endpoints"][0]["url"] for service in answer.json["token"]["catalog"]}
     assert urls == {
         "identity": f"{evs.sandbox.url}/identity/v3",
         "image": f"{evs.sandbox.url}/ims",
         "volumev2": f"{evs.sandbox.url}{EVS}",
+        "compute": f"{evs.sandbox.url}/ecs/v2.1/{PROJECT_ID}",
+        "ecs": f"{evs.sandbox.url}/ecs/v1/{PROJECT_ID}",
     }
 
 

@@ -43,6 +43,7 @@ async def test_a_token_comes_with_a_catalog_of_every_service(asker: Asker) -> No
         "volumev2": f"{asker.sandbox.url}{V2}",
         "volumev3": f"{asker.sandbox.url}{V3}",
         "block-storage": f"{asker.sandbox.url}{V3}",
+        "compute": f"{asker.sandbox.url}/compute/v2.1",
     }
 
 

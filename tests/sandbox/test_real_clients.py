@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
-from batchexport.sandbox import Sandbox, SandboxSettings, clouds_yaml, serve
-from tests.sandbox.asking import VOLUME
+from batchexport.sandbox import Sandbox, SandboxServer, SandboxSettings, clouds_yaml, serve
+from tests.sandbox.asking import OTHER_VOLUME, VOLUME
+
+SERVER = SandboxServer(
+    server_id="7d1f7d0c-6f5d-4c43-9c58-8f1f2f6f2b01", name="web", volume_ids=(OTHER_VOLUME,)
+)
 
 # Export a volume and wait for it, as a script of a user would.
 SDK = """
@@ -31,10 +35,37 @@ assert [found.id for found in cloud.block_storage.volumes(limit=1)] == [volume.i
 print(image.status, volume.status, image.name)
 """
 
+# Stop the server of a volume, export the volume, and start the server again.
+SDK_SERVERS = """
+import sys, openstack
+cloud = openstack.connect(cloud="sandbox")
+volume = cloud.block_storage.get_volume(sys.argv[1])
+server = cloud.compute.get_server(volume.attachments[0]["server_id"])
+print(volume.status, server.status, server.attached_volumes[0].id == volume.id)
+cloud.compute.stop_server(server)
+server = cloud.compute.wait_for_server(server, "SHUTOFF", interval=0.05, wait=20)
+try:
+    cloud.compute.stop_server(server)
+except openstack.exceptions.ConflictException as error:
+    print(error.details)
+cloud.block_storage.upload_volume_to_image(volume, "by-sdk", force=True)
+cloud.compute.start_server(server)
+cloud.compute.wait_for_server(server, "ACTIVE", interval=0.05, wait=20)
+print([(found.name, found.status) for found in cloud.compute.servers(limit=1)])
+"""
+
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     async with serve(SandboxSettings(time_scale=0.001)) as running:
+        (tmp_path / "clouds.yaml").write_text(clouds_yaml(running.url))
+        yield running
+
+
+@pytest.fixture
+async def manned(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    settings = SandboxSettings(time_scale=0.001, servers=[SERVER], force_upload=True)
+    async with serve(settings) as running:
         (tmp_path / "clouds.yaml").write_text(clouds_yaml(running.url))
         yield running
 
@@ -63,6 +94,27 @@ async def test_openstacksdk_exports_a_volume_to_an_active_image(sandbox: Sandbox
     printed = await run(tmp_path, sys.executable, "-c", SDK, VOLUME)
     assert printed.split() == ["active", "available", "by-sdk"]
     assert sandbox.exports_per_volume == {VOLUME: 1}
+
+
+async def test_openstacksdk_stops_a_server_exports_its_volume_and_starts_it(
+    manned: Sandbox, tmp_path: Path
+) -> None:
+    printed = await run(tmp_path, sys.executable, "-c", SDK_SERVERS, OTHER_VOLUME)
+    assert printed.splitlines() == [
+        "in-use ACTIVE True",
+        f"Cannot 'stop' instance {SERVER.server_id} while it is in vm_state stopped",
+        "[('web', 'ACTIVE')]",
+    ]
+    assert manned.exports_per_volume == {OTHER_VOLUME: 1}
+
+
+async def test_the_openstack_client_stops_and_starts_a_server(manned: Sandbox, tmp_path: Path) -> None:
+    client = str(Path(sys.executable).with_name("openstack"))
+    await run(tmp_path, client, "--os-cloud", "sandbox", "server", "stop", "web")
+    shown = await openstack(tmp_path, "server", "show", "web")
+    assert (shown["status"], shown["OS-EXT-STS:vm_state"]) == ("SHUTOFF", "stopped")
+    await run(tmp_path, client, "--os-cloud", "sandbox", "server", "start", SERVER.server_id)
+    assert manned.counts["act_on_server"] == 2
 
 
 async def test_the_openstack_client_creates_lists_shows_and_deletes(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The vendor's own client for EVS exports a volume, in a process of its own: it blocks.
+"""The vendor's own clients for EVS and ECS meet the sandbox, in a process of their own: they block.
 
-It signs with the access key by the vendor's code, and was written by people who never saw this sandbox.
-Release 3.0.45 has the call; later ones no longer export volumes.
+They sign with the access key by the vendor's code, and were written by people who never saw this sandbox.
+Release 3.0.45 of the one for EVS has the call; later ones no longer export volumes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from batchexport.sandbox.settings import (
     TEMPORARY_SECRET_KEY,
 )
 from tests.sandbox.asking import OTHER_VOLUME, VOLUME
+from tests.sandbox.test_compute import LOCKED, TWIN, WEB
 
 SCRIPT = """
 import sys
@@ -62,24 +63,62 @@ uploading
 400 EVS.5400 Must specify a valid status.
 """
 
+SERVERS_SCRIPT = """
+import sys
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkecs.v2 import (
+    BatchStartServersOption, BatchStartServersRequest, BatchStartServersRequestBody, BatchStopServersOption,
+    BatchStopServersRequest, BatchStopServersRequestBody, EcsClient, ServerId, ShowJobRequest,
+)
+url, access, secret, project, *server_ids = sys.argv[1:]
+key = BasicCredentials(access, secret, project)
+client = EcsClient.new_builder().with_credentials(key).with_endpoint(url).build()
+servers = [ServerId(id=server_id) for server_id in server_ids]
+stop = BatchStopServersRequestBody(os_stop=BatchStopServersOption(servers=servers, type="SOFT"))
+start = BatchStartServersRequestBody(os_start=BatchStartServersOption(servers=servers))
+for job in (
+    client.batch_stop_servers(BatchStopServersRequest(body=stop)),
+    client.batch_start_servers(BatchStartServersRequest(body=start)),
+):
+    done = client.show_job(ShowJobRequest(job_id=job.job_id))
+    print(done.status, done.entities.sub_jobs_total)
+    for part in done.entities.sub_jobs:
+        print(part.status, part.entities.server_id, part.error_code)
+"""
+
+
+async def printed_by(script: str, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", script),
+        *arguments,
+        env=os.environ | {"NO_PROXY": "127.0.0.1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
 
 async def exported_by_vendor(access: str, secret: str, security_token: str = "") -> str:
     used = SandboxVolume(volume_id=OTHER_VOLUME, name="used", status="in-use")
     async with serve(SandboxSettings(profile=Profile.EVS, volumes=[used], time_scale=1)) as sandbox:
         arguments = (sandbox.url, access, secret, security_token, PROJECT_ID, VOLUME, OTHER_VOLUME)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-c", SCRIPT),
-            *arguments,
-            env=os.environ | {"NO_PROXY": "127.0.0.1"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
+        printed = await printed_by(SCRIPT, *arguments)
         assert sandbox.exports_per_volume == {VOLUME: 1, OTHER_VOLUME: 1}
         assert sandbox.counts["bad_signatures"] == 0
-        return out.decode()
+        return printed
+
+
+async def test_the_vendors_client_stops_and_starts_servers_by_batches() -> None:
+    settings = SandboxSettings(profile=Profile.EVS, servers=[WEB, TWIN, LOCKED], time_scale=0)
+    asked = [WEB.server_id, LOCKED.server_id]
+    async with serve(settings) as sandbox:
+        printed = await printed_by(SERVERS_SCRIPT, sandbox.url, ACCESS_KEY, SECRET_KEY, PROJECT_ID, *asked)
+        parts = [f"SUCCESS {WEB.server_id} None", f"FAIL {LOCKED.server_id} Ecs.0100"]
+        assert printed.splitlines() == ["FAIL 2", *parts] * 2
+        assert sandbox.counts["bad_signatures"] == 0
 
 
 async def test_the_vendors_client_exports_by_access_key() -> None:

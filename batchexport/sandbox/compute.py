@@ -1,0 +1,151 @@
+"""The compute service as Nova speaks it: servers to look at, to stop and to start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+import msgspec
+from aiohttp import web
+
+from batchexport.sandbox.fleet import Action, Power, ServerView, why_not
+from batchexport.sandbox.paging import behind, read_limit
+from batchexport.sandbox.replies import Refusal, json_reply
+from batchexport.sandbox.server_records import compute_version, full_server, short_server
+from batchexport.sandbox.settings import PROJECT_ID, Profile, SandboxServer, SandboxSettings
+from batchexport.sandbox.state import STATE, SandboxState
+from batchexport.sandbox.volume_requests import api_url, next_link
+
+ACTIONS: Mapping[str, Action] = {"os-stop": "stop", "os-start": "start"}
+#: A guest that does not heed Nova's gentle stop is left so long before its power is cut.
+PATIENCE_S = 60.0
+DEAF = "The guest did not shut down in time."
+
+
+def routes(root: str = "/compute") -> list[web.RouteDef]:
+    """The paths of the compute service, with the project's id in them and without."""
+    versions = [
+        web.get(root, list_versions),
+        web.get(f"{root}/", list_versions),
+        web.get(f"{root}/{{version:v2.1}}", get_version),
+        web.get(f"{root}/{{version:v2.1}}/", get_version),
+    ]
+    bases = (f"{root}/{{version:v2.1}}", f"{root}/{{version:v2.1}}/{{project_id:[0-9a-f]{{32}}}}")
+    return versions + [route for base in bases for route in _routes(f"{base}/servers")]
+
+
+def _routes(servers: str) -> list[web.RouteDef]:
+    return [
+        web.get(servers, list_servers),
+        web.get(f"{servers}/detail", list_servers),
+        web.get(f"{servers}/{{server_id}}", get_server),
+        web.post(f"{servers}/{{server_id}}/action", act_on_server),
+    ]
+
+
+async def list_versions(request: web.Request) -> web.Response:
+    """The one version; told without a token."""
+    root = f"{request.url.origin()}{request.path.rstrip('/')}"
+    return json_reply({"versions": [compute_version(f"{root}/v2.1")]})
+
+
+async def get_version(request: web.Request) -> web.Response:
+    """The one version."""
+    return json_reply({"version": compute_version(api_url(request))})
+
+
+async def list_servers(request: web.Request) -> web.Response:
+    """A page of servers, short or in detail by the end of the path."""
+    _refuse_other_projects(request)
+    state, query = request.app[STATE], request.query
+    limit = read_limit(query, default=state.settings.page_limit, maximum=state.settings.page_limit)
+    page = list(islice(_behind_marker(state, query), limit))
+    record = full_server if request.path.endswith("/detail") else short_server
+    url = api_url(request)
+    body: dict[str, object] = {"servers": [record(view, url) for view in page]}
+    if page and len(page) == limit:
+        body["servers_links"] = [next_link(request, page[-1].server.server_id)]
+    return json_reply(body)
+
+
+async def get_server(request: web.Request) -> web.Response:
+    """One server."""
+    _refuse_other_projects(request)
+    return json_reply({"server": full_server(_found(request), api_url(request))})
+
+
+async def act_on_server(request: web.Request) -> web.Response:
+    """202 without a word; from here on, the server is on its way down or up."""
+    _refuse_other_projects(request)
+    action, options = read_power_action(await request.read())
+    # No await from here on: of two requests for one server, one sees the other's outcome.
+    state, view = request.app[STATE], _found(request)
+    if reason := why_not(view, action):
+        raise Refusal(409, reason)
+    gentle = state.settings.profile is Profile.EVS and options.get("type", "SOFT") != "HARD"
+    state.record(power_event(state.settings, view.server, action, gentle=gentle, now=state.now()))
+    return web.Response(status=202)
+
+
+def read_power_action(body: bytes) -> tuple[Action, Mapping[str, object]]:
+    """The action and its options; anything but stop and start is refused."""
+    try:
+        actions = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        actions = None
+    if not isinstance(actions, dict) or len(actions) != 1:
+        raise Refusal(400, "Malformed request body")
+    ((name, options),) = actions.items()
+    if name not in ACTIONS:
+        raise Refusal(400, f"There is no such action: {name}")
+    return ACTIONS[name], options if isinstance(options, dict) else {}
+
+
+def power_event(
+    settings: SandboxSettings,
+    server: SandboxServer,
+    action: Action,
+    *,
+    gentle: bool,
+    now: float,
+    job_id: str | None = None,
+) -> Power:
+    """The request as accepted at `now`. `gentle` = a guest that does not heed is left running."""
+    takes_s = settings.server_stop_s if action == "stop" else settings.server_start_s
+    deaf = action == "stop" and server.deaf
+    return Power(
+        server_id=server.server_id,
+        action=action,
+        accepted_at=now,
+        done_at=now + settings.time_scale * (takes_s + (PATIENCE_S if deaf else 0.0)),
+        job_id=job_id,
+        failure=DEAF if deaf and gentle else None,
+    )
+
+
+def _behind_marker(state: SandboxState, query: Mapping[str, str]) -> Iterator[ServerView]:
+    views: Iterator[ServerView] = state.world.fleet.servers(state.now())
+    if (marker := query.get("marker")) is not None:
+        if state.world.fleet.server(marker, state.now()) is None:
+            raise Refusal(400, f"marker [{marker}] not found")
+        views = behind(views, lambda view: view.server.server_id == marker)
+    status, name = query.get("status", ""), re.escape(query.get("name", "")).replace(r"\.\*", ".*")
+    return (
+        view
+        for view in views
+        if status.upper() in ("", view.status) and re.search(name, view.server.name) is not None
+    )
+
+
+def _found(request: web.Request) -> ServerView:
+    state, server_id = request.app[STATE], request.match_info["server_id"]
+    view = state.world.fleet.server(server_id, state.now())
+    if view is None:
+        raise Refusal(404, f"Instance {server_id} could not be found.")
+    return view
+
+
+def _refuse_other_projects(request: web.Request) -> None:
+    if request.match_info.get("project_id", PROJECT_ID) != PROJECT_ID:
+        raise Refusal(400, "Malformed request url")

@@ -1,0 +1,69 @@
+"""The calls to servers on a real Nova."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from batchexport.cloud import connect
+from batchexport.config import CloudSettings, Limits
+from batchexport.errors import NotFoundError, RefusedError
+from batchexport.model import TargetKey
+
+
+def allowed():
+    """A fence that lets everything pass."""
+
+
+@pytest.fixture
+async def client():
+    async with connect(TargetKey(), CloudSettings(), limits=Limits(requests_per_second=20)) as ready:
+        yield ready
+
+
+async def status_of(client, server_id):
+    found = [server async for page in client.servers([server_id]) for server in page]
+    return found[0].status if found else None
+
+
+async def until(client, server_id, status, seconds=60):
+    async with asyncio.timeout(seconds):
+        while True:
+            if await status_of(client, server_id) == status:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def test_a_server_is_stopped_and_started(compute, make_server, client):
+    server_id = make_server()
+    assert await status_of(client, server_id) == "active"
+    assert await client.stop_servers([server_id], hard=False, fence=allowed) == {}
+    await until(client, server_id, "shutoff")
+    again = await client.stop_servers([server_id], hard=False, fence=allowed)
+    assert (type(again[server_id]), again[server_id].status) == (RefusedError, 409)
+    assert "vm_state stopped" in str(again[server_id])
+    assert await client.start_servers([server_id], fence=allowed) == {}
+    await until(client, server_id, "active")
+
+
+async def test_a_server_that_is_locked_or_gone_does_not_keep_another_from_stopping(
+    compute, make_server, client
+):
+    locked, other, gone = make_server(), make_server(), str(uuid.uuid4())
+    compute.lock_server(locked)
+    # Whoever locked it could stop it as an administrator; the owner cannot.
+    failed = await client.stop_servers([locked, gone, other], hard=False, fence=allowed)
+    assert {server_id: type(error) for server_id, error in failed.items()} == {
+        locked: RefusedError,
+        gone: NotFoundError,
+    }
+    assert "is locked" in str(failed[locked])
+    await until(client, other, "shutoff")
+    assert await status_of(client, gone) is None
+
+
+async def test_servers_are_found_by_pages_too(make_server, client):
+    made = [make_server() for _ in range(4)]
+    wanted = [*made, str(uuid.uuid4())]
+    found = {server.server_id: server.status async for page in client.servers(wanted) for server in page}
+    assert found == dict.fromkeys(made, "active")
