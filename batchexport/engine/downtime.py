@@ -207,15 +207,15 @@ class Downtime:
         if afoot and self._ledger.stopping.is_set() and not self._said:
             self._said = True
             log.warning(
-                "waiting until %d stopped servers are up again, after the exports of their volumes; a second"
-                " Ctrl-C leaves now, and `batchexport resume` or `servers --start` starts them",
+                "waiting until what was stopped is up again, after the exports of its volumes (servers: %d);"
+                " a second Ctrl-C leaves now, and `batchexport resume` or `servers --start` starts them",
                 len(afoot),
             )
 
     def _say_what_is_left(self, afoot: Sequence[AfootServer]) -> None:
         if afoot:
             log.error(
-                "%d servers that were stopped are not up: `batchexport servers STATE` shows them, and with"
-                " --start it starts them; so does `batchexport resume`",
+                "not everything that was stopped is up again (servers: %d): `batchexport servers STATE` shows"
+                " them, and with --start it starts them; so does `batchexport resume`",
                 len(afoot),
             )
