@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from batchexport.config import InUse, Settings
 from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.ports import Cloud
 from batchexport.engine.server_care import ServerCare
 from batchexport.engine.server_groups import ServerGroups
 from batchexport.engine.server_orders import ServerOrders
@@ -34,7 +34,6 @@ class Downtime:
     def __init__(
         self,
         cloud: Cloud,
-        servers: Servers,
         state: StateFile,
         ledger: Ledger,
         settings: Settings,
@@ -45,9 +44,9 @@ class Downtime:
         self._ledger = ledger
         self._settings = settings
         self._most_gib = most_gib
-        orders = ServerOrders(servers, ledger, hard=settings.downtimes.hard_stop)
+        orders = ServerOrders(cloud, ledger, hard=settings.downtimes.hard_stop)
         self._care = ServerCare(orders, state, ledger, settings.downtimes, may_go=self._may_go)
-        self._groups = ServerGroups(cloud, servers, state, ledger, settings, may_go=self._may_go)
+        self._groups = ServerGroups(cloud, state, ledger, settings, may_go=self._may_go)
         self._copying: set[str] = set()  # server ids whose volumes are being copied, or may be
         self._looked_at = 0.0  # loop time
         self._failing_since: float | None = None  # loop time since which no look succeeded
@@ -208,15 +207,15 @@ class Downtime:
         if afoot and self._ledger.stopping.is_set() and not self._said:
             self._said = True
             log.warning(
-                "waiting until %d stopped servers are up again, after the exports of their volumes; a second"
-                " Ctrl-C leaves now, and `batchexport resume` or `servers --start` starts them",
+                "waiting until what was stopped is up again, after the exports of its volumes (servers: %d);"
+                " a second Ctrl-C leaves now, and `batchexport resume` or `servers --start` starts them",
                 len(afoot),
             )
 
     def _say_what_is_left(self, afoot: Sequence[AfootServer]) -> None:
         if afoot:
             log.error(
-                "%d servers that were stopped are not up: `batchexport servers STATE` shows them, and with"
-                " --start it starts them; so does `batchexport resume`",
+                "not everything that was stopped is up again (servers: %d): `batchexport servers STATE` shows"
+                " them, and with --start it starts them; so does `batchexport resume`",
                 len(afoot),
             )

@@ -13,7 +13,29 @@ from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server
 Fence = Callable[[], None]
 
 
-class Cloud(Protocol):
+class Servers(Protocol):
+    """The compute service of the same project. Stopping and starting may be repeated: see `servers` first."""
+
+    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
+        """Those of these servers that are there, page by page."""
+        ...
+
+    async def stop_servers(
+        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
+    ) -> Mapping[str, CloudError]:
+        """Ask for these to be stopped; `hard` where the guest does not heed a gentle stop.
+
+        Returns why, by server id, for those of which it was not taken or nobody knows; `servers` tells when
+        the others are down. Raises SignInError, which is about all of them.
+        """
+        ...
+
+    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> Mapping[str, CloudError]:
+        """Ask for these to be started; returns as `stop_servers`."""
+        ...
+
+
+class Cloud(Servers, Protocol):
     """One project in one region. Every call passes the gate and raises only errors of `CloudError`.
 
     Reads are repeated by the client after a transient failure; `upload_volume_to_image` never is.
@@ -84,26 +106,4 @@ class Cloud(Protocol):
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""
-        ...
-
-
-class Servers(Protocol):
-    """The compute service of the same project. Stopping and starting may be repeated: see `servers` first."""
-
-    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """Those of these servers that are there, page by page."""
-        ...
-
-    async def stop_servers(
-        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
-    ) -> Mapping[str, CloudError]:
-        """Ask for these to be stopped; `hard` where the guest does not heed a gentle stop.
-
-        Returns why, by server id, for those of which it was not taken or nobody knows; `servers` tells when
-        the others are down. Raises SignInError, which is about all of them.
-        """
-        ...
-
-    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> Mapping[str, CloudError]:
-        """Ask for these to be started; returns as `stop_servers`."""
         ...

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import cast
 
 from batchexport.config import Settings
-from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.ports import Cloud
 from batchexport.engine.targets import Connect, on_each_target
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
@@ -45,14 +44,14 @@ async def look_ahead(
         outlook.add(row, volume, findings)
 
     unseen = await survey(cloud, state, lease, seen, read_all=True)
-    await _look_at_servers(cast(Servers, cloud), outlook)
+    await _look_at_servers(cloud, outlook)
     if unseen.missing:
         outlook.presumed_missing = unseen.rows
     else:
         outlook.unseen = unseen.rows
 
 
-async def _look_at_servers(cloud: Servers, outlook: Outlook) -> None:
+async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
     """Note the servers that rows hang on, as they are; what the cloud does not show is left out."""
     if not outlook.volumes_by_server:
         return

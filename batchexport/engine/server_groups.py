@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from batchexport.config import InUse, Settings
 from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.ports import Cloud
 from batchexport.engine.server_moves import Chosen
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Ending, JobState, Server
@@ -38,7 +38,6 @@ class ServerGroups:
     def __init__(
         self,
         cloud: Cloud,
-        servers: Servers,
         state: StateFile,
         ledger: Ledger,
         settings: Settings,
@@ -46,7 +45,6 @@ class ServerGroups:
         may_go: Callable[[LinkedRow], bool],
     ) -> None:
         self._cloud = cloud
-        self._servers = servers
         self._book = state.servers
         self._ledger = ledger
         self._settings = settings
@@ -102,7 +100,7 @@ class ServerGroups:
         """These servers as they are now, by id; those that are gone are left out."""
         if not server_ids:
             return {}
-        pages = self._servers.servers(sorted(server_ids))
+        pages = self._cloud.servers(sorted(server_ids))
         return {server.server_id: server async for page in pages for server in page}
 
     async def _ours(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:

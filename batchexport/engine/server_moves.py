@@ -13,8 +13,8 @@ from batchexport.store import AfootServer, LinkedRow
 PASSING = frozenset(
     {"build", "hard_reboot", "migrating", "password", "reboot", "rebuild", "resize", "revert_resize"}
 )
-#: A server that was asked to stop and not seen down may still obey: it counts as up after so long without a
-#: sign of it. A guest that is asked to shut down is given a minute by default.
+#: A server that was asked to stop and not seen down may still obey: it counts as up when it ran for so long
+#: since it was given up. A guest that is asked to shut down is given a minute by default.
 CALM_S = 90.0
 #: A server that no list shows for so long is gone: one list may miss it.
 GONE_AFTER_S = 60.0
@@ -156,7 +156,8 @@ def _while_down(server: Server, sight: Sight) -> Move:
 
 def _while_starting(server: Server, sight: Sight) -> Move:
     if fit_of(server) is Fit.RUNNING:
-        return Move.NOTE_UP if sight.seen_down or sight.same_s >= CALM_S else Move.WAIT
+        calm_s = min(sight.same_s, sight.in_state_s)
+        return Move.NOTE_UP if sight.seen_down or calm_s >= CALM_S else Move.WAIT
     if sight.in_state_s >= STUCK_AFTER_S:
         return Move.STUCK
     return Move.ASK_TO_START if sight.may_ask and server.task is None else Move.WAIT

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 from batchexport.config import Settings
 from batchexport.engine.downtime import Downtime
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
-from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
@@ -43,8 +43,10 @@ async def work(
     """
     ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
-    downtime = Downtime(cloud, cast(Servers, cloud), state, ledger, settings, most_gib=most_gib)
+    downtime = Downtime(cloud, state, ledger, settings, most_gib=most_gib)
     await downtime.resumed()
+    if stop.is_set():  # before anything is claimed: such a run only brings up what is down
+        ledger.stop()
     submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [

@@ -27,7 +27,7 @@ IS_WAITING = "state = 'pending' AND next_at > 0"
 IS_UNDER_WAY = "(state = 'submitting' OR state = 'exporting')"
 #: Until its servers are down a row waits for ever: nothing that claims can take it.
 HELD = "9e999"
-IS_HELD = f"state = 'pending' AND next_at > 0 AND next_at = {HELD}"
+IS_HELD = f"state = 'pending' AND next_at > 0 AND next_at >= {HELD}"
 IS_AFOOT = "(state = 'stopping' OR state = 'down' OR state = 'starting')"
 #: When a row goes that is pending again: one that is known to hang on servers only when they are down.
 AT_ONCE_OR_HELD = f"CASE WHEN job_id IN (SELECT job_id FROM job_server) THEN {HELD} ELSE 0 END"

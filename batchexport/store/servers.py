@@ -17,11 +17,14 @@ from batchexport.store.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
 
 _SERVERS_OF_IT = "(SELECT json_group_array(server_id) FROM job_server WHERE job_server.job_id = job.job_id)"
 _LINKED = f"SELECT {JOB_COLUMNS}, state, next_at = {HELD}, {_SERVERS_OF_IT} FROM job WHERE target_id = ?"
-NEXT_HELD = f"{_LINKED} AND {IS_HELD} AND job_id > ? ORDER BY job_id LIMIT ?"
+# They are the last of those that wait: so sorted, the index has them in the order of the list.
+NEXT_HELD = f"{_LINKED} AND {IS_HELD} AND job_id > ? ORDER BY next_at, job_id LIMIT ?"
 ROWS_OF = f"""{_LINKED}
     AND job_id IN (SELECT job_id FROM job_server WHERE server_id IN (SELECT value FROM json_each(?)))
     AND (state = 'pending' OR {IS_UNDER_WAY}) ORDER BY job_id"""
-AFOOT = f"SELECT server_id, name, state, stopping_at FROM server WHERE target_id = ? AND {IS_AFOOT}"
+# SQLite by itself prefers the primary key, and reads all servers of the target.
+AFOOT = f"""SELECT server_id, name, state, stopping_at FROM server INDEXED BY server_afoot
+    WHERE target_id = ? AND {IS_AFOOT}"""
 COUNT_AFOOT = f"SELECT count(*) FROM server WHERE {IS_AFOOT}"
 
 HOLD = f"UPDATE job SET next_at = {HELD} WHERE job_id = ? AND target_id = ? AND state = 'pending'"

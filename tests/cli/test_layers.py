@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.cli.layers import order_from
 from batchexport.cli.run import run
-from batchexport.config import CloudSettings, InUse, Limits, MaxFailures, Settings
+from batchexport.config import CloudSettings, Downtimes, InUse, Limits, MaxFailures, Settings
 from batchexport.dialect import EVS
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions
@@ -42,7 +42,8 @@ def test_every_flag_finds_its_setting():
     words = (
         "--requests-per-second 0 --max-exports 2 -j 3 --poll-interval 5m --retries 0 --max-failures 5% "
         "--settle-time 1.5 --in-use force --name-template {volume_id} --disk-format vhd "
-        "--container-format bare --os-type linux --no-protected --no-wait"
+        "--container-format bare --os-type linux --no-protected --no-wait --hard-stop --max-servers-down 2 "
+        "--stop-timeout 1m --yes"
     )
     assert order("list.csv", *words.split()).settings == Settings(
         limits=Limits(
@@ -57,6 +58,7 @@ def test_every_flag_finds_its_setting():
         image=ImageOptions(disk_format="vhd", container_format="bare", os_type="linux", protected=False),
         name_template="{volume_id}",
         in_use=InUse.FORCE,
+        downtimes=Downtimes(hard_stop=True, max_down=2, stop_timeout_s=60.0, agreed=True),
         wait=False,
     )
 

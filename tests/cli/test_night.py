@@ -10,14 +10,19 @@ import pytest
 
 from batchexport.cli.closing import closing
 from batchexport.cli.execution import exit_code
+from batchexport.cli.layers import order_from
+from batchexport.cli.night import spend_night
+from batchexport.cli.talk import Talk
+from batchexport.config.nights import OnUnfinished
 from batchexport.model import JobState
-from batchexport.nights import alone
+from batchexport.nights import alone, forget_old, with_servers_down
 from batchexport.pace import OpenHours
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
 from tests.cli.lists import write_list
 from tests.engine.fake_cloud import EPOCH
 from tests.engine.fast_time import fast_now, run_fast
+from tests.store.making import alter
 
 JOB = """
 [job]
@@ -203,3 +208,73 @@ def test_what_ends_a_run_is_raised_as_it_is():
 
     with pytest.raises(OSError, match="as it is"):
         run_fast(go())
+
+
+class Attendant:
+    """Work on state files that only brings servers up; it notes which, and in what hours."""
+
+    def __init__(self, *, in_vain=False):
+        self.seen = []
+        self.in_vain = in_vain
+
+    def __call__(self, state_path, settings, access, talk, *, hours):
+        self.seen.append((state_path.name, hours and hours.closes_at))
+        if not self.in_vain:
+            alter(state_path, "UPDATE server SET state = 'up'")
+        return 0
+
+
+def left_down(path):
+    """Make a state file know of a server that is down."""
+    alter(path, "INSERT INTO server (target_id, server_id, state) VALUES (1, 'web', 'down')")
+
+
+def finished_night(batchexport, name, *, job='state_dir = "nights"'):
+    """The job file, and a night of it that is done but for a server."""
+    path = job_file(job=job)
+    assert batchexport("run", path, "--state", "done.state").exit_code == 0
+    Path("nights").mkdir(exist_ok=True)
+    night = Path(name)
+    Path("done.state").rename(night)
+    left_down(night)
+    return path, night
+
+
+@pytest.mark.parametrize(("in_vain", "code"), [(False, 75), (True, 3)])
+def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(batchexport, in_vain, code):
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    work = Attendant(in_vain=in_vain)
+    order = order_from(str(job_file(hours=closed_hours())), {}, {})
+    assert spend_night(order, Talk(), work=work) == code
+    assert work.seen == [(night.name, 0.0)]
+
+
+def test_one_state_file_for_all_nights_is_brought_up_too(batchexport):
+    job = 'state = "all.state"'
+    finished_night(batchexport, "all.state", job=job)
+    work = Attendant()
+    order = order_from(str(job_file(job=job, hours=closed_hours())), {}, {})
+    assert spend_night(order, Talk(), work=work) == 75
+    assert work.seen == [("all.state", 0.0)]
+
+
+def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport):
+    job = 'state_dir = "nights"\non_unfinished = "abandon"'
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
+    alter(night, "UPDATE job SET state = 'pending' WHERE job_id = 1")
+    work = Attendant()
+    spend_night(order_from(str(job_file(job=job)), {}, {}), Talk(), work=work)
+    assert work.seen[0] == (night.name, 0.0)
+    assert len(work.seen) == 2
+
+
+def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport):
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    kept = forget_old([night, Path("nights/x.state")], keep=1, on_unfinished=OnUnfinished.ABANDON)
+    assert (kept, night.exists()) == ([], True)
+
+
+def test_a_night_that_cannot_be_read_knows_of_no_servers(tmp_path):
+    damaged = tmp_path / "nightly-2026-01-01.state"
+    damaged.write_text("not a state file")
+    assert with_servers_down([damaged, tmp_path / "missing.state"]) == []

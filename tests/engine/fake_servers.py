@@ -28,6 +28,9 @@ class Machine:
     def turn(self, to, task, after_s):
         self._turning_to, self.task, self._at = to, task, fast_now() + after_s
 
+    def is_idle(self, status):
+        return self.look()[0] == status and self._turning_to is None
+
     def look(self):
         if self._turning_to is not None and fast_now() >= self._at:
             self.status, self.task, self._turning_to = self._turning_to, None, None
@@ -104,7 +107,7 @@ class ServedCloud(FakeCloud):
         errors = self._error_of("stop")
         for server_id in server_ids:
             machine = self.machines[server_id]
-            if server_id not in errors and machine.look() == ("active", None):
+            if server_id not in errors and machine.is_idle("active"):
                 self._take("stop", server_id)
                 self.hard |= {server_id} if hard else set()
                 machine.turn("shutoff", "powering-off", machine.stop_s)
@@ -123,7 +126,7 @@ class ServedCloud(FakeCloud):
         errors = self._error_of("start")
         for server_id in server_ids:
             machine = self.machines[server_id]
-            if server_id not in errors and machine.look() == ("shutoff", None):
+            if server_id not in errors and machine.is_idle("shutoff"):
                 self._take("start", server_id)
                 machine.turn("active", "powering-on", machine.start_s)
         self.look_everywhere()

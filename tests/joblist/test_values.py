@@ -5,6 +5,7 @@ import pytest
 from batchexport.dialect import CINDER, EVS
 from batchexport.joblist import Problem
 from batchexport.joblist.problem import shown
+from batchexport.model import InUse
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 
@@ -58,6 +59,11 @@ def test_yes_and_no_are_known_in_many_words(cell, text, value):
     assert cell("protected", text).options.protected is value
 
 
+@pytest.mark.parametrize("text", ["stop", " STOP "])
+def test_a_row_says_what_becomes_of_it_while_its_volume_is_in_use(cell, text):
+    assert cell("in_use", text).options.in_use is InUse.STOP
+
+
 @pytest.mark.parametrize("text", ["y", "2", "wahr", "truefalse"])
 def test_other_words_are_neither_yes_nor_no(cell, text):
     (message,) = cell("force", text)
@@ -70,6 +76,7 @@ def test_other_words_are_neither_yes_nor_no(cell, text):
         ("disk_format", "iso", "vhd, zvhd, zvhd2, raw, qcow2, vmdk, vdi, vhdx, ploop"),
         ("container_format", "docker", "ami, ari, aki, ovf, bare"),
         ("os_type", "solaris", "windows, linux"),
+        ("in_use", "ask", "fail, skip, force, stop"),
         ("visibility", "secret", "private, shared, community, public"),
     ],
 )

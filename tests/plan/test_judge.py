@@ -52,6 +52,8 @@ def test_a_volume_that_is_being_exported_may_be_our_own_doing():
         (InUse.FORCE, None, Weight.MAY_FAIL),
         (InUse.SKIP, None, Weight.LEFT_OUT),
         (InUse.SKIP, True, Weight.LEFT_OUT),
+        (InUse.STOP, None, Weight.STOPS),
+        (InUse.STOP, True, Weight.STOPS),
     ],
 )
 def test_a_volume_in_use_goes_by_the_settings(in_use, force, weight):
@@ -59,6 +61,11 @@ def test_a_volume_in_use_goes_by_the_settings(in_use, force, weight):
     (finding,) = judge(row, volume(status="in-use", servers=["s1"]), rules(in_use=in_use))
     assert (finding.weight, finding.code) == (weight, "in_use")
     assert "server s1" in finding.words
+
+
+def test_a_row_has_its_own_word_about_volumes_in_use():
+    (finding,) = judge(job(in_use=InUse.STOP), volume(status="in-use"), rules(in_use=InUse.FAIL))
+    assert finding.weight is Weight.STOPS
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,16 @@ def test_rows_that_go_make_up_the_sums():
     assert [row.line for row in found.kept] == [3, 4, 5]
 
 
+def test_servers_are_noted_of_rows_that_stop_them():
+    found = Outlook()
+    for number, weight in enumerate([Weight.STOPS, Weight.CANNOT, Weight.STOPS], 1):
+        held = volume(number, status="in-use", servers=["web"])
+        found.add(Unsent(line=number, job=job(number)), held, [finding(weight)])
+    (volume_ids,) = found.volumes_by_server.values()
+    assert len(volume_ids) == 2
+    assert (found.to_export, found.gib) == (2, 20)
+
+
 def test_a_row_counts_once_by_its_gravest_finding():
     found = Outlook()
     found.add(Unsent(line=2, job=job()), None, [finding(Weight.MAY_FAIL), finding(Weight.CANNOT)])

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from batchexport.config import Limits
-from batchexport.model import ImageQuota, TargetKey
+from batchexport.model import ImageQuota, Server, TargetKey
 from batchexport.plan import Finding, Outlook, RowFindings, Weight, outlook
 from batchexport.report.planned import plan_json, plan_text
 from batchexport.store import Unsent
@@ -49,6 +49,22 @@ def test_what_is_left_out_and_what_may_fail_are_told_apart():
         finding = Finding(weight=weight, code="in_use", words="in use")
         found.add(Unsent(line=number, job=job(number)), volume(number), [finding])
     assert "3 rows: 2 to export (1 may fail), 1 left out" in text(found)
+
+
+def test_servers_to_be_stopped_are_named_with_their_volumes():
+    found = seen([1])
+    finding = Finding(weight=Weight.STOPS, code="in_use", words="attached to server web, to be stopped")
+    held = volume(2, status="in-use", servers=["web", "db"])
+    found.add(Unsent(line=3, job=job(2)), held, [finding])
+    found.servers["web"] = Server(server_id="web", status="active", name="www")
+    told = text(found).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in told if line.startswith(("web", "db"))}
+    assert rows == {"db": ["not", "shown", held.volume_id], "web": ["www", "active", held.volume_id]}
+    assert "1 running server would be stopped, and started again" in told
+    assert "2 rows: 2 to export (1 once servers are down)" in told
+    content = json.loads(plan_json({HERE: found}, Limits()))["targets"][0]
+    assert content["stops_servers"] == 1
+    assert [server["status"] for server in content["servers"]] == [None, "active"]
 
 
 @pytest.mark.parametrize(("allowed", "told"), [(50, False), (48, True)])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store import changes, queries, reader
+from batchexport.store import changes, queries, reader, servers
 from batchexport.store.opening import open_for_work
 from tests.store.making import make
 
@@ -30,6 +30,14 @@ STATEMENTS = {
     "earlier images": (queries.EARLIER_IMAGES, "attempt_job"),
     "top reasons": (reader.TOP_REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
+    "next held": (servers.NEXT_HELD, "job_waiting"),
+    "rows of servers": (servers.ROWS_OF, "job_server_server"),
+    "release": (servers.RELEASE, "PRIMARY KEY"),
+    "hold": (servers.HOLD, "PRIMARY KEY"),
+    "start": (servers.START, "job_server_server"),
+    "hold rows of a server": (servers.HOLD_ROWS_OF, "job_server_server"),
+    "servers afoot": (servers.AFOOT, "server_afoot"),
+    "count of servers afoot": (servers.COUNT_AFOOT, "server_afoot"),
 } | {f"log {outcome}": (statement, "PRIMARY KEY") for outcome, statement in changes.LOG.items()}
 
 
@@ -55,7 +63,7 @@ def test_a_statement_goes_by_its_index(db: sqlite3.Connection, name: str) -> Non
     assert not re.search(r"SCAN (job|attempt)(?! USING INDEX job_under_way)", steps)
 
 
-@pytest.mark.parametrize("name", ["claim ready", "any ready", "under way"])
+@pytest.mark.parametrize("name", ["claim ready", "any ready", "under way", "next held"])
 def test_rows_come_in_order_without_being_sorted(db: sqlite3.Connection, name: str) -> None:
     assert "TEMP B-TREE" not in plan(db, STATEMENTS[name][0])
 

@@ -96,6 +96,8 @@ def test_a_name_that_holds_the_run_is_proof_whatever_the_clocks_say():
         ("in-use", InUse.FAIL, False, decide.Fail, "--in-use"),
         ("in-use", InUse.SKIP, False, decide.Skip, "attached"),
         ("in-use", InUse.FORCE, True, decide.Fail, "does not honour force"),
+        ("in-use", InUse.STOP, False, decide.Hold, ""),
+        ("in-use", InUse.STOP, True, decide.Fail, "does not honour force"),
         ("error", InUse.FAIL, False, decide.Fail, "error"),
     ],
 )
@@ -164,3 +166,12 @@ def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for():
     assert decide.request_for(job, run, InUse.FORCE, servers_down=False).options.force is True
     own = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=False))
     assert decide.request_for(own, run, InUse.FORCE, servers_down=False).options.force is False
+
+
+@pytest.mark.parametrize("force", [None, True, False])
+@pytest.mark.parametrize("servers_down", [True, False])
+def test_a_row_that_stops_servers_is_forced_exactly_while_they_are_down(force, servers_down):
+    """Also a row that asks for force: its data would be torn."""
+    job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=force, in_use=InUse.STOP))
+    request = decide.request_for(job, ImageOptions(), InUse.FAIL, servers_down=servers_down)
+    assert request.options.force is servers_down

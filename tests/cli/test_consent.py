@@ -1,0 +1,95 @@
+"""Nothing is stopped that nobody agreed to."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchexport import intake
+from batchexport.cli.consent import agree
+from batchexport.cli.layers import order_from, settings_for
+from batchexport.config import Downtimes, InUse, Settings
+from batchexport.errors import ConfigError
+from batchexport.store import StateReader
+from tests.cli.lists import write_list
+
+STOP = Settings(in_use=InUse.STOP)
+YES = Downtimes(agreed=True)
+PATH = Path("list.state")
+
+
+def prepared(count=2, in_use=None):
+    """A state file of so many rows; with a word of their own about volumes in use."""
+    write_list(Path("list.csv"), count)
+    if in_use is not None:
+        header, *rows = Path("list.csv").read_text().splitlines()
+        Path("list.csv").write_text("\n".join([f"{header},in_use", *(f"{row},{in_use}" for row in rows)]))
+    intake.prepare("list.csv", PATH, Settings())
+
+
+def ask(settings):
+    asyncio.run(agree(PATH, settings))
+    with StateReader(PATH) as reader:
+        return reader.run.may_stop
+
+
+def test_a_run_that_stops_nothing_needs_no_consent():
+    prepared()
+    assert ask(Settings()) is False
+
+
+def test_consent_is_asked_for_and_the_rows_are_counted():
+    prepared()
+    with pytest.raises(ConfigError, match=r"for 2 rows of list.csv, and nobody agreed") as caught:
+        ask(STOP)
+    assert "--yes" in caught.value.hint
+
+
+def test_consent_is_kept_so_that_going_on_needs_none():
+    prepared()
+    assert ask(replace(STOP, downtimes=YES)) is True
+    assert ask(STOP) is True
+    settings, _ = settings_for(PATH, {})
+    assert settings.in_use is InUse.STOP
+    other, _ = settings_for(PATH, {"in_use": "skip"})
+    assert other.in_use is InUse.SKIP
+
+
+def test_consent_to_some_rows_is_none_to_all():
+    prepared(in_use="stop")
+    with pytest.raises(ConfigError):
+        ask(Settings())
+    assert ask(Settings(downtimes=YES)) is True
+    assert ask(Settings()) is True
+    with pytest.raises(ConfigError):
+        ask(STOP)
+
+
+def test_servers_that_nobody_waits_for_are_not_stopped():
+    prepared()
+    with pytest.raises(ConfigError, match="--no-wait"):
+        ask(replace(STOP, wait=False, downtimes=YES))
+
+
+def test_a_job_file_agrees_only_where_it_says_stop():
+    write_list(Path("list.csv"), 1)
+    Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "stop"\nstop_timeout = "5m"\n')
+    settings = order_from("job.toml", {}, {}).settings
+    assert settings.downtimes == Downtimes(agreed=True, stop_timeout_s=300.0)
+    Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "skip"\n')
+    assert not order_from("job.toml", {"in_use": "stop"}, {}).settings.downtimes.agreed
+
+
+def test_a_run_without_consent_ends_before_it_signs_in(batchexport):
+    write_list(Path("list.csv"), 3)
+    result = batchexport("run", "list.csv", "--os-cloud", "nowhere", "--in-use", "stop")
+    assert result.exit_code == 2
+    assert "servers may be stopped for 3 rows" in result.stderr
+
+
+def test_servers_are_shown_without_a_cloud(batchexport):
+    prepared()
+    result = batchexport("servers", PATH)
+    assert (result.exit_code, result.stdout) == (0, "no server is stopped\n")
+    assert batchexport("servers", PATH, "--start", "--os-cloud", "nowhere").exit_code == 0

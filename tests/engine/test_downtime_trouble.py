@@ -1,0 +1,211 @@
+"""Servers and what else may happen: crashes, refusals, changes of mind, a compute service that is away."""
+
+import asyncio
+
+import pytest
+
+from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.errors import FatalError, RefusedError, SignInError, TransientError
+from batchexport.model import ServerState
+from tests.engine.conftest import Bench, volume_ids
+from tests.engine.fake_servers import ServedCloud
+from tests.engine.fast_time import let_pass
+from tests.engine.test_random_schedules import until_crash
+
+IDS = volume_ids(3)
+LIMITS = Limits(poll_interval_s=10.0)
+STOP = Settings(in_use=InUse.STOP, limits=LIMITS)
+
+
+def afoot(bench):
+    with bench.reader() as reader:
+        return {server.server_id: server.state for server in reader.servers()}
+
+
+def crashed(bench, cloud, *, after, settings=STOP):
+    """What a run leaves that is killed after so many orders and changes of rows."""
+    snapshot = bench.path.with_suffix(".dead")
+    assert until_crash(bench, cloud, snapshot, crash_after=after, full_after=0, settings=settings)
+    let_pass(31.0)  # the dead owner's lease
+    return Bench(snapshot)
+
+
+class AwayCloud(ServedCloud):
+    """A cloud of which one call fails, from a moment on, until it is mended."""
+
+    def __init__(self, attached, **options):
+        super().__init__(attached, **options)
+        self.broken = {}  # call -> error
+        self.breaks_after_stop = {}
+
+    def _take(self, order, server_id):
+        super()._take(order, server_id)
+        self.broken |= self.breaks_after_stop
+
+    def _read(self, call):
+        super()._read(call)
+        if call in self.broken:
+            raise self.broken[call]
+
+
+def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=300.0)
+    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1))
+    dead = crashed(bench, cloud, after=3, settings=one_down)
+    only_up = Settings(in_use=InUse.STOP, limits=LIMITS, wait=False, preflight=False)
+    dead.run(cloud, settings=only_up, stop=0.0)
+    assert afoot(dead) == {"a": ServerState.DOWN}
+    let_pass(400.0)
+    dead.run(cloud, settings=only_up, stop=0.0)
+    assert afoot(dead) == {}
+    assert cloud.running() == {"a", "b"}
+    assert sorted(dead.states().values()) == ["pending", "succeeded"]
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_a_crash_at_any_step_costs_no_server_and_no_second_image(bench, after):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a", "b"]})
+    dead = crashed(bench, cloud, after=after)
+    dead.run(cloud, settings=STOP)
+    cloud.look_everywhere()
+    assert (cloud.torn, afoot(dead), cloud.running()) == ([], {}, {"a", "b"})
+    assert set(dead.states().values()) == {"succeeded"}
+    assert all(len(cloud.good_images_of(volume_id)) == 1 for volume_id in IDS[:2])
+
+
+def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench):
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["a"]})
+    dead = crashed(bench, cloud, after=5)
+    assert dead.states()[IDS[0]] == "succeeded"
+    assert afoot(dead) == {"a": ServerState.STARTING}
+    dead.run(cloud, settings=STOP)
+    assert (afoot(dead), cloud.running()) == ({}, {"a"})
+
+
+def test_another_word_on_volumes_in_use_lets_rows_go_and_starts_their_servers(bench):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]})
+    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1))
+    dead = crashed(bench, cloud, after=1, settings=one_down)
+    dead.run(cloud, settings=Settings(limits=LIMITS))
+    assert {job.code for job in dead.jobs().values()} == {"in_use"}
+    assert (afoot(dead), cloud.running()) == ({}, {"a", "b"})
+
+
+def test_a_volume_that_was_detached_while_it_waited_stops_nothing(bench):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]})
+
+    def changed(job, before, after):
+        if after == "exporting":
+            cloud.attached[IDS[1]] = ()
+
+    bench.run(
+        cloud,
+        settings=Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1)),
+        on_change=changed,
+    )
+    assert set(bench.states().values()) == {"succeeded"}
+    assert cloud.orders == [("stop", "a"), ("start", "a")]
+
+
+def test_a_volume_that_was_moved_while_it_waited_stops_its_new_server(bench):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"], IDS[2]: ["c"]})
+
+    def changed(job, before, after):
+        if after == "exporting":
+            cloud.attached[IDS[1]] = ("c",)
+
+    bench.run(
+        cloud,
+        settings=Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1)),
+        on_change=changed,
+    )
+    assert [server_id for order, server_id in cloud.orders if order == "stop"] == ["a", "c"]
+    assert cloud.running() == {"a", "b", "c"}
+
+
+def test_servers_that_may_not_be_seen_fail_their_rows_only(bench):
+    bench.load(IDS[:2])
+    cloud = AwayCloud({IDS[0]: ["a"]})
+    cloud.broken["servers"] = RefusedError("policy does not allow servers:detail", status=403)
+    bench.run(cloud, settings=STOP)
+    jobs = bench.jobs()
+    assert (jobs[IDS[0]].state, jobs[IDS[1]].state) == ("failed", "succeeded")
+    assert "policy does not allow" in jobs[IDS[0]].reason
+
+
+def test_a_compute_service_that_is_away_is_waited_for(bench):
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["a"]})
+    errors = [TransientError("bad gateway", status=502)] * 3
+    see = cloud.servers
+
+    async def servers(server_ids):
+        if errors:
+            raise errors.pop()
+        async for page in see(server_ids):
+            yield page
+
+    cloud.servers = servers
+    bench.run(cloud, settings=STOP)
+    assert bench.states()[IDS[0]] == "succeeded"
+    assert cloud.running() == {"a"}
+
+
+def test_a_compute_service_that_stays_away_ends_the_run_loudly(bench, caplog, monkeypatch):
+    monkeypatch.setattr("batchexport.engine.server_moves.STUCK_AFTER_S", 200.0)
+    bench.load(IDS[:1])
+    cloud = AwayCloud({IDS[0]: ["a"]})
+    cloud.breaks_after_stop = {"servers": TransientError("bad gateway", status=502)}
+    bench.run(cloud, settings=STOP, stop=60.0)
+    assert afoot(bench) == {"a": ServerState.STOPPING}
+    assert "not everything that was stopped is up again (servers: 1)" in caplog.text
+    cloud.broken.clear()
+    cloud.breaks_after_stop = {}
+    bench.run(cloud, settings=STOP)
+    assert (afoot(bench), cloud.running()) == ({}, {"a"})
+
+
+@pytest.mark.parametrize("call", ["servers", "volumes"])
+def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench, call):
+    """Refused while servers are looked at, and while an export is watched that keeps one down."""
+    bench.load(IDS[:1])
+    cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
+    cloud.breaks_after_stop = {call: SignInError("the token is refused", status=401)}
+    with pytest.raises(FatalError):
+        bench.run(cloud, settings=STOP)
+    assert set(afoot(bench)) == {"a"}
+    cloud.broken.clear()
+    cloud.breaks_after_stop = {}
+    bench.run(cloud, settings=STOP)
+    assert (afoot(bench), cloud.running()) == ({}, {"a"})
+    assert bench.states()[IDS[0]] == "succeeded"
+
+
+@pytest.mark.parametrize("error", [None, SignInError("the token is refused", status=401)])
+def test_an_order_that_comes_too_late_is_not_sent(bench, error):
+    """Between the decision and the first byte the run was told to stop, or lost its sign-in."""
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["a"]})
+    give = cloud.stop_servers
+
+    async def stop_servers(server_ids, *, hard, fence):
+        await asyncio.sleep(30.0)
+        if error is not None:
+            raise error
+        return await give(server_ids, hard=hard, fence=fence)
+
+    cloud.stop_servers = stop_servers
+    if error is None:
+        bench.run(cloud, settings=STOP, stop=15.0)
+        assert afoot(bench) == {}
+    else:
+        with pytest.raises(SignInError):
+            bench.run(cloud, settings=STOP)
+        assert afoot(bench) == {"a": ServerState.STOPPING}
+    assert cloud.orders == []

@@ -1,0 +1,126 @@
+"""What is decided about a server by what is seen of it."""
+
+import pytest
+
+from batchexport.engine.server_moves import (
+    CALM_S,
+    GONE_AFTER_S,
+    STUCK_AFTER_S,
+    Fit,
+    Move,
+    Sight,
+    choose,
+    fit_of,
+    is_room,
+    move,
+)
+from batchexport.model import NO_OPTIONS, Job, JobState, Server, ServerState
+from batchexport.store import AfootServer, LinkedRow
+
+
+def server(status, task=None, server_id="a"):
+    return Server(server_id=server_id, status=status, task=task)
+
+
+def row(job_id, *server_ids):
+    job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
+    return LinkedRow(job=job, state=JobState.PENDING, held=True, server_ids=server_ids)
+
+
+@pytest.mark.parametrize(
+    ("seen", "fit"),
+    [
+        (server("active"), Fit.RUNNING),
+        (server("shutoff"), Fit.OFF),
+        (server("active", "powering-off"), Fit.PASSING),
+        (server("shutoff", "powering-on"), Fit.PASSING),
+        (server("reboot"), Fit.PASSING),
+        (server("paused"), Fit.UNFIT),
+        (server("error"), Fit.UNFIT),
+        (server("a word nobody knows"), Fit.UNFIT),
+        (None, Fit.UNFIT),
+    ],
+)
+def test_a_server_fits_by_its_status_and_what_is_under_way(seen, fit):
+    assert fit_of(seen) is fit
+
+
+STOPPING, DOWN, STARTING = ServerState.STOPPING, ServerState.DOWN, ServerState.STARTING
+ACTIVE, OFF = server("active"), server("shutoff")
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "sight", "expected"),
+    [
+        (STOPPING, ACTIVE, {}, Move.ASK_TO_STOP),
+        (STOPPING, ACTIVE, {"may_ask": False}, Move.WAIT),
+        (STOPPING, server("active", "powering-off"), {}, Move.WAIT),
+        (STOPPING, OFF, {}, Move.NOTE_DOWN),
+        (STOPPING, OFF, {"wanted": False}, Move.BRING_UP),
+        (STOPPING, ACTIVE, {"wanted": False}, Move.BRING_UP),
+        (STOPPING, server("active", "powering-off"), {"in_state_s": 900.0}, Move.GIVE_UP),
+        (STOPPING, server("error"), {}, Move.GIVE_UP),
+        (DOWN, OFF, {}, Move.WAIT),
+        (DOWN, OFF, {"wanted": False}, Move.BRING_UP),
+        (DOWN, ACTIVE, {}, Move.NOTE_STARTED),
+        (DOWN, ACTIVE, {"wanted": False}, Move.NOTE_UP),
+        (STARTING, OFF, {}, Move.ASK_TO_START),
+        (STARTING, OFF, {"may_ask": False}, Move.WAIT),
+        (STARTING, server("shutoff", "powering-on"), {}, Move.WAIT),
+        (STARTING, ACTIVE, {}, Move.NOTE_UP),
+        (STARTING, OFF, {"in_state_s": STUCK_AFTER_S}, Move.STUCK),
+        # A stop that was asked for may still be obeyed: running is not yet up.
+        (STARTING, server("active", "powering-off"), {"seen_down": False}, Move.WAIT),
+        (STARTING, ACTIVE, {"seen_down": False}, Move.WAIT),
+        (STARTING, ACTIVE, {"seen_down": False, "same_s": CALM_S}, Move.WAIT),
+        (STARTING, ACTIVE, {"seen_down": False, "same_s": CALM_S, "in_state_s": CALM_S}, Move.NOTE_UP),
+        # One list may miss a server.
+        (DOWN, None, {}, Move.WAIT),
+        (STARTING, None, {"same_s": GONE_AFTER_S}, Move.NOTE_GONE),
+    ],
+)
+def test_the_next_move_follows_from_state_and_sight(state, seen, sight, expected):
+    afoot = AfootServer(server_id="a", name=None, state=state, stopping_at=0.0)
+    whole = Sight(**{"server": seen, "wanted": True, "may_ask": True, **sight})
+    assert move(afoot, whole, stop_timeout_s=900.0) is expected
+
+
+def test_a_server_that_only_failing_rows_need_is_left_alone():
+    found = {"a": server("active"), "b": server("paused", server_id="b")}
+    chosen = choose([row(1, "a", "b"), row(2, "b")], found, afoot=(), tired_of=())
+    assert chosen.stop == ()
+    assert set(chosen.failed) == {1, 2}
+
+
+def test_while_one_server_is_passing_none_is_stopped():
+    found = {"a": server("active"), "b": server("reboot", server_id="b")}
+    rows = [row(1, "a", "b"), row(2, "a")]
+    assert choose(rows, found, afoot=(), tired_of=()).passing == {"b"}
+    tired = choose(rows, found, afoot=(), tired_of={"b"})
+    assert [each.server_id for each in tired.stop] == ["a"]
+    assert "reboot" in tired.failed[1].reason
+
+
+def test_servers_that_are_seen_to_already_are_not_chosen_again():
+    chosen = choose([row(1, "a", "b")], {"b": server("shutoff", server_id="b")}, afoot={"a"}, tired_of=())
+    assert (chosen.stop, chosen.off, dict(chosen.failed)) == ((), {"b"}, {})
+
+
+@pytest.mark.parametrize(("server_ids", "code"), [((), "in_use"), (("a",), "server_not_found")])
+def test_a_volume_whose_servers_are_not_told_or_not_known_fails(server_ids, code):
+    chosen = choose([row(1, *server_ids)], {}, afoot=(), tired_of=())
+    assert chosen.failed[1].code == code
+
+
+@pytest.mark.parametrize(
+    ("servers", "rows", "down", "rows_down", "room"),
+    [
+        (99, 99, 0, 0, True),  # nothing is down: a large group goes alone
+        (1, 1, 9, 9, True),
+        (2, 1, 9, 9, False),
+        (1, 32, 1, 9, False),
+    ],
+)
+def test_room_is_for_servers_and_for_their_exports(servers, rows, down, rows_down, room):
+    found = is_room(servers, rows, servers_down=down, rows_down=rows_down, max_down=10, max_exports=40)
+    assert found is room
