@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -111,9 +112,7 @@ def make_server(cloud, compute):
     servers, volumes = [], set()
 
     def make(volume_ids=()):
-        name = f"batchexport-test-{uuid.uuid4().hex[:8]}"
-        made = compute.create_server(name=name, flavor_id=flavors[0].id, image_id=image.id, networks="none")
-        servers.append(compute.wait_for_server(made, wait=120))
+        servers.append(_running_server(compute, flavors[0].id, image.id))
         volumes.update(volume_ids)
         for volume_id in volume_ids:
             compute.create_volume_attachment(servers[-1], volume_id=volume_id)
@@ -130,6 +129,22 @@ def make_server(cloud, compute):
     for volume_id in volumes:
         volume = cloud.block_storage.get_volume(volume_id)
         cloud.block_storage.wait_for_status(volume, "available", interval=0.5, wait=60)
+
+
+def _running_server(compute, flavor_id, image_id, seconds=90):
+    """A server that runs. A Nova that has just booted knows no host for the first seconds."""
+    from openstack.exceptions import ResourceFailure
+
+    end = time.monotonic() + seconds
+    while True:
+        name = f"batchexport-test-{uuid.uuid4().hex[:8]}"
+        made = compute.create_server(name=name, flavor_id=flavor_id, image_id=image_id, networks="none")
+        try:
+            return compute.wait_for_server(made, interval=0.5, wait=120)
+        except ResourceFailure:
+            compute.delete_server(made)
+            if time.monotonic() > end:
+                raise
 
 
 @pytest.fixture
