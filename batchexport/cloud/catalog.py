@@ -60,11 +60,6 @@ class ComputeEndpoints:
     nova: Endpoint
     ecs: Endpoint | None  #: None = a compute service without the batches of ECS
 
-    @property
-    def all(self) -> tuple[Endpoint, ...]:
-        """Those that there are."""
-        return (self.nova, self.ecs) if self.ecs else (self.nova,)
-
 
 def find_block_storage(
     catalog: Sequence[Entry], wishes: Wishes, *, project_id: str | None

@@ -13,7 +13,7 @@ from batchexport.cloud.images import Images
 from batchexport.cloud.servers import Servers
 from batchexport.cloud.session import Session
 from batchexport.cloud.traffic import Traffic
-from batchexport.cloud.transport import open_http, proxy_for
+from batchexport.cloud.transport import open_http
 from batchexport.cloud.volumes import Volumes
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
@@ -138,15 +138,14 @@ async def connect(
     held = await account.authorizer.valid()
     block_storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
     image_service = find_image_service(held.catalog, account.wishes)
-    proxies = {endpoint.url: proxy_for(endpoint.url) for endpoint in (block_storage, image_service)}
     async with open_http(account.trust, connections=limits.concurrency) as http:
         session = Session(
             http,
             account.authorizer,
             gate or RateGate(limits.requests_per_second),
             concurrency=limits.concurrency,
-            proxies=proxies,
         )
+        session.proxy_for(block_storage.url)  # a setting to correct shows before anything is sent
         # Before the first answer of a service, the token's own date tells how far our clock is off.
         session.learn_clock(held.issued_at)
         volumes = Volumes(session, block_storage, dialect)
@@ -159,7 +158,6 @@ async def connect(
 
         def find_servers() -> Servers:
             endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)
-            proxies.update((each.url, proxy_for(each.url)) for each in endpoints.all)
             return Servers(session, endpoints)
 
         yield CloudClient(session, volumes, images, dialect, facts, find_servers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import TypeVar
 
 import aiohttp
@@ -53,7 +54,6 @@ class Session:
         gate: RateGate,
         *,
         concurrency: int,
-        proxies: Mapping[str, str | None] | None = None,
         now: Callable[[], float] = time.time,
         steady: Callable[[], float] = boottime_s,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -72,7 +72,8 @@ class Session:
         self._steady = steady
         self._server_zero = now() - steady()  # until the cloud says otherwise, its clock is ours
         self._last_date: str | None = None
-        self._proxies = proxies or {}  # by the URL of the endpoint
+        # Found out once for each address: it takes longer than the rest of a request.
+        self.proxy_for = cache(transport.proxy_for)
 
     @property
     def requests_per_second(self) -> float:
@@ -144,7 +145,7 @@ class Session:
         microversion: str | None,
     ) -> Answer:
         url = endpoint.url + path
-        proxy = self._proxies.get(endpoint.url)
+        proxy = self.proxy_for(endpoint.url)
         async with self._slots:
             await self._gate.acquire()
             FENCE.set(fence)

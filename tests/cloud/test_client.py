@@ -290,6 +290,19 @@ async def test_a_proxy_from_the_environment_is_used(
     assert keystone.server.seen[-1].headers["Host"] == "cinder.example"
 
 
+async def test_every_address_of_a_service_is_reached_through_its_proxy(
+    keystone: Keystone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keystone.catalog = [("evs", f"{keystone.server.url}/v2"), ("ims", "http://ims.example")]
+    monkeypatch.setenv("http_proxy", keystone.server.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    async with connect(ANY, ONE, limits=LIMITS) as client:
+        keystone.service = Reply(200, {"quotas": {"resources": []}})
+        assert await client.image_quota() is None
+    assert keystone.server.seen[-1].path.endswith("/v1/cloudimages/quota")
+    assert keystone.server.seen[-1].headers["Host"] == "ims.example"
+
+
 async def test_no_secret_reaches_the_log(keystone: Keystone, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         keystone.service = Reply(401, {"error": {"code": 401, "message": "no"}})
