@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from batchexport.config import Settings
-from batchexport.engine.downtime import Downtime
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
+from batchexport.engine.servers.downtime import Downtime
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher

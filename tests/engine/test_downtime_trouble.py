@@ -158,7 +158,7 @@ def test_a_compute_service_that_is_away_is_waited_for(bench):
 
 
 def test_a_compute_service_that_stays_away_ends_the_run_loudly(bench, caplog, monkeypatch):
-    monkeypatch.setattr("batchexport.engine.server_moves.STUCK_AFTER_S", 200.0)
+    monkeypatch.setattr("batchexport.engine.servers.moves.STUCK_AFTER_S", 200.0)
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]})
     cloud.breaks_after_stop = {"servers": TransientError("bad gateway", status=502)}

@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from batchexport.config import Downtimes
-from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.server_groups import Group, refusal
-from batchexport.engine.server_moves import Fit, Move, fit_of, named
-from batchexport.engine.server_orders import ServerOrders
-from batchexport.engine.server_sights import ServerSights
+from batchexport.engine.servers import moves
+from batchexport.engine.servers.groups import Group, refusal
+from batchexport.engine.servers.moves import Fit, Move, fit_of, named
+from batchexport.engine.servers.orders import ServerOrders
+from batchexport.engine.servers.sights import ServerSights
 from batchexport.model import Ending, JobState, Server, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
@@ -68,13 +68,13 @@ class ServerCare:
         wanted: Collection[str],
     ) -> None:
         """Do the next thing about each server that is not up; `rows` hang on them, `wanted` must be down."""
-        moves = defaultdict[Move, list[AfootServer]](list)
+        by_move = defaultdict[Move, list[AfootServer]](list)
         for server in afoot:
-            moves[self._move(server, found.get(server.server_id), wanted)].append(server)
-        for move, servers in moves.items():
+            by_move[self._move(server, found.get(server.server_id), wanted)].append(server)
+        for move, servers in by_move.items():
             await self._make(move, servers, rows, found)
-        staying = [each for each in moves[Move.WAIT] if each.state is ServerState.DOWN]
-        down = {server.server_id for server in (*staying, *moves[Move.NOTE_DOWN])}
+        staying = [each for each in by_move[Move.WAIT] if each.state is ServerState.DOWN]
+        down = {server.server_id for server in (*staying, *by_move[Move.NOTE_DOWN])}
         ours = {server.server_id for server in afoot}
         off = {server_id for server_id, server in found.items() if fit_of(server) is Fit.OFF} - ours
         await self._release(rows, down | off)
@@ -82,7 +82,7 @@ class ServerCare:
     def _move(self, server: AfootServer, seen: Server | None, wanted: Collection[str]) -> Move:
         may_ask = self._orders.may_ask(server.server_id)
         sight = self._sights.of(server, seen, wanted=server.server_id in wanted, may_ask=may_ask)
-        return server_moves.move(server, sight, stop_timeout_s=self._settings.stop_timeout_s)
+        return moves.move(server, sight, stop_timeout_s=self._settings.stop_timeout_s)
 
     async def _make(
         self,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchexport.engine.server_moves import (
+from batchexport.engine.servers.moves import (
     CALM_S,
     GONE_AFTER_S,
     STUCK_AFTER_S,

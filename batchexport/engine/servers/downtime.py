@@ -10,12 +10,12 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from batchexport.config import InUse, Settings
-from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
-from batchexport.engine.server_care import ServerCare
-from batchexport.engine.server_groups import ServerGroups
-from batchexport.engine.server_orders import ServerOrders
+from batchexport.engine.servers import moves
+from batchexport.engine.servers.care import ServerCare
+from batchexport.engine.servers.groups import ServerGroups
+from batchexport.engine.servers.orders import ServerOrders
 from batchexport.errors import CloudError, SignInError
 from batchexport.model import JobState, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
@@ -145,7 +145,7 @@ class Downtime:
         more = {server_id for row in rows for server_id in row.server_ids} - afoot
         busy = await self._book.rows_of(self._ledger.lease, afoot) if afoot else []
         known = {row.job.job_id for row in busy}
-        return server_moves.is_room(
+        return moves.is_room(
             len(more),
             sum(row.job.job_id not in known for row in rows),
             servers_down=len(afoot),
@@ -196,7 +196,7 @@ class Downtime:
     def _is_hopeless(self) -> bool:
         if self._failing_since is None:
             return False
-        return asyncio.get_running_loop().time() - self._failing_since >= server_moves.STUCK_AFTER_S
+        return asyncio.get_running_loop().time() - self._failing_since >= moves.STUCK_AFTER_S
 
     def _note_failure(self, error: CloudError) -> None:
         if self._failing_since is None:

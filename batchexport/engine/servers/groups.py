@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from batchexport.config import InUse, Settings
-from batchexport.engine import server_moves
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
-from batchexport.engine.server_moves import Chosen
+from batchexport.engine.servers import moves
+from batchexport.engine.servers.moves import Chosen
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Ending, JobState, Server
 from batchexport.store import LinkedRow, StateFile
@@ -154,7 +154,7 @@ class ServerGroups:
             for server_id, since in self._passing_since.items()
             if server_id in server_ids and loop_now - since >= patience_s
         }
-        chosen = server_moves.choose(rows, found, afoot=afoot, tired_of=tired_of)
+        chosen = moves.choose(rows, found, afoot=afoot, tired_of=tired_of)
         for server_id in server_ids - chosen.passing:
             self._passing_since.pop(server_id, None)
         for server_id in chosen.passing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from batchexport.engine.server_moves import Fit, Sight, fit_of
+from batchexport.engine.servers.moves import Fit, Sight, fit_of
 from batchexport.model import Server, ServerState
 from batchexport.store import AfootServer
 
