@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -41,6 +42,14 @@ class CountedCloud(Protocol):
     def traffic(self) -> TrafficCounts: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the state file says at a moment."""
+
+    tallies: Sequence[Tally] = ()
+    servers_down: int = 0
+
+
 class RunMetrics(Collector):
     """What there is to know of one run, gathered anew for each reader.
 
@@ -50,13 +59,13 @@ class RunMetrics(Collector):
 
     def __init__(
         self,
-        tallies: Callable[[], Sequence[Tally]],
+        standing: Callable[[], Standing],
         clouds: Mapping[TargetKey, object],
         *,
         last_success_at: float | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._tallies = tallies
+        self._standing = standing
         self._clouds = clouds
         self._last_success_at = last_success_at
         self._now = now
@@ -97,9 +106,10 @@ class RunMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric but the histogram, as it is now."""
-        tallies = self._tallies()
-        yield _jobs(tallies)
-        yield _bytes(tallies)
+        standing = self._standing()
+        yield _jobs(standing.tallies)
+        yield _bytes(standing.tallies)
+        yield _gauge("servers_down", "Servers stopped for exports that are not up", standing.servers_down)
         yield from self._traffic()
         yield from self._course()
 

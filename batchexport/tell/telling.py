@@ -17,11 +17,11 @@ from batchexport.errors import StateError
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.report.totals import Totals
 from batchexport.report.verdict import title_of
-from batchexport.store import StateReader, Tally
+from batchexport.store import StateReader
 from batchexport.tell.address import Address
 from batchexport.tell.events import EventLog
 from batchexport.tell.message import GOOD_CODES, message_on
-from batchexport.tell.metrics import RunMetrics
+from batchexport.tell.metrics import RunMetrics, Standing
 from batchexport.tell.metrics_file import MetricsFile
 from batchexport.tell.metrics_server import metrics_served
 from batchexport.tell.notices import tell_end, tell_start
@@ -64,10 +64,10 @@ class Telling:
         if self._file is not None or metrics_address is not None:
             last_success_at = self._file.last_success_at() if self._file else None
             self._metrics = RunMetrics(
-                self._current_tallies, self._clouds, last_success_at=last_success_at, now=now
+                self._current_standing, self._clouds, last_success_at=last_success_at, now=now
             )
         self._reader: StateReader | None = None  # while a run goes on
-        self._tallies: Sequence[Tally] = ()  # as last read
+        self._standing = Standing()  # as last read
         self._rates: dict[TargetKey, float] = {}
         self._state_path: Path | None = None
         self._written: Sequence[Path] = ()
@@ -113,7 +113,7 @@ class Telling:
     def run_ended(self, state_path: Path, exit_code: int, error: str | None) -> None:
         """Tell how one run ended, and write its reports."""
         self._state_path = state_path
-        totals = Totals.of(self._tallies) if self._tallies else None
+        totals = Totals.of(self._standing.tallies) if self._standing.tallies else None
         self._safely("the end", lambda: self._tell_ended(exit_code, error, totals))
         self._safely("the report", lambda: self._write_reports(state_path))
 
@@ -146,7 +146,7 @@ class Telling:
         self._look()
 
     def _let_go(self) -> None:
-        self._current_tallies()
+        self._current_standing()
         self._reader = None
 
     async def _tick(self) -> None:
@@ -183,14 +183,16 @@ class Telling:
     def _write_reports(self, state_path: Path) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())
 
-    def _current_tallies(self) -> Sequence[Tally]:
-        """The tallies of the state file; those read last where it cannot be read, or is done with."""
+    def _current_standing(self) -> Standing:
+        """How the state file stands; as read last where it cannot be read, or is done with."""
         if self._reader is not None:
             try:
-                self._tallies = self._reader.tallies()
+                self._standing = Standing(
+                    tallies=self._reader.tallies(), servers_down=len(self._reader.servers())
+                )
             except StateError as error:
                 log.debug("the state file could not be read for others: %s", error)
-        return self._tallies
+        return self._standing
 
     def _tell_ended(self, exit_code: int, error: str | None, totals: Totals | None) -> None:
         if self._events is not None:

@@ -8,7 +8,7 @@ from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
 from batchexport.store import RunRecord, Tally
 from batchexport.tell.address import Address
-from batchexport.tell.metrics import RunMetrics
+from batchexport.tell.metrics import RunMetrics, Standing
 from batchexport.tell.metrics_file import MetricsFile
 from batchexport.tell.metrics_server import metrics_served
 
@@ -39,8 +39,9 @@ def job(accepted_at):
     return Job(job_id=1, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_at=accepted_at)
 
 
-def metrics_of(clouds=None, *, tallies=TALLIES, now=5000.0, **options):
-    return RunMetrics(lambda: tallies, clouds or {}, now=lambda: now, **options)
+def metrics_of(clouds=None, *, tallies=TALLIES, servers_down=0, now=5000.0, **options):
+    standing = Standing(tallies=tallies, servers_down=servers_down)
+    return RunMetrics(lambda: standing, clouds or {}, now=lambda: now, **options)
 
 
 def samples(metrics):
@@ -75,6 +76,10 @@ def test_bytes_are_those_of_what_was_exported():
     found = samples(metrics_of())
     assert found[("batchexport_exported_bytes_total", *labels(EAST))] == 30 * 1024**3
     assert found[("batchexport_exported_bytes_total", *labels(HERE))] == 0
+
+
+def test_servers_that_are_down_are_counted():
+    assert samples(metrics_of(servers_down=2))[("batchexport_servers_down",)] == 2
 
 
 def test_requests_of_all_targets_are_told_by_code():
