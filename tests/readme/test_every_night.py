@@ -40,7 +40,12 @@ def environment(tmp_path_factory):
     made = os.environ.get("BATCHEXPORT_TEST_ENVIRONMENT")
     folder = Path(made) if made else installed_into(tmp_path_factory.mktemp("new") / "venv")
     left_out = ("PYTHONPATH", "VIRTUAL_ENV", "COV_CORE_SOURCE", "COV_CORE_CONFIG", "COV_CORE_DATAFILE")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    # A cloud in the environment comes before that of a job file: here there is to be none.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in left_out and not name.startswith(("OS_", "BATCHEXPORT_"))
+    }
     return kept | {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder.parent)}
 
 
