@@ -9,7 +9,7 @@ def main() -> None:
     """Run the program and exit."""
     # Modules and rows live long and make few cycles. By the defaults a fifth of a short run's CPU goes into
     # looking for some: while modules are loaded, on the way, and once more at the end.
-    gc.set_threshold(20_000, 20, 100)
+    gc.set_threshold(100_000, 20, 100)
     from batchexport.cli.app import main as run_program
 
     try:

@@ -144,7 +144,7 @@ class JobRow:
 class JobRows:
     """Checked rows of a job list, one on each line, which share target and options and have their own names.
 
-    A long list is looked at column by column: that takes a third of the time.
+    A long list is looked at column by column: row by row, checking takes more than twice as long.
     """
 
     first_line: int

@@ -1,6 +1,6 @@
 """Signing in with one POST, where the `OS_…` variables hold a password or an application credential.
 
-keystoneauth does the same for every other account; loading it is an eighth of what starting a run costs.
+keystoneauth does the same for every other account; loading it is a seventh of all that a run would import.
 """
 
 from __future__ import annotations
