@@ -6,14 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from batchexport import intake
-from batchexport.cli.discovery import discovered
 from batchexport.cli.layers import Order
-from batchexport.cli.talk import Talk, say
+from batchexport.cli.talk import Talk
 from batchexport.config import Settings
 from batchexport.config.wanted import Wanted
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey
-from batchexport.report.volumes import csv_text
 from batchexport.report.words import count_of
 from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
@@ -42,14 +40,14 @@ def begin(
         called=order.job_file_name if order.wanted is not None else None,
     )
     begun = "carrying on with" if prepared.resumed else "beginning"
-    _say(talk, f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {state_path}")
+    talk.mention(f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {state_path}")
     return order.settings
 
 
 def carry_on(order: Order, state_path: Path, talk: Talk) -> Settings:
     """The settings to go on with a state file, its list and images as they were when it was made."""
     with StateReader(state_path) as reader:
-        _say(talk, f"carrying on with run {reader.run.run_id}, state file {state_path}")
+        talk.mention(f"carrying on with run {reader.run.run_id}, state file {state_path}")
         return intake.as_stored(order.settings, reader.run)
 
 
@@ -61,6 +59,9 @@ def list_path_beside(state_path: Path) -> Path:
 
 def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> Path:
     """The list of what fits now, written beside the state file that will be made of it."""
+    from batchexport.cli.discovery import discovered
+    from batchexport.report.volumes import csv_text
+
     volumes = discovered(wanted, order.settings, order.access)
     path = list_path_beside(state_path)
     try:
@@ -71,10 +72,5 @@ def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> 
             hint="make room, or name another place for the state file; nothing was started",
         ) from error
     fits = f"{count_of(len(volumes), 'volume')} fit" if volumes else "no volume fits"
-    _say(talk, f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
+    talk.mention(f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
     return path
-
-
-def _say(talk: Talk, words: str) -> None:
-    if not talk.quiet:
-        say(words)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.options import FILE, Decorator, Parsed, option
+from batchexport.cli.options import FILE, Decorator, Parsed, form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import say, talk_of, tell
 
@@ -34,15 +34,7 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
 @click.command(epilog=EPILOG)
 @option("-o", "--output", type=FILE, metavar="FILE", words="Write the list there instead of to stdout.")
 @option("--append", is_flag=True, words="Add to the list of -o what it does not have yet.")
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["csv", "json"]),
-    default="csv",
-    show_default=True,
-    words="Form of the list.",
-)
+@form_option("csv", "json", words="Form of the list.")
 @_wish("--status", "statuses", metavar="STATUS", words="Volumes of this status.")
 @_wish("--name", "names", metavar="PATTERN", words="Volumes whose name is like this, as db-*.")
 @_wish("--availability-zone", "zones", metavar="ZONE", words="Volumes in this zone.")
@@ -83,5 +75,4 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
         tell(list_text(volumes, form).rstrip("\n"))
         return
     written = write_list(output, volumes, form, append=append)
-    if not talk_of().quiet:
-        say(f"{len(volumes)} volumes fit, {written} rows written to {output}")
+    talk_of().mention(f"{len(volumes)} volumes fit, {written} rows written to {output}")

@@ -129,8 +129,7 @@ async def _drive(
 async def _put_back(state_path: Path, again: Collection[JobState], talk: Talk) -> None:
     async with StateFile.open(state_path) as state:
         rows = await state.retry(frozenset(again))
-    if not talk.quiet:
-        say(f"{count_of(rows, 'row')} to be tried again")
+    talk.mention(f"{count_of(rows, 'row')} to be tried again")
 
 
 def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> tuple[Totals, int]:

@@ -14,7 +14,7 @@ from batchexport.cli.beginning import begin, carry_on
 from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
 from batchexport.cli.pruning import prune_after
-from batchexport.cli.talk import Talk, say
+from batchexport.cli.talk import Talk
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
 from batchexport.pace import OpenHours, Pace
@@ -50,8 +50,7 @@ def spend_night(
     session = session_at(window, now()) if window else None
     night = Night(order=order, talk=talk, session=session, now=now, work=work, began_at=now())
     if window and session is None:
-        if not talk.quiet:
-            say(_closed(window, now()))
+        talk.mention(_closed(window, now()))
         return night.stay_closed()
     if order.nights.state_dir is None:
         return night.go_on_with_the_list()
@@ -113,7 +112,7 @@ class Night:
     def _spend_on_tonight(self, tonight: Path, known: list[Path], unfinished: Path | None) -> int:
         if tonight.exists():
             if not nights.rows_to_do(tonight):
-                self._say(f"this night is done already: {tonight}")
+                self.talk.mention(f"this night is done already: {tonight}")
                 return _ended_with(tonight)
             return self._carry_on(tonight, known)
         if self._is_over():
@@ -121,7 +120,9 @@ class Night:
         since = self.session.opens_at if self.session else self.began_at
         done = nights.exported_since(unfinished, since) if unfinished else frozenset()
         if done:
-            self._say(f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list")
+            self.talk.mention(
+                f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list"
+            )
         return self._work_on(tonight, begin(self.order, tonight, self.talk, leave_out=done), known)
 
     def _carry_on(self, path: Path, known: list[Path]) -> int:
@@ -130,7 +131,7 @@ class Night:
 
     def _bring_servers_up(self, path: Path) -> None:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
-        self._say(f"servers were left down by an earlier night: bringing them up, state file {path}")
+        self.talk.mention(f"servers were left down by an earlier night: bringing them up, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
         settings = carry_on(self.order, path, self.talk)
         self.work(path, settings, self.order.access, self.talk, hours=over)
@@ -155,21 +156,17 @@ class Night:
         left = f"{count_of(nights.rows_to_do(path), 'row')} left for another night"
         opening = next_session(window, self.now())
         if opening is None:
-            self._say(left)
+            self.talk.mention(left)
             return
-        self._say(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
+        self.talk.mention(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
         most_gib = pace.most_gib(opening.closes_at - opening.opens_at)
         if never := nights.too_large(path, most_gib):
-            self._say(_too_large(never, most_gib))
+            self.talk.mention(_too_large(never, most_gib))
 
     def _forget(self, known: list[Path], keep: int) -> None:
         gone = nights.forget_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
         if gone:
-            self._say(f"removed the state files of {count_of(len(gone), 'old night')}")
-
-    def _say(self, words: str) -> None:
-        if not self.talk.quiet:
-            say(words)
+            self.talk.mention(f"removed the state files of {count_of(len(gone), 'old night')}")
 
 
 def _closed(window: Window, now: float) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "all_of",
     "choice",
     "dialect_option",
+    "form_option",
     "option",
     "talk_options",
 ]
@@ -55,6 +56,19 @@ class Parsed(click.ParamType[Any]):
 def choice(*names: str, among: str, **attributes: Any) -> Decorator:
     """An option whose value is one of the ALLOWED words for `among`."""
     return option(*names, type=click.Choice(ALLOWED[among]), **attributes)
+
+
+def form_option(*forms: str, words: str = "Form of the answer.") -> Decorator:
+    """`--format`, one of these; the first is the default."""
+    return option(
+        "-f",
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        words=words,
+    )
 
 
 dialect_option = choice(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.options import option
+from batchexport.cli.options import form_option
 from batchexport.cli.run_options import image_options, planning_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -21,15 +21,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml")
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    words="Form of the answer.",
-)
+@form_option("table", "json")
 @image_options
 @planning_options
 def plan(source: str, form: str, **flags: Any) -> None:

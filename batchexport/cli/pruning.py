@@ -28,8 +28,8 @@ def prune_after(order: Order, tonight: Path, known: Sequence[Path], talk: Talk) 
         say(f"old images were left alone: {error}", level="warning")
         return
     removed = sum(each.found is Found.REMOVED for each in results)
-    if removed and not talk.quiet:
-        say(f"removed {count_of(removed, 'image')} that newer ones made old")
+    if removed:
+        talk.mention(f"removed {count_of(removed, 'image')} that newer ones made old")
     for each in results:
         if each.found in (Found.KEPT, Found.STUCK):
             say(f"image {each.image.image_id} is left, though old: {each.words}", level="warning")
@@ -44,7 +44,10 @@ def outdated_of_job(order: Order, *, remove: bool) -> list[Cleaned]:
             hint="set [images] keep in it, or give the state file whose unfinished images are to go",
         )
     if not (known := nights.nights_of(folder, order.job_name)):
-        raise ConfigError(f"{folder} holds no night of {order.job_file_name} yet")
+        raise ConfigError(
+            f"{folder} holds no night of {order.job_file_name} yet",
+            hint=f"`batchexport run {order.job_file_name}` makes the first; nothing was removed",
+        )
     with nights.alone(folder, order.job_name):
         return outdated(order, known[-1], known, remove=remove)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from batchexport.cli.options import FILE, STATE_FILE, option, talk_options
+from batchexport.cli.options import FILE, STATE_FILE, form_option, option, talk_options
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
 
@@ -23,12 +23,12 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json", "html", "markdown"]),
-    default="table",
+@form_option(
+    "table",
+    "csv",
+    "json",
+    "html",
+    "markdown",
     words="Form of the report. CSV is itself a valid job list; html and markdown are for people.",
 )
 @option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from batchexport.cli.options import option, talk_options
+from batchexport.cli.options import form_option, talk_options
 
 EPILOG = """\b
 Examples:
@@ -17,14 +17,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    words="Form of the answer.",
-)
+@form_option("table", "json")
 @talk_options
 def runs(folder: Path, form: str) -> None:
     """List the runs whose state files are in a folder, the oldest first.

@@ -122,8 +122,7 @@ async def serve_until_stopped(
             else:
                 write_clouds_yaml(clouds_path, sandbox.url, settings.profile)
                 click.echo(sandbox.url)
-            if not talk.quiet:
-                say(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
+            talk.mention(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
             await stop.event.wait()
 
 

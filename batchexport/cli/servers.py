@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.options import STATE_FILE, option
+from batchexport.cli.options import STATE_FILE, form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import tell
 
@@ -22,15 +22,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @option("--start", is_flag=True, words="Start those whose volumes are free, and wait until they are up.")
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    words="Form of the answer.",
-)
+@form_option("table", "json")
 @visiting_options
 def servers(state_path: Path, start: bool, form: str, **flags: Any) -> None:
     """Show which servers are stopped for exports, since when, and for which volumes.

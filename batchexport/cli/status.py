@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from batchexport.cli.options import STATE_FILE, Parsed, option, talk_options
+from batchexport.cli.options import STATE_FILE, Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
 
 EPILOG = """\b
@@ -20,14 +20,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    words="Form of the answer.",
-)
+@form_option("table", "json")
 @option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")
 @option(
     "--every",

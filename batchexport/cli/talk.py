@@ -33,6 +33,11 @@ class Talk:
     log_format: str = LogFormat.TEXT
     outlets: Outlets = field(default_factory=Outlets)
 
+    def mention(self, text: str) -> None:
+        """Say it, unless `-q` asked for silence."""
+        if not self.quiet:
+            say(text)
+
 
 def talk_of(context: click.Context | None = None) -> Talk:
     """The program's `Talk`."""

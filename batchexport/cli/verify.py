@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.options import STATE_FILE, dialect_option, option
+from batchexport.cli.options import STATE_FILE, dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -20,15 +20,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@option(
-    "-f",
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    words="Form of the answer.",
-)
+@form_option("table", "json")
 @dialect_option
 @visiting_options
 def verify(state_path: Path, form: str, **flags: Any) -> None:

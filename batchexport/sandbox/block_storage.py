@@ -11,6 +11,7 @@ from aiohttp import web
 from batchexport.sandbox.fate import export_fate
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
 from batchexport.sandbox.replies import REQUEST_ID, Refusal, json_reply, new_request_id
+from batchexport.sandbox.requests import api_url, next_link
 from batchexport.sandbox.settings import Profile
 from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.upload_request import (
@@ -29,12 +30,7 @@ from batchexport.sandbox.volume_records import (
     short_record,
     version_record,
 )
-from batchexport.sandbox.volume_requests import (
-    api_url,
-    checked_microversion,
-    next_link,
-    refuse_unknown_filters,
-)
+from batchexport.sandbox.volume_requests import checked_microversion, refuse_unknown_filters
 from batchexport.sandbox.world import Export, VolumeView
 
 #: What a list of volumes can be asked for, and how to read it from a volume.

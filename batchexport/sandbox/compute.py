@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
-import msgspec
 from aiohttp import web
 
 from batchexport.sandbox.fleet import Action, Power, ServerView, why_not
 from batchexport.sandbox.paging import behind, read_limit
 from batchexport.sandbox.replies import Refusal, json_reply
+from batchexport.sandbox.requests import api_url, next_link, one_action, refuse_other_projects
 from batchexport.sandbox.server_records import compute_version, full_server, short_server
-from batchexport.sandbox.settings import PROJECT_ID, Profile, SandboxServer, SandboxSettings
+from batchexport.sandbox.settings import Profile, SandboxServer, SandboxSettings
 from batchexport.sandbox.state import STATE, SandboxState
-from batchexport.sandbox.volume_requests import api_url, next_link
 
 ACTIONS: Mapping[str, Action] = {"os-stop": "stop", "os-start": "start"}
 #: A guest that does not heed Nova's gentle stop is left so long before its power is cut.
@@ -57,7 +56,7 @@ async def get_version(request: web.Request) -> web.Response:
 
 async def list_servers(request: web.Request) -> web.Response:
     """A page of servers, short or in detail by the end of the path."""
-    _refuse_other_projects(request)
+    refuse_other_projects(request)
     state, query = request.app[STATE], request.query
     limit = read_limit(query, default=state.settings.page_limit, maximum=state.settings.page_limit)
     page = list(islice(_behind_marker(state, query), limit))
@@ -71,13 +70,13 @@ async def list_servers(request: web.Request) -> web.Response:
 
 async def get_server(request: web.Request) -> web.Response:
     """One server."""
-    _refuse_other_projects(request)
+    refuse_other_projects(request)
     return json_reply({"server": full_server(_found(request), api_url(request))})
 
 
 async def act_on_server(request: web.Request) -> web.Response:
     """202 without a word; from here on, the server is on its way down or up."""
-    _refuse_other_projects(request)
+    refuse_other_projects(request)
     action, options = read_power_action(await request.read())
     # No await from here on: of two requests for one server, one sees the other's outcome.
     state, view = request.app[STATE], _found(request)
@@ -90,13 +89,7 @@ async def act_on_server(request: web.Request) -> web.Response:
 
 def read_power_action(body: bytes) -> tuple[Action, Mapping[str, object]]:
     """The action and its options; anything but stop and start is refused."""
-    try:
-        actions = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        actions = None
-    if not isinstance(actions, dict) or len(actions) != 1:
-        raise Refusal(400, "Malformed request body")
-    ((name, options),) = actions.items()
+    name, options = one_action(body)
     if name not in ACTIONS:
         raise Refusal(400, f"There is no such action: {name}")
     return ACTIONS[name], options if isinstance(options, dict) else {}
@@ -144,8 +137,3 @@ def _found(request: web.Request) -> ServerView:
     if view is None:
         raise Refusal(404, f"Instance {server_id} could not be found.")
     return view
-
-
-def _refuse_other_projects(request: web.Request) -> None:
-    if request.match_info.get("project_id", PROJECT_ID) != PROJECT_ID:
-        raise Refusal(400, "Malformed request url")

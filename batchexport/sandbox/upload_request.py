@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from batchexport.sandbox.replies import Refusal
+from batchexport.sandbox.requests import one_action
 
 ACTION = "os-volume_upload_image"
 
@@ -47,16 +46,10 @@ def read_action(body: bytes) -> object:
     """The options of the one action that the sandbox knows; anything else is refused."""
     if not body:
         raise _no_such_action("None")
-    try:
-        actions = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        actions = None
-    if not isinstance(actions, dict) or len(actions) != 1:
-        raise Refusal(400, "Malformed request body")
-    (name,) = actions
+    name, options = one_action(body)
     if name != ACTION:
         raise _no_such_action(name)
-    return actions[name]
+    return options
 
 
 def cinder_request(options: object, microversion: tuple[int, int]) -> UploadRequest:

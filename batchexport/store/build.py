@@ -15,7 +15,7 @@ from typing import BinaryIO
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
 from batchexport.store import options, schema
-from batchexport.store.faults import translated
+from batchexport.store.faults import writing
 from batchexport.store.opening import require_sqlite
 from batchexport.store.records import Duplicate, RunRecord
 from batchexport.store.sweep import sweep
@@ -52,13 +52,12 @@ def building(path: Path) -> Iterator[Builder]:
         raise _unwritable(path, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        builder = Builder(path, temporary, file)
-        try:
-            yield builder
-        finally:
-            builder.close()
-    except sqlite3.Error as error:
-        raise translated(error, path, "write it") from error
+        with writing(path):
+            builder = Builder(path, temporary, file)
+            try:
+                yield builder
+            finally:
+                builder.close()
     finally:
         temporary.unlink(missing_ok=True)
         file.close()

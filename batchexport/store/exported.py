@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from batchexport.store import options
-from batchexport.store.faults import translated
+from batchexport.store.faults import reading
 from batchexport.store.opening import open_for_reading
 from batchexport.store.records import Exported
 from batchexport.store.removals import removed_image_ids
@@ -37,7 +35,7 @@ class ExportedImages:
     def __init__(self, path: Path, target_id: int) -> None:
         self._path = path
         self._db = open_for_reading(path)
-        with self._reading():
+        with reading(self._path):
             self._db.execute(_TABLE)
             self._db.execute(_FILL, (target_id,))
             gone = removed_image_ids(lambda statement: self._db.execute(statement).fetchall())
@@ -53,28 +51,21 @@ class ExportedImages:
         self._db.close()
 
     def __len__(self) -> int:
-        with self._reading():
+        with reading(self._path):
             return int(self._db.execute("SELECT count(*) FROM awaited").fetchone()[0])
 
     def take(self, image_ids: Sequence[str]) -> list[Exported]:
         """The rows of these images, in the order of the list; they are waited for no longer."""
         among = json.dumps(image_ids)
-        with self._reading():
+        with reading(self._path):
             rows = [_exported(row) for row in self._db.execute(TAKE, (among,))]
             self._db.execute(_TAKEN, (among,))
         return rows
 
     def first(self, limit: int) -> list[Exported]:
         """The first rows that are still waited for."""
-        with self._reading():
+        with reading(self._path):
             return [_exported(row) for row in self._db.execute(_FIRST, (limit,))]
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translated(error, self._path, "read it") from error
 
 
 def _exported(row: tuple[int, str, str, str | None, int | None, str | None]) -> Exported:

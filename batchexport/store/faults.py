@@ -41,6 +41,15 @@ def _speaks_of_damage(error: sqlite3.Error, code: int) -> bool:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What SQLite refuses inside the block is raised as a StateError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translated(error, path, "write it") from error
+
+
+@contextmanager
 def reading(path: Path) -> Iterator[None]:
     """What SQLite or a value that we never wrote breaks inside the block is raised as a StateError."""
     try:

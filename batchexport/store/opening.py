@@ -103,12 +103,11 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
         except BaseException:
             db.close()
             raise
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words on damage need not be text
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, UnicodeDecodeError) or code == sqlite3.SQLITE_ERROR:
             raise damaged(path, f"its tables are not as they should be ({error})") from error
         raise translated(error, path, "open it") from error
-    except UnicodeDecodeError as error:  # what SQLite says of a table whose own words are damaged
-        raise damaged(path, f"its tables are not as they should be ({error})") from error
 
 
 def _check_header(path: Path) -> None:

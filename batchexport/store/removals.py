@@ -5,15 +5,12 @@ The table is made when it is first needed: files without one are of no older for
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from batchexport.store.faults import translated
+from batchexport.store.faults import writing
 from batchexport.store.history import Ask
 from batchexport.store.opening import close_for_good, open_for_work
 
@@ -67,21 +64,14 @@ class RemovalLog:
 
     def asked(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
         """Note that the image is about to be deleted; the number of the note."""
-        with self._writing():
+        with writing(self._path):
             self._db.execute(_TABLE)
             return int(self._db.execute(_ASK, (job_id, image_id, run_id, at_s)).lastrowid or 0)
 
     def answered(self, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
         """Note what came of it."""
-        with self._writing():
+        with writing(self._path):
             self._db.execute(_ANSWER, (at_s, outcome, words, removal_id))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translated(error, self._path, "write it") from error
 
 
 def removed_image_ids(ask: Ask) -> frozenset[str]:
