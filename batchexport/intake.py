@@ -172,17 +172,18 @@ def _load(
 ) -> None:
     problems: list[Problem] = []
     total = 0
-    for item in jobs if leave_out else jobs.parts():
-        if isinstance(item, JobRows):
-            build.add_all(item)
+    for part in jobs if leave_out else jobs.parts():
+        if isinstance(part, JobRows) and (names := namer.names(part)) is not None:
+            build.add_all(part, names)
             continue
-        if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
-            continue
-        found = _add(item, build, namer) if isinstance(item, JobRow) else item
-        if found is not None:
-            total += 1
-            if len(problems) < MOST_PROBLEMS:
-                problems.append(found)
+        for item in part if isinstance(part, JobRows) else (part,):
+            if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
+                continue
+            found = _add(item, build, namer) if isinstance(item, JobRow) else item
+            if found is not None:
+                total += 1
+                if len(problems) < MOST_PROBLEMS:
+                    problems.append(found)
     for duplicate in build.duplicates(MOST_PROBLEMS):
         total += 1
         problems.append(_twice(jobs.name, duplicate))

@@ -142,30 +142,30 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRows:
-    """Checked rows of a job list, one on each line, which share target and options and have their own names.
+    """Checked rows of a job list, one on each line, which share target and options.
 
-    A long list is looked at column by column: row by row, checking takes more than twice as long.
+    A long list is looked at column by column: row by row, checking takes several times as long.
     """
 
     first_line: int
     volume_ids: Sequence[str]
-    image_names: Sequence[str]
+    image_names: Sequence[str] | None  #: None = all are made from the name template on load
     target: TargetKey
     options: ImageOptions
+    volume_names: Sequence[str] | None = None  #: as `JobRow.volume_name`
 
     def __len__(self) -> int:
         return len(self.volume_ids)
 
     def __iter__(self) -> Iterator[JobRow]:
-        for line, (volume_id, image_name) in enumerate(
-            zip(self.volume_ids, self.image_names, strict=True), self.first_line
-        ):
+        for place, volume_id in enumerate(self.volume_ids):
             yield JobRow(
-                line=line,
+                line=self.first_line + place,
                 volume_id=volume_id,
-                image_name=image_name,
+                image_name=None if self.image_names is None else self.image_names[place],
                 target=self.target,
                 options=self.options,
+                volume_name=None if self.volume_names is None else self.volume_names[place],
             )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
+from functools import partial
 
 from batchexport.dialect import EVS, Dialect
 from batchexport.errors import ConfigError
-from batchexport.model import JobRow, TargetKey
+from batchexport.model import JobRow, JobRows, TargetKey
 
 TEMPLATE_FIELDS = ("volume_id", "volume_name", "run", "date", "line")
 #: Where one of these is filled in, no two rows of a target can get one name.
@@ -52,6 +54,19 @@ class Namer:
         if self._is_taken(row, name):
             name = self._with_volume_name(row, f"-{row.volume_id}")
         return self._noted(row, self._valid(name))
+
+    def names(self, rows: JobRows) -> Sequence[str] | None:
+        """The names of these rows; None where they have to be made one by one."""
+        if rows.image_names is not None:
+            return None if self._may_share else rows.image_names
+        if self._wants_volume_name:
+            return None
+        fill = partial(self._template.format, **self._run)
+        names = [
+            fill(volume_id=volume_id, line=line)
+            for line, volume_id in enumerate(rows.volume_ids, rows.first_line)
+        ]
+        return names if all(map(self._rules.image_name_pattern.fullmatch, names)) else None
 
     def _with_volume_name(self, row: JobRow, suffix: str) -> str:
         """The template with as much of the volume's name, and all of the suffix, as there is room for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from batchexport import intake
 from batchexport.config import Settings
 
 
-def job_list(folder: Path, rows: int) -> Path:
-    """A list with ids and names."""
-    path = folder / f"{rows}.csv"
+def job_list(folder: Path, rows: int, *, shuffled: bool = False) -> Path:
+    """A list with ids in no order and names that rise, or do not where it is `shuffled`."""
+    path = folder / f"{rows}{'-shuffled' if shuffled else ''}.csv"
+    numbers = range(rows)
     if not path.exists():
+        order = random.Random(1).sample(numbers, rows) if shuffled else numbers
         with path.open("w") as file:
             file.write("volume_id,image_name\n")
-            file.writelines(f"{volume_id(number)},image-{number:07d}\n" for number in range(rows))
+            file.writelines(f"{volume_id(number)},image-{number:07d}\n" for number in order)
     return path
 
 

@@ -1,11 +1,12 @@
-"""Job lists in CSV, row by row."""
+"""Job lists in CSV: most of them many rows at a time, the odd ones row by row."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TypeVar
 
@@ -20,59 +21,45 @@ from batchexport.model import JobRow, JobRows
 Cells = list[str]
 #: A record with the line it starts on: its cells, or what is wrong where it cannot be split.
 Record = tuple[int, Cells | str]
+Parts = Generator[JobRow | JobRows | Problem, None, int]
 Value = TypeVar("Value", str, None)
 
 #: Rows that are looked at together; if anything is odd about one of them, each is looked at by itself.
 _AT_ONCE = 500
+#: A longer piece of a list may hold a cell that is too long for the csv module, which says so best.
+_LONGEST_PIECE = 131_072
+_QUOTE = '"'
 
 #: What stands in the text for a byte that is not UTF-8.
 _LOST_BYTE = re.compile("[\udc80-\udcff]")
 
 
-def read_csv(source: Source, dialect: Dialect | None) -> Generator[JobRow | JobRows | Problem, None, int]:
+def read_csv(source: Source, dialect: Dialect | None) -> Parts:
     """Rows and problems in file order; returns the number of data rows, good and bad.
 
     Rows of nothing but blanks are no data, nor are lines that begin with `#` where volume_id is the first
     column. Without a volume_id column reading stops at the header. Raises NoRowsError if there is no row.
     """
-    lines = source.lines()
-    header = find_header(source, lines)
+    header = find_header(source, source.lines())
     yield from header.problems
     if Column.VOLUME_ID not in header.places:
         return 0
-    rows = 0
-    reader = _RowReader(source, header, dialect)
-    records = _records(lines, header)
-    while batch := list(islice(records, _AT_ONCE)):
-        if (good := reader.read_together(batch)) is not None:
-            rows += len(good)
-            yield good
-            continue
-        for line, record in batch:
-            found = reader.read(line, record)
-            rows += bool(found)
-            yield from found
+    rows = yield from _RowReader(source, header, dialect).read_all()
     if not rows and not header.problems:
         raise NoRowsError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
     return rows
 
 
-def _records(lines: Iterator[str], header: Header) -> Iterator[Record]:
-    reader = csv.reader(lines, delimiter=header.separator, strict=True)
-    first = header.line + 1
-    line = first
-    while True:
-        try:
-            for cells in reader:
-                yield line, cells
-                line = first + reader.line_num
-            return
-        except csv.Error as error:
-            yield line, csv_fault(error)
-            line = first + reader.line_num
-        except EndlessLineError as error:
-            yield line, str(error)
-            return
+def columns_of(text: str, separator: str, width: int) -> list[Sequence[str]] | None:
+    """The columns of lines without quotes, a cell for every line; None where a line has not `width` cells."""
+    text = text.removesuffix("\n")
+    # A line end goes to the beginning of the cell behind it: there it tells where a line begins.
+    cells = text.replace("\n", f"{separator}\n").split(separator)
+    first = "".join(cells[::width]).split("\n")
+    lines = text.count("\n") + 1
+    if len(first) != lines or len(cells) != lines * width:
+        return None
+    return [first, *(cells[place::width] for place in range(1, width))]
 
 
 class _RowReader:
@@ -81,20 +68,95 @@ class _RowReader:
     def __init__(self, source: Source, header: Header, dialect: Dialect | None) -> None:
         common = [column for column in COMMON_COLUMNS if column in header.places]
         self._source = source
-        self._width = header.width
+        self._header = header
         self._checker = RowChecker(dialect=dialect, common=common)
         self._id_place = header.places[Column.VOLUME_ID]
-        self._volume_id = itemgetter(self._id_place)
-        self._image_name = _cell(header.places.get(Column.IMAGE_NAME), default="")
-        self._volume_name = _cell(header.places.get(Column.VOLUME_NAME), default=None)
-        self._common = _cells([header.places[column] for column in common])
+        self._name_place = header.places.get(Column.IMAGE_NAME)
+        self._volume_name_place = header.places.get(Column.VOLUME_NAME)
+        self._common_places = [header.places[column] for column in common]
+        self._common = _cells(self._common_places)
+        self._image_name = _cell(self._name_place, default="")
+        self._volume_name = _cell(self._volume_name_place, default=None)
 
-    def read(self, line: int, record: Cells | str) -> Sequence[JobRow | Problem]:
+    def read_all(self) -> Parts:
+        """Everything behind the header; returns the number of data rows."""
+        rows = 0
+        line = self._header.line + 1
+        texts = self._source.texts()
+        try:
+            for text in texts:
+                if _QUOTE in text:  # a quoted cell may go on in the next piece
+                    return rows + (yield from self._read_records(_lines(chain((text,), texts)), line))
+                if (good := self._read_piece(line, text)) is not None:
+                    rows, line = rows + len(good), line + len(good)
+                    yield good
+                else:
+                    lines = list(_lines((text,)))
+                    rows += yield from self._read_records(lines, line)
+                    line += len(lines)
+        except EndlessLineError as error:
+            yield Place(source=self._source.name, line=line).problem(str(error))
+            rows += 1
+        return rows
+
+    def _read_piece(self, line: int, text: str) -> JobRows | None:
+        """The rows of lines without quotes; None where any of them needs a closer look."""
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        if self._source.damaged or "\r" in text or len(text) > _LONGEST_PIECE:
+            return None
+        columns = columns_of(text, self._header.separator, self._header.width)
+        return None if columns is None else self._of_columns(line, columns)
+
+    def _read_records(self, lines: Iterable[str], line: int) -> Parts:
+        """What `lines` hold, the first of which is the line of that number."""
+        rows = 0
+        records = _records(lines, line, self._header.separator)
+        while batch := list(islice(records, _AT_ONCE)):
+            if (good := self._read_together(batch)) is not None:
+                rows += len(good)
+                yield good
+                continue
+            for line, record in batch:
+                found = self._read(line, record)
+                rows += bool(found)
+                yield from found
+        return rows
+
+    def _read_together(self, batch: Sequence[Record]) -> JobRows | None:
+        """The rows of these records, column by column; None where any of them needs a closer look."""
+        first_line = batch[0][0]
+        records = [record for _, record in batch if isinstance(record, list)]
+        if (
+            len(records) < len(batch)
+            or batch[-1][0] - first_line != len(batch) - 1  # one of them goes over several lines
+            or set(map(len, records)) != {self._header.width}
+            or self._source.damaged
+        ):
+            return None
+        return self._of_columns(first_line, list(zip(*records, strict=True)))
+
+    def _of_columns(self, first_line: int, columns: Sequence[Sequence[str]]) -> JobRows | None:
+        # A comment in front of the ids is no id, and shows by that.
+        if self._id_place and any(cell.startswith(COMMENT) for cell in columns[0]):
+            return None
+        common = [columns[place] for place in self._common_places]
+        if any(len(set(column)) > 1 for column in common):
+            return None
+        return self._checker.rows(
+            first_line,
+            columns[self._id_place],
+            None if self._name_place is None else columns[self._name_place],
+            tuple(column[0] for column in common),
+            None if self._volume_name_place is None else columns[self._volume_name_place],
+        )
+
+    def _read(self, line: int, record: Cells | str) -> Sequence[JobRow | Problem]:
         """The job, or its problems; nothing for a record that is no data."""
-        if isinstance(record, list) and len(record) == self._width and not self._suspicious(record):
+        if isinstance(record, list) and len(record) == self._header.width and not self._suspicious(record):
             job = self._checker.job(
                 line,
-                self._volume_id(record),
+                record[self._id_place],
                 self._image_name(record),
                 self._common(record),
                 self._volume_name(record),
@@ -102,25 +164,6 @@ class _RowReader:
             if job is not None:
                 return (job,)
         return self._read_closely(Place(source=self._source.name, line=line), record)
-
-    def read_together(self, batch: Sequence[Record]) -> JobRows | None:
-        """The rows of these records, column by column; None where any of them needs a closer look."""
-        first_line = batch[0][0]
-        records = [record for _, record in batch if isinstance(record, list)]
-        if (
-            len(records) < len(batch)
-            or batch[-1][0] - first_line != len(batch) - 1  # one of them goes over several lines
-            or set(map(len, records)) != {self._width}
-            or self._source.damaged
-            # A comment in front of the ids is no id, and shows by that.
-            or (self._id_place and any(map(self._suspicious, records)))
-        ):
-            return None
-        common = set(map(self._common, records))
-        if len(common) > 1:
-            return None
-        volume_ids, image_names = map(self._volume_id, records), map(self._image_name, records)
-        return self._checker.rows(first_line, list(volume_ids), list(image_names), common.pop())
 
     def _suspicious(self, cells: Cells) -> bool:
         return self._source.damaged or cells[0].startswith(COMMENT)
@@ -136,7 +179,7 @@ class _RowReader:
         return self._checker.read(
             place,
             Texts(
-                volume_id=self._volume_id(record),
+                volume_id=record[self._id_place],
                 image_name=self._image_name(record),
                 volume_name=self._volume_name(record),
                 common=self._common(record),
@@ -151,13 +194,35 @@ class _RowReader:
                 return f"is not UTF-8: byte 0x{byte:02X} in cell {number}; save the list as UTF-8"
         if cells[0].startswith(COMMENT):
             return "begins with #, which marks a comment only where volume_id is the first column"
-        surplus = any(map(str.strip, cells[self._width :]))
-        if len(cells) < self._width or surplus:
+        surplus = any(map(str.strip, cells[self._header.width :]))
+        if len(cells) < self._header.width or surplus:
             return (
-                f"has {len(cells)} cells where the header has {self._width}; "
+                f"has {len(cells)} cells where the header has {self._header.width}; "
                 "a value that holds a separator goes in quotes"
             )
         return None
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of these texts, cut at line ends of whatever kind."""
+    return chain.from_iterable(io.StringIO(text, newline="") for text in texts)
+
+
+def _records(lines: Iterable[str], first: int, separator: str) -> Iterator[Record]:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    line = first
+    while True:
+        try:
+            for cells in reader:
+                yield line, cells
+                line = first + reader.line_num
+            return
+        except csv.Error as error:
+            yield line, csv_fault(error)
+            line = first + reader.line_num
+        except EndlessLineError as error:
+            yield line, str(error)
+            return
 
 
 def _cell(place: int | None, *, default: Value) -> Callable[[Cells], str | Value]:

@@ -17,6 +17,9 @@ from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, 
 Value = TypeVar("Value")
 
 _CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+#: What such an id turns into, by its hexadecimal digits turned into zeros.
+_FORM_OF_ID = b"00000000-0000-0000-0000-000000000000"
+_DIGITS_TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 
 #: Different combinations of common texts that are remembered. A list has a handful; with more it is read
 #: more slowly.
@@ -68,7 +71,9 @@ class RowChecker:
     def __init__(self, *, dialect: Dialect | None, common: Sequence[Column]) -> None:
         """`common` names the columns beside the ids and names that rows will bring, in their order."""
         self._dialect = dialect
-        self._name_fits = (dialect or EVS).image_name_pattern.fullmatch
+        pattern = (dialect or EVS).image_name_pattern
+        self._name_fits = pattern.fullmatch
+        self._names_fit = re.compile(f"(?:{pattern.pattern}\n)+").fullmatch
         self._columns = tuple(common)
         self._known: dict[tuple[str, ...], _Common] = {}
 
@@ -102,28 +107,40 @@ class RowChecker:
         )
 
     def rows(
-        self, first_line: int, volume_ids: Sequence[str], image_names: Sequence[str], common: tuple[str, ...]
+        self,
+        first_line: int,
+        volume_ids: Sequence[str],
+        image_names: Sequence[str] | None,
+        common: tuple[str, ...],
+        volume_names: Sequence[str] | None = None,
     ) -> JobRows | None:
         """Rows one after the other, or None where any of them needs a closer look."""
         shared = self._known.get(common) or self._learn(common)
+        named = image_names is not None and any(image_names)
         if (
             shared.faults
-            or not all(map(self._name_fits, image_names))
-            or not all(map(_CANONICAL_ID.fullmatch, volume_ids))
+            or not _all_canonical(volume_ids)
+            or (image_names is not None and named and not self._all_names_fit(image_names))
         ):
             return None
         return JobRows(
             first_line=first_line,
             volume_ids=volume_ids,
-            image_names=image_names,
+            image_names=image_names if named else None,
             target=shared.target,
             options=shared.options,
+            volume_names=volume_names,
         )
 
     def read(self, place: Place, texts: Texts) -> Sequence[JobRow | Problem]:
         """The row as a job, or every problem it has."""
         job = self.job(place.line, texts.volume_id, texts.image_name, texts.common, texts.volume_name)
         return (job,) if job is not None else self._problems(place, texts)
+
+    def _all_names_fit(self, names: Sequence[str]) -> bool:
+        # None of the patterns takes a line end: where there are as many as names, each ends one.
+        text = "\n".join([*names, ""])
+        return text.count("\n") == len(names) and self._names_fit(text) is not None
 
     def _problems(self, place: Place, texts: Texts) -> list[Problem]:
         faults: list[tuple[Column, str, str]] = []
@@ -180,6 +197,12 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
     return _Common(
         target=target, options=NO_OPTIONS if options == NO_OPTIONS else options, faults=tuple(faults)
     )
+
+
+def _all_canonical(volume_ids: Sequence[str]) -> bool:
+    """What `_CANONICAL_ID` says of each, ten times as fast."""
+    forms = "\n".join(volume_ids).encode(errors="replace").translate(_DIGITS_TO_ZEROS)
+    return forms == b"\n".join([_FORM_OF_ID] * len(volume_ids))
 
 
 def _in_use(text: str) -> InUse:

@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +31,7 @@ class EndlessLineError(Exception):
 
 
 class Source:
-    """A job list's bytes without the byte order mark. Read by `lines` or by `rest`, not by both."""
+    """A job list's bytes without the byte order mark. Read in one way; `texts` goes on behind `lines`."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self.name = name
@@ -41,6 +40,8 @@ class Source:
         self._stream = stream
         self._hash = hashlib.sha256()
         self._ahead = self._piece().removeprefix(_BOM)
+        self._texts = map(self._decoded, self.blocks())
+        self._begun = io.StringIO()  # the text whose lines are being read
 
     @property
     def head(self) -> bytes:
@@ -71,7 +72,16 @@ class Source:
 
     def lines(self) -> Iterator[str]:
         """The lines with their ends, of whatever kind. Sets `damaged` before it yields a damaged line."""
-        return chain.from_iterable(io.StringIO(self._decoded(block), newline="") for block in self.blocks())
+        for text in self._texts:
+            self._begun = io.StringIO(text, newline="")
+            for line in self._begun:  # noqa: UP028 - `yield from` would close it together with this generator
+                yield line
+
+    def texts(self) -> Iterator[str]:
+        """What `lines` has left, in pieces that end where a line ends. Sets `damaged` as `lines` does."""
+        if begun := self._begun.read():
+            yield begun
+        yield from self._texts
 
     def sha256(self) -> str:
         """Hash of all the bytes, read to the end for it."""

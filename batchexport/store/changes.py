@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from batchexport.errors import StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store.queries import JOB_COLUMNS, job_of
-from batchexport.store.schema import AT_ONCE_OR_HELD, HELD, IS_READY, IS_RETRYABLE, IS_WAITING
+from batchexport.store.schema import AT_ONCE_OR_HELD, HELD, IS_READY, IS_RETRYABLE, IS_WAITING, UNIQUE_INDEXES
 
 CLAIM = f"""
     UPDATE job SET
@@ -171,6 +171,7 @@ def reopen(db: sqlite3.Connection, target_id: int, job: Job) -> None:
 
 def set_sizes(db: sqlite3.Connection, target_id: int, size_gib_of: Mapping[str, int]) -> None:
     """Note the sizes of volumes, by volume id; those that the list does not name are passed over."""
+    db.execute(UNIQUE_INDEXES["volume_id"])
     db.executemany(
         SIZE,
         [

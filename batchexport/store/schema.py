@@ -130,14 +130,15 @@ TABLES = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-#: What must be unique in a target, by column: broken by the list, not by us. The text comes first because
-#: SQLite sorts by a first column of text a third faster.
+#: What must be unique in a target, by column: broken by the list, not by us. Made when it is first needed, to
+#: find the rows of volumes and names or where rows share one: it takes as long as loading the rows. The text
+#: comes first because SQLite sorts by a first column of text a third faster.
 UNIQUE_INDEXES = {
-    "volume_id": "CREATE UNIQUE INDEX job_volume ON job (volume_id, target_id)",
-    "image_name": "CREATE UNIQUE INDEX job_image_name ON job (image_name, target_id)",
+    "volume_id": "CREATE UNIQUE INDEX IF NOT EXISTS job_volume ON job (volume_id, target_id)",
+    "image_name": "CREATE UNIQUE INDEX IF NOT EXISTS job_image_name ON job (image_name, target_id)",
 }
 
-#: Made after the rows are loaded: many times faster than keeping them up row by row.
+#: Made before the rows are loaded: these come in the order of the indexes, and each is passed over once.
 INDEXES = (
     f"CREATE INDEX job_ready ON job (target_id, job_id) WHERE {IS_READY}",
     f"CREATE INDEX job_waiting ON job (target_id, next_at, job_id) WHERE {IS_WAITING}",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from batchexport.store.queries import JOB_COLUMNS, job_of
 from batchexport.store.records import Unsent
-from batchexport.store.schema import IS_READY
+from batchexport.store.schema import IS_READY, UNIQUE_INDEXES
 
 COUNT = "SELECT jobs - sized_jobs FROM tally WHERE target_id = ? AND state = 'pending'"
 PENDING = "SELECT jobs FROM tally WHERE target_id = ? AND state = 'pending'"
@@ -35,11 +35,13 @@ def pending(db: sqlite3.Connection, target_id: int) -> int:
 
 def of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]) -> list[Unsent]:
     """The rows for these volumes, those looked at left out."""
+    db.execute(UNIQUE_INDEXES["volume_id"])
     return _records(db, OF_VOLUMES, target_id, json.dumps(volume_ids))
 
 
 def of_names(db: sqlite3.Connection, target_id: int, image_names: Sequence[str]) -> list[Unsent]:
     """The rows that want one of these image names."""
+    db.execute(UNIQUE_INDEXES["image_name"])
     return _records(db, OF_NAMES, target_id, json.dumps(image_names))
 
 

@@ -44,6 +44,7 @@ STATEMENTS = {
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     connection = open_for_work(make(tmp_path_factory.mktemp("plans") / "a.state", 100))
+    changes.set_sizes(connection, 1, {})  # makes the index that it goes by
     yield connection
     connection.close()
 

@@ -175,7 +175,7 @@ def test_options_that_cannot_be_read_are_told(made: Path) -> None:
 
 
 def test_damage_met_while_reading_is_told_with_the_file(path: Path) -> None:
-    make(path, 5000)
+    make(path, 12_000)  # a file of so many is not looked at whole when it is opened
     with StateReader(path) as reader:
         with path.open("r+b") as file:
             file.seek(20 * 4096)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from batchexport.errors import StateError
 from batchexport.model import Ending, JobState
 from batchexport.store import Lease, StateFile, StateReader, unsent
+from batchexport.store.opening import open_for_work
 from tests.store.making import THERE, ask, bring, claim, make, row, states, volume
 
 GONE = Ending(reason="not sent: the cloud knows no such volume", code="volume_not_found")
@@ -98,10 +101,20 @@ async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -
 
 
 @pytest.mark.parametrize(
-    ("statement", "index"), [(unsent.OF_VOLUMES, "job_volume"), (unsent.OF_NAMES, "job_image_name")]
+    ("find", "statement", "index"),
+    [
+        (unsent.of_volumes, unsent.OF_VOLUMES, "job_volume"),
+        (unsent.of_names, unsent.OF_NAMES, "job_image_name"),
+    ],
 )
-def test_rows_are_found_without_a_scan(made: Path, statement: str, index: str) -> None:
-    plan = ask(made, "EXPLAIN QUERY PLAN " + statement.replace("?", "'[]'"))
+def test_rows_are_found_without_a_scan(
+    made: Path, find: Callable[..., object], statement: str, index: str
+) -> None:
+    explain = "EXPLAIN QUERY PLAN " + statement.replace("?", "'[]'")
+    assert any("SCAN job" in str(step) for step in ask(made, explain))
+    with closing(open_for_work(made)) as db:
+        assert find(db, 1, []) == []
+    plan = ask(made, explain)
     assert any(f"USING INDEX {index}" in str(step) for step in plan), plan
 
 
