@@ -35,7 +35,7 @@ TELLERS = tuple(
     for table, column in (("job", "state"), ("target", "owner"))
 )
 NAMES = (
-    "during_load",  # a row goes into the file that is being built
+    "during_load",  # rows go into the file that is being built
     "before_rename",  # the built file is whole, and not yet in its place
     "after_rename",
     "before_intent",  # jobs are about to be claimed
@@ -92,7 +92,7 @@ def _around_building(reach: Reach) -> None:
         reach("after_rename")
 
     os.link = linked
-    Builder.add = _before(reach, "during_load", Builder.add)  # type: ignore[method-assign]
+    Builder.add_all = _before(reach, "during_load", Builder.add_all)  # type: ignore[method-assign]
 
 
 def _around_claims(reach: Reach) -> None:

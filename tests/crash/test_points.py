@@ -30,7 +30,7 @@ CHAINS = {
     ),  # a run that finds nothing to do takes no lease that it could give back
 }
 #: Which arrival at a point kills, where the first would be too early to have much under way.
-LATER = {"during_load": 13, "at_send": 5, "after_send": 5, "after_202": 5}
+LATER = {"at_send": 5, "after_send": 5, "after_202": 5}
 #: Few at a time, so that no process does so much that the next one comes to none of its points.
 FEW = ("--max-exports", "8")
 #: Most of a process's time is waiting, so that two cores carry more than two.
