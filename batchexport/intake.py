@@ -6,7 +6,7 @@ import json
 import secrets
 import string
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -172,18 +172,14 @@ def _load(
 ) -> None:
     problems: list[Problem] = []
     total = 0
-    for part in jobs if leave_out else jobs.parts():
-        if isinstance(part, JobRows) and (names := namer.names(part)) is not None:
-            build.add_all(part, names)
+    for item in jobs if leave_out else _load_together(jobs, build, namer):
+        if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
             continue
-        for item in part if isinstance(part, JobRows) else (part,):
-            if leave_out and isinstance(item, JobRow) and (item.target, item.volume_id) in leave_out:
-                continue
-            found = _add(item, build, namer) if isinstance(item, JobRow) else item
-            if found is not None:
-                total += 1
-                if len(problems) < MOST_PROBLEMS:
-                    problems.append(found)
+        found = _add(item, build, namer) if isinstance(item, JobRow) else item
+        if found is not None:
+            total += 1
+            if len(problems) < MOST_PROBLEMS:
+                problems.append(found)
     for duplicate in build.duplicates(MOST_PROBLEMS):
         total += 1
         problems.append(_twice(jobs.name, duplicate))
@@ -196,6 +192,17 @@ def _load(
             total=total,
             hint=_NAMELESS if any(problem.field == Column.VOLUME_NAME for problem in problems) else None,
         )
+
+
+def _load_together(jobs: JobList, build: Builder, namer: Namer) -> Iterator[JobRow | Problem]:
+    """Load what can be loaded many rows at a time; what is given is left to the caller, in its order."""
+    for part in jobs.parts():
+        if not isinstance(part, JobRows):
+            yield part
+        elif (names := namer.names(part)) is not None:
+            build.add_all(part, names)
+        else:
+            yield from part
 
 
 def _add(row: JobRow, build: Builder, namer: Namer) -> Problem | None:

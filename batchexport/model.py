@@ -144,7 +144,7 @@ class JobRow:
 class JobRows:
     """Checked rows of a job list, one on each line, which share target and options.
 
-    A long list is looked at column by column: row by row, checking takes several times as long.
+    A long list is looked at column by column: row by row, checking takes more than twice as long.
     """
 
     first_line: int

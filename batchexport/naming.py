@@ -32,9 +32,8 @@ class Namer:
 
     def __init__(self, template: str, dialect: Dialect | None, run_id: str) -> None:
         """Raises ConfigError for a template that cannot be filled in."""
-        self._template = template
         self._rules = dialect or EVS  # the stricter one: what it takes, every cloud takes
-        self._run = {"run": run_id, "date": run_id[:8]}
+        self._fill = partial(template.format, run=run_id, date=run_id[:8])
         fields = _fields(template)
         self._wants_volume_name = fields.count("volume_name")
         self._may_share = bool(self._wants_volume_name) and _TELLS_ROWS_APART.isdisjoint(fields)
@@ -61,9 +60,8 @@ class Namer:
             return None if self._may_share else rows.image_names
         if self._wants_volume_name:
             return None
-        fill = partial(self._template.format, **self._run)
         names = [
-            fill(volume_id=volume_id, line=line)
+            self._fill(volume_id=volume_id, line=line)
             for line, volume_id in enumerate(rows.volume_ids, rows.first_line)
         ]
         return names if all(map(self._rules.image_name_pattern.fullmatch, names)) else None
@@ -75,9 +73,7 @@ class Namer:
         return self._filled(row, plain[: max(0, room - len(suffix))].strip() + suffix)
 
     def _filled(self, row: JobRow, volume_name: str) -> str:
-        return self._template.format(
-            volume_id=row.volume_id, volume_name=volume_name, line=row.line, **self._run
-        )
+        return self._fill(volume_id=row.volume_id, volume_name=volume_name, line=row.line)
 
     def _valid(self, name: str) -> str:
         if self._rules.image_name_pattern.fullmatch(name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TypeVar
@@ -14,14 +14,13 @@ from batchexport.dialect import Dialect
 from batchexport.joblist.columns import COMMON_COLUMNS, Column
 from batchexport.joblist.csv_header import COMMENT, Header, csv_fault, find_header
 from batchexport.joblist.problem import NoRowsError, Problem
-from batchexport.joblist.rows import Place, RowChecker, Texts
+from batchexport.joblist.rows import Parts, Place, RowChecker, Texts
 from batchexport.joblist.source import EndlessLineError, Source
 from batchexport.model import JobRow, JobRows
 
 Cells = list[str]
 #: A record with the line it starts on: its cells, or what is wrong where it cannot be split.
 Record = tuple[int, Cells | str]
-Parts = Generator[JobRow | JobRows | Problem, None, int]
 Value = TypeVar("Value", str, None)
 
 #: Rows that are looked at together; if anything is odd about one of them, each is looked at by itself.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,11 +11,9 @@ from batchexport.joblist.csv_list import read_csv
 from batchexport.joblist.formats import ForeignFileError, Format, detect
 from batchexport.joblist.json_list import read_json, read_json_lines
 from batchexport.joblist.problem import NoRowsError, Problem
-from batchexport.joblist.rows import Place
+from batchexport.joblist.rows import Parts, Place
 from batchexport.joblist.source import Source, name_of, opened
 from batchexport.model import JobRow, JobRows
-
-Parts = Generator[JobRow | JobRows | Problem, None, int]
 
 _READERS: dict[Format, Callable[[Source, Dialect | None], Parts]] = {
     Format.CSV: read_csv,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ from batchexport.joblist.values import UnfitError
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
 Value = TypeVar("Value")
+#: What the reader of a format gives, in file order; it returns the number of data rows, good and bad.
+Parts = Generator[JobRow | JobRows | Problem, None, int]
 
 _CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: What such an id turns into, by its hexadecimal digits turned into zeros.
@@ -116,17 +118,17 @@ class RowChecker:
     ) -> JobRows | None:
         """Rows one after the other, or None where any of them needs a closer look."""
         shared = self._known.get(common) or self._learn(common)
-        named = image_names is not None and any(image_names)
+        names = image_names if image_names and any(image_names) else None
         if (
             shared.faults
             or not _all_canonical(volume_ids)
-            or (image_names is not None and named and not self._all_names_fit(image_names))
+            or (names is not None and not self._all_names_fit(names))
         ):
             return None
         return JobRows(
             first_line=first_line,
             volume_ids=volume_ids,
-            image_names=image_names if named else None,
+            image_names=names,
             target=shared.target,
             options=shared.options,
             volume_names=volume_names,

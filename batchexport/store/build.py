@@ -23,7 +23,7 @@ from batchexport.store.records import Duplicate, RunRecord
 from batchexport.store.sweep import sweep
 
 #: Rows handed to SQLite at once: enough to hide the cost of the call, few enough to stay small.
-_BATCH = 200
+_BATCH = 256
 _COLUMNS = "target_id, options, line, volume_id, image_name"
 _INSERT = f"INSERT INTO job ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 
@@ -99,13 +99,18 @@ class Builder:
         self._count += len(rows)
         shared = self._shared_by(rows, len(rows))
         self._note(rows.volume_ids, image_names)
-        for start in range(0, len(rows), _BATCH):
-            volume_ids = rows.volume_ids[start : start + _BATCH]
-            values = (*shared, rows.first_line + start, *volume_ids, *image_names[start : start + _BATCH])
-            self._db.execute(_insert_many(len(volume_ids)), values)
+        start = 0
+        for size in _sizes(len(rows)):
+            end = start + size
+            values = (*shared, rows.first_line + start, *rows.volume_ids[start:end], *image_names[start:end])
+            self._db.execute(_insert_many(size), values)
+            start = end
 
     def duplicates(self, limit: int) -> list[Duplicate]:
-        """Volumes and image names that rows of one target share, by their first lines, at most `limit`."""
+        """Volumes and image names that rows of one target share, by their first lines, at most `limit`.
+
+        To be asked when the last row was added.
+        """
         self._load()
         found = [
             duplicate
@@ -209,7 +214,15 @@ class Builder:
         db.execute("COMMIT")
 
 
-@lru_cache(maxsize=8)
+def _sizes(rows: int) -> Iterator[int]:
+    """So many rows in parts of a few sizes, powers of two: statements are prepared once for all of them."""
+    while rows:
+        size = min(_BATCH, 1 << (rows.bit_length() - 1))
+        yield size
+        rows -= size
+
+
+@lru_cache
 def _insert_many(rows: int) -> str:
     """The statement for lines one after the other: what they share, the first line, ids, then names.
 

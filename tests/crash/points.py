@@ -15,6 +15,7 @@ from aiohttp import TCPConnector
 from batchexport.cloud.client import CloudClient
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
+from batchexport.model import JobRows
 from batchexport.store import Builder, StateFile
 from batchexport.store.writer import Writer
 
@@ -35,7 +36,7 @@ TELLERS = tuple(
     for table, column in (("job", "state"), ("target", "owner"))
 )
 NAMES = (
-    "during_load",  # rows go into the file that is being built
+    "during_load",  # rows are in the file that is being built, and no more than that
     "before_rename",  # the built file is whole, and not yet in its place
     "after_rename",
     "before_intent",  # jobs are about to be claimed
@@ -92,7 +93,13 @@ def _around_building(reach: Reach) -> None:
         reach("after_rename")
 
     os.link = linked
-    Builder.add_all = _before(reach, "during_load", Builder.add_all)  # type: ignore[method-assign]
+    add_all = Builder.add_all
+
+    def added(builder: Builder, rows: JobRows, image_names: Sequence[str]) -> None:
+        add_all(builder, rows, image_names)
+        reach("during_load")
+
+    Builder.add_all = added  # type: ignore[method-assign]
 
 
 def _around_claims(reach: Reach) -> None:

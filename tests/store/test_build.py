@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batchexport.errors import StateError, StateWriteError
-from batchexport.model import ImageOptions, JobState
+from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRows, JobState, TargetKey
 from batchexport.store import Duplicate, StateReader, building
 from tests.store.making import HERE, THERE, make, record, row, volume
 
@@ -34,6 +35,54 @@ def test_rows_beyond_one_batch_are_all_kept(path: Path) -> None:
     with StateReader(path) as reader:
         assert [job.volume_id for job in reader.jobs()] == [volume(n) for n in range(1, 2501)]
         assert reader.run == record(2500)
+
+
+def together(
+    first: int, rows: int, *, target: TargetKey = HERE, options: ImageOptions = NO_OPTIONS
+) -> JobRows:
+    return JobRows(
+        first_line=first + 1,
+        volume_ids=[volume(number) for number in range(first, first + rows)],
+        image_names=None,
+        target=target,
+        options=options,
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 1000])
+def test_rows_added_together_are_those_added_one_by_one(path: Path, rows: int) -> None:
+    options = ImageOptions(disk_format="raw", in_use=InUse.STOP)
+    parts = [together(1, rows), together(rows + 1, rows, target=THERE, options=options)]
+    last = row(2 * rows + 1)
+    singly = path.with_name("singly.state")
+    with building(path) as build, building(singly) as one_by_one:
+        for part in parts:
+            build.add_all(part, [f"{volume_id}-run" for volume_id in part.volume_ids])
+            for each in part:
+                one_by_one.add(each, f"{each.volume_id}-run")
+        for builder in (build, one_by_one):
+            builder.add(last, "last")
+            assert builder.duplicates(10) == []
+            builder.finish(record(2 * rows + 1))
+    with StateReader(path) as found, StateReader(singly) as wanted:
+        assert list(found.jobs()) == list(wanted.jobs())
+        assert found.tallies() == wanted.tallies()
+        assert [tally.jobs for tally in found.tallies()] == [rows + 1, rows]
+        assert found.run.stop_rows == rows
+
+
+@pytest.mark.parametrize("place", [1, 500, 999])
+def test_a_volume_that_stands_there_twice_is_found_however_it_was_added(path: Path, place: int) -> None:
+    part = together(1, 1000)
+    with building(path) as build:
+        build.add_all(part, [f"{volume_id}-run" for volume_id in part.volume_ids])
+        build.add(replace(row(place), line=2000), "another")
+        build.add(row(3000), f"{volume(place)}-run")
+        build.add(row(place, target=THERE), f"{volume(place)}-run")  # another target's may be alike
+        assert build.duplicates(10) == [
+            Duplicate(field="volume_id", value=volume(place), lines=(place + 1, 2000), target=HERE),
+            Duplicate(field="image_name", value=f"{volume(place)}-run", lines=(place + 1, 3001), target=HERE),
+        ]
 
 
 def test_the_run_record_comes_back_as_it_was_given(made: Path) -> None:

@@ -28,10 +28,12 @@ def test_different_values_are_known_to_differ(values: list[str]) -> None:
     assert surely(values)
 
 
-@given(st.lists(st.text(max_size=2)), st.integers(1, 9))
-def test_what_is_there_twice_is_never_passed_for_different(values: list[str], at_once: int) -> None:
-    if len(set(values)) < len(values):
-        assert not surely(values, at_once)
+@given(st.lists(st.text(), min_size=1), st.integers(0), st.integers(0), st.integers(1, 9))
+def test_what_is_there_twice_is_never_passed_for_different(
+    values: list[str], which: int, where: int, at_once: int
+) -> None:
+    values.insert(where % (len(values) + 1), values[which % len(values)])
+    assert not surely(values, at_once)
 
 
 @pytest.mark.parametrize("values", [RISING, SHUFFLED])

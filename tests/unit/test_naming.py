@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.dialect import CINDER, EVS
 from batchexport.errors import ConfigError
-from batchexport.model import NO_OPTIONS, JobRow, TargetKey
+from batchexport.model import NO_OPTIONS, JobRow, JobRows, TargetKey
 from batchexport.naming import Namer, UnfitNameError, cleaned
 
 RUN = "20261124-abc123"
@@ -134,3 +134,18 @@ def test_a_template_that_cannot_be_filled_in_is_refused(template, words):
     with pytest.raises(ConfigError) as caught:
         Namer(template, None, RUN)
     assert words in str(caught.value)
+
+
+ROWS = JobRows(first_line=7, volume_ids=[A, B, C], image_names=None, target=TargetKey(), options=NO_OPTIONS)
+
+
+@pytest.mark.parametrize("template", ["{volume_id}-{run}", "{line}", "{date} {volume_id} {line} {run}"])
+def test_rows_are_named_together_as_one_by_one(template):
+    assert Namer(template, None, RUN).names(ROWS) == names(template, *ROWS)
+
+
+@pytest.mark.parametrize(
+    "template", ["{volume_name}", "{volume_id}-{volume_name}", "{volume_id}:{run}", "{line} "]
+)
+def test_rows_that_may_get_no_name_or_a_shared_one_are_named_one_by_one(template):
+    assert Namer(template, None, RUN).names(ROWS) is None
