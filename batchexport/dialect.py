@@ -7,8 +7,9 @@ EVS is the block storage of Huawei Cloud, Open Telekom Cloud and FlexibleEngine;
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class DialectName(StrEnum):
@@ -18,8 +19,7 @@ class DialectName(StrEnum):
     CINDER = "cinder"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The rules of one family for the export of a volume."""
 
     name: DialectName

@@ -7,11 +7,11 @@ import secrets
 import string
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from batchexport import __version__
 from batchexport.config import Settings
@@ -30,8 +30,7 @@ _NAMELESS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A state file that is ready to run."""
 
     state_path: Path
@@ -40,16 +39,14 @@ class Prepared:
     resumed: bool  #: the state file was there before and belongs to this list
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fixed:
+class _Fixed(msgspec.Struct, frozen=True, kw_only=True):
     """What a state file fixes of the settings it was made with."""
 
     image: ImageOptions
     name_template: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """A job list without a problem."""
 
     rows: int

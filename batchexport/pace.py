@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 #: Expectations are exceeded half of the time by definition; a fifth more leaves room for slow ones.
 ROOM = 1.2
@@ -14,8 +15,7 @@ _UNWATCHED = 10.0
 LEAST_EXPORTS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """What an export takes: a part that does not depend on its size, and one that does."""
 
     base_s: float
@@ -38,8 +38,7 @@ FIRST_PACE = Pace(base_s=120.0, s_per_gib=30.0)
 _LEAST_S_PER_GIB = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenHours:
+class OpenHours(msgspec.Struct, frozen=True, kw_only=True):
     """How long this process may begin exports, and watch them."""
 
     closes_at: float  #: seconds since the epoch: what begins is expected to end before

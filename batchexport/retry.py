@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """Waits that double from `first_s` up to `cap_s`, each drawn from its upper half.
 
     The wait before try `n + 1` is between 50 % and 100 % of ``min(cap_s, first_s * 2 ** (n - 1))``: half is

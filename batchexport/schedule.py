@@ -6,10 +6,11 @@ The program decides at each start whether its window is open, so a start too man
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from batchexport.window import HORIZON_DAYS, Window, change_between
 
@@ -21,16 +22,14 @@ DAY_S = 86_400
 _LOOK_BACK_DAYS = (2, 9, 32, HORIZON_DAYS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """Starts by a cron expression on the wall clock of a place."""
 
     cron: str
     zone: ZoneInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CronFields:
+class CronFields(msgspec.Struct, frozen=True, kw_only=True):
     """A cron expression taken apart, for those who write schedules in other words."""
 
     minutes: frozenset[int]
@@ -41,8 +40,7 @@ class CronFields:
     either_day: bool  #: whether a day counts that is named as a day or as a weekday; else it must be both
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockChange:
+class ClockChange(msgspec.Struct, frozen=True, kw_only=True):
     """A scheduled time that the wall clock skips or shows twice."""
 
     at: datetime  #: as written in the schedule, without a zone

@@ -6,9 +6,10 @@ A session is one night's opening. Its times are seconds since the epoch, so that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 DAY_MINUTES = 24 * 60
 EVERY_DAY = frozenset(range(7))
@@ -18,8 +19,7 @@ HORIZON_DAYS = 400
 DEFAULT_GRACE_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DateRange:
+class DateRange(msgspec.Struct, frozen=True, kw_only=True):
     """Calendar days from `first` to `last`, both included."""
 
     first: date
@@ -29,8 +29,7 @@ class DateRange:
         return self.first <= day <= self.last
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Hours of the wall clock in which exports may begin and are expected to end."""
 
     opens_min: int  #: minutes after midnight
@@ -41,8 +40,7 @@ class Window:
     grace_s: float = DEFAULT_GRACE_S  #: how long after the close running exports are watched
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One opening of a window."""
 
     night: date  #: local date of the opening: the night's name

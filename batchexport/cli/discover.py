@@ -66,7 +66,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
 
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
-    wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__dataclass_fields__})
+    wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__struct_fields__})
     start_log(talk_of())
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
     if not volumes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from batchexport.model import FINAL_STATES, Ending, Job, JobState
 from batchexport.report.words import count_of, duration, number
@@ -18,11 +19,10 @@ _LEFT_OUT = (JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS)
 _COPIED = (JobState.EXPORTING, JobState.SUCCEEDED)
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(msgspec.Struct):
     """Rows by state and GiB, kept up with each change that the engine tells."""
 
-    rows: Counter[JobState] = field(default_factory=Counter)
+    rows: Counter[JobState] = msgspec.field(default_factory=Counter)
     gib_done: int = 0
     _gib_seen: int = 0  #: of volumes exporting or exported
     _rows_seen: int = 0  #: those of them whose size is known

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from batchexport.cli.options import ALLOWED
 from batchexport.config.jobfile import read_job_file
@@ -14,8 +15,7 @@ from batchexport.schedule import Schedule, clock_changes, told
 from batchexport.window import session_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduledJob:
+class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job file that says when it starts."""
 
     path: Path  #: absolute

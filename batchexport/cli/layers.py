@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.cli.options import ALLOWED
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, Downtimes, InUse, Limits, Settings
-from batchexport.config.jobfile import Layer, read_job_file
+from batchexport.config.layer import Layer
 from batchexport.config.nights import Nights
-from batchexport.config.notify import Notify
-from batchexport.config.reports import Reports
-from batchexport.config.wanted import Wanted
 from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError, JobListError
 from batchexport.model import ImageOptions
 
-_LIMITS = tuple(each.name for each in fields(Limits))
-_DOWNTIMES = tuple(each.name for each in fields(Downtimes))
+if TYPE_CHECKING:
+    from batchexport.config.notify import Notify
+    from batchexport.config.reports import Reports
+    from batchexport.config.wanted import Wanted
+
+_LIMITS = Limits.__struct_fields__
+_DOWNTIMES = Downtimes.__struct_fields__
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What a command was asked to work on, and how."""
 
     source: str  #: path of the job list, `-` for stdin; empty where the list is discovered
@@ -35,7 +38,7 @@ class Order:
     settings: Settings
     access: CloudSettings
     wanted: Wanted | None = None  #: what is discovered for the list; None = it is a file
-    nights: Nights = field(default_factory=Nights)  #: of the job file; without one, at any time
+    nights: Nights = msgspec.field(default_factory=Nights)  #: of the job file; without one, at any time
     notify: Notify | None = None
     reports: Reports | None = None
     job_name: str = ""  #: the job file's name; empty without one
@@ -82,6 +85,8 @@ def order_from(
     plan, job_name = Nights(), ""
     notify, reports, wanted = None, None, None
     if source.endswith(".toml"):
+        from batchexport.config.jobfile import read_job_file
+
         job_file = read_job_file(Path(source), allowed=ALLOWED)
         plan, job_name = job_file.nights, Path(source).stem
         notify, reports, wanted = job_file.notify, job_file.reports, job_file.wanted
@@ -89,7 +94,7 @@ def order_from(
             plan = replace(plan, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
-    settings, access = settings_from(replace(layer, in_use=layer.in_use or in_use))
+    settings, access = settings_from(layer.over(Layer(in_use=in_use)))
     return Order(
         source=source,
         said_state_path=state_path,
@@ -117,7 +122,7 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
     job_path: Path | None = flags.get("job_path")
     if job_path is None:
         layer = layer_from_flags(flags)
-        settings, access = settings_from(replace(layer, in_use=layer.in_use or run.in_use))
+        settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))
         order = Order(source="", said_state_path=state_path, settings=settings, access=access)
     elif job_path.suffix == ".toml":
         order = order_from(str(job_path), flags, environment, in_use=run.in_use)
@@ -152,7 +157,7 @@ def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:
     """The job file's layer, with `OS_…` variables in the place of what it says about the same thing."""
     options = {name: environment.get(_ABOVE_JOB_FILE[name]) or value for name, value in layer.options.items()}
     cloud = layer.cloud and (environment.get("OS_CLOUD") or layer.cloud)
-    return replace(layer, cloud=cloud, options=options)
+    return Layer(cloud=cloud, options=options).over(layer)
 
 
 def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from batchexport import nights
 from batchexport.cli.beginning import begin, carry_on
@@ -58,8 +59,7 @@ def spend_night(
         return night.spend(order.nights.state_dir)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class Night(msgspec.Struct, frozen=True, kw_only=True):
     """One night at work, from `began_at` to the end of its session."""
 
     order: Order

@@ -20,7 +20,7 @@ from batchexport.cli.options import (
 )
 from batchexport.cli.telling import telling_options
 from batchexport.config import Downtimes, InUse, Limits, MaxFailures, Settings
-from batchexport.config.jobfile import duration_s
+from batchexport.config.values import duration_s
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
 SIGN_IN = {

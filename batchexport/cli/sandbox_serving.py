@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import Talk, say
@@ -43,7 +43,7 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
         volumes = made_up_volumes(flags["volumes"])
     servers = made_up_servers(flags.get("servers") or 0, volumes)
     said = {name: value for name, value in flags.items() if value is not None}
-    faults = {each.name: said[each.name] for each in fields(Faults) if each.name in said}
+    faults = {name: said[name] for name in Faults.__struct_fields__ if name in said}
     others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
     return SandboxSettings(
         profile=Profile(flags.get("profile") or Profile.CINDER),

@@ -7,17 +7,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
+
+import msgspec
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@dataclass(slots=True, kw_only=True)
-class Stop:
+class Stop(msgspec.Struct, kw_only=True):
     """The wish to stop: `event` for those who wait for it, `signal_number` for the exit code."""
 
-    event: asyncio.Event = field(default_factory=asyncio.Event)
+    event: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     signal_number: int | None = None
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+import msgspec
 
 from batchexport.cli.options import FILE, Parsed, all_of, option
 from batchexport.cli.outlets import Outlets
@@ -57,8 +57,7 @@ telling_options = all_of(
 )
 
 
-@dataclass(slots=True)
-class HowItEnded:
+class HowItEnded(msgspec.Struct):
     """For those who are told; 1 unless somebody knows better."""
 
     exit_code: int = 1

@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from batchexport.cli.job_schedule import ScheduledJob, scheduled_job
 from batchexport.cli.signals import stop_on_signals
@@ -30,8 +31,7 @@ STEP_S = 60.0
 Start = Callable[[Path, asyncio.Event], Awaitable[int]]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """One job on the timetable."""
 
     job: ScheduledJob
@@ -51,15 +51,14 @@ def first_start(job: ScheduledJob, now: float) -> float | None:
     return next_start(job.schedule, now)
 
 
-@dataclass(slots=True, kw_only=True)
-class Timetable:
+class Timetable(msgspec.Struct, kw_only=True):
     """All jobs, and the nights that run. `look` does what is due."""
 
     start: Start
     stop: asyncio.Event
     now: Callable[[], float]
     group: asyncio.TaskGroup
-    entries: dict[Path, Entry] = field(default_factory=dict)
+    entries: dict[Path, Entry] = msgspec.field(default_factory=dict)
     looked_at: float = 0.0
 
     def read(self, paths: Sequence[Path]) -> None:

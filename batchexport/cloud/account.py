@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.cloud.access_keys import find_access_key, project_of, service_entries
 from batchexport.cloud.aksk import AccessKey
@@ -42,8 +44,7 @@ _WHAT_TO_SET = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(msgspec.Struct, frozen=True, kw_only=True):
     """As whom to ask, and what the configuration says of the way to the services."""
 
     authorizer: Authorizer

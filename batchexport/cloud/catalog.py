@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError
@@ -23,8 +25,7 @@ _ECS_ADDRESS = re.compile(r"https?://(ecs[.-]|[^/]+/ecs(/|$))")
 _EVERYWHERE = (None, "", "*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint as the catalog lists it."""
 
     service_type: str
@@ -33,8 +34,7 @@ class Entry:
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says about endpoints."""
 
     region: str | None = None  #: None = the only region there is
@@ -45,16 +45,14 @@ class Wishes:
     dialect: DialectName | None = None  #: None = told by the catalog
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The base of every URL of one service, without a slash at the end."""
 
     url: str
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeEndpoints:
+class ComputeEndpoints(msgspec.Struct, frozen=True, kw_only=True):
     """Where servers are stopped and started: by Nova's API, and on ECS also many at once."""
 
     nova: Endpoint

@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -28,8 +27,7 @@ _MARKUP = re.compile(r"\s*(<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
 _STATUS_AS_CODE = re.compile(r"\d{3}(?!\d)(\s.*)?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """An error answer in plain words. Empty where the answer held nothing readable."""
 
     message: str = ""  #: one line of at most 300 characters

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from batchexport.cloud.auth import Token
 from batchexport.cloud.authorizer import Credential
 from batchexport.cloud.catalog import Endpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFacts:
+class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     """As whom a client asks, and where."""
 
     signs_requests: bool  #: with an access key; else it signed in and holds a token

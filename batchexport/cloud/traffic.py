@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
 
 #: Stands in the place of a status where no answer came.
 NO_ANSWER = 0
 
 
-@dataclass(slots=True)
-class Traffic:
+class Traffic(msgspec.Struct):
     """Counts of one target's requests, sign-in left out."""
 
-    by_status: Counter[int] = field(default_factory=Counter)
+    by_status: Counter[int] = msgspec.field(default_factory=Counter)
     throttled: int = 0

@@ -6,12 +6,12 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import msgspec
 from aiohttp.connector import Connection
 
 from batchexport.errors import ConfigError
@@ -25,8 +25,7 @@ TOTAL_S = 60.0
 IDLE_S = 4.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """Which certificates the services must show, and which one we show them."""
 
     verify: bool = True

@@ -1,81 +1,34 @@
-"""The job file: one TOML file that names a list, a cloud and the settings of a run.
-
-A `Layer` is what one place (flags, job file) says about a run; what it does not say is None, so that layers
-can be laid over each other.
-"""
+"""The job file: one TOML file that names a list, a cloud and the settings of a run."""
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from batchexport.config import nights
+import msgspec
+
+from batchexport.config import nights, values
+from batchexport.config.layer import Layer
 from batchexport.config.nights import Nights
 from batchexport.config.notify import Notify, notify_from
 from batchexport.config.reports import Reports, reports_from
-from batchexport.config.settings import MaxFailures
+from batchexport.config.table import Table, did_you_mean
 from batchexport.config.wanted import Wanted, wanted_from
 from batchexport.errors import ConfigError
-from batchexport.model import NO_OPTIONS, ImageOptions, InUse
+from batchexport.model import ImageOptions, InUse
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
 
-Value = TypeVar("Value")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """What one place says about a run. None = nothing is said here, the next layer decides."""
-
-    requests_per_second: float | None = None
-    max_exports: int | None = None
-    concurrency: int | None = None
-    poll_interval_s: float | None = None
-    retries: int | None = None
-    max_failures: MaxFailures | None = None
-    settle_s: float | None = None
-    in_use: InUse | None = None
-    hard_stop: bool | None = None
-    max_down: int | None = None
-    stop_timeout_s: float | None = None
-    agreed: bool | None = None
-    name_template: str | None = None
-    image: ImageOptions = NO_OPTIONS
-    wait: bool | None = None
-    preflight: bool | None = None
-    cloud: str | None = None
-    dialect: str | None = None
-    #: Sign-in values by the names openstacksdk gives them. Not in the repr: passwords pass through here.
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def over(self, below: Layer) -> Layer:
-        """The layer with `below` filling what is not said here."""
-        mixed = {
-            each.name: getattr(below if getattr(self, each.name) is None else self, each.name)
-            for each in fields(self)
-        }
-        mixed["image"] = self.image.over(below.image)
-        mixed["options"] = {**below.options, **self.options}
-        return Layer(**mixed)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFile:
+class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     """A job file, read and checked. Its paths stand as seen from the folder it is in."""
 
     list_path: Path | None  #: None = made of what fits `wanted`
     state_path: Path | None  #: None = not said: named after the list, or the job file where it names none
     layer: Layer
     wanted: Wanted | None = None  #: None = the list is a file
-    nights: Nights = field(default_factory=Nights)
+    nights: Nights = msgspec.field(default_factory=Nights)
     notify: Notify | None = None  #: None = nobody
     reports: Reports | None = None  #: None = none are written
 
@@ -86,8 +39,8 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     `allowed` gives the words a key may hold, for those keys that have a closed set of them.
     """
     content = _toml(path)
-    problems = [f"[{name}]: unknown{_did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
-    tables = {name: _Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
+    problems = [f"[{name}]: unknown{did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
+    tables = {name: Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
     wanted = wanted_from(tables["discover"]) if "discover" in content else None
     list_name, state_name = _list_name(tables["job"], wanted), tables["job"].text("state")
     layer = _layer(tables)
@@ -111,14 +64,7 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     )
 
 
-def duration_s(text: str) -> float:
-    """Seconds from `90`, `90s`, `1.5m`, `2h` or `1d`. Raises ValueError for anything else."""
-    if (match := _DURATION.fullmatch(text.strip())) is None:
-        raise ValueError(f"{text!r} is not a duration: write seconds (90) or a unit (90s, 5m, 2h, 1d)")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-def _list_name(job: _Table, wanted: Wanted | None) -> str | None:
+def _list_name(job: Table, wanted: Wanted | None) -> str | None:
     """The list's file, which must be named unless the list is discovered."""
     name = job.text("list", required=wanted is None)
     if name is not None and wanted is not None:
@@ -126,9 +72,9 @@ def _list_name(job: _Table, wanted: Wanted | None) -> str | None:
     return name
 
 
-def _layer(tables: Mapping[str, _Table]) -> Layer:
+def _layer(tables: Mapping[str, Table]) -> Layer:
     cloud, image, limits, servers = (tables[name] for name in ("cloud", "image", "limits", "servers"))
-    in_use = servers.read("in_use", _in_use)
+    in_use = servers.read("in_use", values.in_use)
     return Layer(
         cloud=cloud.text("name"),
         dialect=cloud.text("dialect"),
@@ -146,7 +92,7 @@ def _layer(tables: Mapping[str, _Table]) -> Layer:
         concurrency=limits.whole("concurrency", least=1),
         poll_interval_s=limits.duration("poll_interval", above=0),
         retries=limits.whole("retries", least=0),
-        max_failures=limits.read("max_failures", _max_failures),
+        max_failures=limits.read("max_failures", values.max_failures),
         settle_s=limits.duration("settle_time"),
         in_use=in_use,
         agreed=True if in_use is InUse.STOP else None,
@@ -155,64 +101,6 @@ def _layer(tables: Mapping[str, _Table]) -> Layer:
         stop_timeout_s=servers.duration("stop_timeout", above=0),
         preflight=tables["job"].flag("preflight"),
     )
-
-
-class _Table:
-    """One table of the file, read key by key. What is wrong is added to `problems`, and read as not said."""
-
-    def __init__(
-        self, name: str, content: object, problems: list[str], allowed: Mapping[str, Sequence[str]]
-    ) -> None:
-        self._name, self._problems, self._allowed = name, problems, allowed
-        self._known: list[str] = []
-        self._content: Mapping[str, object] = content if isinstance(content, dict) else {}
-        if not isinstance(content, dict):
-            problems.append(f"[{name}]: is {_kind(content)}; it must be a table")
-
-    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None:
-        """What `reader` makes of the key's value, or None where it is not there or not good."""
-        self._known.append(key)
-        if key not in self._content:
-            return None
-        try:
-            return reader(self._content[key])
-        except (ValueError, ConfigError) as error:
-            self._problems.append(f"[{self._name}] {key}: {error}")
-            return None
-
-    def require(self, key: str, reader: Callable[[object], Value]) -> Value | None:
-        """As `read`, for a key that must be there."""
-        if key not in self._content:
-            self.problem(key, "missing")
-        return self.read(key, reader)
-
-    def problem(self, key: str, words: str) -> None:
-        """Add what is wrong with a key."""
-        self._problems.append(f"[{self._name}] {key}: {words}")
-
-    def text(self, key: str, *, required: bool = False) -> str | None:
-        if required and key not in self._content:
-            self._problems.append(f"[{self._name}] {key}: missing")
-        words = self._allowed.get(key)
-        return self.read(key, _text if words is None else lambda value: _one_of(_text(value), words))
-
-    def flag(self, key: str) -> bool | None:
-        return self.read(key, _flag)
-
-    def number(self, key: str) -> float | None:
-        return self.read(key, _number)
-
-    def whole(self, key: str, *, least: int) -> int | None:
-        return self.read(key, lambda value: _at_least(_whole(value), least))
-
-    def duration(self, key: str, *, above: float | None = None) -> float | None:
-        return self.read(key, lambda value: _above(_duration(value), above))
-
-    def refuse_the_rest(self) -> None:
-        """Adds a problem for each key that nobody read."""
-        for key in self._content:
-            if key not in self._known:
-                self._problems.append(f"[{self._name}] {key}: unknown key{_did_you_mean(key, self._known)}")
 
 
 def _toml(path: Path) -> Mapping[str, object]:
@@ -228,75 +116,6 @@ def _toml(path: Path) -> Mapping[str, object]:
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: no job file: its brackets are nested too deep") from error
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"is {_kind(value)}; it must be a text in quotes")
-    if not value.strip():
-        raise ValueError("is empty; leave the key out instead")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"is {_kind(value)}; it must be true or false")
-    return value
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"is {_kind(value)}; it must be a whole number")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"is {_kind(value)}; it must be a number")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"is {value}; it must be 0 or more")
-    return float(value)
-
-
-def _duration(value: object) -> float:
-    return duration_s(value) if isinstance(value, str) else _number(value)
-
-
-def _max_failures(value: object) -> MaxFailures:
-    return MaxFailures.parse(value if isinstance(value, str) else str(_whole(value)))
-
-
-def _in_use(value: object) -> InUse:
-    return InUse(_one_of(_text(value), [each.value for each in InUse]))
-
-
-def _one_of(word: str, allowed: Sequence[str]) -> str:
-    if word not in allowed:
-        raise ValueError(f'"{word}" is not known; allowed: {", ".join(allowed)}')
-    return word
-
-
-def _at_least(number: int, least: int) -> int:
-    if number < least:
-        raise ValueError(f"is {number}; it must be {least} or more")
-    return number
-
-
-def _above(seconds: float, bound: float | None) -> float:
-    if bound is not None and seconds <= bound:
-        raise ValueError(f"is {seconds:g}; it must be more than {bound:g}")
-    return seconds
-
-
-def _kind(value: object) -> str:
-    """What a TOML value is, in a user's words."""
-    kinds = {bool: "true or false", str: "a text", int: "a whole number", float: "a number", list: "an array"}
-    return kinds.get(type(value), "a table" if isinstance(value, dict) else "a date or time")
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _said(**values: str | None) -> dict[str, str]:

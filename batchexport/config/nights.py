@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
 
 from batchexport.schedule import Schedule, checked_cron, from_window
 from batchexport.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
+
+if TYPE_CHECKING:
+    from batchexport.config.table import Table
 
 TABLES = ("window", "schedule", "images")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 #: A grace of days would let one night reach into the next but one.
 _MOST_GRACE_S = 86_400.0
-
-Value = TypeVar("Value")
 
 
 class OnUnfinished(StrEnum):
@@ -31,8 +33,7 @@ class OnUnfinished(StrEnum):
     ABANDON = "abandon"  #: it stays as it is, and tonight's list begins at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nights:
+class Nights(msgspec.Struct, frozen=True, kw_only=True):
     """When a job may work, when it starts, and where each night is kept."""
 
     state_dir: Path | None = None  #: one state file a night; None = one for all
@@ -41,17 +42,6 @@ class Nights:
     on_unfinished: OnUnfinished = OnUnfinished.RESUME
     window: Window | None = None  #: None = at any time
     schedule: Schedule | None = None  #: None = started by hand
-
-
-class Table(Protocol):
-    """What is needed of a table of the job file: its keys, read one by one."""
-
-    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
-    def require(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
-    def text(self, key: str) -> str | None: ...
-    def whole(self, key: str, *, least: int) -> int | None: ...
-    def duration(self, key: str) -> float | None: ...
-    def problem(self, key: str, words: str) -> None: ...
 
 
 def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Path) -> Nights:

@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
+
+if TYPE_CHECKING:
+    from batchexport.config.table import Table
 
 #: A value that is taken from the environment: secrets do not belong into a job file.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-
-Value = TypeVar("Value")
 
 
 class When(StrEnum):
@@ -56,9 +57,9 @@ class Mail:
 class Heartbeat:
     """Addresses to call, so that somebody notices when nothing calls any more. None = not called."""
 
-    success: str
-    start: str | None = None
-    failure: str | None = None
+    success: str = field(repr=False)
+    start: str | None = field(default=None, repr=False)
+    failure: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +69,9 @@ class Notify:
     when: When = When.ALWAYS
     webhook: str | None = field(default=None, repr=False)  #: such addresses hold a secret
     webhook_form: WebhookForm = WebhookForm.TEXT
-    heartbeat: Heartbeat | None = field(default=None, repr=False)
+    heartbeat: Heartbeat | None = None
     mail: Mail | None = None
     unset: tuple[str, ...] = ()  #: variables that the table names and the environment does not have
-
-
-class Table(Protocol):
-    """What is needed of a table of the job file: its keys, read one by one."""
-
-    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
-    def problem(self, key: str, words: str) -> None: ...
 
 
 def notify_from(table: Table, environment: Mapping[str, str] = os.environ) -> Notify:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from batchexport.config.table import Table
 
 #: The forms that can be asked for, by the names that `report --format` gives them.
 FORMATS = ("html", "markdown", "csv", "json", "table")
 
-Value = TypeVar("Value")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reports:
+class Reports(msgspec.Struct, frozen=True, kw_only=True):
     """Reports to be written when a run ends, named after its state file."""
 
     folder: Path | None = None  #: None = none are written
     formats: tuple[str, ...] = ("html",)
-
-
-class Table(Protocol):
-    """What is needed of a table of the job file: its keys, read one by one."""
-
-    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
-    def text(self, key: str) -> str | None: ...
-    def problem(self, key: str, words: str) -> None: ...
 
 
 def reports_from(table: Table, *, folder: Path) -> Reports:

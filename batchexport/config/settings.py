@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse
@@ -12,8 +13,7 @@ from batchexport.model import NO_OPTIONS, ImageOptions, InUse
 DEFAULT_NAME_TEMPLATE = "{volume_id}-{run}"
 
 
-@dataclass(frozen=True, slots=True)
-class MaxFailures:
+class MaxFailures(msgspec.Struct, frozen=True):
     """How many failed rows end a run: a number, or a share of the list. None = never."""
 
     count: int | None = None
@@ -40,8 +40,7 @@ class MaxFailures:
         return self.count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How hard the cloud may be pressed, and how patient the run is."""
 
     #: Every HTTP attempt counts. No cloud publishes its limit; 5/s keeps clear of those that were seen.
@@ -57,11 +56,10 @@ class Limits:
     retries: int = 4
     #: How long a request of unknown outcome may still be carried out by the cloud before it is sent again.
     settle_s: float = 30.0
-    max_failures: MaxFailures = field(default_factory=MaxFailures)
+    max_failures: MaxFailures = msgspec.field(default_factory=MaxFailures)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downtimes:
+class Downtimes(msgspec.Struct, frozen=True, kw_only=True):
     """How servers are stopped whose volumes are to be exported with `InUse.STOP`."""
 
     #: Cut the power instead of asking the guest to shut down. Where a cloud has no such stop, it asks.
@@ -75,24 +73,22 @@ class Downtimes:
     agreed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudSettings:
+class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
 
     cloud: str | None = None  #: entry of clouds.yaml; None = `OS_CLOUD`, or the `OS_…` variables themselves
     #: Further values by the names openstacksdk gives them: `auth_url`, `username`, `region_name`, `cacert` …
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = msgspec.field(default_factory=dict)
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run needs to know beside its list and its cloud."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
     in_use: InUse = InUse.FAIL  #: for rows that say nothing of it
-    downtimes: Downtimes = field(default_factory=Downtimes)
+    downtimes: Downtimes = msgspec.field(default_factory=Downtimes)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

@@ -5,18 +5,19 @@ Pure: a volume and a set of wishes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from batchexport.model import Volume, VolumeDetails
 
-Value = TypeVar("Value")
+if TYPE_CHECKING:
+    from batchexport.config.table import Table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a volume must be. Of several values of one wish, one must fit; an empty wish fits every volume."""
 
     statuses: Sequence[str] = ()
@@ -47,14 +48,6 @@ class Wanted:
         if size_gib is None:
             return False
         return (self.least_gib or 0) <= size_gib and (self.most_gib is None or size_gib <= self.most_gib)
-
-
-class Table(Protocol):
-    """What is needed of a table of the job file: its keys, read one by one."""
-
-    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None: ...
-    def whole(self, key: str, *, least: int) -> int | None: ...
-    def problem(self, key: str, words: str) -> None: ...
 
 
 def wanted_from(table: Table) -> Wanted:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from batchexport.schedule import Schedule
 from batchexport.window import Window
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartOrder:
+class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One job file with its schedule."""
 
     job_path: Path  #: absolute

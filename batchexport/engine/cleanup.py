@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, NotFoundError
@@ -25,8 +26,7 @@ class Found(StrEnum):
     STUCK = "stuck"  #: could not be removed, or not be looked at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
     """One abandoned or outdated image and what became of it."""
 
     image: Abandoned | OurImage

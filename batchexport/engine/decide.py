@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.config import InUse
 from batchexport.errors import CloudError
@@ -32,58 +33,49 @@ DEADLINE_BASE_S, DEADLINE_PER_GIB_S, DEADLINE_LEAST_S = 1800.0, 90.0, 3600.0
 UNKNOWN_SIZE_GIB = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Nothing can be said yet: look again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Adopt:
+class Adopt(msgspec.Struct, frozen=True):
     """This image is ours: go on with it."""
 
     image: Image
 
 
-@dataclass(frozen=True, slots=True)
-class Ambiguous:
+class Ambiguous(msgspec.Struct, frozen=True):
     """Several images could be ours."""
 
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """No image came of this attempt, and another may succeed."""
 
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(msgspec.Struct, frozen=True):
     """The volume is being exported, perhaps by an earlier request of ours: settle that first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """The volume is in use: it is to wait until its servers are down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(msgspec.Struct, frozen=True):
     """No image, and another attempt would end the same."""
 
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """Left out, as the settings ask."""
 
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Succeed:
+class Succeed(msgspec.Struct, frozen=True):
     """The image is there. `ending` notes what is odd about it, if anything is."""
 
     ending: Ending
@@ -226,9 +218,9 @@ def request_for(job: Job, image: ImageOptions, in_use: InUse, *, servers_down: b
     options = job.options.over(image)
     policy = options.in_use or in_use
     if policy is InUse.STOP:
-        options = dataclasses.replace(options, force=servers_down)
+        options = replace(options, force=servers_down)
     elif options.force is None and policy is InUse.FORCE:
-        options = dataclasses.replace(options, force=True)
+        options = replace(options, force=True)
     return ExportRequest(volume_id=job.volume_id, image_name=job.image_name, options=options)
 
 

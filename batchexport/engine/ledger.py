@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.config import Settings
 from batchexport.engine.decide import deadline_s
@@ -23,8 +24,7 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[Job, JobState, JobState, Ending | None], None]
 
 
-@dataclass(slots=True)
-class Unsettled:
+class Unsettled(msgspec.Struct):
     """A job whose last request may or may not have been carried out."""
 
     job: Job
@@ -165,7 +165,7 @@ class Ledger:
         made = job.attempt - job.attempts_before
         if made > self._settings.limits.retries:
             note = f"{ending.reason} (attempt {made} of {made})" if made > 1 else ending.reason
-            self.ended(job, JobState.FAILED, dataclasses.replace(ending, reason=note))
+            self.ended(job, JobState.FAILED, replace(ending, reason=note))
         else:
             self.put_back(job, ending, after_s=BETWEEN_ATTEMPTS.delay_s(made), counted=True)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import Counter
+
+from msgspec.structs import replace
 
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
@@ -44,7 +45,7 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         if not settings.preflight:
             return
         size_gib = None if volume is None else volume.size_gib
-        ledger.refused(dataclasses.replace(row.job, size_gib=size_gib), *ending)
+        ledger.refused(replace(row.job, size_gib=size_gib), *ending)
         ended[ending[0]] += 1
 
     try:

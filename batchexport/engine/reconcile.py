@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud
@@ -12,8 +13,7 @@ from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Lease, StateFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciled:
+class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     """What one look found of one ambiguous job."""
 
     job: Job

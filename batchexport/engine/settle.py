@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.config import Settings
 from batchexport.engine import decide
@@ -22,8 +23,7 @@ log = logging.getLogger(__name__)
 SINGLE_READS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True):
     """What one look saw of one job: its volume first, then the images of its name."""
 
     uploading: bool

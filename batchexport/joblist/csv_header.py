@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.errors import JobListError
 from batchexport.joblist import values
@@ -17,8 +18,7 @@ COMMENT = "#"
 _SEPARATORS = ",;\t"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What the header line says. Rows can be read by it if `places` has volume_id."""
 
     line: int

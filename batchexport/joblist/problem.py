@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from batchexport.errors import JobListError
 
@@ -15,8 +15,7 @@ class NoRowsError(JobListError):
 _SHOWN_CHARACTERS = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One thing wrong in a job list. `str()` gives the sentence, without the list's name."""
 
     source: str  #: the list's name, as in `JobList.name`

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from batchexport.dialect import CONTAINER_FORMATS, EVS, OS_TYPES, VISIBILITIES, Dialect, disk_formats
 from batchexport.joblist import values
@@ -28,8 +29,7 @@ _DIGITS_TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _REMEMBERED = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where in which list a row stands."""
 
     source: str
@@ -48,8 +48,7 @@ class Place:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
+class Texts(msgspec.Struct, frozen=True, kw_only=True):
     """What a row says, as texts; an empty one says nothing."""
 
     volume_id: str
@@ -58,8 +57,7 @@ class Texts:
     common: tuple[str, ...]  #: the texts of the columns that the checker was made for, in that order
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Common:
+class _Common(msgspec.Struct, frozen=True, kw_only=True):
     """What rows with the same texts in the common columns share."""
 
     target: TargetKey

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 #: What the slowest and the fastest disk types of EVS are documented to read. No export was seen to be faster.
 SLOW_MIB_PER_S, FAST_MIB_PER_S = 40, 320
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """The likely span of a run, in seconds."""
 
     fast_s: float

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from batchexport.model import Ending, JobState
 
@@ -22,8 +23,7 @@ class Weight(StrEnum):
 _GRAVITY = {weight: place for place, weight in enumerate(Weight)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing about a row, or about its image, that a person should know."""
 
     weight: Weight

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from batchexport.cloud import AccountFacts
 from batchexport.dialect import Dialect
@@ -26,8 +27,7 @@ class Fit(StrEnum):
     BAD = "bad"  #: a run would fail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was checked."""
 
     name: str

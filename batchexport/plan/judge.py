@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.config import InUse
 from batchexport.dialect import Dialect
@@ -18,8 +19,7 @@ RESERVED_PREFIX = "os_glance"
 MOST_SERVERS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What all rows of a target are judged by."""
 
     dialect: Dialect

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from batchexport.model import ImageQuota, Server, Volume
 from batchexport.plan.findings import Finding, Weight, worst
@@ -14,8 +15,7 @@ from batchexport.store import Unsent
 MOST_KEPT = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowFindings:
+class RowFindings(msgspec.Struct, frozen=True, kw_only=True):
     """One row that something speaks against."""
 
     line: int
@@ -24,18 +24,19 @@ class RowFindings:
     findings: tuple[Finding, ...]
 
 
-@dataclass(slots=True)
-class Outlook:
+class Outlook(msgspec.Struct):
     """One target, row by row."""
 
     rows: int = 0  #: looked at
     sized: int = 0  #: rows that can go and whose size is known
     gib: int = 0  #: of these together
     largest_gib: int = 0  #: of these
-    by_weight: Counter[Weight] = field(default_factory=Counter)  #: rows by their gravest finding
-    kept: list[RowFindings] = field(default_factory=list)
-    volumes_by_server: dict[str, list[str]] = field(default_factory=dict)  #: ids; servers rows hang on
-    servers: dict[str, Server] = field(default_factory=dict)  #: of these, those that the cloud showed
+    by_weight: Counter[Weight] = msgspec.field(default_factory=Counter)  #: rows by their gravest finding
+    kept: list[RowFindings] = msgspec.field(default_factory=list)
+    volumes_by_server: dict[str, list[str]] = msgspec.field(
+        default_factory=dict
+    )  #: ids; servers rows hang on
+    servers: dict[str, Server] = msgspec.field(default_factory=dict)  #: of these, those that the cloud showed
     unseen: int = 0  #: rows that were not looked at
     presumed_missing: int = 0  #: rows whose volumes are in no list, as those of others that were read
     images: int = 0  #: that the project has

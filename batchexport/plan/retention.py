@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.image_check import check_image
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OurImage:
+class OurImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image that a state file records as succeeded: nothing else is ever taken for ours."""
 
     state_path: Path

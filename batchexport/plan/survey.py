@@ -6,7 +6,8 @@ Rows stay in the state file and are asked for by the volumes of each page: memor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.model import Volume
 from batchexport.plan.ports import Inventory
@@ -20,8 +21,7 @@ SINGLE_READS = 20
 OnRow = Callable[[Unsent, Volume | None], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unseen:
+class Unseen(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of which no volume was seen, and that were not read one by one either."""
 
     rows: int

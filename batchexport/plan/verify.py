@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from batchexport.dialect import Dialect
 from batchexport.model import Image, ImageOptions
@@ -18,23 +19,21 @@ from batchexport.store import Exported, ExportedImages
 CLOCK_MARGIN_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unlike:
+class Unlike(msgspec.Struct, frozen=True, kw_only=True):
     """An image that is gone, or is not what was asked for."""
 
     row: Exported
     findings: tuple[Finding, ...]
 
 
-@dataclass(slots=True)
-class Verification:
+class Verification(msgspec.Struct):
     """What became of the images of one target."""
 
     images: int = 0  #: looked at
     unlike: int = 0  #: of these, gone or not as asked
     hashed: int = 0  #: of these, compared with the hash that was recorded
     unseen: int = 0  #: in no list, and not read one by one
-    kept: list[Unlike] = field(default_factory=list)
+    kept: list[Unlike] = msgspec.field(default_factory=list)
 
     @property
     def passed(self) -> bool:

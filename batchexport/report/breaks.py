@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.store import Holder, Session
 from batchexport.store.lease import LEASE_S
@@ -13,8 +15,7 @@ from batchexport.store.lease import LEASE_S
 _LEAST_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Break:
+class Break(msgspec.Struct, frozen=True, kw_only=True):
     """From the end of one process to the beginning of the next."""
 
     stopped_at: float

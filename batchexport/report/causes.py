@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.advice import advice_on
@@ -22,8 +23,7 @@ _ID = re.compile(r"\b(?:req-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", 
 _LAST_ATTEMPT = re.compile(r" \(attempt \d+ of \d+\)$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Example(msgspec.Struct, frozen=True, kw_only=True):
     """One row that met the cause."""
 
     line: int
@@ -32,8 +32,7 @@ class Example:
     request_id: str | None
 
 
-@dataclass(slots=True, kw_only=True)
-class Cause:
+class Cause(msgspec.Struct, kw_only=True):
     """Rows that ended for one reason."""
 
     state: JobState
@@ -43,7 +42,7 @@ class Cause:
     advice: str  #: what to do about it
     rows: int = 0
     gib: int = 0
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example] = msgspec.field(default_factory=list)
 
 
 class Causes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from batchexport.errors import StateError
 from batchexport.model import JobState
@@ -18,8 +19,7 @@ log = logging.getLogger(__name__)
 MOST_NIGHTS = 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NightFigures:
+class NightFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One run in a line."""
 
     run: RunRecord

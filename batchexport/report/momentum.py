@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.report.totals import Totals
@@ -16,8 +17,7 @@ WINDOW_S = 900.0
 MOST_ENDINGS = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Momentum:
+class Momentum(msgspec.Struct, frozen=True, kw_only=True):
     """The recent pace, and what it comes to. None = nothing to tell it from."""
 
     rows_per_minute: float | None

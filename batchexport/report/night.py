@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
+
+import msgspec
 
 from batchexport.model import JobState, TargetKey
 from batchexport.report.breaks import breaks_in
@@ -22,8 +23,7 @@ from batchexport.store import JobReport, RunRecord, ServerReport, StateReader
 MOST_ROWS = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetLine:
+class TargetLine(msgspec.Struct, frozen=True, kw_only=True):
     """One target of the run."""
 
     key: TargetKey
@@ -32,8 +32,7 @@ class TargetLine:
     requests_per_second: float | None  #: the rate that the cloud taught; None = it never asked for less
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class Night(msgspec.Struct, frozen=True, kw_only=True):
     """A run as people want to read it in the morning."""
 
     figures: NightFigures

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from batchexport.errors import StateError
 from batchexport.model import JobState
@@ -16,8 +17,7 @@ from batchexport.store import StateReader
 _HEADS = ("state file", "begun", "rows", *map(str, ENDED), "to do", "GiB", "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLine:
+class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     """One state file: its run and its totals, or why it cannot be read."""
 
     path: Path

@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from statistics import median
+
+import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.words import number
@@ -16,15 +17,14 @@ from batchexport.store import JobReport
 CLASS_ENDS_GIB = (10, 50, 100, 250, 500, 1024)
 
 
-@dataclass(slots=True)
-class SizeClass:
+class SizeClass(msgspec.Struct):
     """The rows whose volumes are about equally large."""
 
     name: str
-    rows: Counter[JobState] = field(default_factory=Counter)
+    rows: Counter[JobState] = msgspec.field(default_factory=Counter)
     gib: int = 0  #: of the succeeded rows
     #: Seconds from acceptance to the end, of the succeeded rows: eight bytes each, so that a million fit.
-    took_s: array[float] = field(default_factory=lambda: array("d"))
+    took_s: array[float] = msgspec.field(default_factory=lambda: array("d"))
 
     def add(self, job: JobReport) -> None:
         """Count one row."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
+
+import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.breaks import Break
@@ -43,8 +44,7 @@ class Mark(StrEnum):
     STOPPED = "stopped"  #: sign-in, rights or quota: no request could succeed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One export from its acceptance to its end."""
 
     began_at: float
@@ -60,8 +60,7 @@ class Bar:
         return self.ended_at - self.began_at
 
 
-@dataclass(slots=True)
-class Step:
+class Step(msgspec.Struct):
     """What happened in one step of time."""
 
     began_at: float
@@ -69,11 +68,10 @@ class Step:
     succeeded: int = 0
     failed: int = 0
     gib: int = 0  #: of the exports that succeeded in it
-    marks: Counter[Mark] = field(default_factory=Counter)
+    marks: Counter[Mark] = msgspec.field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """A run from its first export to its last change."""
 
     began_at: float

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from batchexport.model import FINAL_STATES, JobState
 from batchexport.report.words import count_of, number
@@ -18,8 +19,7 @@ ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUO
 TO_DO = tuple(state for state in JobState if state not in FINAL_STATES)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """What the rows of a run, or of one target, come to."""
 
     rows: Counter[JobState]

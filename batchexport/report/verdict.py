@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.servers import servers_line
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from batchexport.store import RunRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """A word for it, and the class of its colour."""
 
     words: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.sandbox.settings import SandboxSettings
 
@@ -17,8 +18,7 @@ FREE_SHARE = 0.1
 FAIL_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Fate(msgspec.Struct, frozen=True, kw_only=True):
     """The times at which an export passes its stages, and how it ends."""
 
     saving_at: float

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -19,8 +18,7 @@ GATEWAY_503 = (
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class Bucket:
+class Bucket(msgspec.Struct, kw_only=True):
     """A token bucket: `rate` tokens a second, at most `burst` of them saved."""
 
     rate: float

@@ -9,7 +9,6 @@ A request to stop or start a server carries its outcome from the moment it is ac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -35,8 +34,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True, tag="power", tag_field="e
     refused: bool = False  #: it fails without touching the server
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerView:
+class ServerView(msgspec.Struct, frozen=True, kw_only=True):
     """A server as it is at one moment. `updated_at` None = never changed."""
 
     server: SandboxServer

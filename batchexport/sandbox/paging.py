@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import dropwhile
 from typing import TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from multidict import MultiMapping
 
 from batchexport.sandbox.replies import Refusal
@@ -16,8 +16,7 @@ from batchexport.sandbox.replies import Refusal
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sort:
+class Sort(msgspec.Struct, frozen=True, kw_only=True):
     """One criterion of an order."""
 
     key: str

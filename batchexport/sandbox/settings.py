@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 # The one account of the sandbox. None of it is secret: the server listens on the loopback address.
 USER_NAME = "demo"
@@ -33,8 +34,7 @@ class Profile(StrEnum):
     EVS = "evs"  #: Huawei Cloud and its kin: EVS v2 and IMS behind an API gateway, tokens and access keys
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxVolume:
+class SandboxVolume(msgspec.Struct, frozen=True, kw_only=True):
     """A volume that is there from the start. `status` is its status whenever it is not being exported."""
 
     volume_id: str
@@ -43,8 +43,7 @@ class SandboxVolume:
     status: str = "available"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxServer:
+class SandboxServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server that is there from the start, with its volumes. Several may hold the same volume."""
 
     server_id: str
@@ -55,8 +54,7 @@ class SandboxServer:
     deaf: bool = False  #: heeds no gentle stop: on ECS it fails, with Nova it takes a minute longer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong, each as a share from 0 to 1. The same seed chooses the same victims.
 
     Requests are chosen by their number since the start; exports by their volume and by how many exports of it
@@ -71,8 +69,7 @@ class Faults:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxSettings:
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox. As it stands: any volume exists, 100 GiB take 4 s, nothing goes wrong, nothing is kept."""
 
     profile: Profile = Profile.CINDER
@@ -104,7 +101,7 @@ class SandboxSettings:
     retry_after_s: float = 1.0
     #: How they are refused: 429 as an API gateway does, or 413 as Cinder's own limiter does.
     rate_status: int = 429
-    faults: Faults = field(default_factory=Faults)
+    faults: Faults = msgspec.field(default_factory=Faults)
 
 
 def sign_in_values(url: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 
 from batchexport.sandbox import settings as account
@@ -31,8 +31,7 @@ _KEYS = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class KeyLock:
+class KeyLock(msgspec.Struct, kw_only=True):
     """How often in a row a key was refused, and until when it is locked."""
 
     failures: int = 0
@@ -51,8 +50,7 @@ class KeyLock:
         return wrong
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """A signature as a request carries it."""
 
     access: str

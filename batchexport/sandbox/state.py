@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+import msgspec
 from aiohttp import web
 
 from batchexport.sandbox.journal import Journal
@@ -14,8 +14,7 @@ from batchexport.sandbox.signatures import KeyLock
 from batchexport.sandbox.world import Event, World
 
 
-@dataclass(slots=True, kw_only=True)
-class SandboxState:
+class SandboxState(msgspec.Struct, kw_only=True):
     """The settings, the world and what was counted since the start."""
 
     settings: SandboxSettings
@@ -23,8 +22,8 @@ class SandboxState:
     journal: Journal | None
     now: Callable[[], float]  #: seconds since the epoch
     requests: int = 0  #: the number of the latest request, from 1
-    counts: Counter[str] = field(default_factory=Counter)  #: requests by kind
-    key_locks: dict[str, KeyLock] = field(default_factory=dict)  #: by access key
+    counts: Counter[str] = msgspec.field(default_factory=Counter)  #: requests by kind
+    key_locks: dict[str, KeyLock] = msgspec.field(default_factory=dict)  #: by access key
     token_generation: int = 0  #: only tokens of this generation are accepted
 
     def record(self, event: Event) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.sandbox.replies import Refusal
 from batchexport.sandbox.requests import one_action
@@ -29,8 +30,7 @@ EVS_NAME = re.compile(r"(?! )[A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]{1,128}(?
 VISIBILITY_SINCE = (3, 1)  #: the microversion from which Cinder takes `visibility` and `protected`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadRequest:
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for, every default filled in."""
 
     image_name: str

@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.sandbox.fleet import Fleet, Power
 from batchexport.sandbox.settings import SandboxServer, SandboxVolume
@@ -75,9 +75,9 @@ def image_updated_at(export: Export, now: float) -> float:
 def without_image(export: Export, deleted_at: float) -> Export:
     """The export after its image was deleted: failed if the image was still being written."""
     if deleted_at >= export.ends_at:
-        return msgspec.structs.replace(export, deleted_at=deleted_at)
+        return replace(export, deleted_at=deleted_at)
     free_at = deleted_at + (export.free_at - export.ends_at)
-    return msgspec.structs.replace(export, fails=True, ends_at=deleted_at, free_at=free_at)
+    return replace(export, fails=True, ends_at=deleted_at, free_at=free_at)
 
 
 def made_up_volume(volume_id: str) -> SandboxVolume | None:
@@ -91,8 +91,7 @@ def made_up_volume(volume_id: str) -> SandboxVolume | None:
     return SandboxVolume(volume_id=volume_id, name=f"volume-{volume_id[:8]}", size_gib=size_gib)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeView:
+class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
     """A volume as it is at one moment. `updated_at` None = never changed."""
 
     volume: SandboxVolume
@@ -101,8 +100,7 @@ class VolumeView:
     server_ids: tuple[str, ...] = ()  #: servers it is attached to
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageView:
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
     """An image as it is at one moment."""
 
     export: Export

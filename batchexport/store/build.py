@@ -8,10 +8,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import astuple, replace
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey

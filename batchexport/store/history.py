@@ -6,8 +6,9 @@ Each function asks through `ask`, which runs one statement and returns its rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from batchexport.model import JobState, TargetKey
 from batchexport.store.moments import moment
@@ -31,16 +32,14 @@ LATEST_ENDINGS = """
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, kw_only=True):
     """From the first thing that the cloud said about a row to the last. None = it said nothing yet."""
 
     began_at: float | None
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutBack:
+class PutBack(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that came to nothing and left its row for another."""
 
     target: TargetKey
@@ -54,8 +53,7 @@ class PutBack:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecentEnding:
+class RecentEnding(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that ended lately."""
 
     ended_at: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import lru_cache
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from batchexport.errors import StateCorruptError
 from batchexport.model import NO_OPTIONS, ImageOptions
 
-_NAMES = tuple(field.name for field in fields(ImageOptions))
+_NAMES = ImageOptions.__struct_fields__
 
 
 # A list holds few different sets of options, and a million rows: each set is worked on once.

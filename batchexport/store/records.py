@@ -5,14 +5,13 @@ Times are seconds since the epoch, UTC; `intent_at` is by the cloud's clock, all
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from batchexport.model import ImageOptions, InUse, Job, JobState, ServerState, TargetKey
 from batchexport.store.owner import Owner
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a state file was made from."""
 
     run_id: str
@@ -27,8 +26,7 @@ class RunRecord:
     may_stop: bool = False  #: somebody agreed to servers being stopped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetRecord:
+class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One target of the run."""
 
     target_id: int
@@ -36,8 +34,7 @@ class TargetRecord:
     requests_per_second: float | None  #: what the cloud taught an earlier process; None = nothing yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate:
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
     """One value that several rows of a target share, though it must be unique there."""
 
     field: str  #: volume_id or image_name
@@ -46,16 +43,14 @@ class Duplicate:
     target: TargetKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsent:
+class Unsent(msgspec.Struct, frozen=True, kw_only=True):
     """A row that no attempt was made of, and the line of the list it stands on."""
 
     line: int
     job: Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AfootServer:
+class AfootServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server that we stopped, or are about to, and that is not up again."""
 
     server_id: str
@@ -64,8 +59,7 @@ class AfootServer:
     stopping_at: float | None  #: when it was first to be asked to stop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkedRow:
+class LinkedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row that is not at its end and hangs on servers."""
 
     job: Job
@@ -74,8 +68,7 @@ class LinkedRow:
     server_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerReport:
+class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
     """A server that is not up again, with what it is down for."""
 
     target: TargetKey
@@ -88,8 +81,7 @@ class ServerReport:
     volume_ids: tuple[str, ...]  #: of the rows that it is, or was, to be stopped for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
     """A row that succeeded, and what is known of its image."""
 
     line: int
@@ -100,8 +92,7 @@ class Exported:
     image_hash: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs of a target are in one state, and their size as far as it is known."""
 
     target: TargetKey
@@ -111,8 +102,7 @@ class Tally:
     sized_jobs: int  #: jobs of known size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobReport:
+class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """One row with everything that is known of it."""
 
     job_id: int
@@ -137,8 +127,7 @@ class JobReport:
     image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptReport:
+class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that ended. Attempts that were put back uncounted share their number with the next."""
 
     attempt: int
@@ -153,8 +142,7 @@ class AttemptReport:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
     """The image of an attempt that ended without success."""
 
     target: TargetKey
@@ -164,8 +152,7 @@ class Abandoned:
     image_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """Who works on a target."""
 
     target: TargetKey
@@ -174,8 +161,7 @@ class Holder:
     lease_until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReasonCount:
+class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
     """How many failed jobs ended for one reason."""
 
     reason: str

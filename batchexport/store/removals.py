@@ -5,10 +5,11 @@ The table is made when it is first needed: files without one are of no older for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from batchexport.store.faults import writing
 from batchexport.store.history import Ask
@@ -34,8 +35,7 @@ _ALL = """
     FROM removal JOIN job USING (job_id) ORDER BY removal_id"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """One request to delete an image of ours that newer ones had made old."""
 
     volume_id: str

@@ -6,7 +6,8 @@ The table is made when it is first needed: files without one are of no older for
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+
+import msgspec
 
 from batchexport.store.history import Ask
 
@@ -24,8 +25,7 @@ _IS_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sessio
 _ALL = "SELECT target_id, began_at, ended_at, was_lost FROM session ORDER BY began_at, session_id"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One process at work on one target."""
 
     target_id: int

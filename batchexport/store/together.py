@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import Any
+
+import msgspec
 
 from batchexport.model import FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store import changes
@@ -56,8 +57,7 @@ END = """
 _END_FIELDS = ("job_id", "state", "at")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """A change that many jobs of one target may undergo together."""
 
     #: Changes all it is given and says True, or says False: then what it did is to be undone.

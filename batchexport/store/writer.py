@@ -10,10 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from batchexport.errors import BatchExportError, StateError, StateInUseError, StateWriteError
 from batchexport.store.faults import repeated, translated
@@ -40,8 +41,7 @@ class _Operation(NamedTuple):
     waiter: asyncio.Future[Any] | None
 
 
-@dataclass(slots=True)
-class _Crowd:
+class _Crowd(msgspec.Struct):
     """Changes of one kind that were queued one after another: they go into one statement."""
 
     kind: Kind

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from batchexport.report.servers import servers_line
 from batchexport.report.totals import totals_json
@@ -25,14 +26,13 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What everybody is told."""
 
     title: str
     lines: Sequence[str]
     good: bool
-    figures: dict[str, object] = field(default_factory=dict)
+    figures: dict[str, object] = msgspec.field(default_factory=dict)
     attachment: Path | None = None  #: a report to send along, where the way can carry one
 
     @property

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.errors import StateError
 from batchexport.report.causes import top_reasons
@@ -14,8 +16,7 @@ from batchexport.store import ReasonCount, ServerReport, StateReader
 MOST_REASONS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A run that ended, or a command that could not begin one: then only the first three are known."""
 
     name: str  #: of the list or job

@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import aiohttp
 from aiohttp import web
+from msgspec.structs import replace
 
 from batchexport.sandbox import Sandbox, SandboxSettings, serve
 from batchexport.sandbox import settings as account

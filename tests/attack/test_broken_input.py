@@ -6,10 +6,10 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
 from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, TargetKey
 from batchexport.store import RunRecord, building

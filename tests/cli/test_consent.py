@@ -1,10 +1,10 @@
 """Nothing is stopped that nobody agreed to."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport import intake
 from batchexport.cli.consent import agree

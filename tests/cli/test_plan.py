@@ -1,10 +1,10 @@
 """The commands around a run, on a real HTTP server: plan, verify, discover, doctor."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.cloud.images import Images
 from batchexport.errors import RefusedError

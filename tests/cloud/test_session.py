@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from batchexport.cloud import answers
 from batchexport.cloud.session import LONGEST_PAUSE_S, READ_REPEATS

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.cloud.pages import PAGE_SIZE
 from batchexport.cloud.volumes import Volumes

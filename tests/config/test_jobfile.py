@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from batchexport.config import InUse, MaxFailures
-from batchexport.config.jobfile import Layer, duration_s, read_job_file
+from batchexport.config.jobfile import read_job_file
+from batchexport.config.layer import Layer
+from batchexport.config.values import duration_s
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions
 

@@ -154,7 +154,7 @@ class TellingCloud(ListingCloud):
     def _image(self, image_id, now):
         found = super()._image(image_id, now)
         return found and Image(
-            **{name: getattr(found, name) for name in Image.__dataclass_fields__} | {"details": self.details}
+            **{name: getattr(found, name) for name in Image.__struct_fields__} | {"details": self.details}
         )
 
 

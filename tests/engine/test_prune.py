@@ -1,8 +1,7 @@
 """What becomes of old images when the cloud, at the second look, is no longer as its list said."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from batchexport.dialect import CINDER
 from batchexport.engine import Found

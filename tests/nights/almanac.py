@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections import Counter
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from batchexport.cli.closing import closing
 from batchexport.cli.execution import exit_code

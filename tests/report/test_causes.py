@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from batchexport.model import Ending, JobState
 from batchexport.report import causes as module

@@ -1,10 +1,10 @@
 import asyncio
 import itertools
 import re
-from dataclasses import replace
 from datetime import UTC
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.report import night as night_module
 from batchexport.report.earlier import nights_beside

@@ -1,5 +1,6 @@
-import dataclasses
 import itertools
+
+import msgspec
 
 from batchexport.report import markdown as module
 from batchexport.report.earlier import nights_beside
@@ -42,8 +43,8 @@ async def test_every_row_of_a_table_has_as_many_cells_as_its_head(tmp_path):
 async def test_what_is_too_much_is_counted(tmp_path, monkeypatch):
     found = await night(tmp_path)
     monkeypatch.setattr(module, "MOST_CAUSES", 1)
-    cause = dataclasses.replace(found.causes[0], rows=50, code=None, status=None, examples=[])
-    lines = list(night_markdown(dataclasses.replace(found, causes=[cause, *found.causes[1:]])))
+    cause = msgspec.structs.replace(found.causes[0], rows=50, code=None, status=None, examples=[])
+    lines = list(night_markdown(msgspec.structs.replace(found, causes=[cause, *found.causes[1:]])))
     assert "  - and 50 more rows" in lines
     assert any(line.startswith("And ") and "more cause" in line for line in lines)
 

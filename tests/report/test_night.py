@@ -1,5 +1,4 @@
-import dataclasses
-
+import msgspec
 import pytest
 
 from batchexport.errors import StateError
@@ -65,7 +64,7 @@ async def test_named_nights_are_read_whatever_their_list(tmp_path):
 async def test_the_verdict_is_a_word_and_a_sentence(tmp_path, reader):
     night = night_of(reader, now=AT + 700)
     assert verdict(night).words == "unfinished"
-    assert verdict(dataclasses.replace(night, running=True)).words == "running"
+    assert verdict(msgspec.structs.replace(night, running=True)).words == "running"
     assert headline(night) == (
         "1 of 7 volumes exported (100 GiB) in 9 min 40 s; 2 failed, 1 ambiguous, 1 skipped, 2 to do."
     )
@@ -86,5 +85,5 @@ async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path):
 
 
 def test_a_run_is_called_after_its_list(reader):
-    named = [dataclasses.replace(reader.run, list_name=name) for name in ("-", "lists/march.csv")]
+    named = [msgspec.structs.replace(reader.run, list_name=name) for name in ("-", "lists/march.csv")]
     assert [title_of(run) for run in named] == ["list from stdin", "march.csv"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.sandbox import Profile, SandboxSettings
 from batchexport.sandbox.settings import PROJECT_ID

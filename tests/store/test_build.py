@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRows, JobState, TargetKey

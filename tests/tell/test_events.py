@@ -1,8 +1,9 @@
 import io
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.report.totals import Totals

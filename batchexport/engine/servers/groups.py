@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable, Collection, Sequence
+
+import msgspec
+from msgspec.structs import replace
 
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
@@ -24,8 +26,7 @@ PAGE = 100
 LOOK_AGAIN_S = 30.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that hang together by their servers, looked at a moment ago."""
 
     rows: Sequence[LinkedRow]
@@ -131,12 +132,12 @@ class ServerGroups:
         if volume is None or volume.status != "in-use":
             await self._book.let_go(self._ledger.lease, [row.job])
             self._ledger.released([])
-            return dataclasses.replace(row, held=False, server_ids=())
+            return replace(row, held=False, server_ids=())
         server_ids = tuple(sorted(volume.server_ids))
         if server_ids != row.server_ids:
             await self._book.link(self._ledger.lease, row.job, server_ids)
-        job = dataclasses.replace(row.job, size_gib=volume.size_gib or row.job.size_gib)
-        return dataclasses.replace(row, job=job, server_ids=server_ids)
+        job = replace(row.job, size_gib=volume.size_gib or row.job.size_gib)
+        return replace(row, job=job, server_ids=server_ids)
 
     async def _choose(self, rows: Sequence[LinkedRow], afoot: Collection[str]) -> Chosen:
         server_ids = {server_id for row in rows for server_id in row.server_ids} - set(afoot)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from batchexport.model import Ending, Server, ServerState
 from batchexport.store import AfootServer, LinkedRow
@@ -46,8 +47,7 @@ class Move(StrEnum):
     STUCK = "stuck"  #: it does not start, and a person must see to it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """What a look saw of one server, and for how long it has been so."""
 
     server: Server | None
@@ -58,13 +58,12 @@ class Sight:
     seen_down: bool = True  #: since it was asked to stop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """What comes of a group of rows whose servers were looked at."""
 
     stop: tuple[Server, ...] = ()
     off: frozenset[str] = frozenset()  #: server ids: down already, and not ours to start
-    failed: Mapping[int, Ending] = field(default_factory=dict)  #: by job id
+    failed: Mapping[int, Ending] = msgspec.field(default_factory=dict)  #: by job id
     passing: frozenset[str] = frozenset()  #: server ids: not empty = the group is to wait for these
 
 

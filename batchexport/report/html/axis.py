@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+
+import msgspec
 
 #: So many marks of time still stand apart on a telephone.
 MOST_TIME_MARKS = 5
 _WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
-@dataclass(frozen=True, slots=True)
-class AxisMark:
+class AxisMark(msgspec.Struct, frozen=True):
     """One mark: how far along the axis (0 to 1), and its words."""
 
     share: float

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import NamedTuple
+
+import msgspec
 
 from batchexport.report.breaks import words_on_break
 from batchexport.report.html import drawing
@@ -31,8 +32,7 @@ _WORDS_OF_MARK = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnChart:
+class ColumnChart(msgspec.Struct, frozen=True, kw_only=True):
     """What is drawn of each step of time."""
 
     title: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
+
+import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.earlier import NightFigures
@@ -16,8 +17,7 @@ from batchexport.report.totals import ENDED
 from batchexport.report.words import count_of, duration, number
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """The head of a column; numbers stand on the right."""
 
     head: str
