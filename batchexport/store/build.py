@@ -17,7 +17,7 @@ from msgspec.structs import astuple, replace
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
 from batchexport.store import options, schema
-from batchexport.store.distinct import Distinct
+from batchexport.store.distinct import Distinct, marks_of_ids, marks_of_texts
 from batchexport.store.faults import writing
 from batchexport.store.opening import require_sqlite
 from batchexport.store.records import Duplicate, RunRecord
@@ -78,7 +78,10 @@ class Builder:
         self._target_ids: dict[TargetKey, int] = {}
         self._rows_of: Counter[int] = Counter()
         #: By column, until it is known to be unique.
-        self._distinct = {field: Distinct(partial(self._values, field)) for field in schema.UNIQUE_INDEXES}
+        self._distinct = {
+            "volume_id": Distinct(marks_of_ids, partial(self._values, "volume_id")),
+            "image_name": Distinct(marks_of_texts, partial(self._values, "image_name")),
+        }
         self._db = _empty_database(temporary)
 
     @property

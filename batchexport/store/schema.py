@@ -140,10 +140,10 @@ UNIQUE_INDEXES = {
 
 #: Made before the rows are loaded: these come in the order of the indexes, and each is passed over once.
 INDEXES = (
-    f"CREATE INDEX job_ready ON job (target_id, job_id) WHERE {IS_READY}",
-    f"CREATE INDEX job_waiting ON job (target_id, next_at, job_id) WHERE {IS_WAITING}",
-    f"CREATE INDEX job_under_way ON job (target_id, state, job_id) WHERE {IS_UNDER_WAY}",
-    f"CREATE INDEX job_retryable ON job (state, job_id) WHERE {IS_RETRYABLE}",
+    f"CREATE INDEX job_ready ON job (target_id) WHERE {IS_READY}",
+    f"CREATE INDEX job_waiting ON job (target_id, next_at) WHERE {IS_WAITING}",
+    f"CREATE INDEX job_under_way ON job (target_id, state) WHERE {IS_UNDER_WAY}",
+    f"CREATE INDEX job_retryable ON job (state) WHERE {IS_RETRYABLE}",
     "CREATE INDEX attempt_job ON attempt (job_id)",
     f"CREATE INDEX server_afoot ON server (target_id, server_id) WHERE {IS_AFOOT}",
     "CREATE INDEX job_server_server ON job_server (server_id, job_id)",
