@@ -14,9 +14,13 @@ AIM = 0.995
 CREDIT_S = 0.02
 #: Further rejections within this time belong to requests that were under way when the rate was last cut.
 CUT_EVERY_S = 2.0
+#: What a rejection leaves of the rate …
+CUT = 0.5
+#: … and where the rate crept up to a limit that was known: a little less than it is back at at once.
+KNOWN_CUT = 0.8
 #: A lowered rate is soon back at this share of the one that was rejected last …
 SAFE_SHARE = 0.9
-#: … and then creeps up: the limit is near, and each meeting with it costs a rejection and half of the rate.
+#: … and then creeps up: the limit is near, and each meeting with it costs a rejection.
 CREEP_PER_S = 0.002
 #: Well past the last rejection the cloud has more to give than it had.
 STALE_SHARE = 1.05
@@ -27,9 +31,10 @@ FLOOR_PER_S = 0.2
 class RateGate:
     """Lets callers through in the order they came, evenly spaced, never more than the limit in any second.
 
-    The limit is `requests_per_second`, or less where the cloud rejected requests: each rejection halves the
-    rate, which is back in seconds just under where it was rejected, creeps on from there, and never exceeds
-    what was set. 0 = no limit of ours; a rejection then sets one, from the rate that was being sent.
+    The limit is `requests_per_second`, or less where the cloud rejected requests: a rejection halves the
+    rate, which is back in seconds just under where it was rejected, and creeps on from there; meeting the
+    limit there again costs a fifth. It never exceeds what was set. 0 = no limit of ours; a rejection then
+    sets one, from the rate that was being sent.
     """
 
     def __init__(
@@ -87,11 +92,11 @@ class RateGate:
         self._last_cut = now
         self._successes = 0
         met = self._rate or self._sent_per_second(now)
-        # Far under a limit that was found and kept to, one rejection tells of a bad moment as well.
-        bad_moment = self._crept and met < SAFE_SHARE * self._rejected_at
-        self._rejected_at = (met + self._rejected_at) / 2 if bad_moment else met
+        # Where the rate has come close to a limit that is known, there is nothing to be found any more.
+        kept_share = KNOWN_CUT if self._crept and met < STALE_SHARE * self._rejected_at else CUT
+        self._rejected_at = met
         self._crept = False
-        self._set_rate(max(FLOOR_PER_S, met / 2))
+        self._set_rate(max(FLOOR_PER_S, met * kept_share))
 
     def succeeded(self) -> None:
         """Note one request that was not rejected: a second's worth of them raises a lowered rate."""

@@ -126,22 +126,27 @@ async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_fro
     assert rates[-1] == 40
 
 
-async def test_a_rejection_in_a_bad_moment_does_not_pass_for_the_limit():
+async def test_a_known_limit_that_is_met_again_costs_a_fifth_and_more_only_if_that_was_not_enough():
     paced, clock = gate(100)
     paced.throttled()
     while paced.rate < 92:
         paced.succeeded()
     clock.now += 60
-    paced.throttled()  # the limit is about 92: half of that, and soon 83 again
+    paced.throttled()  # nine tenths of 100 were reached, and the limit turns out to be at 92
+    assert paced.rate == pytest.approx(92 * 0.8, abs=0.2)
     clock.now += 3
-    paced.throttled()  # at 46, which says nothing new before the rate was back
-    assert paced.rate == pytest.approx(23, abs=0.2)
-    while paced.rate < 41:
+    paced.throttled()  # before the rate was back: it is no longer where it was
+    assert paced.rate == pytest.approx(92 * 0.4, abs=0.2)
+
+
+async def test_far_past_a_known_limit_a_rejection_halves_the_rate():
+    paced, clock = gate(0)
+    paced.start_at(18.0)  # the limit is known to be about 20
+    while paced.rate < 50:
         paced.succeeded()
     clock.now += 60
-    paced.succeeded()
     paced.throttled()
-    assert paced.rate == pytest.approx(20.7, abs=0.3)
+    assert paced.rate == pytest.approx(25, abs=0.6)
 
 
 async def test_a_rate_never_grows_above_what_was_set():
