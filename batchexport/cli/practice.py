@@ -6,11 +6,10 @@ import asyncio
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
-
-from msgspec.structs import replace
 
 from batchexport.config import CloudSettings
 from batchexport.dialect import DialectName

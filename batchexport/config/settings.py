@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -73,12 +74,14 @@ class Downtimes(msgspec.Struct, frozen=True, kw_only=True):
     agreed: bool = False
 
 
-class CloudSettings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings:
     """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
 
     cloud: str | None = None  #: entry of clouds.yaml; None = `OS_CLOUD`, or the `OS_…` variables themselves
     #: Further values by the names openstacksdk gives them: `auth_url`, `username`, `region_name`, `cacert` …
-    options: Mapping[str, str] = msgspec.field(default_factory=dict)
+    #: Not in the repr: passwords are among them.
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
 
 

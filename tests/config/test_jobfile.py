@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.config import InUse, MaxFailures
+from batchexport.config import CloudSettings, InUse, MaxFailures
 from batchexport.config.jobfile import read_job_file
 from batchexport.config.layer import Layer
 from batchexport.config.values import duration_s
@@ -203,8 +203,9 @@ def test_a_layer_fills_what_the_one_above_does_not_say():
     )
 
 
-def test_a_layer_does_not_show_passwords():
-    assert "hunter2" not in repr(Layer(options={"password": "hunter2"}))
+@pytest.mark.parametrize("kind", [Layer, CloudSettings])
+def test_what_holds_sign_in_values_does_not_show_passwords(kind):
+    assert "hunter2" not in repr(kind(options={"password": "hunter2"}))
 
 
 @pytest.mark.parametrize("name", ["sandbox.toml", "nightly.toml"])
