@@ -33,9 +33,8 @@ class Outlook(msgspec.Struct):
     largest_gib: int = 0  #: of these
     by_weight: Counter[Weight] = msgspec.field(default_factory=Counter)  #: rows by their gravest finding
     kept: list[RowFindings] = msgspec.field(default_factory=list)
-    volumes_by_server: dict[str, list[str]] = msgspec.field(
-        default_factory=dict
-    )  #: ids; servers rows hang on
+    #: Ids; the servers that rows hang on.
+    volumes_by_server: dict[str, list[str]] = msgspec.field(default_factory=dict)
     servers: dict[str, Server] = msgspec.field(default_factory=dict)  #: of these, those that the cloud showed
     unseen: int = 0  #: rows that were not looked at
     presumed_missing: int = 0  #: rows whose volumes are in no list, as those of others that were read

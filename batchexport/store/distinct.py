@@ -21,7 +21,7 @@ def marks_of_texts(values: Sequence[str]) -> Iterator[float]:
 
     They are of 53 bits: of a million different texts two are told to be alike once in twenty thousand lists.
     """
-    return map(float, map(hash, values))
+    return map(hash, values)
 
 
 def marks_of_ids(values: Sequence[str]) -> array[float]:
