@@ -12,8 +12,8 @@ from asyncio_throttle.throttler import Throttler
 AIM = 0.995
 #: Lateness that may be made good at once: a gateway's bucket holds a tenth of a second's requests or more.
 CREDIT_S = 0.02
-#: Further rejections within this time belong to requests that were under way when the rate was last cut.
-CUT_EVERY_S = 2.0
+#: A gateway that counts by the second still counts what was sent before the rate was cut.
+COUNTED_S = 1.0
 #: What a rejection leaves of the rate …
 CUT = 0.5
 #: … and where the rate crept up to a limit that was known: a little less than it is back at at once.
@@ -68,28 +68,35 @@ class RateGate:
             self._set_rate(max(FLOOR_PER_S, requests_per_second))
             self._rejected_at = self._rate / SAFE_SHARE
 
-    async def acquire(self) -> None:
-        """Return when the caller may send one request. Cancelling a waiter loses no turn."""
+    async def acquire(self) -> float:
+        """Return when the caller may send one request, and by the gate's clock when that is.
+
+        Cancelling a waiter loses no turn.
+        """
         self._count()
-        if not self._rate and self._opens <= self._clock():
-            return
+        now = self._clock()
+        if not self._rate and self._opens <= now:
+            return now
         async with self._turn:
             while (closed_s := self._opens - self._clock()) > 0:
                 await self._sleep(min(closed_s, 0.25))  # in slices: `pause` may move the end
             if self._rate:
                 await self._pace()
                 await self._throttler.acquire()
+            return self._clock()
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for this long, on top of nothing: the later end of two pauses counts."""
         self._opens = max(self._opens, self._clock() + seconds)
 
-    def throttled(self) -> None:
-        """Note one request that the cloud rejected for its rate."""
-        now = self._clock()
-        if now - self._last_cut < CUT_EVERY_S:
+    def throttled(self, sent_at: float) -> None:
+        """Note one request that the cloud rejected for its rate; `sent_at` is what `acquire` gave for it.
+
+        However late the answer comes, it tells of the rate at which the request was sent.
+        """
+        if sent_at < self._last_cut + COUNTED_S:
             return
-        self._last_cut = now
+        self._last_cut = now = self._clock()
         self._successes = 0
         met = self._rate or self._sent_per_second(now)
         # Where the rate has come close to a limit that is known, there is nothing to be found any more.

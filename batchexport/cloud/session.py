@@ -147,7 +147,7 @@ class Session:
         url = endpoint.url + path
         proxy = self.proxy_for(endpoint.url)
         async with self._slots:
-            await self._gate.acquire()
+            sent_at = await self._gate.acquire()
             FENCE.set(fence)
             headers = credential.headers(method, url, body, microversion)
             try:
@@ -161,14 +161,20 @@ class Session:
                         proxy=proxy,
                     ) as response:
                         received = await content(response)
-                        return self._judged(method, url, response, received, credential)
+                        return self._judged(method, url, response, received, credential, sent_at)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.traffic.by_status[NO_ANSWER] += 1
                 sent = not isinstance(error, _NOT_SENT)
                 raise error_from_loss(method=method, url=url, cause=error, sent=sent) from error
 
     def _judged(
-        self, method: str, url: str, response: aiohttp.ClientResponse, body: bytes, credential: Credential
+        self,
+        method: str,
+        url: str,
+        response: aiohttp.ClientResponse,
+        body: bytes,
+        credential: Credential,
+        sent_at: float,
     ) -> Answer:
         """The answer, or the error it stands for; the clock and the gate learn from both."""
         headers = response.headers
@@ -185,7 +191,7 @@ class Session:
                 now_s=self.server_now_s(),
                 secrets=credential.secrets,
             )
-            self._learn_rate_from(error)
+            self._learn_rate_from(error, sent_at)
             raise error
         self._gate.succeeded()
         return Answer(method, url, status, body, request_id_of(headers))
@@ -195,9 +201,9 @@ class Session:
             self._last_date = date
             self.learn_clock(http_date_s(date))
 
-    def _learn_rate_from(self, error: CloudError) -> None:
+    def _learn_rate_from(self, error: CloudError, sent_at: float) -> None:
         if isinstance(error, ThrottledError):
-            self._gate.throttled()
+            self._gate.throttled(sent_at)
             self.traffic.throttled += 1
         else:
             self._gate.succeeded()

@@ -16,18 +16,22 @@ from tests.cloud.scripted import ScriptedServer, serving
 class WatchedGate(RateGate):
     """The real gate, with a memory of what it was told."""
 
+    SENT_AT = 17.0
+
     def __init__(self) -> None:
         super().__init__(0)
         self.told: list[str | float] = []
         self.acquired = 0
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> float:
         self.acquired += 1
+        return self.SENT_AT
 
     def pause(self, seconds: float) -> None:
         self.told.append(seconds)
 
-    def throttled(self) -> None:
+    def throttled(self, sent_at: float) -> None:
+        assert sent_at == self.SENT_AT
         self.told.append("throttled")
 
     def succeeded(self) -> None:

@@ -97,25 +97,38 @@ async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():
 
 async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
     paced, clock = gate(40)
-    paced.throttled()
-    paced.throttled()
+    paced.throttled(clock())
+    paced.throttled(clock())
     assert paced.rate == 20
     clock.now += 3.0
-    paced.throttled()
+    paced.throttled(clock())
+    assert paced.rate == 10
+
+
+async def test_answers_that_come_late_tell_nothing_of_the_rate_since():
+    paced, clock = gate(40)
+    sent_at = [await paced.acquire() for _ in range(40)]
+    clock.now += 30.0
+    paced.throttled(sent_at[0])
+    clock.now += 30.0
+    for each in sent_at[1:]:
+        paced.throttled(each)
+    assert paced.rate == 20
+    paced.throttled(await paced.acquire())
     assert paced.rate == 10
 
 
 async def test_the_rate_never_falls_below_the_floor():
     paced, clock = gate(1)
     for _ in range(10):
-        paced.throttled()
+        paced.throttled(clock())
         clock.now += 3.0
     assert paced.rate == FLOOR_PER_S
 
 
 async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_from_there():
-    paced, _ = gate(40)
-    paced.throttled()
+    paced, clock = gate(40)
+    paced.throttled(clock())
     rates = []
     while paced.rate < 40:
         paced.succeeded()
@@ -128,14 +141,14 @@ async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_fro
 
 async def test_a_known_limit_that_is_met_again_costs_a_fifth_and_more_only_if_that_was_not_enough():
     paced, clock = gate(100)
-    paced.throttled()
+    paced.throttled(clock())
     while paced.rate < 92:
         paced.succeeded()
     clock.now += 60
-    paced.throttled()  # nine tenths of 100 were reached, and the limit turns out to be at 92
+    paced.throttled(clock())  # nine tenths of 100 were reached, and the limit turns out to be at 92
     assert paced.rate == pytest.approx(92 * 0.8, abs=0.2)
     clock.now += 3
-    paced.throttled()  # before the rate was back: it is no longer where it was
+    paced.throttled(clock())  # before the rate was back: it is no longer where it was
     assert paced.rate == pytest.approx(92 * 0.4, abs=0.2)
 
 
@@ -145,13 +158,13 @@ async def test_far_past_a_known_limit_a_rejection_halves_the_rate():
     while paced.rate < 50:
         paced.succeeded()
     clock.now += 60
-    paced.throttled()
+    paced.throttled(clock())
     assert paced.rate == pytest.approx(25, abs=0.6)
 
 
 async def test_a_rate_never_grows_above_what_was_set():
-    paced, _ = gate(2)
-    paced.throttled()
+    paced, clock = gate(2)
+    paced.throttled(clock())
     for _ in range(1000):
         paced.succeeded()
     assert paced.rate == 2
@@ -176,7 +189,7 @@ async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_gr
     for _ in range(60):
         await paced.acquire()
     clock.now += 1.0
-    paced.throttled()
+    paced.throttled(clock())
     assert paced.rate == pytest.approx(30.0)
     for _ in range(200):
         paced.succeeded()
