@@ -1,6 +1,6 @@
 """Every figure of docs/performance.md, by one command: `python benchmarks/run.py`.
 
-Takes some ten minutes with lists of up to 100,000 rows, and twice that with `--longest 1000000`. Needs the
+Takes some five minutes with lists of up to 100,000 rows, and seven with `--longest 1000000`. Needs the
 package installed with its extra `fast`, and an otherwise idle machine with two cores.
 """
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from operator import eq, lt
 
-#: More values are not looked at, so that memory stays bounded: eight bytes each, and 40 for a moment.
+#: More values are not looked at, so that memory stays bounded: eight bytes each, and a little for sorting.
 MOST_VALUES = 1 << 20
+
+#: Of a million marks an eighth is sorted at once, for which 32 bytes each are needed.
+_RANGES = 8
 
 #: The bytes of an id that make its mark: those that random ids, ids of clocks and counted ones differ in.
 _MARKING = (0, 1, 2, 3, 13, 14, 15)
@@ -17,11 +21,11 @@ _MARK_BYTES = 8
 
 
 def marks_of_texts(values: Sequence[str]) -> Iterator[float]:
-    """Their hashes: different ones belong to different texts.
+    """Their hashes: different ones belong to different texts. As floats, for the sake of sorting.
 
     They are of 53 bits: of a million different texts two are told to be alike once in twenty thousand lists.
     """
-    return map(hash, values)
+    return map(float, map(hash, values))
 
 
 def marks_of_ids(values: Sequence[str]) -> array[float]:
@@ -50,7 +54,7 @@ class Distinct:
         """`earlier` gives the values that were added so far once more, should they cease to rise."""
         self._marks_of = marks_of
         self._earlier = earlier
-        self._marks = array("d")
+        self._marks = _Marks()
         self._rising = True
         self._last = ""
 
@@ -62,14 +66,40 @@ class Distinct:
                 return
             self._rising = False
             earlier = self._earlier()
-            while len(self._marks) <= MOST_VALUES and (some := list(islice(earlier, 1000))):
-                self._marks.extend(self._marks_of(some))
-        if len(self._marks) <= MOST_VALUES:
-            self._marks.extend(self._marks_of(values))
+            while self._marks.count <= MOST_VALUES and (some := list(islice(earlier, 1000))):
+                self._mark(some)
+        self._mark(values)
 
     def are_surely(self) -> bool:
         """True = no value was there twice. False = perhaps one was, or there were too many to tell."""
-        if len(self._marks) > MOST_VALUES:
-            return False
-        ordered = sorted(self._marks)
-        return not any(map(eq, ordered, islice(ordered, 1, None)))
+        return self._marks.count <= MOST_VALUES and self._marks.all_differ()
+
+    def _mark(self, values: Sequence[str]) -> None:
+        if self._marks.count <= MOST_VALUES:
+            self._marks.add(self._marks_of(values))
+
+
+class _Marks:
+    """Numbers, kept in a few ranges of about as many each, so that few have to be sorted at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ranges = [array("d") for _ in range(_RANGES)]
+        self._ends: list[float] = []  #: of each range but the last, by what was added first
+
+    def add(self, marks: Iterable[float]) -> None:
+        ordered = array("d", sorted(marks))
+        if not self._ends and ordered:
+            self._ends = [ordered[len(ordered) * number // _RANGES] for number in range(1, _RANGES)]
+        starts = [0, *(bisect_left(ordered, end) for end in self._ends), len(ordered)]
+        for kept, (start, end) in zip(self._ranges, pairwise(starts), strict=False):
+            kept.extend(ordered[start:end])
+        self.count += len(ordered)
+
+    def all_differ(self) -> bool:
+        return not any(map(_has_one_twice, self._ranges))
+
+
+def _has_one_twice(marks: Iterable[float]) -> bool:
+    ordered = sorted(marks)
+    return any(map(eq, ordered, islice(ordered, 1, None)))
