@@ -32,7 +32,7 @@ class Table:
         try:
             return reader(self._content[key])
         except (ValueError, ConfigError) as error:
-            self._problems.append(f"[{self._name}] {key}: {error}")
+            self.problem(key, str(error))
             return None
 
     def require(self, key: str, reader: Callable[[object], Value]) -> Value | None:
@@ -46,12 +46,9 @@ class Table:
         self._problems.append(f"[{self._name}] {key}: {words}")
 
     def text(self, key: str, *, required: bool = False) -> str | None:
-        if required and key not in self._content:
-            self._problems.append(f"[{self._name}] {key}: missing")
         words = self._allowed.get(key)
-        return self.read(
-            key, values.text if words is None else lambda value: values.one_of(values.text(value), words)
-        )
+        reader = values.text if words is None else lambda value: values.one_of(values.text(value), words)
+        return self.require(key, reader) if required else self.read(key, reader)
 
     def flag(self, key: str) -> bool | None:
         return self.read(key, values.flag)
@@ -69,7 +66,7 @@ class Table:
         """Adds a problem for each key that nobody read."""
         for key in self._content:
             if key not in self._known:
-                self._problems.append(f"[{self._name}] {key}: unknown key{did_you_mean(key, self._known)}")
+                self.problem(key, f"unknown key{did_you_mean(key, self._known)}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
-"""Single values of a job file: each takes one as TOML gives it and raises ValueError where it is none.
+"""Single values of a job file, read from what TOML gives, and of flags where they are written the same way.
 
-What it raises fits behind the name of the key.
+Raise ValueError, with words that fit behind the name of the key.
 """
 
 from __future__ import annotations

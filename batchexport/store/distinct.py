@@ -39,7 +39,7 @@ def marks_of_ids(values: Sequence[str]) -> array[float]:
         parts[place::_MARK_BYTES] = ids[byte::_ID_BYTES]
     # The last byte holds the sign and most of the exponent: with this one none is a NaN, which has no order.
     parts[_MARK_BYTES - 1 :: _MARK_BYTES] = b"\x3f" * len(values)
-    return array("d", bytes(parts))
+    return array("d", parts)
 
 
 class Distinct:
@@ -60,22 +60,24 @@ class Distinct:
 
     def add(self, values: Sequence[str]) -> None:
         """Take more values."""
-        if self._rising and values:
+        if not values:
+            return
+        if self._rising:
             if values[0] > self._last and all(map(lt, values, islice(values, 1, None))):
                 self._last = values[-1]
                 return
             self._rising = False
-            earlier = self._earlier()
-            while self._marks.count <= MOST_VALUES and (some := list(islice(earlier, 1000))):
+            earlier = islice(self._earlier(), MOST_VALUES + 1)
+            while some := list(islice(earlier, 1000)):
                 self._mark(some)
         self._mark(values)
 
     def are_surely(self) -> bool:
         """True = no value was there twice. False = perhaps one was, or there were too many to tell."""
-        return self._marks.count <= MOST_VALUES and self._marks.all_differ()
+        return len(self._marks) <= MOST_VALUES and self._marks.all_differ()
 
     def _mark(self, values: Sequence[str]) -> None:
-        if self._marks.count <= MOST_VALUES:
+        if len(self._marks) <= MOST_VALUES:
             self._marks.add(self._marks_of(values))
 
 
@@ -83,18 +85,20 @@ class _Marks:
     """Numbers, kept in a few ranges of about as many each, so that few have to be sorted at once."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._ranges = [array("d") for _ in range(_RANGES)]
         self._ends: list[float] = []  #: of each range but the last, by what was added first
 
+    def __len__(self) -> int:
+        return sum(map(len, self._ranges))
+
     def add(self, marks: Iterable[float]) -> None:
+        """Take more of them, one at least."""
         ordered = array("d", sorted(marks))
-        if not self._ends and ordered:
+        if not self._ends:
             self._ends = [ordered[len(ordered) * number // _RANGES] for number in range(1, _RANGES)]
         starts = [0, *(bisect_left(ordered, end) for end in self._ends), len(ordered)]
-        for kept, (start, end) in zip(self._ranges, pairwise(starts), strict=False):
+        for kept, (start, end) in zip(self._ranges, pairwise(starts), strict=True):
             kept.extend(ordered[start:end])
-        self.count += len(ordered)
 
     def all_differ(self) -> bool:
         return not any(map(_has_one_twice, self._ranges))

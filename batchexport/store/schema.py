@@ -139,6 +139,7 @@ UNIQUE_INDEXES = {
 }
 
 #: Made before the rows are loaded: these come in the order of the indexes, and each is passed over once.
+#: None names job_id: it is SQLite's own number of the row, which ends every entry, in order.
 INDEXES = (
     f"CREATE INDEX job_ready ON job (target_id) WHERE {IS_READY}",
     f"CREATE INDEX job_waiting ON job (target_id, next_at) WHERE {IS_WAITING}",

@@ -105,6 +105,17 @@ async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
     assert paced.rate == 10
 
 
+async def test_a_gateway_that_counts_by_the_second_rejects_once_for_what_was_sent_before_the_cut():
+    paced, clock = gate(40)
+    paced.throttled(clock())
+    clock.now += 0.9
+    paced.throttled(clock())
+    assert paced.rate == 20
+    clock.now += 0.2
+    paced.throttled(clock())
+    assert paced.rate == 10
+
+
 async def test_answers_that_come_late_tell_nothing_of_the_rate_since():
     paced, clock = gate(40)
     sent_at = [await paced.acquire() for _ in range(40)]
