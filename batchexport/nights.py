@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -124,7 +126,7 @@ def alone(folder: Path, job: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.fdopen(os.open(folder / f".{job}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        lock = os.fdopen(_lock_handle(folder / f".{job}.lock"), "r+")
     except OSError as error:
         raise ConfigError(f"state_dir {folder} cannot be used: {error.strerror}") from error
     with lock:
@@ -139,6 +141,21 @@ def alone(folder: Path, job: str) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _lock_handle(path: Path) -> int:
+    """The lock file, opened. In a shared folder others may have put a link or a pipe in its place."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, f"{path.name} in it is a symbolic link; remove it") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{path.name} in it is no regular file; remove it")
+    return handle
 
 
 def _servers_down(path: Path) -> int:

@@ -64,6 +64,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     from batchexport.cli.logs import start_log
     from batchexport.config.wanted import Wanted
 
+    output = None if output is not None and str(output) == "-" else output
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
     wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__struct_fields__})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
 from batchexport.model import TargetKey, Volume
 from batchexport.report.volumes import COLUMNS, csv_text, json_text
+from batchexport.whole_file import write_whole
 
 
 def discovered(wanted: Wanted, settings: Settings, access: CloudSettings) -> list[Volume]:
@@ -98,10 +98,7 @@ def _longer_json(path: Path, before: str, fresh: Sequence[Volume]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, [text])
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -45,7 +45,9 @@ Examples:
     show_default="earlier runs of the list in the same folder",
     words="State file of a night to compare with (html, markdown); may be given several times.",
 )
-@option("-o", "--output", type=FILE, metavar="FILE", words="Write to a file, whole or not at all.")
+@option(
+    "-o", "--output", type=FILE, metavar="FILE", words="Write to a file, whole or not at all; - is stdout."
+)
 @talk_options
 def report(
     state_path: Path, form: str, only: tuple[str, ...], compare: tuple[Path, ...], output: Path | None
@@ -67,7 +69,7 @@ def report(
 
 
 def _put(lines: Iterator[str], output: Path | None) -> None:
-    if output is None:
+    if output is None or str(output) == "-":
         for line in lines:
             click.echo(line)
         return

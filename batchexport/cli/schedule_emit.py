@@ -46,10 +46,11 @@ def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
     anew.
     """
     from batchexport.cli.emitted import emitted
+    from batchexport.whole_file import write_whole
 
     for name, text in emitted(kind, job_path, image=image, now=time.time()).items():
         if output is None:
             click.echo(text)
         else:
-            (output / name).write_text(text, encoding="utf-8")
+            write_whole(output / name, [text])
             say(f"wrote {output / name}")

@@ -34,7 +34,9 @@ class MetricsFile:
     def write(self, metrics: RunMetrics) -> None:
         """Put the metrics as they are now in the place of those before."""
         try:
-            write_whole(self.path, [metrics.text()])
+            # Another user reads it, the collector's, however careful the umask is of the other files; and a
+            # pipe that nobody empties must not hold the run up.
+            write_whole(self.path, [metrics.text()], mode=0o644, wait=False)
             self._warned = False
         except OSError as error:
             if not self._warned:

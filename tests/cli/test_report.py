@@ -1,4 +1,5 @@
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,17 @@ def test_rows_cannot_be_chosen_for_a_whole_night(batchexport):
 def test_what_is_compared_must_be_a_state_file(batchexport):
     Path("x.state").write_text("hello")
     assert batchexport("report", "n1.state", "-f", "html", "--compare", "x.state").exit_code == 5
+
+
+def test_a_dash_as_output_is_stdout(batchexport):
+    result = batchexport("report", "n1.state", "-f", "html", "-o", "-")
+    assert result.stdout == batchexport("report", "n1.state", "-f", "html").stdout
+    assert not Path("-").exists()
+
+
+def test_a_pipe_that_nobody_reads_is_said_and_stays(batchexport):
+    os.mkfifo("pipe")
+    result = batchexport("report", "n1.state", "-o", "pipe")
+    assert result.exit_code == 2
+    assert "error: cannot write the report to pipe: nobody reads from this pipe" in result.stderr
+    assert Path("pipe").is_fifo()

@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -5,7 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from batchexport.config.nights import Nights, OnUnfinished
+from batchexport.errors import ConfigError
 from batchexport.nights import (
+    alone,
     forget_old,
     night_name,
     night_path,
@@ -107,3 +110,13 @@ def test_a_night_that_was_interrupted_goes_on_the_same_night(tmp_path):
     assert almanac.exports_in(night) == dict.fromkeys(almanac.ids, 1)
     assert list(almanac.states()) == [f"nightly-{night}.state"]
     assert datetime.fromtimestamp(local(night, 22), UTC).hour == 20
+
+
+def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_its_target_left_alone(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".link.lock").symlink_to("victim")
+    os.mkfifo(tmp_path / ".pipe.lock")
+    for job, words in (("link", "symbolic link"), ("pipe", "no regular file")):
+        with pytest.raises(ConfigError, match=words), alone(tmp_path, job):
+            pass
+    assert (tmp_path / "victim").read_text() == "precious"
