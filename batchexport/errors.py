@@ -21,6 +21,7 @@
         │   ├── NotFoundError        no such volume, image or path
         │   ├── VolumeStateError     the volume's status forbids it now: look at the volume
         │   └── FatalError           no request of this run can succeed: rights, project, account
+        │       ├── ForbiddenError   not allowed (403): perhaps for this row alone, another tells
         │       ├── SignInError      no token to be had with these credentials
         │       └── QuotaError       the project's image quota is used up
         └── OutcomeUnknownError      may have happened: look before sending again
@@ -33,6 +34,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+
+#: The longest wait that is believed of a cloud: a wrong `Retry-After` is not to stop a run for days.
+LONGEST_WAIT_S = 900.0
 
 
 class BatchExportError(Exception):
@@ -113,7 +117,10 @@ class RunStoppedError(BatchExportError):
 
 
 class CloudError(BatchExportError):
-    """A call to the cloud failed. The message holds the cloud's own words."""
+    """A call to the cloud failed. The message holds the cloud's own words.
+
+    `retry_after_s` is what the cloud asked for, cut to `LONGEST_WAIT_S` here, so that no waiter need do it.
+    """
 
     exit_code = 6
 
@@ -135,7 +142,7 @@ class CloudError(BatchExportError):
         self.status = status
         self.code = code
         self.request_id = request_id
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = None if retry_after_s is None else min(retry_after_s, LONGEST_WAIT_S)
 
 
 class TransientError(CloudError):
@@ -164,6 +171,10 @@ class VolumeStateError(RefusedError):
 
 class FatalError(RefusedError):
     """No other request of this target can succeed either: the target stops."""
+
+
+class ForbiddenError(FatalError):
+    """Not allowed (403). It may be about this volume or image name alone: one more row tells."""
 
 
 class SignInError(FatalError):

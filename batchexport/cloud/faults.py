@@ -16,6 +16,7 @@ from batchexport.cloud.times import retry_after_s
 from batchexport.errors import (
     CloudError,
     FatalError,
+    ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaError,
@@ -30,8 +31,10 @@ from batchexport.errors import (
 #: Codes whose meaning their HTTP status hides: EVS answers an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {
     **dict.fromkeys(("EVS.0002", "EVS.5401", "Common.0013", "APIG.0301", "APIG.0307"), SignInError),
-    # The wrong project in the URL, no rights, an account that is frozen or suspended, an API not published.
-    **dict.fromkeys(("EVS.0001", "Common.0018", "EVS.0003", "EVS.1027", "EVS.2056", "EVS.5403"), FatalError),
+    # No rights: policies decide by resource, so that it may be about one volume.
+    **dict.fromkeys(("EVS.0003", "EVS.5403"), ForbiddenError),
+    # The wrong project in the URL, an account that is frozen or suspended, an API not published.
+    **dict.fromkeys(("EVS.0001", "Common.0018", "EVS.1027", "EVS.2056"), FatalError),
     **dict.fromkeys(("EVS.2144", "EVS.2145", "APIG.0101", "APIG.0302", "APIG.0304", "APIG.0306"), FatalError),
     **dict.fromkeys(("APIG.0310", "APIG.0802"), FatalError),
     **dict.fromkeys(("EVS.5413", "IMG.0015"), QuotaError),
@@ -44,12 +47,14 @@ KIND_OF_CODE: dict[str, type[CloudError]] = {
 }
 KIND_OF_STATUS: dict[int, type[CloudError]] = {
     401: SignInError,
-    403: FatalError,
+    403: ForbiddenError,
     404: NotFoundError,
     408: TransientError,  # the server got no whole request
     410: NotFoundError,
     413: ThrottledError,  # Cinder's "over limit"; our bodies are far too small to be what it says
     429: ThrottledError,
+    497: ThrottledError,  # Swift's limiter and its like
+    498: ThrottledError,
     501: RefusedError,
     503: TransientError,
     505: RefusedError,
@@ -62,11 +67,21 @@ HINTS: tuple[tuple[type[CloudError], str], ...] = (
 _RIGHTS = (
     "have the right to export volumes granted to this account in this project (EVS: evs:volumes:uploadImage)"
 )
+_READING_RIGHTS = (
+    "have the right to read volumes and images granted to this account in this project: to list them, too"
+)
 _SERVER_RIGHTS = (
     "have the right to stop and start servers granted to this account in this project"
     " (ECS: ecs:servers:stop, ecs:servers:start and ecs:cloudServers:*)"
 )
 _SERVER_PATH = re.compile(r"/v[\d.]+/([^/]+/)?(cloud)?servers(/|\?|$)")
+#: Cinder could not reach the image service: nothing was made, and the volume is free again.
+_UNREACHED_TEXT = re.compile(r"connection to glance failed|unable to establish connection", re.IGNORECASE)
+_THROTTLE_TEXT = re.compile(
+    r"\bthrottl(ed|ing)\b|\brate[- ]?(limit(ed|ing)?|exceeded)\b|too many requests", re.IGNORECASE
+)
+#: Of volumes, snapshots and gigabytes; Cinder sends "try again after 0 s" with these.
+_FULL_TEXT = re.compile(r"quota|maximum number of|LimitExceeded|SizeExceeds", re.IGNORECASE)
 _STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IGNORECASE)
 _QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
 #: Cinder's schema errors quote what we sent, and an image may be named "quota".
@@ -92,8 +107,9 @@ def error_from_answer(
 ) -> CloudError:
     """The error that an answer stands for, in the cloud's own words but for the `secrets` among them."""
     fault = read_fault(hidden_in(body, secrets))
-    wait_s = retry_after_s(headers.get("Retry-After") or fault.retry_after, now_s=now_s)
-    kind = _kind(method, status, fault, rate_limited=wait_s is not None)
+    asked = headers.get("Retry-After") or headers.get("X-Retry-After") or fault.retry_after
+    wait_s = retry_after_s(asked, now_s=now_s)
+    kind = _kind(method, status, fault, rate_limited=bool(wait_s))
     if _SERVER_PATH.search(url):
         kind = _about_a_server(kind)
     return kind(
@@ -104,7 +120,7 @@ def error_from_answer(
         code=fault.code,
         request_id=request_id_of(headers) or fault.request_id,
         retry_after_s=wait_s,
-        hint=_hint(kind, status, url),
+        hint=_hint(kind, method, status, url),
     )
 
 
@@ -116,7 +132,8 @@ def error_from_loss(*, method: str, url: str, cause: BaseException, sent: bool) 
             f"no connection: {why}", method=method, url=url, hint=f"check the network and the endpoint {url}"
         )
     kind = TransientError if method == "GET" else OutcomeUnknownError
-    return kind(f"no answer: {why}", method=method, url=url)
+    words = "no answer in time" if isinstance(cause, TimeoutError) else f"no answer: {why}"
+    return kind(words, method=method, url=url)
 
 
 def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:
@@ -133,7 +150,7 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 def _about_a_server(kind: type[CloudError]) -> type[CloudError]:
     """What a server or its policy forbids concerns that server: volumes of others can still be exported."""
-    return RefusedError if kind in (VolumeStateError, FatalError) else kind
+    return RefusedError if kind in (VolumeStateError, FatalError, ForbiddenError) else kind
 
 
 def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
@@ -159,7 +176,7 @@ def _kind_of_refusal(method: str, status: int, fault: Fault, *, rate_limited: bo
         return VolumeStateError
     if status == 413 and fault.code == "APIG.0201":
         return RefusedError
-    if status == 413 and "quota" in fault.message.lower() and not rate_limited:
+    if status == 413 and _FULL_TEXT.search(fault.message) and not rate_limited:
         return QuotaError
     return KIND_OF_STATUS.get(status, RefusedError)
 
@@ -167,6 +184,11 @@ def _kind_of_refusal(method: str, status: int, fault: Fault, *, rate_limited: bo
 def _kind_of_bad_request(method: str, fault: Fault, *, quota: bool) -> type[CloudError]:
     if _STATE_TEXT.search(fault.message):
         return VolumeStateError
+    if not _QUOTED_INPUT.search(fault.message):
+        if _UNREACHED_TEXT.search(fault.message):
+            return TransientError
+        if _THROTTLE_TEXT.search(fault.message):
+            return ThrottledError
     if fault.code == "badRequest" and fault.message == "Malformed request url":
         return FatalError  # the project in the URL is not the token's
     # Cinder files the image service's refusal to make another image as a bad request.
@@ -182,7 +204,7 @@ def _words(status: int, fault: Fault, headers: Mapping[str, str]) -> str:
     return f"{status} {phrase}, without a reason" + (f" (code {fault.code})" if fault.code else "")
 
 
-def _hint(kind: type[CloudError], status: int, url: str) -> str | None:
+def _hint(kind: type[CloudError], method: str, status: int, url: str) -> str | None:
     for kind_with_hint, hint in HINTS:
         if issubclass(kind, kind_with_hint):
             return hint
@@ -192,4 +214,6 @@ def _hint(kind: type[CloudError], status: int, url: str) -> str | None:
         return "this cloud is too old for `visibility` and `protected`: leave them out"
     if status == 403 and _SERVER_PATH.search(url):
         return _SERVER_RIGHTS
-    return _RIGHTS if kind is FatalError and status == 403 else None
+    if status != 403 or not issubclass(kind, FatalError):
+        return None
+    return _READING_RIGHTS if method == "GET" else _RIGHTS

@@ -31,8 +31,6 @@ T = TypeVar("T")
 
 #: Further tries of a read: with the waits between them they outlast a restart of the service, some 10 s.
 READ_REPEATS = 4
-#: A longer `Retry-After` is cut to this, so that a wrong date does not stop a run for days.
-LONGEST_PAUSE_S = 900.0
 
 #: Raised by aiohttp before anything of the request was sent.
 _NOT_SENT = (
@@ -208,4 +206,4 @@ class Session:
         else:
             self._gate.succeeded()
         if error.retry_after_s and isinstance(error, TransientError):
-            self._gate.pause(min(error.retry_after_s, LONGEST_PAUSE_S))
+            self._gate.pause(error.retry_after_s)

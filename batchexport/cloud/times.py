@@ -17,7 +17,7 @@ def epoch_s(text: str | None) -> float | None:
     """
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -31,7 +31,7 @@ def http_date_s(text: str | None) -> float | None:
     """Seconds since the epoch of an HTTP date, or None where there is none to read."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: a number of more digits than any date has
         return None
 
 

@@ -225,7 +225,7 @@ class Submitter:
         ledger = self._ledger
         match error:
             case OutcomeUnknownError():
-                log.warning("volume %s: no answer (%s); looking for it", job.volume_id, error)
+                log.warning("volume %s: %s; checking what became of the request", job.volume_id, error)
                 ledger.doubt(job, alone=self._is_alone(job))
             case ThrottledError():  # the client has lowered the rate already
                 ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)

@@ -7,8 +7,10 @@ import pytest
 
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error
 from batchexport.errors import (
+    LONGEST_WAIT_S,
     CloudError,
     FatalError,
+    ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaError,
@@ -47,7 +49,7 @@ BY_CODE = [
     (400, "EVS.0002", SignInError),
     (400, "Common.0013", SignInError),
     (400, "Common.0018", FatalError),
-    (403, "EVS.0003", FatalError),
+    (403, "EVS.0003", ForbiddenError),
     (403, "EVS.2056", FatalError),
     (400, "EVS.1002", RefusedError),
     (400, "EVS.1012", RefusedError),
@@ -90,7 +92,7 @@ def test_codes_say_more_than_the_status(status: int, code: str, kind: type[Cloud
 BY_STATUS = [
     (400, RefusedError, RefusedError),
     (401, SignInError, SignInError),
-    (403, FatalError, FatalError),
+    (403, ForbiddenError, ForbiddenError),
     (404, NotFoundError, NotFoundError),
     (405, RefusedError, RefusedError),
     (406, RefusedError, RefusedError),
@@ -127,10 +129,15 @@ WORDS = [
     (400, "badRequest", "Invalid input for field/attribute image_name. Value: quota.", RefusedError),
     (400, "badRequest", "Volume 1413aaaa is of the wrong kind", RefusedError),
     (400, "badRequest", "Malformed request url", FatalError),
-    (403, "forbidden", "Policy doesn't allow volume_extension:volume_actions:upload_image", FatalError),
+    (403, "forbidden", "Policy doesn't allow volume_extension:volume_actions:upload_image", ForbiddenError),
     (403, "forbidden", "Policy doesn't allow volume_extension:volume_actions:upload_public", RefusedError),
     (413, "overLimit", "Quota exceeded for volumes", QuotaError),
     (413, "overLimitFault", "This request was rate-limited.", ThrottledError),
+    (400, "badRequest", "Throttled: rate exceeded", ThrottledError),
+    (400, "badRequest", "Too many requests, slow down", ThrottledError),
+    (400, "badRequest", "Invalid input for field/attribute image_name. Value: rate exceeded.", RefusedError),
+    (400, "badRequest", "Connection to glance failed: Error finding address for http://g", TransientError),
+    (400, "badRequest", "Unable to establish connection to http://g:9292/v2/images", TransientError),
 ]
 
 
@@ -143,6 +150,29 @@ def test_cinders_words_decide_where_its_status_says_too_little(
 
 def test_evs_says_a_wrong_disk_status_in_words() -> None:
     assert type(answer(400, "EVS.5400", "Must specify a valid status.")) is VolumeStateError
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "SnapshotLimitExceeded: Maximum number of snapshots allowed (16) exceeded",
+        "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota.",
+        "VolumeLimitExceeded: Maximum number of volumes allowed (8) exceeded for quota 'volumes'.",
+        "VolumeSizeExceedsLimit: Requested volume size 1G is larger than maximum allowed limit 0G.",
+    ],
+)
+def test_a_quota_of_block_storage_is_no_throttle_though_it_says_to_try_again_at_once(message: str) -> None:
+    assert type(cinder(413, "overLimit", message, **{"Retry-After": "0"})) is QuotaError
+
+
+@pytest.mark.parametrize("status", [497, 498])
+def test_what_proxies_answer_to_too_many_requests_is_a_throttle(status: int) -> None:
+    assert type(cinder(status, "error", "Rate Limited")) is ThrottledError
+
+
+@pytest.mark.parametrize("seconds", [7200.0, 1e9])
+def test_no_error_asks_for_a_wait_of_hours(seconds: float) -> None:
+    assert TransientError("later", retry_after_s=seconds).retry_after_s == LONGEST_WAIT_S
 
 
 def test_a_quota_with_a_wait_is_a_rate_limit() -> None:
@@ -185,6 +215,11 @@ def test_missing_rights_come_with_the_right_to_ask_for() -> None:
     assert "evs:volumes:uploadImage" in (answer(403).hint or "")
 
 
+def test_a_refused_read_asks_for_the_right_to_read_and_not_to_export() -> None:
+    hint = answer(403, method="GET").hint or ""
+    assert "read" in hint and "export" not in hint
+
+
 def test_a_microversion_that_is_too_new_is_told_with_what_needs_it() -> None:
     error = cinder(406, "computeFault", "Version 3.1 is not supported by the API.")
     assert type(error) is RefusedError
@@ -203,7 +238,7 @@ def test_nothing_was_sent_where_no_connection_was_made() -> None:
 @pytest.mark.parametrize(("method", "kind"), [("POST", OutcomeUnknownError), ("GET", TransientError)])
 def test_a_lost_answer_is_unknown_only_for_a_post(method: str, kind: type[CloudError]) -> None:
     error = error_from_loss(method=method, url=URL, cause=TimeoutError(), sent=True)
-    assert (type(error), str(error)) == (kind, "no answer: TimeoutError")
+    assert (type(error), str(error)) == (kind, "no answer in time")
 
 
 def test_flow_control_inside_a_202_is_an_error() -> None:

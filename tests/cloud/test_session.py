@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.cloud import answers
-from batchexport.cloud.session import LONGEST_PAUSE_S, READ_REPEATS
+from batchexport.cloud.session import READ_REPEATS
 from batchexport.errors import (
+    LONGEST_WAIT_S,
     FatalError,
     LeaseLostError,
     NotFoundError,
@@ -299,7 +300,10 @@ async def test_the_gate_hears_of_every_answer(bench: Bench) -> None:
         (429, {"Retry-After": "7"}, b"", ["throttled", 7.0]),
         (503, {"Retry-After": "2"}, b"", ["succeeded", 2.0]),
         (413, {}, b'{"overLimit": {"message": "slow", "code": 413, "retryAfter": "5"}}', ["throttled", 5.0]),
-        (429, {"Retry-After": "999999"}, b"", ["throttled", LONGEST_PAUSE_S]),
+        (429, {"Retry-After": "999999"}, b"", ["throttled", LONGEST_WAIT_S]),
+        (429, {"Retry-After": "1e9"}, b"", ["throttled", LONGEST_WAIT_S]),
+        (429, {"Retry-After": "Mon, 23 Nov 2099 08:00:47 GMT"}, b"", ["throttled", LONGEST_WAIT_S]),
+        (429, {"X-Retry-After": "4"}, b"", ["throttled", 4.0]),
         (429, {"Retry-After": "0"}, b"", ["throttled"]),
         (400, {"Retry-After": "7"}, b"", ["succeeded"]),
         (429, {"Date": DATE, "Retry-After": "Mon, 23 Nov 2026 08:00:57 GMT"}, b"", ["throttled", 10.0]),

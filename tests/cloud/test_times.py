@@ -24,7 +24,7 @@ def test_the_fraction_of_a_second_is_kept() -> None:
     assert epoch_s("2026-11-23T08:00:47.250000") == MOMENT + 0.25
 
 
-@pytest.mark.parametrize("text", [None, "", "None", "yesterday"])
+@pytest.mark.parametrize("text", [None, "", "None", "yesterday", "2026-99-01"])
 def test_what_is_no_time_is_none(text: str | None) -> None:
     assert epoch_s(text) is None
 
@@ -37,7 +37,12 @@ def test_an_http_date_is_read() -> None:
     assert http_date_s("Mon, 23 Nov 2026 08:00:47 GMT") == MOMENT
 
 
-@pytest.mark.parametrize("text", [None, "", "soon"])
+HUGE = "9" * 40
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "soon", f"Mon, {HUGE} Nov 2026 08:00:47 GMT", f"Mon, 23 Nov 2026 08:00:{HUGE} GMT"]
+)
 def test_a_broken_http_date_is_none(text: str | None) -> None:
     assert http_date_s(text) is None
 
@@ -52,6 +57,7 @@ def test_a_broken_http_date_is_none(text: str | None) -> None:
         ("Mon, 23 Nov 2026 07:00:00 GMT", 0.0),
         ("inf", None),
         ("later", None),
+        (f"Mon, {HUGE} Nov 2026 08:00:47 GMT", None),
         (None, None),
     ],
 )
