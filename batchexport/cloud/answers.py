@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 
 from batchexport.cloud.envelopes import LOOKED_AT
+from batchexport.cloud.lenient import Decoder
 from batchexport.errors import CloudError, OutcomeUnknownError, RefusedError, TransientError
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return bytes(pieces)
 
 
-def decoded(answer: Answer, decoder: msgspec.json.Decoder[T]) -> T:
+def decoded(answer: Answer, decoder: Decoder[T]) -> T:
     """The record in an answer to a read. Raises TransientError for one that is broken or not JSON at all."""
     try:
         return decoder.decode(answer.body)

@@ -9,6 +9,7 @@ import msgspec
 
 from batchexport.cloud.answers import is_id
 from batchexport.cloud.catalog import Endpoint
+from batchexport.cloud.lenient import LenientDecoder
 from batchexport.cloud.pages import pages
 from batchexport.cloud.session import Session
 from batchexport.cloud.times import epoch_s, iso_utc
@@ -97,10 +98,10 @@ class QuotaAnswer(msgspec.Struct):
     quotas: ResourcesRecord
 
 
-# Not strict: IMS sends numbers as strings.
-_IMAGE = msgspec.json.Decoder(ImageRecord, strict=False)
-_PAGE = msgspec.json.Decoder(ImagePage, strict=False)
-_QUOTA = msgspec.json.Decoder(QuotaAnswer, strict=False)
+# Users put properties of any name and value on images; and IMS sends numbers as strings.
+_IMAGE = LenientDecoder(ImageRecord)
+_PAGE = LenientDecoder(ImagePage)
+_QUOTA = LenientDecoder(QuotaAnswer)
 
 
 class Images:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from batchexport.cloud.catalog import Endpoint
+from batchexport.cloud.lenient import Decoder
 from batchexport.cloud.session import Session
 from batchexport.errors import FatalError, RefusedError, TransientError
 
@@ -45,7 +46,7 @@ def leads_on(links: Sequence[LinkRecord] | None) -> bool:
 
 
 async def pages(
-    session: Session, endpoint: Endpoint, path: str, decoder: msgspec.json.Decoder[P], **filters: str | None
+    session: Session, endpoint: Endpoint, path: str, decoder: Decoder[P], **filters: str | None
 ) -> AsyncIterator[P]:
     """The pages of a list that hold something, one request each. Filters that are None are left out.
 
@@ -69,9 +70,7 @@ async def pages(
         markers.add(marker)
 
 
-async def _page(
-    session: Session, endpoint: Endpoint, path: str, decoder: msgspec.json.Decoder[P], *, first: bool
-) -> P:
+async def _page(session: Session, endpoint: Endpoint, path: str, decoder: Decoder[P], *, first: bool) -> P:
     try:
         return await session.read(endpoint, path, decoder)
     except RefusedError as error:

@@ -10,7 +10,6 @@ from functools import cache
 from typing import TypeVar
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from batchexport.clock import boottime_s
@@ -19,6 +18,7 @@ from batchexport.cloud.answers import Answer, content, decoded
 from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
+from batchexport.cloud.lenient import Decoder
 from batchexport.cloud.patience import Patience
 from batchexport.cloud.times import http_date_s
 from batchexport.cloud.traffic import NO_ANSWER, Traffic
@@ -96,7 +96,7 @@ class Session:
         self,
         endpoint: Endpoint,
         path: str,
-        answer: msgspec.json.Decoder[T],
+        answer: Decoder[T],
         *,
         microversion: str | None = None,
     ) -> T:

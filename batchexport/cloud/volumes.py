@@ -12,6 +12,7 @@ from batchexport.cloud.answers import is_id, possible_gib
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.exports import ACTION, accepted, export_fields, export_microversion
+from batchexport.cloud.lenient import Decoder, LenientDecoder
 from batchexport.cloud.pages import LinkRecord, leads_on, pages
 from batchexport.cloud.session import Session
 from batchexport.dialect import Dialect, DialectName
@@ -123,11 +124,10 @@ class MessagesAnswer(msgspec.Struct):
     messages: list[MessageRecord]
 
 
-# Not strict: some clouds send numbers as strings.
-_VOLUME = msgspec.json.Decoder(VolumeAnswer, strict=False)
-_PAGE = msgspec.json.Decoder(VolumePage, strict=False)
-_LONG_PAGE = msgspec.json.Decoder[VolumePage](LongVolumePage, strict=False)
-_MESSAGES = msgspec.json.Decoder(MessagesAnswer, strict=False)
+_VOLUME = LenientDecoder(VolumeAnswer)
+_PAGE = LenientDecoder(VolumePage)
+_LONG_PAGE = LenientDecoder(LongVolumePage)
+_MESSAGES = LenientDecoder(MessagesAnswer)
 
 
 class Volumes:
@@ -160,7 +160,7 @@ class Volumes:
         if short and not await self._heeds_status():
             short = False
         path = "/volumes" if short else "/volumes/detail"
-        decoder = _LONG_PAGE if status is None else _PAGE
+        decoder: Decoder[VolumePage] = _LONG_PAGE if status is None else _PAGE
         async for page in pages(self._session, self._endpoint, path, decoder, status=status):
             found = [record.volume(status=status or "") for record in page.volumes if is_id(record.id)]
             yield [volume for volume in found if status is None or volume.status == status.lower()]
