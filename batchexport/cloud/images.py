@@ -33,6 +33,7 @@ class ImageRecord(msgspec.Struct):
     true_size: int | None = msgspec.field(
         name="__image_size", default=None
     )  #: of IMS, whose `size` is always 0
+    ims_type: str | None = msgspec.field(name="__imagetype", default=None)  #: every image of IMS has one
     disk_format: str | None = None
     container_format: str | None = None
     min_disk: int | None = None
@@ -49,7 +50,7 @@ class ImageRecord(msgspec.Struct):
             status=(self.status or "").lower(),
             created_at=epoch_s(self.created_at),
             updated_at=epoch_s(self.updated_at),
-            size_bytes=self.size or self.true_size,
+            size_bytes=self._size_bytes(),
             details=ImageDetails(
                 self.disk_format,
                 self.container_format,
@@ -59,6 +60,12 @@ class ImageRecord(msgspec.Struct):
                 self.protected,
             ),
         )
+
+    def _size_bytes(self) -> int | None:
+        """The bytes of the image. A 0 of Glance is one; that of IMS says nothing."""
+        if self.size or self.true_size is not None:
+            return self.size or self.true_size
+        return None if self.ims_type is not None else self.size
 
 
 class ImagePage(msgspec.Struct):

@@ -184,7 +184,7 @@ def verdict(image: Image | None, *, idle_for_s: float) -> Succeed | Again | Wait
 def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:
     """How an export ends whose image is active: with its hash, and with what is not as it was asked for."""
     options = job.options.over(asked)
-    unlike = check_image(image, options=options, size_gib=job.size_gib)
+    unlike = check_image(image, options=options, size_gib=job.size_gib, name=job.image_name)
     image_hash = image.details.hash if image.details else None
     if not unlike:
         return Ending(reason="active", image_hash=image_hash)

@@ -4,7 +4,7 @@ What is found is judged by plain functions on plain records; what asks the cloud
 """
 
 from batchexport.plan.findings import Finding, Weight, worst
-from batchexport.plan.image_check import check_image
+from batchexport.plan.image_check import check_image, is_size_verified
 from batchexport.plan.judge import Rules, judge
 from batchexport.plan.outlook import Outlook, RowFindings
 from batchexport.plan.ports import Inventory
@@ -19,6 +19,7 @@ __all__ = [
     "Unseen",
     "Weight",
     "check_image",
+    "is_size_verified",
     "judge",
     "survey",
     "worst",

@@ -11,22 +11,56 @@ GIB = 2**30
 
 
 def check_image(
-    image: Image | None, *, options: ImageOptions, size_gib: int | None, image_hash: str | None = None
+    image: Image | None,
+    *,
+    options: ImageOptions,
+    size_gib: int | None,
+    image_hash: str | None = None,
+    name: str | None = None,
 ) -> list[Finding]:
     """Everything about the image that is not as asked; what the cloud does not tell is not held against it.
 
     `options` are those that were asked for: None in them is no wish. `image_hash` is the one recorded when
-    the image turned active.
+    the image turned active, `name` the one it was given; None = not compared. `is_size_verified` says whether
+    the cloud told enough to know that the image is whole.
     """
     if image is None:
         return [_unlike("image_gone", "the image is gone")]
     if image.status != "active":
         return [_unlike("image_status", f"the image is {image.status}")]
     return [
+        *_of_name(image, name),
         *_of_formats(image, options),
+        *_of_bytes(image, size_gib),
         *_of_size(image, size_gib),
         *_of_hash(image, image_hash),
     ]
+
+
+def is_size_verified(image: Image, size_gib: int | None) -> bool:
+    """Whether what the cloud tells of the image could be compared with its volume at all.
+
+    A raw image has as many bytes as its volume. Of any other format only the size that it unpacks to says
+    that, and not every cloud tells it.
+    """
+    if size_gib is None or image.details is None:
+        return False
+    if _is_raw(image):
+        return image.size_bytes is not None
+    return bool(image.details.virtual_bytes)
+
+
+def _is_raw(image: Image) -> bool:
+    return (
+        image.details is not None
+        and image.details.disk_format == "raw"
+        and image.details.container_format in ("bare", None)
+    )
+
+
+def _of_name(image: Image, name: str | None) -> Iterator[Finding]:
+    if name is not None and image.name != name:
+        yield _unlike("image_name", f"it is called {image.name!r}, asked was {name!r}")
 
 
 def _of_formats(image: Image, options: ImageOptions) -> Iterator[Finding]:
@@ -39,6 +73,18 @@ def _of_formats(image: Image, options: ImageOptions) -> Iterator[Finding]:
     for name, found, asked in pairs:
         if found and asked and found != asked:
             yield _unlike("image_format", f"its {name} is {found}, asked was {asked}")
+
+
+def _of_bytes(image: Image, size_gib: int | None) -> Iterator[Finding]:
+    """An empty image is never whole; a raw one has every byte of its volume, zeros included."""
+    found = image.size_bytes
+    if found is None:
+        return
+    if found == 0:
+        yield _unlike("image_short", "it holds 0 bytes")
+    elif size_gib is not None and _is_raw(image) and found != size_gib * GIB:
+        code = "image_short" if found < size_gib * GIB else "image_size"
+        yield _unlike(code, f"it holds {found:,} bytes, the volume has {size_gib * GIB:,}")
 
 
 def _of_size(image: Image, size_gib: int | None) -> Iterator[Finding]:

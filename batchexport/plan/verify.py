@@ -8,8 +8,8 @@ import msgspec
 
 from batchexport.dialect import Dialect
 from batchexport.model import Image, ImageOptions
-from batchexport.plan.findings import Finding
-from batchexport.plan.image_check import check_image
+from batchexport.plan.findings import Finding, Weight
+from batchexport.plan.image_check import check_image, is_size_verified
 from batchexport.plan.outlook import MOST_KEPT
 from batchexport.plan.ports import Inventory
 from batchexport.plan.survey import SINGLE_READS
@@ -17,6 +17,10 @@ from batchexport.store import Exported, ExportedImages
 
 #: The server's clock is known to a second, and image times are cut to one.
 CLOCK_MARGIN_S = 2.0
+
+_SHARED = Finding(
+    weight=Weight.UNLIKE, code="image_shared", words="another row of this list names the same image"
+)
 
 
 class Unlike(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,7 @@ class Verification(msgspec.Struct):
     images: int = 0  #: looked at
     unlike: int = 0  #: of these, gone or not as asked
     hashed: int = 0  #: of these, compared with the hash that was recorded
+    unverified: int = 0  #: as asked as far as the cloud tells, which does not tell whether they are whole
     unseen: int = 0  #: in no list, and not read one by one
     kept: list[Unlike] = msgspec.field(default_factory=list)
 
@@ -71,10 +76,18 @@ def _compare(
 
 def _note(row: Exported, image: Image | None, wishes: ImageOptions, found: Verification) -> None:
     findings = check_image(
-        image, options=row.options.over(wishes), size_gib=row.size_gib, image_hash=row.image_hash
+        image,
+        options=row.options.over(wishes),
+        size_gib=row.size_gib,
+        image_hash=row.image_hash,
+        name=row.image_name,
     )
+    if row.is_shared:
+        findings.append(_SHARED)
     found.images += 1
     found.hashed += bool(row.image_hash and image and image.details and image.details.hash)
+    if not findings and image is not None and not is_size_verified(image, row.size_gib):
+        found.unverified += 1
     if findings:
         found.unlike += 1
         if len(found.kept) < MOST_KEPT:

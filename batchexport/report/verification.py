@@ -25,10 +25,16 @@ def verification_text(found: Mapping[TargetKey, Verification]) -> str:
         lines.insert(-1, f"… and {count_of(unlike - len(kept), 'image')} more")
     images = sum(each.images for each in found.values())
     hashed = sum(each.hashed for each in found.values())
+    unverified = sum(each.unverified for each in found.values())
     lines.append(
-        f"{count_of(images, 'image')}: {number(images - unlike)} as asked, {number(unlike)} not; "
-        f"{number(hashed)} compared by their hash"
+        f"{count_of(images, 'image')}: {number(images - unlike - unverified)} as asked, {number(unlike)} not;"
+        f" {number(hashed)} compared by their hash"
     )
+    if unverified:
+        lines.append(
+            f"{count_of(unverified, 'image')} not verified: the cloud does not tell whether they are as large"
+            " as their volumes"
+        )
     if unseen := sum(each.unseen for each in found.values()):
         lines.append(f"{count_of(unseen, 'image')} in no list of the project, and not read one by one")
     return "\n".join(lines)
@@ -42,6 +48,7 @@ def verification_json(found: Mapping[TargetKey, Verification]) -> str:
             **target._asdict(),
             "images": each.images,
             "not_as_asked": each.unlike,
+            "size_not_verified": each.unverified,
             "compared_by_hash": each.hashed,
             "not_seen": each.unseen,
             "findings": [_json(unlike) for unlike in _in_order(each)],

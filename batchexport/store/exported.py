@@ -15,13 +15,18 @@ from batchexport.store.records import Exported
 from batchexport.store.removals import removed_image_ids
 
 # In a temporary database of this connection's own: the state file is only read.
-_TABLE = "CREATE TEMP TABLE awaited (image_id TEXT PRIMARY KEY, job_id INTEGER NOT NULL) WITHOUT ROWID"
+# Not keyed by the image alone: should two rows name one image, that is to be told, not to fail.
+_TABLE = """
+    CREATE TEMP TABLE awaited (
+        image_id TEXT NOT NULL, job_id INTEGER NOT NULL, PRIMARY KEY (image_id, job_id)) WITHOUT ROWID"""
 _FILL = """
     INSERT INTO awaited SELECT image_id, job_id FROM main.job
     WHERE state = 'succeeded' AND target_id = ? AND image_id IS NOT NULL"""
 _OLDEST = "SELECT min(first_intent_at) FROM main.job WHERE state = 'succeeded' AND target_id = ?"
 _ROWS = """
-    SELECT line, volume_id, awaited.image_id, options, size_gib, image_hash
+    SELECT line, volume_id, awaited.image_id, image_name, options, size_gib, image_hash,
+        EXISTS (SELECT 1 FROM awaited AS other
+            WHERE other.image_id = awaited.image_id AND other.job_id <> awaited.job_id)
     FROM awaited JOIN main.job USING (job_id) LEFT JOIN main.attempt ON attempt_id = ending_id"""
 _AMONG = "image_id IN (SELECT value FROM json_each(?))"
 TAKE = f"{_ROWS} WHERE awaited.{_AMONG} ORDER BY line"
@@ -68,12 +73,14 @@ class ExportedImages:
             return [_exported(row) for row in self._db.execute(_FIRST, (limit,))]
 
 
-def _exported(row: tuple[int, str, str, str | None, int | None, str | None]) -> Exported:
+def _exported(row: tuple[int, str, str, str, str | None, int | None, str | None, int]) -> Exported:
     return Exported(
         line=row[0],
         volume_id=row[1],
         image_id=row[2],
-        options=options.from_text(row[3]),
-        size_gib=row[4],
-        image_hash=row[5],
+        image_name=row[3],
+        options=options.from_text(row[4]),
+        size_gib=row[5],
+        image_hash=row[6],
+        is_shared=bool(row[7]),
     )

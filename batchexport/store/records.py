@@ -87,9 +87,11 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     volume_id: str
     image_id: str
+    image_name: str
     options: ImageOptions  #: of the row; those of the run come below
     size_gib: int | None  #: of the volume
     image_hash: str | None
+    is_shared: bool  #: another row of the target names the same image
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,6 +62,14 @@ async def test_the_size_of_ims_is_in_another_field(bench: Bench) -> None:
     assert found is not None and found.size_bytes == 2048
 
 
+async def test_a_size_of_0_is_one_unless_ims_says_it(bench: Bench) -> None:
+    bench.server.answers(
+        Reply(200, RECORD | {"size": 0}), Reply(200, RECORD | {"size": 0, "__imagetype": "private"})
+    )
+    found = [await images(bench).image("i1") for _ in range(2)]
+    assert [each and each.size_bytes for each in found] == [0, None]
+
+
 async def test_images_of_a_name_are_of_exactly_this_name(bench: Bench) -> None:
     bench.server.answers(page("a b", "a b c", following="/v2/images?marker=x"), page("a b"))
     assert len(await images(bench).images_named("a b")) == 2

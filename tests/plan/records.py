@@ -32,7 +32,9 @@ def rules(dialect=CINDER, *, in_use=InUse.FAIL, **image):
     return Rules(dialect=dialect, image=ImageOptions(**image), in_use=in_use)
 
 
-def image(image_id="i1", *, status="active", name="an-image", created_at=100.0, **details):
+def image(
+    image_id="i1", *, status="active", name="an-image", created_at=100.0, size_bytes=10 * 2**30, **details
+):
     given = {
         "disk_format": "raw",
         "container_format": "bare",
@@ -45,6 +47,6 @@ def image(image_id="i1", *, status="active", name="an-image", created_at=100.0, 
         name=name,
         status=status,
         created_at=created_at,
-        size_bytes=1,
+        size_bytes=size_bytes,
         details=ImageDetails(**given),
     )

@@ -1,7 +1,7 @@
 import pytest
 
 from batchexport.model import Image, ImageOptions
-from batchexport.plan import Weight, check_image
+from batchexport.plan import Weight, check_image, is_size_verified
 from tests.plan.records import HASH, image
 
 RAW = ImageOptions(disk_format="raw", container_format="bare")
@@ -45,3 +45,46 @@ def test_a_hash_is_compared_where_both_are_known():
 def test_what_the_cloud_does_not_tell_is_not_held_against_the_image():
     bare = Image(image_id="i", name="n", status="active")
     assert codes(bare, image_hash=HASH) == []
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "found"),
+    [
+        (10 * GIB, []),
+        (0, ["image_short"]),
+        (1, ["image_short"]),
+        (10 * GIB - 1, ["image_short"]),
+        (10 * GIB + 1, ["image_size"]),
+        (None, []),
+    ],
+)
+def test_a_raw_image_has_every_byte_of_its_volume(size_bytes, found):
+    assert codes(image(size_bytes=size_bytes)) == found
+
+
+def test_an_image_that_leaves_zeros_out_may_be_smaller_but_never_empty():
+    qcow2 = ImageOptions(disk_format="qcow2")
+    assert codes(image(disk_format="qcow2", size_bytes=1), options=qcow2) == []
+    assert codes(image(disk_format="qcow2", size_bytes=0), options=qcow2) == ["image_short"]
+    assert codes(image(disk_format="qcow2", size_bytes=0), options=qcow2, size_gib=None) == ["image_short"]
+
+
+def test_another_name_than_it_was_given_is_told():
+    findings = check_image(image(name="web-02"), options=RAW, size_gib=10, name="web-01")
+    assert [each.code for each in findings] == ["image_name"]
+    assert check_image(image(name="web-01"), options=RAW, size_gib=10, name="web-01") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "size_gib", "verified"),
+    [
+        (image(), 10, True),
+        (image(), None, False),
+        (image(size_bytes=None), 10, False),
+        (image(disk_format="qcow2"), 10, False),
+        (image(disk_format="qcow2", virtual_bytes=10 * GIB), 10, True),
+        (Image(image_id="i", name="n", status="active"), 10, False),
+    ],
+)
+def test_what_the_cloud_does_not_tell_is_not_verified(found, size_gib, verified):
+    assert is_size_verified(found, size_gib) is verified

@@ -8,8 +8,8 @@ from batchexport.plan.verify import Verification, verify
 from batchexport.store import ExportedImages, StateFile
 from tests.plan.inventory import FakeInventory
 from tests.plan.records import HASH, image
+from tests.store.making import alter, make, row, volume
 from tests.store.making import image as image_id
-from tests.store.making import make, row
 
 OTHER_HASH = "sha512:" + "00" * 64
 
@@ -35,7 +35,10 @@ async def succeed(path, count, *, image_hash=HASH):
 
 def images(*numbers, **changes):
     formats = {1: "qcow2"}
-    return [image(image_id(n), **({"disk_format": formats.get(n, "raw")} | changes)) for n in numbers]
+    return [
+        image(image_id(n), **({"disk_format": formats.get(n, "raw"), "name": f"{volume(n)}-run"} | changes))
+        for n in numbers
+    ]
 
 
 async def look(path, cloud, **asked):
@@ -103,3 +106,26 @@ async def test_a_run_without_an_image_asks_nothing(path):
     cloud = FakeInventory()
     assert (await look(path, cloud)).passed
     assert not cloud.calls
+
+
+async def test_another_name_than_was_asked_for_is_told(path):
+    await succeed(path, 2)
+    found = await look(path, FakeInventory(images=[*images(1), *images(2, name="of somebody else")], page=50))
+    assert [(each.row.line, each.findings[0].code) for each in found.kept] == [(3, "image_name")]
+
+
+async def test_one_image_in_two_rows_is_told_of_both(path):
+    await succeed(path, 3)
+    alter(path, f"UPDATE job SET image_id = '{image_id(1)}' WHERE job_id = 3")
+    found = await look(path, FakeInventory(images=images(1, 2), page=50))
+    told = {each.row.line: [finding.code for finding in each.findings] for each in found.kept}
+    assert told[2] == ["image_shared"]
+    assert told[4][-1] == "image_shared"
+    assert (found.images, found.unlike) == (3, 2)
+
+
+async def test_a_size_that_the_cloud_does_not_tell_is_not_called_as_asked(path):
+    await succeed(path, 2)
+    cloud = FakeInventory(images=[*images(1, virtual_bytes=10 * 2**30), *images(2, size_bytes=None)], page=50)
+    found = await look(path, cloud)
+    assert (found.unlike, found.unverified, found.passed) == (0, 1, True)

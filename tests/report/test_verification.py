@@ -11,7 +11,14 @@ HERE = TargetKey()
 
 def unlike(line):
     row = Exported(
-        line=line, volume_id=f"v{line}", image_id=f"i{line}", options=NO_OPTIONS, size_gib=1, image_hash=None
+        line=line,
+        volume_id=f"v{line}",
+        image_id=f"i{line}",
+        image_name="n",
+        options=NO_OPTIONS,
+        size_gib=1,
+        image_hash=None,
+        is_shared=False,
     )
     words = (
         Finding(weight=Weight.UNLIKE, code="image_short", words="it is short"),
@@ -26,6 +33,12 @@ def test_each_image_that_is_not_as_asked_is_one_line():
     assert lines[1].split() == ["2", "v2", "i2", "it", "is", "short;", "its", "hash", "is", "another"]
     assert lines[2].split()[:3] == ["9", "v9", "i9"]
     assert lines[-1] == "5 images: 3 as asked, 2 not; 4 compared by their hash"
+
+
+def test_images_whose_size_nobody_tells_are_not_called_as_asked():
+    lines = verification_text({HERE: Verification(images=5, unverified=2)}).splitlines()
+    assert lines[0] == "5 images: 3 as asked, 0 not; 0 compared by their hash"
+    assert lines[1].startswith("2 images not verified: the cloud does not tell")
 
 
 def test_images_beyond_many_and_those_not_seen_are_counted():

@@ -36,9 +36,11 @@ def test_images_are_waited_for_until_they_are_taken(run: Path) -> None:
             line=3,
             volume_id=volume(2),
             image_id=image(2),
+            image_name=f"{volume(2)}-run",
             options=ImageOptions(),
             size_gib=10,
             image_hash="md5:1",
+            is_shared=False,
         )
         assert images.take([image(2), "another"]) == [second]
         assert images.take([image(2)]) == []
