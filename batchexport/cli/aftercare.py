@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from batchexport import engine
 from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
+from batchexport.cli.signals import stop_on_signals
+from batchexport.cli.talk import say
 from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Cleaned, Found, Reconciled
 from batchexport.errors import CloudError
@@ -55,15 +57,17 @@ def start_servers(state_path: Path, settings: Settings, access: CloudSettings) -
     """Start every server that is down for exports and whose volumes are free; returns when they are up."""
 
     async def start() -> None:
-        stop = asyncio.Event()
-        stop.set()  # nothing more is to begin: what is left of such a run is to bring servers up
+        nothing_more = asyncio.Event()
+        nothing_more.set()  # what is left of such a run is to bring servers up
+        words = "servers that were asked to start are waited for; once more leaves at once"
         async with StateFile.open(state_path) as state:
             if not await state.servers.count_afoot():
                 return
             keys = [target.key for target in state.targets()]
             quick = replace(settings, wait=False, preflight=False)
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
-                await engine.run(state, connect, quick, stop=stop)
+                with stop_on_signals(say, first=words):
+                    await engine.run(state, connect, quick, stop=nothing_more)
 
     run_in_loop(start())
 

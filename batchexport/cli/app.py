@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from batchexport import __version__
 from batchexport.cli.commands import Commands, write_commands
-from batchexport.cli.talk import say, silence_stdout, talk_of
+from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
 from batchexport.errors import BatchExportError
 
@@ -26,7 +26,9 @@ Exit codes:
     6  the whole run was stopped: sign-in, rights, quota, too many failures
    74  the state file cannot be written
    75  the window closed with work left, or is closed; the next night goes on
-  130  drained after SIGINT; run the same command again to go on
+  129  drained after SIGHUP (terminal closed); run the same command again to go on
+  130  drained after SIGINT; likewise
+  131  drained after SIGQUIT; likewise
   143  drained after SIGTERM; likewise
 
 \b
@@ -81,7 +83,9 @@ class Program(click.Group):
 
             complain(error)
             raise click.exceptions.Exit(error.exit_code) from error
-        except BrokenPipeError as error:
+        except OSError as error:
+            if not is_gone(error):
+                return self._unexpected(error)
             silence_stdout()
             raise click.exceptions.Exit(0) from error  # the reader has what it wanted
         except KeyboardInterrupt as error:
@@ -90,10 +94,14 @@ class Program(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # the last resort of the program: one line instead of a traceback
-            from batchexport.cli.complaint import complain_unexpected
+            return self._unexpected(error)
 
-            complain_unexpected(error)
-            raise click.exceptions.Exit(1) from error
+    @staticmethod
+    def _unexpected(error: Exception) -> NoReturn:
+        from batchexport.cli.complaint import complain_unexpected
+
+        complain_unexpected(error)
+        raise click.exceptions.Exit(1) from error
 
 
 @click.group(
@@ -114,6 +122,15 @@ def app() -> None:
 
 def main() -> None:
     """Run the program and exit."""
-    # Before a run can drain, the end must still tidy up: SystemExit does, the default of SIGTERM does not.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    app.main(prog_name="batchexport")
+    _exit_on_signals()
+    try:
+        app.main(prog_name="batchexport")
+    finally:
+        flush_output()
+
+
+def _exit_on_signals() -> None:
+    """Tidy up at the end also before a run can drain: SystemExit does, a signal's default does not."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup: it stays ignored
+            signal.signal(number, lambda number, _: sys.exit(128 + number))

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Never, Protocol, TypedDict
 
 from batchexport.cli.figures import Figures, progress_line, side_note
@@ -138,11 +138,13 @@ def shown(progress: Progress) -> Iterator[None]:
     def tick() -> None:
         nonlocal timer
         timer = loop.call_later(progress.every_s, tick)
-        progress.show()
+        with suppress(OSError):  # the terminal may be closed
+            progress.show()
 
     timer = loop.call_later(progress.every_s, tick)
     try:
         yield
     finally:
         timer.cancel()
-        progress.close()
+        with suppress(OSError):
+            progress.close()

@@ -24,8 +24,8 @@ def keep(job_paths: tuple[Path, ...]) -> None:
 
     Made for containers and for hosts without a timer. Each night is a process of its own; one job never
     overlaps itself. A start that was missed while this was not running, or the machine slept, is made up for
-    as long as the window is open. SIGHUP reads the job files again; SIGINT or SIGTERM lets running nights
-    drain.
+    as long as the window is open. SIGHUP reads the job files again; SIGINT, SIGTERM, or the end of the
+    terminal that it was started from lets running nights drain.
     """
     from batchexport.cli.execution import run_in_loop
     from batchexport.cli.logs import start_log

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one lets the run end in good order, the second one leaves at once."""
+"""Signals that end a program: the first one lets the run end in good order, the second one leaves at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from functools import partial
 
 import msgspec
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Ctrl-C, `kill`, a closed terminal or a dropped connection, and Ctrl-\\.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: Ignored where `nohup` or a shell's `&` started the program: then they stay so.
+_MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
 
 
 class Stop(msgspec.Struct, kw_only=True):
@@ -22,7 +25,7 @@ class Stop(msgspec.Struct, kw_only=True):
 
     @property
     def exit_code(self) -> int | None:
-        """130 or 143, as shells count; None while no signal came."""
+        """128 and the number of the signal, as shells count; None while no signal came."""
         return None if self.signal_number is None else 128 + self.signal_number
 
 
@@ -33,26 +36,40 @@ def stop_on_signals(
     first: str = "finishing the requests under way; once more leaves at once",
     second: str = "leaving now; the state file is right, run the same command to go on",
     leave: Callable[[int], None] = os._exit,
+    on_hangup: Callable[[], bool] | None = None,
 ) -> Iterator[Stop]:
-    """A `Stop` that SIGINT and SIGTERM set while the context lasts; needs a running event loop."""
+    """A `Stop` that signals set while the context lasts; needs a running event loop.
+
+    `on_hangup` is asked first at each SIGHUP, and returns whether it took care of it. A closed terminal sends
+    that signal more than once (the kernel, then the shell), so it never counts as the second one.
+    """
     stop, loop = Stop(), asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def received(number: int) -> None:
         name = signal.Signals(number).name
+        if number == signal.SIGHUP and on_hangup is not None and on_hangup():
+            return
         if stop.signal_number is None:
             stop.signal_number = number
             stop.event.set()
             say(f"{name}: {first}")
-        else:
+        elif number != signal.SIGHUP:
             say(f"{name}: {second}")
             leave(128 + number)
 
-    for number in _SIGNALS:
+    heeded = [number for number in _SIGNALS if not _is_ignored(number)]
+    if on_hangup is not None and signal.SIGHUP not in heeded:
+        heeded.append(signal.SIGHUP)
+    for number in heeded:
         loop.add_signal_handler(number, partial(received, number))
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number in heeded:
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            signal.signal(number, before[number])
+
+
+def _is_ignored(number: int) -> bool:
+    return number in _MAY_BE_IGNORED and signal.getsignal(number) is signal.SIG_IGN

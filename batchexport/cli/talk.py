@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TextIO
 
 import click
 
@@ -76,14 +78,39 @@ def tell(text: str) -> None:
     """Print data on stdout; a reader who went away is not worth an error."""
     try:
         click.echo(text)
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_gone(error):
+            raise
         silence_stdout()
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether nobody reads any more: the pipe is broken, or the terminal closed."""
+    return error.errno in (errno.EPIPE, errno.EIO)
 
 
 def silence_stdout() -> None:
     """Point stdout nowhere, so that the interpreter's last flush meets no broken pipe either."""
+    _silence(sys.stdout)
+
+
+def flush_output() -> None:
+    """Write what is left for stdout and stderr. The interpreter would end with exit code 120 where nobody
+    reads it; a disk that is full is told, for then something is missing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            _silence(stream)
+            if not is_gone(error) and stream is sys.stdout:
+                say(f"error: cannot write the output: {error.strerror}")
+                raise SystemExit(1) from error
+
+
+def _silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

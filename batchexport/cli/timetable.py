@@ -7,11 +7,11 @@ are noticed. A start too many does no harm: a night that is done, or at work, is
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -122,11 +122,21 @@ async def keep_timetable(
     start: Start | None = None,
 ) -> int:
     """Keep the timetable until a signal; its exit code. Raises ConfigError for a file that cannot be used."""
-    with stop_on_signals(say, first="running nights are drained", second="leaving now") as stop:
+    hangup, terminal = asyncio.Event(), _Terminal()
+
+    def read_again() -> bool:
+        if terminal.is_lost():
+            return False
+        hangup.set()
+        return True
+
+    with stop_on_signals(
+        say, first="running nights are drained", second="leaving now", on_hangup=read_again
+    ) as stop:
         # Errors of reading come before any task runs: a group would wrap them.
         for path in paths:
             scheduled_job(path)
-        async with asyncio.TaskGroup() as group, _hangups() as hangup:
+        async with asyncio.TaskGroup() as group:
             begin = start or child_of(talk)
             table = Timetable(start=begin, stop=stop.event, now=now, group=group)
             table.read(paths)
@@ -161,17 +171,24 @@ def child_of(talk: Talk) -> Start:
     return start
 
 
-@asynccontextmanager
-async def _hangups() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGHUP sets."""
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
-    before = signal.getsignal(signal.SIGHUP)
-    loop.add_signal_handler(signal.SIGHUP, event.set)
-    try:
-        yield event
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-        signal.signal(signal.SIGHUP, before)
+class _Terminal:
+    """The terminal that the program was started from, if any: SIGHUP may mean that it was closed."""
+
+    def __init__(self) -> None:
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: it is to outlive the terminal
+        self._was_there = not ignored and self._is_there()
+
+    def is_lost(self) -> bool:
+        """Whether it was there, and is closed now."""
+        return self._was_there and not self._is_there()
+
+    @staticmethod
+    def _is_there() -> bool:
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        except OSError:
+            return False
+        return True
 
 
 async def _first_of(*events: asyncio.Event, within_s: float) -> None:

@@ -21,7 +21,9 @@ _WORDS = {
     3: "done, with failures",
     4: "not started, another process works on it",
     75: "stopped at the end of its window, to be carried on",
+    129: "stopped by SIGHUP, to be carried on",
     130: "stopped by SIGINT, to be carried on",
+    131: "stopped by SIGQUIT, to be carried on",
     143: "stopped by SIGTERM, to be carried on",
 }
 

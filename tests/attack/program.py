@@ -21,7 +21,7 @@ from batchexport.cli.app import app
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = Path(__file__).parent / "drivers"
 #: Every exit code that the help of the program promises.
-DOCUMENTED = frozenset({0, 2, 3, 4, 5, 6, 74, 130, 143})
+DOCUMENTED = frozenset({0, 2, 3, 4, 5, 6, 74, 129, 130, 131, 143})
 #: A run that looks often and sends as fast as it can: for clouds that copy at once.
 QUICK = ("--requests-per-second", "0", "--poll-interval", "0.2s", "--settle-time", "0")
 
@@ -40,7 +40,7 @@ class Ended:
         assert self.code == code, said
         assert "Traceback" not in self.err + self.out, said
         # Between these two the commands say themselves what is wrong: as a summary, or by a signal.
-        if code not in (0, 3, 130, 143):
+        if code not in (0, 3, 129, 130, 131, 143):
             assert re.search(r'^(error:|Error:|{.*"level": "error")', self.err, re.MULTILINE), said
         return self
 

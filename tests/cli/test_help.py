@@ -64,7 +64,7 @@ def test_every_option_reads_the_variable_of_its_long_name(command, option):
         assert option.show_envvar
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 74, 75, 130, 143])
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 74, 75, 129, 130, 131, 143])
 def test_the_programs_help_explains_each_exit_code(batchexport, code):
     lines = batchexport("--help").stdout.splitlines()
     assert any(line.split()[:1] == [str(code)] for line in lines)

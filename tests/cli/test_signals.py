@@ -19,7 +19,10 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+CODES = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
 async def test_the_first_signal_asks_to_stop_and_says_what_happens(number, code):
     said = []
     with stop_on_signals(said.append) as stop:
@@ -40,14 +43,42 @@ async def test_the_second_signal_leaves_whichever_came_first():
     assert stop.exit_code == 143
 
 
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+async def test_a_hangup_never_counts_as_the_second_signal(first):
+    """A closed terminal sends it more than once, and often after another."""
+    left, all_came = [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, all_came.set)
+    with stop_on_signals(lambda _: None, leave=left.append) as stop:
+        for number in (first, signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        await asyncio.wait_for(all_came.wait(), 5)
+    loop.remove_signal_handler(signal.SIGUSR1)
+    assert (stop.exit_code, left) == (128 + first, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+async def test_what_was_ignored_stays_ignored(number):
+    """`nohup` ignores SIGHUP, a shell's `&` ignores SIGQUIT."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with stop_on_signals(lambda _: None) as stop:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.01)
+            assert signal.getsignal(number) is signal.SIG_IGN
+        assert not stop.event.is_set()
+    finally:
+        signal.signal(number, before)
+
+
 async def test_afterwards_signals_do_what_they_did_before():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number, _ in CODES]
     with stop_on_signals(lambda _: None):
         pass
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number, _ in CODES] == before
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [pair for pair in CODES if pair[0] is not signal.SIGHUP])
 def test_a_process_that_is_told_twice_is_gone_at_once(number, code):
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
