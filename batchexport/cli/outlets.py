@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from batchexport.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchexport.background_writer import BackgroundWriter
     from batchexport.config.notify import Notify
     from batchexport.config.reports import Reports
     from batchexport.tell.address import Address
@@ -27,7 +28,7 @@ class Outlets:
     reports: Reports | None = None
     name: str = ""  #: of the list or job file, for those who are told by name
     telling: Telling | None = None  #: made when the first run begins
-    events_file: TextIO | None = None  #: where events go, unless to stdout; closed when the command ends
+    event_writer: BackgroundWriter | None = None  #: where events go; closed when the command ends
 
     def take_from_job(self, name: str, notify: Notify | None, reports: Reports | None) -> None:
         """Add those whom the job file names. Raises ConfigError where a variable of `[notify]` is not set."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -123,18 +122,18 @@ def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
         if str(unopened) != error:
             say(f"nobody was told: {unopened}")
     finally:
-        if outlets.events_file is not None:
-            with suppress(OSError):  # what the disk did not take was told when it was written
-                outlets.events_file.close()
+        if outlets.event_writer is not None:
+            outlets.event_writer.close()
 
 
 def _telling_of(outlets: Outlets) -> Telling:
     if outlets.telling is None:
+        from batchexport.cli.event_stream import event_stream
         from batchexport.tell.telling import Telling
 
         outlets.telling = Telling(
             name=outlets.name,
-            events=_stream(outlets),
+            events=event_stream(outlets),
             events_broken=silence_stdout if outlets.stdout_is_taken else None,
             metrics_file=outlets.metrics_file,
             metrics_address=outlets.metrics_addr,
@@ -143,18 +142,6 @@ def _telling_of(outlets: Outlets) -> Telling:
             say=say,
         )
     return outlets.telling
-
-
-def _stream(outlets: Outlets) -> TextIO | None:
-    if outlets.events is None:
-        return None
-    if outlets.stdout_is_taken:
-        return sys.stdout
-    try:
-        outlets.events_file = Path(outlets.events).open("a", encoding="utf-8")  # noqa: SIM115  closed at the end
-    except OSError as error:
-        raise ConfigError(f"--events: cannot write to {outlets.events}: {error.strerror}") from error
-    return outlets.events_file
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TextIO
+from typing import Protocol
 
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.report.totals import Totals, totals_json
@@ -27,6 +27,17 @@ class Event(StrEnum):
     JOB_CHANGED = "job_changed"
     RATE_CHANGED = "rate_changed"
     RUN_ENDED = "run_ended"
+    EVENTS_DROPPED = "events_dropped"
+
+
+class EventStream(Protocol):
+    """What events are written to."""
+
+    def write(self, text: str, /) -> int:
+        """Take the text. Raises OSError, or ValueError where it is closed."""
+
+    def flush(self) -> None:
+        """Let the text be seen."""
 
 
 class EventLog:
@@ -34,7 +45,7 @@ class EventLog:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: EventStream,
         *,
         broken: Callable[[], object] | None = None,
         now: Callable[[], float] = time.time,
@@ -106,16 +117,25 @@ class EventLog:
     def _write(self, event: Event, values: Mapping[str, object]) -> None:
         if self._broken:
             return
-        time_now = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
-        head = {"schema": SCHEMA, "time": time_now, "event": event, "run_id": self._run_id}
         try:
-            self._stream.write(json.dumps({**head, **values}, ensure_ascii=False) + "\n")
+            self._stream.write(_line(event, self._now(), {"run_id": self._run_id, **values}))
             self._stream.flush()
         except (OSError, ValueError) as error:  # a closed stream is a ValueError
             self._broken = True
             log.warning("events are written no more: %s", error)
             if self._tell_broken is not None:
                 self._tell_broken()
+
+
+def dropped_events(count: int) -> str:
+    """The event in the place of those that no reader took in time."""
+    return _line(Event.EVENTS_DROPPED, time.time(), {"run_id": None, "count": count})
+
+
+def _line(event: Event, at: float, values: Mapping[str, object]) -> str:
+    time_of_it = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    head = {"schema": SCHEMA, "time": time_of_it, "event": event}
+    return json.dumps({**head, **values}, ensure_ascii=False) + "\n"
 
 
 def _export_seconds(job: Job, before: JobState, now: float) -> float | None:

@@ -8,18 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TextIO
 
 from batchexport.config.notify import Notify
 from batchexport.config.reports import Reports
 from batchexport.engine import Cloud, Connect
-from batchexport.errors import StateError
+from batchexport.errors import ConfigError, StateError
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.report.totals import Totals
 from batchexport.report.verdict import title_of
 from batchexport.store import StateReader
 from batchexport.tell.address import Address
-from batchexport.tell.events import EventLog
+from batchexport.tell.events import EventLog, EventStream
 from batchexport.tell.message import GOOD_CODES, message_on
 from batchexport.tell.metrics import RunMetrics, Standing
 from batchexport.tell.metrics_file import MetricsFile
@@ -41,7 +40,7 @@ class Telling:
         self,
         *,
         name: str = "",
-        events: TextIO | None = None,
+        events: EventStream | None = None,
         events_broken: Callable[[], object] | None = None,
         metrics_file: Path | None = None,
         metrics_address: Address | None = None,
@@ -76,13 +75,11 @@ class Telling:
 
     @asynccontextmanager
     async def during(self, state_path: Path) -> AsyncIterator[None]:
-        """Tell of the run while the context lasts. Raises ConfigError where metrics cannot be served."""
+        """Tell of the run while the context lasts; what cannot be told is a warning."""
         async with AsyncExitStack() as stack:
             self._begin(stack.enter_context(StateReader(state_path)), state_path)
             stack.callback(self._let_go)
-            if self._address is not None and self._metrics is not None:
-                address = await stack.enter_async_context(metrics_served(self._address, self._metrics))
-                self._say(f"metrics: http://{address}/metrics")
+            await self._serve_metrics(stack)
             tasks = [asyncio.ensure_future(self._tick())]
             if self._notify is not None and not self._start_told:
                 self._start_told = True
@@ -144,6 +141,18 @@ class Telling:
         if self._metrics is not None:
             self._metrics.begin(reader.run)
         self._look()
+
+    async def _serve_metrics(self, stack: AsyncExitStack) -> None:
+        if self._address is None or self._metrics is None:
+            return
+        try:
+            address = await stack.enter_async_context(metrics_served(self._address, self._metrics))
+        except ConfigError as error:
+            if str(error) not in self._failed:
+                log.warning("%s; the run goes on without (%s)", error, error.hint)
+            self._failed.add(str(error))
+        else:
+            self._say(f"metrics: http://{address}/metrics")
 
     def _let_go(self) -> None:
         self._current_standing()
