@@ -9,6 +9,7 @@
     │   ├── StateInUseError          4   another process owns it: names host, pid and since when
     │   ├── StateVersionError        5   written by a newer batchexport
     │   ├── StateCorruptError        5   damaged, or not a state file at all; never overwritten
+    │   ├── WrongCloudError          5   signed in to another cloud, project or region than its exports are in
     │   ├── ListChangedError         5   the job list or its image settings changed since the run began
     │   └── StateWriteError          74  the disk is full or broken; nothing is lost
     ├── LeaseLostError               4   another process took the target over while this one slept
@@ -92,6 +93,10 @@ class StateVersionError(StateError):
 
 class StateCorruptError(StateError):
     """The file is damaged or is no state file. It is left exactly as it was found."""
+
+
+class WrongCloudError(StateError):
+    """Signed in to another cloud, project or region than the one that the state file belongs to."""
 
 
 class ListChangedError(StateError):

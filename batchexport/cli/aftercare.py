@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from batchexport import engine
-from batchexport.cli.connections import connections
+from batchexport.cli.connections import connections, visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import say
@@ -27,7 +27,7 @@ def reconciled(state_path: Path, settings: Settings, access: CloudSettings) -> l
         async with StateFile.open(state_path) as state:
             keys = [target.key for target in state.targets()]
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
-                return await engine.reconcile_all(state, connect)
+                return await engine.reconcile_all(state, connect, rebind=settings.rebind_cloud)
 
     return run_in_loop(look())
 
@@ -41,7 +41,7 @@ def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remo
 
     async def look() -> list[Cleaned]:
         results: list[Cleaned] = []
-        async with connections(images, access, settings.limits, state_path=state_path) as connect:
+        async with visits(images, access, settings, state_path=state_path) as connect:
             for target, theirs in images.items():
                 try:
                     async with connect(target, None) as cloud:

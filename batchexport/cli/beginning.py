@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
 from batchexport import intake
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk
-from batchexport.config import Settings
+from batchexport.config import CloudSettings, Settings
 from batchexport.config.wanted import Wanted
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey
-from batchexport.report.words import count_of
+from batchexport.report.words import count_of, one_line
 from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
 
@@ -39,16 +40,39 @@ def begin(
         leave_out=leave_out,
         called=order.job_file_name if order.wanted is not None else None,
     )
-    begun = "carrying on with" if prepared.resumed else "beginning"
-    talk.mention(f"{begun} run {prepared.run_id}: {count_of(prepared.rows, 'row')}, state file {state_path}")
+    if prepared.resumed:
+        _say_what_goes_on(order, state_path, talk)
+    else:
+        rows, cloud = count_of(prepared.rows, "row"), cloud_asked(order.access)
+        talk.mention(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
     return order.settings
 
 
 def carry_on(order: Order, state_path: Path, talk: Talk) -> Settings:
     """The settings to go on with a state file, its list and images as they were when it was made."""
     with StateReader(state_path) as reader:
-        talk.mention(f"carrying on with run {reader.run.run_id}, state file {state_path}")
-        return intake.as_stored(order.settings, reader.run)
+        settings = intake.as_stored(order.settings, reader.run)
+    _say_what_goes_on(order, state_path, talk)
+    return settings
+
+
+def cloud_asked(access: CloudSettings) -> str:
+    """The cloud that a command was told, in words; rows of the list may name others."""
+    name = access.cloud or os.environ.get("OS_CLOUD")
+    return f"cloud {one_line(name, 80)}" if name else "the cloud of the OS_ variables"
+
+
+def going_on(reader: StateReader, access: CloudSettings) -> str:
+    """Which run is carried on, with its rows and the clouds that it belongs to."""
+    bound = [one_line(str(identity), 200) for identity in reader.identities().values()]
+    clouds = "; ".join(dict.fromkeys(bound)) or cloud_asked(access)
+    run = one_line(reader.run.run_id, 80)
+    return f"carrying on with run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
+
+
+def _say_what_goes_on(order: Order, state_path: Path, talk: Talk) -> None:
+    with StateReader(state_path) as reader:
+        talk.mention(f"{going_on(reader, order.access)}, state file {state_path}")
 
 
 def list_path_beside(state_path: Path) -> Path:

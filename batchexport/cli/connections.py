@@ -10,10 +10,12 @@ from pathlib import Path
 
 from batchexport import cloud
 from batchexport.cli import practice
-from batchexport.config import CloudSettings, Limits
+from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
 from batchexport.gate import RateGate
+from batchexport.identity import SANDBOX
 from batchexport.model import TargetKey
+from batchexport.store import StateReader, check_bound
 
 
 @asynccontextmanager
@@ -27,6 +29,25 @@ async def connections(
         return
     async with practice.PracticeCloud(practice.journal_path(state_path)) as practice_cloud:
         yield partial(_practise, practice_cloud, access=practice.access_to(access), limits=limits)
+
+
+@asynccontextmanager
+async def visits(
+    keys: Iterable[TargetKey], access: CloudSettings, settings: Settings, *, state_path: Path
+) -> AsyncIterator[Connect]:
+    """As `connections`, for who only looks: raises WrongCloudError at another cloud than the state file's."""
+    with StateReader(state_path) as reader:
+        bound = reader.identities()
+
+    @asynccontextmanager
+    async def visit(key: TargetKey, learned: float | None) -> AsyncIterator[Cloud]:
+        async with connect(key, learned) as client:
+            if client.identity is not None and key in bound:
+                check_bound(bound[key], client.identity, rebind=settings.rebind_cloud)
+            yield client
+
+    async with connections(keys, access, settings.limits, state_path=state_path) as connect:
+        yield visit
 
 
 def _connect(
@@ -51,4 +72,5 @@ async def _practise(
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
     await practice_cloud.start()
     async with _connect(key, learnt, access=access, limits=limits) as client:
+        client.identity = SANDBOX  # by its address it would be another one each time
         yield client

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from batchexport import engine
 from batchexport.cli.closing import closing
@@ -24,8 +26,7 @@ from batchexport.model import JobState
 from batchexport.pace import OpenHours
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
-from batchexport.report.words import count_of
-from batchexport.store import StateFile, StateReader
+from batchexport.store import StateFile, StateReader, Tally
 
 Result = TypeVar("Result")
 
@@ -101,10 +102,8 @@ async def _drive(
     hours: OpenHours | None,
 ) -> Stop:
     await agree(state_path, settings)
-    if again:
-        await _put_back(state_path, again, talk)
     with StateReader(state_path) as reader:
-        figures = Figures.of(reader.tallies())
+        figures = Figures.of(_once_put_back(reader.tallies(), again))
     async with StateFile.open(state_path) as state:
         with stop_on_signals(say) as stop:
             keys = [target.key for target in state.targets()]
@@ -122,14 +121,14 @@ async def _drive(
                         stop=stop.event,
                         on_change=on_change,
                         most_gib=hours.most_gib if hours else None,
+                        again=frozenset(again),
                     )
     return stop
 
 
-async def _put_back(state_path: Path, again: Collection[JobState], talk: Talk) -> None:
-    async with StateFile.open(state_path) as state:
-        rows = await state.retry(frozenset(again))
-    talk.mention(f"{count_of(rows, 'row')} to be tried again")
+def _once_put_back(tallies: Iterable[Tally], again: Collection[JobState]) -> list[Tally]:
+    """What there will be of each state once the rows in those of `again` are pending."""
+    return [replace(tally, state=JobState.PENDING) if tally.state in again else tally for tally in tallies]
 
 
 def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> tuple[Totals, int]:

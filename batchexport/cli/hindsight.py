@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from batchexport.cli.connections import connections
+from batchexport.cli.connections import visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.config import CloudSettings, Settings
 from batchexport.model import TargetKey
@@ -20,7 +20,7 @@ def verified(state_path: Path, settings: Settings, access: CloudSettings) -> Map
     found = {target.key: Verification() for target in targets}
 
     async def look() -> None:
-        async with connections(found, access, settings.limits, state_path=state_path) as connect:
+        async with visits(found, access, settings, state_path=state_path) as connect:
             for target in targets:
                 with ExportedImages(state_path, target.target_id) as images:
                     async with connect(target.key, target.requests_per_second) as cloud:

@@ -95,6 +95,7 @@ def order_from(
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
     settings, access = settings_from(layer.over(Layer(in_use=in_use)))
+    settings = _with_flags_alone(settings, flags)
     return Order(
         source=source,
         said_state_path=state_path,
@@ -123,6 +124,7 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
     if job_path is None:
         layer = layer_from_flags(flags)
         settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))
+        settings = _with_flags_alone(settings, flags)
         order = Order(source="", said_state_path=state_path, settings=settings, access=access)
     elif job_path.suffix == ".toml":
         order = order_from(str(job_path), flags, environment, in_use=run.in_use)
@@ -151,6 +153,11 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
         image=ImageOptions(**{name: flags.get(name) for name in _IMAGE}),
         options=options,
     )
+
+
+def _with_flags_alone(settings: Settings, flags: Mapping[str, Any]) -> Settings:
+    """The settings, with what is said for one command only and stands in no job file."""
+    return replace(settings, rebind_cloud=bool(flags.get("rebind_cloud")))
 
 
 def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchexport import nights
-from batchexport.cli.connections import connections
+from batchexport.cli.connections import visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk, say
@@ -62,8 +62,7 @@ def outdated(order: Order, tonight: Path, known: Sequence[Path], *, remove: bool
     volumes = generations_of(tonight, known, order.settings, more_than=keep)
 
     async def look() -> list[Cleaned]:
-        limits = order.settings.limits
-        async with connections(volumes, order.access, limits, state_path=tonight) as connect:
+        async with visits(volumes, order.access, order.settings, state_path=tonight) as connect:
             return await _on_each(volumes, connect, keep=keep, remove=remove, now=time.time)
 
     return run_in_loop(look()) if volumes else []

@@ -31,9 +31,11 @@ def resume(state_path: Path, **flags: Any) -> None:
     settings stay those of the run. With --job, cloud and limits are those of a job file, the reports that it
     asks for are written, and those whom it names are told.
     """
+    from batchexport.cli.beginning import carry_on
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_to_go_on
 
     order = order_to_go_on(state_path, flags, os.environ)
+    carry_on(order, state_path, talk_of())
     talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
     raise click.exceptions.Exit(execute(state_path, order.settings, order.access, talk_of()))

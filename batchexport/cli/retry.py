@@ -31,11 +31,24 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     They are put back to pending, their attempts are counted anew, and the run is carried on as `resume` does.
     Ambiguous rows stay as they are.
     """
+    from batchexport.cli.beginning import carry_on
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_to_go_on
     from batchexport.model import JobState
+    from batchexport.report.words import count_of
+    from batchexport.store import StateReader
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
     order = order_to_go_on(state_path, flags, os.environ)
+    carry_on(order, state_path, talk_of())
+    with StateReader(state_path) as reader:
+        tallies = reader.tallies()
+    rows = sum(tally.jobs for tally in tallies if tally.state in again)
+    tried = f"{count_of(rows, 'row')} to be tried again"
+    talk_of().mention(tried if rows else _nothing_to_try_again(skipped))
     talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
     raise click.exceptions.Exit(execute(state_path, order.settings, order.access, talk_of(), again=again))
+
+
+def _nothing_to_try_again(skipped: bool) -> str:
+    return f"no row has failed{' or was skipped' if skipped else ''}: there is nothing to try again"

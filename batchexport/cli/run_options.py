@@ -193,11 +193,18 @@ cloud_options = all_of(
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
     _flag("--insecure", words="Do not check the cloud's certificates."),
 )
+rebind_option = _flag(
+    "--rebind-cloud",
+    words="The addresses of the state file's cloud have changed: go on with it at the new ones. Project and"
+    " region must be the same; a copy of a cloud must not be taken for it.",
+)
 #: What a command takes that only visits the cloud.
-visiting_options = all_of(rate_option, cloud_options, talk_options)
+visiting_options = all_of(rate_option, cloud_options, rebind_option, talk_options)
 #: What a command takes that looks ahead.
 planning_options = all_of(
     rate_option, max_exports_option, in_use_option, dialect_option, cloud_options, talk_options
 )
 #: What every command takes that works on a state file.
-working_options = all_of(limit_options, dialect_option, cloud_options, telling_options, talk_options)
+working_options = all_of(
+    limit_options, dialect_option, cloud_options, rebind_option, telling_options, talk_options
+)

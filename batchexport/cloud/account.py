@@ -52,6 +52,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     unproven: bool
     wishes: Wishes
     trust: Trust
+    cloud: str | None = None  #: its name in clouds.yaml; None = the variables tell of it
+    identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
 
 
 def load_account(key: TargetKey, access: CloudSettings) -> Account:
@@ -61,7 +63,7 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
     """
     plain_one = plain_account(key, access, os.environ, home=Path.home(), folder=Path.cwd())
     if plain_one is not None and find_access_key({}, os.environ) is None:
-        return _plain(plain_one, access)
+        return replace(_plain(plain_one, access), identity_url=plain_one.auth_url)
     import openstack.config.loader
     from keystoneauth1 import exceptions as refused
     from openstack import exceptions as sdk
@@ -82,9 +84,12 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
         raise slip(openstack.config.loader.CONFIG_FILES) or _bad_configuration(error, cloud, known) from error
     except (TypeError, AttributeError) as error:  # openstacksdk takes it for granted what is a mapping
         raise misshapen(cloud) from error
+    auth_url = (plain.config.get("auth") or {}).get("auth_url") or None
     if access_key is not None:
-        return _signing_account(access_key, plain, key, access)
-    return _account(region, key, access)
+        account = _signing_account(access_key, plain, key, access)
+    else:
+        account = _account(region, key, access)
+    return replace(account, cloud=cloud, identity_url=auth_url)
 
 
 def _options(key: TargetKey, access: CloudSettings) -> dict[str, object]:

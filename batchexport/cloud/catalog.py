@@ -50,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     version: str
+    region: str | None = None  #: that the catalog names for it; None = it names none, or is passed over
 
 
 class ComputeEndpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,8 @@ def find_block_storage(
         version = _implied_version(entry.service_type, dialect)
     # With the project id the path works on every version; without it only from microversion 3.67.
     parts = [root, version, project_id] if project_id else [root, version]
-    return Endpoint(url="/".join(parts), version=version), dialect
+    region = wishes.region or (None if entry.region in _EVERYWHERE else entry.region)
+    return Endpoint(url="/".join(parts), version=version, region=region), dialect
 
 
 def find_image_service(catalog: Sequence[Entry], wishes: Wishes) -> Endpoint:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from batchexport.cloud.account import load_account
 from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
-from batchexport.cloud.facts import AccountFacts, facts_of
+from batchexport.cloud.facts import AccountFacts, facts_of, identity_of
 from batchexport.cloud.images import Images
 from batchexport.cloud.servers import Servers
 from batchexport.cloud.session import Session
@@ -19,6 +19,7 @@ from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
 from batchexport.errors import CloudError
 from batchexport.gate import RateGate
+from batchexport.identity import CloudIdentity
 from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server, TargetKey, Volume
 
 
@@ -33,7 +34,10 @@ class CloudClient:
         dialect: Dialect,
         facts: AccountFacts,
         find_servers: Callable[[], Servers],
+        *,
+        identity: CloudIdentity | None = None,
     ) -> None:
+        self.identity = identity
         self.dialect = dialect
         self.facts = facts
         self._session = session
@@ -160,4 +164,5 @@ async def connect(
             endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)
             return Servers(session, endpoints)
 
-        yield CloudClient(session, volumes, images, dialect, facts, find_servers)
+        identity = identity_of(account, held, block_storage)
+        yield CloudClient(session, volumes, images, dialect, facts, find_servers, identity=identity)

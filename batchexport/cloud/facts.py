@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from batchexport.cloud.account import Account
 from batchexport.cloud.auth import Token
 from batchexport.cloud.authorizer import Credential
 from batchexport.cloud.catalog import Endpoint
+from batchexport.identity import CloudIdentity, service_address
 
 
 class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,4 +39,16 @@ def facts_of(held: Credential, block_storage: Endpoint, image_service: Endpoint)
         token_life_s=life_s,
         block_storage_url=block_storage.url,
         image_url=image_service.url,
+    )
+
+
+def identity_of(account: Account, held: Credential, block_storage: Endpoint) -> CloudIdentity:
+    """What the account and its sign-in say of the cloud: which one it is, for whoever comes back to it."""
+    return CloudIdentity(
+        cloud=account.cloud,
+        region=block_storage.region,
+        project_id=held.project_id,
+        project_name=held.project_name if isinstance(held, Token) else None,
+        identity_url=service_address(account.identity_url) if account.identity_url else None,
+        block_storage_url=service_address(block_storage.url),
     )

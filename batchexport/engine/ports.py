@@ -7,6 +7,7 @@ from typing import Protocol
 
 from batchexport.dialect import Dialect
 from batchexport.errors import CloudError
+from batchexport.identity import CloudIdentity
 from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server, Volume
 
 #: Called with no await between it and the sending of a request that changes the cloud; raises to forbid it.
@@ -41,6 +42,9 @@ class Cloud(Servers, Protocol):
     Reads are repeated by the client after a transient failure; `upload_volume_to_image` never is.
     An iterator yields one list per page, and each page is one request.
     """
+
+    #: Which cloud, region and project it turned out to be; None = it cannot tell, and any is taken for it.
+    identity: CloudIdentity | None
 
     @property
     def dialect(self) -> Dialect:

@@ -11,8 +11,8 @@ from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Reconciled, reconcile
 from batchexport.engine.target import work
-from batchexport.engine.targets import Connect, on_each_target
-from batchexport.model import FINAL_STATES
+from batchexport.engine.targets import Connect, check_clouds, on_each_target
+from batchexport.model import FINAL_STATES, JobState
 from batchexport.store import Lease, StateFile
 
 
@@ -25,8 +25,9 @@ async def run(
     now: Callable[[], float] | None = None,
     on_change: OnChange | None = None,
     most_gib: Callable[[float], int] | None = None,
+    again: frozenset[JobState] = frozenset(),
 ) -> None:
-    """Take every row of the state file as far as it goes.
+    """Take every row of the state file as far as it goes, those in the states of `again` once more.
 
     `most_gib` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
     more, and what is left stays pending. None = any may.
@@ -35,8 +36,10 @@ async def run(
     what `on_each_target` raises.
     """
     counts = await state.counts()
-    is_finished = not any(jobs for job_state, jobs in counts.items() if job_state not in FINAL_STATES)
+    to_do = (set(JobState) - FINAL_STATES) | again
+    is_finished = not any(counts[job_state] for job_state in to_do)
     if is_finished and not await state.servers.count_afoot():
+        await check_clouds(state, connect, rebind=settings.rebind_cloud)
         return  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows))
@@ -54,15 +57,15 @@ async def run(
             most_gib=most_gib,
         )
 
-    await on_each_target(state, connect, one, file_lost=stop.set)
+    await on_each_target(state, connect, one, file_lost=stop.set, again=again, rebind=settings.rebind_cloud)
 
 
-async def reconcile_all(state: StateFile, connect: Connect) -> list[Reconciled]:
+async def reconcile_all(state: StateFile, connect: Connect, *, rebind: bool = False) -> list[Reconciled]:
     """Look once at every ambiguous row of the state file. Raises what `on_each_target` raises."""
     results: list[Reconciled] = []
 
     async def one(cloud: Cloud, lease: Lease) -> None:
         results.extend(await reconcile(cloud, state, lease))
 
-    await on_each_target(state, connect, one, file_lost=lambda: None)
+    await on_each_target(state, connect, one, file_lost=lambda: None, rebind=rebind)
     return results

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from batchexport.engine.ports import Cloud
-from batchexport.errors import BatchExportError, LeaseLostError, StateError
-from batchexport.model import TargetKey
-from batchexport.store import Lease, StateFile, TargetRecord
+from batchexport.errors import BatchExportError, CloudError, ConfigError, LeaseLostError, StateError
+from batchexport.model import JobState, TargetKey
+from batchexport.store import Lease, StateFile, TargetRecord, check_bound
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,18 @@ Work = Callable[[Cloud, Lease], Awaitable[None]]
 
 
 async def on_each_target(
-    state: StateFile, connect: Connect, work: Work, *, file_lost: Callable[[], object]
+    state: StateFile,
+    connect: Connect,
+    work: Work,
+    *,
+    file_lost: Callable[[], object],
+    again: frozenset[JobState] = frozenset(),
+    rebind: bool = False,
 ) -> None:
     """Do `work` on every target. One that cannot go on does not hold up the others.
+
+    Once it is signed in, a target is bound to its cloud, or found to belong to it; rows in the states of
+    `again` are put back to pending then, and not before. With `rebind` the cloud's addresses may be new.
 
     What ended a target is raised when all are done; the first sign that the state file is lost to this
     process is also told to `file_lost`. Raises StateInUseError before any work if another process has a
@@ -35,6 +44,11 @@ async def on_each_target(
     async def one(target: TargetRecord, lease: Lease) -> None:
         try:
             async with connect(target.key, target.requests_per_second) as cloud:
+                if cloud.identity is not None:
+                    await state.bind(lease, cloud.identity, rebind=rebind)
+                if again:
+                    await state.retry(lease, again)
+                await _skip_known_twice(state, target, lease)
                 await work(cloud, lease)
         except BaseException as error:
             plain = _plain(error)
@@ -51,6 +65,35 @@ async def on_each_target(
         await _release_all(state, leases)
     if errors:
         raise max(errors, key=_gravity)
+
+
+async def _skip_known_twice(state: StateFile, target: TargetRecord, lease: Lease) -> None:
+    """Rows whose volume another target has, too, because both turned out to be one project: not sent."""
+    if skipped := await state.skip_known_twice(lease):
+        log.warning(
+            "%d rows of target %s are skipped: it is the project of another target of this list,"
+            " which names the same volumes",
+            skipped,
+            target.key,
+        )
+
+
+async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> None:
+    """Raise WrongCloudError where a target is another cloud than it was: what came of it counts there alone.
+
+    Nothing depends on the clouds' answers: where none can be signed in to, nothing is known against it.
+    """
+    for target in state.targets():
+        if target.identity is None:
+            continue
+        try:
+            async with connect(target.key, target.requests_per_second) as cloud:
+                found = cloud.identity
+        except (CloudError, ConfigError) as error:
+            log.info("not checked that target %s is the cloud it was: %s", target.key, error)
+        else:
+            if found is not None:
+                check_bound(target.identity, found, rebind=rebind)
 
 
 async def _take_all(state: StateFile, targets: Sequence[TargetRecord]) -> list[Lease]:

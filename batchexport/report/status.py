@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import asdict
+
+from batchexport.identity import CloudIdentity
 from batchexport.model import TargetKey
 from batchexport.report.causes import top_reasons
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import iso_utc, number, one_line
+from batchexport.report.words import iso_utc, number, one_line, shown
 from batchexport.store import Holder, ReasonCount, StateReader
 
 #: Reasons beyond these are read in `report`.
@@ -21,7 +24,8 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     """Where the run stands, in a few lines, with those on its pace where somebody watches it."""
     run, totals = reader.run, Totals.of(reader.tallies())
     lines = [
-        f"{state_path}: run {run.run_id} of {run.list_name}, begun {iso_utc(run.created_at)}",
+        f"{state_path}: run {shown(run.run_id)} of {shown(run.list_name)}, begun {iso_utc(run.created_at)}",
+        *_cloud_lines(reader.identities()),
         *_holder_lines(reader.owners()),
         *filter(None, [servers_line(reader.servers())]),
         rows_text(totals),
@@ -46,6 +50,9 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "run_id": run.run_id,
         "list_name": run.list_name,
         "created_at": iso_utc(run.created_at),
+        "clouds": [
+            {"target": str(target), **asdict(identity)} for target, identity in reader.identities().items()
+        ],
         **totals_json(Totals.of(reader.tallies())),
         "stalled": reader.stalled(now),
         "servers_down": [server_json(server) for server in reader.servers()],
@@ -73,13 +80,18 @@ def reason_lines(reasons: list[ReasonCount]) -> Iterator[str]:
     """Why rows failed, most frequent first."""
     yield "most frequent reasons of failed rows:"
     for each in reasons:
-        code = f" ({each.code})" if each.code and each.code not in each.reason else ""
+        code = f" ({shown(each.code)})" if each.code and each.code not in each.reason else ""
         yield f"{number(each.jobs):>9}  {one_line(each.reason, 160)}{code}"
+
+
+def _cloud_lines(identities: Mapping[TargetKey, CloudIdentity]) -> Iterator[str]:
+    """Where its exports are, each once: two targets may be one project."""
+    yield from dict.fromkeys(f"on {shown(str(identity))}" for identity in identities.values())
 
 
 def _holder_lines(holders: list[Holder]) -> Iterator[str]:
     words = {True: "running", False: "ended without a word", None: "perhaps running"}
-    lines = dict.fromkeys(f"{words[holder.alive]}: {holder.owner}" for holder in holders)
+    lines = dict.fromkeys(f"{words[holder.alive]}: {shown(str(holder.owner))}" for holder in holders)
     yield from lines or ["not running"]
 
 
@@ -100,9 +112,9 @@ def _stalled_note(count: int) -> str:
 
 
 def _target_lines(by_target: Mapping[TargetKey, Totals]) -> Iterator[str]:
-    width = max(len(str(target)) for target in (*by_target, "target"))
+    width = max(len(shown(str(target))) for target in (*by_target, "target"))
     heads = [*(str(state) for state in ENDED), "to do", "GiB"]
     yield "  ".join([f"{'target':<{width}}", *(f"{head:>9}" for head in heads)]).upper()
     for target, totals in by_target.items():
         figures = [*(totals.rows[state] for state in ENDED), totals.to_do, totals.gib.total()]
-        yield "  ".join([f"{target!s:<{width}}", *(f"{number(figure):>9}" for figure in figures)])
+        yield "  ".join([f"{shown(str(target)):<{width}}", *(f"{number(figure):>9}" for figure in figures)])

@@ -49,6 +49,11 @@ def one_line(text: str | None, width: int) -> str:
     return flat + "…"
 
 
+def shown(text: str | None) -> str:
+    """The text on one line as it is, without what could steer a terminal; empty for None."""
+    return one_line(text, 1000)
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal the text takes: two for a Chinese character, none for an accent."""
     if text.isascii():

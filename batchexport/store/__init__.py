@@ -6,6 +6,7 @@
 from batchexport.store.build import Builder, building
 from batchexport.store.exported import ExportedImages
 from batchexport.store.history import PutBack, RecentEnding, Span
+from batchexport.store.identities import check_bound
 from batchexport.store.lease import Lease
 from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
@@ -55,5 +56,6 @@ __all__ = [
     "TargetRecord",
     "Unsent",
     "building",
+    "check_bound",
     "discard_untried",
 ]

@@ -81,7 +81,7 @@ RETRY = f"""
         state = 'pending', next_at = {AT_ONCE_OR_HELD}, attempts_before = attempt, intent_at = NULL,
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
         size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
-    WHERE {IS_RETRYABLE} AND state = ?"""
+    WHERE {IS_RETRYABLE} AND state = ? AND target_id = ?"""
 
 REOPEN = f"""
     UPDATE job SET
@@ -158,9 +158,9 @@ def put_back(
         raise _forbidden(db, job, JobState.PENDING)
 
 
-def retry(db: sqlite3.Connection, states: Iterable[JobState]) -> int:
-    """How many jobs of these final states, of all targets, are pending again with a full allowance."""
-    return sum(db.execute(RETRY, (state,)).rowcount for state in states)
+def retry(db: sqlite3.Connection, target_id: int, states: Iterable[JobState]) -> int:
+    """How many jobs of the target in these final states are pending again with a full allowance."""
+    return sum(db.execute(RETRY, (state, target_id)).rowcount for state in states)
 
 
 def reopen(db: sqlite3.Connection, target_id: int, job: Job) -> None:

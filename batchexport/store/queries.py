@@ -7,6 +7,7 @@ from typing import Any
 
 from batchexport.model import InUse, Job, JobState, TargetKey
 from batchexport.store import options
+from batchexport.store.identities import identities_of
 from batchexport.store.moments import moment
 from batchexport.store.records import RunRecord, TargetRecord
 from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
@@ -66,8 +67,14 @@ def run_record(db: sqlite3.Connection) -> RunRecord:
 
 def targets(db: sqlite3.Connection) -> list[TargetRecord]:
     """Every target, in the order in which the list names them."""
+    identities = identities_of(lambda statement: db.execute(statement).fetchall())
     return [
-        TargetRecord(target_id=target_id, key=TargetKey(*key), requests_per_second=rate)
+        TargetRecord(
+            target_id=target_id,
+            key=TargetKey(*key),
+            requests_per_second=rate,
+            identity=identities.get(target_id),
+        )
         for target_id, rate, *key in db.execute(
             "SELECT target_id, requests_per_second, cloud, region, project FROM target ORDER BY target_id"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, JobState, ServerState, TargetKey
 from batchexport.store import history, options, queries
 from batchexport.store.faults import reading
@@ -213,6 +214,10 @@ class StateReader:
         """Every target with the rate that the cloud taught, in the order of the list."""
         with reading(self.path):
             return queries.targets(self._db)
+
+    def identities(self) -> dict[TargetKey, CloudIdentity]:
+        """What each target was found to be at sign-in; those that nobody signed in to are left out."""
+        return {target.key: target.identity for target in self.targets() if target.identity is not None}
 
     def span(self) -> history.Span:
         """When the run began to export and when its last attempt ended."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from batchexport.identity import CloudIdentity
 from batchexport.model import ImageOptions, InUse, Job, JobState, ServerState, TargetKey
 from batchexport.store.owner import Owner
 
@@ -32,6 +33,7 @@ class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     target_id: int
     key: TargetKey
     requests_per_second: float | None  #: what the cloud taught an earlier process; None = nothing yet
+    identity: CloudIdentity | None = None  #: what sign-in found it to be; None = nobody signed in yet
 
 
 class Duplicate(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,9 @@ from typing import Self, TypeVar
 
 from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
+from batchexport.identity import CloudIdentity
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
-from batchexport.store import changes, fitting, lease, queries, together, unsent
+from batchexport.store import changes, fitting, identities, lease, queries, together, unsent
 from batchexport.store.faults import reading
 from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.opening import open_for_work
@@ -293,15 +294,28 @@ class StateFile:
         """How many jobs of all targets are in each state; every state is there."""
         return await self._writer.ask(queries.counts)
 
-    async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
-        """How many jobs in these states, of all targets, are pending again, with a full allowance.
-
-        Needs no lease: nobody works on a job in a final state, and a process at work finds them by itself.
-        """
+    async def retry(self, held: Lease, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
+        """How many jobs of the target in these states are pending again, with a full allowance."""
         if not states <= RETRYABLE:
             wrong = ", ".join(sorted(states - RETRYABLE))
             raise StateError(f"jobs that are {wrong} cannot be tried again")
-        return await self._writer.ask(partial(changes.retry, states=sorted(states)))
+        retrying = partial(changes.retry, target_id=held.target_id, states=sorted(states))
+        return await self._writer.ask(retrying, held)
+
+    async def bind(self, held: Lease, found: CloudIdentity, *, rebind: bool = False) -> None:
+        """Note which cloud the target is, at its first sign-in; raises WrongCloudError at another later on.
+
+        With `rebind` the addresses of the cloud's services may have changed, and are noted anew.
+        """
+        binding = partial(
+            identities.bind, target_id=held.target_id, found=found, at=self._now(), rebind=rebind
+        )
+        await self._writer.ask(binding, held)
+
+    async def skip_known_twice(self, held: Lease) -> int:
+        """How many pending jobs were skipped, for another target of the same project has their volumes."""
+        skipping = partial(identities.skip_known_twice, target_id=held.target_id, at=self._now())
+        return await self._writer.ask(skipping, held)
 
     async def _under_way(self, held: Lease, state: JobState) -> list[Job]:
         return await self._writer.ask(partial(queries.under_way, target_id=held.target_id, state=state), held)

@@ -46,6 +46,7 @@ class FakeCloud:
         self._ids = itertools.count(1)
 
     dialect = CINDER
+    identity = None
 
     async def image_quota(self):
         return None

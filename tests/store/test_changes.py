@@ -238,17 +238,17 @@ async def test_the_first_intent_outlives_every_later_one(made: Path) -> None:
         assert (job.first_intent_at, job.intent_at) == (100.5, 200.5)
 
 
-async def test_retry_brings_failed_jobs_of_all_targets_back_with_a_full_allowance(path: Path) -> None:
+async def test_retry_brings_failed_jobs_of_its_target_back_with_a_full_allowance(path: Path) -> None:
     make(path, [row(1), row(2, target=THERE), row(3)])
     async with StateFile.open(path) as state:
         here, there = await state.take(1), await state.take(2)
         await bring(state, here, FAILED)
         await bring(state, there, FAILED)
         await bring(state, here, SKIPPED)
-        assert await state.retry() == 2
+        assert await state.retry(here) == 1
         (again,) = await claim(state, here)
         assert (again.job_id, again.attempt, again.attempts_before) == (1, 2, 1)
-    assert states(path) == [SUBMITTING, PENDING, SKIPPED]
+    assert states(path) == [SUBMITTING, FAILED, SKIPPED]
 
 
 @pytest.mark.parametrize("final", [FAILED, SKIPPED, AMBIGUOUS])
@@ -258,7 +258,7 @@ async def test_retry_takes_the_states_it_is_told(path: Path, final: JobState) ->
         lease = await state.take(1)
         for one in (FAILED, SKIPPED, AMBIGUOUS):
             await bring(state, lease, one)
-        assert await state.retry(frozenset({final})) == 1
+        assert await state.retry(lease, frozenset({final})) == 1
         assert (await state.counts())[final] == 0
         assert (await state.counts())[PENDING] == 1
 
@@ -266,8 +266,9 @@ async def test_retry_takes_the_states_it_is_told(path: Path, final: JobState) ->
 @pytest.mark.parametrize("wrong", [SUCCEEDED, SUBMITTING, EXPORTING, PENDING])
 async def test_retry_refuses_states_that_are_not_to_be_tried_again(made: Path, wrong: JobState) -> None:
     async with StateFile.open(made) as state:
+        lease = await state.take(1)
         with pytest.raises(StateError, match=f"jobs that are {wrong} cannot be tried again"):
-            await state.retry(frozenset({FAILED, wrong}))
+            await state.retry(lease, frozenset({FAILED, wrong}))
 
 
 async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:

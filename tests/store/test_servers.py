@@ -124,7 +124,7 @@ async def test_a_row_that_is_tried_again_waits_for_its_servers_again(
     (job,) = await claim(state, lease)
     state.ended(lease, job, outcome, DONE, at_s=103.0)
     if outcome is JobState.FAILED:
-        await state.retry()
+        await state.retry(lease)
     else:
         state.reopen(lease, job)
     assert [each.job.job_id for each in await held(state, lease)] == [1]

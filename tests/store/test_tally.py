@@ -92,7 +92,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(final=st.sampled_from([JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS]))
     def retry(self, final: JobState) -> None:
-        retried = self.loop.run_until_complete(self.state.retry(frozenset({final})))
+        again = (self.state.retry(lease, frozenset({final})) for lease in self.leases)
+        retried = sum(self.loop.run_until_complete(each) for each in again)
         assert retried == self.expected[final]
         self.expected[final] -= retried
         self.expected[JobState.PENDING] += retried

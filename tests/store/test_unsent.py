@@ -95,7 +95,7 @@ async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -
         (first, *_) = await state.unsent_after(lease, 0, limit=1)
         state.sizes(lease, {first.job.volume_id: 5})
         state.refused(lease, first.job, JobState.FAILED, GONE, at_s=5.0)
-        assert await state.retry() == 1
+        assert await state.retry(lease) == 1
         assert await lines(state, lease, 1) == [2]
         assert len(await claim(state, lease, 9)) == 3
 
