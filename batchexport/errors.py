@@ -36,18 +36,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from batchexport.redaction import redacted
+
 #: The longest wait that is believed of a cloud: a wrong `Retry-After` is not to stop a run for days.
 LONGEST_WAIT_S = 900.0
 
 
 class BatchExportError(Exception):
-    """Root of the tree. `hint` says what to do next, or is None where the message already does."""
+    """Root of the tree. `hint` says what to do next, or is None where the message already does.
+
+    Neither repeats a secret that this process knows: see `redaction`.
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(redacted(message))
+        self.hint = None if hint is None else redacted(hint)
 
 
 class ConfigError(BatchExportError):
@@ -143,11 +148,11 @@ class CloudError(BatchExportError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.method = method
-        self.url = url
+        self.url = redacted(url)
         self.status = status
-        self.code = code
-        self.request_id = request_id
         self.retry_after_s = None if retry_after_s is None else min(retry_after_s, LONGEST_WAIT_S)
+        self.code = None if code is None else redacted(code)
+        self.request_id = None if request_id is None else redacted(request_id)
 
 
 class TransientError(CloudError):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.redaction import forget_secrets
+
 HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
@@ -16,6 +18,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if any(slow == item.path or slow in item.path.parents for slow in SLOW):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests():
+    """A process redacts every secret that it ever knew, and a test its own."""
+    yield
+    forget_secrets()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import TextIO
 import click
 
 from batchexport.cli.outlets import Outlets
+from batchexport.redaction import redacted
 
 
 class LogFormat(StrEnum):
@@ -64,7 +65,8 @@ def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping
 
 
 def put(text: str) -> None:
-    """Print a line on stderr, above the progress bars where there are any."""
+    """Print a line on stderr, above the progress bars where there are any, and without secrets."""
+    text = redacted(text)
     # A run must not end because nobody listens, or because the disk of its log is full.
     with suppress(OSError):
         # Nothing else loads tqdm: once it is there, bars may be on the screen and have to step aside.

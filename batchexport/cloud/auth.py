@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from batchexport.cloud.authorizer import Credential, service_headers
 from batchexport.cloud.catalog import Entry
 from batchexport.errors import BatchExportError, SignInError, TransientError
+from batchexport.redaction import register_secret
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Tokens:
 
     def _keep(self, token: Token) -> None:
         now = self._now()
+        register_secret(token.value)
         self._token = token
         if token.expires_at is None:
             self._renew_at = self._expires_at = float("inf")

@@ -17,7 +17,7 @@ from batchexport.cloud.auth import Token
 from batchexport.cloud.authorizer import service_headers
 from batchexport.cloud.catalog import Entry
 from batchexport.cloud.envelopes import fold, read_fault
-from batchexport.cloud.identity import Identity, hidden_in
+from batchexport.cloud.identity import Identity, hidden, hidden_in
 from batchexport.cloud.signin import check_project, odd_answer, refusal, unreachable
 from batchexport.cloud.times import epoch_s
 from batchexport.cloud.transport import Trust, proxy_for
@@ -108,7 +108,8 @@ def _words(error: HTTPError, body: bytes, identity: Identity) -> str:
     """What the identity service answered, or where it wants to be asked instead."""
     if 300 <= error.code < 400:
         return f"redirected to {fold(error.headers.get('Location', 'nowhere'))}; redirects are not followed"
-    return read_fault(hidden_in(body, identity.secrets)).message or fold(str(error.reason))
+    words = read_fault(hidden_in(body, identity.secrets)).message or fold(str(error.reason))
+    return hidden(words, identity.secrets)
 
 
 def auth_document(proof: Mapping[str, str]) -> dict[str, Any]:

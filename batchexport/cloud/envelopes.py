@@ -10,17 +10,21 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping
+from string import ascii_lowercase, ascii_uppercase
 
 import msgspec
+
+from batchexport.redaction import redacted
 
 #: Reasons are kept in the state file, one line each: longer ones hold tracebacks or a whole page.
 LONGEST_REASON = 300
 #: Bytes of an error answer that are looked at. The longest reason seen, a schema error, has 2,000.
 LOOKED_AT = 65_536
 
-_INVISIBLE = re.compile(r"<(head|style|script)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[!/a-zA-Z][^>]*>")
+_HIDDEN_TAG = re.compile(r"<(head|style|script)\b")
+#: Unlike str.lower, it never changes the length of a text.
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+_TAG_START = re.compile(r"<[!/a-zA-Z]")
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*(<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
 #: A code that only repeats the HTTP status: `400`, `"404 Not Found"`.
@@ -44,24 +48,59 @@ def read_fault(body: bytes) -> Fault:
     try:
         document: object = msgspec.json.decode(looked_at)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last one: nested too deep
-        return Fault(message=_text(looked_at.decode(errors="replace")))
+        return Fault(message=_text(redacted(looked_at.decode(errors="replace"))))
     return _read_document(document)
 
 
 def fold(text: str) -> str:
-    """The text on one line, cut to 300 characters, without what could steer a terminal."""
-    line = " ".join(text.split())
+    """The text on one line, cut to 300 characters, without secrets or what could steer a terminal."""
+    line = " ".join(redacted(text).split())
     if not line.isprintable():
         line = "".join(character for character in line if character.isprintable())
+    line = redacted(line)
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
 
 
 def _text(text: str) -> str:
     if not _MARKUP.match(text):
         return fold(text)
-    seen = fold(html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text))))
-    title = _TITLE.search(text)
-    return seen or (fold(html.unescape(title[1])) if title else "")
+    return fold(html.unescape(_visible(text))) or fold(html.unescape(_title(text)))
+
+
+def _visible(markup: str) -> str:
+    """What a reader of a page sees. Looks at each character once, whatever is left open."""
+    lower = markup.translate(_LOWER)
+    pieces: list[str] = []
+    at = 0
+    while (tag := _TAG_START.search(markup, at)) is not None:
+        pieces.append(markup[at : tag.start()])
+        at = _behind(lower, tag.start())
+        if at < 0:  # nothing closes it: a browser shows none of the rest either
+            return " ".join(pieces)
+    return " ".join([*pieces, markup[at:]])
+
+
+def _behind(lower: str, start: int) -> int:
+    """Where what begins at `start`, a tag or something that is not shown, is over; -1 = never."""
+    if lower.startswith("<!--", start):
+        return _after(lower, "-->", start + 4)
+    if (hidden := _HIDDEN_TAG.match(lower, start)) is not None:
+        closing = lower.find(f"</{hidden[1]}", start)
+        return -1 if closing < 0 else _after(lower, ">", closing)
+    return _after(lower, ">", start)
+
+
+def _after(text: str, what: str, start: int) -> int:
+    found = text.find(what, start)
+    return -1 if found < 0 else found + len(what)
+
+
+def _title(markup: str) -> str:
+    lower = markup.translate(_LOWER)
+    begin = _after(lower, "<title", 0)
+    begin = _after(lower, ">", begin) if begin >= 0 else -1
+    end = lower.find("</title", begin) if begin >= 0 else -1
+    return markup[begin:end] if end >= 0 else ""
 
 
 def _read_document(document: object) -> Fault:

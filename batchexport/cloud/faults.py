@@ -117,8 +117,8 @@ def error_from_answer(
         method=method,
         url=url,
         status=status,
-        code=fault.code,
-        request_id=request_id_of(headers) or fault.request_id,
+        code=fault.code and hidden(fault.code, secrets),
+        request_id=request_id_of(headers) or (fault.request_id and hidden(fault.request_id, secrets)),
         retry_after_s=wait_s,
         hint=_hint(kind, method, status, url),
     )

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-#: What stands in the place of a secret.
-HIDDEN = "***"
-#: Shorter ones are no secrets to anybody, and would be found in many innocent words.
-_SHORTEST_SECRET = 4
-_SECRET_NAMES = (
-    "password",
-    "token",
-    "passcode",
-    "application_credential_secret",
-    "client_secret",
-    "access_token",
-    "secret_key",
-    "sk",
-    "security_token",
-)
+from batchexport.redaction import redacted, register_secret, without
+
+#: Names of values that are secrets themselves, whatever plug-in takes them.
+_SECRET_NAME = re.compile(r"(.*_)?(password|passwd|passcode|secret|token|secret_key|sk)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +22,13 @@ class Identity:
 
     @classmethod
     def of(cls, auth: Mapping[str, object]) -> Identity:
-        """The identity that the values for keystoneauth describe."""
+        """The identity that the values for keystoneauth describe. Its secrets are redacted from now on."""
+        secrets = secrets_in(auth)
+        register_secret(*secrets)
         return cls(
             user=_first(auth, ("username", "user_id", "application_credential_id")),
             project=_first(auth, ("project_name", "project_id", "tenant_name", "tenant_id")),
-            secrets=tuple(str(auth[name]) for name in _SECRET_NAMES if auth.get(name)),
+            secrets=secrets,
         )
 
     def __str__(self) -> str:
@@ -44,20 +36,24 @@ class Identity:
         return ", ".join(f"{kind} {name}" for kind, name in named if name) or "this account"
 
 
+def secrets_in(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The secrets among settings, by their names: those of every plug-in, `oauth2_client_secret` too."""
+    found = {
+        str(value)
+        for name, value in values.items()
+        if value and isinstance(value, str | int) and _SECRET_NAME.fullmatch(name.lower().replace("-", "_"))
+    }
+    return tuple(sorted(found))
+
+
 def hidden(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets: clouds that quote a request they cannot read quote the password too."""
-    for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, HIDDEN)
-    return text
+    return redacted(without(text, secrets))
 
 
 def hidden_in(body: bytes, secrets: Iterable[str]) -> bytes:
     """The same for the bytes of an answer."""
-    for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            body = body.replace(secret.encode(), HIDDEN.encode())
-    return body
+    return hidden(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
 
 
 def _first(values: Mapping[str, object], names: Iterable[str]) -> str | None:

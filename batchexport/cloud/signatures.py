@@ -13,6 +13,7 @@ from batchexport.cloud.aksk import AccessKey, signed_headers
 from batchexport.cloud.authorizer import Credential, service_headers
 from batchexport.cloud.catalog import Entry
 from batchexport.errors import SignInError
+from batchexport.redaction import register_secret
 
 #: A signature whose time is further off the cloud's clock is refused.
 LARGEST_SKEW_S = 900.0
@@ -36,6 +37,7 @@ class Signatures:
         self.catalog = catalog
         self._now = now
         self._refusal: SignInError | None = None
+        register_secret(*self.secrets)
 
     @property
     def secrets(self) -> tuple[str, ...]:

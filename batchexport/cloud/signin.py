@@ -130,7 +130,8 @@ def _words(error: Exception, identity: Identity) -> str:
     """What the identity service answered, where it did: keystoneauth shows only what is marked as JSON."""
     response = getattr(error, "response", None)
     body = b"" if response is None else hidden_in(response.content, identity.secrets)
-    return read_fault(body).message or fold(hidden(str(error), identity.secrets))
+    words = read_fault(body).message or fold(hidden(str(error), identity.secrets))
+    return hidden(words, identity.secrets)
 
 
 def _innermost(error: BaseException) -> BaseException:

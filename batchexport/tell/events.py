@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.redaction import redacted
 from batchexport.report.totals import Totals, totals_json
 from batchexport.store import RunRecord
 
@@ -135,7 +136,7 @@ def dropped_events(count: int) -> str:
 def _line(event: Event, at: float, values: Mapping[str, object]) -> str:
     time_of_it = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     head = {"schema": SCHEMA, "time": time_of_it, "event": event}
-    return json.dumps({**head, **values}, ensure_ascii=False) + "\n"
+    return redacted(json.dumps({**head, **values}, ensure_ascii=False)) + "\n"
 
 
 def _export_seconds(job: Job, before: JobState, now: float) -> float | None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from batchexport.redaction import redacted
 from batchexport.report.servers import servers_line
 from batchexport.report.totals import totals_json
 from batchexport.report.verdict import totals_sentence
@@ -46,6 +48,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def message_on(outcome: Outcome) -> Message:
     """The message about a run that ended."""
     how = _WORDS.get(outcome.exit_code) or ("stopped early" if outcome.totals else "not started")
+    if outcome.error is not None:  # that of a foreign library has not been through our error tree
+        outcome = replace(outcome, error=redacted(outcome.error))
     lines = [f"error: {one_line(outcome.error, 500)}"] if outcome.error else []
     if line := servers_line(outcome.servers):
         lines.append(line)

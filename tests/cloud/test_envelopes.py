@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,27 @@ def test_html_without_a_body_gives_its_title() -> None:
 
 def test_empty_html_gives_nothing() -> None:
     assert read_fault(b"<html><body></body></html>") == Fault()
+
+
+def test_what_is_never_closed_hides_the_rest_as_in_a_browser() -> None:
+    assert read_fault(b"<html><body>502 <b>Bad</b> Gateway <!-- no end").message == "502 Bad Gateway"
+    assert read_fault(b"<html><style>p { } <body>seen by nobody").message == ""
+
+
+def test_letters_that_grow_in_lower_case_do_not_move_the_tags() -> None:
+    page = "<html><body>İİİİ <STYLE>x</STYLE> 1 < 2 <B>bold</B></body></html>"
+    assert read_fault(page.encode()).message == "İİİİ 1 < 2 bold"
+
+
+@pytest.mark.parametrize(
+    "piece", ["<style ", "<!--", "<title>", "<title", "<a", "<br ", "<br" + " " * 99, "</", "<"]
+)
+def test_a_page_of_tags_left_open_is_read_at_once(piece: str) -> None:
+    page = (b"<html>" + piece.encode() * 65536)[:65536]
+    began = time.process_time()
+    read_fault(page)
+    read_fault(json.dumps({"message": page.decode()}).encode()[:65530] + b'"}')
+    assert time.process_time() - began < 0.5
 
 
 def test_plain_text_is_folded_to_one_line() -> None:

@@ -1,0 +1,91 @@
+"""Texts without the secrets that this process knows: passwords, tokens, keys, and those in URLs.
+
+Whoever reads or receives a secret registers it here. Errors, the cloud's words, log lines, events and notices
+are redacted where they are made or leave the process, so no caller has to know which secret a text repeats.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import lru_cache
+
+#: What stands in the place of a secret.
+REDACTED = "***"
+#: Of registered secrets: shorter ones are found in many innocent words, such as the name of a cloud.
+SHORTEST_REGISTERED = 8
+#: Of secrets that a sign-in itself sent, in its own answer. Shorter ones are no secrets to anybody.
+SHORTEST_SENT = 4
+#: Tokens are renewed: the oldest are forgotten, long after they ended.
+_MOST_REGISTERED = 400
+
+_registered: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+_all_forms: tuple[str, ...] = ()
+
+
+def register_secret(*secrets: str | None) -> None:
+    """Redact these from now on; None, empty and very short ones are passed over."""
+    global _all_forms
+    fresh = [secret for secret in secrets if secret and len(secret) >= SHORTEST_REGISTERED]
+    if all(secret in _registered for secret in fresh):
+        return
+    for secret in fresh:
+        _registered[secret] = spellings(secret)
+        _registered.move_to_end(secret)
+    while len(_registered) > _MOST_REGISTERED:
+        _registered.popitem(last=False)
+    _all_forms = _longest_first(form for forms in list(_registered.values()) for form in forms)
+
+
+def forget_secrets() -> None:
+    """Know none any more. For tests: a process keeps its secrets."""
+    global _all_forms
+    _registered.clear()
+    _all_forms = ()
+
+
+def redacted(text: str) -> str:
+    """The text without any registered secret, however it is spelled."""
+    for form in _all_forms:
+        if form in text:
+            text = text.replace(form, REDACTED)
+    return text
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """The text without these secrets, however they are spelled."""
+    known = [secret for secret in secrets if len(secret) >= SHORTEST_SENT]
+    for form in _longest_first(form for secret in known for form in spellings(secret)):
+        text = text.replace(form, REDACTED)
+    return text
+
+
+@lru_cache(maxsize=64)
+def spellings(secret: str) -> tuple[str, ...]:
+    """The secret as it stands in plain text, JSON, URLs, HTML and Python's own notation."""
+    import html
+    import json
+    from urllib.parse import quote, quote_plus
+
+    as_json = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    as_html = html.escape(secret)
+    found = {
+        secret,
+        *as_json,
+        *(form.replace("/", "\\/") for form in as_json),
+        *(form.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e") for form in as_json),
+        *(quoted(secret) for quoted in (quote, quote_plus)),
+        quote(secret, safe=""),
+        html.escape(secret, quote=False),
+        as_html,
+        as_html.replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+        as_html.replace("&#x27;", "&apos;"),
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+    }
+    return tuple(found)
+
+
+def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
+    """So that a whole escaped secret is replaced before a plain one that is a part of it."""
+    return tuple(sorted(set(forms), key=len, reverse=True))
