@@ -19,6 +19,7 @@ from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
 from batchexport.cloud.lenient import Decoder
+from batchexport.cloud.page_sizes import PageSizes
 from batchexport.cloud.patience import Patience
 from batchexport.cloud.times import http_date_s
 from batchexport.cloud.traffic import NO_ANSWER, Traffic
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 #: Further tries of a read: with the waits between them they outlast a restart of the service, some 10 s.
 READ_REPEATS = 4
+#: Of a read whose fresh token was refused as well: an API node may be behind with tokens, or its clock off.
+SIGN_IN_REPEATS = 1
 
 #: Raised by aiohttp before anything of the request was sent.
 _NOT_SENT = (
@@ -58,6 +61,7 @@ class Session:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.traffic = Traffic()
+        self.page_sizes = PageSizes()
         self._http = http
         self._authorizer = authorizer
         self._gate = gate
@@ -99,17 +103,26 @@ class Session:
         answer: Decoder[T],
         *,
         microversion: str | None = None,
+        repeats: int = READ_REPEATS,
     ) -> T:
-        """The answer to a GET, repeated after failures that may pass. Raises CloudError."""
-        failures = 0
+        """The answer to a GET, repeated after failures that may pass. Raises CloudError.
+
+        A refused sign-in is repeated once where a service refused the token: one node of it may be wrong.
+        Where the identity service itself said no, nothing is tried again.
+        """
+        failures = refusals = 0
         while True:
             try:
                 return decoded(await self.request("GET", endpoint, path, microversion=microversion), answer)
             except TransientError:
                 failures += 1
-                if failures > READ_REPEATS:
+                if failures > repeats:
                     raise
-            await self._sleep(READS.delay_s(failures, self._draw()))
+            except SignInError as error:
+                refusals += 1
+                if refusals > SIGN_IN_REPEATS or error.url != endpoint.url + path:
+                    raise
+            await self._sleep(READS.delay_s(failures + refusals, self._draw()))
 
     async def request(
         self,

@@ -91,6 +91,19 @@ async def test_a_fresh_token_refused_again_ends_with_a_sign_in_error(bench: Benc
     assert len(bench.server.seen) == 2
 
 
+async def test_a_read_is_tried_again_where_two_tokens_in_a_row_were_refused(bench: Bench) -> None:
+    bench.server.answers(Reply(401), Reply(401), FINE)
+    assert await read(bench) == {"a": 1}
+    assert len(bench.slept) == 1  # after a pause
+
+
+async def test_a_read_whose_tokens_are_all_refused_ends_with_a_sign_in_error(bench: Bench) -> None:
+    bench.server.answers(Reply(401))
+    with pytest.raises(SignInError):
+        await read(bench)
+    assert len(bench.server.seen) <= 4
+
+
 async def test_every_attempt_passes_gate_and_fence(bench: Bench) -> None:
     bench.server.answers(Reply(401), FINE)
     gate_at_fence: list[int] = []

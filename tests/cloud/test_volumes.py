@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud.pages import PAGE_SIZE
+from batchexport.cloud.page_sizes import PAGE_SIZE
 from batchexport.cloud.volumes import Volumes
 from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import (

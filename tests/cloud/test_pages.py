@@ -1,0 +1,84 @@
+"""Lists by pages: too slow in long ones, or without an end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from batchexport.cloud import pages
+from batchexport.cloud.page_sizes import SMALL_LISTS
+from batchexport.cloud.volumes import Volumes
+from batchexport.dialect import CINDER
+from batchexport.errors import RefusedError, TransientError
+from tests.cloud.conftest import Bench
+from tests.cloud.scripted import Reply, Seen
+
+
+async def listed(bench: Bench) -> list[list[str]]:
+    volumes = Volumes(bench.session, bench.endpoint, CINDER)
+    return [[volume.volume_id for volume in page] async for page in volumes.volumes()]
+
+
+async def test_a_list_without_end_is_not_read_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_PAGES", 20)
+    numbers = itertools.count()
+
+    def one_more(seen: Seen) -> Reply:
+        return Reply(200, {"volumes": [{"id": f"v{next(numbers)}"}], "volumes_links": [{"rel": "next"}]})
+
+    bench.server.answers(one_more)
+    with pytest.raises(RefusedError, match="has no end"):
+        await listed(bench)
+    assert len(bench.server.seen) == 20
+
+
+def slow_above(limit: int, total: int, *, status: int = 504) -> Callable[[Seen], Reply]:
+    """A list that takes too long where more than `limit` entries are asked for at once."""
+
+    def answer(seen: Seen) -> Reply:
+        if int(seen.query["limit"]) > limit:
+            return Reply(status, "<html><h1>504 Gateway Time-out</h1></html>")
+        return whole(total)(seen)
+
+    return answer
+
+
+def whole(total: int) -> Callable[[Seen], Reply]:
+    ids = [f"v{number:04}" for number in range(total)]
+
+    def answer(seen: Seen) -> Reply:
+        start = ids.index(seen.query["marker"]) + 1 if "marker" in seen.query else 0
+        end = start + int(seen.query["limit"])
+        more = [{"rel": "next", "href": "http://x"}] if end < total else []
+        return Reply(200, {"volumes": [{"id": each} for each in ids[start:end]], "volumes_links": more})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_a_list_that_is_too_slow_is_asked_for_by_small_pages(bench: Bench, status: int) -> None:
+    bench.server.answers(slow_above(100, 250, status=status))
+    assert [len(page) for page in await listed(bench)] == [100, 100, 50]
+    begun = len(bench.server.seen)
+    assert begun == 2 + 3
+    assert [len(page) for page in await listed(bench)] == [100, 100, 50]
+    assert len(bench.server.seen) == begun + 3  # the long one is not tried each time
+
+
+async def test_long_pages_are_tried_again_some_day(bench: Bench) -> None:
+    bench.server.answers(slow_above(100, 5))
+    await listed(bench)
+    bench.server.seen.clear()
+    bench.server.answers(whole(5))
+    for _ in range(SMALL_LISTS + 1):
+        await listed(bench)
+    assert [seen.query["limit"] for seen in bench.server.seen] == ["100"] * SMALL_LISTS + ["1000"]
+
+
+async def test_a_service_that_is_away_is_not_asked_for_less(bench: Bench) -> None:
+    bench.server.answers(Reply(503))
+    with pytest.raises(TransientError):
+        await listed(bench)
+    assert {seen.query["limit"] for seen in bench.server.seen} == {"1000"}
