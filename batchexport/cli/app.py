@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from batchexport import __version__
 from batchexport.cli.commands import Commands, write_commands
+from batchexport.cli.streams import is_of_stdout, too_many_files
 from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
-from batchexport.errors import BatchExportError
+from batchexport.errors import BatchExportError, ConfigError, StateWriteError
 
 EXIT_CODES = """\b
 Exit codes:
@@ -24,7 +26,7 @@ Exit codes:
     4  another process works on the state file
     5  the state file cannot be used, or the list has changed
     6  the whole run was stopped: sign-in, rights, quota, too many failures
-   74  the state file cannot be written
+   74  the state file, or the output, cannot be written
    75  the window closed with work left, or is closed; the next night goes on
   129  drained after SIGHUP (terminal closed); run the same command again to go on
   130  drained after SIGINT; likewise
@@ -38,6 +40,9 @@ Examples:
   batchexport status volumes.state
 """
 
+
+#: How Click begins what is wrong with a value.
+_NAMED = re.compile(r"^Invalid value for '(?:[^']* / )?([^']+)'( \(env var: '[A-Z_]+'\))?: ")
 
 #: Columns that help is written for at most.
 WIDEST_HELP = 100
@@ -73,11 +78,24 @@ class Program(click.Group):
         with end_told(talk_of(ctx)):
             return self._invoke(ctx)
 
+    def make_context(self, *words: Any, **extra: Any) -> click.Context:
+        """The context of a call; words that mean nothing are told as every other error is."""
+        try:
+            return super().make_context(*words, **extra)
+        except click.UsageError as error:
+            raise _told(error) from error
+        except OSError as error:  # the help cannot be printed
+            if is_gone(error):
+                raise
+            raise _unforeseen(error) from error
+
     def _invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
+        except click.UsageError as error:
+            raise _told(error) from error
         except BatchExportError as error:
             from batchexport.cli.complaint import complain
 
@@ -85,7 +103,7 @@ class Program(click.Group):
             raise click.exceptions.Exit(error.exit_code) from error
         except OSError as error:
             if not is_gone(error):
-                return self._unexpected(error)
+                raise _unforeseen(error) from error
             silence_stdout()
             raise click.exceptions.Exit(0) from error  # the reader has what it wanted
         except KeyboardInterrupt as error:
@@ -94,14 +112,39 @@ class Program(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # the last resort of the program: one line instead of a traceback
-            return self._unexpected(error)
+            raise _unforeseen(error) from error
 
-    @staticmethod
-    def _unexpected(error: Exception) -> NoReturn:
-        from batchexport.cli.complaint import complain_unexpected
 
-        complain_unexpected(error)
-        raise click.exceptions.Exit(1) from error
+def _told(error: click.UsageError) -> Exception:
+    """The end of a call that Click could not read, told as every other error is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error  # asks for the help, which Click shows
+    from batchexport.cli.complaint import complain
+
+    words = _NAMED.sub(r"\1\2: ", error.format_message()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "batchexport"
+    complain(
+        ConfigError(
+            words if words[:1] == "-" or words[1:2].isupper() else words[:1].lower() + words[1:],
+            hint=f"`{command} --help` tells what it takes",
+        )
+    )
+    return click.exceptions.Exit(ConfigError.exit_code)
+
+
+def _unforeseen(error: Exception) -> click.exceptions.Exit:
+    """The end of a command by an error that is none of ours, once it is told."""
+    from batchexport.cli.complaint import complain, complain_unexpected
+
+    if isinstance(error, OSError) and is_of_stdout(error):
+        silence_stdout()
+        complain(StateWriteError(f"cannot write to standard output: {error.strerror}"))
+        return click.exceptions.Exit(StateWriteError.exit_code)
+    if limit := too_many_files(error):
+        complain(ConfigError(limit, hint="raise the limit, with `ulimit -n 1024`, or lower --concurrency"))
+        return click.exceptions.Exit(ConfigError.exit_code)
+    complain_unexpected(error)
+    return click.exceptions.Exit(1)
 
 
 @click.group(
@@ -122,6 +165,13 @@ def app() -> None:
 
 def main() -> None:
     """Run the program and exit."""
+    from batchexport.cli.streams import MIN_OPEN_FILES, prepare_streams, raise_file_limit
+
+    prepare_streams()
+    if (limit := raise_file_limit()) is not None:
+        say(f"error: this process may open {limit} files at once, and needs {MIN_OPEN_FILES}")
+        say("hint: raise the limit first: ulimit -n 1024")
+        sys.exit(ConfigError.exit_code)
     _exit_on_signals()
     try:
         app.main(prog_name="batchexport")

@@ -18,7 +18,7 @@ from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
 from batchexport.cli.progress import progress_for, shown
 from batchexport.cli.signals import Stop, stop_on_signals
-from batchexport.cli.talk import Talk, say, tell
+from batchexport.cli.talk import Talk, say, tell_or_say
 from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
@@ -137,6 +137,6 @@ def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float)
         totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
         if not talk.quiet:
             took_s = time.monotonic() - started
-            show = say if talk.outlets.stdout_is_taken else tell
+            show = say if talk.outlets.stdout_is_taken else tell_or_say
             show(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
     return totals, servers_down

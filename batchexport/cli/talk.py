@@ -43,8 +43,9 @@ class Talk:
 
 
 def talk_of(context: click.Context | None = None) -> Talk:
-    """The program's `Talk`."""
-    return (context or click.get_current_context()).find_root().ensure_object(Talk)
+    """The program's `Talk`; as nothing was asked for where no command runs yet."""
+    context = context or click.get_current_context(silent=True)
+    return Talk() if context is None else context.find_root().ensure_object(Talk)
 
 
 def say(text: str, *, level: str = "info", **more: object) -> None:
@@ -106,14 +107,23 @@ def flush_output() -> None:
         except OSError as error:
             _silence(stream)
             if not is_gone(error) and stream is sys.stdout:
-                say(f"error: cannot write the output: {error.strerror}")
-                raise SystemExit(1) from error
+                say(f"error: cannot write to standard output: {error.strerror}")
+                raise SystemExit(74) from error
 
 
 def _silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def tell_or_say(text: str) -> None:
+    """Print data on stdout, or on stderr where stdout takes none: what was done must not be lost by that."""
+    try:
+        tell(text)
+    except OSError:
+        silence_stdout()
+        say(text)
 
 
 def on_terminal() -> bool:
