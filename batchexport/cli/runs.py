@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from batchexport.cli.options import form_option, talk_options
+from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -28,4 +29,4 @@ def runs(folder: Path, form: str) -> None:
     from batchexport.report.runs import runs_in, runs_json, runs_text
 
     show = runs_json if form == "json" else runs_text
-    click.echo(show(runs_in(folder)))
+    tell(show(runs_in(folder)))

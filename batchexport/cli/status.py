@@ -9,6 +9,7 @@ import click
 
 from batchexport.cli.options import STATE_FILE, Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
+from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -49,4 +50,4 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
         return
     show = status_json if form == "json" else status_text
     with StateReader(state_path) as reader:
-        click.echo(show(reader, state_path, now=time.time()))
+        tell(show(reader, state_path, now=time.time()))

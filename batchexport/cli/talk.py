@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,11 @@ import click
 
 from batchexport.cli.outlets import Outlets
 from batchexport.redaction import redacted
+
+#: C0 and C1 controls, and what changes the direction of writing; not line breaks, tabs and colours.
+_STEERS = re.compile(
+    r"(?!\x1b\[[0-9;]{0,9}m)[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 
 
 class LogFormat(StrEnum):
@@ -69,6 +75,7 @@ def put(text: str) -> None:
     """Print a line on stderr, above the progress bars where there are any, and without secrets."""
     text = redacted(text)
     # A run must not end because nobody listens, or because the disk of its log is full.
+    text = harmless(text)
     with suppress(OSError):
         # Nothing else loads tqdm: once it is there, bars may be on the screen and have to step aside.
         if (bars := sys.modules.get("tqdm")) is not None:
@@ -80,11 +87,16 @@ def put(text: str) -> None:
 def tell(text: str) -> None:
     """Print data on stdout; a reader who went away is not worth an error."""
     try:
-        click.echo(text)
+        click.echo(harmless(text))
     except OSError as error:
         if not is_gone(error):
             raise
         silence_stdout()
+
+
+def harmless(text: str) -> str:
+    """The text with what could steer a terminal written out, but for the colours of `marked`."""
+    return text if text.isprintable() else _STEERS.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def is_gone(error: OSError) -> bool:

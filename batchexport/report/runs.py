@@ -11,7 +11,7 @@ import msgspec
 from batchexport.errors import StateError
 from batchexport.model import JobState
 from batchexport.report.totals import ENDED, Totals, totals_json
-from batchexport.report.words import count_of, iso_utc, number
+from batchexport.report.words import count_of, iso_utc, number, shown
 from batchexport.store import StateReader
 
 _HEADS = ("state file", "begun", "rows", *map(str, ENDED), "to do", "GiB", "")
@@ -70,7 +70,7 @@ def _line(path: Path) -> RunLine:
 
 def _cells(line: RunLine) -> tuple[str, ...]:
     if line.totals is None:
-        return (line.path.name, *[""] * (len(_HEADS) - 2), line.word)
+        return (shown(line.path.name), *[""] * (len(_HEADS) - 2), shown(line.word))
     counts = [line.totals.all_rows, *(line.totals.rows[state] for state in ENDED), line.totals.to_do]
     gib = line.totals.gib[JobState.SUCCEEDED]
     return (line.path.name, iso_utc(line.begun_at), *map(number, [*counts, gib]), line.word)

@@ -28,6 +28,7 @@ from batchexport.store.records import (
 )
 from batchexport.store.sessions import Session
 from batchexport.store.state import StateFile
+from batchexport.store.unreadable import Unreadable, look_into
 from batchexport.store.untried import discard_untried
 
 __all__ = [
@@ -54,8 +55,10 @@ __all__ = [
     "StateReader",
     "Tally",
     "TargetRecord",
+    "Unreadable",
     "Unsent",
     "building",
     "check_bound",
     "discard_untried",
+    "look_into",
 ]

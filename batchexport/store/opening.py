@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from batchexport.errors import StateCorruptError, StateError, StateVersionError
 from batchexport.store import schema
 from batchexport.store.faults import damaged, translated
+from batchexport.store.own_schema import check_own, distrust
 
 #: STRICT tables came with it.
 OLDEST_SQLITE = (3, 37, 0)
@@ -21,6 +24,13 @@ _HEADER_BYTES = 100
 #: Up to here, reading every page costs a few milliseconds: some 3,000 rows.
 _SMALL_BYTES = 1_048_576
 _MAGIC = b"SQLite format 3\0"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def require_sqlite(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -99,6 +109,8 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
             check_same_thread=False,
         )
         try:
+            distrust(db)
+            check_own(db, path)
             yield db
         except BaseException:
             db.close()
@@ -112,8 +124,7 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
 
 def _check_header(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
+        header = _head(path)
     except FileNotFoundError as error:
         raise StateError(
             f"{path}: there is no such state file", hint="`batchexport run LIST` makes one from a job list"
@@ -126,6 +137,18 @@ def _check_header(path: Path) -> None:
         raise damaged(path, "it is empty" if not header else "it is cut short")
     if int.from_bytes(header[68:72], "big") != schema.APPLICATION_ID:
         raise damaged(path, "it is a SQLite file of another program")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a regular file. A pipe is not waited for, and a device not touched."""
+    kind = stat.S_IFMT(path.stat().st_mode)
+    if kind != stat.S_IFREG:
+        raise StateCorruptError(f"{path}: no state file: it is {_KINDS.get(kind, 'no file')}")
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe may have taken its place
+    try:
+        return os.read(file, _HEADER_BYTES)
+    finally:
+        os.close(file)
 
 
 def _no_state_file(path: Path, head: bytes) -> StateError:

@@ -44,7 +44,7 @@ def test_a_missing_file_is_told_with_the_way_to_make_one(opener: Opener, path: P
 
 
 def test_a_folder_is_no_state_file(opener: Opener, tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="Is a directory"):
+    with pytest.raises(StateError, match="it is a folder"):
         opener(tmp_path)
 
 
