@@ -138,21 +138,16 @@ def _plain(plain: PlainAccount, access: CloudSettings) -> Account:
     )
 
 
-def _tokens(plugin: Any, verify: bool | str, certificate: Any, key: TargetKey, identity: Identity) -> Tokens:
-    from keystoneauth1 import session
-
-    # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
-    http = session.Session(verify=verify, cert=certificate, timeout=SILENCE_S, connect_retries=0)
-    return Tokens(lambda: sign_in(plugin, http, project=key.project, identity=identity))
-
-
 def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:
-    verify, certificate = region.get_requests_verify_args()
+    trust = Trust.of(*region.get_requests_verify_args())
+    plugin, identity = region.get_auth(), Identity.of(region.config["auth"])
     return Account(
-        authorizer=_tokens(region.get_auth(), verify, certificate, key, Identity.of(region.config["auth"])),
+        authorizer=Tokens(
+            lambda: sign_in(plugin, trust, project=key.project, identity=identity, silence_s=SILENCE_S)
+        ),
         unproven=False,
         wishes=with_dialect(_wishes(region), access.dialect),
-        trust=Trust.of(verify, certificate),
+        trust=trust,
     )
 
 

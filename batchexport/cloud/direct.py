@@ -5,6 +5,7 @@ keystoneauth does the same for every other account; loading it is a seventh of a
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
@@ -16,14 +17,14 @@ import msgspec
 from batchexport.cloud.auth import Token
 from batchexport.cloud.authorizer import service_headers
 from batchexport.cloud.catalog import Entry
-from batchexport.cloud.envelopes import fold, read_fault
-from batchexport.cloud.identity import Identity, hidden, hidden_in
-from batchexport.cloud.signin import check_project, odd_answer, refusal, unreachable
+from batchexport.cloud.identity import Identity
+from batchexport.cloud.signin import check_project, named_service, odd_answer, refusal, unreachable
 from batchexport.cloud.times import epoch_s
-from batchexport.cloud.transport import Trust, proxy_for
+from batchexport.cloud.transport import Trust
+from batchexport.proxies import proxy_for
 
 #: The documents of large clouds have a catalog of some 100 KB.
-_LARGEST_ANSWER = 16 * 1024 * 1024
+LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 class _Named(msgspec.Struct):
@@ -84,7 +85,7 @@ def sign_in_directly(
     `proof` holds what signs in, and for which project, by the names of keystoneauth. Raises SignInError,
     UnreachableError or TransientError where none is given, and ConfigError where it is of no project.
     """
-    service = f"identity service {auth_url}"
+    service = named_service(auth_url)
     request = Request(
         f"{auth_url}/auth/tokens",
         data=msgspec.json.encode({"auth": auth_document(proof)}),
@@ -92,24 +93,33 @@ def sign_in_directly(
     )
     try:
         with _opener(request, trust).open(request, timeout=silence_s) as response:
-            return _token(response.headers["X-Subject-Token"], response.read(_LARGEST_ANSWER))
+            return _token(response.headers["X-Subject-Token"], _content(response))
     except HTTPError as error:
         with error:
-            body, request_id = error.read(_LARGEST_ANSWER), error.headers.get("x-openstack-request-id")
-        words = _words(error, body, identity)
-        raise refusal(error.code, words, request_id, service, identity) from None
+            raise refusal(error.code, error.headers, _beginning(error), service, identity) from None
     except (URLError, OSError, HTTPException) as error:
         raise unreachable(error, service, identity) from error
-    except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, LookupError, zlib.error, RecursionError) as error:
         raise odd_answer(error, service, identity) from None
 
 
-def _words(error: HTTPError, body: bytes, identity: Identity) -> str:
-    """What the identity service answered, or where it wants to be asked instead."""
-    if 300 <= error.code < 400:
-        return f"redirected to {fold(error.headers.get('Location', 'nowhere'))}; redirects are not followed"
-    words = read_fault(hidden_in(body, identity.secrets)).message or fold(str(error.reason))
-    return hidden(words, identity.secrets)
+def _content(response: Any) -> bytes:
+    """The whole answer, unpacked where it comes packed though nobody asked for it. Raises ValueError."""
+    body: bytes = response.read(LARGEST_ANSWER + 1)
+    if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):
+        unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip from zlib by itself
+        body = unpacking.decompress(body, LARGEST_ANSWER + 1)
+    if len(body) > LARGEST_ANSWER:
+        raise ValueError(f"more than {LARGEST_ANSWER // 2**20} MiB")
+    return body
+
+
+def _beginning(error: HTTPError) -> bytes:
+    """What an error says; nothing, where that cannot be read."""
+    try:
+        return _content(error)
+    except (OSError, HTTPException, ValueError, zlib.error):
+        return b""
 
 
 def auth_document(proof: Mapping[str, str]) -> dict[str, Any]:
@@ -139,7 +149,8 @@ def _domain(proof: Mapping[str, str], whose: str) -> dict[str, Any]:
 
 def _opener(request: Request, trust: Trust) -> Any:
     proxy = proxy_for(request.full_url)
-    handlers: list[Any] = [ProxyHandler({} if proxy is None else {request.type: proxy}), _StayHere()]
+    named = {} if proxy is None else {request.type: proxy.url_with_password}
+    handlers: list[Any] = [ProxyHandler(named), _StayHere()]
     if request.type == "https":
         handlers.append(HTTPSHandler(context=trust.context()))
     return build_opener(*handlers)

@@ -124,10 +124,22 @@ def error_from_answer(
     )
 
 
-def error_from_loss(*, method: str, url: str, cause: BaseException, sent: bool) -> CloudError:
-    """The error for a request without an answer; `sent` = it may have reached the service."""
+def error_from_loss(
+    *, method: str, url: str, cause: BaseException, sent: bool, via: str | None = None
+) -> CloudError:
+    """The error for a request without an answer; `sent` = it may have reached the service.
+
+    `via` names the proxy that it went through, None = none.
+    """
     why = fold(str(cause)) or type(cause).__name__
     if not sent:
+        if via is not None:
+            return UnreachableError(
+                f"no connection through the {via}: {why}",
+                method=method,
+                url=url,
+                hint="check the proxy, or except the cloud's hosts or networks from it with no_proxy",
+            )
         return UnreachableError(
             f"no connection: {why}", method=method, url=url, hint=f"check the network and the endpoint {url}"
         )

@@ -26,6 +26,7 @@ from batchexport.cloud.traffic import NO_ANSWER, Traffic
 from batchexport.cloud.transport import FENCE
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.gate import RateGate
+from batchexport.proxies import proxy_for
 from batchexport.retry import READS
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class Session:
         self._server_zero = now() - steady()  # until the cloud says otherwise, its clock is ours
         self._last_date: str | None = None
         # Found out once for each address: it takes longer than the rest of a request.
-        self.proxy_for = cache(transport.proxy_for)
+        self.proxy_for = cache(proxy_for)
 
     @property
     def requests_per_second(self) -> float:
@@ -161,6 +162,8 @@ class Session:
             sent_at = await self._gate.acquire()
             FENCE.set(fence)
             headers = credential.headers(method, url, body, microversion)
+            if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: all go along
+                headers = {**headers, **proxy.headers}
             try:
                 with self._patience.turn():
                     async with self._http.request(
@@ -169,14 +172,16 @@ class Session:
                         data=body,
                         headers=headers,
                         allow_redirects=False,
-                        proxy=proxy,
+                        proxy=None if proxy is None else proxy.url,
+                        proxy_headers=None if proxy is None else proxy.headers,
                     ) as response:
                         received = await content(response)
                         return self._judged(method, url, response, received, credential, sent_at)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.traffic.by_status[NO_ANSWER] += 1
                 sent = not isinstance(error, _NOT_SENT)
-                raise error_from_loss(method=method, url=url, cause=error, sent=sent) from error
+                via = None if proxy is None else str(proxy)
+                raise error_from_loss(method=method, url=url, cause=error, sent=sent, via=via) from error
 
     def _judged(
         self,

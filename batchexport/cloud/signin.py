@@ -5,15 +5,18 @@ keystoneauth blocks: call from a thread. It is imported when first needed: that 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from batchexport.cloud.auth import Token
 from batchexport.cloud.catalog import Entry
 from batchexport.cloud.envelopes import fold, read_fault
 from batchexport.cloud.identity import Identity, hidden, hidden_in
-from batchexport.cloud.times import epoch_s
+from batchexport.cloud.times import epoch_s, retry_after_s
+from batchexport.cloud.transport import Trust
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
@@ -22,27 +25,56 @@ from batchexport.errors import (
     TransientError,
     UnreachableError,
 )
+from batchexport.proxies import proxy_for
 
 T = TypeVar("T")
 
 
-def sign_in(plugin: Any, http: Any, *, project: str | None, identity: Identity) -> Token:
+SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
+_CHECK = "check auth_url (OS_AUTH_URL) and the credentials"
+
+
+def sign_in(plugin: Any, trust: Trust, *, project: str | None, identity: Identity, silence_s: float) -> Token:
     """A new token from the identity service, of the project that was asked for. Blocks.
 
     Raises SignInError, UnreachableError or TransientError where none is given, and ConfigError where the
     credentials are for something else or a part of them is missing.
     """
     from keystoneauth1 import exceptions as refused
+    from keystoneauth1 import session
 
-    service = f"identity service {getattr(plugin, 'auth_url', '') or 'without a URL'}"
-    try:
-        return _token(plugin, http, project)
-    except BatchExportError:
-        raise
-    except refused.ClientException as error:
-        raise _no_token(error, service, identity) from _told(error, identity)
-    except Exception as error:  # keystoneauth trusts answers to have the right shape, and fails in any way
-        raise odd_answer(error, service, identity) from _told(error, identity)
+    from batchexport.cloud.requests_http import SignInSession
+
+    service = named_service(getattr(plugin, "auth_url", "") or "")
+    with SignInSession(trust) as requests:
+        # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
+        http = session.Session(
+            session=requests,
+            verify=trust.verify and (trust.authorities or True),
+            timeout=silence_s,
+            redirect=False,
+            connect_retries=0,
+        )
+        try:
+            return _token(plugin, http, project)
+        except BatchExportError:
+            raise
+        except refused.ClientException as error:
+            raise _no_token(error, service, identity, requests.last) from _told(error, identity)
+        except (
+            Exception
+        ) as error:  # keystoneauth trusts answers to have the right shape, and fails in any way
+            answer = requests.last
+            if answer is not None and answer.status_code > 300:
+                raise _no_token(error, service, identity, answer) from _told(error, identity)
+            raise odd_answer(error, service, identity) from _told(error, identity)
+
+
+def named_service(auth_url: str) -> str:
+    """The identity service as messages name it, with the proxy that leads to it."""
+    proxy = proxy_for(auth_url) if auth_url else None
+    through = f" through the {proxy}" if proxy is not None else ""
+    return f"identity service {auth_url or 'without a URL'}{through}"
 
 
 def _token(plugin: Any, http: Any, project: str | None) -> Token:
@@ -126,14 +158,6 @@ def _told(error: Exception, identity: Identity) -> Exception | None:
     return error if hidden(repr(error), identity.secrets) == repr(error) else None
 
 
-def _words(error: Exception, identity: Identity) -> str:
-    """What the identity service answered, where it did: keystoneauth shows only what is marked as JSON."""
-    response = getattr(error, "response", None)
-    body = b"" if response is None else hidden_in(response.content, identity.secrets)
-    words = read_fault(body).message or fold(hidden(str(error), identity.secrets))
-    return hidden(words, identity.secrets)
-
-
 def _innermost(error: BaseException) -> BaseException:
     """The error that all the others were made of. requests keeps its causes in a field of its own."""
     while (inner := getattr(error, "reason", None) or error.__cause__ or error.__context__) is not None:
@@ -143,8 +167,11 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _no_token(error: Exception, service: str, identity: Identity) -> BatchExportError:
-    """Our error for what keystoneauth raised, in the identity service's words."""
+def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -> BatchExportError:
+    """Our error for what keystoneauth raised, in the identity service's words.
+
+    `answer` is the latest one, None = there was none: of some that are no token keystoneauth tells nothing.
+    """
     from keystoneauth1 import exceptions as refused
 
     no_connection = isinstance(error, refused.ConnectionError) or isinstance(
@@ -152,11 +179,21 @@ def _no_token(error: Exception, service: str, identity: Identity) -> BatchExport
     )
     if no_connection:
         return unreachable(error, service, identity)
-    if isinstance(error, refused.HttpError):
-        return refusal(error.http_status, _words(error, identity), error.request_id, service, identity)
-    return SignInError(
-        f"{service}: {_words(error, identity)}", hint="check auth_url (OS_AUTH_URL) and the credentials"
-    )
+    answer = answer if getattr(error, "response", None) is None else error.response  # type: ignore[attr-defined]
+    if answer is not None and answer.status_code > 300:
+        return refusal(answer.status_code, answer.headers, answer.content, service, identity)
+    if isinstance(error, refused.MissingRequiredOptions):
+        names = ", ".join(option.dest for option in error.options)
+        return ConfigError(f"{service}: missing for this way of signing in: {names}", hint=SET_IT)
+    return SignInError(f"{service}: {_library_words(error, identity)}", hint=_CHECK)
+
+
+def _library_words(error: Exception, identity: Identity) -> str:
+    """What keystoneauth says, but for words that only its own developers understand."""
+    words = fold(hidden(str(error), identity.secrets))
+    if "plugin is required" in words or "versioned identity endpoints" in words:
+        return "auth_url leads to no identity service of version 3 or 2"
+    return words
 
 
 def unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
@@ -164,38 +201,59 @@ def unreachable(error: Exception, service: str, identity: Identity) -> Unreachab
     cause = _innermost(error)
     # The system's own word where there is one; the libraries wrap it in their addresses and class names.
     told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
+    words = told or fold(hidden(str(cause), identity.secrets)) or fold(hidden(str(error), identity.secrets))
     return UnreachableError(
-        f"{service}: {told or fold(hidden(str(cause), identity.secrets)) or _words(error, identity)}",
+        f"{service}: {words}",
         hint="check auth_url (OS_AUTH_URL), the network, and cacert if the certificate is not trusted",
     )
 
 
-def refusal(
-    status: int, words: str, request_id: str | None, service: str, identity: Identity
-) -> BatchExportError:
-    """The error for an answer with an HTTP status of 300 and above."""
-    more: dict[str, Any] = {"status": status, "request_id": fold(request_id or "") or None}
-    if status >= 500 or status == 429:
-        kind = ThrottledError if status == 429 else TransientError
+def refusal(status: int, headers: Any, body: bytes, service: str, identity: Identity) -> BatchExportError:
+    """The error for an answer with an HTTP status above 300."""
+    request_id = fold(headers.get("x-openstack-request-id") or "")
+    more: dict[str, Any] = {"status": status, "request_id": request_id or None}
+    if status < 400:
+        place = fold(headers.get("Location") or "nowhere")
+        return SignInError(
+            f"{service}: redirected to {place}; redirects are not followed ({status})",
+            **more,
+            hint="the password was meant for one address: where the new one is right, set it as auth_url",
+        )
+    words = _words(status, body, identity)
+    if status >= 500 or status in (408, 429, 498):
+        kind = ThrottledError if status in (429, 498) else TransientError
+        asked = headers.get("Retry-After") or headers.get("X-Retry-After")
         return kind(
-            f"{service}: {words} ({status})", **more, hint="run the same command again when it has recovered"
+            f"{service}: {words} ({status})",
+            **more,
+            retry_after_s=retry_after_s(asked, now_s=time.time()),
+            hint="run the same command again when it has recovered",
         )
     if status == 401:
         return SignInError(
-            f"{service} refused {identity} (401): {words}",
-            **more,
-            hint="check user name, password, domains and project",
+            f"{service} refused {identity} (401): {words}", **more, hint=_what_was_refused(identity)
         )
     return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
+
+
+def _words(status: int, body: bytes, identity: Identity) -> str:
+    """What the identity service answered: keystoneauth shows only what is marked as JSON."""
+    words = read_fault(hidden_in(body, identity.secrets)).message
+    known = status in HTTPStatus.__members__.values()
+    return hidden(words, identity.secrets) or (HTTPStatus(status).phrase if known else "no reason given")
+
+
+def _what_was_refused(identity: Identity) -> str:
+    if identity.user is None:
+        return "the token or key is wrong, has expired, or is not for this project: get a new one"
+    return "check user name, password, domains and project"
 
 
 def odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
     """The error for what is none of the library's own: a bare `Exception`, or an answer of another shape."""
     words = fold(hidden(str(error), identity.secrets))
     if "required" in words:
-        return ConfigError(
-            f"{service}: {words}", hint="set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
-        )
+        return ConfigError(f"{service}: {words}", hint=SET_IT)
     return SignInError(
         f"{service}: its answer is not that of an identity service ({type(error).__name__}: {words})",
         hint="check auth_url (OS_AUTH_URL): it usually ends in /v3",

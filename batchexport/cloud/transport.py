@@ -1,4 +1,4 @@
-"""The aiohttp session: whom to trust, how long to wait, how many connections, and through which proxy."""
+"""The aiohttp session: whom to trust, how long to wait, how many connections."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -20,6 +19,9 @@ from batchexport.errors import ConfigError
 CONNECT_S = 10.0
 #: For a whole request. Gateways give up after 60 s: longer waiting brings no answer.
 TOTAL_S = 60.0
+#: Bytes of a header. Companies' gateways add some of more than aiohttp's 8 KiB; this is what the standard
+#: library, and so the `openstack` client, reads.
+LONGEST_HEADER = 65_536
 #: Common servers close an idle connection after 5 s. Sending on one that is just being closed would leave the
 #: outcome of a POST unknown.
 IDLE_S = 4.0
@@ -63,6 +65,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
         context = ssl.create_default_context(
             cafile=None if folder else self.authorities, capath=self.authorities if folder else None
         )
+        if self.authorities is None and _has_no_authorities():
+            context.load_verify_locations(cafile=_bundled_authorities())
         if self.certificate:
             context.load_cert_chain(self.certificate, self.private_key)
         if not self.verify:
@@ -91,29 +95,27 @@ class FencedRequest(aiohttp.ClientRequest):
 def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
     """A session for all services of one target; close it. Needs a running loop."""
     # aiohttp has a context of the defaults ready; another would cost 30 ms.
-    context = True if trust == Trust() else trust.context()
+    context = True if trust == Trust() and not _has_no_authorities() else trust.context()
     return aiohttp.ClientSession(
         request_class=FencedRequest,
         connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=IDLE_S),
         # For the whole request, the session keeps an eye on the time: see `patience`.
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=LONGEST_HEADER,
+        max_field_size=LONGEST_HEADER,
     )
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL (`https_proxy`, `no_proxy` …), or None.
+@cache
+def _has_no_authorities() -> bool:
+    """Whether this system comes without CA certificates, as small containers do."""
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile is None and not (paths.capath and any(Path(paths.capath).iterdir()))
 
-    Raises ConfigError for one that is not spoken to in HTTP.
-    """
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return None
-    proxy = getproxies().get(parts.scheme)
-    if proxy is not None and not proxy.startswith(("http://", "https://")):
-        # Without the address: it may hold a password.
-        raise ConfigError(
-            f"{parts.scheme}_proxy names no HTTP proxy, and {parts.netloc} cannot be reached through others",
-            hint=f"set it to http://…, or add {parts.hostname} to no_proxy",
-        )
-    return proxy
+
+def _bundled_authorities() -> str:
+    """Those that the requests library brings along, and the `openstack` client trusts."""
+    import certifi
+
+    return str(certifi.where())

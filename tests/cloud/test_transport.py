@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from batchexport.cloud.transport import Trust, open_http, proxy_for
+from batchexport.cloud.transport import Trust, open_http
 from batchexport.errors import ConfigError
 
 
@@ -111,22 +111,3 @@ def test_a_folder_of_authorities_is_taken(certificate: Path) -> None:
 def test_a_certificate_that_is_not_there_is_named(verify: bool | str, own: str | None) -> None:
     with pytest.raises(ConfigError, match="/nowhere/"):
         Trust.of(verify, own).context()
-
-
-def test_a_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    assert proxy_for("https://evs.example/v2") == "http://proxy:3128"
-    assert proxy_for("http://evs.example/v2") is None
-
-
-def test_hosts_may_be_excepted_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    monkeypatch.setenv("no_proxy", "evs.example")
-    assert proxy_for("https://evs.example/v2") is None
-
-
-def test_a_proxy_that_speaks_no_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "socks5://me:secret@proxy:1080")
-    with pytest.raises(ConfigError, match="names no HTTP proxy") as caught:
-        proxy_for("https://evs.example/v2")
-    assert "secret" not in f"{caught.value} {caught.value.hint}"

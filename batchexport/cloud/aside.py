@@ -1,0 +1,58 @@
+"""Calls that block, in threads that nobody has to wait for: at the end, at Ctrl-C, or past their time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Threads that hang in a service which drips: more of them would help nobody.
+_MOST_LEFT_BEHIND = 8
+
+_left_behind: set[threading.Thread] = set()
+
+
+async def in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
+    """What `call` returns or raises; TimeoutError where that takes longer than `limit_s`, None = as it may.
+
+    A call that takes too long, or whose waiter is cancelled, goes on in its thread, and is left behind.
+    """
+    _left_behind.intersection_update({thread for thread in _left_behind if thread.is_alive()})
+    if len(_left_behind) >= _MOST_LEFT_BEHIND:
+        raise TimeoutError
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(result)  # type: ignore[arg-type] # None only where T allows it
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = context.run(call)
+        except BaseException as error:  # whatever it is, it belongs to the waiter
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    # Daemons do not keep the process from ending, as the threads of asyncio's own executor would.
+    thread = threading.Thread(target=work, name="sign-in", daemon=True)
+    thread.start()
+    try:
+        async with asyncio.timeout(limit_s):
+            return await ended
+    finally:
+        if not ended.done() or ended.cancelled():
+            _left_behind.add(thread)
