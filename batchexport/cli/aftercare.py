@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Cleaned, Found, Reconciled
 from batchexport.errors import CloudError
 from batchexport.model import JobState, TargetKey
+from batchexport.report.words import count_of
 from batchexport.store import Abandoned, StateFile, StateReader
 
 
@@ -33,9 +35,13 @@ def reconciled(state_path: Path, settings: Settings, access: CloudSettings) -> l
 
 
 def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remove: bool) -> list[Cleaned]:
-    """Every image of an attempt that came to nothing, and what became of it in the cloud."""
+    """Every image of an attempt that came to nothing, and what became of it in the cloud.
+
+    To `remove`, the state file must be nobody else's at work. Raises StateError.
+    """
     images: dict[TargetKey, list[Abandoned]] = {}
     with StateReader(state_path) as reader:
+        run_id = reader.run.run_id
         for image in reader.abandoned():
             images.setdefault(image.target, []).append(image)
 
@@ -45,7 +51,12 @@ def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remo
             for target, theirs in images.items():
                 try:
                     async with connect(target, None) as cloud:
-                        results += await engine.cleanup(cloud, theirs, remove=remove)
+                        if remove:
+                            results += await engine.clean_up(
+                                cloud, target, theirs, state_path, run_id=run_id, now=time.time
+                            )
+                        else:
+                            results += await engine.cleanup(cloud, theirs)
                 except CloudError as error:
                     results += [Cleaned(image=image, found=Found.STUCK, words=str(error)) for image in theirs]
         return results
@@ -83,11 +94,13 @@ def reconciled_text(results: Sequence[Reconciled]) -> str:
 
 
 def cleaned_text(results: Sequence[Cleaned], kind: str, *, remove: bool) -> str:
-    """What was found of each image of this kind, and what to do next."""
+    """What was found of each image, how many are of this kind, and what to do next."""
     shown = [each for each in results if each.found is not Found.GONE]
     lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.words}" for each in shown]
     gone = len(results) - len(shown)
-    lines.append(f"{len(results)} images {kind}; {gone} are gone already")
+    retained = sum(each.found is Found.RETAINED for each in results)
+    stay = f"; {count_of(retained, 'image')} retained" if retained else ""
+    lines.append(f"{count_of(len(results) - retained, 'image')} {kind}; {gone} gone already{stay}")
     if not remove and any(each.found is Found.LEFT_OVER for each in shown):
         lines.append("nothing was removed; the same command with --yes removes what is left over")
     return "\n".join(lines)

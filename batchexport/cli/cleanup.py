@@ -22,15 +22,18 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
-@option("-y", "--yes", is_flag=True, words="Remove them; without, they are only shown.")
+@option("-y", "--yes", is_flag=True, of="cleanup", words="Remove them; without, they are only shown.")
+@option("-n", "--dry-run", is_flag=True, of="cleanup", words="Only show them, whatever --yes says.")
 @visiting_options
-def cleanup(path: Path, yes: bool, **flags: Any) -> None:
+def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     """Show, and with --yes remove, unfinished images that failed attempts left behind.
 
-    Of a job file: images that those of its last night made old, as [images] keep in it counts them.
+    Of a job file: the images of the volumes of its last night, each with the rule of [images] that keeps it,
+    or why it goes or is left.
 
-    Only images whose ids are in a state file are looked at. Of unfinished ones, those that are queued, saving
-    or killed and whose volume is not uploading are removed. Exit code 3: something could not be removed.
+    Only images whose ids are in a state file are looked at, and removed only while no other process works on
+    it. Of unfinished ones, those that are queued, saving or killed and whose volume is not uploading are
+    removed. Exit code 3: something could not be removed.
     """
     from batchexport.cli import aftercare
     from batchexport.cli.layers import order_from, settings_for
@@ -38,10 +41,11 @@ def cleanup(path: Path, yes: bool, **flags: Any) -> None:
     from batchexport.cli.pruning import outdated_of_job
 
     start_log(talk_of())
+    remove = yes and not dry_run
     if path.suffix == ".toml":
-        results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=yes), "made old"
+        results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=remove), "made old"
     else:
-        results = aftercare.cleaned(path, *settings_for(path, flags), remove=yes)
+        results = aftercare.cleaned(path, *settings_for(path, flags), remove=remove)
         kind = "of attempts that came to nothing"
-    tell(aftercare.cleaned_text(results, kind, remove=yes))
+    tell(aftercare.cleaned_text(results, kind, remove=remove))
     raise click.exceptions.Exit(3 if aftercare.stuck(results) else 0)

@@ -28,13 +28,22 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
-    return option(*names, multiple=True, words=f"{words} May be repeated: one must fit.", **attributes)
+    return option(
+        *names, multiple=True, of="discover", words=f"{words} May be repeated: one must fit.", **attributes
+    )
 
 
 @click.command(epilog=EPILOG)
-@option("-o", "--output", type=FILE, metavar="FILE", words="Write the list there instead of to stdout.")
+@option(
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="FILE",
+    of="discover",
+    words="Write the list there instead of to stdout.",
+)
 @option("--append", is_flag=True, words="Add to the list of -o what it does not have yet.")
-@form_option("csv", "json", words="Form of the list.")
+@form_option("csv", "json", of="discover", words="Form of the list.")
 @_wish("--status", "statuses", metavar="STATUS", words="Volumes of this status.")
 @_wish("--name", "names", metavar="PATTERN", words="Volumes whose name is like this, as db-*.")
 @_wish("--availability-zone", "zones", metavar="ZONE", words="Volumes in this zone.")

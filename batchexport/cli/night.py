@@ -104,7 +104,8 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
                 return code
         code = self._spend_on_tonight(tonight, known, unfinished) or code
         if code in _ENDED_BY_ITSELF and tonight.exists():
-            prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk)
+            until = self.session.watched_until if self.session else None
+            prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk, until=until)
         if plan.keep is not None:
             self._forget(nights.nights_of(folder, job), plan.keep)
         return code

@@ -58,8 +58,8 @@ def choice(*names: str, among: str, **attributes: Any) -> Decorator:
     return option(*names, type=click.Choice(ALLOWED[among]), **attributes)
 
 
-def form_option(*forms: str, words: str = "Form of the answer.") -> Decorator:
-    """`--format`, one of these; the first is the default."""
+def form_option(*forms: str, of: str, words: str = "Form of the answer.") -> Decorator:
+    """`--format` of a command, one of these; the first is the default."""
     return option(
         "-f",
         "--format",
@@ -68,6 +68,7 @@ def form_option(*forms: str, words: str = "Form of the answer.") -> Decorator:
         default=forms[0],
         show_default=True,
         words=words,
+        of=of,
     )
 
 

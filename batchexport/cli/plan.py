@@ -21,7 +21,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml")
-@form_option("table", "json")
+@form_option("table", "json", of="plan")
 @image_options
 @planning_options
 def plan(source: str, form: str, **flags: Any) -> None:

@@ -1,9 +1,9 @@
-"""After a night: images that its own have made old, as `[images] keep` counts them."""
+"""After a night: images that its own have made old, by the rules of `[images]`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from batchexport import nights
@@ -11,6 +11,7 @@ from batchexport.cli.connections import visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk, say
+from batchexport.config.retention import Retention
 from batchexport.engine import Cleaned, Connect, Found
 from batchexport.engine.prune import prune
 from batchexport.errors import BatchExportError, CloudError, ConfigError
@@ -18,12 +19,14 @@ from batchexport.generations import Generations, generations_of
 from batchexport.report.words import count_of
 
 
-def prune_after(order: Order, tonight: Path, known: Sequence[Path], talk: Talk) -> None:
-    """Remove what tonight made old. Whatever is wrong with that is said, and ends nothing."""
-    if order.nights.keep_images is None:
+def prune_after(
+    order: Order, tonight: Path, known: Sequence[Path], talk: Talk, *, until: float | None
+) -> None:
+    """Remove what tonight made old, until this time. Whatever goes wrong is said, and ends nothing."""
+    if order.nights.retention is None:
         return
     try:
-        results = outdated(order, tonight, known, remove=True)
+        results = outdated(order, tonight, known, remove=True, until=until)
     except BatchExportError as error:
         say(f"old images were left alone: {error}", level="warning")
         return
@@ -32,16 +35,16 @@ def prune_after(order: Order, tonight: Path, known: Sequence[Path], talk: Talk) 
         talk.mention(f"removed {count_of(removed, 'image')} that newer ones made old")
     for each in results:
         if each.found in (Found.KEPT, Found.STUCK):
-            say(f"image {each.image.image_id} is left, though old: {each.words}", level="warning")
+            say(f"image {each.image.image_id} is left: {each.words}", level="warning")
 
 
 def outdated_of_job(order: Order, *, remove: bool) -> list[Cleaned]:
     """What the last night of a job made old. Raises ConfigError where the job keeps every image."""
     folder = order.nights.state_dir
-    if folder is None or order.nights.keep_images is None:
+    if folder is None or order.nights.retention is None:
         raise ConfigError(
             f"{order.job_file_name} keeps every image",
-            hint="set [images] keep in it, or give the state file whose unfinished images are to go",
+            hint="set [images] keep_last in it, or give the state file whose unfinished images are to go",
         )
     if not (known := nights.nights_of(folder, order.job_name)):
         raise ConfigError(
@@ -49,34 +52,47 @@ def outdated_of_job(order: Order, *, remove: bool) -> list[Cleaned]:
             hint=f"`batchexport run {order.job_file_name}` makes the first; nothing was removed",
         )
     with nights.alone(folder, order.job_name):
-        return outdated(order, known[-1], known, remove=remove)
+        return outdated(order, known[-1], known, remove=remove, until=None)
 
 
-def outdated(order: Order, tonight: Path, known: Sequence[Path], *, remove: bool) -> list[Cleaned]:
-    """Our images of tonight's volumes beyond those to keep, and what was done about them.
+def outdated(
+    order: Order, tonight: Path, known: Sequence[Path], *, remove: bool, until: float | None
+) -> list[Cleaned]:
+    """What the job's rules make of our images of tonight's volumes, and what was done about them.
 
-    Raises CloudError and StateError; a target whose images cannot be listed does not hold up the others.
+    Nothing goes after `until`; None = no end. Raises CloudError and StateError; a target whose images cannot
+    be listed does not hold up the others.
     """
-    keep = order.nights.keep_images
-    assert keep is not None
-    volumes = generations_of(tonight, known, order.settings, more_than=keep)
+    rules = order.nights.retention
+    assert rules is not None
+    ours = generations_of(tonight, known, order.settings)
 
     async def look() -> list[Cleaned]:
-        async with visits(volumes, order.access, order.settings, state_path=tonight) as connect:
-            return await _on_each(volumes, connect, keep=keep, remove=remove, now=time.time)
+        async with visits(ours.volumes, order.access, order.settings, state_path=tonight) as connect:
+            return await _on_each(ours, connect, rules, remove=remove, until=until)
 
-    return run_in_loop(look()) if volumes else []
+    return run_in_loop(look()) if ours.volumes else []
 
 
 async def _on_each(
-    volumes: Generations, connect: Connect, *, keep: int, remove: bool, now: Callable[[], float]
+    ours: Generations, connect: Connect, rules: Retention, *, remove: bool, until: float | None
 ) -> list[Cleaned]:
     results: list[Cleaned] = []
     errors: list[CloudError] = []
-    for target, ours in volumes.items():
+    for target, volumes in ours.volumes.items():
         try:
             async with connect(target, None) as cloud:
-                results += [each async for each in prune(cloud, ours, keep=keep, remove=remove, now=now)]
+                pruned = prune(
+                    cloud,
+                    target,
+                    volumes,
+                    rules=rules,
+                    blocked=ours.blocked,
+                    remove=remove,
+                    now=time.time,
+                    is_over=lambda: until is not None and time.time() >= until,
+                )
+                results += [each async for each in pruned]
         except CloudError as error:
             errors.append(error)
     if errors and not results:

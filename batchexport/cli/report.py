@@ -29,6 +29,7 @@ Examples:
     "json",
     "html",
     "markdown",
+    of="report",
     words="Form of the report. CSV is itself a valid job list; html and markdown are for people.",
 )
 @option(
@@ -46,7 +47,12 @@ Examples:
     words="State file of a night to compare with (html, markdown); may be given several times.",
 )
 @option(
-    "-o", "--output", type=FILE, metavar="FILE", words="Write to a file, whole or not at all; - is stdout."
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="FILE",
+    of="report",
+    words="Write to a file, whole or not at all; - is stdout.",
 )
 @talk_options
 def report(

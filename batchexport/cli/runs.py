@@ -18,7 +18,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@form_option("table", "json")
+@form_option("table", "json", of="runs")
 @talk_options
 def runs(folder: Path, form: str) -> None:
     """List the runs whose state files are in a folder, the oldest first.

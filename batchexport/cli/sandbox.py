@@ -35,7 +35,13 @@ SHARE = click.FloatRange(0, 1)
     show_default="cinder",
     words="Speak as an OpenStack cloud, or as Huawei Cloud and its kin: EVS, IMS, and access keys too.",
 )
-@option("--list", "source", metavar="LIST", words="The volumes of this job list exist, and no others.")
+@option(
+    "--list",
+    "source",
+    metavar="LIST",
+    of="sandbox",
+    words="The volumes of this job list exist, and no others.",
+)
 @option(
     "--volumes",
     type=click.IntRange(min=1),

@@ -29,6 +29,7 @@ KINDS = ["systemd", "cron", "kubernetes"]
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
     show_default="stdout",
+    of="emit",
     words="Write the files into this folder.",
 )
 @option(

@@ -21,8 +21,13 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@option("--start", is_flag=True, words="Start those whose volumes are free, and wait until they are up.")
-@form_option("table", "json")
+@option(
+    "--start",
+    is_flag=True,
+    of="servers",
+    words="Start those whose volumes are free, and wait until they are up.",
+)
+@form_option("table", "json", of="servers")
 @visiting_options
 def servers(state_path: Path, start: bool, form: str, **flags: Any) -> None:
     """Show which servers are stopped for exports, since when, and for which volumes.

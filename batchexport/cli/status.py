@@ -21,7 +21,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@form_option("table", "json")
+@form_option("table", "json", of="status")
 @option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")
 @option(
     "--every",

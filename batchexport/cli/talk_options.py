@@ -15,10 +15,15 @@ from batchexport.cli.talk import LogFormat, talk_of
 Decorator = Callable[[Any], Any]
 
 
-def option(*names: str, words: str, **attributes: Any) -> Decorator:
-    """A Click option that also reads BATCHEXPORT_ and its long name; `words` is its help."""
+def option(*names: str, words: str, of: str | None = None, **attributes: Any) -> Decorator:
+    """A Click option that also reads BATCHEXPORT_ and its long name; `words` is its help.
+
+    `of` is the command that alone heeds the variable, which then bears its name: BATCHEXPORT_REPORT_FORMAT.
+    It is for options whose name means something else elsewhere, and for consent.
+    """
     long_name = next(part for name in names for part in name.split("/") if part.startswith("--"))
-    variable = "BATCHEXPORT_" + long_name.removeprefix("--").replace("-", "_").upper()
+    own = f"{of}_" if of else ""
+    variable = f"BATCHEXPORT_{own}{long_name.removeprefix('--')}".replace("-", "_").upper()
     return click.option(*names, **{"help": words, "envvar": variable, "show_envvar": True, **attributes})
 
 

@@ -20,7 +20,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
-@form_option("table", "json")
+@form_option("table", "json", of="verify")
 @dialect_option
 @visiting_options
 def verify(state_path: Path, form: str, **flags: Any) -> None:

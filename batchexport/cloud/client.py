@@ -98,9 +98,9 @@ class CloudClient:
         """Those of these images that are there, in batches; a cloud that cannot do it refuses, or strays."""
         return self._images.images_by_id(image_ids)
 
-    async def delete_image(self, image_id: str) -> None:
+    async def delete_image(self, image_id: str, *, fence: Callable[[], None]) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
-        await self._images.delete(image_id)
+        await self._images.delete(image_id, fence=fence)
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""

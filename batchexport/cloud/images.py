@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -147,9 +147,10 @@ class Images:
                 return ImageQuota(allowed=each.quota, used=each.used)
         return None
 
-    async def delete(self, image_id: str) -> None:
+    async def delete(self, image_id: str, *, fence: Callable[[], None]) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
-        await self._session.request("DELETE", self._endpoint, f"/images/{quote(image_id, safe='')}")
+        path = f"/images/{quote(image_id, safe='')}"
+        await self._session.request("DELETE", self._endpoint, path, fence=fence)
 
     async def images_named(self, name: str) -> Sequence[Image]:
         """Every image of exactly this name that the project can see."""

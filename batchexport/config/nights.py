@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from batchexport.config.retention import Retention, first_key, retention_from
 from batchexport.schedule import Schedule, checked_cron, from_window
 from batchexport.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
 
@@ -38,7 +39,7 @@ class Nights(msgspec.Struct, frozen=True, kw_only=True):
 
     state_dir: Path | None = None  #: one state file a night; None = one for all
     keep: int | None = None  #: how many of them; None = all
-    keep_images: int | None = None  #: of each volume; None = all
+    retention: Retention | None = None  #: which images of each volume stay; None = all
     on_unfinished: OnUnfinished = OnUnfinished.RESUME
     window: Window | None = None  #: None = at any time
     schedule: Schedule | None = None  #: None = started by hand
@@ -50,7 +51,8 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
     window = _window(tables["window"]) if "window" in said else None
     schedule = _schedule(tables["schedule"], window, "window" in said) if "schedule" in said else None
     state_dir, keep = job.text("state_dir"), job.whole("keep", least=1)
-    keep_images = _keep_images(tables["images"], state_dir, keep)
+    zone = schedule.zone if schedule else window.zone if window else None
+    retention = _retention(tables["images"], zone, state_dir, keep)
     on_unfinished = job.read("on_unfinished", _on_unfinished)
     if state_dir is None:
         for key, value in (("keep", keep), ("on_unfinished", on_unfinished)):
@@ -61,25 +63,30 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
     return Nights(
         state_dir=None if state_dir is None else folder / state_dir,
         keep=keep,
-        keep_images=keep_images,
+        retention=retention,
         on_unfinished=on_unfinished or OnUnfinished.RESUME,
         window=window,
         schedule=schedule or (from_window(window) if window else None),
     )
 
 
-def _keep_images(table: Table, state_dir: str | None, nights: int | None) -> int | None:
-    """How many images of a volume stay; which are ours, only the state files of their nights know."""
-    keep = table.whole("keep", least=1)
-    if keep is None:
+def _retention(
+    table: Table, zone: ZoneInfo | None, state_dir: str | None, nights: int | None
+) -> Retention | None:
+    """Which images of a volume stay; which are ours, only the state files of their nights know."""
+    rules = retention_from(table, zone)
+    if rules is None:
         return None
     if state_dir is None:
-        table.problem("keep", "needs one state file a night, to know the images by; set [job] state_dir too")
-    if nights is not None and nights <= keep:
+        words = "needs one state file a night, to know the images by; set [job] state_dir too"
+        table.problem(first_key(table), words)
+    if nights is not None and nights <= rules.reach_days:
         table.problem(
-            "keep", f"is {keep}; [job] keep must be more: what no state file records stays for ever"
+            first_key(table),
+            f"reaches {rules.reach_days} nights back; [job] keep must be more: what no state file records"
+            " stays for ever",
         )
-    return keep
+    return rules
 
 
 def _window(table: Table) -> Window | None:

@@ -41,6 +41,10 @@ class Table:
             self.problem(key, "missing")
         return self.read(key, reader)
 
+    def says(self, key: str) -> bool:
+        """Whether the key is there."""
+        return key in self._content
+
     def problem(self, key: str, words: str) -> None:
         """Add what is wrong with a key."""
         self._problems.append(f"[{self._name}] {key}: {words}")

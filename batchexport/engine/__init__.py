@@ -1,9 +1,10 @@
 """The engine: takes the rows of a state file through the cloud to an image, each exactly once."""
 
-from batchexport.engine.cleanup import Cleaned, Found, cleanup
+from batchexport.engine.cleanup import Cleaned, clean_up, cleanup
 from batchexport.engine.ledger import OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Reconciled
+from batchexport.engine.removal import Found
 from batchexport.engine.run import reconcile_all, run
 from batchexport.engine.targets import Connect
 
@@ -14,6 +15,7 @@ __all__ = [
     "Found",
     "OnChange",
     "Reconciled",
+    "clean_up",
     "cleanup",
     "reconcile_all",
     "run",

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
 from batchexport.engine.ports import Cloud
-from batchexport.errors import CloudError, NotFoundError
-from batchexport.plan.retention import OurImage
+from batchexport.engine.removal import Found, Remover, removing
+from batchexport.errors import CloudError
+from batchexport.model import TargetKey
+from batchexport.plan.retention import OurImage, Recorded
 from batchexport.store import Abandoned
 
 #: Only an image in one of these is a left-over. An active one is somebody's data, whatever we think of it.
 UNFINISHED_STATUSES = frozenset({"queued", "saving", "killed"})
-
-
-class Found(StrEnum):
-    """What was found of an abandoned image, or done about it."""
-
-    GONE = "gone"  #: the cloud removed it already
-    KEPT = "kept"  #: it is not ours to remove: finished, or its volume is uploading
-    LEFT_OVER = "left over"  #: would be removed
-    REMOVED = "removed"
-    STUCK = "stuck"  #: could not be removed, or not be looked at
 
 
 class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,21 +26,36 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
-async def cleanup(cloud: Cloud, abandoned: Sequence[Abandoned], *, remove: bool) -> list[Cleaned]:
-    """Look at images of ended attempts, and with `remove` delete those that are unfinished for good."""
-    return [await _clean(cloud, image, remove=remove) for image in abandoned]
+async def cleanup(cloud: Cloud, abandoned: Sequence[Abandoned]) -> list[Cleaned]:
+    """Look at images of ended attempts: which of them are unfinished for good."""
+    return [await _clean(cloud, image, None, Path()) for image in abandoned]
 
 
-async def _clean(cloud: Cloud, abandoned: Abandoned, *, remove: bool) -> Cleaned:
+async def clean_up(
+    cloud: Cloud,
+    target: TargetKey,
+    abandoned: Sequence[Abandoned],
+    state_path: Path,
+    *,
+    run_id: str,
+    now: Callable[[], float],
+) -> list[Cleaned]:
+    """Delete those that are unfinished for good, under the lease of the state file that names them.
+
+    Raises StateInUseError while another process works on it: then none is touched.
+    """
+    async with removing(cloud, [state_path], target, run_id=run_id, now=now) as remover:
+        return [await _clean(cloud, image, remover, state_path) for image in abandoned]
+
+
+async def _clean(cloud: Cloud, abandoned: Abandoned, remover: Remover | None, state_path: Path) -> Cleaned:
     try:
         found, words = await _look(cloud, abandoned)
-        if found is Found.LEFT_OVER and remove:
-            await cloud.delete_image(abandoned.image_id)
-            found = Found.REMOVED
-    except NotFoundError:
-        found, words = Found.GONE, "gone"
     except CloudError as error:
         found, words = Found.STUCK, str(error)
+    if found is Found.LEFT_OVER and remover is not None:
+        records = [Recorded(state_path=state_path, job_id=abandoned.job_id)]
+        found, words = await remover.remove(abandoned.image_id, records, words)
     return Cleaned(image=abandoned, found=found, words=words)
 
 

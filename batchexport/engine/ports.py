@@ -104,7 +104,7 @@ class Cloud(Servers, Protocol):
         """
         ...
 
-    async def delete_image(self, image_id: str) -> None:
+    async def delete_image(self, image_id: str, *, fence: Fence) -> None:
         """Delete the image; NotFoundError where it is gone already."""
         ...
 

@@ -1,81 +1,152 @@
-"""Removing the images of a volume that newer ones have made old; only ours, each noted before and after."""
+"""Removing images of a volume that newer ones have made old: only ours, and only for a proved better one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 
-from batchexport.engine.cleanup import Cleaned, Found
+from batchexport.config.retention import Retention
+from batchexport.engine.cleanup import Cleaned
 from batchexport.engine.ports import Cloud
-from batchexport.errors import CloudError, NotFoundError
-from batchexport.model import Image
-from batchexport.plan.retention import OurImage, is_finished, surplus
+from batchexport.engine.removal import Found, removing
+from batchexport.errors import CloudError, StateInUseError
+from batchexport.model import Image, ImageOptions, TargetKey
+from batchexport.plan.retention import Fate, Judged, OurImage, is_ours, judge, why_left
 from batchexport.plan.verify import defaults_of
-from batchexport.store.removals import RemovalLog
 
-#: `made_at` is by this machine's clock, an image's time by the cloud's: so far they may be apart.
+#: An image is not older than the request for it, but clocks of a cloud's services differ.
 CLOCK_MARGIN_S = 86_400.0
+_FOUND = {Fate.RETAINED: Found.RETAINED, Fate.LEFT: Found.KEPT, Fate.OUTDATED: Found.LEFT_OVER}
 
 
 async def prune(
     cloud: Cloud,
+    target: TargetKey,
     volumes: Mapping[str, Sequence[OurImage]],
     *,
-    keep: int,
+    rules: Retention,
+    blocked: str | None,
     remove: bool,
     now: Callable[[], float],
+    is_over: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Cleaned]:
-    """What is found of each image beyond the `keep` newest of its volume, and with `remove` done about it.
+    """What the rules make of each image of these volumes, and with `remove` what was done about it.
 
-    `volumes` holds our images of each volume, the newest first. Asks for pages of images. Raises CloudError
-    where they cannot be listed.
+    `blocked` says why nothing may go; None = it may. Nothing more goes once `is_over` says so. Asks for pages
+    of images, and for three requests for each that goes. Raises CloudError where they cannot be listed.
     """
-    images = await _shown(cloud, {image.image_id: image for ours in volumes.values() for image in ours})
-    for ours in volumes.values():
-        for image in surplus(ours, images, keep=keep, defaults=defaults_of(cloud.dialect)):
-            found, words = await _look(cloud, image)
-            if found is Found.LEFT_OVER and remove:
-                found, words = await _remove(cloud, image, run_id=ours[0].run_id, now=now)
-            yield Cleaned(image=image, found=found, words=words)
-
-
-async def _shown(cloud: Cloud, ours: Mapping[str, OurImage]) -> dict[str, Image]:
-    """Those of our images that the cloud lists, by their ids."""
-    if not ours:
-        return {}
-    since_s = min(image.made_at for image in ours.values()) - CLOCK_MARGIN_S
-    found: dict[str, Image] = {}
-    async for page in cloud.images(created_since=since_s):
-        found.update({image.image_id: image for image in page if image.image_id in ours})
-    return found
-
-
-async def _look(cloud: Cloud, ours: OurImage) -> tuple[Found, str]:
-    """One more look, right before what cannot be undone."""
-    try:
-        image = await cloud.image(ours.image_id)
-    except CloudError as error:
-        return Found.STUCK, str(error)
-    if image is None:
-        return Found.GONE, "gone"
-    if not is_finished(ours, image):
-        return Found.KEPT, f"{image.status}, called {image.name!r}: no longer as we made it"
-    if image.details is not None and image.details.protected:
-        return Found.KEPT, "it is protected"
-    return Found.LEFT_OVER, "newer images of its volume are there"
+    ours = [image for images in volumes.values() for image in images]
+    images = await _shown(cloud, ours)
+    defaults = defaults_of(cloud.dialect)
+    outdated: list[Judged] = []
+    for each in volumes.values():
+        for judged in judge(each, images, rules=rules, defaults=defaults, blocked=blocked):
+            if remove and judged.fate is Fate.OUTDATED:
+                outdated.append(judged)
+            else:
+                yield Cleaned(image=judged.image, found=_FOUND[judged.fate], words=judged.words)
+    if not remove:
+        return
+    await _settle(
+        cloud, target, [each for each in ours if each.in_doubt and each.image_id not in images], now
+    )
+    for paths, group in groupby(sorted(outdated, key=_paths_of), key=_paths_of):
+        async for done in _remove(cloud, target, paths, list(group), defaults, now=now, is_over=is_over):
+            yield done
 
 
 async def _remove(
-    cloud: Cloud, ours: OurImage, *, run_id: str, now: Callable[[], float]
-) -> tuple[Found, str]:
-    """Delete the image. Raises StateError where that cannot be noted first: then it stays."""
-    with RemovalLog(ours.state_path) as notes:
-        removal_id = notes.asked(ours.job_id, ours.image_id, run_id=run_id, at_s=now())
+    cloud: Cloud,
+    target: TargetKey,
+    paths: Sequence[Path],
+    outdated: Sequence[Judged],
+    defaults: ImageOptions,
+    *,
+    now: Callable[[], float],
+    is_over: Callable[[], bool],
+) -> AsyncIterator[Cleaned]:
+    """Remove the images that the same state files name, with these held."""
+    if is_over():
+        return
+    try:
+        async with removing(cloud, paths, target, run_id=_run_id(outdated[0]), now=now) as remover:
+            for each in outdated:
+                if is_over():
+                    return
+                found, words = await _look(cloud, each, defaults)
+                if found is Found.LEFT_OVER:
+                    why = f"made old by run {_run_id(each)}"
+                    found, words = await remover.remove(each.image.image_id, each.image.records, why)
+                yield Cleaned(image=each.image, found=found, words=words)
+    except StateInUseError as error:
+        for each in outdated:
+            yield Cleaned(image=each.image, found=Found.STUCK, words=str(error))
+
+
+async def _look(cloud: Cloud, outdated: Judged, defaults: ImageOptions) -> tuple[Found, str]:
+    """One more look at both, right before what cannot be undone: the one that stays, then the one to go."""
+    newer, older = outdated.instead, outdated.image
+    assert newer is not None
+    try:
+        stays = await cloud.image(newer.image_id)
+        goes = await cloud.image(older.image_id)
+    except CloudError as error:
+        return Found.STUCK, str(error)
+    if goes is None:
+        return Found.GONE, "gone"
+    if stays is None or (why := why_left(newer, {newer.image_id: stays}, defaults)):
+        return (
+            Found.KEPT,
+            f"the newer image {newer.image_id}: {why if stays else 'the cloud does not know it'}",
+        )
+    if not is_ours(older, goes):
+        return Found.KEPT, f"{goes.status}, called {goes.name!r}: no longer as we made it"
+    if goes.details is not None and goes.details.protected:
+        return Found.KEPT, "it is protected"
+    if not _is_older(goes, stays):
+        return Found.KEPT, f"it is not older than {newer.image_id}, which would stay"
+    return Found.LEFT_OVER, outdated.words
+
+
+def _is_older(goes: Image, stays: Image) -> bool:
+    """By the cloud's own times."""
+    if goes.created_at is None or stays.created_at is None or goes.image_id == stays.image_id:
+        return False
+    return goes.created_at < stays.created_at
+
+
+async def _settle(
+    cloud: Cloud, target: TargetKey, doubtful: Sequence[OurImage], now: Callable[[], float]
+) -> None:
+    """Note of images that were asked to be deleted before a crash that they are gone, where they are."""
+    for image in doubtful:
+        if await cloud.image(image.image_id) is not None:
+            continue
         try:
-            await cloud.delete_image(ours.image_id)
-            found, words = Found.REMOVED, f"made old by run {run_id}"
-        except NotFoundError:
-            found, words = Found.GONE, "gone"
-        except CloudError as error:
-            found, words = Found.STUCK, str(error)
-        notes.answered(removal_id, found.value, words, at_s=now())
-    return found, words
+            paths = [each.state_path for each in image.records]
+            async with removing(cloud, paths, target, run_id=image.run_id, now=now) as remover:
+                await remover.settle(image.image_id, image.records, Found.GONE, "gone")
+        except StateInUseError:
+            continue  # the next night looks again
+
+
+async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:
+    """Those of our images that the cloud lists, by their ids."""
+    if not ours:
+        return {}
+    ids = {image.image_id for image in ours}
+    since_s = min(image.intent_at or 0.0 for image in ours) - CLOCK_MARGIN_S
+    found: dict[str, Image] = {}
+    async for page in cloud.images(created_since=max(0.0, since_s)):
+        found.update({image.image_id: image for image in page if image.image_id in ids})
+    return found
+
+
+def _run_id(outdated: Judged) -> str:
+    """The run whose image stays in its place."""
+    return outdated.image.run_id if outdated.instead is None else outdated.instead.run_id
+
+
+def _paths_of(outdated: Judged) -> tuple[Path, ...]:
+    return tuple(sorted(record.state_path for record in outdated.image.records))

@@ -60,7 +60,9 @@ class Lease:
         return self._clock() < self._deadline_s
 
 
-def take(db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s: float) -> int:
+def take(
+    db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s: float, is_work: bool = True
+) -> int:
     """The new epoch of the target, now `me`'s. Raises StateInUseError while another owner may be at work."""
     row = db.execute("SELECT owner, lease_until FROM target WHERE target_id = ?", (target_id,)).fetchone()
     if row is None:
@@ -75,7 +77,10 @@ def take(db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s
         (msgspec.json.encode(me).decode(), now + ttl_s, target_id),
     ).fetchone()
     # An owner who left would have said so: this one was last seen when it renewed its lease.
-    sessions.begin(db, target_id, at=now, last_seen_at=None if owner is None else row[1] - ttl_s)
+    if owner is not None:
+        sessions.lost(db, target_id, last_seen_at=row[1] - ttl_s)
+    if is_work:
+        sessions.begin(db, target_id, at=now)
     return int(epoch)
 
 

@@ -29,7 +29,7 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
-from batchexport.store.removals import Removal, removals, removed_image_ids
+from batchexport.store.removals import Removal, removals, removed_image_ids, unanswered_image_ids
 from batchexport.store.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
 from batchexport.store.sessions import Session, sessions
 
@@ -56,7 +56,9 @@ _ABANDONED = """
     SELECT DISTINCT target_id, job.job_id, volume_id, image_name, attempt.image_id
     FROM attempt JOIN job USING (job_id)
     WHERE attempt.image_id IS NOT NULL AND outcome <> 'succeeded'
-        AND NOT (state IN ('exporting', 'succeeded') AND attempt.image_id = job.image_id)
+        AND attempt.image_id NOT IN (
+            SELECT own.image_id FROM job AS own
+            WHERE own.state IN ('exporting', 'succeeded') AND own.image_id IS NOT NULL)
     ORDER BY attempt_id"""
 _ATTEMPTS = """
     SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
@@ -243,6 +245,11 @@ class StateReader:
         """The images of this run that newer ones made old, and that are gone."""
         with reading(self.path):
             return removed_image_ids(self._rows)
+
+    def unanswered_removals(self) -> frozenset[str]:
+        """The images of this run that were asked to be deleted, and nobody knows whether they were."""
+        with reading(self.path):
+            return unanswered_image_ids(self._rows)
 
     def removals(self) -> list[Removal]:
         """The images of this run that newer ones made old, and what came of their removal."""

@@ -5,15 +5,14 @@ The table is made when it is first needed: files without one are of no older for
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+import sqlite3
+from functools import partial
 
 import msgspec
 
-from batchexport.store.faults import writing
 from batchexport.store.history import Ask
-from batchexport.store.opening import close_for_good, open_for_work
+from batchexport.store.lease import Lease
+from batchexport.store.writer import Writer
 
 _TABLE = """
     CREATE TABLE IF NOT EXISTS removal (
@@ -28,55 +27,73 @@ _TABLE = """
     ) STRICT"""
 _ASK = "INSERT INTO removal (job_id, image_id, run_id, asked_at) VALUES (?, ?, ?, ?)"
 _ANSWER = "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE removal_id = ?"
+_SETTLE = "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE image_id = ? AND ended_at IS NULL"
 _IS_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removal'"
 _GONE = "SELECT DISTINCT image_id FROM removal WHERE outcome IN ('removed', 'gone')"
+_OPEN = "SELECT DISTINCT image_id FROM removal WHERE ended_at IS NULL"
 _ALL = """
     SELECT volume_id, removal.image_id, run_id, asked_at, ended_at, outcome, words
     FROM removal JOIN job USING (job_id) ORDER BY removal_id"""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to delete an image of ours that newer ones had made old."""
+    """One request to delete an image of ours: newer ones had made it old, or its attempt came to nothing."""
 
     volume_id: str
     image_id: str
-    run_id: str  #: of the night whose image was the newest
+    run_id: str  #: of the night that asked
     asked_at: float
     ended_at: float | None  #: None = nobody knows what came of it
     outcome: str | None
     words: str | None
 
 
-class RemovalLog:
-    """Writes to the log of one state file. Each note is on disk when its call returns."""
+class RemovalBook:
+    """The removals of one open state file: durable once awaited, and refused to whoever lost the lease."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db = open_for_work(path)
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        close_for_good(self._db)
-
-    def asked(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
+    async def asked(self, held: Lease, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
         """Note that the image is about to be deleted; the number of the note."""
-        with writing(self._path):
-            self._db.execute(_TABLE)
-            return int(self._db.execute(_ASK, (job_id, image_id, run_id, at_s)).lastrowid or 0)
+        held.check_owned()
+        return await self._writer.ask(
+            partial(_note, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s), held
+        )
 
-    def answered(self, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
+    async def answered(self, held: Lease, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
         """Note what came of it."""
-        with writing(self._path):
-            self._db.execute(_ANSWER, (at_s, outcome, words, removal_id))
+        held.check_owned()
+        await self._writer.ask(
+            partial(_run, statement=_ANSWER, values=(at_s, outcome, words, removal_id)), held
+        )
+
+    async def settle(self, held: Lease, image_id: str, outcome: str, words: str, *, at_s: float) -> None:
+        """Note what came of every earlier request to delete the image that was never answered."""
+        held.check_owned()
+        await self._writer.ask(
+            partial(_run, statement=_SETTLE, values=(at_s, outcome, words, image_id)), held
+        )
+
+
+def _note(db: sqlite3.Connection, *, job_id: int, image_id: str, run_id: str, at_s: float) -> int:
+    db.execute(_TABLE)
+    return int(db.execute(_ASK, (job_id, image_id, run_id, at_s)).lastrowid or 0)
+
+
+def _run(db: sqlite3.Connection, *, statement: str, values: tuple[object, ...]) -> None:
+    db.execute(_TABLE)
+    db.execute(statement, values)
 
 
 def removed_image_ids(ask: Ask) -> frozenset[str]:
     """The images that were seen to be gone, asked through `ask`, which runs one statement."""
     return frozenset(image_id for (image_id,) in ask(_GONE)) if ask(_IS_THERE) else frozenset()
+
+
+def unanswered_image_ids(ask: Ask) -> frozenset[str]:
+    """The images that were asked to be deleted, and nobody knows whether they were."""
+    return frozenset(image_id for (image_id,) in ask(_OPEN)) if ask(_IS_THERE) else frozenset()
 
 
 def removals(ask: Ask) -> list[Removal]:

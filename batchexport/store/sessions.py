@@ -34,16 +34,21 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     was_lost: bool  #: it never left the target, killed or with its machine; its end is that of its last sign
 
 
-def begin(db: sqlite3.Connection, target_id: int, *, at: float, last_seen_at: float | None) -> None:
-    """Note that the target was taken; `last_seen_at` is the last sign of an owner who never left it."""
+def begin(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
+    """Note that the target was taken."""
     db.execute(_TABLE)
-    if last_seen_at is not None:
-        db.execute(_END, (last_seen_at, 1, target_id))
     db.execute(_BEGIN, (target_id, at))
+
+
+def lost(db: sqlite3.Connection, target_id: int, *, last_seen_at: float) -> None:
+    """Note the last sign of an owner who never left the target."""
+    db.execute(_TABLE)
+    db.execute(_END, (last_seen_at, 1, target_id))
 
 
 def end(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
     """Note that the target was left."""
+    db.execute(_TABLE)
     db.execute(_END, (at, 0, target_id))
 
 

@@ -20,6 +20,7 @@ from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
+from batchexport.store.removals import RemovalBook
 from batchexport.store.server_book import ServerBook
 from batchexport.store.sweep import sweep
 from batchexport.store.writer import Writer
@@ -50,6 +51,7 @@ class StateFile:
         self.path = path
         self.run = run
         self.servers = ServerBook(writer)
+        self.removals = RemovalBook(writer)
         self._writer = writer
         self._targets = targets
         self._now = now
@@ -113,15 +115,19 @@ class StateFile:
         await self._writer.drain()
         self._writer.check()
 
-    async def take(self, target_id: int, *, ttl_s: float = LEASE_S) -> Lease:
+    async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> Lease:
         """The target for this process alone, from now until `ttl_s` after the last renewal.
+
+        `is_work` says whether this is a time at which the rows are worked on, for whoever asks when that was.
 
         Raises StateInUseError while another process may be at work on it. One that is known to be dead is
         replaced at once, another when its lease has run out.
         """
         asked_at_s, now = self._clock(), self._now()
         me = this_process(now=now)
-        taking = self._writer.ask(partial(lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s))
+        taking = self._writer.ask(
+            partial(lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s, is_work=is_work)
+        )
 
         def give_back(done: asyncio.Future[int]) -> None:
             if done.exception() is None:

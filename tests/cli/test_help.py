@@ -32,6 +32,19 @@ OPTIONS = [
     if isinstance(option, click.Option)
 ]
 
+#: Variables that bear the name of the command which alone heeds them.
+OWN = {
+    "cleanup": {"YES", "DRY_RUN"},
+    "discover": {"OUTPUT", "FORMAT", "STATUS", "NAME", "AVAILABILITY_ZONE", "TYPE", "ATTACHED_TO"},
+    "plan": {"FORMAT"},
+    "report": {"FORMAT", "OUTPUT"},
+    "runs": {"FORMAT"},
+    "sandbox": {"LIST"},
+    "servers": {"FORMAT", "START"},
+    "status": {"FORMAT"},
+    "verify": {"FORMAT"},
+}
+
 
 def test_commands_stand_in_the_order_of_work(batchexport):
     assert app.list_commands(click.Context(app)) == COMMANDS
@@ -60,8 +73,25 @@ def test_every_option_reads_the_variable_of_its_long_name(command, option):
         assert option.envvar is None
         assert f"[env var: {variable}]" in option.help
     else:
-        assert option.envvar == f"BATCHEXPORT_{variable}"
+        own = f"{command.replace('-', '_').upper()}_" if variable in OWN.get(command, ()) else ""
+        assert option.envvar == f"BATCHEXPORT_{own}{variable}"
         assert option.show_envvar
+
+
+def test_a_name_that_commands_share_without_meaning_the_same_has_a_variable_for_each():
+    """What agrees to one thing in one command, or is a file in one and a folder in another, is not shared."""
+    told = {}
+    for _command, option in ((value.values[0], value.values[1]) for value in OPTIONS):
+        told.setdefault(option.envvar, set()).add((option.help, str(option.type), option.name))
+    assert [variable for variable, meanings in told.items() if variable and len(meanings) > 1] == []
+
+
+def test_a_variable_that_agrees_to_stopped_servers_deletes_nothing():
+    yes = {
+        command: option.envvar for command, option in (v.values for v in OPTIONS) if "--yes" in option.opts
+    }
+    assert yes.pop("cleanup") == "BATCHEXPORT_CLEANUP_YES"
+    assert set(yes.values()) == {"BATCHEXPORT_YES"}
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 74, 75, 129, 130, 131, 143])

@@ -1,13 +1,21 @@
 """`[images] keep`: what becomes of the images of earlier nights, on a cloud that keeps them all."""
 
 import json
+import shutil
+import time
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from batchexport.cli.layers import order_from
+from batchexport.cli.pruning import outdated
+from batchexport.sandbox.replies import glance_time
 from batchexport.store import StateReader
+from batchexport.store.owner import this_process
 from tests.cli.served import served, volumes
+from tests.store.making import alter
 
 JOB = """
 [job]
@@ -32,6 +40,12 @@ class Calendar:
 
     def __init__(self, call, monkeypatch):
         self._call, self._night = call, 0
+        # Nights of seconds are to be days apart: the cloud tells whole seconds.
+        began_at = time.time()
+        monkeypatch.setattr(
+            "batchexport.sandbox.image_records.glance_time",
+            lambda at: glance_time(began_at + 10_000 * (at - began_at)),
+        )
         monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: f"2026-11-{self._night:02}")
 
     def job(self, *, images="keep = 2", image="", job=""):
@@ -137,7 +151,7 @@ def test_protected_images_stay_and_are_named(calendar):
         assert len(there(sandbox)) == 4
     assert (first.exit_code, second.exit_code) == (0, 0)
     for image_id in recorded(1).values():
-        assert f"image {image_id} is left, though old: it is protected" in second.stderr
+        assert f"image {image_id} is left: it is protected" in second.stderr
     assert noted(1) == []
 
 
@@ -192,7 +206,7 @@ def test_a_state_file_that_cannot_be_read_ends_nothing(calendar):
         result = calendar.night()
         assert len(there(sandbox)) == 4
     assert result.exit_code == 0, result.stderr
-    assert "its images are left alone: " in result.stderr
+    assert "every image is left alone: " in result.stderr
 
 
 def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(calendar, batchexport):
@@ -211,9 +225,102 @@ def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(calendar, b
         assert f"{image_id}  " in shown.stdout
         assert "left over: newer images of its volume are there" in shown.stdout
         assert f"{image_id}  " in removed.stdout
-    assert "2 images made old; 0 are gone already" in shown.stdout
+    assert "2 images made old; 0 gone already; 4 images retained" in shown.stdout
+    assert "retained: keep_last = 2" in shown.stdout
     assert "the same command with --yes removes what is left over" in shown.stdout
-    assert "0 images made old" in again.stdout
+    assert "0 images made old; 0 gone already; 4 images retained" in again.stdout
+
+
+def test_a_dry_run_removes_nothing_whatever_else_is_said(calendar, batchexport):
+    calendar.job(images="")
+    with served(*volumes()) as sandbox:
+        calendar.night(), calendar.night()
+        calendar.job(images="keep_last = 1")
+        result = batchexport("cleanup", "nightly.toml", "--yes", "--dry-run")
+        batchexport("cleanup", "nightly.toml", env={"BATCHEXPORT_YES": "1"})
+        assert len(there(sandbox)) == 4
+    assert "2 images made old" in result.stdout
+
+
+def state_of(night):
+    return Path(f"nights/nightly-2026-11-{night:02}.state")
+
+
+def test_a_state_file_that_was_copied_changes_nothing(calendar, batchexport):
+    """The same image recorded twice is one image, not two generations of it."""
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        for copy in ("2026-01-01", "2027-01-01"):
+            shutil.copy(state_of(1), f"nights/nightly-{copy}.state")
+        result = batchexport("cleanup", "nightly.toml", "--yes")
+        assert there(sandbox) == set(recorded(1).values())
+    assert result.exit_code == 0, result.stderr
+
+
+def test_an_image_that_was_found_by_its_name_only_is_never_removed(calendar, batchexport):
+    """No request of ours got its id, and its name may be that of another list's image."""
+    calendar.job(images="keep = 1", image='name_template = "db-{volume_id}-{date}"')
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        alter(state_of(1), "UPDATE job SET request_id = NULL")
+        alter(state_of(1), "UPDATE attempt SET request_id = NULL")
+        first = set(recorded(1).values())
+        second = calendar.night()
+        assert first <= there(sandbox)
+        shown = batchexport("cleanup", "nightly.toml")
+    assert second.stderr.count("is left: it was found by its name only") == 2
+    assert shown.stdout.count("kept: it was found by its name only") == 2
+
+
+def test_a_machine_whose_clock_was_wrong_one_night_removes_no_newer_image(calendar):
+    """Only the cloud's times count: by the record, the first night is of next week."""
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        alter(state_of(1), "UPDATE job SET accepted_at = accepted_at + 700000")
+        calendar.night()
+        assert there(sandbox) == set(recorded(2).values())
+
+
+def test_no_image_goes_for_one_that_is_not_whole(calendar, monkeypatch):
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        monkeypatch.setattr("batchexport.sandbox.image_records.image_size_bytes", lambda view: 2**20)
+        result = calendar.night()
+        assert len(there(sandbox)) == 4
+    assert result.exit_code == 0
+    assert "is left: it holds 1,048,576 bytes" in result.stderr
+
+
+def test_pruning_ends_with_its_window(calendar, monkeypatch):
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        order = order_from("nightly.toml", {}, {})
+        calendar.job(images="")
+        calendar.night()
+        known = [state_of(1), state_of(2)]
+        assert outdated(order, known[1], known, remove=True, until=time.time() - 1)
+        assert len(there(sandbox)) == 4
+        outdated(order, known[1], known, remove=True, until=time.time() + 60)
+        assert len(there(sandbox)) == 2
+
+
+def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar):
+    calendar.job(images="keep = 1")
+    with served(*volumes()) as sandbox:
+        calendar.night()
+        alter(
+            state_of(1),
+            f"UPDATE target SET owner = '{msgspec.json.encode(this_process(now=time.time())).decode()}',"
+            f" lease_until = {time.time() + 60}",
+        )
+        result = calendar.night()
+        assert len(there(sandbox)) == 4
+    assert result.exit_code == 0
+    assert "is left: the state file is in use by process" in result.stderr
 
 
 @pytest.mark.parametrize(

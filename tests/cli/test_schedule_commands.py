@@ -118,4 +118,5 @@ def test_every_option_has_help_and_reads_its_variable(command):
         if isinstance(option, click.Option):
             long_name = next(name for name in option.opts if name.startswith("--"))
             assert option.help
-            assert option.envvar == "BATCHEXPORT_" + long_name[2:].upper().replace("-", "_")
+            own = "EMIT_" if long_name == "--output" else ""
+            assert option.envvar == f"BATCHEXPORT_{own}{long_name[2:].upper().replace('-', '_')}"

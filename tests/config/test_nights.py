@@ -5,6 +5,7 @@ import pytest
 
 from batchexport.config.jobfile import read_job_file
 from batchexport.config.nights import Nights, OnUnfinished
+from batchexport.config.retention import Retention
 from batchexport.errors import ConfigError
 from batchexport.schedule import Schedule
 from batchexport.window import DateRange, Window
@@ -61,8 +62,33 @@ def test_every_key_is_read(tmp_path):
 
 def test_images_are_kept_as_many_as_asked(tmp_path):
     text = "[images]\nkeep = 3"
-    assert nights(tmp_path, text, job="state_dir = 'n'").keep_images == 3
-    assert nights(tmp_path, text, job="state_dir = 'n'\nkeep = 4").keep_images == 3
+    kept = Retention(keep_last=3)
+    assert nights(tmp_path, text, job="state_dir = 'n'").retention == kept
+    assert nights(tmp_path, text, job="state_dir = 'n'\nkeep = 4").retention == kept
+    assert nights(tmp_path, text.replace("keep", "keep_last"), job="state_dir = 'n'").retention == kept
+
+
+def test_images_are_kept_by_days_weeks_and_months_of_the_jobs_zone(tmp_path):
+    text = """
+        [images]
+        keep_daily = 7
+        keep_weekly = 4
+        keep_monthly = 12
+        keep_within = "30d"
+        """
+    zoned = nights(tmp_path, WINDOW + text, job="state_dir = 'n'").retention
+    assert zoned == Retention(
+        keep_daily=7, keep_weekly=4, keep_monthly=12, keep_within_s=30 * 86_400.0, zone=BERLIN
+    )
+    assert zoned.reach_days == 12 * 31
+    told = problem(tmp_path, text, job="state_dir = 'n'\nkeep = 372")
+    assert "[images] keep_daily: reaches 372 nights back; [job] keep must be more" in told
+
+
+def test_two_words_for_one_rule_are_refused(tmp_path):
+    text = "[images]\nkeep = 3\nkeep_last = 4"
+    told = problem(tmp_path, text, job="state_dir = 'n'")
+    assert told == "[images] keep: is another word for keep_last, which stands beside it"
 
 
 def test_without_a_word_on_nights_there_are_none(tmp_path):
@@ -130,7 +156,10 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path, line, words):
         ("on_unfinished = 'skip'", "[job] on_unfinished: is about one state file a night"),
         ("[images]\nkeep = 3", "[images] keep: needs one state file a night"),
         ("state_dir = 'n'\n[images]\nkeep = 0", "[images] keep: is 0; it must be 1 or more"),
-        ("state_dir = 'n'\nkeep = 3\n[images]\nkeep = 3", "[images] keep: is 3; [job] keep must be more"),
+        (
+            "state_dir = 'n'\nkeep = 3\n[images]\nkeep = 3",
+            "[images] keep: reaches 3 nights back; [job] keep must be more",
+        ),
         ("on_unfinished = 'ask'\nstate_dir = 'n'", '"ask" is not known; allowed: resume, skip, abandon'),
         ("on_unfinished = 1\nstate_dir = 'n'", '"1" is not known'),
         ("state = 'a'\nstate_dir = 'n'", "[job] state: stands beside state_dir"),

@@ -215,8 +215,9 @@ class FakeCloud:
             and (updated_since is None or image.updated_at >= updated_since)
         ]
 
-    async def delete_image(self, image_id):
+    async def delete_image(self, image_id, *, fence):
         self.calls["delete_image"] += 1
+        fence()
         if self.delete_error is not None:
             raise self.delete_error
         del self.records[image_id]

@@ -1,15 +1,17 @@
 """What a person does after a bad night: reconcile ambiguous rows, clean up what failed exports left."""
 
 import contextlib
+import time
 
 import pytest
 
-from batchexport.engine import Found, cleanup, reconcile_all
-from batchexport.errors import NotFoundError, RefusedError, TransientError
+from batchexport.engine import Found, clean_up, cleanup, reconcile_all
+from batchexport.errors import NotFoundError, RefusedError, StateInUseError, TransientError
 from batchexport.model import JobState
 from tests.engine.conftest import volume_ids
-from tests.engine.fake_cloud import FakeCloud
-from tests.engine.fast_time import let_pass, run_fast
+from tests.engine.fake_cloud import EPOCH, FakeCloud
+from tests.engine.fast_time import fast_now, let_pass, run_fast
+from tests.store.making import alter
 
 
 def ambiguous(bench):
@@ -83,37 +85,52 @@ def left_over(bench, fault):
     return cloud, image
 
 
-def clean(cloud, image, *, remove):
-    (result,) = run_fast(cleanup(cloud, [image], remove=remove))
+def clean(bench, cloud, image, *, remove):
+    def now():
+        return EPOCH + fast_now()
+
+    async def go():
+        if not remove:
+            return await cleanup(cloud, [image])
+        return await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=now)
+
+    (result,) = run_fast(go())
     return result.found
+
+
+def removals(bench):
+    with bench.reader() as reader:
+        return [(each.image_id, each.outcome) for each in reader.removals()]
 
 
 @pytest.mark.parametrize("fault", ["orphan", "killed"])
 def test_an_unfinished_image_is_shown_first_and_removed_only_when_asked(bench, fault):
     cloud, image = left_over(bench, fault)
-    assert clean(cloud, image, remove=False) is Found.LEFT_OVER
+    assert clean(bench, cloud, image, remove=False) is Found.LEFT_OVER
     assert image.image_id in cloud.records
-    assert clean(cloud, image, remove=True) is Found.REMOVED
+    assert removals(bench) == []
+    assert clean(bench, cloud, image, remove=True) is Found.REMOVED
+    assert removals(bench) == [(image.image_id, "removed")]
     assert image.image_id not in cloud.records
-    assert clean(cloud, image, remove=True) is Found.GONE
+    assert clean(bench, cloud, image, remove=True) is Found.GONE
 
 
 def test_an_image_that_the_cloud_removed_itself_is_told_as_gone(bench):
     cloud, image = left_over(bench, "fails")
-    assert clean(cloud, image, remove=True) is Found.GONE
+    assert clean(bench, cloud, image, remove=True) is Found.GONE
 
 
 def test_an_image_that_turned_active_after_all_is_never_removed(bench):
     cloud, image = left_over(bench, "orphan")
     cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
-    assert clean(cloud, image, remove=True) is Found.KEPT
+    assert clean(bench, cloud, image, remove=True) is Found.KEPT
     assert image.image_id in cloud.records
 
 
 def test_an_image_whose_volume_is_uploading_is_never_removed(bench):
     cloud, image = left_over(bench, "orphan")
     cloud.statuses[image.volume_id] = "uploading"
-    assert clean(cloud, image, remove=True) is Found.KEPT
+    assert clean(bench, cloud, image, remove=True) is Found.KEPT
 
 
 @pytest.mark.parametrize(
@@ -127,7 +144,7 @@ def test_an_image_whose_volume_is_uploading_is_never_removed(bench):
 def test_an_image_that_cannot_be_removed_is_told_with_the_words_of_the_cloud(bench, error, found):
     cloud, image = left_over(bench, "orphan")
     cloud.delete_error = error
-    assert clean(cloud, image, remove=True) is found
+    assert clean(bench, cloud, image, remove=True) is found
 
 
 def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(bench):
@@ -140,3 +157,31 @@ def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(be
     with bench.reader() as reader:
         assert [image.image_id for image in reader.abandoned()] == [orphan]
     assert bench.jobs()[volume_id].image_id == good
+
+
+def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench):
+    cloud, image = left_over(bench, "orphan")
+
+    async def beside():
+        async with bench.open() as state:
+            lease = await state.take(1)
+            try:
+                with pytest.raises(StateInUseError):
+                    await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=time.time)
+            finally:
+                await state.release(lease)
+
+    run_fast(beside())
+    assert image.image_id in cloud.records
+
+
+def test_an_image_that_another_row_names_as_its_own_is_no_left_over(bench):
+    ids = volume_ids(2)
+    bench.load(ids)
+    cloud = FakeCloud(faults={ids[0]: ["orphan"]})
+    bench.run(cloud, retries=0)
+    with bench.reader() as reader:
+        (image,) = reader.abandoned()
+    alter(bench.path, f"UPDATE job SET image_id = '{image.image_id}' WHERE state = 'succeeded'")
+    with bench.reader() as reader:
+        assert reader.abandoned() == []

@@ -1,37 +1,49 @@
 """What becomes of old images when the cloud, at the second look, is no longer as its list said."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
+from batchexport.config.retention import Retention
 from batchexport.dialect import CINDER
 from batchexport.engine import Found
 from batchexport.engine.prune import prune
-from batchexport.errors import NotFoundError, StateError, UnreachableError
-from batchexport.store import StateReader
+from batchexport.errors import LeaseLostError, NotFoundError, StateError, UnreachableError
+from batchexport.model import TargetKey
+from batchexport.plan.retention import Recorded
+from batchexport.store import StateFile, StateReader
 from tests.plan.test_retention import ours, shown
 from tests.store.making import alter, make
 
+HERE = TargetKey()
+
 
 class Cloud:
-    """Two images of a volume, the second of them old; `second_look` is what a read of it gives."""
+    """Two images of a volume, the second of them old; `looks` is what a read of each gives, by its id."""
 
     dialect = CINDER
 
-    def __init__(self, second_look=None, *, delete_error=None):
+    def __init__(self, looks=None, *, delete_error=None, at_delete=None):
         self.listed = [shown(0), shown(1)]
         self.deleted = []
-        self._second_look, self._delete_error = second_look, delete_error
+        self._looks = {"i0": shown(0), "i1": shown(1)} | (looks or {})
+        self._delete_error, self._at_delete = delete_error, at_delete
 
     async def images(self, *, created_since):
-        assert created_since < 1000.0 - 80_000
+        assert created_since < 200_000.0 - 80_000
         yield [*self.listed, shown(7)]
 
     async def image(self, image_id):
-        if isinstance(self._second_look, Exception):
-            raise self._second_look
-        return self._second_look
+        look = self._looks[image_id]
+        if isinstance(look, Exception):
+            raise look
+        return look
 
-    async def delete_image(self, image_id):
+    async def delete_image(self, image_id, *, fence):
+        if self._at_delete is not None:
+            await self._at_delete()
+        fence()
         if self._delete_error is not None:
             raise self._delete_error
         self.deleted.append(image_id)
@@ -39,58 +51,184 @@ class Cloud:
 
 @pytest.fixture
 def volumes(tmp_path):
-    path = make(tmp_path / "old.state")
-    return {"v": [replace(ours(number), state_path=path) for number in (0, 1)]}
+    """Image 0, of the latest night, and image 1, which the file `old.state` records."""
+    paths = {number: make(tmp_path / name) for number, name in ((0, "new.state"), (1, "old.state"))}
+    return {
+        "v": [
+            replace(ours(number), records=(Recorded(state_path=paths[number], job_id=1),))
+            for number in (0, 1)
+        ]
+    }
+
+
+def path_of(volumes):
+    return volumes["v"][1].records[0].state_path
+
+
+def rules(keep=1):
+    return Retention(keep_last=keep)
+
+
+async def results(cloud, volumes, *, remove=True, **how):
+    pruned = prune(
+        cloud,
+        HERE,
+        volumes,
+        rules=rules(),
+        blocked=how.pop("blocked", None),
+        remove=remove,
+        now=lambda: 5.0,
+        **how,
+    )
+    return {each.image.image_id: (each.found, each.words) async for each in pruned}
 
 
 async def pruned(cloud, volumes):
-    found = [each async for each in prune(cloud, volumes, keep=1, remove=True, now=lambda: 5.0)]
-    assert [each.image.image_id for each in found] == ["i1"]
-    return found[0].found, found[0].words
+    found = await results(cloud, volumes)
+    assert found["i0"] == (Found.RETAINED, "keep_last = 1")
+    return found["i1"]
 
 
-def notes(volumes):
-    with StateReader(volumes["v"][1].state_path) as reader:
+def notes(path):
+    with StateReader(path) as reader:
         return [(each.image_id, each.outcome) for each in reader.removals()]
 
 
 async def test_an_old_image_goes(volumes):
-    cloud = Cloud(shown(1))
+    cloud = Cloud()
     assert await pruned(cloud, volumes) == (Found.REMOVED, "made old by run run-0")
-    assert (cloud.deleted, notes(volumes)) == (["i1"], [("i1", "removed")])
+    assert (cloud.deleted, notes(path_of(volumes))) == (["i1"], [("i1", "removed")])
+    assert notes(volumes["v"][0].records[0].state_path) == []
 
 
 @pytest.mark.parametrize(
-    ("second_look", "found", "words"),
+    ("looks", "found", "words"),
     [
-        (None, Found.GONE, "gone"),
-        (shown(1, name="mine"), Found.KEPT, "active, called 'mine': no longer as we made it"),
-        (shown(1, status="deactivated"), Found.KEPT, "deactivated, called 'v-1': no longer as we made it"),
-        (shown(1, protected=True), Found.KEPT, "it is protected"),
-        (UnreachableError("no way"), Found.STUCK, "no way"),
+        ({"i1": None}, Found.GONE, "gone"),
+        (
+            {"i1": shown(1, name="mine")},
+            Found.KEPT,
+            "active, called 'mine': no longer as we made it",
+        ),
+        (
+            {"i1": shown(1, status="deactivated")},
+            Found.KEPT,
+            "deactivated, called 'v-1': no longer as we made it",
+        ),
+        ({"i1": shown(1, protected=True)}, Found.KEPT, "it is protected"),
+        ({"i1": shown(1, created_at=200_000.0)}, Found.KEPT, "it is not older than i0, which would stay"),
+        ({"i1": UnreachableError("no way")}, Found.STUCK, "no way"),
+        ({"i0": UnreachableError("no way")}, Found.STUCK, "no way"),
+        ({"i0": None}, Found.KEPT, "the newer image i0: the cloud does not know it"),
+        ({"i0": shown(0, size_bytes=2**20)}, Found.KEPT, "the newer image i0: it holds 1,048,576 bytes"),
+        ({"i0": shown(0, status="deactivated")}, Found.KEPT, "the newer image i0: deactivated"),
     ],
 )
-async def test_what_the_second_look_finds_decides(volumes, second_look, found, words):
-    cloud = Cloud(second_look)
-    assert await pruned(cloud, volumes) == (found, words)
-    assert (cloud.deleted, notes(volumes)) == ([], [])
+async def test_what_the_second_look_at_both_finds_decides(volumes, looks, found, words):
+    cloud = Cloud(looks)
+    was, said = await pruned(cloud, volumes)
+    assert was is found
+    assert said.startswith(words)
+    assert (cloud.deleted, notes(path_of(volumes))) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("error", "found"), [(NotFoundError("no"), Found.GONE), (UnreachableError("no"), Found.STUCK)]
 )
 async def test_what_came_of_a_request_is_noted(volumes, error, found):
-    assert (await pruned(Cloud(shown(1), delete_error=error), volumes))[0] is found
-    assert notes(volumes) == [("i1", found.value)]
+    assert (await pruned(Cloud(delete_error=error), volumes))[0] is found
+    assert notes(path_of(volumes)) == [("i1", found.value)]
 
 
 async def test_what_cannot_be_noted_is_not_deleted(volumes):
-    alter(volumes["v"][1].state_path, "CREATE TABLE removal (of_another_program TEXT)")
-    cloud = Cloud(shown(1))
+    alter(path_of(volumes), "CREATE TABLE removal (of_another_program TEXT)")
+    cloud = Cloud()
     with pytest.raises(StateError):
         await pruned(cloud, volumes)
     assert cloud.deleted == []
 
 
+async def test_an_image_whose_state_file_is_at_work_stays(volumes):
+    async with StateFile.open(path_of(volumes)) as state:
+        lease = await state.take(1)
+        cloud = Cloud()
+        found, words = await pruned(cloud, volumes)
+        await state.release(lease)
+    assert found is Found.STUCK
+    assert "in use by process" in words
+    assert cloud.deleted == []
+
+
+async def test_a_process_that_was_taken_over_deletes_nothing(volumes, monkeypatch):
+    """Between the note and the request, another process takes the target, and the renewal finds out."""
+    monkeypatch.setattr("batchexport.engine.removal._RENEW_EVERY_S", 0.01)
+
+    async def taken_over():
+        alter(path_of(volumes), "UPDATE target SET epoch = epoch + 1")
+        await asyncio.sleep(0.3)
+
+    cloud = Cloud(at_delete=taken_over)
+    with pytest.raises(LeaseLostError):
+        await pruned(cloud, volumes)
+    assert cloud.deleted == []
+    assert notes(path_of(volumes)) == [("i1", None)]
+
+
+async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes):
+    async def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await pruned(Cloud(at_delete=killed), volumes)
+    path = path_of(volumes)
+    assert notes(path) == [("i1", None)]
+    doubtful = {"v": [volumes["v"][0], replace(volumes["v"][1], in_doubt=True)]}
+    gone = Cloud({"i1": None})
+    gone.listed = [shown(0)]
+    assert list(await results(gone, doubtful)) == ["i0"]
+    assert notes(path) == [("i1", "gone")]
+
+
+async def test_a_request_without_an_answer_is_made_again_where_the_image_is_there(volumes):
+    async def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await pruned(Cloud(at_delete=killed), volumes)
+    await pruned(Cloud(), volumes)
+    assert notes(path_of(volumes)) == [("i1", "stuck"), ("i1", "removed")]
+
+
+async def test_an_image_that_two_files_name_is_noted_in_both(volumes, tmp_path):
+    copy = make(tmp_path / "copy.state")
+    both = (*volumes["v"][1].records, Recorded(state_path=copy, job_id=1))
+    two = {"v": [volumes["v"][0], replace(volumes["v"][1], records=both)]}
+    cloud = Cloud()
+    await pruned(cloud, two)
+    assert cloud.deleted == ["i1"]
+    assert notes(copy) == notes(path_of(volumes)) == [("i1", "removed")]
+
+
+async def test_nothing_goes_once_the_time_is_over(volumes):
+    cloud = Cloud()
+    assert list(await results(cloud, volumes, is_over=lambda: True)) == ["i0"]
+    assert cloud.deleted == []
+
+
+async def test_without_a_word_all_is_only_shown(volumes):
+    cloud = Cloud()
+    found = await results(cloud, volumes, remove=False)
+    assert found["i1"] == (Found.LEFT_OVER, "newer images of its volume are there")
+    found = await results(cloud, volumes, remove=False, blocked="x.state: damaged")
+    assert found["i1"] == (Found.KEPT, "x.state: damaged")
+    assert cloud.deleted == []
+
+
+async def test_a_removal_is_no_time_of_work(volumes):
+    await pruned(Cloud(), volumes)
+    with StateReader(path_of(volumes)) as reader:
+        assert reader.sessions() == []
+
+
 async def test_nothing_is_asked_for_no_volume():
-    assert [each async for each in prune(Cloud(), {}, keep=1, remove=True, now=lambda: 5.0)] == []
+    assert await results(Cloud(), {}) == {}

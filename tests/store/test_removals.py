@@ -1,11 +1,13 @@
 import shutil
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from batchexport.errors import StateError
+from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import JobState
 from batchexport.store import ExportedImages, StateFile, StateReader
-from batchexport.store.removals import Removal, RemovalLog
+from batchexport.store.removals import Removal
 from tests.store.making import alter, ask, bring, image, make, volume
 from tests.store.test_released_files import FILES
 
@@ -31,11 +33,31 @@ def test_a_file_that_had_nothing_to_note_has_nothing(done):
     assert noted(done) == ([], frozenset())
 
 
-def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):
-    with RemovalLog(done) as log:
-        number = log.asked(1, image(1), run_id="next", at_s=5.0)
+@asynccontextmanager
+async def log(path):
+    """What notes removals in the state file, as the process that has its lease."""
+    async with StateFile.open(path) as state:
+        lease = await state.take(1, is_work=False)
+
+        class Log:
+            async def asked(self, job_id, image_id):
+                return await state.removals.asked(lease, job_id, image_id, run_id="next", at_s=5.0)
+
+            async def answered(self, number, outcome, words=""):
+                await state.removals.answered(lease, number, outcome, words, at_s=6.0)
+
+            async def settle(self, image_id, outcome):
+                await state.removals.settle(lease, image_id, outcome, "", at_s=7.0)
+
+        yield Log()
+        await state.release(lease)
+
+
+async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):
+    async with log(done) as notes:
+        number = await notes.asked(1, image(1))
         assert ask(done, "SELECT image_id, asked_at, outcome FROM removal") == [(image(1), 5.0, None)]
-        log.answered(number, "removed", "made old", at_s=6.0)
+        await notes.answered(number, "removed", "made old")
     removals, gone = noted(done)
     assert gone == {image(1)}
     assert removals == [
@@ -52,31 +74,50 @@ def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):
 
 
 @pytest.mark.parametrize("outcome", [None, "stuck"])
-def test_what_is_not_known_to_be_gone_is_still_there(done, outcome):
-    with RemovalLog(done) as log:
-        number = log.asked(2, image(2), run_id="next", at_s=5.0)
+async def test_what_is_not_known_to_be_gone_is_still_there(done, outcome):
+    async with log(done) as notes:
+        number = await notes.asked(2, image(2))
         if outcome:
-            log.answered(number, outcome, "the cloud's words", at_s=6.0)
+            await notes.answered(number, outcome, "the cloud's words")
     removals, gone = noted(done)
     assert (removals[0].outcome, gone) == (outcome, frozenset())
+    with StateReader(done) as reader:
+        assert reader.unanswered_removals() == (frozenset() if outcome else {image(2)})
 
 
-def test_what_was_removed_is_not_looked_for(done):
-    with RemovalLog(done) as log:
-        log.answered(log.asked(1, image(1), run_id="next", at_s=5.0), "removed", "", at_s=6.0)
+async def test_what_nobody_answered_is_settled_later(done):
+    async with log(done) as notes:
+        await notes.asked(2, image(2))
+    async with log(done) as notes:
+        await notes.settle(image(2), "gone")
+    assert noted(done)[1] == {image(2)}
+
+
+async def test_what_was_removed_is_not_looked_for(done):
+    async with log(done) as notes:
+        await notes.answered(await notes.asked(1, image(1)), "removed")
     with ExportedImages(done, 1) as images:
         assert [each.image_id for each in images.first(9)] == [image(2)]
 
 
 @pytest.mark.parametrize("released", FILES, ids=lambda file: file.stem)
-def test_a_file_of_an_earlier_release_takes_notes(tmp_path, released):
-    path = shutil.copy(released, tmp_path / "old.state")
-    with RemovalLog(path) as log:
-        assert log.asked(1, image(1), run_id="next", at_s=5.0) == 1
+async def test_a_file_of_an_earlier_release_takes_notes(tmp_path, released):
+    path = Path(shutil.copy(released, tmp_path / "old.state"))
+    async with log(path) as notes:
+        assert await notes.asked(1, image(1)) == 1
     assert len(noted(path)[0]) == 1
 
 
-def test_what_cannot_be_noted_is_an_error(done):
+async def test_what_cannot_be_noted_is_an_error(done):
     alter(done, "CREATE TABLE removal (of_another_program TEXT)")
-    with RemovalLog(done) as log, pytest.raises(StateError, match=r"a\.state: cannot write it: "):
-        log.asked(1, image(1), run_id="next", at_s=5.0)
+    with pytest.raises(StateError):
+        async with log(done) as notes:
+            await notes.asked(1, image(1))
+
+
+async def test_nothing_is_noted_by_a_process_that_lost_the_target(done):
+    with pytest.raises(LeaseLostError):
+        async with log(done) as notes:
+            alter(done, "UPDATE target SET epoch = epoch + 1")
+            await notes.asked(1, image(1))
+    assert noted(done) == ([], frozenset())
