@@ -114,10 +114,11 @@ class BackgroundWriter:
         *,
         dropped: Callable[[int], str],
         trouble: Callable[[OSError], object] = lambda error: None,
+        encoding: str = "utf-8",
         max_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         self._sink, self._dropped_words, self._trouble = sink, dropped, trouble
-        self._max_bytes = max_bytes
+        self._encoding, self._max_bytes = encoding, max_bytes
         self._waiting = deque[bytes]()
         self._waiting_bytes = 0
         self._dropped = 0
@@ -131,9 +132,14 @@ class BackgroundWriter:
         self._thread.start()
         _open.add(self)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was taken is written."""
+        return not (self._waiting or self._is_busy)
+
     def write(self, text: str) -> int:
         """Take the text, or count it as dropped. Never waits. Raises OSError once the reader is gone."""
-        data = text.encode("utf-8", "replace")
+        data = text.encode(self._encoding, "replace")
         with self._changed:
             if self._broken is not None:
                 raise self._broken
@@ -151,7 +157,7 @@ class BackgroundWriter:
     def drain(self, patience_s: float = CLOSE_S) -> None:
         """Wait until all is written, as long as the reader takes something every `patience_s` seconds."""
         progress, patient_until = -1, time.monotonic() + patience_s
-        while (self._waiting or self._is_busy) and self._thread.is_alive():
+        while not self.is_idle and self._thread.is_alive():
             if self._written != progress:
                 progress, patient_until = self._written, time.monotonic() + patience_s
             elif time.monotonic() >= patient_until:
@@ -190,7 +196,7 @@ class BackgroundWriter:
         self._waiting_bytes -= size
         texts = len(parts)
         if self._dropped and not self._waiting:
-            parts.append(self._dropped_words(self._dropped).encode("utf-8", "replace"))
+            parts.append(self._dropped_words(self._dropped).encode(self._encoding, "replace"))
             texts += self._dropped
             self._dropped = 0
         return b"".join(parts), texts

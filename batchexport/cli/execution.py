@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import TypeVar
-
-from msgspec.structs import replace
 
 from batchexport import engine
 from batchexport.cli.closing import closing
 from batchexport.cli.connections import connections
 from batchexport.cli.consent import agree
-from batchexport.cli.figures import Figures
 from batchexport.cli.logs import start_log
-from batchexport.cli.progress import progress_for, shown
+from batchexport.cli.progress import Meter, progress_for, shown
+from batchexport.cli.screen import leave_at_once, unblocked_stderr
 from batchexport.cli.signals import Stop, stop_on_signals
 from batchexport.cli.talk import Talk, say, tell_or_say
 from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
-from batchexport.model import JobState
+from batchexport.model import JobState, TargetKey
 from batchexport.pace import OpenHours
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
-from batchexport.store import StateFile, StateReader, Tally
+from batchexport.store import StateFile, StateReader
+from batchexport.tell.clouds import noting
 
 Result = TypeVar("Result")
 
@@ -102,21 +101,25 @@ async def _drive(
     hours: OpenHours | None,
 ) -> Stop:
     await agree(state_path, settings)
-    with StateReader(state_path) as reader:
-        figures = Figures.of(_once_put_back(reader.tallies(), again))
+    clouds: dict[TargetKey, engine.Cloud] = {}
     async with StateFile.open(state_path) as state:
-        with stop_on_signals(say) as stop:
+        with (
+            StateReader(state_path) as reader,
+            unblocked_stderr(talk) as screen,
+            stop_on_signals(say, leave=leave_at_once) as stop,
+        ):
+            meter = Meter(reader, clouds, max_rate=settings.limits.requests_per_second)
             keys = [target.key for target in state.targets()]
             connected = connections(keys, access, settings.limits, state_path=state_path)
             async with (
                 connected as plain,
                 closing(hours, stop.event),
-                others_see(state_path, talk, plain, figures.change) as (connect, on_change),
+                others_see(state_path, talk, plain) as (connect, on_change),
             ):
-                with shown(progress_for(figures, talk)):
+                with shown(progress_for(meter, talk, screen)):
                     await engine.run(
                         state,
-                        connect,
+                        noting(connect, clouds),
                         settings,
                         stop=stop.event,
                         on_change=on_change,
@@ -124,11 +127,6 @@ async def _drive(
                         again=frozenset(again),
                     )
     return stop
-
-
-def _once_put_back(tallies: Iterable[Tally], again: Collection[JobState]) -> list[Tally]:
-    """What there will be of each state once the rows in those of `again` are pending."""
-    return [replace(tally, state=JobState.PENDING) if tally.state in again else tally for tally in tallies]
 
 
 def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> tuple[Totals, int]:

@@ -2,91 +2,89 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 
-from batchexport.model import FINAL_STATES, Ending, Job, JobState
-from batchexport.report.words import count_of, duration, number
+from batchexport.model import FINAL_STATES, JobState
+from batchexport.report.momentum import Momentum, gib_left, left_parts, limited_text, slowest_text
+from batchexport.report.totals import Totals
+from batchexport.report.words import count_of, number
+from batchexport.store import UnderWay
 
-if TYPE_CHECKING:
-    from batchexport.store import Tally
-
-#: No image comes of these: their volumes are not among the GiB to copy.
+#: Of these no image comes.
 _LEFT_OUT = (JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS)
-_COPIED = (JobState.EXPORTING, JobState.SUCCEEDED)
+#: An export of this age is worth its name.
+_NAMED_FROM_S = 60.0
+NO_MOMENTUM = Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
 
 
-class Figures(msgspec.Struct):
-    """Rows by state and GiB, kept up with each change that the engine tells."""
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at a moment, as its state file has it."""
 
-    rows: Counter[JobState] = msgspec.field(default_factory=Counter)
-    gib_done: int = 0
-    _gib_seen: int = 0  #: of volumes exporting or exported
-    _rows_seen: int = 0  #: those of them whose size is known
-
-    @classmethod
-    def of(cls, tallies: Iterable[Tally]) -> Figures:
-        """The figures of a state file."""
-        figures = cls()
-        for tally in tallies:
-            figures.rows[tally.state] += tally.jobs
-            if tally.state in _COPIED:
-                figures._gib_seen += tally.gib
-                figures._rows_seen += tally.sized_jobs
-            if tally.state is JobState.SUCCEEDED:
-                figures.gib_done += tally.gib
-        return figures
-
-    def change(self, job: Job, before: JobState, after: JobState, ending: Ending | None = None) -> None:
-        """Move one row from one state to another."""
-        self.rows[before] -= 1
-        self.rows[after] += 1
-        if job.size_gib is None:
-            return
-        step = (after in _COPIED) - (before in _COPIED)
-        self._rows_seen += step
-        self._gib_seen += step * job.size_gib
-        if after is JobState.SUCCEEDED:
-            self.gib_done += job.size_gib
+    totals: Totals
+    at: float = 0.0
+    momentum: Momentum = NO_MOMENTUM  #: of this process
+    under_way: Sequence[UnderWay] = ()
+    stalled: int = 0
+    servers_down: int = 0
+    rates: Sequence[float] = ()  #: requests/s of the clouds that asked for fewer
 
     @property
     def total(self) -> int:
         """All rows of the list."""
-        return self.rows.total()
+        return self.totals.all_rows
 
     @property
     def done(self) -> int:
         """Rows of which nothing more will come by itself."""
-        return sum(self.rows[state] for state in FINAL_STATES)
+        return sum(self.totals.rows[state] for state in FINAL_STATES)
+
+    @property
+    def gib_done(self) -> int:
+        """GiB of the images that are there."""
+        return self.totals.gib[JobState.SUCCEEDED]
 
     @property
     def gib_total(self) -> int:
-        """GiB of all images to come: by the mean of the volumes seen, so exact once all were seen."""
-        if not self._rows_seen:
-            return 0
-        expected = self.total - sum(self.rows[state] for state in _LEFT_OUT)
-        return round(self._gib_seen / self._rows_seen * expected)
+        """GiB of all images to come; exact once every volume was seen, 0 while no size is known."""
+        left = gib_left(self.totals)
+        return 0 if left is None else self.gib_done + round(left)
 
 
 def side_note(figures: Figures) -> str:
     """What a bar shows beside itself: what is under way and what went wrong."""
+    rows = figures.totals.rows
     states = (JobState.EXPORTING, *_LEFT_OUT)
-    return ", ".join(f"{figures.rows[state]} {state}" for state in states if figures.rows[state])
+    notes = [f"{number(rows[state])} {state}" for state in states if rows[state]]
+    notes += [f"{number(figures.stalled)} stalled"] if figures.stalled else []
+    notes += [f"{count_of(figures.servers_down, 'server')} down"] if figures.servers_down else []
+    return ", ".join(notes)
 
 
-def progress_line(figures: Figures, *, done_before: int, elapsed_s: float) -> str:
-    """One line on where the run is. `done_before` rows were done when it began, `elapsed_s` seconds ago."""
+def outlook_parts(figures: Figures) -> list[str]:
+    """When it may be through, and what holds it up."""
+    if not figures.totals.to_do:
+        return []
+    return [*left_parts(figures.momentum), *(limited_text(rate) for rate in figures.rates)]
+
+
+def slowest_line(figures: Figures) -> str:
+    """The exports that take longest; empty while all are young."""
+    old = [each for each in figures.under_way if figures.at - each.accepted_at >= _NAMED_FROM_S]
+    named = slowest_text(old, figures.at)
+    return f"slowest: {named}" if named else ""
+
+
+def progress_line(figures: Figures) -> str:
+    """One line on where the run is."""
     parts = [f"{number(figures.done)} of {count_of(figures.total, 'row')} done"]
     if note := side_note(figures):
         parts[0] += f" ({note})"
     if figures.gib_total:
         parts.append(f"{number(figures.gib_done)} of {number(figures.gib_total)} GiB")
-    done_now = figures.done - done_before
-    if done_now > 0 and elapsed_s > 0:
-        left_s = (figures.total - figures.done) * elapsed_s / done_now
-        parts.append(f"{done_now * 60 / elapsed_s:,.1f} rows/min")
-        parts += [f"about {duration(left_s)} left"] if left_s else []
-    return ", ".join(parts)
+    if figures.momentum.rows_per_minute is not None:
+        parts.append(f"{figures.momentum.rows_per_minute:,.1f} rows/min")
+    line = ", ".join([*parts, *outlook_parts(figures)])
+    slowest = slowest_line(figures)
+    return f"{line}; {slowest}" if slowest else line

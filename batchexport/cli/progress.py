@@ -3,22 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Never, Protocol, TypedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
-from batchexport.cli.figures import Figures, progress_line, side_note
+from batchexport.cli.figures import (
+    NO_MOMENTUM,
+    Figures,
+    outlook_parts,
+    progress_line,
+    side_note,
+    slowest_line,
+)
+from batchexport.cli.screen import Screen, terminal_columns
 from batchexport.cli.talk import LogFormat, Talk, on_terminal, say
+from batchexport.errors import StateError
+from batchexport.model import TargetKey
+from batchexport.report.momentum import MOST_ENDINGS, Momentum, momentum_of
+from batchexport.report.totals import Totals
+from batchexport.report.words import columns, cut, number
+from batchexport.store import StateReader, UnderWay
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
+log = logging.getLogger(__name__)
 
 #: Often enough to look alive, seldom enough to cost nothing.
 PAINT_EVERY_S = 0.5
 LINE_EVERY_S = 60.0
+#: How often the pace is reckoned anew, which reads some thousand rows.
+_PACE_EVERY_S = 5.0
+_MIN_BAR, _MAX_BAR = 8, 40
+
+
+class RatedCloud(Protocol):
+    """A cloud that knows how many requests it takes."""
+
+    @property
+    def requests_per_second(self) -> float: ...
+
+
+class Meter:
+    """Reads from its state file how far a run is, and reckons the pace of this process."""
+
+    def __init__(
+        self,
+        reader: StateReader,
+        clouds: Mapping[TargetKey, RatedCloud] | None = None,
+        *,
+        max_rate: float = 0.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`max_rate` = requests/s that the settings allow; 0 = they do not limit them."""
+        self._reader, self._clouds, self._max_rate, self._now = reader, clouds or {}, max_rate, now
+        self._began_at = now()
+        self._figures = Figures(totals=Totals.of([]))
+        self._momentum, self._under_way = NO_MOMENTUM, list[UnderWay]()
+        self._reckoned_at = 0.0
+
+    def figures(self, *, last: bool = False) -> Figures:
+        """The figures as they are now, at the `last` with their pace; as before where nothing can be read."""
+        try:
+            self._figures = self._read(last)
+        except StateError as error:
+            log.debug("the state file could not be read for the progress: %s", error)
+        return self._figures
+
+    def _read(self, last: bool) -> Figures:
+        now, totals = self._now(), Totals.of(self._reader.tallies())
+        if last or now - self._reckoned_at >= _PACE_EVERY_S or now < self._reckoned_at:
+            self._reckoned_at = now
+            self._under_way = self._reader.under_way()
+            self._momentum = self._reckoned(totals, now)
+        return Figures(
+            totals=totals,
+            at=now,
+            momentum=self._momentum,
+            under_way=self._under_way,
+            stalled=self._reader.stalled(now),
+            servers_down=len(self._reader.servers()),
+            rates=list(filter(self._is_low, [cloud.requests_per_second for cloud in self._clouds.values()])),
+        )
+
+    def _reckoned(self, totals: Totals, now: float) -> Momentum:
+        endings = [
+            each for each in self._reader.latest_endings(MOST_ENDINGS) if each.ended_at >= self._began_at
+        ]
+        return momentum_of(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
+
+    def _is_low(self, rate: float) -> bool:
+        return rate > 0 and (self._max_rate == 0 or rate < self._max_rate * 0.999)
 
 
 class Progress(Protocol):
@@ -33,80 +108,37 @@ class Progress(Protocol):
         """Show them for the last time."""
 
 
-class _Shape(TypedDict, total=False):
-    dynamic_ncols: bool
-    ncols: int
-    nrows: int
-
-
 class Lines:
     """A line a minute, for logs and pipes."""
 
     every_s = LINE_EVERY_S
 
-    def __init__(self, figures: Figures, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._figures, self._clock = figures, clock
-        self._done_before, self._started = figures.done, clock()
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
 
     def show(self) -> None:
-        elapsed_s = self._clock() - self._started
-        say(progress_line(self._figures, done_before=self._done_before, elapsed_s=elapsed_s))
+        say(progress_line(self._meter.figures()))
 
     def close(self) -> None:
-        self.show()
+        say(progress_line(self._meter.figures(last=True)))
 
 
 class Bars:
-    """Two bars: rows, and GiB from the moment that a size is known."""
+    """A bar of rows, one of GiB once a size is known, and the exports that take longest."""
 
     every_s = PAINT_EVERY_S
 
-    def __init__(self, figures: Figures) -> None:
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # the bars are painted by a timer already: no thread is needed for it
-        self._tqdm, self._figures = tqdm, figures
-        self._rows = self._bar(figures.total, figures.done, "rows", "row")
-        self._gib: tqdm[Never] | None = None
+    def __init__(self, meter: Meter, screen: Screen) -> None:
+        self._meter, self._screen = meter, screen
         self.show()
 
     def show(self) -> None:
-        figures = self._figures
-        self._rows.set_postfix_str(side_note(figures), refresh=False)
-        self._rows.update(figures.done - self._rows.n)
-        self._rows.refresh()
-        if figures.gib_total and self._gib is None:
-            self._gib = self._bar(figures.gib_total, figures.gib_done, "GiB ", "GiB")
-        if self._gib is not None:
-            self._gib.total = max(figures.gib_total, figures.gib_done)
-            self._gib.update(figures.gib_done - self._gib.n)
-            self._gib.refresh()
+        self._screen.paint(bar_lines(self._meter.figures(), terminal_columns() - 1, blocks=_has_blocks()))
 
     def close(self) -> None:
-        self.show()
-        for bar in (self._rows, self._gib):
-            if bar is not None:
-                bar.close()
-
-    def _bar(self, total: int, initial: int, words: str, unit: str) -> tqdm[Never]:
-        bar: tqdm[Never] = self._tqdm(
-            total=total,
-            initial=initial,
-            desc=words,
-            unit=unit,
-            file=sys.stderr,
-            **_shape(),
-        )
-        return bar
-
-
-def _shape() -> _Shape:
-    """The size of bars: that of the terminal as it changes; a plain 80 x 24 where it tells none."""
-    try:
-        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except OSError:
-        known = False
-    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+        lines = bar_lines(self._meter.figures(last=True), terminal_columns() - 1, blocks=_has_blocks())
+        self._screen.paint(lines)
+        self._screen.leave()
 
 
 class Silence:
@@ -121,12 +153,41 @@ class Silence:
         """Say nothing."""
 
 
-def progress_for(figures: Figures, talk: Talk) -> Progress:
+def bar_lines(figures: Figures, width: int, *, blocks: bool = True) -> list[str]:
+    """The bars as lines of at most `width` columns; `blocks` = the font has them."""
+    lines = _bar("rows", figures.done, figures.total, side_note(figures), width, blocks)
+    notes = ", ".join(outlook_parts(figures))
+    if figures.gib_total:
+        lines += _bar("GiB ", figures.gib_done, figures.gib_total, notes, width, blocks)
+    elif notes:
+        lines.append(notes)
+    slowest = slowest_line(figures)
+    return [cut(line, width) for line in (*lines, slowest) if line]
+
+
+def _bar(name: str, done: int, total: int, note: str, width: int, blocks: bool) -> list[str]:
+    """A bar with its note beside it, or under it where there is no room."""
+    share = done / total if total else 1.0
+    head, tail = f"{name} {min(100, int(share * 100)):>3}% ", f" {number(done)} of {number(total)}"
+    room = width - columns(head) - columns(tail) - 2
+    beside = note and room - columns(note) - 2 >= _MIN_BAR
+    room = min(_MAX_BAR, max(_MIN_BAR, room - columns(note) - 2 if beside else room))
+    full = int(share * room)
+    bar = ("█" if blocks else "#") * full + " " * (room - full)
+    line = f"{head}|{bar}|{tail}"
+    return [f"{line}  {note}"] if beside else [line, note]
+
+
+def _has_blocks() -> bool:
+    return (getattr(sys.stderr, "encoding", None) or "").lower().startswith("utf")
+
+
+def progress_for(meter: Meter, talk: Talk, screen: Screen) -> Progress:
     """The way that fits where stderr goes and how much the user wants to hear."""
     if talk.quiet:
         return Silence()
     bars = on_terminal() and talk.log_format != LogFormat.JSON
-    return Bars(figures) if bars else Lines(figures)
+    return Bars(meter, screen) if bars else Lines(meter)
 
 
 @contextmanager
@@ -138,13 +199,11 @@ def shown(progress: Progress) -> Iterator[None]:
     def tick() -> None:
         nonlocal timer
         timer = loop.call_later(progress.every_s, tick)
-        with suppress(OSError):  # the terminal may be closed
-            progress.show()
+        progress.show()
 
     timer = loop.call_later(progress.every_s, tick)
     try:
         yield
     finally:
         timer.cancel()
-        with suppress(OSError):
-            progress.close()
+        progress.close()

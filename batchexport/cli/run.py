@@ -10,7 +10,7 @@ import click
 from batchexport.cli.options import option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
-from batchexport.cli.talk import talk_of
+from batchexport.cli.talk import talk_of, tell
 
 if TYPE_CHECKING:
     from batchexport.cli.layers import Order
@@ -44,7 +44,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     order = order_from(source, flags, os.environ)
     if dry_run:
         talk_of().outlets = Outlets()
-        click.echo(_preview(order))
+        tell(_preview(order))
         return
     start_log(talk_of())
     talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)

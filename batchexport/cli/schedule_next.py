@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batchexport.cli.options import STATE_FILE, option, talk_options
-from batchexport.cli.talk import marked, say
+from batchexport.cli.talk import marked, say, tell
 
 EPILOG = """\b
 Examples:
@@ -39,6 +39,6 @@ def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
         job = scheduled_job(path)
         times = list(islice(starts(job.schedule, now), count))
         for at in times:
-            click.echo(f"{path.name}: {told(at, job.schedule.zone)}")
+            tell(f"{path.name}: {told(at, job.schedule.zone)}")
         for words in warnings(job, times, now=now):
             say(f"{marked('warning:', 'yellow')} {path.name}: {words}")

@@ -6,8 +6,8 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,11 +17,10 @@ import click
 
 from batchexport.cli.outlets import Outlets
 from batchexport.redaction import redacted
+from batchexport.report.words import harmless
 
-#: C0 and C1 controls, and what changes the direction of writing; not line breaks, tabs and colours.
-_STEERS = re.compile(
-    r"(?!\x1b\[[0-9;]{0,9}m)[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
-)
+#: Foreground colour, bold and their end, as `marked` writes them.
+_COLOUR = re.compile(r"(\x1b\[(?:3[0-7]|[01])m)")
 
 
 class LogFormat(StrEnum):
@@ -71,17 +70,36 @@ def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping
     return json.dumps(line, ensure_ascii=False, default=str)
 
 
+_taker: Callable[[str], None] | None = None  # of lines for stderr, while a run goes on
+
+
 def put(text: str) -> None:
-    """Print a line on stderr, above the progress bars where there are any, and without secrets."""
-    text = redacted(text)
+    """Print a line on stderr, above the progress where there is any, and without secrets."""
+    text = _plain(redacted(text))
+    if _taker is not None:
+        _taker(text)
+        return
     # A run must not end because nobody listens, or because the disk of its log is full.
-    text = harmless(text)
     with suppress(OSError):
-        # Nothing else loads tqdm: once it is there, bars may be on the screen and have to step aside.
-        if (bars := sys.modules.get("tqdm")) is not None:
-            bars.tqdm.write(text, file=sys.stderr)
-        else:
-            click.echo(text, err=True)
+        click.echo(text, err=True)
+
+
+def _plain(text: str) -> str:
+    """The text without what could steer a terminal, but for the colours of our own marks."""
+    if "\x1b[" not in text or not on_terminal():
+        return harmless(text)
+    return "".join(part if _COLOUR.fullmatch(part) else harmless(part) for part in _COLOUR.split(text))
+
+
+@contextmanager
+def lines_go_to(taker: Callable[[str], None]) -> Iterator[None]:
+    """Give the lines for stderr to `taker` while the context lasts."""
+    global _taker
+    before, _taker = _taker, taker
+    try:
+        yield
+    finally:
+        _taker = before
 
 
 def tell(text: str) -> None:
@@ -92,11 +110,6 @@ def tell(text: str) -> None:
         if not is_gone(error):
             raise
         silence_stdout()
-
-
-def harmless(text: str) -> str:
-    """The text with what could steer a terminal written out, but for the colours of `marked`."""
-    return text if text.isprintable() else _STEERS.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def is_gone(error: OSError) -> bool:

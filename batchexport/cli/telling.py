@@ -18,7 +18,6 @@ from batchexport.tell.address import parse_address
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
-    from batchexport.model import Ending, Job, JobState
     from batchexport.tell.telling import Telling
 
 
@@ -93,23 +92,15 @@ def end_told(talk: Talk) -> Iterator[None]:
 
 @asynccontextmanager
 async def others_see(
-    state_path: Path, talk: Talk, connect: Connect, on_change: OnChange
-) -> AsyncIterator[tuple[Connect, OnChange]]:
-    """Around the work of a run: connections and observer, with those told who want to be told meanwhile.
-
-    Raises ConfigError where somebody cannot be told as asked.
-    """
+    state_path: Path, talk: Talk, connect: Connect
+) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+    """Around the work of a run: connections and observer, with those told who want to be told meanwhile."""
     if not talk.outlets.any:
-        yield connect, on_change
+        yield connect, None
         return
     telling = _telling_of(talk.outlets)
-
-    def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
-        on_change(job, before, after, ending)
-        telling.change(job, before, after, ending)
-
     async with telling.during(state_path):
-        yield telling.seeing(connect), changed
+        yield telling.seeing(connect), telling.change
 
 
 def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:

@@ -7,6 +7,7 @@ import os
 import click
 
 from batchexport.cli.options import dialect_option, talk_options
+from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -32,7 +33,7 @@ def validate(source: str, dialect: str | None) -> None:
 
     order = order_from(source, {"dialect": dialect}, os.environ)
     if order.wanted is not None:
-        click.echo(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
+        tell(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
         return
     checked = intake.check(order.source, order.settings, dialect=order.dialect)
-    click.echo(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")
+    tell(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")

@@ -44,15 +44,26 @@ def watch(
 
 def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, how fast it goes, and when it may be through."""
-    totals = Totals.of(reader.tallies())
+    totals, under_way = Totals.of(reader.tallies()), reader.under_way()
     momentum = momentum_of(
-        totals, reader.latest_endings(MOST_ENDINGS), began_at=reader.run.created_at, now=now
+        totals,
+        reader.latest_endings(MOST_ENDINGS),
+        began_at=_began_at(reader),
+        now=now,
+        under_way=under_way,
     )
     rates = [
         (target.key, target.requests_per_second) for target in reader.targets() if target.requests_per_second
     ]
-    lines = momentum_lines(momentum, rates) if totals.to_do else []
+    works = any(holder.alive is not False for holder in reader.owners())
+    lines = momentum_lines(momentum, rates, under_way=under_way, now=now) if totals.to_do and works else []
     return status_text(reader, state_path, now=now, pace=lines)
+
+
+def _began_at(reader: StateReader) -> float:
+    """When the work began that goes on now, else when the run was made: what ended before says little."""
+    begun = [session.began_at for session in reader.sessions() if session.ended_at is None]
+    return min(begun, default=reader.run.created_at)
 
 
 def _painted(text: str, *, on_terminal: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from batchexport.model import JobState
 from batchexport.report.earlier import named_nights, nights_beside
 from batchexport.report.rows import Format, report_lines
+from batchexport.report.words import harmless
 from batchexport.store import StateReader
 
 
@@ -40,9 +41,17 @@ def written(
     only: Collection[JobState] = (),
     compare: Sequence[Path] = (),
 ) -> Iterator[str]:
-    """The report, line by line. `only` chooses rows; `compare` names state files of earlier nights, and
-    without any the earlier runs of the list in the same folder are taken. Raises StateError.
+    """The report, line by line, without what could steer a terminal.
+
+    `only` chooses rows; `compare` names state files of earlier nights, and without any the earlier runs of
+    the list in the same folder are taken. Raises StateError.
     """
+    yield from map(harmless, _lines(reader, form, now, only, compare))
+
+
+def _lines(
+    reader: StateReader, form: Form, now: float, only: Collection[JobState], compare: Sequence[Path]
+) -> Iterator[str]:
     if form.is_of_rows:
         yield from report_lines(reader, Format(form), now=now, only=only)
         return

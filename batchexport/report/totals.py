@@ -25,16 +25,19 @@ class Totals(msgspec.Struct, frozen=True):
     rows: Counter[JobState]
     gib: Counter[JobState]
     sized: int  #: rows of known size
+    unsized_to_do: int = 0  #: rows of unknown size that are not at their end
 
     @classmethod
     def of(cls, tallies: Iterable[Tally]) -> Totals:
         """The sums of these tallies."""
-        rows, gib, sized = Counter[JobState](), Counter[JobState](), 0
+        rows, gib, sized, unsized_to_do = Counter[JobState](), Counter[JobState](), 0, 0
         for tally in tallies:
             rows[tally.state] += tally.jobs
             gib[tally.state] += tally.gib
             sized += tally.sized_jobs
-        return cls(rows, gib, sized)
+            if tally.state not in FINAL_STATES:
+                unsized_to_do += tally.jobs - tally.sized_jobs
+        return cls(rows, gib, sized, unsized_to_do)
 
     @property
     def all_rows(self) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from unicodedata import category, east_asian_width
+
+#: Control characters but tabs and line ends, and marks that turn the direction of writing.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def number(value: float) -> str:
@@ -38,15 +42,27 @@ def one_line(text: str | None, width: int) -> str:
 
     What could steer a terminal is left out: names and reasons come from elsewhere.
     """
-    flat = " ".join((text or "").split())
-    if flat.isascii() and flat.isprintable():
-        return flat if len(flat) <= width else flat[: width - 1] + "…"
-    flat = "".join(character for character in flat if character.isprintable())
-    if columns(flat) <= width:
-        return flat
-    while columns(flat) > width - 1:
-        flat = flat[:-1]
-    return flat + "…"
+    return cut(" ".join((text or "").split()), width)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, blanks as they are, cut to `width` columns; what could steer a terminal is left out."""
+    if text.isascii() and text.isprintable():
+        return text if len(text) <= width else text[: width - 1] + "…"
+    text = "".join(character for character in text if character.isprintable())
+    if columns(text) <= width:
+        return text
+    left = width - 1
+    for place, character in enumerate(text):
+        left -= columns(character)
+        if left < 0:
+            return text[:place] + "…"
+    return text
+
+
+def harmless(text: str) -> str:
+    """The text with what could steer a terminal, or turn the direction of writing, spelt out; lines stay."""
+    return text if text.isprintable() else _STEERING.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def shown(text: str | None) -> str:

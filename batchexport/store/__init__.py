@@ -5,7 +5,7 @@
 
 from batchexport.store.build import Builder, building
 from batchexport.store.exported import ExportedImages
-from batchexport.store.history import PutBack, RecentEnding, Span
+from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
 from batchexport.store.lease import Lease
 from batchexport.store.owner import Owner
@@ -55,6 +55,7 @@ __all__ = [
     "StateReader",
     "Tally",
     "TargetRecord",
+    "UnderWay",
     "Unreadable",
     "Unsent",
     "building",

@@ -12,6 +12,7 @@ import msgspec
 
 from batchexport.model import JobState, TargetKey
 from batchexport.store.moments import moment
+from batchexport.store.schema import IS_UNDER_WAY
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -27,8 +28,12 @@ _PUT_BACKS = """
     WHERE attempt_id > ? AND outcome = 'pending' ORDER BY attempt_id LIMIT ?"""
 #: Walked backwards from the newest, so that its cost does not grow with the run.
 LATEST_ENDINGS = """
-    SELECT ended_at, outcome, size_gib FROM attempt JOIN job USING (job_id)
+    SELECT ended_at, outcome, size_gib, attempt.accepted_at, attempt.intent_at IS NOT NULL
+    FROM attempt JOIN job USING (job_id)
     ORDER BY attempt_id DESC LIMIT ?"""
+EXPORTS_UNDER_WAY = f"""
+    SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at FROM job
+    WHERE {IS_UNDER_WAY} AND state = 'exporting' AND accepted_at IS NOT NULL"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
 
 
@@ -59,6 +64,27 @@ class RecentEnding(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
     outcome: JobState  #: the state the job went to
     size_gib: int | None
+    accepted_at: float | None = None  #: None = the cloud did not take it
+    was_sent: bool = True  #: else it ended by a look at its volume
+
+
+class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """An export that the cloud is working on."""
+
+    target: TargetKey
+    volume_id: str
+    volume_name: str | None  #: None = nobody told
+    image_name: str
+    image_id: str | None
+    size_gib: int | None
+    accepted_at: float
+    deadline_at: float | None
+    image_status: str | None = None  #: the cloud's word for its image when somebody last looked
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.volume_name or self.volume_id
 
 
 def span(ask: Ask) -> Span:
@@ -92,6 +118,31 @@ def put_backs(ask: Ask, keys: Mapping[int, TargetKey]) -> Iterator[PutBack]:
 def latest_endings(ask: Ask, limit: int) -> list[RecentEnding]:
     """The attempts that ended last, the newest first."""
     return [
-        RecentEnding(ended_at=ended_at, outcome=JobState(outcome), size_gib=size_gib)
-        for ended_at, outcome, size_gib in ask(LATEST_ENDINGS, limit)
+        RecentEnding(
+            ended_at=ended_at,
+            outcome=JobState(outcome),
+            size_gib=size_gib,
+            accepted_at=moment(accepted_at),
+            was_sent=bool(was_sent),
+        )
+        for ended_at, outcome, size_gib, accepted_at, was_sent in ask(LATEST_ENDINGS, limit)
+    ]
+
+
+def under_way(ask: Ask, keys: Mapping[int, TargetKey]) -> list[UnderWay]:
+    """The exports that the cloud is working on, in no order."""
+    return [
+        UnderWay(
+            target=keys[target_id],
+            volume_id=volume_id,
+            volume_name=None,
+            image_name=image_name,
+            image_id=image_id,
+            size_gib=size_gib,
+            accepted_at=moment(accepted_at) or 0.0,
+            deadline_at=moment(deadline_at),
+        )
+        for target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at in ask(
+            EXPORTS_UNDER_WAY
+        )
     ]

@@ -241,6 +241,11 @@ class StateReader:
         with reading(self.path):
             return history.latest_endings(self._rows, limit)
 
+    def under_way(self) -> list[history.UnderWay]:
+        """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
+        with reading(self.path):
+            return history.under_way(self._rows, self._keys)
+
     def removed_image_ids(self) -> frozenset[str]:
         """The images of this run that newer ones made old, and that are gone."""
         with reading(self.path):

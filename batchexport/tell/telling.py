@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from batchexport.config.notify import Notify
@@ -18,6 +18,7 @@ from batchexport.report.totals import Totals
 from batchexport.report.verdict import title_of
 from batchexport.store import StateReader
 from batchexport.tell.address import Address
+from batchexport.tell.clouds import noting
 from batchexport.tell.events import EventLog, EventStream
 from batchexport.tell.message import GOOD_CODES, message_on
 from batchexport.tell.metrics import RunMetrics, Standing
@@ -95,17 +96,7 @@ class Telling:
 
     def seeing(self, connect: Connect) -> Connect:
         """The same connections, with an eye on what goes over them."""
-
-        @asynccontextmanager
-        async def opened(key: TargetKey, learnt: float | None) -> AsyncIterator[Cloud]:
-            async with connect(key, learnt) as cloud:
-                self._clouds[key] = cloud
-                yield cloud
-
-        def seen(key: TargetKey, learnt: float | None) -> AbstractAsyncContextManager[Cloud]:
-            return opened(key, learnt)
-
-        return seen
+        return noting(connect, self._clouds)
 
     def run_ended(self, state_path: Path, exit_code: int, error: str | None) -> None:
         """Tell how one run ended, and write its reports."""

@@ -1,14 +1,19 @@
 import asyncio
 import io
+from collections import Counter
 from contextlib import redirect_stderr
 
 import pytest
 
 from batchexport.cli.figures import Figures, progress_line, side_note
-from batchexport.cli.progress import Bars, Lines, Silence, progress_for, shown
-from batchexport.cli.talk import Talk, say
-from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
-from batchexport.store import Tally
+from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, progress_for, shown
+from batchexport.cli.screen import Screen
+from batchexport.cli.talk import Talk
+from batchexport.model import JobState, TargetKey
+from batchexport.report.momentum import Momentum
+from batchexport.report.totals import Totals
+from batchexport.store import StateReader, Tally, UnderWay
+from tests.report.state_files import AT, build_mixed
 
 PENDING, EXPORTING, SUCCEEDED, FAILED = (
     JobState.PENDING,
@@ -16,17 +21,38 @@ PENDING, EXPORTING, SUCCEEDED, FAILED = (
     JobState.SUCCEEDED,
     JobState.FAILED,
 )
+NOW = 10_000.0
 
 
 def tally(state, jobs, gib=0, sized_jobs=0):
     return Tally(target=TargetKey(), state=state, jobs=jobs, gib=gib, sized_jobs=sized_jobs)
 
 
-def job(size_gib=None):
-    return Job(job_id=1, volume_id="v", image_name="i", options=NO_OPTIONS, size_gib=size_gib)
+def figures(*tallies, **more):
+    return Figures(totals=Totals.of(tallies), at=NOW, **more)
+
+
+def pace(**more):
+    return Momentum(**{"rows_per_minute": None, "gib_per_hour": None, "left_s": None} | more)
+
+
+def export(age_s, *, name="db-01", size_gib=415, **more):
+    return UnderWay(
+        target=TargetKey(),
+        volume_id="16369c5d-384d-4e64-b37a-56d898769362",
+        volume_name=name,
+        image_name="i",
+        image_id="i",
+        size_gib=size_gib,
+        accepted_at=NOW - age_s,
+        deadline_at=NOW + 1,
+        **more,
+    )
 
 
 class Terminal(io.StringIO):
+    encoding = "utf-8"
+
     def isatty(self):
         return True
 
@@ -37,108 +63,132 @@ def terminal(monkeypatch):
     return Terminal()
 
 
+@pytest.fixture
+async def reader(tmp_path):
+    await build_mixed(tmp_path / "night.state")
+    with StateReader(tmp_path / "night.state") as reader:
+        yield reader
+
+
 def test_one_row_is_no_rows():
-    figures = Figures()
-    figures.rows[JobState.PENDING] = 1
-    assert progress_line(figures, done_before=0, elapsed_s=1) == "0 of 1 row done"
+    assert progress_line(figures(tally(PENDING, 1))) == "0 of 1 row done"
 
 
-def test_figures_begin_where_the_state_file_is():
-    figures = Figures.of([tally(SUCCEEDED, 2, 30, 2), tally(EXPORTING, 1, 10, 1), tally(PENDING, 7)])
-    assert (figures.total, figures.done, figures.gib_done) == (10, 2, 30)
+def test_gib_to_come_are_those_of_the_state_file_and_those_of_no_image_do_not_count():
+    found = figures(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8, 240, 8), tally(FAILED, 5, 900, 4))
+    assert (found.gib_done, found.gib_total) == (0, 300)
 
 
-def test_a_change_moves_a_row_and_its_gib():
-    figures = Figures.of([tally(PENDING, 2)])
-    figures.change(job(), PENDING, JobState.SUBMITTING)
-    figures.change(job(40), JobState.SUBMITTING, EXPORTING)
-    assert (figures.done, figures.gib_done) == (0, 0)
-    figures.change(job(40), EXPORTING, SUCCEEDED)
-    assert (figures.done, figures.gib_done) == (1, 40)
-
-
-def test_gib_to_come_are_reckoned_from_the_volumes_seen():
-    figures = Figures.of([tally(EXPORTING, 2, 60, 2), tally(PENDING, 8), tally(FAILED, 5)])
-    assert figures.gib_total == 300
-
-
-def test_gib_are_exact_once_every_volume_was_seen():
-    assert Figures.of([tally(EXPORTING, 1, 61, 1), tally(SUCCEEDED, 1, 30, 1)]).gib_total == 91
-
-
-def test_an_export_that_failed_takes_its_gib_back():
-    figures = Figures.of([tally(EXPORTING, 2, 60, 2)])
-    figures.change(job(20), EXPORTING, FAILED)
-    assert figures.gib_total == 40
+def test_volumes_that_nobody_has_seen_count_as_the_mean_of_the_others():
+    assert figures(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8)).gib_total == 300
 
 
 def test_without_a_size_there_are_no_gib():
-    assert Figures.of([tally(PENDING, 3)]).gib_total == 0
+    assert figures(tally(PENDING, 3)).gib_total == 0
 
 
 def test_the_note_tells_only_what_there_is():
-    assert side_note(Figures.of([tally(EXPORTING, 2), tally(FAILED, 1), tally(PENDING, 5)])) == (
+    assert side_note(figures(tally(EXPORTING, 2), tally(FAILED, 1), tally(PENDING, 5))) == (
         "2 exporting, 1 failed"
+    )
+    assert side_note(figures(tally(EXPORTING, 2), stalled=1, servers_down=2)) == (
+        "2 exporting, 1 stalled, 2 servers down"
     )
 
 
 def test_a_line_tells_rows_gib_rate_and_time_left():
-    figures = Figures.of([tally(SUCCEEDED, 30, 300, 30), tally(PENDING, 20)])
-    assert progress_line(figures, done_before=10, elapsed_s=60) == (
-        "30 of 50 rows done, 300 of 500 GiB, 20.0 rows/min, about 1 min left"
+    found = figures(
+        tally(SUCCEEDED, 30, 300, 30),
+        tally(PENDING, 20, 200, 20),
+        momentum=pace(rows_per_minute=20.0, left_s=60.0),
+        rates=[3.03],
+    )
+    assert progress_line(found) == (
+        "30 of 50 rows done, 300 of 500 GiB, 20.0 rows/min, about 1 min left,"
+        " limited to 3 requests/s by the cloud"
     )
 
 
-def test_a_line_tells_no_rate_before_a_row_is_done():
-    figures = Figures.of([tally(SUCCEEDED, 10), tally(PENDING, 20)])
-    assert progress_line(figures, done_before=10, elapsed_s=60) == "10 of 30 rows done"
-
-
 def test_the_last_line_has_no_time_left():
-    figures = Figures.of([tally(SUCCEEDED, 10)])
-    assert progress_line(figures, done_before=0, elapsed_s=60) == "10 of 10 rows done, 10.0 rows/min"
+    found = figures(tally(SUCCEEDED, 10), momentum=pace(rows_per_minute=10.0, left_s=5.0))
+    assert progress_line(found) == "10 of 10 rows done, 10.0 rows/min"
 
 
-def test_bars_show_rows_and_from_the_first_size_on_gib(terminal):
-    figures = Figures.of([tally(PENDING, 4)])
-    with redirect_stderr(terminal):
-        bars = Bars(figures)
-        assert "GiB" not in terminal.getvalue()
-        figures.change(job(10), PENDING, EXPORTING)
-        bars.show()
-        figures.change(job(10), EXPORTING, SUCCEEDED)
-        bars.close()
-    assert "1/4" in terminal.getvalue()
-    assert "10/40" in terminal.getvalue()
+def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named():
+    found = figures(
+        tally(EXPORTING, 2, 500, 2),
+        momentum=pace(quiet_s=700.0),
+        under_way=[export(3900, image_status="queued"), export(30, name="young"), export(600, name="web")],
+    )
+    assert progress_line(found) == (
+        "0 of 2 rows done (2 exporting), 0 of 500 GiB, nothing has ended for 11 min 40 s;"
+        " slowest: db-01 415 GiB 1 h 5 min image queued, web 415 GiB 10 min"
+    )
 
 
-def test_bars_without_a_size_end_without_gib(terminal):
-    with redirect_stderr(terminal):
-        Bars(Figures.of([tally(FAILED, 4)])).close()
-    assert "4/4" in terminal.getvalue()
-    assert "GiB" not in terminal.getvalue()
+def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider():
+    found = figures(
+        tally(SUCCEEDED, 1, 10, 1),
+        tally(PENDING, 3, 30, 3),
+        momentum=pace(left_s=90.0),
+        under_way=[export(100)],
+    )
+    rows, gib, slowest = bar_lines(found, 79)
+    assert rows == f"rows  25% |{'█' * 10}{' ' * 30}| 1 of 4"
+    assert gib.endswith("| 10 of 40  about 1 min 30 s left")
+    assert slowest == "slowest: db-01 415 GiB 1 min 40 s"
+    narrow = bar_lines(found, 40)
+    assert narrow[2] == "about 1 min 30 s left"
+    assert all(len(line) <= 40 for line in narrow)
+    assert "#" in bar_lines(found, 79, blocks=False)[0]
 
 
-def test_a_line_beside_bars_stands_whole(terminal):
-    with redirect_stderr(terminal):
-        bars = Bars(Figures.of([tally(PENDING, 4)]))
-        say("a line of its own")
-        bars.close()
-    assert "\ra line of its own\n" in terminal.getvalue()
+def test_what_is_all_done_is_a_full_bar_and_no_more():
+    (line,) = bar_lines(figures(tally(FAILED, 4)), 60)
+    assert "100%" in line and "4 of 4" in line
+
+
+def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(reader):
+    class Cloud:
+        requests_per_second = 2.5
+
+    times = iter([AT + 300, AT + 700])
+    meter = Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0, now=lambda: next(times))
+    found = meter.figures()
+    assert (found.total, found.done, found.rates) == (7, 5, [2.5])
+    assert found.momentum.rows_per_minute is not None
+    assert [each.volume_id for each in found.under_way] == ["00000005-0000-4000-8000-000000000000"]
+    late = Meter(reader, now=lambda: AT + 5000).figures()
+    assert (late.momentum.rows_per_minute, late.stalled) == (None, 1)
+
+
+def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader):
+    class Cloud:
+        requests_per_second = 5.0
+
+    assert Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0).figures().rates == []
+
+
+def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader):
+    meter = Meter(reader)
+    before = meter.figures()
+    reader.close()
+    assert meter.figures().total == before.total == 7
 
 
 @pytest.mark.parametrize(("talk", "kind"), [(Talk(), Bars), (Talk(quiet=True), Silence)])
-def test_a_terminal_gets_bars_unless_quiet(terminal, talk, kind):
+def test_a_terminal_gets_bars_unless_quiet(terminal, reader, talk, kind):
     with redirect_stderr(terminal):
-        progress = progress_for(Figures.of([tally(PENDING, 1)]), talk)
+        progress = progress_for(Meter(reader), talk, Screen(terminal))
         progress.close()
     assert type(progress) is kind
+    assert ("5 of 7" in terminal.getvalue()) is (kind is Bars)
 
 
-def test_a_terminal_that_cannot_be_painted_on_gets_lines(terminal, monkeypatch):
+def test_a_terminal_that_cannot_be_painted_on_gets_lines(terminal, reader, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     with redirect_stderr(terminal):
-        assert type(progress_for(Figures(), Talk())) is Lines
+        assert type(progress_for(Meter(reader), Talk(), Screen(terminal))) is Lines
 
 
 async def test_progress_is_shown_at_its_pace_and_once_at_the_end():
@@ -162,16 +212,21 @@ async def test_progress_is_shown_at_its_pace_and_once_at_the_end():
     assert counted.closed == 1
 
 
-def test_lines_reckon_from_their_start(capsys):
-    times = iter([100.0, 160.0])
-    figures = Figures.of([tally(SUCCEEDED, 1), tally(PENDING, 3)])
-    lines = Lines(figures, clock=lambda: next(times))
-    figures.change(job(), PENDING, SUCCEEDED)
+def test_lines_are_said_one_after_the_other(capsys, reader):
+    lines = Lines(Meter(reader, now=lambda: AT + 700))
+    lines.show()
     lines.close()
-    assert capsys.readouterr().err == "2 of 4 rows done, 1.0 rows/min, about 2 min left\n"
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in said] == ["5 of 7 rows done"] * 2
 
 
 def test_silence_is_silent(capsys):
     Silence().show()
     Silence().close()
     assert capsys.readouterr().err == ""
+
+
+def test_rows_that_the_cloud_never_saw_are_not_among_those_to_copy():
+    totals = Totals.of([tally(FAILED, 3), tally(PENDING, 2, 20, 2)])
+    assert (totals.unsized, totals.unsized_to_do, totals.gib_to_do) == (3, 0, 20)
+    assert isinstance(totals.rows, Counter)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from batchexport.cli.watching import watch, watch_text
-from batchexport.store import StateReader
+from batchexport.model import TargetKey
+from batchexport.store import Holder, Owner, StateReader
 from tests.report.nights import EVENING, make_night
 from tests.report.state_files import build_succeeded
 
@@ -20,13 +21,27 @@ def unfinished():
     return asyncio.run(make_night(Path("n.state"), 60, seed=1, until_s=300))
 
 
-def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished):
+@pytest.fixture
+def at_work(monkeypatch):
+    """Somebody works on every state file."""
+    owner = Owner(host="h", pid=1, since=EVENING, started=None, boot_id=None, pid_namespace=None)
+    holder = Holder(target=TargetKey(), owner=owner, alive=True, lease_until=0.0)
+    monkeypatch.setattr(StateReader, "owners", lambda _: [holder])
+
+
+def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished):
+    with StateReader(unfinished) as reader:
+        text = watch_text(reader, unfinished, now=EVENING + 900)
+    assert "pace" not in text and "left" not in text
+
+
+def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished, at_work):
     with StateReader(unfinished) as reader:
         lines = watch_text(reader, unfinished, now=EVENING + 900).splitlines()
     assert any(line.startswith("60 rows = ") for line in lines)
     (pace,) = [line for line in lines if line.startswith("pace: ")]
     assert "GiB/h" in pace and "rows/min lately" in pace and "left" in pace
-    assert sum(line.startswith("limit: 3.5 requests/s") for line in lines) == 2
+    assert sum(line.startswith("limited to 3.5 requests/s") for line in lines) == 2
 
 
 def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished):

@@ -5,7 +5,7 @@ import pytest
 from batchexport.model import JobState, TargetKey
 from batchexport.report.momentum import Momentum, gib_left, momentum_lines, momentum_of
 from batchexport.report.totals import Totals
-from batchexport.store import RecentEnding
+from batchexport.store import RecentEnding, UnderWay
 
 NOW = 10_000.0
 
@@ -13,7 +13,7 @@ NOW = 10_000.0
 def totals(*, pending, gib=0, succeeded=0, gib_done=0, unsized=0):
     rows = Counter({JobState.PENDING: pending, JobState.SUCCEEDED: succeeded})
     sizes = Counter({JobState.PENDING: gib, JobState.SUCCEEDED: gib_done})
-    return Totals(rows, sizes, pending + succeeded - unsized)
+    return Totals(rows, sizes, pending + succeeded - unsized, unsized)
 
 
 def ended(ago_s, gib=100, outcome=JobState.SUCCEEDED):
@@ -47,7 +47,7 @@ def test_what_ended_long_ago_or_only_to_be_tried_again_says_nothing():
     stale = [ended(901), ended(2, outcome=JobState.PENDING)]
     found = momentum_of(totals(pending=1, gib=100), stale, began_at=0.0, now=NOW)
     assert found == Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
-    assert momentum_lines(found, []) == ["pace: nothing ended in the last quarter of an hour"]
+    assert momentum_lines(found, [], now=NOW) == ["pace: nothing ended in the last quarter of an hour"]
 
 
 def test_rows_of_unknown_size_count_as_the_mean():
@@ -59,7 +59,68 @@ def test_rows_of_unknown_size_count_as_the_mean():
 
 def test_the_words_name_pace_rest_and_limits():
     view = Momentum(rows_per_minute=2.25, gib_per_hour=5300, left_s=7500)
-    assert momentum_lines(view, [(TargetKey("east"), 3.5)]) == [
+    assert momentum_lines(view, [(TargetKey("east"), 3.5)], now=NOW) == [
         "pace: 5,300 GiB/h, 2.2 rows/min lately, about 2 h 5 min left",
-        "limit: 3.5 requests/s, as east/default/default asked for",
+        "limited to 3.5 requests/s by the cloud",
     ]
+    two = momentum_lines(view, [(TargetKey("east"), 3.5), (TargetKey("west"), 12.4)], now=NOW)
+    assert two[1:] == [
+        "limited to 3.5 requests/s by east/default/default",
+        "limited to 12 requests/s by west/default/default",
+    ]
+
+
+def exporting(age_s, gib=100):
+    return UnderWay(
+        target=TargetKey(),
+        volume_id="v",
+        volume_name=None,
+        image_name="i",
+        image_id="i",
+        size_gib=gib,
+        accepted_at=NOW - age_s,
+        deadline_at=None,
+    )
+
+
+def took(ago_s, seconds, gib):
+    return RecentEnding(
+        ended_at=NOW - ago_s, outcome=JobState.SUCCEEDED, size_gib=gib, accepted_at=NOW - ago_s - seconds
+    )
+
+
+#: Ten seconds a GiB, and an expectation with a fifth more room.
+STEADY = [took(5, 1000, 100), took(50, 100, 10), took(90, 500, 50)]
+
+
+def test_no_export_is_promised_to_end_sooner_than_those_before_it():
+    rest = totals(pending=0, succeeded=3, gib_done=160)
+    rest.rows[JobState.EXPORTING], rest.gib[JobState.EXPORTING] = 1, 400
+    found = momentum_of(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(100, 400)])
+    assert found.left_s == pytest.approx(1.2 * 4000 - 100)
+
+
+def test_the_last_one_that_is_late_leaves_nothing_to_promise():
+    rest = totals(pending=0, succeeded=3, gib_done=160)
+    rest.rows[JobState.EXPORTING], rest.gib[JobState.EXPORTING] = 1, 10
+    found = momentum_of(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(600, 10)])
+    assert (found.left_s, found.late) == (None, 1)
+    assert momentum_lines(found, [], now=NOW)[0].endswith("1 export takes longer than those before")
+
+
+def test_where_nothing_has_ended_for_long_that_is_said_and_nothing_promised():
+    endings = [took(700, 100, 10), took(710, 100, 10), took(720, 100, 10)]
+    found = momentum_of(
+        totals(pending=5, gib=50), endings, began_at=NOW - 900, now=NOW, under_way=[exporting(690, 1000)]
+    )
+    assert (found.left_s, found.quiet_s) == (None, pytest.approx(700))
+    assert "nothing has ended for 11 min 40 s" in momentum_lines(found, [], now=NOW)[0]
+
+
+def test_rows_that_were_never_sent_say_nothing_about_the_pace():
+    refused = [
+        RecentEnding(ended_at=NOW - 1, outcome=JobState.FAILED, size_gib=None, was_sent=False)
+        for _ in range(100)
+    ]
+    found = momentum_of(totals(pending=10, gib=100), [*refused, ended(1)], began_at=NOW - 60, now=NOW)
+    assert found.rows_per_minute == pytest.approx(1)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store import changes, queries, reader, servers
+from batchexport.store import changes, history, queries, reader, servers
 from batchexport.store.opening import open_for_work
 from tests.store.making import make
 
@@ -30,6 +30,7 @@ STATEMENTS = {
     "earlier images": (queries.EARLIER_IMAGES, "attempt_job"),
     "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
+    "exports under way": (history.EXPORTS_UNDER_WAY, "job_under_way"),
     "next held": (servers.NEXT_HELD, "job_waiting"),
     "rows of servers": (servers.ROWS_OF, "job_server_server"),
     "release": (servers.RELEASE, "PRIMARY KEY"),
