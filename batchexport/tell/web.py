@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from batchexport.config.notify import WebhookForm
+from batchexport.errors import ConfigError
+from batchexport.proxies import proxy_for
 from batchexport.tell.delivery import NotTakenError
 from batchexport.tell.message import Message
 
@@ -49,12 +51,27 @@ async def call(url: str) -> None:
 async def _send(method: str, url: str, body: bytes | None) -> None:
     headers = {"Content-Type": "application/json"} if body is not None else {}
     try:
-        # trust_env: on many networks the way out is a proxy named by the environment.
+        proxy = proxy_for(url)
+        if proxy is not None and url.startswith(
+            "http://"
+        ):  # no tunnel: the proxy reads the request's headers
+            headers |= proxy.headers
+        # Not trust_env: it would send what netrc holds. Behind a redirect a login page takes any notice.
         async with (
-            aiohttp.ClientSession(trust_env=True) as http,
-            http.request(method, url, data=body, headers=headers) as answer,
+            aiohttp.ClientSession() as http,
+            http.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None else proxy.headers,
+                allow_redirects=False,
+            ) as answer,
         ):
             status = answer.status
+    except ConfigError as error:
+        raise NotTakenError(str(error), for_good=True) from error
     except (aiohttp.ClientError, OSError) as error:
         raise NotTakenError(f"{urlsplit(url).hostname}: {type(error).__name__}") from error
     if status >= 300:

@@ -2,6 +2,7 @@ import json
 import socket
 
 import pytest
+from aiohttp import web
 
 from batchexport.config.notify import WebhookForm
 from batchexport.tell.delivery import NotTakenError
@@ -59,3 +60,34 @@ async def test_nobody_there_names_the_host_and_not_the_secret():
         await call(f"http://127.0.0.1:{port}/secret")
     assert "secret" not in str(caught.value)
     assert str(caught.value).startswith("127.0.0.1: ")
+
+
+async def test_neither_netrc_nor_a_redirect_has_a_say(tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login u password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen = []
+
+    async def moved(request):
+        seen.append(request.headers)
+        return web.Response(status=302, headers={"Location": f"http://{request.host}/login"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", moved)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    with pytest.raises(NotTakenError, match="answered 302") as caught:
+        await post_json(f"http://127.0.0.1:{runner.addresses[0][1]}/hook", {})
+    await runner.cleanup()
+    assert caught.value.for_good
+    assert len(seen) == 1
+    assert "Authorization" not in seen[0]
+
+
+async def test_notices_go_through_the_proxy_of_the_environment(monkeypatch):
+    async with receiver() as found:
+        monkeypatch.setenv("all_proxy", found.url.replace("http://", "http://me:word@"))
+        monkeypatch.setenv("no_proxy", "10.0.0.0/8")
+        await call("http://chat.invalid/ping")
+    ((method, _, _),) = found.calls
+    assert method == "GET"
