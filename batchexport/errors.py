@@ -13,6 +13,7 @@
     │   ├── ListChangedError         5   the job list or its image settings changed since the run began
     │   └── StateWriteError          74  the disk is full or broken; nothing is lost
     ├── LeaseLostError               4   another process took the target over while this one slept
+    ├── StopRequestedError           1   a stop was asked for before work began; the signal makes the code
     ├── RunStoppedError              6   the whole run ends early: sign-in, rights, quota, too many failures
     └── CloudError                   .method .url .status .code .request_id
         ├── TransientError           nothing happened; send again later (.retry_after_s)
@@ -124,6 +125,10 @@ class RunStoppedError(BatchExportError):
     """The run ended before its list did, for a reason that every further row would meet."""
 
     exit_code = 6
+
+
+class StopRequestedError(BatchExportError):
+    """A stop was asked for before the work had begun: nothing is wrong, and nothing was sent."""
 
 
 class CloudError(BatchExportError):

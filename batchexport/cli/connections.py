@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,15 +21,25 @@ from batchexport.store import StateReader, check_bound
 
 @asynccontextmanager
 async def connections(
-    keys: Iterable[TargetKey], access: CloudSettings, limits: Limits, *, state_path: Path
+    keys: Iterable[TargetKey],
+    access: CloudSettings,
+    limits: Limits,
+    *,
+    state_path: Path,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Connect]:
-    """What opens the cloud of each of these targets. Raises ConfigError where they cannot go together."""
+    """What opens the cloud of each of these targets. Raises ConfigError where they cannot go together.
+
+    `stop` is the wish to stop of a run, which signs in more patiently than who only looks (None).
+    """
+    sign_ins = cloud.SignIns(cloud.persistence(access, for_a_run=stop is not None), stop=stop)
     default = access.cloud or os.environ.get("OS_CLOUD")
     if not practice.is_wanted({key.cloud or default for key in keys}):
-        yield partial(_connect, access=access, limits=limits)
+        yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins)
         return
     async with practice.PracticeCloud(practice.journal_path(state_path)) as practice_cloud:
-        yield partial(_practise, practice_cloud, access=practice.access_to(access), limits=limits)
+        practised = practice.access_to(access)
+        yield partial(_practise, practice_cloud, access=practised, limits=limits, sign_ins=sign_ins)
 
 
 @asynccontextmanager
@@ -51,13 +62,13 @@ async def visits(
 
 
 def _connect(
-    key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits
+    key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
 ) -> AbstractAsyncContextManager[Cloud]:
     """One target's client, behind a gate that knows what an earlier process learnt."""
     gate = RateGate(limits.requests_per_second)
     if learnt is not None:
         gate.start_at(learnt)
-    return cloud.connect(key, access, limits=limits, gate=gate)
+    return cloud.connect(key, access, limits=limits, gate=gate, sign_ins=sign_ins)
 
 
 @asynccontextmanager
@@ -68,9 +79,10 @@ async def _practise(
     *,
     access: CloudSettings,
     limits: Limits,
+    sign_ins: cloud.SignIns,
 ) -> AsyncIterator[Cloud]:
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
     await practice_cloud.start()
-    async with _connect(key, learnt, access=access, limits=limits) as client:
+    async with _connect(key, learnt, access=access, limits=limits, sign_ins=sign_ins) as client:
         client.identity = SANDBOX  # by its address it would be another one each time
         yield client

@@ -110,7 +110,7 @@ async def _drive(
         ):
             meter = Meter(reader, clouds, max_rate=settings.limits.requests_per_second)
             keys = [target.key for target in state.targets()]
-            connected = connections(keys, access, settings.limits, state_path=state_path)
+            connected = connections(keys, access, settings.limits, state_path=state_path, stop=stop.event)
             async with (
                 connected as plain,
                 closing(hours, stop.event),

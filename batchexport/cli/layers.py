@@ -145,7 +145,10 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
     if flags.get("insecure"):
         options["insecure"] = "true"
     return Layer(
-        **{name: flags.get(name) for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect")},
+        **{
+            name: flags.get(name)
+            for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect", "sign_in_timeout_s")
+        },
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
         preflight=False if flags.get("no_preflight") else None,
@@ -174,7 +177,12 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     downtimes = replace(Downtimes(), **_said(layer, _DOWNTIMES))
     said = _said(layer, ("name_template", "in_use", "wait", "preflight"))
     settings = replace(Settings(limits=limits, downtimes=downtimes, image=layer.image), **said)
-    access = CloudSettings(cloud=layer.cloud, options=layer.options, dialect=layer.dialect)
+    access = CloudSettings(
+        cloud=layer.cloud,
+        options=layer.options,
+        dialect=layer.dialect,
+        sign_in_timeout_s=layer.sign_in_timeout_s,
+    )
     return settings, access
 
 

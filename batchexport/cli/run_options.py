@@ -192,6 +192,14 @@ cloud_options = all_of(
     ),
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
     _flag("--insecure", words="Do not check the cloud's certificates."),
+    option(
+        "--sign-in-timeout",
+        "sign_in_timeout_s",
+        type=Parsed("duration", duration_s),
+        metavar="S",
+        show_default="up to 5m for a run, 10s else",
+        words="How long to try again while the identity service is away or busy; 0 tries once.",
+    ),
 )
 rebind_option = _flag(
     "--rebind-cloud",

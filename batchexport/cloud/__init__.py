@@ -2,5 +2,6 @@
 
 from batchexport.cloud.client import CloudClient, connect
 from batchexport.cloud.facts import AccountFacts
+from batchexport.cloud.sign_ins import SignIns, persistence
 
-__all__ = ["AccountFacts", "CloudClient", "connect"]
+__all__ = ["AccountFacts", "CloudClient", "SignIns", "connect", "persistence"]

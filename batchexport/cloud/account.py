@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from batchexport.cloud.access_keys import find_access_key, project_of, service_entries
 from batchexport.cloud.aksk import AccessKey
-from batchexport.cloud.auth import Tokens
 from batchexport.cloud.authorizer import Authorizer
 from batchexport.cloud.catalog import Wishes, with_dialect
 from batchexport.cloud.clouds_yaml import misshapen, slip
@@ -20,6 +19,7 @@ from batchexport.cloud.direct import sign_in_directly
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.environment import PlainAccount, plain_account
 from batchexport.cloud.identity import Identity
+from batchexport.cloud.sign_ins import SignIns
 from batchexport.cloud.signatures import Signatures
 from batchexport.cloud.signin import sign_in
 from batchexport.cloud.transport import Trust
@@ -56,14 +56,16 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
 
 
-def load_account(key: TargetKey, access: CloudSettings) -> Account:
+def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None = None) -> Account:
     """The account that a target means. Blocks to read files; asks no server.
+
+    Targets with the same `sign_ins` share the tokens of an account; None = those of this target alone.
 
     Raises ConfigError where the cloud is not known or a value for its way of signing in is missing.
     """
     plain_one = plain_account(key, access, os.environ, home=Path.home(), folder=Path.cwd())
     if plain_one is not None and find_access_key({}, os.environ) is None:
-        return replace(_plain(plain_one, access), identity_url=plain_one.auth_url)
+        return replace(_plain(plain_one, access, sign_ins or SignIns()), identity_url=plain_one.auth_url)
     import openstack.config.loader
     from keystoneauth1 import exceptions as refused
     from openstack import exceptions as sdk
@@ -88,7 +90,7 @@ def load_account(key: TargetKey, access: CloudSettings) -> Account:
     if access_key is not None:
         account = _signing_account(access_key, plain, key, access)
     else:
-        account = _account(region, key, access)
+        account = _account(region, key, access, sign_ins or SignIns())
     return replace(account, cloud=cloud, identity_url=auth_url)
 
 
@@ -125,12 +127,14 @@ def _bad_configuration(error: Exception, cloud: str | None, known: list[str]) ->
     return ConfigError(f"{where}: {fold(str(error))}", hint=hint)
 
 
-def _plain(plain: PlainAccount, access: CloudSettings) -> Account:
+def _plain(plain: PlainAccount, access: CloudSettings, sign_ins: SignIns) -> Account:
     trust, identity = Trust.of(plain.cacert or True, None), Identity.of(plain.proof)
     interfaces = (plain.interface.removesuffix("URL"),)
     return Account(
-        authorizer=Tokens(
-            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S)
+        authorizer=sign_ins.tokens(
+            (plain.auth_url, tuple(sorted(plain.proof.items())), trust),
+            plain.auth_url,
+            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S),
         ),
         unproven=False,
         wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
@@ -138,12 +142,15 @@ def _plain(plain: PlainAccount, access: CloudSettings) -> Account:
     )
 
 
-def _account(region: Any, key: TargetKey, access: CloudSettings) -> Account:
+def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
     trust = Trust.of(*region.get_requests_verify_args())
-    plugin, identity = region.get_auth(), Identity.of(region.config["auth"])
+    auth = region.config["auth"]
+    plugin, identity = region.get_auth(), Identity.of(auth)
     return Account(
-        authorizer=Tokens(
-            lambda: sign_in(plugin, trust, project=key.project, identity=identity, silence_s=SILENCE_S)
+        authorizer=sign_ins.tokens(
+            (region.config["auth_type"], repr(sorted(auth.items())), trust, key.project),
+            str(auth.get("auth_url") or ""),
+            lambda: sign_in(plugin, trust, project=key.project, identity=identity, silence_s=SILENCE_S),
         ),
         unproven=False,
         wishes=with_dialect(_wishes(region), access.dialect),

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from batchexport.cloud.aside import in_thread
 from batchexport.cloud.authorizer import Credential, service_headers
 from batchexport.cloud.catalog import Entry
-from batchexport.errors import BatchExportError, SignInError, TransientError
+from batchexport.errors import BatchExportError, SignInError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
 
 log = logging.getLogger(__name__)
@@ -18,8 +21,26 @@ log = logging.getLogger(__name__)
 #: A token is renewed when half of its life is over. The cloud goes on using the one that came with an export
 #: while it copies, for hours perhaps: so each export starts with one that has half its life before it.
 RENEW_SHARE = 0.5
-#: Between two tries to renew a token that is still good, so that requests do not all wait for a dead service.
+#: Between two tries to renew a token that is still good.
 RENEW_AGAIN_S = 30.0
+#: How long the request that finds a token half over waits for another; all others go on with the old one.
+RENEW_WAIT_S = 1.0
+#: For one sign-in from end to end. keystoneauth and urllib only know the time between two bytes.
+SIGN_IN_S = 30.0
+#: Where an identity service that is asked too often does not say for how long.
+_PAUSE_S = 1.0
+
+
+class SignInPace(Protocol):
+    """When to go to an identity service that others go to as well."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn; it lasts as long as the context."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody sign in for so long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +76,26 @@ class Token:
 
 
 class Tokens:
-    """Holds the token and renews it by calling `sign_in` in a thread: it blocks, and may take seconds."""
+    """Holds the token and renews it by calling `sign_in` in a thread: it blocks, and may take seconds.
 
-    def __init__(self, sign_in: Callable[[], Token], *, now: Callable[[], float] = time.time) -> None:
+    A sign-in that takes longer than `limit_s` is given up.
+    """
+
+    def __init__(
+        self,
+        sign_in: Callable[[], Token],
+        *,
+        now: Callable[[], float] = time.time,
+        pace: SignInPace | None = None,
+        service: str = "",
+        limit_s: float = SIGN_IN_S,
+    ) -> None:
         self._sign_in = sign_in
         self._now = now
+        self._pace = pace
+        self._service = service
+        self._limit_s = limit_s
+        self._renewal: asyncio.Task[None] | None = None
         self._token: Token | None = None
         self._renew_at = self._expires_at = 0.0  # by our own clock
         self._turn = asyncio.Lock()
@@ -72,18 +108,24 @@ class Tokens:
         Raises SignInError, UnreachableError or ConfigError where there is none to be had.
         """
         token = self._token
-        if token is not None and self._now() < self._renew_at:
-            return token
-        try:
+        if token is None or self._now() >= self._expires_at:
             return await self.renew(token)
-        except (TransientError, SignInError) as error:
-            if token is None or self._now() >= self._expires_at:
-                raise
+        if self._now() >= self._renew_at and self._renewal is None:
+            # Aside: a service that drips or is away must not hold up requests whose token is still good.
+            self._renewal = asyncio.create_task(self._renew_aside(token))
+            await asyncio.wait({self._renewal}, timeout=RENEW_WAIT_S)
+        return self._token or token
+
+    async def _renew_aside(self, token: Token) -> None:
+        try:
+            await self.renew(token)
+        except BatchExportError as error:
             # A passcode that was good once never is again, and each try with a wrong password counts.
             refused = isinstance(error, SignInError)
             self._renew_at = self._expires_at if refused else self._now() + RENEW_AGAIN_S
             log.warning("token not renewed, the old one is still good: %s", error)
-            return token
+        finally:
+            self._renewal = None
 
     async def after_refusal(self, refused: Credential, error: SignInError, *, clock_off_s: float) -> Token:
         """Another token than the one that was refused."""
@@ -101,7 +143,7 @@ class Tokens:
 
     async def _sign_in_once(self) -> Token:
         try:
-            token = await asyncio.to_thread(self._sign_in)
+            token = await self._paced_sign_in()
         except BatchExportError as error:
             # Else each of N waiters would try a wrong password once more, until the account is locked.
             self._failure = error
@@ -111,6 +153,25 @@ class Tokens:
         self._sign_ins += 1
         self._keep(token)
         return token
+
+    async def _paced_sign_in(self) -> Token:
+        if self._pace is None:
+            return await self._bounded_sign_in()
+        async with self._pace.turn():
+            try:
+                return await self._bounded_sign_in()
+            except ThrottledError as error:
+                self._pace.pause(error.retry_after_s or _PAUSE_S)
+                raise
+
+    async def _bounded_sign_in(self) -> Token:
+        try:
+            return await in_thread(self._sign_in, limit_s=self._limit_s)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"identity service {self._service}: no whole answer in {self._limit_s:.0f} s",
+                hint="check auth_url (OS_AUTH_URL) and the network; its operators may have to restart it",
+            ) from error
 
     def _keep(self, token: Token) -> None:
         now = self._now()

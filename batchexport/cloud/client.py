@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from batchexport.cloud.account import load_account
+from batchexport.cloud.aside import in_thread
 from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
 from batchexport.cloud.facts import AccountFacts, facts_of, identity_of
 from batchexport.cloud.images import Images
 from batchexport.cloud.servers import Servers
 from batchexport.cloud.session import Session
+from batchexport.cloud.sign_ins import SignIns
 from batchexport.cloud.traffic import Traffic
 from batchexport.cloud.transport import open_http
 from batchexport.cloud.volumes import Volumes
@@ -130,16 +132,23 @@ class CloudClient:
 
 @asynccontextmanager
 async def connect(
-    key: TargetKey, access: CloudSettings, *, limits: Limits, gate: RateGate | None = None
+    key: TargetKey,
+    access: CloudSettings,
+    *,
+    limits: Limits,
+    gate: RateGate | None = None,
+    sign_ins: SignIns | None = None,
 ) -> AsyncIterator[CloudClient]:
     """A client that is signed in, closed at the end. What `key` says wins over `access`.
 
-    `gate` is for targets that share one; None = a gate of its own, at the rate of `limits`. Raises
+    `gate` is for targets that share one; None = a gate of its own, at the rate of `limits`. `sign_ins` is for
+    targets that sign in together; None = for itself alone, and with little patience. Raises
     ConfigError for a cloud, region or service that is not there, SignInError, UnreachableError or
     TransientError where no token is given, and CloudError where the image service does not answer.
     """
-    account = await asyncio.to_thread(load_account, key, access)
-    held = await account.authorizer.valid()
+    sign_ins = sign_ins or SignIns()
+    account = await in_thread(partial(load_account, key, access, sign_ins), limit_s=None)
+    held = await sign_ins.first(account.authorizer)
     block_storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
     image_service = find_image_service(held.catalog, account.wishes)
     async with open_http(account.trust, connections=limits.concurrency) as http:

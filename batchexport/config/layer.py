@@ -31,6 +31,7 @@ class Layer:
     preflight: bool | None = None
     cloud: str | None = None
     dialect: str | None = None
+    sign_in_timeout_s: float | None = None
     #: Sign-in values by the names openstacksdk gives them. Not in the repr: passwords pass through here.
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 

@@ -83,6 +83,8 @@ class CloudSettings:
     #: Not in the repr: passwords are among them.
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
+    #: How long a first sign-in is tried again; None = minutes for a run, seconds where somebody waits.
+    sign_in_timeout_s: float | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from batchexport.engine.ports import Cloud
-from batchexport.errors import BatchExportError, CloudError, ConfigError, LeaseLostError, StateError
+from batchexport.errors import (
+    BatchExportError,
+    CloudError,
+    ConfigError,
+    LeaseLostError,
+    StateError,
+    StopRequestedError,
+)
 from batchexport.model import JobState, TargetKey
 from batchexport.store import Lease, StateFile, TargetRecord, check_bound
 
@@ -52,8 +59,10 @@ async def on_each_target(
                 await work(cloud, lease)
         except BaseException as error:
             plain = _plain(error)
-            errors.append(plain)
             log.info("target %s ended: %s", target.key, plain)
+            if isinstance(plain, StopRequestedError):
+                return
+            errors.append(plain)
             if isinstance(plain, (LeaseLostError, StateError)):
                 file_lost()
 

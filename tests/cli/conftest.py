@@ -13,6 +13,7 @@ def clean_surroundings(tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.startswith(("OS_", "BATCHEXPORT_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("BATCHEXPORT_SIGN_IN_TIMEOUT", "0")
     (tmp_path / "no-clouds.yaml").write_text("clouds: {}\n")
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "no-clouds.yaml"))
     (tmp_path / "here").mkdir()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud import CloudClient, connect
+from batchexport.cloud import CloudClient, SignIns, connect
+from batchexport.cloud.sign_ins import Persistence
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud, Servers
 from batchexport.errors import (
@@ -28,6 +29,7 @@ from tests.cloud.scripted import Reply, ScriptedServer, unused_url
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack")
 
 LIMITS = Limits(requests_per_second=0, concurrency=4)
+ONCE = Persistence(unreachable_s=0, unwell_s=0)
 ONE = CloudSettings(cloud="one")
 ANY = TargetKey()
 
@@ -43,7 +45,7 @@ def keystone(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 async def look(key: TargetKey = ANY, access: CloudSettings = ONE) -> None:
     """Connect and list what is there."""
-    async with connect(key, access, limits=LIMITS) as client:
+    async with connect(key, access, limits=LIMITS, sign_ins=SignIns(ONCE)) as client:
         assert [page async for page in client.volumes()] == []
         assert [page async for page in client.images()] == []
 
