@@ -41,6 +41,30 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     #: The formats of disk and container in which an encrypted volume can be exported; None = any.
     encrypted_only_as: tuple[str, str] | None
 
+    def image_name_fault(self, name: str) -> str | None:
+        """What is wrong with an image name, from the coarse to the fine; None = the cloud takes it."""
+        if self.image_name_pattern.fullmatch(name):
+            return None
+        if bad := _CONTROL.search(name):
+            return f"has a control character (U+{ord(bad[0]):04X}) at position {bad.start() + 1}"
+        if name != name.strip(" ") and self.image_name_pattern.fullmatch(name.strip(" ")):
+            return "starts or ends with a space"
+        for position, character in enumerate(name, start=1):
+            if not self.image_name_pattern.fullmatch(f"a{character}a"):
+                return f'has "{character}" at position {position}'
+        return f"is {len(name)} characters long"
+
+    def disk_format_fault(self, disk_format: str | None) -> str | None:
+        """What is wrong with a disk format for clouds of this family; None = nothing, or none was named."""
+        if disk_format is None or disk_format in self.disk_formats:
+            return None
+        allowed = ", ".join(self.disk_formats)
+        return f"disk format {disk_format} is none of {self.name}; allowed: {allowed}"
+
+
+#: Control characters, and those by which a text can hide what it says: line separators, bidirectional marks.
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{_UNPRINTABLE}]")
 
 CONTAINER_FORMATS = ("ami", "ari", "aki", "ovf", "bare")
 OS_TYPES = ("windows", "linux")
@@ -71,13 +95,16 @@ CINDER = Dialect(
     default_disk_format="raw",
     takes_os_type=False,
     takes_visibility=True,
-    image_name_pattern=re.compile(r"[^\x00-\x1f\x7f]{1,255}"),
+    image_name_pattern=re.compile(f"[^{_UNPRINTABLE}]{{1,255}}"),
     image_name_rule="1 to 255 characters, none of them a control character",
     longest_image_name=255,
-    not_in_image_names=re.compile(r"[\x00-\x1f\x7f]+"),
+    not_in_image_names=re.compile(f"[{_UNPRINTABLE}]+"),
     largest_gib=None,
     encrypted_only_as=("raw", "bare"),
 )
+#: What every image name has to follow while the cloud is not known: the more generous of the two rules, which
+#: takes every name that the other takes. The rule of the cloud itself is applied once it is signed in to.
+LENIENT = CINDER
 DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in (EVS, CINDER)}
 
 
@@ -86,3 +113,11 @@ def disk_formats(dialect: Dialect | None) -> tuple[str, ...]:
     if dialect is not None:
         return dialect.disk_formats
     return tuple(dict.fromkeys(EVS.disk_formats + CINDER.disk_formats))
+
+
+def image_name_words(fault: str, dialect: Dialect) -> str:
+    """Why an image cannot have its name on a cloud of this family, and the way out."""
+    return (
+        f"the image name {fault}; {dialect.name} takes {dialect.image_name_rule}: give the row another "
+        "image_name, or none and a --name-template"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import string
 import time
@@ -15,7 +16,7 @@ from msgspec.structs import asdict, replace
 
 from batchexport import __version__
 from batchexport.config import Settings
-from batchexport.dialect import Dialect
+from batchexport.dialect import EVS, Dialect
 from batchexport.errors import JobListError, ListChangedError, StateCorruptError
 from batchexport.joblist import Column, JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
@@ -24,6 +25,9 @@ from batchexport.store import Builder, Duplicate, RunRecord, StateReader, buildi
 
 #: More problems than a person reads are counted, not kept.
 MOST_PROBLEMS = 1000
+#: More lines than these are counted where one value stands in all of them.
+MOST_LINES = 10
+_FIELD = re.compile(r"\{[^{}]*\}")
 _NAMELESS = (
     "give the list a column volume_name, as `batchexport discover` writes it, or take {volume_name}"
     " out of the name template"
@@ -62,10 +66,17 @@ def check(
     """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem."""
     from tempfile import TemporaryDirectory  # loads much that a run has no use for
 
-    jobs = JobList(source, dialect=dialect, stdin=stdin)
+    settings = settings or Settings()
+    jobs = JobList(source, dialect=dialect, stdin=stdin, encoding=settings.encoding)
     with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
-        _load(jobs, build, Namer((settings or Settings()).name_template, dialect, _new_run_id()))
+        _load(jobs, build, Namer(settings.name_template, dialect, _new_run_id()))
     return Checked(rows=jobs.rows)
+
+
+def needs_dialect(settings: Settings) -> bool:
+    """Whether names are made of what not every cloud takes as it is, as the names of volumes."""
+    literal = _FIELD.sub("", settings.name_template)
+    return "{volume_name}" in settings.name_template or EVS.not_in_image_names.search(literal) is not None
 
 
 def prepare(
@@ -93,7 +104,9 @@ def prepare(
         if found is not None:
             return found
     run_id = _new_run_id()
-    jobs = JobList(source, dialect=dialect, stdin=stdin, may_be_empty=called is not None)
+    jobs = JobList(
+        source, dialect=dialect, stdin=stdin, may_be_empty=called is not None, encoding=settings.encoding
+    )
     with building(state_path) as build:
         _load(jobs, build, Namer(settings.name_template, dialect, run_id), leave_out)
         record = RunRecord(
@@ -187,8 +200,13 @@ def _load(
             f"{jobs.name}: {total} {noun}, nothing was started",
             problems=problems,
             total=total,
-            hint=_NAMELESS if any(problem.field == Column.VOLUME_NAME for problem in problems) else None,
+            hint=_NAMELESS if any(map(_is_nameless, problems)) else None,
         )
+
+
+def _is_nameless(problem: Problem) -> bool:
+    """Whether it is that the name of a volume is not there; a value that is no name is another fault."""
+    return problem.field == Column.VOLUME_NAME and problem.value is None
 
 
 def _load_together(jobs: JobList, build: Builder, namer: Namer) -> Iterator[JobRow | Problem]:
@@ -214,7 +232,9 @@ def _add(row: JobRow, build: Builder, namer: Namer) -> Problem | None:
 
 def _twice(name: str, duplicate: Duplicate) -> Problem:
     first, *others = duplicate.lines
-    also = ", ".join(str(line) for line in others)
+    also = ", ".join(str(line) for line in others[:MOST_LINES])
+    if (more := len(others) - MOST_LINES) > 0:
+        also += f" and {more:,} more"
     return Problem(
         source=name,
         line=first,

@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from functools import partial
 
-from batchexport.dialect import EVS, Dialect
+from batchexport.dialect import EVS, LENIENT, Dialect
 from batchexport.errors import ConfigError
 from batchexport.model import JobRow, JobRows, TargetKey
 
@@ -32,7 +32,10 @@ class Namer:
 
     def __init__(self, template: str, dialect: Dialect | None, run_id: str) -> None:
         """Raises ConfigError for a template that cannot be filled in."""
-        self._rules = dialect or EVS  # the stricter one: what it takes, every cloud takes
+        #: Without a dialect a volume's name becomes what every cloud takes, and other names need be no more
+        #: than what some cloud does.
+        self._rules = dialect or EVS
+        self._allowed = dialect or LENIENT
         self._fill = partial(template.format, run=run_id, date=run_id[:8])
         fields = _fields(template)
         self._wants_volume_name = fields.count("volume_name")
@@ -64,21 +67,23 @@ class Namer:
             self._fill(volume_id=volume_id, line=line)
             for line, volume_id in enumerate(rows.volume_ids, rows.first_line)
         ]
-        return names if all(map(self._rules.image_name_pattern.fullmatch, names)) else None
+        return names if all(map(self._allowed.image_name_pattern.fullmatch, names)) else None
 
     def _with_volume_name(self, row: JobRow, suffix: str) -> str:
         """The template with as much of the volume's name, and all of the suffix, as there is room for."""
         room = (self._rules.longest_image_name - len(self._filled(row, ""))) // self._wants_volume_name
-        plain = cleaned(row.volume_name or "", self._rules) or row.volume_id
+        plain = cleaned(row.volume_name or "", self._rules)
+        if not any(map(str.isalnum, plain)):  # nothing that a person could tell it by
+            plain = row.volume_id
         return self._filled(row, plain[: max(0, room - len(suffix))].strip() + suffix)
 
     def _filled(self, row: JobRow, volume_name: str) -> str:
         return self._fill(volume_id=row.volume_id, volume_name=volume_name, line=row.line)
 
     def _valid(self, name: str) -> str:
-        if self._rules.image_name_pattern.fullmatch(name):
+        if self._allowed.image_name_pattern.fullmatch(name):
             return name
-        raise UnfitNameError(f"made from the template; allowed: {self._rules.image_name_rule}", name=name)
+        raise UnfitNameError(f"made from the template; allowed: {self._allowed.image_name_rule}", name=name)
 
     def _is_taken(self, row: JobRow, name: str) -> bool:
         return (row.target, name) in self._given
@@ -98,9 +103,15 @@ def _fields(template: str) -> list[str]:
     """The fields of a template, as often as they stand there. Raises ConfigError for one that is none."""
     allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
     try:
-        fields = [part[1] for part in string.Formatter().parse(template) if part[1] is not None]
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise ConfigError(f"name template {template!r}: {error}; allowed: {allowed}") from error
+    fields = [str(name) for _, name, _, _ in parts]
+    if formatted := [name for _, name, form, conversion in parts if form or conversion]:
+        raise ConfigError(
+            f"name template {template!r}: {formatted[0]} takes no format of its own; allowed: {allowed}",
+            hint="{date} is the day in UTC, as 20260131",
+        )
     if unknown := sorted(set(fields) - set(TEMPLATE_FIELDS)):
         raise ConfigError(f"name template {template!r}: no {unknown[0]!r} to fill in; allowed: {allowed}")
     return fields

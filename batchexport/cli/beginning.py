@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from batchexport import intake
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.wanted import Wanted
+from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey
 from batchexport.report.words import count_of, one_line
@@ -32,11 +34,14 @@ def begin(
     """
     if order.wanted is not None and state_path.exists():
         return carry_on(order, state_path, talk)
+    dialect = order.dialect
+    if dialect is None and not state_path.exists() and intake.needs_dialect(order.settings):
+        dialect = dialect_of(order.settings, order.access)
     prepared = intake.prepare(
         order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, talk),
         state_path,
         order.settings,
-        dialect=order.dialect,
+        dialect=dialect,
         leave_out=leave_out,
         called=order.job_file_name if order.wanted is not None else None,
     )
@@ -79,6 +84,25 @@ def list_path_beside(state_path: Path) -> Path:
     """Where the discovered list of a state file is kept."""
     # By the whole name, so that it goes when the night does, and is no report that bears the night's name.
     return state_path.with_name(f"{state_path.name}.list.csv")
+
+
+def dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
+    """The family of the cloud that rows mean which name none, found out by signing in to it. Raises
+    CloudError, ConfigError.
+    """
+    from batchexport.cli.connections import connections
+    from batchexport.cli.execution import run_in_loop
+
+    async def look(state_path: Path) -> Dialect:
+        key = TargetKey()
+        async with (
+            connections([key], access, settings.limits, state_path=state_path) as connect,
+            connect(key, None) as cloud,
+        ):
+            return cloud.dialect
+
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        return run_in_loop(look(Path(folder) / "dialect.state"))
 
 
 def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> Path:

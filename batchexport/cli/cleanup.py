@@ -36,13 +36,13 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     removed. Exit code 3: something could not be removed.
     """
     from batchexport.cli import aftercare
-    from batchexport.cli.layers import order_from, settings_for
+    from batchexport.cli.layers import is_job_file, order_from, settings_for
     from batchexport.cli.logs import start_log
     from batchexport.cli.pruning import outdated_of_job
 
     start_log(talk_of())
     remove = yes and not dry_run
-    if path.suffix == ".toml":
+    if is_job_file(path):
         results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=remove), "made old"
     else:
         results = aftercare.cleaned(path, *settings_for(path, flags), remove=remove)

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections import Counter
+from collections.abc import Sequence
 
 from batchexport.cli.talk import LogFormat, marked, say, talk_of
-from batchexport.errors import BatchExportError, JobListError
+from batchexport.errors import BatchExportError, JobListError, ProblemLike
 
+#: Problems of one kind that are shown, and lines of any.
+MOST_OF_A_KIND, MOST_LINES = 10, 100
+#: What differs between problems of one kind: the value, and numbers.
+_VALUES = re.compile(r'"(?:[^"\\]|\\.)*"|\d+')
 _SEE_MORE = "run again with -vv to see where"
 
 
 def complain(error: BatchExportError) -> None:
     """Tell of an error of ours, with its problems and its hint."""
-    problems = [f"{problem}" for problem in error.problems] if isinstance(error, JobListError) else []
+    problems = _listed(error.problems) if isinstance(error, JobListError) else []
     if isinstance(error, JobListError) and error.total > len(error.problems):
         problems.append(f"… and {error.total - len(error.problems)} more")
     _complain(error, str(error), problems, error.hint)
+
+
+def _listed(problems: Sequence[ProblemLike]) -> list[str]:
+    """A line for each problem, and no more of a kind than tell a person what it is about."""
+    lines: list[str] = []
+    texts = [f"{problem}" for problem in problems]
+    kinds = [_VALUES.sub("", text) for text in texts]
+    times, told = Counter(kinds), Counter[str]()
+    for text, kind in zip(texts, kinds, strict=True):
+        told[kind] += 1
+        if told[kind] <= MOST_OF_A_KIND:
+            lines.append(text)
+        elif told[kind] == MOST_OF_A_KIND + 1:
+            lines.append(f"… and {times[kind] - MOST_OF_A_KIND} more like the one before")
+    if (more := len(lines) - MOST_LINES) > 0:
+        lines[MOST_LINES:] = [f"… and {more} more lines of this"]
+    return lines
 
 
 def complain_unexpected(error: Exception) -> None:

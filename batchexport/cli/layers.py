@@ -84,7 +84,7 @@ def order_from(
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
     plan, job_name = Nights(), ""
     notify, reports, wanted = None, None, None
-    if source.endswith(".toml"):
+    if is_job_file(source):
         from batchexport.config.jobfile import read_job_file
 
         job_file = read_job_file(Path(source), allowed=ALLOWED)
@@ -109,6 +109,11 @@ def order_from(
     )
 
 
+def is_job_file(source: str | Path) -> bool:
+    """Whether the name is that of a job file."""
+    return str(source).lower().endswith(".toml")
+
+
 def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
     """The order to go on with a state file, by flags and the job file of --job where there is one.
 
@@ -126,7 +131,7 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
         settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))
         settings = _with_flags_alone(settings, flags)
         order = Order(source="", said_state_path=state_path, settings=settings, access=access)
-    elif job_path.suffix == ".toml":
+    elif is_job_file(job_path):
         order = order_from(str(job_path), flags, environment, in_use=run.in_use)
     else:
         raise ConfigError(f"--job: {job_path} is no job file", hint="job files are TOML, and end in .toml")
@@ -147,7 +152,7 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
     return Layer(
         **{
             name: flags.get(name)
-            for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect", "sign_in_timeout_s")
+            for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect", "encoding", "sign_in_timeout_s")
         },
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
@@ -175,7 +180,7 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
     downtimes = replace(Downtimes(), **_said(layer, _DOWNTIMES))
-    said = _said(layer, ("name_template", "in_use", "wait", "preflight"))
+    said = _said(layer, ("name_template", "in_use", "wait", "preflight", "encoding"))
     settings = replace(Settings(limits=limits, downtimes=downtimes, image=layer.image), **said)
     access = CloudSettings(
         cloud=layer.cloud,
@@ -195,9 +200,8 @@ def _check_against_dialect(layer: Layer) -> None:
     if layer.dialect is None:
         return
     dialect, image = DIALECTS[DialectName(layer.dialect)], layer.image
-    if image.disk_format and image.disk_format not in dialect.disk_formats:
-        allowed = ", ".join(dialect.disk_formats)
-        raise ConfigError(f"disk format {image.disk_format} is none of {dialect.name}; allowed: {allowed}")
+    if fault := dialect.disk_format_fault(image.disk_format):
+        raise ConfigError(fault)
     if image.os_type and not dialect.takes_os_type:
         raise ConfigError(f"os type is set, but {dialect.name} takes none")
     if (image.visibility or image.protected is not None) and not dialect.takes_visibility:

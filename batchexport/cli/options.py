@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from batchexport.cli.talk_options import Decorator, all_of, option, talk_options
+from batchexport.config.values import encoding
 from batchexport.dialect import CONTAINER_FORMATS, OS_TYPES, VISIBILITIES, DialectName, disk_formats
 from batchexport.errors import ConfigError
 
@@ -21,6 +22,7 @@ __all__ = [
     "all_of",
     "choice",
     "dialect_option",
+    "encoding_option",
     "form_option",
     "option",
     "talk_options",
@@ -72,6 +74,13 @@ def form_option(*forms: str, of: str, words: str = "Form of the answer.") -> Dec
     )
 
 
+encoding_option = option(
+    "--encoding",
+    type=Parsed("encoding", encoding),
+    metavar="NAME",
+    show_default="utf-8, or utf-16 with its mark",
+    words="How the list is encoded, as gb18030 or cp1252. It is never guessed.",
+)
 dialect_option = choice(
     "--dialect",
     among="dialect",

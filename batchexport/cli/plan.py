@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.options import form_option
+from batchexport.cli.options import encoding_option, form_option
 from batchexport.cli.run_options import image_options, planning_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -22,6 +22,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml")
 @form_option("table", "json", of="plan")
+@encoding_option
 @image_options
 @planning_options
 def plan(source: str, form: str, **flags: Any) -> None:

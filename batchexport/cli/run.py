@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli.options import option
+from batchexport.cli.options import encoding_option, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
 from batchexport.cli.talk import talk_of, tell
@@ -28,6 +28,7 @@ Examples:
 @click.argument("source", metavar="LIST|JOBFILE.toml")
 @state_option
 @option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; send nothing.")
+@encoding_option
 @image_options
 @working_options
 def run(source: str, dry_run: bool, **flags: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
-from batchexport.cli.options import dialect_option, talk_options
+from batchexport.cli.options import dialect_option, encoding_option, talk_options
 from batchexport.cli.talk import tell
 
 EPILOG = """\b
@@ -20,8 +21,9 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="LIST")
 @dialect_option
+@encoding_option
 @talk_options
-def validate(source: str, dialect: str | None) -> None:
+def validate(source: str, **flags: Any) -> None:
     """Check a job list and tell every problem.
 
     LIST is CSV, JSON or JSON Lines, or a job file (.toml) that names one; - reads it from stdin. Needs no
@@ -31,7 +33,7 @@ def validate(source: str, dialect: str | None) -> None:
     from batchexport.cli.layers import order_from
     from batchexport.report.words import count_of
 
-    order = order_from(source, {"dialect": dialect}, os.environ)
+    order = order_from(source, flags, os.environ)
     if order.wanted is not None:
         tell(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
         return

@@ -6,7 +6,7 @@ import msgspec
 
 from batchexport.cloud.answers import Answer, is_id, possible_gib
 from batchexport.cloud.envelopes import fold
-from batchexport.dialect import Dialect
+from batchexport.dialect import Dialect, image_name_words
 from batchexport.errors import OutcomeUnknownError, RefusedError
 from batchexport.model import Accepted, ExportRequest
 
@@ -30,15 +30,16 @@ _EXPORT = msgspec.json.Decoder(ExportAnswer, strict=False)  # some clouds send n
 
 
 def export_fields(request: ExportRequest, dialect: Dialect, *, api_version: str) -> dict[str, str | bool]:
-    """The fields of an export, those that the dialect takes. Raises RefusedError for a format it has not."""
+    """The fields of an export, those that the dialect takes. Raises RefusedError for a format or name it
+    does not take.
+    """
     options = request.options
+    if fault := dialect.disk_format_fault(options.disk_format):
+        raise RefusedError(f"not sent: {fault}", method="POST", code="disk_format")
+    if fault := dialect.image_name_fault(request.image_name):
+        words = image_name_words(fault, dialect)
+        raise RefusedError(f"not sent: {words}", method="POST", code="image_name")
     disk_format = options.disk_format or dialect.default_disk_format
-    if disk_format not in dialect.disk_formats:
-        raise RefusedError(
-            f"disk format {disk_format} is not one of {', '.join(dialect.disk_formats)}; nothing was sent",
-            method="POST",
-            hint=f"choose one of those: this cloud speaks {dialect.name}",
-        )
     fields: dict[str, str | bool] = {
         "image_name": request.image_name,
         "disk_format": disk_format,

@@ -80,6 +80,7 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         dialect=cloud.text("dialect"),
         options=_said(region_name=cloud.text("region"), project_name=cloud.text("project")),
         name_template=image.text("name_template"),
+        encoding=tables["job"].read("encoding", values.encoding),
         image=ImageOptions(
             disk_format=image.text("disk_format"),
             container_format=image.text("container_format"),
@@ -111,11 +112,20 @@ def _toml(path: Path) -> Mapping[str, object]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the job file as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{path}: not TOML: {error}", hint="texts and durations such as 5m need quotes"
-        ) from error
+        raise ConfigError(f"{path}: not TOML: {error}", hint=_hint_on(str(error))) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: no job file: its brackets are nested too deep") from error
+
+
+def _hint_on(fault: str) -> str:
+    """What is most likely meant where TOML is not."""
+    if "'\\'" in fault or "hex value" in fault:
+        return "in a path write / for \\, or put it in single quotes: 'C:\\data\\volumes.csv'"
+    if "declare" in fault or "overwrite" in fault or "immutable" in fault:
+        return "a table and a key may stand once: put what belongs to it under one heading"
+    if "Invalid value" in fault or "Expected newline" in fault:
+        return "texts and durations such as 5m need quotes; yes and no are true and false"
+    return "a line is key = value, or a [table]"
 
 
 def _said(**values: str | None) -> dict[str, str]:

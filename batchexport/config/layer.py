@@ -26,6 +26,7 @@ class Layer:
     stop_timeout_s: float | None = None
     agreed: bool | None = None
     name_template: str | None = None
+    encoding: str | None = None
     image: ImageOptions = NO_OPTIONS
     wait: bool | None = None
     preflight: bool | None = None

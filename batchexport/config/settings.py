@@ -97,4 +97,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     downtimes: Downtimes = msgspec.field(default_factory=Downtimes)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
+    encoding: str | None = None  #: of the list, a codec of Python; None = UTF-8, or what a mark says
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

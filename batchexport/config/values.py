@@ -5,6 +5,7 @@ Raise ValueError, with words that fit behind the name of the key.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Sequence
@@ -58,6 +59,18 @@ def number(value: object) -> float:
 def duration(value: object) -> float:
     """Seconds, of a number or a text with a unit."""
     return duration_s(value) if isinstance(value, str) else number(value)
+
+
+def encoding(value: object) -> str:
+    """The name of a text encoding."""
+    name = text(value)
+    try:
+        is_of_text = codecs.lookup(name)._is_text_encoding
+    except LookupError:
+        is_of_text = False
+    if not is_of_text:
+        raise ValueError(f'"{name}" is no text encoding; known are utf-8, utf-16, gb18030, cp1252 and more')
+    return name
 
 
 def max_failures(value: object) -> MaxFailures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from enum import StrEnum
@@ -54,43 +55,80 @@ _CLIENT_COLUMNS = ("status", "size", "attached_to", "type", "bootable", "propert
 #: What `discover` tells of a volume beside its id.
 DISCOVERED_COLUMNS = ("volume_name", "size_gib", "status", "type", "availability_zone", "attached_to")
 
+#: What other tools tell of a volume beside its `id`: known in their lists, and not read. They are the clients
+#: of OpenStack, the APIs of Cinder and EVS, openstacksdk and Ansible, Cinder's database and the EVS console.
+_TOOL_COLUMNS = frozenset(
+    """
+    tenant_id migration_status consumes_quota volume_type multiattach device server_id tag attachment_id
+    delete_on_termination? blockdevicemapping_uuid links attachments description created_at updated_at
+    encrypted metadata replication_status snapshot_id source_volid user_id consistencygroup_id shareable
+    volume_image_metadata wwn enterprise_project_id service_type dedicated_storage_id
+    dedicated_storage_name iops throughput serial_number snapshot_policy_id cluster_name group_id
+    provider_id service_uuid shared_targets volume_type_id tags project_id host location is_bootable
+    is_encrypted is_multiattach consistency_group_id extended_replication_status replication_driver_data
+    source_volume_id scheduler_hints original_name imageref display_description deleted deleted_at
+    ec2_id mountpoint attach_time attach_status scheduled_at launched_at terminated_at provider_location
+    provider_auth encryption_key_id previous_status use_quota instance_uuid attached_host
+    disk_specifications disk_type disk_attribute function az capacity billing_mode enterprise_project
+    """.split()  # noqa: SIM905 - a column of words to a line would be no easier to read
+)
+#: Keys of extensions of the API, as `os-vol-host-attr:host`.
+_EXTENSION = re.compile(r"os[_-][a-z_-]+:[a-z_:-]+")
+#: What the tools call a volume's id and name.
+_TOOL_IDS = ("id", "disk_id")
+_TOOL_NAMES = frozenset({"name", "display_name", "disk_name"})
+
 #: `volume_name` is among those of `discover`, and read.
 _IGNORED = frozenset(REPORT_COLUMNS + _CLIENT_COLUMNS + DISCOVERED_COLUMNS) - frozenset(Column)
 _MEANINGS: dict[str, Column] = {
     **{column.value: column for column in Column},
     "id": Column.VOLUME_ID,
+    "disk_id": Column.VOLUME_ID,
     "__os_type": Column.OS_TYPE,
 }
+#: A name is taken for a slip of the pen if so much of it is right. With less, `volume_type` would be one of
+#: `volume_name`.
+_ALIKE = 0.8
 
 
 class UnknownColumnError(ValueError):
     """A name that no column has; the text says what to do about it."""
 
 
+def plain(name: str) -> str:
+    """The name as it is compared: letter case, surrounding blanks, and blanks or hyphens for underscores do
+    not count.
+    """
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
 def meaning(name: str, *, beside: Collection[str]) -> Column | None:
     """The column that a header or key stands for, or None for one that is known and not read.
 
-    Letter case, surrounding blanks, and blanks or hyphens for underscores do not count. `Name` is the name
-    of the volume where it stands beside an `ID`, as the openstack client writes them; alone it could as well
-    be meant for the image, so it is refused. Raises UnknownColumnError.
+    `beside` are all names of the list, `plain`. Where an `id` is among them the list is one that a tool made:
+    then its `name` is that of the volume, and what else the tools tell is passed over. In a list
+    that a person made an unknown name may be a slip of the pen, and `name` be meant for the image. Raises
+    UnknownColumnError.
     """
-    if name in _MEANINGS:
-        return _MEANINGS[name]
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    if plain in _IGNORED:
+    word = plain(name)
+    made_by_tool = any(each in beside for each in _TOOL_IDS)
+    if word == "id" and "volume_id" in beside and "server_id" in beside:
+        return None  # of the attachment
+    if word in _MEANINGS:
+        return _MEANINGS[word]
+    if word in _IGNORED:
         return None
-    if plain == "name" and "ID" in beside:
+    if made_by_tool and word in _TOOL_NAMES:
         return Column.VOLUME_NAME
-    try:
-        return _MEANINGS[plain]
-    except KeyError:
-        raise UnknownColumnError(_advice(plain)) from None
+    if made_by_tool and (word in _TOOL_COLUMNS or _EXTENSION.fullmatch(word)):
+        return None
+    raise UnknownColumnError(_advice(word))
 
 
-def _advice(plain: str) -> str:
-    if plain == "name":
-        return "could be the volume's name or the image's: call it image_name, or take it out"
-    close = get_close_matches(plain, _MEANINGS, n=1)
+def _advice(word: str) -> str:
+    if word in _TOOL_NAMES:
+        return "could be the volume's name or the image's: call it volume_name or image_name, or take it out"
+    close = get_close_matches(word, _MEANINGS, n=1, cutoff=_ALIKE)
     if close:
         return f"is not known here; did you mean {_MEANINGS[close[0]]}?"
     return f"is not known here; known: {', '.join(Column)}"

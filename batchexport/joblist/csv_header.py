@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 
 import msgspec
 
 from batchexport.errors import JobListError
 from batchexport.joblist import values
-from batchexport.joblist.columns import Column, UnknownColumnError, meaning
+from batchexport.joblist.columns import Column, UnknownColumnError, meaning, plain
 from batchexport.joblist.problem import Problem, shown
 from batchexport.joblist.rows import Place
 from batchexport.joblist.source import EndlessLineError, Source
 
 COMMENT = "#"
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
+#: What Excel writes before the header to tell itself the separator.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*')
+#: A quote behind a blank opens no cell to the csv module, unless it is told to pass over blanks.
+_BLANK_BEFORE_QUOTE = re.compile(r'[,;\t|] +"')
+SAVE_AS_UTF8 = (
+    'save the list as UTF-8 (in Excel: "CSV UTF-8"), or say its encoding: --encoding gb18030, cp1252 …'
+)
+#: What stands in the text for a byte that is not UTF-8.
+LOST_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +34,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     separator: str = _SEPARATORS[0]
     width: int = 0  #: cells a row must have; unnamed columns at the end do not count
+    skips_blanks: bool = False  #: blanks behind a separator do not count
     places: dict[Column, int]
     problems: tuple[Problem, ...]
 
@@ -34,17 +45,31 @@ def find_header(source: Source, lines: Iterator[str]) -> Header:
     A name that means nothing is left out with a problem, a column named twice counts once. Raises
     JobListError if there is no such line.
     """
-    line = 0
+    line, separators = 0, _SEPARATORS
     try:
         for line, text in enumerate(lines, start=1):
-            if text.strip() and not text.startswith(COMMENT):
-                return _read_header(Place(source=source.name, line=line), text)
+            if said := _SEPARATOR_LINE.fullmatch(text):
+                separators = said[1]
+            elif text.strip() and not is_comment(text):
+                return _read_header(Place(source=source.name, line=line), text, separators)
     except EndlessLineError as error:
         problem = Place(source=source.name, line=line + 1).problem(str(error))
         return Header(line=line + 1, places={}, problems=(problem,))
     raise JobListError(
         f"{source.name}: is empty", hint="begin with a line that names the columns: volume_id,image_name"
     )
+
+
+def is_comment(cell: str) -> bool:
+    """Whether a line that begins with this cell is a comment."""
+    return cell.lstrip().startswith(COMMENT)
+
+
+def lost_byte(text: str) -> str | None:
+    """What to say of the first byte that is not UTF-8; None = all are."""
+    if (lost := LOST_BYTE.search(text)) is None:
+        return None
+    return f"is not UTF-8: byte 0x{ord(lost[0]) - 0xDC00:02X}"
 
 
 def csv_fault(error: csv.Error) -> str:
@@ -59,37 +84,58 @@ def csv_fault(error: csv.Error) -> str:
     return f"is not CSV: {words}"
 
 
-def _read_header(place: Place, text: str) -> Header:
-    try:
-        separator, names = _split(text)
-    except csv.Error as error:
-        return Header(line=place.line, places={}, problems=(place.problem(csv_fault(error)),))
+def header_of(place: Place, names: list[str], *, separator: str = ",", skips_blanks: bool = False) -> Header:
+    """The header that these names make."""
+    if lost := lost_byte("".join(names)):
+        return Header(line=place.line, places={}, problems=(place.problem(f"{lost}; {SAVE_AS_UTF8}"),))
     if _is_volume_id(names[0]):
-        problem = place.problem(
-            "is a row already; begin with a line that names the columns: volume_id,image_name"
-        )
-        return Header(line=place.line, places={}, problems=(problem,))
+        return Header(line=place.line, places={}, problems=(place.problem(_advice_on_header(names)),))
     places, problems = _places(place, names)
     if Column.VOLUME_ID not in places:
+        # What else is unknown matters once there are ids: of a foreign list, all of it is.
         found = ", ".join(names)
-        problems.append(
-            place.problem(f"there is no such column; found: {shown(found)}", field=Column.VOLUME_ID)
+        wrong = (
+            "there is no such column; rename the one that holds the volume ids to volume_id; "
+            f"found: {shown(found)}"
         )
+        near = [each for each in problems if "did you mean volume_id?" in each.message]
+        problems = [*near, place.problem(wrong, field=Column.VOLUME_ID)]
     return Header(
-        line=place.line, separator=separator, width=len(names), places=places, problems=tuple(problems)
+        line=place.line,
+        separator=separator,
+        width=len(names),
+        skips_blanks=skips_blanks,
+        places=places,
+        problems=tuple(problems),
     )
 
 
-def _split(text: str) -> tuple[str, list[str]]:
+def _read_header(place: Place, text: str, separators: str) -> Header:
+    skips_blanks = _BLANK_BEFORE_QUOTE.search(text) is not None
+    try:
+        separator, names = _split(text, separators, skips_blanks=skips_blanks)
+    except csv.Error as error:
+        return Header(line=place.line, places={}, problems=(place.problem(csv_fault(error)),))
+    return header_of(place, names, separator=separator, skips_blanks=skips_blanks)
+
+
+def _advice_on_header(names: list[str]) -> str:
+    more = {1: "", 2: ",image_name"}.get(len(names), ",…")
+    words = "" if len(names) == 1 else f", a name for each of its {len(names)} cells"
+    return f"is a row already; begin with a line that names the columns: volume_id{more}{words}"
+
+
+def _split(text: str, separators: str, *, skips_blanks: bool) -> tuple[str, list[str]]:
     """The separator that yields most known columns (most names, if none is known), and the names.
 
     Raises csv.Error if the line is not CSV by any of them.
     """
     candidates = []
     faults = []
-    for separator in _SEPARATORS:
+    for separator in separators:
         try:
-            candidates.append((separator, next(csv.reader([text], delimiter=separator, strict=True))))
+            reader = csv.reader([text], delimiter=separator, skipinitialspace=skips_blanks, strict=True)
+            candidates.append((separator, next(reader)))
         except csv.Error as error:  # quoted names make no CSV by the separators that they are not parted with
             faults.append(error)
     if not candidates:
@@ -97,7 +143,8 @@ def _split(text: str) -> tuple[str, list[str]]:
 
     def worth(candidate: tuple[str, list[str]]) -> tuple[int, int]:
         names = candidate[1]
-        return sum(map(_is_known, names)), len(names)
+        beside = frozenset(map(plain, names))
+        return sum(_is_known(name, beside) for name in names), len(names)
 
     separator, names = max(candidates, key=worth)
     while len(names) > 1 and not names[-1].strip():
@@ -108,9 +155,10 @@ def _split(text: str) -> tuple[str, list[str]]:
 def _places(place: Place, names: list[str]) -> tuple[dict[Column, int], list[Problem]]:
     places: dict[Column, int] = {}
     problems = []
+    beside = frozenset(map(plain, names))
     for index, name in enumerate(names):
         try:
-            column = meaning(name, beside=names)
+            column = meaning(name, beside=beside)
         except UnknownColumnError as error:
             problems.append(place.problem(str(error), field=f"column {index + 1}", value=name))
             continue
@@ -122,9 +170,9 @@ def _places(place: Place, names: list[str]) -> tuple[dict[Column, int], list[Pro
     return places, problems
 
 
-def _is_known(name: str) -> bool:
+def _is_known(name: str, beside: frozenset[str]) -> bool:
     try:
-        meaning(name, beside=())
+        meaning(name, beside=beside)
     except UnknownColumnError:
         return False
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 from batchexport.dialect import Dialect
 from batchexport.joblist.columns import COMMON_COLUMNS, Column
-from batchexport.joblist.csv_header import COMMENT, Header, csv_fault, find_header
+from batchexport.joblist.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
 from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Parts, Place, RowChecker, Texts
 from batchexport.joblist.source import EndlessLineError, Source
@@ -29,9 +28,6 @@ _AT_ONCE = 500
 _LONGEST_PIECE = 131_072
 _QUOTE = '"'
 
-#: What stands in the text for a byte that is not UTF-8.
-_LOST_BYTE = re.compile("[\udc80-\udcff]")
-
 
 def read_csv(source: Source, dialect: Dialect | None) -> Parts:
     """Rows and problems in file order; returns the number of data rows, good and bad.
@@ -40,10 +36,20 @@ def read_csv(source: Source, dialect: Dialect | None) -> Parts:
     column. Without a volume_id column reading stops at the header. Raises NoRowsError if there is no row.
     """
     header = find_header(source, source.lines())
+    return (yield from read_under(header, source, dialect))
+
+
+def read_under(
+    header: Header, source: Source, dialect: Dialect | None, records: Iterable[Record] | None = None
+) -> Parts:
+    """The rows under a header, and what is wrong with either; as `read_csv`. None as `records` = what the
+    source has left, as CSV.
+    """
     yield from header.problems
     if Column.VOLUME_ID not in header.places:
         return 0
-    rows = yield from _RowReader(source, header, dialect).read_all()
+    reader = _RowReader(source, header, dialect)
+    rows = yield from reader.read_all() if records is None else reader.read_records(records)
     if not rows and not header.problems:
         raise NoRowsError(f"{source.name}: has no rows", hint="add a line for each volume under the header")
     return rows
@@ -84,14 +90,14 @@ class _RowReader:
         texts = self._source.texts()
         try:
             for text in texts:
-                if _QUOTE in text:  # a quoted cell may go on in the next piece
-                    return rows + (yield from self._read_records(_lines(chain((text,), texts)), line))
+                if _QUOTE in text or self._header.skips_blanks:  # a quoted cell may go on in the next piece
+                    return rows + (yield from self._read_lines(_lines(chain((text,), texts)), line))
                 if (good := self._read_piece(line, text)) is not None:
                     rows, line = rows + len(good), line + len(good)
                     yield good
                 else:
                     lines = list(_lines((text,)))
-                    rows += yield from self._read_records(lines, line)
+                    rows += yield from self._read_lines(lines, line)
                     line += len(lines)
         except EndlessLineError as error:
             yield Place(source=self._source.name, line=line).problem(str(error))
@@ -107,10 +113,13 @@ class _RowReader:
         columns = columns_of(text, self._header.separator, self._header.width)
         return None if columns is None else self._of_columns(line, columns)
 
-    def _read_records(self, lines: Iterable[str], line: int) -> Parts:
+    def _read_lines(self, lines: Iterable[str], line: int) -> Parts:
         """What `lines` hold, the first of which is the line of that number."""
-        rows = 0
-        records = _records(lines, line, self._header.separator)
+        return self.read_records(_records(lines, line, self._header))
+
+    def read_records(self, records: Iterable[Record]) -> Parts:
+        """The rows of these records; returns their number."""
+        rows, records = 0, iter(records)
         while batch := list(islice(records, _AT_ONCE)):
             if (good := self._read_together(batch)) is not None:
                 rows += len(good)
@@ -137,7 +146,7 @@ class _RowReader:
 
     def _of_columns(self, first_line: int, columns: Sequence[Sequence[str]]) -> JobRows | None:
         # A comment in front of the ids is no id, and shows by that.
-        if self._id_place and any(cell.startswith(COMMENT) for cell in columns[0]):
+        if self._id_place and any(map(is_comment, columns[0])):
             return None
         common = [columns[place] for place in self._common_places]
         if any(len(set(column)) > 1 for column in common):
@@ -165,12 +174,12 @@ class _RowReader:
         return self._read_closely(Place(source=self._source.name, line=line), record)
 
     def _suspicious(self, cells: Cells) -> bool:
-        return self._source.damaged or cells[0].startswith(COMMENT)
+        return self._source.damaged or is_comment(cells[0])
 
     def _read_closely(self, place: Place, record: Cells | str) -> Sequence[JobRow | Problem]:
         if isinstance(record, str):
             return (place.problem(record),)
-        if not any(map(str.strip, record)) or (self._id_place == 0 and record[0].startswith(COMMENT)):
+        if not any(map(str.strip, record)) or (self._id_place == 0 and is_comment(record[0])):
             return ()
         fault = self._record_fault(record)
         if fault is not None:
@@ -188,17 +197,16 @@ class _RowReader:
     def _record_fault(self, cells: Cells) -> str | None:
         """What is wrong with the row as a whole; None = its cells may be looked at."""
         for number, cell in enumerate(cells, start=1):
-            if lost := _LOST_BYTE.search(cell):
-                byte = ord(lost[0]) - 0xDC00
-                return f"is not UTF-8: byte 0x{byte:02X} in cell {number}; save the list as UTF-8"
-        if cells[0].startswith(COMMENT):
+            if lost := lost_byte(cell):
+                return f"{lost} in cell {number}; {SAVE_AS_UTF8}"
+        if is_comment(cells[0]):
             return "begins with #, which marks a comment only where volume_id is the first column"
         surplus = any(map(str.strip, cells[self._header.width :]))
         if len(cells) < self._header.width or surplus:
-            return (
-                f"has {len(cells)} cells where the header has {self._header.width}; "
-                "a value that holds a separator goes in quotes"
-            )
+            way_out = "a value that holds a separator goes in quotes"
+            if any(cell.endswith("\\") for cell in cells):
+                way_out += "; if `openstack` wrote the list, leave its --quote none out"
+            return f"has {len(cells)} cells where the header has {self._header.width}; {way_out}"
         return None
 
 
@@ -207,8 +215,8 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
     return chain.from_iterable(io.StringIO(text, newline="") for text in texts)
 
 
-def _records(lines: Iterable[str], first: int, separator: str) -> Iterator[Record]:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+def _records(lines: Iterable[str], first: int, header: Header) -> Iterator[Record]:
+    reader = csv.reader(lines, delimiter=header.separator, skipinitialspace=header.skips_blanks, strict=True)
     line = first
     while True:
         try:

@@ -10,15 +10,20 @@ from batchexport.dialect import Dialect
 from batchexport.joblist.csv_list import read_csv
 from batchexport.joblist.formats import ForeignFileError, Format, detect
 from batchexport.joblist.json_list import read_json, read_json_lines
+from batchexport.joblist.printed import read_ids, read_table
 from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Parts, Place
 from batchexport.joblist.source import Source, name_of, opened
+from batchexport.joblist.yaml_list import read_yaml
 from batchexport.model import JobRow, JobRows
 
 _READERS: dict[Format, Callable[[Source, Dialect | None], Parts]] = {
     Format.CSV: read_csv,
+    Format.IDS: read_ids,
+    Format.TABLE: read_table,
     Format.JSON: read_json,
     Format.JSON_LINES: read_json_lines,
+    Format.YAML: read_yaml,
 }
 
 
@@ -37,11 +42,13 @@ class JobList:
         dialect: Dialect | None = None,
         stdin: BinaryIO | None = None,
         may_be_empty: bool = False,
+        encoding: str | None = None,
     ) -> None:
         """`source` `-` is standard input, or `stdin` if given. Rows are checked by the rules of `dialect`.
 
-        Without one, a disk format passes if either family of clouds takes it, and a name if EVS does. A list
-        that a person wrote has rows; one that was made of what fits `may_be_empty`.
+        Without one, a disk format or a name passes if either family of clouds takes it. A list that a person
+        wrote has rows; one that was made of what fits `may_be_empty`. `encoding` is a codec of Python; None =
+        UTF-8, or UTF-16 where a mark says so.
         """
         self.name = name_of(source)  #: for messages
         self.sha256 = ""  #: of the bytes as they are in the file, in hex; set when the last row was read
@@ -50,6 +57,7 @@ class JobList:
         self._dialect = dialect
         self._stdin = stdin
         self._may_be_empty = may_be_empty
+        self._encoding = encoding
 
     def __iter__(self) -> Iterator[JobRow | Problem]:
         for item in self.parts():
@@ -60,7 +68,7 @@ class JobList:
 
     def parts(self) -> Iterator[JobRow | JobRows | Problem]:
         """The same, with rows that could be checked together in one piece. Instead of iterating, and once."""
-        with opened(self._source, stdin=self._stdin) as source:
+        with opened(self._source, stdin=self._stdin, encoding=self._encoding) as source:
             try:
                 self.rows = yield from self._read(source)
             except NoRowsError:

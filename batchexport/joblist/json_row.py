@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import COMMON_COLUMNS, Column, UnknownColumnError, meaning
+from batchexport.joblist.columns import COMMON_COLUMNS, Column, UnknownColumnError, meaning, plain
 from batchexport.joblist.problem import Problem, shown
 from batchexport.joblist.rows import Place, RowChecker, Texts
 from batchexport.joblist.values import UnfitError
@@ -26,17 +26,27 @@ _ACTION_COLUMNS = frozenset(
     }
 )
 _YES_OR_NO = frozenset({Column.FORCE, Column.PROTECTED})
+#: A name of digits alone is a number to some that write JSON.
+_NAMES = frozenset({Column.IMAGE_NAME, Column.VOLUME_NAME})
+
+
+def row_of(value: object) -> Mapping[str, object] | None:
+    """The row that a value of a list stands for: an object, or the id alone; None = it is no row."""
+    if isinstance(value, dict):
+        return value
+    return {Column.VOLUME_ID: value} if isinstance(value, str) else None
 
 
 class JsonRowReader:
-    """Makes rows of decoded JSON objects."""
+    """Makes rows of decoded JSON objects. A key that means nothing is told once for the whole list."""
 
     def __init__(self, dialect: Dialect | None) -> None:
         self._checker = RowChecker(dialect=dialect, common=COMMON_COLUMNS)
+        self._told: set[str] = set()
 
     def read(self, place: Place, row: Mapping[str, object]) -> Sequence[JobRow | Problem]:
         """The job, or every problem of the row."""
-        said = _Said(place)
+        said = _Said(place, self._told)
         said.take(row)
         texts = Texts(
             volume_id=said.texts.get(Column.VOLUME_ID, ""),
@@ -55,16 +65,18 @@ class JsonRowReader:
 class _Said:
     """What a row says in each column, gathered from the row itself and the API's object in it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, told: set[str]) -> None:
         self.texts: dict[Column, str] = {}
         self.problems: list[Problem] = []
         self._place = place
+        self._told = told
 
     def take(self, row: Mapping[str, object]) -> None:
         """Take over what the row says, and what is wrong with its keys and the types of its values."""
+        beside = frozenset(map(plain, row))
         for key, value in row.items():
             if key != _ACTION:
-                self._take_entry(key, value, beside=row)
+                self._take_entry(key, value, beside=beside)
             elif isinstance(value, dict):
                 self._take_action(value)
             else:
@@ -78,17 +90,19 @@ class _Said:
             except UnknownColumnError:
                 known = False
             if known:
-                self._take_entry(key, value, beside=action)
+                self._take_entry(key, value, beside=())
             else:
                 allowed = ", ".join(column for column in Column if column in _ACTION_COLUMNS)
                 wrong = f"does not belong in the API's object; allowed: {allowed}"
                 self.problems.append(self._place.problem(wrong, field=_ACTION, value=key))
 
-    def _take_entry(self, key: str, value: object, *, beside: Mapping[str, object]) -> None:
+    def _take_entry(self, key: str, value: object, *, beside: Collection[str]) -> None:
         try:
             column = meaning(key, beside=beside)
         except UnknownColumnError as error:
-            self.problems.append(self._place.problem(str(error), value=key))
+            if key not in self._told:
+                self._told.add(key)
+                self.problems.append(self._place.problem(str(error), value=key))
             return
         if column is None:
             return
@@ -110,10 +124,14 @@ def _text(column: Column, value: object) -> str:
         return value
     if value is None:
         return ""
+    if column in _NAMES and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if column in _YES_OR_NO:
         if isinstance(value, bool):
             return "true" if value else "false"
         raise UnfitError("is neither yes nor no; allowed: true, false")
+    if column is Column.TIMEOUT and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}" if value < 1e6 else str(value)
     if column is Column.TIMEOUT:
         raise UnfitError('is not a duration; allowed: a text with a unit, as in "90s", "30m", "9h" or "2d"')
     raise UnfitError("is not a text; write it in quotes")

@@ -34,12 +34,17 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return f"{place}: {shown(self.value)} {self.message}"
 
 
+def printable(text: str) -> str:
+    """The text on one line, with what a terminal would not show, or act on, escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 def shown(value: str) -> str:
     """The value in quotes on one line of about 60 characters, what a terminal would not show escaped."""
-    printable = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in value[: _SHOWN_CHARACTERS + 1]
-    )
-    if len(printable) > _SHOWN_CHARACTERS:
-        printable = printable[: _SHOWN_CHARACTERS - 1] + "…"
-    return f'"{printable}"'
+    text = printable(value[: _SHOWN_CHARACTERS + 1])
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 1] + "…"
+    return f'"{text}"'

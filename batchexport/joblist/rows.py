@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from batchexport.dialect import CONTAINER_FORMATS, EVS, OS_TYPES, VISIBILITIES, Dialect, disk_formats
+from batchexport.dialect import CONTAINER_FORMATS, LENIENT, OS_TYPES, VISIBILITIES, Dialect, disk_formats
 from batchexport.joblist import values
 from batchexport.joblist.columns import Column
 from batchexport.joblist.problem import Problem
@@ -71,7 +71,7 @@ class RowChecker:
     def __init__(self, *, dialect: Dialect | None, common: Sequence[Column]) -> None:
         """`common` names the columns beside the ids and names that rows will bring, in their order."""
         self._dialect = dialect
-        pattern = (dialect or EVS).image_name_pattern
+        pattern = (dialect or LENIENT).image_name_pattern
         self._name_fits = pattern.fullmatch
         self._names_fit = re.compile(f"(?:{pattern.pattern}\n)+").fullmatch
         self._columns = tuple(common)

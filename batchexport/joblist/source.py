@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import sys
@@ -18,7 +19,8 @@ _PIECE_BYTES = 65_536
 #: No row is near this long: a longer line is a file of another kind, and would have to be held as a whole.
 _LONGEST_LINE_BYTES = 1_048_576
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = codecs.BOM_UTF8
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class EndlessLineError(Exception):
@@ -31,15 +33,20 @@ class EndlessLineError(Exception):
 
 
 class Source:
-    """A job list's bytes without the byte order mark. Read in one way; `texts` goes on behind `lines`."""
+    """A job list's bytes as UTF-8, without the byte order mark. Read in one way; `texts` goes on behind
+    `lines`.
+    """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, encoding: str | None = None) -> None:
+        """`encoding` is what the bytes are read as; None = UTF-8, or UTF-16 where a mark says so."""
         self.name = name
         #: Whether a line that is not UTF-8 went by; its bytes are lone surrogates in the text from then on.
         self.damaged = False
         self._stream = stream
         self._hash = hashlib.sha256()
-        self._ahead = self._piece().removeprefix(_BOM)
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._encoding = encoding
+        self._ahead = self._beginning()
         self._texts = map(self._decoded, self.blocks())
         self._begun = io.StringIO()  # the text whose lines are being read
 
@@ -96,7 +103,37 @@ class Source:
             self.damaged = True
             return block.decode("utf-8", errors="surrogateescape")
 
+    def _beginning(self) -> bytes:
+        """The first piece, behind its byte order marks; decides how the bytes are read."""
+        piece = self._raw_piece()
+        if piece.startswith(_UTF16_MARKS) and not piece.startswith(codecs.BOM_UTF32_LE):
+            self._encoding = "utf-16"
+        if self._encoding is not None and not piece.startswith(_BOM):
+            self._decoder = codecs.getincrementaldecoder(self._encoding)()
+            piece = self._as_utf8(piece) or self._piece()
+        while piece.startswith(_BOM):  # some tools put theirs before the one that is there
+            piece = piece[len(_BOM) :]
+        return piece
+
     def _piece(self) -> bytes:
+        piece = self._raw_piece()
+        if self._decoder is None:
+            return piece
+        while not (text := self._as_utf8(piece)) and piece:
+            piece = self._raw_piece()
+        return text
+
+    def _as_utf8(self, piece: bytes) -> bytes:
+        assert self._decoder is not None
+        try:
+            return self._decoder.decode(piece, final=not piece).encode()
+        except UnicodeError as error:
+            raise JobListError(
+                f"{self.name}: is not {self._encoding}: {error}",
+                hint="name the encoding that it was saved in with --encoding, or save it as UTF-8",
+            ) from error
+
+    def _raw_piece(self) -> bytes:
         try:
             piece = self._stream.read(_PIECE_BYTES)
         except OSError as error:
@@ -111,14 +148,14 @@ def name_of(source: str | Path) -> str:
 
 
 @contextmanager
-def opened(source: str | Path, *, stdin: BinaryIO | None) -> Iterator[Source]:
+def opened(source: str | Path, *, stdin: BinaryIO | None, encoding: str | None = None) -> Iterator[Source]:
     """The list's bytes, for as long as the block lasts. Standard input stays open. Raises JobListError."""
     name = name_of(source)
     if str(source) == "-":
-        yield Source(sys.stdin.buffer if stdin is None else stdin, name)
+        yield Source(sys.stdin.buffer if stdin is None else stdin, name, encoding)
         return
     with _opened_file(Path(source)) as stream:
-        yield Source(stream, name)
+        yield Source(stream, name, encoding)
 
 
 def sha256_of(source: str | Path, *, stdin: BinaryIO | None = None) -> str:

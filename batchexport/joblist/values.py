@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 from uuid import UUID
 
-from batchexport.dialect import EVS, Dialect
+from batchexport.config.values import duration_s as config_duration_s
+from batchexport.dialect import LENIENT, Dialect
+from batchexport.joblist.problem import printable
 
-_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}")
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
+_UUID = re.compile(
+    r"(?:urn:uuid:)?[{'\"]*"
+    r"([0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12})"
+    r"[}'\"]*"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BOOLEANS = {
     "true": True,
     "yes": True,
@@ -36,21 +40,31 @@ class UnfitError(ValueError):
 
 
 def volume_id(text: str) -> str:
-    """The id in lower case with hyphens, from a UUID in either case, with or without hyphens."""
-    plain = text.strip().lower()
-    if not _UUID.fullmatch(plain):
+    """The id in lower case with hyphens, from a UUID in either case, with or without hyphens.
+
+    Braces, quotes and `urn:uuid:` around it, as other tools write them, do not count.
+    """
+    match = _UUID.fullmatch(text.strip().lower())
+    if match is None:
         raise UnfitError(
             "is not a UUID; allowed: 16369c5d-384d-4e64-b37a-56d898769362 or the same without hyphens"
         )
-    return str(UUID(plain))
+    return str(UUID(match[1]))
 
 
 def image_name(text: str, *, dialect: Dialect | None) -> str:
-    """The name as it is. Without a dialect the stricter rule counts, which is that of EVS."""
-    rules = dialect or EVS
-    if rules.image_name_pattern.fullmatch(text):
+    """The name as it is. Without a dialect it passes if either family of clouds takes it."""
+    rules = dialect or LENIENT
+    if (fault := rules.image_name_fault(text)) is None:
         return text
-    raise UnfitError(f"{_name_fault(text, rules)}; allowed: {rules.image_name_rule}")
+    raise UnfitError(f"{printable(fault)}; allowed: {rules.image_name_rule}{_way_out(text, rules)}")
+
+
+def _way_out(name: str, rules: Dialect) -> str:
+    """What to say of a name that only clouds of the other family take."""
+    if rules is LENIENT or LENIENT.image_name_fault(name):
+        return ""
+    return f" (the rule of {rules.name}; --dialect {LENIENT.name} takes it, where the cloud is one)"
 
 
 def one_of(allowed: Sequence[str]) -> Callable[[str], str]:
@@ -83,11 +97,13 @@ def boolean(text: str) -> bool:
 
 
 def duration_s(text: str) -> float:
-    """Seconds, from a number with its unit. A bare number is refused: it could be minutes as well."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise UnfitError("is not a duration; allowed: a number with its unit, as in 90s, 30m, 9h or 2d")
-    seconds = float(match[1]) * _SECONDS[match[2]]
+    """Seconds, from a number alone or with its unit."""
+    try:
+        seconds = config_duration_s(text)
+    except ValueError:
+        raise UnfitError(
+            "is not a duration; allowed: seconds, or a number with its unit, as in 90, 90s, 30m, 9h or 2d"
+        ) from None
     if not 0 < seconds <= _LONGEST_S:
         raise UnfitError("is out of range; allowed: more than 0s, at most 31d")
     return seconds
@@ -100,15 +116,3 @@ def place(text: str) -> str:
             f"is not a name; allowed: up to {_LONGEST_PLACE} characters, none a control character"
         )
     return text
-
-
-def _name_fault(text: str, rules: Dialect) -> str:
-    """What is wrong with a name that the rules refuse, from the coarse to the fine."""
-    if bad := _CONTROL.search(text):
-        return f"has a control character (U+{ord(bad[0]):04X}) at position {bad.start() + 1}"
-    if text != text.strip(" "):
-        return "starts or ends with a space"
-    for position, character in enumerate(text, start=1):
-        if not rules.image_name_pattern.fullmatch(f"a{character}a"):
-            return f'has "{character}" at position {position}'
-    return f"is {len(text)} characters long"

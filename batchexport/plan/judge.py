@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from batchexport.config import InUse
-from batchexport.dialect import Dialect
+from batchexport.dialect import Dialect, image_name_words
 from batchexport.model import PASSING_STATUSES, ImageOptions, Job, Volume, VolumeDetails
 from batchexport.plan.findings import Finding, Weight
 
@@ -36,6 +36,7 @@ def judge(row: Job, volume: Volume | None, rules: Rules) -> list[Finding]:
         *_of_status(volume, forced=bool(options.force), in_use=options.in_use or rules.in_use),
         *_of_size(volume, rules.dialect),
         *_of_format(options, rules.dialect),
+        *_of_name(row, rules.dialect),
         *_of_dropped_options(options, rules.dialect),
         *_of_details(volume.details, options, rules.dialect),
     ]
@@ -95,10 +96,13 @@ def _of_size(volume: Volume, dialect: Dialect) -> Iterator[Finding]:
 
 
 def _of_format(options: ImageOptions, dialect: Dialect) -> Iterator[Finding]:
-    if options.disk_format is not None and options.disk_format not in dialect.disk_formats:
-        allowed = ", ".join(dialect.disk_formats)
-        words = f"disk format {options.disk_format} is none of {dialect.name}; allowed: {allowed}"
-        yield _cannot("disk_format", words)
+    if fault := dialect.disk_format_fault(options.disk_format):
+        yield _cannot("disk_format", fault)
+
+
+def _of_name(row: Job, dialect: Dialect) -> Iterator[Finding]:
+    if fault := dialect.image_name_fault(row.image_name):
+        yield _cannot("image_name", image_name_words(fault, dialect))
 
 
 def _of_dropped_options(options: ImageOptions, dialect: Dialect) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ EVERYTHING = """
 [job]
 list = "lists/march.csv"
 state = "march.state"
+encoding = "gb18030"
 [cloud]
 name = "prod"
 region = "north"
@@ -56,6 +57,7 @@ def problems(tmp_path, text, **options):
 def test_every_key_is_read(tmp_path):
     job_file = read_job_file(written(tmp_path, EVERYTHING))
     assert job_file.layer == Layer(
+        encoding="gb18030",
         requests_per_second=2.0,
         max_exports=10,
         concurrency=4,
@@ -212,3 +214,25 @@ def test_what_holds_sign_in_values_does_not_show_passwords(kind):
 def test_the_sample_job_files_are_good(name):
     path = Path(__file__).parents[2] / "jobs" / name
     assert read_job_file(path).list_path.exists()
+
+
+@pytest.mark.parametrize("name", ["gbk18030", "base64", ""])
+def test_an_encoding_that_is_none_is_refused(tmp_path, name):
+    (told,) = problems(tmp_path, f'[job]\nlist = "v.csv"\nencoding = "{name}"\n')
+    assert told.strip().startswith("[job] encoding: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('[job]\nlist = "C:\\data\\volumes.csv"\n', "in a path write /"),
+        ('[job]\nlist = "C:\\users\\v.csv"\n', "in a path write /"),
+        ('[job]\nlist = "v.csv"\n[job]\nstate = "s"\n', "may stand once"),
+        ('[job]\nlist = "v.csv"\npreflight = yes\n', "true and false"),
+        ('[job]\nlist = "v.csv"\n[limits]\npoll_interval = 5m\n', "need quotes"),
+    ],
+)
+def test_a_slip_in_toml_is_met_with_what_is_likely_meant(tmp_path, text, hint):
+    with pytest.raises(ConfigError, match="not TOML") as caught:
+        read_job_file(written(tmp_path, text))
+    assert hint in str(caught.value.hint)

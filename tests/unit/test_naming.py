@@ -44,13 +44,34 @@ def test_every_field_is_filled_in():
         ("a\x00\x1fb\nc", "a-b-c", "a-b-c"),
         ("'=cmd", "-cmd", "=cmd"),
         ("it's", "it-s", "it's"),
-        ("💾💾", "-", "💾💾"),
     ],
 )
 def test_a_name_is_cleaned_to_what_the_cloud_takes(volume_name, evs, cinder):
     assert cleaned(volume_name, EVS) == evs
     assert cleaned(volume_name, CINDER) == cinder
     assert names("{volume_name}", row(volume_name)) == [evs]
+
+
+@pytest.mark.parametrize("volume_name", ["База данных", "💾💾", "--", ""])
+def test_a_name_of_which_nothing_is_left_is_the_volumes_id(volume_name):
+    assert names("{volume_name}", row(volume_name), dialect=EVS) == [A]
+
+
+@pytest.mark.parametrize("volume_name", ["База данных", "서버", "財務システム", "Büro"])
+def test_a_name_in_any_script_stays_whole_on_cinder(volume_name):
+    assert names("{volume_name}", row(volume_name), dialect=CINDER) == [volume_name]
+
+
+def test_while_the_cloud_is_not_known_a_template_may_hold_what_either_takes():
+    assert names("{volume_id}:{run}", row()) == [f"{A}:{RUN}"]
+    with pytest.raises(UnfitNameError, match="made from the template"):
+        names("{volume_id}:{run}", row(), dialect=EVS)
+
+
+@pytest.mark.parametrize("template", ["{date:%Y}", "{date!r}", "{line:>5}", "{volume_id:{run}}"])
+def test_a_format_in_a_template_is_refused_with_what_is_allowed(template):
+    with pytest.raises(ConfigError, match="takes no format of its own; allowed: "):
+        Namer(template, EVS, RUN)
 
 
 @pytest.mark.parametrize("dialect", [EVS, CINDER])
@@ -114,13 +135,13 @@ def test_a_row_that_does_not_tell_the_name_gets_none():
 
 def test_a_template_that_makes_no_valid_name_is_told_with_the_name():
     with pytest.raises(UnfitNameError, match="made from the template; allowed: 1 to 128") as caught:
-        names("{volume_id}:{run}", row())
+        names("{volume_id}:{run}", row(), dialect=EVS)
     assert caught.value.name == f"{A}:{RUN}"
 
 
 def test_a_template_without_room_for_the_name_is_told():
     with pytest.raises(UnfitNameError, match="made from the template"):
-        names("x" * 200 + "{volume_name}", row("db"))
+        names("x" * 200 + "{volume_name}", row("db"), dialect=EVS)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +169,4 @@ def test_rows_are_named_together_as_one_by_one(template):
     "template", ["{volume_name}", "{volume_id}-{volume_name}", "{volume_id}:{run}", "{line} "]
 )
 def test_rows_that_may_get_no_name_or_a_shared_one_are_named_one_by_one(template):
-    assert Namer(template, None, RUN).names(ROWS) is None
+    assert Namer(template, EVS, RUN).names(ROWS) is None
