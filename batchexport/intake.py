@@ -8,6 +8,7 @@ import secrets
 import string
 import time
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +21,21 @@ from batchexport.dialect import EVS, Dialect
 from batchexport.errors import JobListError, ListChangedError, StateCorruptError
 from batchexport.joblist import Column, JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
-from batchexport.naming import Namer, UnfitNameError
-from batchexport.store import Builder, Duplicate, RunRecord, StateReader, building, discard_untried
+from batchexport.naming import MarkingNamer, Namer, Names, UnfitNameError
+from batchexport.store import (
+    Builder,
+    Differences,
+    Duplicate,
+    RunRecord,
+    StateReader,
+    building,
+    compare,
+    discard_untried,
+    is_untried,
+    take_in,
+)
+
+__all__ = ["Checked", "Differences", "Prepared", "as_stored", "check", "is_file", "prepare"]
 
 #: More problems than a person reads are counted, not kept.
 MOST_PROBLEMS = 1000
@@ -41,6 +55,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     rows: int
     resumed: bool  #: the state file was there before and belongs to this list
+    differences: Differences | None = None  #: how the list has changed since; None = not at all
 
 
 class _Fixed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +69,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """A job list without a problem."""
 
     rows: int
+    differences: Differences | None = None  #: from the state file that is there; None = from none
 
 
 def check(
@@ -62,12 +78,26 @@ def check(
     *,
     dialect: Dialect | None = None,
     stdin: BinaryIO | None = None,
+    state_path: Path | None = None,
 ) -> Checked:
-    """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem."""
+    """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem.
+
+    With the state file that the run would carry on with, tells what has changed since it was made, and raises
+    what the run would.
+    """
     from tempfile import TemporaryDirectory  # loads much that a run has no use for
 
     settings = settings or Settings()
     jobs = JobList(source, dialect=dialect, stdin=stdin, encoding=settings.encoding)
+    if state_path is not None and state_path.exists():
+        with StateReader(state_path) as reader:
+            run = reader.run
+        if changes := _other_settings(settings, run):
+            if is_untried(state_path):
+                return Checked(rows=check(source, settings, dialect=dialect, stdin=stdin).rows)
+            raise _made_otherwise(state_path, changes)
+        with _loaded_apart(jobs, settings, dialect, run) as (fresh_path, record):
+            return Checked(rows=record.rows, differences=compare(state_path, fresh_path))
     with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
         _load(jobs, build, Namer(settings.name_template, dialect, _new_run_id()))
     return Checked(rows=jobs.rows)
@@ -77,6 +107,14 @@ def needs_dialect(settings: Settings) -> bool:
     """Whether names are made of what not every cloud takes as it is, as the names of volumes."""
     literal = _FIELD.sub("", settings.name_template)
     return "{volume_name}" in settings.name_template or EVS.not_in_image_names.search(literal) is not None
+
+
+def is_as_it_was(source: str | Path, state_path: Path) -> bool:
+    """Whether the state file is there and was made from this very content: no row is named any more."""
+    if not state_path.exists() or not is_file(source):
+        return False
+    with StateReader(state_path) as reader:
+        return sha256_of(source) == reader.run.list_sha256
 
 
 def prepare(
@@ -89,18 +127,21 @@ def prepare(
     leave_out: Collection[tuple[TargetKey, str]] = (),
     called: str | None = None,
 ) -> Prepared:
-    """Make the state file of a list, or find that the one that is there belongs to it.
+    """Make the state file of a list, or bring the one that is there to the list as it is now.
+
+    Rows are known by target and volume: new ones are taken in, those that are gone are left out unless
+    something was sent for them, and changes are taken as long as nothing was.
 
     Rows whose target and volume are among `leave_out` are checked, but not taken. A list that was `called`
     into being under another name than its file's bears that name, and may be empty.
 
-    A file that was made with other settings, and of which no row was ever tried, is made anew.
+    A file of which no row was ever tried is made anew where list or settings are others.
 
-    Raises JobListError with every problem of the list, ListChangedError if the file was made from another
-    list or other image settings, StateError if it cannot be used. On an error nothing is left behind.
+    Raises JobListError with every problem of the list, ListChangedError if the file was made with other image
+    settings, StateError if it cannot be used. On an error nothing is left behind.
     """
     if state_path.exists():
-        found = _recognise(source, state_path, settings, stdin)
+        found = _recognised(source, state_path, settings, dialect, stdin)
         if found is not None:
             return found
     run_id = _new_run_id()
@@ -128,31 +169,73 @@ def as_stored(settings: Settings, run: RunRecord) -> Settings:
     return replace(settings, image=stored.image, name_template=stored.name_template)
 
 
-def _recognise(
-    source: str | Path, state_path: Path, settings: Settings, stdin: BinaryIO | None
+def _recognised(
+    source: str | Path,
+    state_path: Path,
+    settings: Settings,
+    dialect: Dialect | None,
+    stdin: BinaryIO | None,
 ) -> Prepared | None:
-    """The state file that is there; None = it was made with other settings, never used, and is gone."""
+    """The state file that is there, as the list is now; None = no row of it was tried, and it is gone."""
     with StateReader(state_path) as reader:
         run = reader.run
-    elsewhere = f"name another file with --state, or remove {state_path} if its exports no longer matter"
-    if sha256_of(source, stdin=stdin) != run.list_sha256:
-        raise ListChangedError(
-            f"{state_path} was made from another content of {run.list_name}; nothing was started",
-            hint=f"`batchexport resume {state_path}` carries on with the list as it was; "
-            f"to start the new one, {elsewhere}",
-        )
-    asked, stored = (_by_name(_stored(text)) for text in (_settings_text(settings), run.settings))
-    if asked != stored:
-        # A slip in the sign-in ends a run before its first request: that must not fix its settings.
-        if str(source) != "-" and discard_untried(state_path):
+    may_be_read_again = is_file(source)
+    # A slip in the sign-in ends a run before its first request: that must not fix anything.
+    if changes := _other_settings(settings, run):
+        if may_be_read_again and discard_untried(state_path):
             return None
-        names = [name for name in asked if asked[name] != stored[name]]
-        changes = ", ".join(f"{name} was {stored[name]}, is {asked[name]}" for name in names)
-        raise ListChangedError(
-            f"{state_path} was made with other image settings ({changes}); nothing was started",
-            hint=f"give the settings of the first run, or {elsewhere}",
-        )
-    return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
+        raise _made_otherwise(state_path, changes)
+    if may_be_read_again:
+        if sha256_of(source) == run.list_sha256:
+            return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
+        if discard_untried(state_path):
+            return None
+    jobs = JobList(source, dialect=dialect, stdin=stdin, encoding=settings.encoding)
+    with _loaded_apart(jobs, settings, dialect, run) as (fresh_path, record):
+        if record.list_sha256 == run.list_sha256:
+            return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
+        differences = take_in(state_path, fresh_path)
+    with StateReader(state_path) as reader:
+        rows = reader.run.rows
+    return Prepared(
+        state_path=state_path, run_id=run.run_id, rows=rows, resumed=True, differences=differences
+    )
+
+
+@contextmanager
+def _loaded_apart(
+    jobs: JobList, settings: Settings, dialect: Dialect | None, run: RunRecord
+) -> Iterator[tuple[Path, RunRecord]]:
+    """The list as it is now in a state file of its own, named as those of the run are, for a comparison."""
+    from tempfile import TemporaryDirectory  # loads much that most runs have no use for
+
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        path = Path(folder) / "fresh.state"
+        with building(path) as build:
+            _load(jobs, build, MarkingNamer(Namer(settings.name_template, dialect, run.run_id)))
+            record = replace(run, list_name=jobs.name, list_sha256=jobs.sha256, rows=build.rows)
+            build.finish(record)
+        yield path, record
+
+
+def is_file(source: str | Path) -> bool:
+    """Whether the list can be read a second time, and has a place of its own: no stdin, no pipe."""
+    return str(source) != "-" and Path(source).is_file()
+
+
+def _other_settings(settings: Settings, run: RunRecord) -> str:
+    """What is asked of the images that is not what the state file was made with; empty = nothing."""
+    asked, stored = (_by_name(_stored(text)) for text in (_settings_text(settings), run.settings))
+    names = [name for name in asked if asked[name] != stored[name]]
+    return ", ".join(f"{name} was {stored[name]}, is {asked[name]}" for name in names)
+
+
+def _made_otherwise(state_path: Path, changes: str) -> ListChangedError:
+    return ListChangedError(
+        f"{state_path} was made with other image settings ({changes}); nothing was started",
+        hint=f"give the settings of the first run, or name another file with --state, or remove {state_path}"
+        " if its exports no longer matter",
+    )
 
 
 def _settings_text(settings: Settings) -> str:
@@ -178,7 +261,7 @@ def _by_name(fixed: _Fixed) -> dict[str, object]:
 
 
 def _load(
-    jobs: JobList, build: Builder, namer: Namer, leave_out: Collection[tuple[TargetKey, str]] = ()
+    jobs: JobList, build: Builder, namer: Names, leave_out: Collection[tuple[TargetKey, str]] = ()
 ) -> None:
     problems: list[Problem] = []
     total = 0
@@ -209,7 +292,7 @@ def _is_nameless(problem: Problem) -> bool:
     return problem.field == Column.VOLUME_NAME and problem.value is None
 
 
-def _load_together(jobs: JobList, build: Builder, namer: Namer) -> Iterator[JobRow | Problem]:
+def _load_together(jobs: JobList, build: Builder, namer: Names) -> Iterator[JobRow | Problem]:
     """Load what can be loaded many rows at a time; what is given is left to the caller, in its order."""
     for part in jobs.parts():
         if not isinstance(part, JobRows):
@@ -220,7 +303,7 @@ def _load_together(jobs: JobList, build: Builder, namer: Namer) -> Iterator[JobR
             yield from part
 
 
-def _add(row: JobRow, build: Builder, namer: Namer) -> Problem | None:
+def _add(row: JobRow, build: Builder, namer: Names) -> Problem | None:
     """Load the row with its image name; a problem instead where it gets none."""
     try:
         build.add(row, namer.name(row))

@@ -6,10 +6,12 @@ import re
 import string
 from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 from batchexport.dialect import EVS, LENIENT, Dialect
 from batchexport.errors import ConfigError
 from batchexport.model import JobRow, JobRows, TargetKey
+from batchexport.store import MADE
 
 TEMPLATE_FIELDS = ("volume_id", "volume_name", "run", "date", "line")
 #: Where one of these is filled in, no two rows of a target can get one name.
@@ -92,6 +94,35 @@ class Namer:
         if self._may_share:
             self._given.add((row.target, name))
         return name
+
+
+class Names(Protocol):
+    """What names rows: one by one, or many together (None = not these)."""
+
+    def name(self, row: JobRow) -> str:
+        """The row's image name. Raises UnfitNameError where it gets none."""
+        ...
+
+    def names(self, rows: JobRows) -> Sequence[str] | None:
+        """The names of these rows; None where they have to be made one by one."""
+        ...
+
+
+class MarkingNamer:
+    """A namer that marks the names it makes of the template: that such a one differs is no change."""
+
+    def __init__(self, namer: Namer) -> None:
+        self._namer = namer
+
+    def name(self, row: JobRow) -> str:
+        """The row's image name, marked where the template made it."""
+        name = self._namer.name(row)
+        return name if row.image_name is not None else MADE + name
+
+    def names(self, rows: JobRows) -> Sequence[str] | None:
+        """As `name`, of many."""
+        names = self._namer.names(rows)
+        return names if names is None or rows.image_names is not None else [MADE + name for name in names]
 
 
 def cleaned(volume_name: str, rules: Dialect) -> str:

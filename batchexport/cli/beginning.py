@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+
 from batchexport import intake
 from batchexport.cli.layers import Order
-from batchexport.cli.talk import Talk
+from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.wanted import Wanted
 from batchexport.dialect import Dialect
@@ -20,6 +22,24 @@ from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is about to work."""
+
+    settings: Settings
+    prepared: intake.Prepared | None = None  #: None = a list that was discovered earlier goes on
+
+    @property
+    def is_new(self) -> bool:
+        """The state file was made just now."""
+        return self.prepared is not None and not self.prepared.resumed
+
+    @property
+    def refused(self) -> int:
+        """Rows whose changes were not taken, for they were sent already."""
+        differences = self.prepared and self.prepared.differences
+        return differences.refused if differences else 0
+
+
 def begin(
     order: Order,
     state_path: Path,
@@ -27,15 +47,30 @@ def begin(
     *,
     leave_out: Collection[tuple[TargetKey, str]] = (),
 ) -> Settings:
-    """Make the state file, or find it; the settings to work on it with.
+    """Make the state file, or bring it to its list; the settings to work on it with."""
+    return begin_with(order, state_path, talk, leave_out=leave_out).settings
+
+
+def begin_with(
+    order: Order,
+    state_path: Path,
+    talk: Talk,
+    *,
+    leave_out: Collection[tuple[TargetKey, str]] = (),
+) -> Begun:
+    """Make the state file, or bring it to its list as it is now, and tell what there is.
 
     A discovered list is made while there is no state file, and never again. Raises what `intake.prepare`
     does, and CloudError where the volumes cannot be listed.
     """
     if order.wanted is not None and state_path.exists():
-        return carry_on(order, state_path, talk)
+        return Begun(settings=carry_on(order, state_path, talk))
     dialect = order.dialect
-    if dialect is None and not state_path.exists() and intake.needs_dialect(order.settings):
+    if (
+        dialect is None
+        and intake.needs_dialect(order.settings)
+        and not intake.is_as_it_was(order.source, state_path)
+    ):
         dialect = dialect_of(order.settings, order.access)
     prepared = intake.prepare(
         order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, talk),
@@ -47,10 +82,11 @@ def begin(
     )
     if prepared.resumed:
         _say_what_goes_on(order, state_path, talk)
+        _say_what_changed(prepared.differences, talk)
     else:
         rows, cloud = count_of(prepared.rows, "row"), cloud_asked(order.access)
         talk.mention(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
-    return order.settings
+    return Begun(settings=order.settings, prepared=prepared)
 
 
 def carry_on(order: Order, state_path: Path, talk: Talk) -> Settings:
@@ -73,6 +109,60 @@ def going_on(reader: StateReader, access: CloudSettings) -> str:
     clouds = "; ".join(dict.fromkeys(bound)) or cloud_asked(access)
     run = one_line(reader.run.run_id, 80)
     return f"carrying on with run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
+
+
+def changes_text(differences: intake.Differences) -> str:
+    """How a list has changed since its state file was made; empty where it has not."""
+    return ", ".join(
+        text
+        for rows, text in (
+            (differences.new, f"{count_of(differences.new, 'new row')}"),
+            (differences.changed, f"{count_of(differences.changed, 'row')} changed"),
+            (differences.left_out, f"{count_of(differences.left_out, 'row')} no longer listed: left out"),
+            (
+                differences.kept,
+                f"{count_of(differences.kept, 'row')} no longer listed, but sent already: kept",
+            ),
+        )
+        if rows
+    )
+
+
+def refusals(differences: intake.Differences) -> Iterator[str]:
+    """What is said of each row whose change is not taken."""
+    for row in differences.first_refused:
+        yield (
+            f"line {row.line} (volume {row.volume_id}): its image settings have changed, but it is"
+            f" {row.state} already: the change is not taken"
+        )
+    if (more := differences.refused - len(differences.first_refused)) > 0:
+        yield f"{count_of(more, 'more row')} likewise"
+
+
+def differences_lines(differences: intake.Differences | None) -> list[str]:
+    """How a list has changed, and which changes are not taken; empty where it has not."""
+    if differences is None:
+        return []
+    text = changes_text(differences)
+    return [*([f"the list has changed: {text}"] if text else []), *refusals(differences)]
+
+
+def changes_foreseen(order: Order) -> list[str]:
+    """What a run would say of a list whose state file is there already. Raises what the run would."""
+    can_be_known = order.wanted is None and order.nights.state_dir is None and intake.is_file(order.source)
+    if not can_be_known or not order.state_path.exists():
+        return []
+    checked = intake.check(order.source, order.settings, dialect=order.dialect, state_path=order.state_path)
+    return [f"state file {order.state_path} is there already", *differences_lines(checked.differences)]
+
+
+def _say_what_changed(differences: intake.Differences | None, talk: Talk) -> None:
+    if differences is None:
+        return
+    if text := changes_text(differences):
+        talk.mention(f"the list has changed: {text}")
+    for words in refusals(differences):
+        say(words, level="warning")
 
 
 def _say_what_goes_on(order: Order, state_path: Path, talk: Talk) -> None:

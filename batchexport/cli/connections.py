@@ -33,7 +33,9 @@ async def connections(
     `stop` is the wish to stop of a run, which signs in more patiently than who only looks (None).
     """
     sign_ins = cloud.SignIns(cloud.persistence(access, for_a_run=stop is not None), stop=stop)
+    keys = list(keys)
     default = access.cloud or os.environ.get("OS_CLOUD")
+    practice.check_defined({key.cloud for key in keys} - {default})
     if not practice.is_wanted({key.cloud or default for key in keys}):
         yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,26 +43,29 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None = None
     reports: Reports | None = None
     job_name: str = ""  #: the job file's name; empty without one
+    job_folder: Path = Path()  #: where the job file is
 
     @property
     def state_path(self) -> Path:
-        """The state file: as said, else named after the list, or the job that discovers it, in this folder.
+        """The state file: as said, else named after the list, or the job that discovers it, and beside it.
 
-        Raises ConfigError or JobListError where the list has no name for it.
+        Raises ConfigError or JobListError where the list has no place or no name for it.
         """
         if self.said_state_path is not None:
             return self.said_state_path
         if self.wanted is not None:
-            return Path(f"{self.job_name}.state")
-        if self.source == "-":
+            return default_state_path(self.job_folder / self.job_file_name)
+        list_path = Path(self.source)
+        if self.source == "-" or _is_stream(list_path):
             raise ConfigError(
-                "--state is missing: a list from stdin has no name that it could be called after"
+                f"--state is missing: a list from {'stdin' if self.source == '-' else 'a pipe'} has no name"
+                " that it could be called after"
             )
-        if not Path(self.source).name or Path(self.source).is_dir():
+        if not list_path.name or list_path.is_dir():
             raise JobListError(
                 f"{self.source} is a folder, not a job list", hint="give the path of a file in it"
             )
-        return Path(Path(self.source).with_suffix(".state").name)
+        return default_state_path(list_path)
 
     @property
     def job_file_name(self) -> str:
@@ -74,6 +78,35 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.access.dialect is None else DIALECTS[DialectName(self.access.dialect)]
 
 
+def default_state_path(list_path: Path) -> Path:
+    """The state file of a list that says nothing of it: beside it, whatever folder the command is run in.
+
+    Earlier versions made it in the current folder: one that is there, and of this list, is gone on with.
+    """
+    path = list_path.with_suffix(".state")
+    former = Path(path.name)
+    if not path.exists() and former.exists() and _is_of(former, list_path):
+        return former
+    return path
+
+
+def _is_of(state_path: Path, list_path: Path) -> bool:
+    """Whether the state file was made from a list of this name. Raises StateError if it cannot be read."""
+    from batchexport.store import StateReader
+
+    with StateReader(state_path) as reader:
+        return Path(reader.run.list_name).name == list_path.name
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether the list is a pipe or the like: read once, and known by no name of its own."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def order_from(
     source: str, flags: Mapping[str, Any], environment: Mapping[str, str], *, in_use: InUse | None = None
 ) -> Order:
@@ -82,13 +115,13 @@ def order_from(
     `in_use` is what becomes of volumes in use where neither says it.
     """
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
-    plan, job_name = Nights(), ""
+    plan, job_name, job_folder = Nights(), "", Path()
     notify, reports, wanted = None, None, None
     if is_job_file(source):
         from batchexport.config.jobfile import read_job_file
 
         job_file = read_job_file(Path(source), allowed=ALLOWED)
-        plan, job_name = job_file.nights, Path(source).stem
+        plan, job_name, job_folder = job_file.nights, Path(source).stem, Path(source).parent
         notify, reports, wanted = job_file.notify, job_file.reports, job_file.wanted
         if state_path is not None:
             plan = replace(plan, state_dir=None)
@@ -106,6 +139,7 @@ def order_from(
         notify=notify,
         reports=reports,
         job_name=job_name,
+        job_folder=job_folder,
     )
 
 

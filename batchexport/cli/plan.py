@@ -30,6 +30,7 @@ def plan(source: str, form: str, **flags: Any) -> None:
 
     Asks for pages of volumes and images. Exit code 3: some rows cannot go; `run` would end them as failed.
     """
+    from batchexport.cli.beginning import changes_foreseen
     from batchexport.cli.foresight import foreseen
     from batchexport.cli.layers import order_from
     from batchexport.cli.logs import start_log
@@ -37,6 +38,8 @@ def plan(source: str, form: str, **flags: Any) -> None:
 
     start_log(talk_of())
     order = order_from(source, flags, os.environ)
+    for line in changes_foreseen(order):
+        talk_of().mention(line)
     outlooks = foreseen(order)
     show = plan_json if form == "json" else plan_text
     tell(show(outlooks, order.settings.limits))

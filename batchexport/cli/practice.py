@@ -35,6 +35,17 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
     return True
 
 
+def check_defined(clouds: Collection[str | None]) -> None:
+    """Raise ConfigError for a cloud that rows name and nobody defined, before anything is sent."""
+    named = {cloud for cloud in clouds if cloud and cloud != NAME}
+    if named and (unknown := sorted(named - set(defined := _defined_clouds()))):
+        known = ", ".join(defined) or "none"
+        raise ConfigError(
+            f"cloud {unknown[0]!r}, named in the list, is not in clouds.yaml; known clouds: {known}",
+            hint="correct the list or clouds.yaml; nothing was started",
+        )
+
+
 def access_to(access: CloudSettings) -> CloudSettings:
     """How to sign in to the practice cloud where `access` asked for it."""
     return replace(access, dialect=access.dialect or DIALECT)

@@ -24,6 +24,10 @@ Examples:
 """
 
 
+#: Rows whose changes were not taken: somebody has to look at them, as at failed ones.
+_SOME_REFUSED = 3
+
+
 @click.command(epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml")
 @state_option
@@ -35,12 +39,16 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     """Export every volume of a job list to an image.
 
     LIST is CSV, JSON or JSON Lines; - reads it from stdin. A job file (.toml) names a list and the settings.
-    Run on a list whose state file is there already, it carries on.
+    Run on a list whose state file is there already, it carries on: new rows are taken in, rows that are no
+    longer listed are left out unless they were sent.
     """
-    from batchexport.cli.beginning import begin
+    from batchexport.cli.beginning import begin_with
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_from
     from batchexport.cli.logs import start_log
+    from batchexport.errors import ConfigError
+    from batchexport.intake import is_file
+    from batchexport.store import discard_untried
 
     order = order_from(source, flags, os.environ)
     if dry_run:
@@ -53,17 +61,29 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
         from batchexport.cli.night import spend_night
 
         raise click.exceptions.Exit(spend_night(order, talk_of()))
-    settings = begin(order, order.state_path, talk_of())
-    raise click.exceptions.Exit(execute(order.state_path, settings, order.access, talk_of()))
+    state_path = order.state_path
+    begun = begin_with(order, state_path, talk_of())
+    try:
+        code = execute(state_path, begun.settings, order.access, talk_of())
+    except ConfigError:
+        # Nothing was started, and nothing is left of it: what is mended now begins anew.
+        if begun.is_new and is_file(order.source):
+            discard_untried(state_path)
+        raise
+    raise click.exceptions.Exit(code or (_SOME_REFUSED if begun.refused else 0))
 
 
 def _preview(order: Order) -> str:
     """What the run would do. Raises JobListError if the list has problems."""
     from batchexport import intake
+    from batchexport.cli.beginning import differences_lines
 
-    volumes = "the volumes that fit [discover] when the run begins"
+    volumes, state_path = "the volumes that fit [discover] when the run begins", order.state_path
+    changes: list[str] = []
     if order.wanted is None:
-        checked = intake.check(order.source, order.settings, dialect=order.dialect)
+        its_own = state_path if order.nights.state_dir is None else None
+        checked = intake.check(order.source, order.settings, dialect=order.dialect, state_path=its_own)
+        changes = differences_lines(checked.differences)
         volumes = f"{checked.rows} volumes of {order.source}"
     limits, image = order.settings.limits, order.settings.image
     rate = (
@@ -71,8 +91,8 @@ def _preview(order: Order) -> str:
         if limits.requests_per_second
         else "no limit of requests/s"
     )
-    there = "there already: would carry on with it" if order.state_path.exists() else "would be made"
-    state = f"state file: {order.state_path} ({there})"
+    there = "there already: would carry on with it" if state_path.exists() else "would be made"
+    state = f"state file: {state_path} ({there})"
     if order.nights.state_dir is not None:
         state = f"state files: one a night in {order.nights.state_dir}"
     cloud = order.access.cloud or os.environ.get("OS_CLOUD") or "by the OS_ variables"
@@ -84,6 +104,7 @@ def _preview(order: Order) -> str:
         f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",
         f"volumes in use: {order.settings.in_use}",
         state,
+        *changes,
         "nothing was sent, nothing was written",
     ]
     return "\n".join(lines)

@@ -85,7 +85,7 @@ state_option = option(
     "state_path",
     type=FILE,
     metavar="FILE",
-    show_default="the list's name with .state, in the current folder",
+    show_default="the list's name with .state, beside the list",
     words="State file: where the run keeps all it knows.",
 )
 job_option = option(

@@ -8,6 +8,7 @@ from batchexport.store.exported import ExportedImages
 from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
 from batchexport.store.lease import Lease
+from batchexport.store.merge import MADE, Differences, RefusedRow, compare, take_in
 from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
 from batchexport.store.records import (
@@ -29,13 +30,15 @@ from batchexport.store.records import (
 from batchexport.store.sessions import Session
 from batchexport.store.state import StateFile
 from batchexport.store.unreadable import Unreadable, look_into
-from batchexport.store.untried import discard_untried
+from batchexport.store.untried import discard_untried, is_untried
 
 __all__ = [
+    "MADE",
     "Abandoned",
     "AfootServer",
     "AttemptReport",
     "Builder",
+    "Differences",
     "Duplicate",
     "Exported",
     "ExportedImages",
@@ -47,6 +50,7 @@ __all__ = [
     "PutBack",
     "ReasonCount",
     "RecentEnding",
+    "RefusedRow",
     "RunRecord",
     "ServerReport",
     "Session",
@@ -60,6 +64,9 @@ __all__ = [
     "Unsent",
     "building",
     "check_bound",
+    "compare",
     "discard_untried",
+    "is_untried",
     "look_into",
+    "take_in",
 ]

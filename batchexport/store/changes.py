@@ -12,7 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from batchexport.errors import StateError
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store.queries import JOB_COLUMNS, job_of
-from batchexport.store.schema import AT_ONCE_OR_HELD, HELD, IS_READY, IS_RETRYABLE, IS_WAITING, UNIQUE_INDEXES
+from batchexport.store.schema import (
+    AT_ONCE_OR_HELD,
+    HELD,
+    IS_READY,
+    IS_RETRYABLE,
+    IS_WAITING,
+    NOT_LISTED,
+    UNIQUE_INDEXES,
+)
 
 CLAIM = f"""
     UPDATE job SET
@@ -81,7 +89,8 @@ RETRY = f"""
         state = 'pending', next_at = {AT_ONCE_OR_HELD}, attempts_before = attempt, intent_at = NULL,
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
         size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
-    WHERE {IS_RETRYABLE} AND state = ? AND target_id = ?"""
+    WHERE {IS_RETRYABLE} AND state = ? AND target_id = ? AND NOT (state = 'skipped' AND EXISTS (
+        SELECT 1 FROM attempt WHERE attempt_id = ending_id AND code = '{NOT_LISTED}'))"""
 
 REOPEN = f"""
     UPDATE job SET

@@ -32,6 +32,9 @@ IS_AFOOT = "(state = 'stopping' OR state = 'down' OR state = 'starting')"
 #: When a row goes that is pending again: one that is known to hang on servers only when they are down.
 AT_ONCE_OR_HELD = f"CASE WHEN job_id IN (SELECT job_id FROM job_server) THEN {HELD} ELSE 0 END"
 
+#: Code of the ending of a row that is no longer in the list: `retry` leaves it alone.
+NOT_LISTED = "not_listed"
+
 #: In the order of the fields of `RunRecord`.
 RUN_COLUMNS = (
     "run_id, created_at, list_name, list_sha256, job_count, settings, version, stop_rows, in_use, may_stop"

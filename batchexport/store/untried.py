@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from batchexport.errors import StateError
+from batchexport.store.faults import reading
 from batchexport.store.lease import owner_from
-from batchexport.store.opening import open_for_work
-from batchexport.store.owner import is_alive, this_process
+from batchexport.store.opening import open_for_reading, open_for_work
+from batchexport.store.owner import Owner, is_alive, this_process
 
 _TRIED = """
     SELECT EXISTS (SELECT 1 FROM attempt)
@@ -17,6 +19,12 @@ _TRIED = """
     OR EXISTS (
         SELECT 1 FROM job WHERE state <> 'pending' OR attempt > 0 OR first_intent_at IS NOT NULL)"""
 _OWNERS = "SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"
+
+
+def is_untried(path: Path) -> bool:
+    """Whether no row of the state file was ever tried, and no server stopped for one."""
+    with closing(open_for_reading(path)) as db, reading(path):
+        return not db.execute(_TRIED).fetchone()[0]
 
 
 def discard_untried(path: Path) -> bool:
@@ -41,7 +49,7 @@ def _discard(db: sqlite3.Connection, path: Path) -> bool:
     if db.execute("PRAGMA journal_mode=MEMORY").fetchone() != ("memory",):
         return False
     db.execute("BEGIN EXCLUSIVE")
-    if _is_held(db) or db.execute(_TRIED).fetchone()[0]:
+    if holder(db) is not None or db.execute(_TRIED).fetchone()[0]:
         db.execute("ROLLBACK")
         return False
     # Whoever opened it a moment ago would go on with a file without a name: it finds nothing to do there.
@@ -52,11 +60,12 @@ def _discard(db: sqlite3.Connection, path: Path) -> bool:
     return True
 
 
-def _is_held(db: sqlite3.Connection) -> bool:
+def holder(db: sqlite3.Connection) -> Owner | None:
+    """Who may be at work on the file; None = nobody is."""
     now = time.time()
     here = this_process(now=now)
     for text, lease_until in db.execute(_OWNERS).fetchall():
         owner = owner_from(text)
         if owner is not None and lease_until > now and is_alive(owner, here=here) is not False:
-            return True
-    return False
+            return owner
+    return None

@@ -109,12 +109,12 @@ def test_without_a_job_file_the_sign_in_variables_are_left_to_openstacksdk():
     assert access == CloudSettings()
 
 
-def test_the_state_file_is_called_after_the_list_and_made_here():
-    assert order("lists/march.2026.csv").state_path == Path("march.2026.state")
+def test_the_state_file_is_called_after_the_list_and_made_beside_it():
+    assert order("lists/march.2026.csv").state_path == Path("lists/march.2026.state")
 
 
 def test_the_list_of_a_job_file_names_the_state_file_too(job_file):
-    assert order(job_file).state_path == Path("march.state")
+    assert order(job_file).state_path == job_file.parent / "march.state"
     assert order(job_file).source == str(job_file.parent / "march.csv")
 
 

@@ -145,9 +145,9 @@ def test_verify_passes_the_images_of_a_run(batchexport):
 def test_verify_tells_images_that_are_gone(batchexport):
     with served(*volumes()):
         batchexport("run", write(*IDS), *RUN)
-    with served(*volumes()):
-        result = batchexport("verify", "list.state", *CLOUD)
-        told = json.loads(batchexport("verify", "list.state", *CLOUD, "-f", "json").stdout)
+    with served(*volumes()):  # the same project at another address, without the images
+        result = batchexport("verify", "list.state", *CLOUD, "--rebind-cloud")
+        told = json.loads(batchexport("verify", "list.state", *CLOUD, "--rebind-cloud", "-f", "json").stdout)
     assert result.exit_code == 3
     assert "5 images: 0 as asked, 5 not" in result.stdout
     assert result.stdout.count("the image is gone") == 5

@@ -95,7 +95,7 @@ def test_a_dry_run_sends_and_writes_nothing(batchexport, volumes):
 
 
 def test_a_dry_run_tells_of_a_state_file_that_is_there(batchexport, volumes):
-    Path("volumes.state").touch()
+    batchexport("run", volumes, *QUICK)
     result = batchexport("run", volumes, "-n")
     assert "(there already: would carry on with it)" in result.stdout
     assert "cloud: by the OS_ variables" in result.stdout
@@ -138,13 +138,13 @@ def test_validate_goes_by_the_rules_of_a_dialect(batchexport):
     assert batchexport("validate", volumes, "--dialect", "cinder").exit_code == 2
 
 
-def test_a_list_that_changed_is_refused_with_5(batchexport, volumes):
+def test_image_settings_that_changed_are_refused_with_5(batchexport, volumes):
     batchexport("run", volumes, *QUICK, "--no-wait")
-    write_list(volumes, 2)
-    result = batchexport("run", volumes, *QUICK)
-    assert result.exit_code == 5
-    assert result.stdout == ""
-    assert "hint:" in result.stderr
+    for words in ((), ("--dry-run",)):
+        result = batchexport("run", volumes, *QUICK, "--disk-format", "raw", *words)
+        assert result.exit_code == 5
+        assert result.stdout == ""
+        assert "hint:" in result.stderr
 
 
 def test_what_is_no_state_file_is_refused_with_5(batchexport):

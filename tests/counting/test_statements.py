@@ -11,7 +11,9 @@ ROWS = 400
 #: Every second row meets some trouble, so that all kinds of statement are used.
 TROUBLES = ["unavailable", "lost", "lost before", "throttled", "fails", "refused"]
 #: Tables that have a row for each target or process, or hold what the statement brought along.
-SMALL = re.compile(r"SCAN (target|tally|run|session|given|json_each|\d* ?CONSTANT ROWS?|\()")
+SMALL = re.compile(
+    r"SCAN (target|tally|run|session|target_identity|sqlite_master|given|json_each|\d* ?CONSTANT ROWS?|\()"
+)
 
 
 def counted_run(bench, monkeypatch, *, faults):
