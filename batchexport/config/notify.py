@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 if TYPE_CHECKING:
     from batchexport.config.table import Table
+
+Made = TypeVar("Made")
+Word = TypeVar("Word", bound=StrEnum)
 
 #: A value that is taken from the environment: secrets do not belong into a job file.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -89,9 +92,9 @@ def notify_from(table: Table, environment: Mapping[str, str] = os.environ) -> No
         return said if _VARIABLE.fullmatch(said) else _url(said)
 
     return Notify(
-        when=table.read("when", lambda value: When(_among(text(value), When))) or When.ALWAYS,
+        when=table.read("when", lambda value: _made(value, text, _one_of(When))) or When.ALWAYS,
         webhook=table.read("webhook", url),
-        webhook_form=table.read("webhook_form", lambda value: WebhookForm(_among(text(value), WebhookForm)))
+        webhook_form=table.read("webhook_form", lambda value: _made(value, text, _one_of(WebhookForm)))
         or WebhookForm.TEXT,
         heartbeat=_heartbeat(table, url),
         mail=_mail(table, text),
@@ -114,10 +117,11 @@ def _heartbeat(table: Table, url: Callable[[object], str]) -> Heartbeat | None:
 
 
 def _mail(table: Table, text: Callable[[object], str]) -> Mail | None:
-    server = table.read("mail_server", lambda value: _server(text(value)))
-    sender = table.read("mail_from", lambda value: _mail_address(text(value)))
+    server = table.read("mail_server", lambda value: _made(value, text, _server))
+    sender = table.read("mail_from", lambda value: _made(value, text, _mail_address))
     recipients = table.read("mail_to", lambda value: _recipients(value, text))
     user, password = table.read("mail_user", text), table.read("mail_password", text)
+    in_clear = table.read("mail_password_in_clear", _flag) or False
     if (user is None) != (password is None):
         table.problem("mail_user", "mail_user and mail_password go together")
     said = {"mail_server": server, "mail_from": sender, "mail_to": recipients}
@@ -126,6 +130,12 @@ def _mail(table: Table, text: Callable[[object], str]) -> Mail | None:
             missing = ", ".join(key for key, value in said.items() if value is None)
             table.problem("mail_server", f"mail needs {', '.join(said)}; missing or wrong: {missing}")
         return None
+    if password is not None and server.scheme == MailSecurity.NONE.value and not in_clear:
+        table.problem(
+            "mail_server",
+            "smtp:// would send mail_password in the clear: use smtp+starttls:// or smtps://, or, where"
+            " the way to the server is safe, say mail_password_in_clear = true",
+        )
     return Mail(
         host=server.hostname or "",
         port=server.port or _PORTS[server.scheme],
@@ -172,7 +182,16 @@ def _recipients(value: object, text: Callable[[object], str]) -> tuple[str, ...]
     listed = value if isinstance(value, list) else [value]
     if not listed:
         raise ValueError("is empty; name somebody")
-    return tuple(_mail_address(text(one)) for one in listed)
+    return tuple(_made(one, text, _mail_address) for one in listed)
+
+
+def _made(value: object, text: Callable[[object], str], make: Callable[[str], Made]) -> Made:
+    """What `make` makes of the text. Its errors name the variable that held it: it may be a secret's."""
+    said = text(value)
+    try:
+        return make(said)
+    except ValueError as error:
+        raise ValueError(str(error).replace(said, str(value).strip())) from None
 
 
 def _mail_address(text: str) -> str:
@@ -184,8 +203,18 @@ def _mail_address(text: str) -> str:
     return text
 
 
-def _among(word: str, allowed: type[StrEnum]) -> str:
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _one_of(allowed: type[Word]) -> Callable[[str], Word]:
     words: Sequence[str] = [each.value for each in allowed]
-    if word not in words:
-        raise ValueError(f'"{word}" is not known; allowed: {", ".join(words)}')
+
+    def word(text: str) -> Word:
+        if text not in words:
+            raise ValueError(f'"{text}" is not known; allowed: {", ".join(words)}')
+        return allowed(text)
+
     return word

@@ -10,6 +10,7 @@ import aiohttp
 from batchexport.config.notify import WebhookForm
 from batchexport.errors import ConfigError
 from batchexport.proxies import proxy_for
+from batchexport.tell.chat import for_slack, for_teams
 from batchexport.tell.delivery import NotTakenError
 from batchexport.tell.message import Message
 
@@ -19,16 +20,16 @@ _CARD = "application/vnd.microsoft.card.adaptive"
 def webhook_body(message: Message, form: WebhookForm) -> dict[str, object]:
     """What the receiver is sent."""
     if form is WebhookForm.TEXT:
-        return {"text": message.text, "batchexport": message.figures}
+        return {"text": for_slack(message.text), "batchexport": message.figures}
     title = {
         "type": "TextBlock",
-        "text": message.title,
+        "text": for_teams(message.title),
         "weight": "Bolder",
         "size": "Medium",
         "wrap": True,
         "color": "Good" if message.good else "Attention",
     }
-    lines = [{"type": "TextBlock", "text": line, "wrap": True} for line in message.lines]
+    lines = [{"type": "TextBlock", "text": for_teams(line), "wrap": True} for line in message.lines]
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -75,5 +76,5 @@ async def _send(method: str, url: str, body: bytes | None) -> None:
     except (aiohttp.ClientError, OSError) as error:
         raise NotTakenError(f"{urlsplit(url).hostname}: {type(error).__name__}") from error
     if status >= 300:
-        for_good = status < 500 and status not in (408, 429)
+        for_good = 400 <= status < 500 and status not in (408, 429)
         raise NotTakenError(f"{urlsplit(url).hostname} answered {status}", for_good=for_good)

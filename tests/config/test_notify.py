@@ -77,7 +77,7 @@ def test_secrets_come_from_the_environment_and_are_not_shown(read, monkeypatch):
     monkeypatch.setenv("HOOK", "https://hooks.example.org/secret")
     monkeypatch.setenv("MAIL_PASSWORD", "hunter2")
     found = read(
-        '[notify]\nwebhook = "${HOOK}"\nmail_server = "smtp://m"\nmail_from = "a@b.c"\n'
+        '[notify]\nwebhook = "${HOOK}"\nmail_server = "smtps://m"\nmail_from = "a@b.c"\n'
         'mail_to = ["d@e.f", "g@h.i"]\nmail_user = "me"\nmail_password = "${MAIL_PASSWORD}"\n'
     ).notify
     assert found.webhook == "https://hooks.example.org/secret"
@@ -167,3 +167,39 @@ def test_what_is_wrong_with_reports_is_named(read, lines, problem):
 
 def test_the_tables_are_known_to_the_job_file():
     assert {"report", "notify"} <= set(jobfile._TABLES)
+
+
+MAIL = """
+[notify]
+mail_from = "a@b.c"
+mail_to = "d@e.f"
+mail_user = "u"
+mail_password = "p"
+mail_server = """
+
+
+def test_a_password_goes_in_the_clear_only_where_that_is_said(read):
+    (problem,) = problems(read, f'{MAIL}"smtp://mail"\n')
+    assert "smtp:// would send mail_password in the clear" in problem
+    assert read(f'{MAIL}"smtp://mail"\nmail_password_in_clear = true\n').notify.mail.password == "p"
+    assert read(f'{MAIL}"smtp+starttls://mail"\n').notify.mail.password == "p"
+    (problem,) = problems(read, f'{MAIL}"smtps://mail"\nmail_password_in_clear = "yes"\n')
+    assert "must be true or false" in problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'mail_to = "${PW}"',
+        'mail_to = ["${PW}"]',
+        'mail_from = "${PW}"',
+        'when = "${PW}"',
+        'webhook_form = "${PW}"',
+        'webhook = "${PW}"',
+        'mail_server = "${PW}"',
+    ],
+)
+def test_what_a_variable_holds_is_never_told_when_it_is_in_the_wrong_place(read, monkeypatch, line):
+    monkeypatch.setenv("PW", "hunter2 secret")
+    text = "\n".join(problems(read, f"[notify]\n{line}\n"))
+    assert "hunter2" not in text

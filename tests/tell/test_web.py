@@ -5,6 +5,7 @@ import pytest
 from aiohttp import web
 
 from batchexport.config.notify import WebhookForm
+from batchexport.tell.chat import for_teams
 from batchexport.tell.delivery import NotTakenError
 from batchexport.tell.message import Message
 from batchexport.tell.web import call, post_json, webhook_body
@@ -43,7 +44,8 @@ async def test_a_heartbeat_is_called():
 
 
 @pytest.mark.parametrize(
-    ("status", "for_good"), [(404, True), (400, True), (429, False), (408, False), (503, False)]
+    ("status", "for_good"),
+    [(404, True), (429, False), (408, False), (503, False), (302, False)],
 )
 async def test_an_answer_says_whether_to_try_again(status, for_good):
     async with receiver(status) as found:
@@ -79,7 +81,7 @@ async def test_neither_netrc_nor_a_redirect_has_a_say(tmp_path, monkeypatch):
     with pytest.raises(NotTakenError, match="answered 302") as caught:
         await post_json(f"http://127.0.0.1:{runner.addresses[0][1]}/hook", {})
     await runner.cleanup()
-    assert caught.value.for_good
+    assert not caught.value.for_good
     assert len(seen) == 1
     assert "Authorization" not in seen[0]
 
@@ -91,3 +93,23 @@ async def test_notices_go_through_the_proxy_of_the_environment(monkeypatch):
         await call("http://chat.invalid/ping")
     ((method, _, _),) = found.calls
     assert method == "GET"
+
+
+EVIL = (
+    "<https://evil.example|Sign in> <!channel> [renew](https://evil.example) @channel R&D - 1. a_b*c*"
+    " ops@example.org"
+)
+
+
+def test_no_word_of_a_cloud_links_or_calls_anybody_in_a_chat():
+    message = Message(title="t", lines=[EVIL], good=False)
+    text = webhook_body(message, WebhookForm.TEXT)["text"]
+    assert "<" not in text and "](" not in text and "@channel" not in text
+    assert "R&amp;D" in text and "ops@example.org" in text
+    (attachment,) = webhook_body(message, WebhookForm.TEAMS)["attachments"]
+    (_, line) = attachment["content"]["body"]
+    assert "\\[renew\\]\\(https" in line["text"] and "a\\_b\\*c\\*" in line["text"]
+
+
+def test_a_line_that_looks_like_a_list_stays_a_line():
+    assert for_teams("- a") == "\\- a" and for_teams("1. a") == "\\1. a"
