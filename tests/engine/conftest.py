@@ -8,7 +8,7 @@ from batchexport.engine import run
 from batchexport.model import NO_OPTIONS, ExportRequest, JobRow, TargetKey
 from batchexport.store import RunRecord, StateFile, StateReader, building
 from tests.engine.fake_cloud import EPOCH
-from tests.engine.fast_time import JumpingSelector, fast_now, run_fast
+from tests.engine.fast_time import fast_now, run_fast
 
 DEFAULT = TargetKey()
 
@@ -102,9 +102,7 @@ class Bench:
 
     def open(self):
         """The state file, with leases on the fast clock."""
-        state = StateFile.open(self.path, now=lambda: EPOCH + fast_now(), clock=fast_now)
-        JumpingSelector.is_busy = staticmethod(lambda: state.backlog > 0)
-        return state
+        return StateFile.open(self.path, now=lambda: EPOCH + fast_now(), clock=fast_now)
 
     def reader(self):
         return StateReader(self.path)

@@ -1,51 +1,126 @@
-"""An event loop whose waits cost almost nothing: hours of a run pass in a second of the test.
+"""A virtual clock: an event loop on which hours of a run pass in no time, whatever else the machine does.
 
-Real I/O and threads are waited for as ever: only when nothing has happened for a moment does the clock jump
-to the next timer.
+When nothing is ready to run, time jumps to the next timer; nothing else moves it. It stands still while a
+thread works on what the loop asked for: a commit of the state file, or anything in an executor. So the times
+that a test sees depend neither on the load nor on the speed of the machine. Sockets have no place on such a
+loop: nobody waits for them.
 """
 
 import asyncio
+import contextlib
 import selectors
-import time
+import weakref
 
-#: Long enough for a commit of the state file to come back before time moves on.
-MOMENT_S = 0.015
+from batchexport.store.writer import Writer
+
+#: Where time begins, as seconds of the loop's clock: a machine that has been up for a while.
+START_S = 10_000.0
+#: Time is no finer: seconds since the epoch have 0.24 of it between two floats, and have to move with a jump.
+RESOLUTION_S = 1e-6
+#: How often to ask a thread that tells nobody when it is done.
+GLANCE_S = 0.001
 
 
-class JumpingSelector(selectors.DefaultSelector):
-    jumped_s = 0.0  # of all loops together: a second run in one test goes on where the first one ended
-    is_busy = staticmethod(lambda: False)  # whether a thread still works on what somebody waits for
+class Time:
+    """The time of every virtual loop: a second run in one test goes on where the first one ended."""
+
+    now_s = START_S
+
+
+class VirtualSelector(selectors.DefaultSelector):
+    """Does not wait for time to pass, but makes it pass."""
+
+    is_busy = staticmethod(lambda: False)  # whether a thread still works on what the loop asked for
 
     def select(self, timeout=None):
-        if timeout is None or timeout <= MOMENT_S:
-            return super().select(timeout)
-        events = super().select(MOMENT_S)
+        events = super().select(0)
+        if timeout is not None and timeout <= 0:
+            return events
         while not events and self.is_busy():
-            events = super().select(MOMENT_S)
+            events = super().select(GLANCE_S)
+        # A thread may have been done just before it was asked.
+        events = events or super().select(0 if timeout is not None else None)
         if not events:
-            JumpingSelector.jumped_s += timeout - MOMENT_S
+            Time.now_s += max(timeout, RESOLUTION_S)
         return events
 
 
-class FastLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self):
-        super().__init__(JumpingSelector())
+        selector = VirtualSelector()
+        super().__init__(selector)
+        self._clock_resolution = RESOLUTION_S  # that of the real clock is finer than a float after some days
+        self._asked = 0  # results that threads owe this loop
+        selector.is_busy = lambda: self._asked > 0 or any(each.backlog for each in WRITERS)
 
     def time(self):
-        return fast_now()
+        return Time.now_s
+
+    def expect(self, future):
+        """Let no time pass until the future is done: a thread works on it."""
+        self._asked += 1
+        future.add_done_callback(self._answered)
+        return future
+
+    def _answered(self, _):
+        self._asked -= 1
+
+    def run_in_executor(self, *args):
+        return self.expect(super().run_in_executor(*args))
+
+    async def shutdown_default_executor(self, *args):
+        over = self.create_future()
+        self.expect(over)
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            over.set_result(None)
 
 
 def fast_now():
-    """The time of every fast loop, also between two of them."""
-    return time.monotonic() + JumpingSelector.jumped_s
+    """The time of every virtual loop, also between two of them."""
+    return Time.now_s
 
 
 def let_pass(seconds):
     """Let time pass between two loops."""
-    JumpingSelector.jumped_s += seconds
+    Time.now_s += seconds
 
 
 def run_fast(coroutine):
-    """The result of a coroutine, run on jumping time."""
-    with asyncio.Runner(loop_factory=FastLoop) as runner:
+    """The result of a coroutine, run on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)
+
+
+#: The threads that write state files for virtual loops.
+WRITERS = weakref.WeakSet()
+
+
+def _watch_writers():
+    """Have every virtual loop know what it asked a writer for, and no such writer wait for company."""
+    begin, ask, is_pressing = Writer.__init__, Writer.ask, Writer._is_pressing
+
+    def begun(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        if _virtual_loop() is not None:
+            WRITERS.add(self)
+
+    def asked(self, *args, **kwargs):
+        waiter = ask(self, *args, **kwargs)
+        loop = _virtual_loop()
+        return waiter if loop is None else loop.expect(waiter)
+
+    def pressing(self):
+        return self in WRITERS or is_pressing(self)
+
+    Writer.__init__, Writer.ask, Writer._is_pressing = begun, asked, pressing
+
+
+def _virtual_loop():
+    with contextlib.suppress(RuntimeError):
+        loop = asyncio.get_running_loop()
+        return loop if isinstance(loop, VirtualLoop) else None
+
+
+_watch_writers()

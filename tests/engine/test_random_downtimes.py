@@ -61,8 +61,7 @@ def is_on_disk(bench):
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_whatever_happens_every_server_that_ran_runs_again(tmp_path, seed, monkeypatch):
-    monkeypatch.setattr("batchexport.store.writer.FIRST_PAUSE_S", 0.02)
+def test_whatever_happens_every_server_that_ran_runs_again(tmp_path, seed):
     dice = random.Random(1000 + seed)
     ids = volume_ids(VOLUMES)
     cloud = drawn_cloud(dice, ids)

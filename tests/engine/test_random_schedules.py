@@ -7,11 +7,11 @@ printed by the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000 runs that many.
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import resource
 import sqlite3
-import threading
 
 import pytest
 
@@ -19,6 +19,7 @@ from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.errors import SignInError
 from batchexport.model import ALLOWED_CHANGES, JobState
+from batchexport.store.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import let_pass, run_fast
@@ -32,29 +33,31 @@ FAULTS = (
     ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
 )
 FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", "signed out", None, None, None]
-#: How long the disk is full, in real time: longer than a commit, shorter than the writer's patience.
-FULL_S = 0.1
+#: How often the writer finds the disk full before it is free again.
+TIMES_FULL = 3
 
 
 class Disk:
-    """The kernel's own limit on the size of a file, as a disk that is full for a moment."""
+    """The kernel's own limit on the size of a file, as a disk that is full until a few writes have failed."""
 
     def __init__(self):
         self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        self._timer = None
+        self._pause = Writer._pause
 
     def fill(self):
+        failures = itertools.count(1)
+
+        def paused(writer, pause_s):
+            if next(failures) == TIMES_FULL:
+                self.free()
+            return True
+
+        Writer._pause = paused
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, self._before[1]))
-        self._timer = threading.Timer(FULL_S, self.free)
-        self._timer.start()
 
     def free(self):
         resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
-
-    def settle(self):
-        """Wait until it is free again."""
-        if self._timer is not None:
-            self._timer.join()
+        Writer._pause = self._pause
 
 
 SETTINGS = Settings(
@@ -85,7 +88,7 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
             if seen == full_after:
                 disk.fill()
             if seen == crash_after and not crashed.done():
-                disk.settle()
+                disk.free()
                 copy(bench.path, snapshot)
                 crashed.set_result(True)
 
@@ -126,7 +129,7 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
     try:
         return run_fast(go())
     finally:
-        disk.settle()
+        disk.free()
 
 
 def copy(path, snapshot):
@@ -140,8 +143,7 @@ def copy(path, snapshot):
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed, monkeypatch):
-    monkeypatch.setattr("batchexport.store.writer.FIRST_PAUSE_S", 0.02)
+def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed):
     dice = random.Random(seed)
     ids = volume_ids(VOLUMES)
     cloud = FakeCloud(
