@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Sequence
 from functools import partial
@@ -10,14 +9,13 @@ from typing import Protocol
 
 from batchexport.dialect import EVS, LENIENT, Dialect
 from batchexport.errors import ConfigError
+from batchexport.joblist.formulas import unguarded
 from batchexport.model import JobRow, JobRows, TargetKey
 from batchexport.store import MADE
 
 TEMPLATE_FIELDS = ("volume_id", "volume_name", "run", "date", "line")
 #: Where one of these is filled in, no two rows of a target can get one name.
 _TELLS_ROWS_APART = frozenset({"volume_id", "line"})
-#: What our own lists put before a name that a spreadsheet would take for a formula.
-_HARMLESS = re.compile(r"^'(?=[=+\-@\t])")
 _ID_BEGINNING = 8
 
 
@@ -127,7 +125,7 @@ class MarkingNamer:
 
 def cleaned(volume_name: str, rules: Dialect) -> str:
     """The name with a hyphen for every run of characters that the cloud does not take in image names."""
-    return rules.not_in_image_names.sub("-", _HARMLESS.sub("", volume_name)).strip()
+    return rules.not_in_image_names.sub("-", unguarded(volume_name)).strip()
 
 
 def _fields(template: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from batchexport.dialect import Dialect
 from batchexport.joblist.columns import COMMON_COLUMNS, Column
 from batchexport.joblist.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
+from batchexport.joblist.formulas import unguarded
 from batchexport.joblist.problem import NoRowsError, Problem
 from batchexport.joblist.rows import Parts, Place, RowChecker, Texts
 from batchexport.joblist.source import EndlessLineError, Source
@@ -80,8 +81,8 @@ class _RowReader:
         self._volume_name_place = header.places.get(Column.VOLUME_NAME)
         self._common_places = [header.places[column] for column in common]
         self._common = _cells(self._common_places)
-        self._image_name = _cell(self._name_place, default="")
-        self._volume_name = _cell(self._volume_name_place, default=None)
+        self._image_name = _name(self._name_place, default="")
+        self._volume_name = _name(self._volume_name_place, default=None)
 
     def read_all(self) -> Parts:
         """Everything behind the header; returns the number of data rows."""
@@ -154,9 +155,9 @@ class _RowReader:
         return self._checker.rows(
             first_line,
             columns[self._id_place],
-            None if self._name_place is None else columns[self._name_place],
+            None if self._name_place is None else _names(columns[self._name_place]),
             tuple(column[0] for column in common),
-            None if self._volume_name_place is None else columns[self._volume_name_place],
+            None if self._volume_name_place is None else _names(columns[self._volume_name_place]),
         )
 
     def _read(self, line: int, record: Cells | str) -> Sequence[JobRow | Problem]:
@@ -232,9 +233,14 @@ def _records(lines: Iterable[str], first: int, header: Header) -> Iterator[Recor
             return
 
 
-def _cell(place: int | None, *, default: Value) -> Callable[[Cells], str | Value]:
-    """A function that takes one cell of a row, or what stands for it where the list has no such column."""
-    return itemgetter(place) if place is not None else lambda cells: default
+def _name(place: int | None, *, default: Value) -> Callable[[Cells], str | Value]:
+    """A function that takes a name of a row, or what stands for it where the list has no such column."""
+    return (lambda cells: unguarded(cells[place])) if place is not None else lambda cells: default
+
+
+def _names(cells: Sequence[str]) -> Sequence[str]:
+    """The names in these cells; hardly any has an apostrophe."""
+    return [unguarded(cell) for cell in cells] if "'" in "".join(cells) else cells
 
 
 def _cells(places: Sequence[int]) -> Callable[[Cells], tuple[str, ...]]:

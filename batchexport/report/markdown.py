@@ -26,7 +26,7 @@ def night_markdown(night: Night) -> Iterator[str]:
     yield escaped(headline(night))
     yield ""
     begin = iso_utc(span.began_at) or "nothing exported yet"
-    yield f"Run {night.run.run_id}, {begin} to {iso_utc(span.ended_at) or 'now'}"
+    yield f"Run {escaped(night.run.run_id)}, {begin} to {iso_utc(span.ended_at) or 'now'}"
     for each in night.timeline.breaks if night.timeline else ():
         yield from ("", f"Nobody at work: {words_on_break(each, iso_utc)}")
     yield from _causes(night.causes)
@@ -43,6 +43,14 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def code(text: str) -> str:
+    """The text as code, inside a fence that is longer than any row of backticks in it."""
+    flat = " ".join(text.split())
+    longest = max(map(len, re.findall("`+", flat)), default=0)
+    fence, gap = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{gap}{flat}{gap}{fence}"
+
+
 def _causes(causes: Sequence[Cause]) -> Iterator[str]:
     if not causes:
         return
@@ -55,8 +63,8 @@ def _causes(causes: Sequence[Cause]) -> Iterator[str]:
         )
         yield f"  - What to do: {escaped(cause.advice)}"
         for each in cause.examples:
-            request = f", request `{each.request_id}`" if each.request_id else ""
-            yield f"  - line {each.line}, volume `{each.volume_id}`{request}"
+            request = f", request {code(each.request_id)}" if each.request_id else ""
+            yield f"  - line {each.line}, volume {code(each.volume_id)}{request}"
         if (left := cause.rows - len(cause.examples)) > 0:
             yield f"  - and {count_of(left, 'more row')}"
     if (left := len(causes) - MOST_CAUSES) > 0:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 
 from batchexport.joblist import REPORT_COLUMNS, Column
+from batchexport.joblist.formulas import guarded
 from batchexport.model import JobState
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
@@ -18,8 +19,8 @@ Cell = str | int | float | bool | None
 
 #: The list's own columns come first: a CSV report is a job list again, in which every image has its name.
 COLUMNS = (*(each.value for each in Column if each is not Column.VOLUME_NAME), *REPORT_COLUMNS)
-_NOT_OF_THE_LIST = frozenset(REPORT_COLUMNS)
-_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t")
+#: Other people's words. The list's other columns stay as they are, for the report is a list again.
+_GUARDED = frozenset({"image_name", "volume_name", *REPORT_COLUMNS})
 _TABLE = "{:>7}  {:<36}  {:<10}  {:>6}  {:<36}  {:<46}  {}"
 
 
@@ -102,11 +103,7 @@ def _csv(jobs: Iterator[JobReport], now: float) -> Iterator[str]:
 def _csv_cell(name: str, value: Cell) -> Cell:
     if isinstance(value, bool):
         return str(value).lower()
-    # The list's own columns stay as they are, for the report is a list again. The others hold words of the
-    # cloud, which a spreadsheet must not take for a formula.
-    if name in _NOT_OF_THE_LIST and isinstance(value, str) and value.startswith(_FORMULA_BEGINNINGS):
-        return f"'{value}"
-    return value
+    return guarded(value) if name in _GUARDED and isinstance(value, str) else value
 
 
 def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:

@@ -8,14 +8,12 @@ import json
 from collections.abc import Iterable, Sequence
 
 from batchexport.joblist import DISCOVERED_COLUMNS
+from batchexport.joblist.formulas import guarded
 from batchexport.model import Volume, VolumeDetails
 
 COLUMNS = ("volume_id", *DISCOVERED_COLUMNS)
 
 Cell = str | int | None
-
-#: What a spreadsheet takes for a formula. Names of volumes are other people's words.
-_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t")
 
 
 def cells(volume: Volume) -> dict[str, Cell]:
@@ -45,7 +43,7 @@ def csv_text(volumes: Iterable[Volume], *, columns: Sequence[str] = COLUMNS, hea
 
 
 def _harmless(value: Cell) -> Cell:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_BEGINNINGS) else value
+    return guarded(value) if isinstance(value, str) else value
 
 
 def json_text(volumes: Iterable[Volume], *, behind: Sequence[object] = ()) -> str:

@@ -4,7 +4,7 @@ import msgspec
 
 from batchexport.report import markdown as module
 from batchexport.report.earlier import nights_beside
-from batchexport.report.markdown import escaped, night_markdown
+from batchexport.report.markdown import code, escaped, night_markdown
 from batchexport.report.night import night_of
 from batchexport.store import StateReader
 from tests.report.nights import EVENING, make_night
@@ -66,3 +66,9 @@ def test_a_run_that_has_not_begun_says_so(tmp_path):
 
 def test_no_word_of_a_cloud_becomes_markup():
     assert escaped("a|b\n<b>*x*</b> `c`") == r"a\|b \<b\>\*x\*\</b\> \`c\`"
+
+
+def test_an_id_that_holds_backticks_does_not_end_its_fence():
+    assert code("req-1") == "`req-1`"
+    assert code("req-1` <b> ``x") == "``` req-1` <b> ``x ```"
+    assert code("a\nb") == "`a b`"

@@ -5,6 +5,7 @@ import tracemalloc
 
 import pytest
 
+from batchexport.dialect import CINDER
 from batchexport.joblist import REPORT_COLUMNS, Column, JobList
 from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, JobState
 from batchexport.report.rows import COLUMNS, Format, report_lines
@@ -124,3 +125,18 @@ def _peak_bytes(tmp_path, rows):
         tracemalloc.stop()
     assert count == rows + 1
     return peak
+
+
+NAMES = ['=HYPERLINK("x")', "@SUM(1)", "+1", "-x", "＝1+1", "'=quoted", "''+twice", "o'clock", "'plain'"]
+
+
+def test_no_cell_is_a_formula_and_every_name_reads_back(tmp_path):
+    path = tmp_path / "odd.state"
+    build(path, [(HERE, name, NO_OPTIONS) for name in NAMES])
+    with StateReader(path) as reader:
+        text = "\n".join(lines(reader, Format.CSV))
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r＝＋－＠")]
+    (tmp_path / "again.csv").write_text(text, encoding="utf-8")
+    rows = list(JobList(tmp_path / "again.csv", dialect=CINDER))
+    assert [row.image_name for row in rows] == NAMES
