@@ -247,12 +247,14 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as the compute service lists it."""
+    """A server as the compute service tells of it."""
 
     server_id: str
     status: str  #: the cloud's word, lower case: `active`, `shutoff`; unknown words are possible
     name: str | None = None
     task: str | None = None  #: what the cloud is doing to it now, `powering-off`; None = nothing, or not told
+    volume_ids: tuple[str, ...] | None = None  #: volumes attached to it; None = not told
+    exists: bool = True  #: False: asked for it by its id, the compute service answered that there is none
 
 
 class ImageDetails(NamedTuple):

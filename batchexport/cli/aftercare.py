@@ -64,8 +64,10 @@ def cleaned(state_path: Path, settings: Settings, access: CloudSettings, *, remo
     return run_in_loop(look())
 
 
-def start_servers(state_path: Path, settings: Settings, access: CloudSettings) -> None:
-    """Start every server that is down for exports and whose volumes are free; returns when they are up."""
+def start_servers(state_path: Path, settings: Settings, access: CloudSettings, *, anyway: bool) -> None:
+    """Start every server that is down for exports and whose volumes are free, or all `anyway`; returns when
+    they are up.
+    """
 
     async def start() -> None:
         nothing_more = asyncio.Event()
@@ -78,7 +80,7 @@ def start_servers(state_path: Path, settings: Settings, access: CloudSettings) -
             quick = replace(settings, wait=False, preflight=False)
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
                 with stop_on_signals(say, first=words):
-                    await engine.run(state, connect, quick, stop=nothing_more)
+                    await engine.run(state, connect, quick, stop=nothing_more, start_anyway=anyway)
 
     run_in_loop(start())
 

@@ -9,12 +9,13 @@ import click
 
 from batchexport.cli.options import STATE_FILE, form_option, option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import tell
+from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
   batchexport servers volumes.state
   batchexport servers volumes.state --start --os-cloud prod
+  batchexport servers volumes.state --start --anyway --os-cloud prod
   batchexport servers volumes.state -f json | jq -r .servers[].server_id
 """
 
@@ -27,21 +28,33 @@ Examples:
     of="servers",
     words="Start those whose volumes are free, and wait until they are up.",
 )
+@option(
+    "--anyway",
+    is_flag=True,
+    of="servers",
+    words="With --start: also those whose volumes are still being copied. Such a copy is that of a running"
+    " server; its row says so (server_ran).",
+)
 @form_option("table", "json", of="servers")
 @visiting_options
-def servers(state_path: Path, start: bool, form: str, **flags: Any) -> None:
+def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any) -> None:
     """Show which servers are stopped for exports, since when, and for which volumes.
 
     Reads the state file only, unless they are to be started. A server whose volume is still being copied is
-    left down: `resume` starts it after the copy. Exit code 3 with --start: some are not up.
+    left down: `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are
+    not up.
     """
     from batchexport.cli import aftercare
     from batchexport.cli.layers import settings_for
+    from batchexport.cli.logs import start_log
     from batchexport.report.servers import servers_json, servers_text
     from batchexport.store import StateReader
 
+    if anyway and not start:
+        raise click.UsageError("--anyway says how to --start servers: give both")
     if start:
-        aftercare.start_servers(state_path, *settings_for(state_path, flags))
+        start_log(talk_of())
+        aftercare.start_servers(state_path, *settings_for(state_path, flags), anyway=anyway)
     with StateReader(state_path) as reader:
         left = reader.servers()
     tell(servers_json(left) if form == "json" else servers_text(left))

@@ -109,8 +109,12 @@ class CloudClient:
         return await self._volumes.failure_reason(volume_id, request_id)
 
     def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """Those of these servers that are there. Raises ConfigError where no compute service is found."""
+        """What is known of these servers now. Raises ConfigError where no compute service is found."""
         return self._compute().servers(server_ids)
+
+    async def server(self, server_id: str) -> Server:
+        """The server, asked for by its id."""
+        return await self._compute().server(server_id)
 
     async def stop_servers(
         self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]

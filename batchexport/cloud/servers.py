@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from batchexport.cloud.catalog import ComputeEndpoints
 from batchexport.cloud.pages import LinkRecord, leads_on, pages
 from batchexport.cloud.server_batches import LARGEST_BATCH, START, STOP, Batches, ecs_options
 from batchexport.cloud.session import Session
-from batchexport.errors import CloudError, NotFoundError, RefusedError, SignInError
+from batchexport.errors import CloudError, NotFoundError, RefusedError, SignInError, TransientError
 from batchexport.model import Server
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,17 @@ T = TypeVar("T")
 
 #: As long as nobody knows how many pages the list of servers has, it is taken for so many.
 UNKNOWN_PAGES = 3
+#: Statuses of servers of which nothing is known. Since microversion 2.69 Nova lists servers of a cell that is
+#: down as `UNKNOWN`, with little more than their ids; before, it leaves them out.
+UNTOLD = frozenset({"", "UNKNOWN"})
 #: More than so many are never asked for one by one: each takes its turn at the gate before an export.
 MOST_BY_ID = 20
+
+
+class AttachedRecord(msgspec.Struct):
+    """A volume that is attached to a server."""
+
+    id: str
 
 
 class ServerRecord(msgspec.Struct):
@@ -34,11 +43,24 @@ class ServerRecord(msgspec.Struct):
     status: str | None = None
     name: str | None = None
     task_state: str | None = msgspec.field(name="OS-EXT-STS:task_state", default=None)
+    attached: list[AttachedRecord] | None = msgspec.field(
+        name="os-extended-volumes:volumes_attached", default=None
+    )
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it stands for a server of a cell that does not answer: nothing but its id is known."""
+        return (self.status or "").upper() in UNTOLD
 
     def server(self) -> Server:
         """The same in our words."""
+        attached = None if self.attached is None else tuple(each.id for each in self.attached)
         return Server(
-            server_id=self.id, status=(self.status or "").lower(), name=self.name, task=self.task_state
+            server_id=self.id,
+            status=(self.status or "").lower(),
+            name=self.name,
+            task=self.task_state,
+            volume_ids=attached,
         )
 
 
@@ -82,26 +104,69 @@ class Servers:
         self._list_pages: int | None = None  # None = never read whole
 
     async def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """Those of these servers that are there, page by page, or all at once where that costs less."""
+        """What is known of these servers now, page by page, or all at once where that costs less.
+
+        Those that the list leaves out are asked for by their ids. What cannot be learned of one is left out,
+        and proves nothing; raises CloudError where that is so of all.
+        """
         wanted = set(server_ids)
         if not wanted:
             return
-        if len(wanted) <= min(self._list_pages or UNKNOWN_PAGES, MOST_BY_ID):
-            found = await _each(wanted, self._server)
-            yield [server for server in found if server is not None]
-            return
+        listed = False
+        if len(wanted) > min(self._list_pages or UNKNOWN_PAGES, MOST_BY_ID):
+            try:
+                async for told in self._listed(wanted):
+                    listed = listed or bool(told)
+                    wanted.difference_update(server.server_id for server in told)
+                    yield told
+            except SignInError:
+                raise
+            except CloudError as error:
+                log.warning("the list of servers cannot be read, asking for each alone: %s", error)
+        if wanted:
+            yield await self._by_ids(sorted(wanted)[:MOST_BY_ID], may_fail=listed)
+
+    async def _listed(self, wanted: Collection[str]) -> AsyncIterator[list[Server]]:
         count = 0
         async for page in pages(self._session, self._nova, "/servers/detail", _PAGE):
             count += 1
-            yield [record.server() for record in page.servers if record.id in wanted]
+            yield [each.server() for each in page.servers if each.id in wanted and not each.is_partial]
         self._list_pages = max(count, 1)
 
-    async def _server(self, server_id: str) -> Server | None:
+    async def _by_ids(self, server_ids: Sequence[str], *, may_fail: bool) -> list[Server]:
+        """These servers, but for those that cannot be read; where that is all of them, it raises unless it
+        `may_fail`.
+        """
+        answers = await _each(server_ids, self._server_or_error)
+        errors = [answer for answer in answers if isinstance(answer, CloudError)]
+        for error in errors:
+            if isinstance(error, SignInError) or (len(errors) == len(server_ids) and not may_fail):
+                raise error
+            log.warning("a server cannot be looked at: %s", error)
+        return [answer for answer in answers if isinstance(answer, Server)]
+
+    async def _server_or_error(self, server_id: str) -> Server | CloudError:
         try:
-            answer = await self._session.read(self._nova, f"/servers/{quote(server_id, safe='')}", _SERVER)
-        except NotFoundError:
-            return None
-        return answer.server.server()
+            return await self.server(server_id)
+        except CloudError as error:
+            return error
+
+    async def server(self, server_id: str) -> Server:
+        """The server, asked for by its id. Raises CloudError where nothing can be learned of it."""
+        path = f"/servers/{quote(server_id, safe='')}"
+        try:
+            record = (await self._session.read(self._nova, path, _SERVER)).server
+        except NotFoundError as error:
+            if error.code is None:  # words of a gateway, perhaps, and not of the compute service
+                raise
+            return Server(server_id=server_id, status="", exists=False)
+        if record.is_partial:
+            raise TransientError(
+                f"the compute service does not know now how server {server_id} is",
+                method="GET",
+                url=self._nova.url + path,
+            )
+        return record.server()
 
     async def stop(
         self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]

@@ -71,6 +71,11 @@ class Ledger:
         self.unsettled: dict[int, Unsettled] = {}  #: by job id
         self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
         self.on_stopped_servers: set[int] = set()  #: job ids: in use, and every server of theirs is down
+        self.forced: set[int] = set()  #: job ids: sent, or to be sent, only while their servers are off
+        self.disturbed: dict[int, str] = {}  #: job id -> the server that ran while its volume was exported
+        #: By job id; rows of `forced` whose image is there, and whose servers are to be looked at once more.
+        self.to_confirm: dict[int, tuple[Job, Ending]] = {}
+        self.confirmable = asyncio.Event()
         self.force_ignored: Ending | None = None  #: why it is no use to stop servers here
         self.held = asyncio.Event()  #: there may be rows that wait for servers
         self.blind = False  #: the cloud lets nobody watch any more: what is under way stays so
@@ -130,11 +135,25 @@ class Ledger:
         self._tell(job, JobState.SUBMITTING, JobState.EXPORTING)
 
     def ended(self, job: Job, state: JobState, ending: Ending) -> None:
-        """The job reached a final state."""
+        """The job reached a final state; one of `forced` succeeds when `confirmed`."""
+        if state is JobState.SUCCEEDED and job.job_id in self.forced:
+            self.to_confirm.setdefault(job.job_id, (job, ending))
+            self.confirmable.set()
+        else:
+            self._end(job, state, ending)
+
+    def confirmed(self, job_id: int, ending: Ending) -> None:
+        """The servers of a row of `to_confirm` were looked at: it ends like this."""
+        job, _ = self.to_confirm.pop(job_id)
+        self._end(job, JobState.SUCCEEDED, ending)
+
+    def _end(self, job: Job, state: JobState, ending: Ending) -> None:
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         self._state.ended(self.lease, job, state, ending, at_s=self._now())
         self._forget(job)
-        self.on_stopped_servers.discard(job.job_id)
+        for memory in (self.on_stopped_servers, self.forced):
+            memory.discard(job.job_id)
+        self.disturbed.pop(job.job_id, None)
         self._tell(job, before, state, ending)
         self._count(state)
 
@@ -157,7 +176,11 @@ class Ledger:
 
     def released(self, job_ids: Iterable[int]) -> None:
         """These rows may go: their servers are down."""
-        self.on_stopped_servers.update(job_ids)
+        going = set(job_ids)
+        self.on_stopped_servers |= going
+        self.forced |= going
+        for job_id in going:
+            self.disturbed.pop(job_id, None)
         self._moved()
 
     def again(self, job: Job, ending: Ending) -> None:
@@ -200,6 +223,7 @@ class Ledger:
     def _forget(self, job: Job) -> None:
         self.sending.discard(job.job_id)
         self.unsettled.pop(job.job_id, None)
+        self.to_confirm.pop(job.job_id, None)
         if job.image_id is not None:
             self.exporting.pop(job.image_id, None)
         self._moved()

@@ -18,7 +18,11 @@ class Servers(Protocol):
     """The compute service of the same project. Stopping and starting may be repeated: see `servers` first."""
 
     def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """Those of these servers that are there, page by page."""
+        """What is known of these servers now, page by page. What is left out proves nothing."""
+        ...
+
+    async def server(self, server_id: str) -> Server:
+        """The server, asked for by its id; CloudError where nothing can be learned of it."""
         ...
 
     async def stop_servers(

@@ -25,12 +25,14 @@ async def run(
     now: Callable[[], float] | None = None,
     on_change: OnChange | None = None,
     most_gib: Callable[[float], int] | None = None,
+    start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
 ) -> None:
     """Take every row of the state file as far as it goes, those in the states of `again` once more.
 
     `most_gib` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
-    more, and what is left stays pending. None = any may.
+    more, and what is left stays pending. None = any may. With `start_anyway` servers are started although
+    their volumes are being copied, and the rows of these say so.
 
     Returns when nothing is left to do, or, after `stop` is set, when what was sent has its answer. Raises
     what `on_each_target` raises.
@@ -55,6 +57,7 @@ async def run(
             now=clock,
             on_change=on_change,
             most_gib=most_gib,
+            start_anyway=start_anyway,
         )
 
     await on_each_target(state, connect, one, file_lost=stop.set, again=again, rebind=settings.rebind_cloud)

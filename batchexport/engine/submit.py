@@ -13,6 +13,7 @@ from batchexport.config import InUse, Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
+from batchexport.engine.servers.witness import Witness
 from batchexport.errors import (
     CloudError,
     FatalError,
@@ -59,6 +60,7 @@ class Submitter:
     ) -> None:
         self._cloud = cloud
         self._state = state
+        self._witness = Witness(cloud, state, ledger, settings)
         self._ledger = ledger
         self._settings = settings
         self._now = now
@@ -203,6 +205,10 @@ class Submitter:
             servers_down=job.job_id in self._ledger.on_stopped_servers,
         )
         try:
+            if job.job_id in self._ledger.on_stopped_servers:
+                if (cleared := await self._witness.cleared(job, request)) is None:
+                    return
+                request = cleared
             accepted = await self._cloud.upload_volume_to_image(request, fence=fence)
         except CloudError as error:
             await self._failed(job, request, error)

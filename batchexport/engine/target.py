@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
 from batchexport.engine.servers.downtime import Downtime
+from batchexport.engine.servers.last_call import last_call
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
+from batchexport.errors import StateWriteError
 from batchexport.store import Lease, StateFile
 
 log = logging.getLogger(__name__)
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 #: A lease lasts 30 s; renewed three times in that, it outlives two renewals that come too late.
 RENEW_EVERY_S = 10.0
@@ -34,16 +37,42 @@ async def work(
     now: Callable[[], float],
     on_change: OnChange | None,
     most_gib: Callable[[float], int] | None = None,
+    start_anyway: bool = False,
 ) -> None:
     """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`,
     and every server that was stopped is up again.
 
     Raises what ended the target early: a FatalError or RunStoppedError after what was sent has its answer;
-    LeaseLostError and StateWriteError at once, for then nothing more can be written.
+    LeaseLostError and StateWriteError at once, for then nothing more can be written; before the latter,
+    servers that are free are asked to start, and its hint names them. With `start_anyway` servers are started
+    although their volumes are being copied.
     """
     ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
-    downtime = Downtime(cloud, state, ledger, settings, most_gib=most_gib)
+    downtime = Downtime(cloud, state, ledger, settings, most_gib=most_gib, anyway=start_anyway)
+    try:
+        await _work(cloud, state, ledger, settings, downtime, stop=stop, now=now, most_gib=most_gib)
+    except (StateWriteError, BaseExceptionGroup) as error:
+        if unwritable := list(_all(error, StateWriteError)):
+            words = await last_call(cloud, state, ledger)
+            for each in unwritable:
+                each.hint = "; ".join(filter(None, (each.hint, words)))
+        raise
+    if ledger.stopped_by is not None:
+        raise ledger.stopped_by
+
+
+async def _work(
+    cloud: Cloud,
+    state: StateFile,
+    ledger: Ledger,
+    settings: Settings,
+    downtime: Downtime,
+    *,
+    stop: asyncio.Event,
+    now: Callable[[], float],
+    most_gib: Callable[[float], int] | None,
+) -> None:
     await downtime.resumed()
     if stop.is_set():  # before anything is claimed: such a run only brings up what is down
         ledger.stop()
@@ -51,7 +80,7 @@ async def work(
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
-        _keep(state, lease, cloud),
+        _keep(state, ledger.lease, cloud),
         watcher.run(),
         Settler(cloud, state, ledger, settings).run(),
     ]
@@ -62,15 +91,22 @@ async def work(
                 await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
             tasks.append(group.create_task(downtime.run()))
             await submitter.run()
-            if not settings.wait and ledger.exporting:
+            if not settings.wait:
                 await downtime.glance(watcher.look)
             await downtime.finish()
         finally:
             for task in tasks:
                 task.cancel()
     await state.flush()
-    if ledger.stopped_by is not None:
-        raise ledger.stopped_by
+
+
+def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
+    """The errors of this kind inside what a task group raised."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _all(inner, kind)
+    elif isinstance(error, kind):
+        yield error
 
 
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:

@@ -7,8 +7,10 @@ from batchexport.store.build import Builder, building
 from batchexport.store.exported import ExportedImages
 from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
+from batchexport.store.last_look import LeftDown, left_down
 from batchexport.store.lease import Lease
 from batchexport.store.merge import MADE, Differences, RefusedRow, compare, take_in
+from batchexport.store.neighbours import Elsewhere
 from batchexport.store.owner import Owner
 from batchexport.store.reader import StateReader
 from batchexport.store.records import (
@@ -40,11 +42,13 @@ __all__ = [
     "Builder",
     "Differences",
     "Duplicate",
+    "Elsewhere",
     "Exported",
     "ExportedImages",
     "Holder",
     "JobReport",
     "Lease",
+    "LeftDown",
     "LinkedRow",
     "Owner",
     "PutBack",
@@ -67,6 +71,7 @@ __all__ = [
     "compare",
     "discard_untried",
     "is_untried",
+    "left_down",
     "look_into",
     "take_in",
 ]

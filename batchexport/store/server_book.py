@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 
 from batchexport.model import InUse, Job, Server, ServerState
 from batchexport.store import servers
 from batchexport.store.lease import Lease
+from batchexport.store.neighbours import Elsewhere, down_elsewhere
 from batchexport.store.records import AfootServer, LinkedRow
 from batchexport.store.writer import Writer
 
@@ -15,8 +17,9 @@ from batchexport.store.writer import Writer
 class ServerBook:
     """Which servers are down for which rows. Raises what `StateFile` raises."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, path: Path) -> None:
         self._writer = writer
+        self._path = path
 
     async def count_afoot(self) -> int:
         """How many servers of all targets are not up again."""
@@ -35,6 +38,24 @@ class ServerBook:
         """The rows that hang on any of these servers and are not at their end."""
         asking = partial(servers.rows_of, target_id=held.target_id, server_ids=server_ids)
         return await self._writer.ask(asking, held)
+
+    async def under_way(self, held: Lease) -> list[LinkedRow]:
+        """The rows that were sent and hang on servers."""
+        return await self._writer.ask(partial(servers.under_way, target_id=held.target_id), held)
+
+    async def disturbed(self, held: Lease) -> dict[int, str]:
+        """By job id, the server that came up while the volume of the row was being exported."""
+        return await self._writer.ask(partial(servers.disturbed, target_id=held.target_id), held)
+
+    async def volumes_of(self, held: Lease, server_ids: Collection[str]) -> frozenset[str]:
+        """The volumes of all rows that hang on these servers, whatever became of them."""
+        asking = partial(servers.volumes_of, target_id=held.target_id, server_ids=server_ids)
+        return await self._writer.ask(asking, held)
+
+    async def down_elsewhere(self, held: Lease, server_ids: Collection[str]) -> dict[str, Elsewhere]:
+        """Those of these servers that another state file of the folder has stopped, by id."""
+        looking = partial(down_elsewhere, self._path, server_ids)
+        return await self._writer.ask(lambda _: looking(), held)
 
     def hold(self, held: Lease, job: Job, server_ids: Sequence[str]) -> None:
         """A pending row waits for these servers: nobody claims it. Durable with the next flush."""
@@ -68,11 +89,13 @@ class ServerBook:
         change = partial(servers.down, target_id=held.target_id, server_ids=server_ids, at=at_s)
         await self._writer.ask(change, held)
 
-    async def start(self, held: Lease, server_ids: Collection[str]) -> frozenset[str]:
-        """Those of these that may be asked to start: nothing of them is being copied, and what is pending
-        is held again.
+    async def start(
+        self, held: Lease, server_ids: Collection[str], *, anyway: bool = False
+    ) -> frozenset[str]:
+        """Those of these that may be asked to start: nothing of them is being copied, unless `anyway`, and
+        what is pending is held again.
         """
-        change = partial(servers.start, target_id=held.target_id, server_ids=server_ids)
+        change = partial(servers.start, target_id=held.target_id, server_ids=server_ids, anyway=anyway)
         return await self._writer.ask(change, held)
 
     async def up(
@@ -86,6 +109,15 @@ class ServerBook:
         """These are up again, or gone; what is pending of them is held."""
         change = partial(servers.up, target_id=held.target_id, server_ids=server_ids, state=state, at=at_s)
         await self._writer.ask(change, held)
+
+    async def runs(self, held: Lease, server_ids: Collection[str], *, at_s: float) -> None:
+        """These, which are not ours to start, were seen running."""
+        change = partial(servers.runs, target_id=held.target_id, server_ids=server_ids, at=at_s)
+        await self._writer.ask(change, held)
+
+    async def give_up(self, server_id: str, words: str, *, at_s: float) -> int:
+        """Somebody decided that this server is not to be started by us; for how many targets it was down."""
+        return await self._writer.ask(partial(servers.give_up, server_id=server_id, words=words, at=at_s))
 
     async def note(self, held: Lease, server_id: str, words: str) -> None:
         """What is wrong with a server, until it is up."""

@@ -22,12 +22,26 @@ NEXT_HELD = f"{_LINKED} AND {IS_HELD} AND job_id > ? ORDER BY next_at, job_id LI
 ROWS_OF = f"""{_LINKED}
     AND job_id IN (SELECT job_id FROM job_server WHERE server_id IN (SELECT value FROM json_each(?)))
     AND (state = 'pending' OR {IS_UNDER_WAY}) ORDER BY job_id"""
+UNDER_WAY = f"""{_LINKED} AND {IS_UNDER_WAY}
+    AND EXISTS (SELECT 1 FROM job_server WHERE job_server.job_id = job.job_id) ORDER BY job_id"""
+DISTURBED = """
+    SELECT job_id, server.server_id, name FROM job CROSS JOIN job_server USING (job_id) CROSS JOIN server
+    WHERE job.target_id = ? AND (job.state = 'submitting' OR job.state = 'exporting')
+    AND server.target_id = job.target_id AND server.server_id = job_server.server_id
+    AND (server.state = 'starting' OR server.state = 'up')"""
+VOLUMES_OF = """
+    SELECT DISTINCT volume_id FROM job_server CROSS JOIN job USING (job_id)
+    WHERE target_id = ? AND server_id IN (SELECT value FROM json_each(?))"""
 # SQLite by itself prefers the primary key, and reads all servers of the target.
 AFOOT = f"""SELECT server_id, name, state, stopping_at FROM server INDEXED BY server_afoot
     WHERE target_id = ? AND {IS_AFOOT}"""
 COUNT_AFOOT = f"SELECT count(*) FROM server WHERE {IS_AFOOT}"
 
 HOLD = f"UPDATE job SET next_at = {HELD} WHERE job_id = ? AND target_id = ? AND state = 'pending'"
+#: A row that goes finds its servers off: that they were up belongs to an earlier time.
+_OFF_AGAIN = """
+    UPDATE server SET state = 'untouched' WHERE target_id = ? AND state = 'up'
+    AND server_id IN (SELECT server_id FROM job_server WHERE job_id = ?)"""
 RELEASE = f"UPDATE job SET next_at = ? WHERE job_id = ? AND target_id = ? AND {IS_HELD}"
 _FORGET_LINKS = "DELETE FROM job_server WHERE job_id = ?"
 _KNOW = "INSERT OR IGNORE INTO server (target_id, server_id) VALUES (?, ?)"
@@ -41,8 +55,12 @@ STOPPING = f"""
 DOWN = f"UPDATE server SET state = 'down', down_at = ? WHERE {_THIS} AND state = 'stopping'"
 UP = f"UPDATE server SET state = ?, up_at = ?, note = NULL WHERE {_THIS} AND {IS_AFOOT}"
 NOTE = f"UPDATE server SET note = ? WHERE {_THIS} AND {IS_AFOOT}"
-START = f"""
-    UPDATE server SET state = 'starting' WHERE {_THIS} AND (state = 'stopping' OR state = 'down')
+RUNS = f"UPDATE server SET state = 'up', up_at = ? WHERE {_THIS} AND NOT {IS_AFOOT}"
+GIVE_UP = f"UPDATE server SET state = 'gone', up_at = ?, note = ? WHERE server_id = ? AND {IS_AFOOT}"
+START_ANYWAY = (
+    f"UPDATE server SET state = 'starting' WHERE {_THIS} AND (state = 'stopping' OR state = 'down')"
+)
+START = f"""{START_ANYWAY}
     AND NOT EXISTS (
         SELECT 1 FROM job_server CROSS JOIN job USING (job_id)
         WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id
@@ -62,6 +80,25 @@ def rows_of(db: sqlite3.Connection, target_id: int, server_ids: Collection[str])
     """The rows that hang on any of these servers and are not at their end, in the order of the list."""
     values = (target_id, json.dumps(list(server_ids)))
     return [_linked(row) for row in db.execute(ROWS_OF, values)]
+
+
+def under_way(db: sqlite3.Connection, target_id: int) -> list[LinkedRow]:
+    """The rows that were sent and hang on servers, in the order of the list."""
+    return [_linked(row) for row in db.execute(UNDER_WAY, (target_id,))]
+
+
+def disturbed(db: sqlite3.Connection, target_id: int) -> dict[int, str]:
+    """By job id, the server that came up while the volume of the row was being exported."""
+    return {
+        job_id: f"{server_id} ({name})" if name else server_id
+        for job_id, server_id, name in db.execute(DISTURBED, (target_id,))
+    }
+
+
+def volumes_of(db: sqlite3.Connection, target_id: int, server_ids: Collection[str]) -> frozenset[str]:
+    """The volumes of all rows that hang on these servers, whatever became of them."""
+    values = (target_id, json.dumps(list(server_ids)))
+    return frozenset(volume_id for (volume_id,) in db.execute(VOLUMES_OF, values))
 
 
 def afoot(db: sqlite3.Connection, target_id: int) -> list[AfootServer]:
@@ -93,7 +130,9 @@ def link(db: sqlite3.Connection, target_id: int, job_id: int, server_ids: Sequen
 
 def release(db: sqlite3.Connection, target_id: int, job_ids: Iterable[int], *, next_at: float) -> None:
     """These rows wait for servers no longer; those with a time go before those with 0."""
-    db.executemany(RELEASE, [(next_at, job_id, target_id) for job_id in job_ids])
+    for job_id in job_ids:
+        db.execute(RELEASE, (next_at, job_id, target_id))
+        db.execute(_OFF_AGAIN, (target_id, job_id))
 
 
 def let_go(db: sqlite3.Connection, target_id: int, job_ids: Sequence[int]) -> None:
@@ -114,12 +153,15 @@ def down(db: sqlite3.Connection, target_id: int, server_ids: Collection[str], *,
     db.executemany(DOWN, [(at, target_id, server_id) for server_id in server_ids])
 
 
-def start(db: sqlite3.Connection, target_id: int, server_ids: Collection[str]) -> frozenset[str]:
-    """Those of these that may be asked to start: none of their volumes is being copied, and none will be
-    while they are up.
+def start(
+    db: sqlite3.Connection, target_id: int, server_ids: Collection[str], *, anyway: bool = False
+) -> frozenset[str]:
+    """Those of these that may be asked to start: none of their volumes is being copied, unless `anyway`, and
+    none will be while they are up.
     """
+    statement = START_ANYWAY if anyway else START
     started = {
-        server_id for server_id in server_ids if db.execute(START, (target_id, server_id)).rowcount == 1
+        server_id for server_id in server_ids if db.execute(statement, (target_id, server_id)).rowcount == 1
     }
     _hold_rows_of(db, target_id, started)
     return frozenset(started)
@@ -131,6 +173,16 @@ def up(
     """These are up again, or gone; nothing begins on their volumes until they are down again."""
     db.executemany(UP, [(state, at, target_id, server_id) for server_id in server_ids])
     _hold_rows_of(db, target_id, server_ids)
+
+
+def runs(db: sqlite3.Connection, target_id: int, server_ids: Collection[str], *, at: float) -> None:
+    """These, which are not ours to start, were seen running."""
+    db.executemany(RUNS, [(at, target_id, server_id) for server_id in server_ids])
+
+
+def give_up(db: sqlite3.Connection, server_id: str, words: str, *, at: float) -> int:
+    """Somebody decided that this server is not to be started by us; for how many targets it was down."""
+    return db.execute(GIVE_UP, (at, words, server_id)).rowcount
 
 
 def note(db: sqlite3.Connection, target_id: int, server_id: str, words: str) -> None:

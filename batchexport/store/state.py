@@ -50,8 +50,8 @@ class StateFile:
     ) -> None:
         self.path = path
         self.run = run
-        self.servers = ServerBook(writer)
         self.removals = RemovalBook(writer)
+        self.servers = ServerBook(writer, path)
         self._writer = writer
         self._targets = targets
         self._now = now

@@ -42,7 +42,16 @@ class Bench:
             )
 
     def run(
-        self, cloud, *, stop_when=None, on_change=None, settings=None, most_gib=None, stop=None, **limits
+        self,
+        cloud,
+        *,
+        stop_when=None,
+        on_change=None,
+        settings=None,
+        most_gib=None,
+        stop=None,
+        start_anyway=False,
+        **limits,
     ):
         """Run to the end, or until `stop_when(cloud)`, or for `stop` seconds; `cloud` may be a function from
         target to cloud.
@@ -76,6 +85,7 @@ class Bench:
                     now=lambda: EPOCH + loop.time(),
                     on_change=changed,
                     most_gib=most_gib,
+                    start_anyway=start_anyway,
                 )
             return changes
 

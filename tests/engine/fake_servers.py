@@ -97,10 +97,20 @@ class ServedCloud(FakeCloud):
 
     async def servers(self, server_ids):
         self._read("servers")
-        for server_id in server_ids:
-            if (machine := self.machines.get(server_id)) is not None:
-                status, task = machine.look()
-                yield [Server(server_id=server_id, status=status, task=task, name=f"vm-{server_id}")]
+        yield [self._server(server_id) for server_id in server_ids]
+
+    async def server(self, server_id):
+        self._read("server")
+        return self._server(server_id)
+
+    def _server(self, server_id):
+        if (machine := self.machines.get(server_id)) is None:
+            return Server(server_id=server_id, status="", exists=False)
+        status, task = machine.look()
+        attached = tuple(volume_id for volume_id, names in self.attached.items() if server_id in names)
+        return Server(
+            server_id=server_id, status=status, task=task, name=f"vm-{server_id}", volume_ids=attached
+        )
 
     async def stop_servers(self, server_ids, *, hard, fence):
         fence()

@@ -14,12 +14,15 @@ from batchexport.engine.servers.moves import (
     is_room,
     move,
 )
-from batchexport.model import NO_OPTIONS, Job, JobState, Server, ServerState
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, Server, ServerState
 from batchexport.store import AfootServer, LinkedRow
 
 
 def server(status, task=None, server_id="a"):
     return Server(server_id=server_id, status=status, task=task)
+
+
+GONE = Server(server_id="a", status="", exists=False)
 
 
 def row(job_id, *server_ids):
@@ -38,7 +41,8 @@ def row(job_id, *server_ids):
         (server("paused"), Fit.UNFIT),
         (server("error"), Fit.UNFIT),
         (server("a word nobody knows"), Fit.UNFIT),
-        (None, Fit.UNFIT),
+        (GONE, Fit.MISSING),
+        (None, Fit.UNSEEN),
     ],
 )
 def test_a_server_fits_by_its_status_and_what_is_under_way(seen, fit):
@@ -74,9 +78,19 @@ ACTIVE, OFF = server("active"), server("shutoff")
         (STARTING, ACTIVE, {"seen_down": False}, Move.WAIT),
         (STARTING, ACTIVE, {"seen_down": False, "same_s": CALM_S}, Move.WAIT),
         (STARTING, ACTIVE, {"seen_down": False, "same_s": CALM_S, "in_state_s": CALM_S}, Move.NOTE_UP),
-        # One list may miss a server.
-        (DOWN, None, {}, Move.WAIT),
-        (STARTING, None, {"same_s": GONE_AFTER_S}, Move.NOTE_GONE),
+        # Seen running at first sight: whoever started it did so before this process began.
+        (DOWN, ACTIVE, {"left_down": True}, Move.NOTE_UP),
+        # That there is none is believed when it was answered twice, apart in time.
+        (DOWN, GONE, {}, Move.WAIT),
+        (STARTING, GONE, {"missing_s": GONE_AFTER_S - 1}, Move.WAIT),
+        (STARTING, GONE, {"missing_s": GONE_AFTER_S}, Move.NOTE_GONE),
+        # That nothing is known of one proves nothing, however long.
+        (DOWN, None, {"same_s": 1e6}, Move.WAIT),
+        (DOWN, None, {"wanted": False}, Move.BRING_UP),
+        (STOPPING, None, {}, Move.WAIT),
+        (STOPPING, None, {"in_state_s": 900.0}, Move.GIVE_UP),
+        (STARTING, None, {"same_s": GONE_AFTER_S}, Move.ASK_TO_START),
+        (STARTING, None, {"in_state_s": STUCK_AFTER_S}, Move.STUCK),
     ],
 )
 def test_the_next_move_follows_from_state_and_sight(state, seen, sight, expected):
@@ -106,10 +120,22 @@ def test_servers_that_are_seen_to_already_are_not_chosen_again():
     assert (chosen.stop, chosen.off, dict(chosen.failed)) == ((), {"b"}, {})
 
 
-@pytest.mark.parametrize(("server_ids", "code"), [((), "in_use"), (("a",), "server_not_found")])
-def test_a_volume_whose_servers_are_not_told_or_not_known_fails(server_ids, code):
-    chosen = choose([row(1, *server_ids)], {}, afoot=(), tired_of=())
-    assert chosen.failed[1].code == code
+def test_a_volume_whose_servers_are_not_told_fails():
+    assert choose([row(1)], {}, afoot=(), tired_of=()).failed[1].code == "in_use"
+
+
+@pytest.mark.parametrize(("found", "code"), [({"a": GONE}, "server_not_found"), ({}, "server_unseen")])
+def test_a_volume_whose_server_cannot_be_found_waits_for_it_until_one_is_tired(found, code):
+    assert choose([row(1, "a")], found, afoot=(), tired_of=()).passing == {"a"}
+    assert choose([row(1, "a")], found, afoot=(), tired_of={"a"}).failed[1].code == code
+
+
+def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows():
+    rows, found = [row(1, "a"), row(2, "b")], {"a": OFF, "b": server("shutoff", server_id="b")}
+    assert choose(rows, found, afoot=(), tired_of=(), waiting={"a"}).passing == {"a"}
+    lost = Ending(reason="stopped by another run", code="server_down_elsewhere")
+    chosen = choose(rows, found, afoot=(), tired_of=(), lost={"a": lost})
+    assert (dict(chosen.failed), chosen.off) == ({1: lost}, {"b"})
 
 
 @pytest.mark.parametrize(

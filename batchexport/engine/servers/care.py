@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from batchexport.config import Downtimes
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.servers import moves
+from batchexport.engine.servers.copies import Copies
 from batchexport.engine.servers.groups import Group, refusal
 from batchexport.engine.servers.moves import Fit, Move, fit_of, named
 from batchexport.engine.servers.orders import ServerOrders
@@ -29,15 +30,23 @@ class ServerCare:
         ledger: Ledger,
         settings: Downtimes,
         *,
+        copies: Copies,
         may_go: Callable[[LinkedRow], bool],
+        anyway: bool = False,
     ) -> None:
         self._orders = orders
+        self._copies = copies
+        self._anyway = anyway  # start servers under copies as well
         self._book = state.servers
         self._ledger = ledger
         self._settings = settings
         self._may_go = may_go
         self._sights = ServerSights()
         self.stuck: set[str] = set()  #: ids of servers that do not start, and were told of
+
+    def take_over(self, server_ids: Collection[str]) -> None:
+        """These were left down by an earlier process."""
+        self._sights.take_over(server_ids)
 
     async def take_down(self, group: Group, *, afoot: Collection[str]) -> None:
         """Stop what the group chose; end its rows that cannot go, and let those go that wait for nothing."""
@@ -104,7 +113,7 @@ class ServerCare:
             case Move.BRING_UP:
                 await self._bring_up(server_ids, rows, found)
             case Move.ASK_TO_START:
-                await self._orders.start(server_ids)
+                await self._orders.start(await self._free(server_ids, found))
             case Move.NOTE_UP | Move.NOTE_GONE:
                 await self._note_up(move, servers, rows)
             case Move.NOTE_STARTED:
@@ -113,7 +122,7 @@ class ServerCare:
                 held = await self._book.rows_of(self._ledger.lease, server_ids)
                 self._fail_for(servers, held, _why_started)
             case Move.STUCK:
-                await self._ask_again(servers)
+                await self._ask_again(servers, found)
 
     async def _stop(self, server_ids: Collection[str], rows: Sequence[LinkedRow]) -> None:
         refused = await self._orders.stop(server_ids)
@@ -127,10 +136,24 @@ class ServerCare:
         self, server_ids: Collection[str], rows: Sequence[LinkedRow], found: Mapping[str, Server]
     ) -> None:
         """Start those of these that nothing is being copied of; the others when that has ended."""
-        started = await self._book.start(self._ledger.lease, server_ids)
+        free = await self._free(server_ids, found)
+        started = await self._book.start(self._ledger.lease, free, anyway=self._anyway)
         self._recall(rows, started)
-        off = [server_id for server_id in started if fit_of(found.get(server_id)) is Fit.OFF]
+        if self._anyway:
+            self._disturb(rows, started)
+        # One that cannot be seen is asked all the same: to start what runs does nothing.
+        off = [each for each in started if fit_of(found.get(each)) in (Fit.OFF, Fit.UNSEEN)]
         await self._orders.start(off)
+
+    async def _free(self, server_ids: Collection[str], found: Mapping[str, Server]) -> list[str]:
+        return list(server_ids) if self._anyway else await self._copies.free(list(server_ids), found)
+
+    def _disturb(self, rows: Sequence[LinkedRow], server_ids: Collection[str]) -> None:
+        """These are started although volumes of theirs are being copied."""
+        for row in rows:
+            if row.state is not JobState.PENDING:
+                for server_id in set(row.server_ids) & set(server_ids):
+                    self._ledger.disturbed.setdefault(row.job.job_id, server_id)
 
     async def _note_up(self, move: Move, servers: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> None:
         state = ServerState.GONE if move is Move.NOTE_GONE else ServerState.UP
@@ -141,12 +164,20 @@ class ServerCare:
         for server_id in server_ids:
             self._orders.done(server_id)
             self._sights.forget(server_id)
+            self._copies.forget(server_id)
         _tell(servers, "is up again" if state is ServerState.UP else "is no longer there")
 
-    async def _ask_again(self, servers: Sequence[AfootServer]) -> None:
-        """Go on asking these to start, and say once that it has been in vain for long."""
-        server_ids = [server.server_id for server in servers]
-        await self._orders.start([server_id for server_id in server_ids if self._orders.may_ask(server_id)])
+    async def _ask_again(self, servers: Sequence[AfootServer], found: Mapping[str, Server]) -> None:
+        """Go on asking these to start, and say once that it has been in vain for long.
+
+        Before it is said each is asked once more, whatever the cloud asked to wait for.
+        """
+        due = [
+            server.server_id
+            for server in servers
+            if self._orders.may_ask(server.server_id) or server.server_id not in self.stuck
+        ]
+        await self._orders.start(await self._free(due, found))
         for server in servers:
             if server.server_id in self.stuck:
                 continue

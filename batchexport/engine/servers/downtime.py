@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.engine.servers import moves
 from batchexport.engine.servers.care import ServerCare
+from batchexport.engine.servers.copies import Copies
 from batchexport.engine.servers.groups import ServerGroups
 from batchexport.engine.servers.orders import ServerOrders
+from batchexport.engine.servers.witness import Witness
 from batchexport.errors import CloudError, SignInError
-from batchexport.model import JobState, ServerState
+from batchexport.model import Job, JobState, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
 
 #: Between two looks, where no other interval was asked for.
 POLL_S = 5.0
-#: How often to look at servers that are down and wait for their exports: somebody else may start them.
-GLANCE_S = 60.0
+#: How often a run that waits for servers says for what.
+SAY_EVERY_S = 600.0
+#: The target stops when its sign-in was refused so often within so many seconds; one refusal may be a slip.
+SIGN_INS_REFUSED, WITHIN_S = 3, 600.0
+#: Servers are asked to start for so long after the compute service began to refuse every sign-in.
+SIGN_IN_PATIENCE_S = 300.0
 
 
 class Downtime:
@@ -39,36 +48,56 @@ class Downtime:
         settings: Settings,
         *,
         most_gib: Callable[[float], int] | None = None,
+        anyway: bool = False,
     ) -> None:
         self._book = state.servers
         self._ledger = ledger
         self._settings = settings
         self._most_gib = most_gib
+        self._anyway = anyway
         orders = ServerOrders(cloud, ledger, hard=settings.downtimes.hard_stop)
-        self._care = ServerCare(orders, state, ledger, settings.downtimes, may_go=self._may_go)
+        self._copies = Copies(cloud, state, ledger)
+        self._care = ServerCare(
+            orders,
+            state,
+            ledger,
+            settings.downtimes,
+            copies=self._copies,
+            may_go=self._may_go,
+            anyway=anyway,
+        )
         self._groups = ServerGroups(cloud, state, ledger, settings, may_go=self._may_go)
-        self._copying: set[str] = set()  # server ids whose volumes are being copied, or may be
-        self._looked_at = 0.0  # loop time
+        self._witness = Witness(cloud, state, ledger, settings)
+        self._waited_for: dict[str, Job] = {}  # by server id: an export that is being made, or may be
+        self._copying: dict[str, Job] = {}  # the same, where this run does not wait for the export to end
         self._failing_since: float | None = None  # loop time since which no look succeeded
-        self._signed_out = False
+        self._refused_at: deque[float] = deque(maxlen=SIGN_INS_REFUSED)  # loop times of refused sign-ins
+        self._signed_out = False  # by the latest look
+        self._glance: Callable[[], Awaitable[None]] | None = None
+        self._glanced_at: set[str] = set()  # image ids
         self._ending = False
-        self._said = False
+        self._say_at = 0.0  # loop time
         self._over = asyncio.Event()
 
     async def resumed(self) -> None:
         """Take over what an earlier process left: rows that may go because their servers are down."""
-        afoot = await self._book.afoot(self._ledger.lease)
-        rows = await self._book.rows_of(self._ledger.lease, [server.server_id for server in afoot])
+        lease = self._ledger.lease
+        afoot = await self._book.afoot(lease)
+        rows = await self._book.rows_of(lease, [server.server_id for server in afoot])
         down = {server.server_id for server in afoot if server.state is ServerState.DOWN}
+        self._care.take_over(down)
         free = [row for row in rows if not row.held and down.issuperset(row.server_ids)]
         self._ledger.released(row.job.job_id for row in free)
+        self._ledger.forced.update(row.job.job_id for row in await self._book.under_way(lease))
+        self._ledger.disturbed.update(await self._book.disturbed(lease))
 
     async def run(self) -> None:
         """Look after servers until `finish` was called and all are up; the caller may cancel it then."""
         while True:
             self._ledger.held.clear()
+            is_last = self._ending  # a look that began before tells nothing of what ended since
             afoot, is_idle = await self._look()
-            if self._ending and not self._must_wait(afoot):
+            if is_last and not self._must_wait(afoot) and not await self._glance_again(afoot):
                 self._say_what_is_left(afoot)
                 self._over.set()
                 return
@@ -76,15 +105,33 @@ class Downtime:
                 await self._ledger.held.wait()
             else:
                 interval_s = self._settings.limits.poll_interval_s
-                await asyncio.sleep(POLL_S if interval_s is None else interval_s)
+                await self._pause(POLL_S if interval_s is None else interval_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for so long, or until an export of a volume of servers has ended."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ledger.confirmable.wait(), seconds)
 
     async def glance(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look at the exports once, if servers are down: what has ended meanwhile is to keep none of them."""
+        """Look at the exports once, if servers are down: what has ended meanwhile is to keep none of them.
+
+        Those that turn out to have begun, of requests that were in doubt, are looked at once as well.
+        """
+        self._glance = look
+        if not self._ledger.exporting or not await self._book.afoot(self._ledger.lease):
+            return
+        self._glanced_at.update(self._ledger.exporting)
         try:
-            if await self._book.afoot(self._ledger.lease):
-                await look()
+            await look()
         except CloudError as error:
             log.warning("cannot look at the exports (%s)", error)
+
+    async def _glance_again(self, afoot: Sequence[AfootServer]) -> bool:
+        """Look at exports that no glance saw, if there are any."""
+        if self._glance is None or not afoot or self._glanced_at.issuperset(self._ledger.exporting):
+            return False
+        await self.glance(self._glance)
+        return True
 
     async def finish(self) -> None:
         """Stop nothing more, and return when every server that we stopped is up, or is given up."""
@@ -99,30 +146,32 @@ class Downtime:
             is_idle = await self._step()
             self._failing_since = None
         except SignInError as error:
-            self._signed_out = True
-            self._ledger.stop(error)
+            self._note_refused(error)
         except CloudError as error:
             self._note_failure(error)
         afoot = await self._book.afoot(self._ledger.lease)
         return afoot, is_idle and not afoot
 
     async def _step(self) -> bool:
-        """Carry on with the servers that are not up, and take the next down. True = no row waits for any."""
+        """Carry on with the servers that are not up, and take the next down. True = nothing hangs on any."""
         lease = self._ledger.lease
+        await self._witness.confirm(await self._book.under_way(lease))
         afoot = await self._book.afoot(lease)
         rows = await self._book.rows_of(lease, [server.server_id for server in afoot]) if afoot else []
-        self._say_what_is_waited_for(afoot)
+        known = {row.job.job_id for row in rows}
+        rows += [row for row in await self._book.under_way(lease) if row.job.job_id not in known]
         wanted = self._wanted(rows)
-        if afoot and self._is_time_to_look(afoot, rows, wanted):
-            hang_on = {server_id for row in rows for server_id in row.server_ids}
-            found = await self._groups.found({server.server_id for server in afoot} | hang_on)
-            self._looked_at = asyncio.get_running_loop().time()
+        self._say_what_is_waited_for(afoot)
+        if afoot or rows:
+            ours = {server.server_id for server in afoot}
+            found = await self._groups.found(ours.union(*(row.server_ids for row in rows)))
+            await self._witness.watch(rows, found, ours=ours)
             await self._care.carry_on(afoot, rows, found, wanted=wanted)
         if self._ledger.force_ignored is not None:
             await self._groups.fail_all(self._ledger.force_ignored)
         if not self._is_closing():
             await self._take_more()
-        return not await self._book.next_held(lease, 0, limit=1)
+        return not rows and not await self._book.next_held(lease, 0, limit=1)
 
     async def _take_more(self) -> None:
         """Take groups down, in the order of the list, as long as there is room for the next."""
@@ -164,58 +213,84 @@ class Downtime:
 
     def _wanted(self, rows: Sequence[LinkedRow]) -> set[str]:
         """The servers that must be down; notes on the way which have volumes that are being copied."""
-        under_way = [row for row in rows if row.state is not JobState.PENDING]
-        waited_for = under_way
+        under_way = [] if self._anyway else [row for row in rows if row.state is not JobState.PENDING]
+        left_alone = under_way
         if self._settings.wait and not self._ledger.blind:
-            waited_for = []
+            left_alone = []
         elif not self._ledger.blind:
-            waited_for = [row for row in under_way if row.state is JobState.EXPORTING]
-        self._copying = {server_id for row in waited_for for server_id in row.server_ids}
+            left_alone = [row for row in under_way if row.state is JobState.EXPORTING]
+        self._copying = {server_id: row.job for row in left_alone for server_id in row.server_ids}
+        self._waited_for = {server_id: row.job for row in under_way for server_id in row.server_ids}
         going = [row for row in rows if row.state is JobState.PENDING and self._may_go(row)]
         return {server_id for row in (*under_way, *going) for server_id in row.server_ids}
 
     def _is_closing(self) -> bool:
         return self._ending or self._ledger.stopping.is_set()
 
-    def _is_time_to_look(
-        self, afoot: Sequence[AfootServer], rows: Sequence[LinkedRow], wanted: Collection[str]
-    ) -> bool:
-        """Servers that are down and needed so, with nothing to release, are only glanced at."""
-        if any(each.state is not ServerState.DOWN or each.server_id not in wanted for each in afoot):
-            return True
-        if any(row.held and self._may_go(row) for row in rows):
-            return True
-        return asyncio.get_running_loop().time() - self._looked_at >= GLANCE_S
-
     def _must_wait(self, afoot: Sequence[AfootServer]) -> bool:
-        """Whether one of these is still to be brought up in this run."""
-        if self._signed_out or self._is_hopeless():
+        """Whether one of these is still to be brought up in this run, or a row to be ended."""
+        if self._is_hopeless():
             return False
-        return bool({server.server_id for server in afoot} - self._care.stuck - self._copying)
+        left_down = self._care.stuck | self._copying.keys()
+        if not self._settings.wait:
+            left_down |= self._copies.busy.keys()
+        left = {server.server_id for server in afoot} - left_down
+        return bool(left or self._ledger.to_confirm)
 
     def _is_hopeless(self) -> bool:
         if self._failing_since is None:
             return False
-        return asyncio.get_running_loop().time() - self._failing_since >= moves.STUCK_AFTER_S
+        patience_s = SIGN_IN_PATIENCE_S if self._signed_out else moves.STUCK_AFTER_S
+        return asyncio.get_running_loop().time() - self._failing_since >= patience_s
 
     def _note_failure(self, error: CloudError) -> None:
+        self._signed_out = isinstance(error, SignInError)
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.warning("cannot look after the servers (%s); looking again", error)
 
+    def _note_refused(self, error: SignInError) -> None:
+        """One refused sign-in may be a slip of the cloud; several end the run, once servers are up."""
+        self._note_failure(error)
+        loop_now = asyncio.get_running_loop().time()
+        self._refused_at.append(loop_now)
+        if len(self._refused_at) == SIGN_INS_REFUSED and loop_now - self._refused_at[0] <= WITHIN_S:
+            self._ledger.stop(error)
+
     def _say_what_is_waited_for(self, afoot: Sequence[AfootServer]) -> None:
-        if afoot and self._ledger.stopping.is_set() and not self._said:
-            self._said = True
-            log.warning(
-                "waiting until what was stopped is up again, after the exports of its volumes (servers: %d);"
-                " a second Ctrl-C leaves now, and `batchexport resume` or `servers --start` starts them",
-                len(afoot),
-            )
+        loop_now = asyncio.get_running_loop().time()
+        if not afoot or not self._ledger.stopping.is_set() or loop_now < self._say_at:
+            return
+        self._say_at = loop_now + SAY_EVERY_S
+        if not self._settings.wait:
+            return
+        log.warning("bringing up what was stopped: %s", "; ".join(map(self._why_down, afoot)))
+        log.warning(
+            "a second Ctrl-C leaves now; then `batchexport resume STATE` or `batchexport servers STATE"
+            " --start` starts them"
+        )
 
     def _say_what_is_left(self, afoot: Sequence[AfootServer]) -> None:
-        if afoot:
-            log.error(
-                "not everything that was stopped is up again (servers: %d): `batchexport servers STATE` shows"
-                " them, and with --start it starts them; so does `batchexport resume`",
-                len(afoot),
-            )
+        if not afoot:
+            return
+        log.error("not everything that was stopped is up again: %s", "; ".join(map(self._why_down, afoot)))
+        is_copied = any(server.server_id in self._waited_for for server in afoot)
+        after = " after the exports; with `--start --anyway` they start now, under them" if is_copied else ""
+        log.error(
+            "`batchexport resume STATE` starts them%s; `batchexport servers STATE --start` what is free",
+            after,
+        )
+
+    def _why_down(self, server: AfootServer) -> str:
+        """The server, and what keeps it down."""
+        words = f"server {moves.named(server)}"
+        if (job := self._waited_for.get(server.server_id)) is not None:
+            until = "" if job.deadline_at is None else f", expected to end by {_utc(job.deadline_at)}"
+            return f"{words}: volume {job.volume_id} is being exported{until}"
+        if (busy := self._copies.busy.get(server.server_id)) is not None:
+            return f"{words}: {busy}"
+        return f"{words} is {server.state}"
+
+
+def _utc(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M} UTC"

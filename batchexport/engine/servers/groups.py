@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,10 +13,10 @@ from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.engine.servers import moves
-from batchexport.engine.servers.moves import Chosen
+from batchexport.engine.servers.moves import Chosen, Fit
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Ending, JobState, Server
-from batchexport.store import LinkedRow, StateFile
+from batchexport.store import Elsewhere, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 PAGE = 100
 #: How long a group is left alone whose servers are on their way to another status.
 LOOK_AGAIN_S = 30.0
+
+
+#: How long rows wait for a server that another run has stopped: copies of large volumes take hours.
+ELSEWHERE_S = 4 * 3600.0
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +55,9 @@ class ServerGroups:
         self._settings = settings
         self._may_go = may_go
         self._later: dict[int, float] = {}  # job id -> loop time before which it is passed over
-        self._passing_since: dict[str, float] = {}  # server id -> loop time
+        #: (Server id, whether the compute service says that there is none) -> loop time.
+        self._passing_since: dict[tuple[str, bool], float] = {}
+        self._elsewhere_since: dict[str, float] = {}  # server id -> loop time
 
     async def next(self, *, but: Collection[int], afoot: Collection[str]) -> list[LinkedRow]:
         """The first row that waits and may go, and all that hang together with it; empty where there is none.
@@ -98,7 +104,7 @@ class ServerGroups:
         self._later.update({row.job.job_id: loop_now + LOOK_AGAIN_S for row in group.rows})
 
     async def found(self, server_ids: Collection[str]) -> dict[str, Server]:
-        """These servers as they are now, by id; those that are gone are left out."""
+        """What is known of these servers now, by id."""
         if not server_ids:
             return {}
         pages = self._cloud.servers(sorted(server_ids))
@@ -148,19 +154,66 @@ class ServerGroups:
         except RefusedError as error:
             ending = refusal("the compute service does not show the servers", error)
             return Chosen(failed={row.job.job_id: ending for row in rows})
-        loop_now = asyncio.get_running_loop().time()
-        patience_s = self._settings.downtimes.stop_timeout_s
-        tired_of = {
-            server_id
-            for server_id, since in self._passing_since.items()
-            if server_id in server_ids and loop_now - since >= patience_s
-        }
-        chosen = moves.choose(rows, found, afoot=afoot, tired_of=tired_of)
-        for server_id in server_ids - chosen.passing:
-            self._passing_since.pop(server_id, None)
-        for server_id in chosen.passing:
-            self._passing_since.setdefault(server_id, loop_now)
+        off = [server_id for server_id, server in found.items() if moves.fit_of(server) is Fit.OFF]
+        elsewhere = await self._book.down_elsewhere(self._ledger.lease, off) if off else {}
+        waiting = {each for each, other in elsewhere.items() if self._must_wait_for(each, other)}
+        chosen = moves.choose(
+            rows,
+            found,
+            afoot=afoot,
+            tired_of=self._tired_of(server_ids, found),
+            waiting=waiting,
+            lost={each: _lost(each, other) for each, other in elsewhere.items() if each not in waiting},
+        )
+        self._note_passing(server_ids - chosen.passing, chosen.passing, found)
         return chosen
+
+    def _must_wait_for(self, server_id: str, other: Elsewhere) -> bool:
+        """Whether the server, which another run has stopped, may soon be started by that run."""
+        loop_now = asyncio.get_running_loop().time()
+        since = self._elsewhere_since.setdefault(server_id, loop_now)
+        if since == loop_now:
+            log.warning(
+                "server %s is down for the exports of %s: its volumes wait for that, %.0f h at the longest",
+                server_id,
+                other.path,
+                ELSEWHERE_S / 3600,
+            )
+        return other.is_working and loop_now - since < ELSEWHERE_S
+
+    def _tired_of(self, server_ids: Collection[str], found: Mapping[str, Server]) -> set[str]:
+        loop_now = asyncio.get_running_loop().time()
+        patience_s = {True: moves.GONE_AFTER_S, False: self._settings.downtimes.stop_timeout_s}
+        tired_of: set[str] = set()
+        for server_id in server_ids:
+            missing = _is_missing(found.get(server_id))
+            since = self._passing_since.get((server_id, missing), loop_now)
+            if loop_now - since >= patience_s[missing]:
+                tired_of.add(server_id)
+        return tired_of
+
+    def _note_passing(
+        self, settled: Collection[str], passing: Collection[str], found: Mapping[str, Server]
+    ) -> None:
+        for server_id in settled:
+            self._passing_since.pop((server_id, True), None)
+            self._passing_since.pop((server_id, False), None)
+        for server_id in passing:
+            missing = _is_missing(found.get(server_id))
+            self._passing_since.setdefault((server_id, missing), asyncio.get_running_loop().time())
+
+
+def _is_missing(server: Server | None) -> bool:
+    return server is not None and not server.exists
+
+
+def _lost(server_id: str, other: Elsewhere) -> Ending:
+    """How a row ends whose server another run has stopped and does not start."""
+    reason = (
+        f"not sent: server {server_id} was stopped for run {other.run_id} and is not up again;"
+        f" `batchexport servers {other.path} --start` starts it"
+    )
+    return Ending(reason=reason, code="server_down_elsewhere")
 
 
 def refusal(what: str, error: CloudError) -> Ending:

@@ -17,7 +17,7 @@ PASSING = frozenset(
 #: A server that was asked to stop and not seen down may still obey: it counts as up when it ran for so long
 #: since it was given up. A guest that is asked to shut down is given a minute by default.
 CALM_S = 90.0
-#: A server that no list shows for so long is gone: one list may miss it.
+#: A server is gone when the compute service answered so for so long, asked for it by its id; lists miss some.
 GONE_AFTER_S = 60.0
 #: A server that does not start for so long needs a person.
 STUCK_AFTER_S = 3600.0
@@ -30,6 +30,8 @@ class Fit(StrEnum):
     OFF = "off"  #: it is down already, and not by us
     PASSING = "passing"  #: perhaps later
     UNFIT = "unfit"  #: it can not: what its disks hold is not what they would hold after a shutdown
+    MISSING = "missing"  #: the compute service says that there is none
+    UNSEEN = "unseen"  #: nothing is known of it now
 
 
 class Move(StrEnum):
@@ -55,7 +57,9 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     may_ask: bool  #: it was not asked a moment ago
     in_state_s: float = 0.0
     same_s: float = 0.0  #: since when it is seen as it is now
+    missing_s: float = 0.0  #: since when there is none, as far as was answered
     seen_down: bool = True  #: since it was asked to stop
+    left_down: bool = False  #: an earlier process left it down, and this one never saw it so
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +72,11 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fit_of(server: Server | None) -> Fit:
-    """Whether a server can be stopped for an export; None where the cloud knows none of this id."""
+    """Whether a server can be stopped for an export; None where nothing is known of it."""
     if server is None:
-        return Fit.UNFIT
+        return Fit.UNSEEN
+    if not server.exists:
+        return Fit.MISSING
     if server.status in PASSING or (server.task and server.status in ("active", "shutoff")):
         return Fit.PASSING
     return {"active": Fit.RUNNING, "shutoff": Fit.OFF}.get(server.status, Fit.UNFIT)
@@ -82,25 +88,30 @@ def choose(
     *,
     afoot: Collection[str],
     tired_of: Collection[str],
+    waiting: Collection[str] = (),
+    lost: Mapping[str, Ending] | None = None,
 ) -> Chosen:
     """Which servers to stop for these rows, which hang together.
 
-    Servers `afoot` are seen to already; of those in `tired_of` nobody expects any more that they pass. A
-    server that only failing rows need is left alone, and while one is passing none is stopped: it would be
-    down for nothing.
+    Servers `afoot` are seen to already; of those in `tired_of` nobody expects any more that they pass, or
+    appear. A server that only failing rows need is left alone, and while one is passing none is stopped: it
+    would be down for nothing. Servers that other runs have stopped are `waiting` to be started by these, or
+    `lost`, which ends their rows.
     """
+    lost = lost or {}
     fits = {
-        server_id: _or_unfit(fit_of(found.get(server_id)), tired=server_id in tired_of)
+        server_id: _in_time(fit_of(found.get(server_id)), tired=server_id in tired_of)
         for row in rows
         for server_id in row.server_ids
         if server_id not in afoot
     }
+    fits |= dict.fromkeys(fits.keys() & waiting, Fit.PASSING) | dict.fromkeys(fits.keys() & lost, Fit.UNFIT)
     failed: dict[int, Ending] = {}
     needed: dict[str, Fit] = {}
     for row in rows:
         unfit = [server_id for server_id in row.server_ids if fits.get(server_id) is Fit.UNFIT]
         if unfit or not row.server_ids:
-            failed[row.job.job_id] = _why_not(unfit, found)
+            failed[row.job.job_id] = _why_not(unfit, found, lost)
         else:
             needed |= {server_id: fits[server_id] for server_id in row.server_ids if server_id in fits}
     if passing := frozenset(server_id for server_id, fit in needed.items() if fit is Fit.PASSING):
@@ -125,19 +136,19 @@ def is_room(
 
 def move(server: AfootServer, sight: Sight, *, stop_timeout_s: float) -> Move:
     """What to do about a server that we stopped, or were about to."""
-    if sight.server is None:
-        return Move.NOTE_GONE if sight.same_s >= GONE_AFTER_S else Move.WAIT
+    fit = fit_of(sight.server)
+    if fit is Fit.MISSING:
+        return Move.NOTE_GONE if sight.missing_s >= GONE_AFTER_S else Move.WAIT
     match server.state:
         case ServerState.STOPPING:
-            return _while_stopping(sight.server, sight, stop_timeout_s)
+            return _while_stopping(fit, sight, stop_timeout_s)
         case ServerState.DOWN:
-            return _while_down(sight.server, sight)
+            return _while_down(fit, sight)
         case _:
-            return _while_starting(sight.server, sight)
+            return _while_starting(fit, sight)
 
 
-def _while_stopping(server: Server, sight: Sight, stop_timeout_s: float) -> Move:
-    fit = fit_of(server)
+def _while_stopping(fit: Fit, sight: Sight, stop_timeout_s: float) -> Move:
     if not sight.wanted:
         return Move.BRING_UP
     if fit is Fit.OFF:
@@ -147,31 +158,41 @@ def _while_stopping(server: Server, sight: Sight, stop_timeout_s: float) -> Move
     return Move.ASK_TO_STOP if fit is Fit.RUNNING and sight.may_ask else Move.WAIT
 
 
-def _while_down(server: Server, sight: Sight) -> Move:
-    if fit_of(server) is Fit.RUNNING:
-        return Move.NOTE_STARTED if sight.wanted else Move.NOTE_UP
+def _while_down(fit: Fit, sight: Sight) -> Move:
+    if fit is Fit.RUNNING:
+        return Move.NOTE_STARTED if sight.wanted and not sight.left_down else Move.NOTE_UP
     return Move.WAIT if sight.wanted else Move.BRING_UP
 
 
-def _while_starting(server: Server, sight: Sight) -> Move:
-    if fit_of(server) is Fit.RUNNING:
+def _while_starting(fit: Fit, sight: Sight) -> Move:
+    if fit is Fit.RUNNING:
         calm_s = min(sight.same_s, sight.in_state_s)
         return Move.NOTE_UP if sight.seen_down or calm_s >= CALM_S else Move.WAIT
     if sight.in_state_s >= STUCK_AFTER_S:
         return Move.STUCK
-    return Move.ASK_TO_START if sight.may_ask and server.task is None else Move.WAIT
+    # One that cannot be seen is asked all the same: to start what runs does nothing.
+    is_idle = sight.server is None or sight.server.task is None
+    return Move.ASK_TO_START if sight.may_ask and is_idle else Move.WAIT
 
 
-def _or_unfit(fit: Fit, *, tired: bool) -> Fit:
-    return Fit.UNFIT if fit is Fit.PASSING and tired else fit
+def _in_time(fit: Fit, *, tired: bool) -> Fit:
+    """What is not as it should be may be so only for a moment, until one is tired of waiting for that."""
+    if fit in (Fit.MISSING, Fit.UNSEEN, Fit.PASSING):
+        return Fit.UNFIT if tired else Fit.PASSING
+    return fit
 
 
-def _why_not(unfit: Sequence[str], found: Mapping[str, Server]) -> Ending:
+def _why_not(unfit: Sequence[str], found: Mapping[str, Server], lost: Mapping[str, Ending]) -> Ending:
     if not unfit:
         reason = "not sent: the volume is in use, and the cloud does not tell by which server"
         return Ending(reason=reason, code="in_use")
+    if unfit[0] in lost:
+        return lost[unfit[0]]
     server = found.get(unfit[0])
     if server is None:
+        reason = f"not sent: the compute service does not tell how server {unfit[0]} of the volume is"
+        return Ending(reason=reason, code="server_unseen")
+    if not server.exists:
         reason = (
             f"not sent: the volume is attached to server {unfit[0]}, which the compute service does not know"
         )

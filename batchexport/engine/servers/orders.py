@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: A server that shows nothing of an order for so long is asked again: orders get lost.
 ASK_AGAIN_S = 60.0
+#: However long a cloud asks to be left alone: a server that is down does not wait for it longer than this.
+MAX_RETRY_AFTER_S = 300.0
 #: What compute services answer while a server is on its way from one status to another.
 CONFLICT = 409
 
@@ -88,7 +90,8 @@ class ServerOrders:
         self._failures[server_id] += 1
         self.words[server_id] = str(error)
         log.warning("server %s: the order was not taken (%s)", server_id, error)
-        delay_s = max(UNREACHABLE.delay_s(self._failures[server_id]), error.retry_after_s or 0.0)
+        asked_s = min(error.retry_after_s or 0.0, MAX_RETRY_AFTER_S)
+        delay_s = max(UNREACHABLE.delay_s(self._failures[server_id]), asked_s)
         self._again_at[server_id] = asyncio.get_running_loop().time() + delay_s
 
     def _fence(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from batchexport.engine.servers.moves import Fit, Sight, fit_of
 from batchexport.model import Server, ServerState
@@ -16,6 +17,12 @@ class ServerSights:
         self._in_state: dict[str, tuple[ServerState, float]] = {}
         self._seen: dict[str, tuple[Server | None, float]] = {}
         self._seen_down: set[str] = set()  # since they were last to be asked to stop
+        self._missing_since: dict[str, float] = {}
+        self._left_down: set[str] = set()
+
+    def take_over(self, server_ids: Iterable[str]) -> None:
+        """These were left down by an earlier process: whoever started them meanwhile disturbed no export."""
+        self._left_down.update(server_ids)
 
     def of(self, server: AfootServer, seen: Server | None, *, wanted: bool, may_ask: bool) -> Sight:
         """The server as it is seen now, with what is remembered of it."""
@@ -24,21 +31,30 @@ class ServerSights:
             self._in_state[server_id] = (server.state, loop_now)
         if server_id not in self._seen or self._seen[server_id][0] != seen:
             self._seen[server_id] = (seen, loop_now)
-        if server.state is ServerState.DOWN or fit_of(seen) is Fit.OFF:
+        fit = fit_of(seen)
+        if server.state is ServerState.DOWN or fit is Fit.OFF:
             self._seen_down.add(server_id)
+        if fit is Fit.OFF:
+            self._left_down.discard(server_id)
+        if fit is Fit.MISSING:
+            self._missing_since.setdefault(server_id, loop_now)
+        elif fit is not Fit.UNSEEN:
+            self._missing_since.pop(server_id, None)
         return Sight(
             server=seen,
             wanted=wanted,
             may_ask=may_ask,
             in_state_s=loop_now - self._in_state[server_id][1],
             same_s=loop_now - self._seen[server_id][1],
+            missing_s=loop_now - self._missing_since.get(server_id, loop_now),
             seen_down=server_id in self._seen_down,
+            left_down=server_id in self._left_down,
         )
 
     def status(self, server_id: str) -> str:
         """The cloud's words for how it was seen last."""
         seen, _ = self._seen.get(server_id, (None, 0.0))
-        if seen is None:
+        if seen is None or not seen.exists:
             return "unknown"
         return f"{seen.status} ({seen.task})" if seen.task else seen.status
 
@@ -46,4 +62,6 @@ class ServerSights:
         """It is up, or to be stopped anew."""
         self._in_state.pop(server_id, None)
         self._seen.pop(server_id, None)
+        self._missing_since.pop(server_id, None)
         self._seen_down.discard(server_id)
+        self._left_down.discard(server_id)
