@@ -136,6 +136,8 @@ class Ledger:
 
     def ended(self, job: Job, state: JobState, ending: Ending) -> None:
         """The job reached a final state; one of `forced` succeeds when `confirmed`."""
+        if self._is_over(job):
+            return
         if state is JobState.SUCCEEDED and job.job_id in self.forced:
             self.to_confirm.setdefault(job.job_id, (job, ending))
             self.confirmable.set()
@@ -194,6 +196,8 @@ class Ledger:
 
     def put_back(self, job: Job, ending: Ending | None, *, after_s: float, counted: bool) -> None:
         """Back to the queue for `after_s` seconds; uncounted, the attempt never was."""
+        if self._is_over(job):
+            return
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         at = self._now()
         # Whoever keeps servers down goes before those that never waited.
@@ -211,6 +215,13 @@ class Ledger:
         since = asyncio.get_running_loop().time()
         self.unsettled[job.job_id] = Unsettled(job, since, refused=refused, alone=alone, ending=ending)
         self._moved()
+
+    def _is_over(self, job: Job) -> bool:
+        """Whether an export came to its end while somebody who looks at it waited for an answer."""
+        if job.image_id is None:
+            return False
+        current = self.exporting.get(job.image_id)
+        return current is None or current.job_id != job.job_id
 
     def _count(self, state: JobState) -> None:
         if state is JobState.FAILED and (error := self._breaker.trip()):

@@ -305,6 +305,24 @@ def test_a_free_server_is_started_at_the_first_try_by_however_slow_a_compute_ser
     assert (cloud.running(), afoot(dead)) == ({"a"}, {})
 
 
+def test_two_looks_at_the_same_exports_end_each_once(bench):
+    """A glance at what was left, while the watcher looks: both are slow."""
+    bench.load(IDS[:2])
+    cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=30.0)
+    dead = crashed(bench, cloud, after=4)
+    let_pass(60.0)
+    look = cloud.image
+
+    async def image(image_id):
+        await asyncio.sleep(20.0)
+        return await look(image_id)
+
+    cloud.image = image
+    dead.run(cloud, settings=ONLY_UP, stop=0.0)
+    assert (cloud.running(), afoot(dead)) == ({"a"}, {})
+    assert set(dead.states().values()) == {"succeeded"}
+
+
 @pytest.mark.parametrize("retry_after_s", [7200.0, 1e9])
 def test_a_cloud_that_asks_to_be_left_alone_for_hours_does_not_keep_a_server_down(bench, retry_after_s):
     bench.load(IDS[:1])
