@@ -17,7 +17,6 @@ import click
 
 from batchexport.cli.outlets import Outlets
 from batchexport.redaction import redacted
-from batchexport.report.words import harmless
 
 #: Foreground colour, bold and their end, as `marked` writes them.
 _COLOUR = re.compile(r"(\x1b\[(?:3[0-7]|[01])m)")
@@ -86,6 +85,10 @@ def put(text: str) -> None:
 
 def _plain(text: str) -> str:
     """The text without what could steer a terminal, but for the colours of our own marks."""
+    if text.isprintable():
+        return text
+    from batchexport.report.words import harmless  # nothing that only helps has to load it
+
     if "\x1b[" not in text or not on_terminal():
         return harmless(text)
     return "".join(part if _COLOUR.fullmatch(part) else harmless(part) for part in _COLOUR.split(text))
@@ -104,6 +107,8 @@ def lines_go_to(taker: Callable[[str], None]) -> Iterator[None]:
 
 def tell(text: str) -> None:
     """Print data on stdout; a reader who went away is not worth an error."""
+    from batchexport.report.words import harmless
+
     try:
         click.echo(harmless(text))
     except OSError as error:

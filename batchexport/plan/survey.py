@@ -89,3 +89,5 @@ async def _join(page: Sequence[Volume], state: StateFile, lease: Lease, seen: On
 def _note_sizes(volumes: Sequence[Volume], state: StateFile, lease: Lease) -> None:
     sizes = {volume.volume_id: volume.size_gib for volume in volumes if volume.size_gib is not None}
     state.sizes(lease, sizes)
+    if names := {volume.volume_id: volume.name for volume in volumes if volume.name}:
+        state.volume_names(lease, names)

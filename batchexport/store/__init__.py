@@ -4,6 +4,8 @@
 """
 
 from batchexport.store.build import Builder, building
+from batchexport.store.downtimes import Downtime
+from batchexport.store.endings import ProcessEnd, note_end
 from batchexport.store.exported import ExportedImages
 from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
@@ -41,6 +43,7 @@ __all__ = [
     "AttemptReport",
     "Builder",
     "Differences",
+    "Downtime",
     "Duplicate",
     "Elsewhere",
     "Exported",
@@ -51,6 +54,7 @@ __all__ = [
     "LeftDown",
     "LinkedRow",
     "Owner",
+    "ProcessEnd",
     "PutBack",
     "ReasonCount",
     "RecentEnding",
@@ -73,5 +77,6 @@ __all__ = [
     "is_untried",
     "left_down",
     "look_into",
+    "note_end",
     "take_in",
 ]

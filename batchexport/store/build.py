@@ -16,7 +16,7 @@ from msgspec.structs import astuple, replace
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
-from batchexport.store import options, schema
+from batchexport.store import options, schema, volume_names
 from batchexport.store.distinct import Distinct, marks_of_ids, marks_of_texts
 from batchexport.store.faults import writing
 from batchexport.store.opening import require_sqlite
@@ -73,6 +73,7 @@ class Builder:
         self._temporary = temporary
         self._file = file
         self._rows: list[tuple[int, str | None, int, str, str]] = []
+        self._names: list[tuple[int, str, str]] = []
         self._count = 0
         self._stop_rows = 0
         self._target_ids: dict[TargetKey, int] = {}
@@ -94,6 +95,8 @@ class Builder:
         self._count += 1
         target_id, text = self._shared_by(row, 1)
         self._rows.append((target_id, text, row.line, row.volume_id, image_name))
+        if row.volume_name:
+            self._names.append((target_id, row.volume_id, row.volume_name))
         if len(self._rows) >= _BATCH:
             self._load()
 
@@ -103,6 +106,8 @@ class Builder:
         self._count += len(rows)
         shared = self._shared_by(rows, len(rows))
         self._note(rows.volume_ids, image_names)
+        if named := volume_names.given(rows.volume_ids, rows.volume_names):
+            volume_names.add(self._db, [(shared[0], *each) for each in named])
         start = 0
         for size in _sizes(len(rows)):
             end = start + size
@@ -171,6 +176,9 @@ class Builder:
             self._note([row[-2] for row in self._rows], [row[-1] for row in self._rows])
             self._db.executemany(_INSERT, self._rows)
             self._rows.clear()
+        if self._names:
+            volume_names.add(self._db, self._names)
+            self._names.clear()
 
     def _note(self, volume_ids: Sequence[str], image_names: Sequence[str]) -> None:
         self._distinct["volume_id"].add(volume_ids)

@@ -32,7 +32,8 @@ LATEST_ENDINGS = """
     FROM attempt JOIN job USING (job_id)
     ORDER BY attempt_id DESC LIMIT ?"""
 EXPORTS_UNDER_WAY = f"""
-    SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at FROM job
+    SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at, {{volume_name}}
+    FROM job
     WHERE {IS_UNDER_WAY} AND state = 'exporting' AND accepted_at IS NOT NULL"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
 
@@ -129,20 +130,27 @@ def latest_endings(ask: Ask, limit: int) -> list[RecentEnding]:
     ]
 
 
-def under_way(ask: Ask, keys: Mapping[int, TargetKey]) -> list[UnderWay]:
+def under_way(ask: Ask, keys: Mapping[int, TargetKey], name_column: str = "NULL") -> list[UnderWay]:
     """The exports that the cloud is working on, in no order."""
     return [
         UnderWay(
             target=keys[target_id],
             volume_id=volume_id,
-            volume_name=None,
+            volume_name=volume_name,
             image_name=image_name,
             image_id=image_id,
             size_gib=size_gib,
             accepted_at=moment(accepted_at) or 0.0,
             deadline_at=moment(deadline_at),
         )
-        for target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at in ask(
-            EXPORTS_UNDER_WAY
-        )
+        for (
+            target_id,
+            volume_id,
+            image_name,
+            image_id,
+            size_gib,
+            accepted_at,
+            deadline_at,
+            volume_name,
+        ) in ask(EXPORTS_UNDER_WAY.format(volume_name=name_column))
     ]

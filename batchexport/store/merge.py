@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from batchexport.errors import ListChangedError, StateInUseError
+from batchexport.store import volume_names
 from batchexport.store.faults import reading, writing
 from batchexport.store.opening import open_for_reading, open_for_work
 from batchexport.store.schema import AT_ONCE_OR_HELD, NOT_LISTED, UNIQUE_INDEXES
@@ -193,6 +194,7 @@ def _apply(db: sqlite3.Connection, found: Differences) -> None:
     values: dict[str, Any] = {"now": time.time()}
     for statement in (*_APPLY, _SETTLED):
         db.execute(statement, values)
+    volume_names.take_in(db)
     if (shared := db.execute(_SHARED_NAME).fetchone()) is not None:
         raise ListChangedError(
             f"the list gives two rows the image name {shared[0]!r}, one of which was sent already or is"

@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, JobState, ServerState, TargetKey
-from batchexport.store import history, options, queries
+from batchexport.store import history, options, queries, volume_names
+from batchexport.store.downtimes import Downtime, downtimes
+from batchexport.store.endings import ProcessEnd, last_end
 from batchexport.store.faults import reading
 from batchexport.store.lease import owner_from
 from batchexport.store.moments import moment
@@ -39,7 +41,7 @@ _PAGE = 2000
 _JOBS = """
     SELECT job.job_id, line, target_id, volume_id, image_name, state, job.image_id, options, size_gib,
         job.attempt, reason, code, http_status, coalesce(attempt.request_id, job.request_id), job.intent_at,
-        job.accepted_at, finished_at, next_at, deadline_at, image_hash
+        job.accepted_at, finished_at, next_at, deadline_at, image_hash, {volume_name}
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
@@ -121,7 +123,7 @@ class StateReader:
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
         """Every job, or those in one of `states`, in the order of the list. Each is read once."""
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
-        statement = _JOBS.format(chosen=chosen)
+        statement = _JOBS.format(chosen=chosen, volume_name=volume_names.column(self._rows))
         last = 0
         while page := self._rows(statement, last, *(states or ()), _PAGE):
             last = page[-1][0]
@@ -194,6 +196,21 @@ class StateReader:
                 for row in self._rows(_SERVERS)
             ]
 
+    def downtimes(self) -> list[Downtime]:
+        """Every time that a server was stopped for exports, in the order in which they began."""
+        with reading(self.path):
+            return downtimes(self._rows, self._keys)
+
+    def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
+        """What these volumes are called, by id; those whose name nobody told are left out."""
+        with reading(self.path):
+            return volume_names.of(self._rows, volume_ids)
+
+    def last_end(self) -> ProcessEnd | None:
+        """How the last process ended that said so; None in files of old."""
+        with reading(self.path):
+            return last_end(self._rows)
+
     def rows_that_stop(self, in_use: InUse) -> int:
         """Rows not exported yet that servers may be stopped for; `in_use` is for those that say nothing."""
         if not self.run.stop_rows and in_use is not InUse.STOP:
@@ -244,7 +261,7 @@ class StateReader:
     def under_way(self) -> list[history.UnderWay]:
         """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
         with reading(self.path):
-            return history.under_way(self._rows, self._keys)
+            return history.under_way(self._rows, self._keys, volume_names.column(self._rows))
 
     def removed_image_ids(self) -> frozenset[str]:
         """The images of this run that newer ones made old, and that are gone."""
@@ -289,6 +306,7 @@ class StateReader:
             next_at=None if row[17] == math.inf else moment(row[17]) or None,
             deadline_at=moment(row[18]),
             image_hash=row[19],
+            volume_name=row[20],
         )
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -129,6 +129,7 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     next_at: float | None  #: not tried again before; None = not waiting, or for servers to be down
     deadline_at: float | None
     image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
+    volume_name: str | None = None  #: None = nobody told
 
 
 class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):

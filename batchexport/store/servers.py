@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from batchexport.model import InUse, JobState, Server, ServerState
+from batchexport.store import downtimes
 from batchexport.store.queries import JOB_COLUMNS, job_of
 from batchexport.store.records import AfootServer, LinkedRow
 from batchexport.store.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
@@ -171,6 +172,8 @@ def up(
     db: sqlite3.Connection, target_id: int, server_ids: Collection[str], state: ServerState, *, at: float
 ) -> None:
     """These are up again, or gone; nothing begins on their volumes until they are down again."""
+    for server_id in server_ids:
+        downtimes.keep(db, target_id, server_id, state, at=at)
     db.executemany(UP, [(state, at, target_id, server_id) for server_id in server_ids])
     _hold_rows_of(db, target_id, server_ids)
 

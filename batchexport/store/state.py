@@ -14,7 +14,7 @@ from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.identity import CloudIdentity
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
-from batchexport.store import changes, fitting, identities, lease, queries, together, unsent
+from batchexport.store import changes, fitting, identities, lease, queries, together, unsent, volume_names
 from batchexport.store.faults import reading
 from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.opening import open_for_work
@@ -241,6 +241,10 @@ class StateFile:
             held,
             partial(changes.set_rate, target_id=held.target_id, requests_per_second=requests_per_second),
         )
+
+    def volume_names(self, held: Lease, names: Mapping[str, str]) -> None:
+        """Note what volumes are called, by volume id; volumes that are not in the list are passed over."""
+        self._change(held, partial(volume_names.add_listed, target_id=held.target_id, names=dict(names)))
 
     def sizes(self, held: Lease, size_gib_of: Mapping[str, int]) -> None:
         """Note sizes by volume id; volumes that are not in the list are passed over."""
