@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime
 
 from batchexport.cli.talk import LogFormat, Talk, json_line, put
+from batchexport.log_level import NOTICE
 
 #: What every log record has by itself; anything else came in through `extra`.
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -40,7 +41,7 @@ def level(talk: Talk) -> int:
     """The level from which records are shown."""
     if talk.quiet:
         return logging.ERROR
-    return {0: logging.WARNING, 1: logging.INFO}.get(talk.verbose, logging.DEBUG)
+    return {0: NOTICE, 1: logging.INFO}.get(talk.verbose, logging.DEBUG)
 
 
 def start_log(talk: Talk) -> None:

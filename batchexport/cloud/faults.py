@@ -6,6 +6,7 @@ the request; after any other 5xx it may have been carried out.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
@@ -74,6 +75,7 @@ _SERVER_RIGHTS = (
     "have the right to stop and start servers granted to this account in this project"
     " (ECS: ecs:servers:stop, ecs:servers:start and ecs:cloudServers:*)"
 )
+_CALL_FAILED = re.compile("Connect call failed|Multiple exceptions")
 _SERVER_PATH = re.compile(r"/v[\d.]+/([^/]+/)?(cloud)?servers(/|\?|$)")
 #: Cinder could not reach the image service: nothing was made, and the volume is free again.
 _UNREACHED_TEXT = re.compile(r"connection to glance failed|unable to establish connection", re.IGNORECASE)
@@ -131,7 +133,7 @@ def error_from_loss(
 
     `via` names the proxy that it went through, None = none.
     """
-    why = fold(str(cause)) or type(cause).__name__
+    why = _why_no_answer(cause)
     if not sent:
         if via is not None:
             return UnreachableError(
@@ -146,6 +148,18 @@ def error_from_loss(
     kind = TransientError if method == "GET" else OutcomeUnknownError
     words = "no answer in time" if isinstance(cause, TimeoutError) else f"no answer: {why}"
     return kind(words, method=method, url=url)
+
+
+def _why_no_answer(cause: BaseException) -> str:
+    """Why there is no answer, without the words that libraries have for themselves."""
+    inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
+    host = getattr(cause, "host", None)
+    if inner is None or host is None:
+        return fold(str(cause)) or type(cause).__name__
+    reason = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
+    if inner.errno and _CALL_FAILED.match(reason):  # asyncio's words for whatever the system said
+        reason = os.strerror(inner.errno)
+    return fold(f"{host}:{getattr(cause, 'port', '')}: {reason}")
 
 
 def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ from batchexport.errors import CloudError, SignInError, ThrottledError, Transien
 from batchexport.gate import RateGate
 from batchexport.proxies import proxy_for
 from batchexport.retry import READS
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -161,6 +164,7 @@ class Session:
         async with self._slots:
             sent_at = await self._gate.acquire()
             FENCE.set(fence)
+            began_s = self._steady()
             headers = credential.headers(method, url, body, microversion)
             if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: all go along
                 headers = {**headers, **proxy.headers}
@@ -176,12 +180,25 @@ class Session:
                         proxy_headers=None if proxy is None else proxy.headers,
                     ) as response:
                         received = await content(response)
+                        self._note(method, path, began_s, response)
                         return self._judged(method, url, response, received, credential, sent_at)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 self.traffic.by_status[NO_ANSWER] += 1
+                self._note(method, path, began_s, None)
                 sent = not isinstance(error, _NOT_SENT)
                 via = None if proxy is None else str(proxy)
                 raise error_from_loss(method=method, url=url, cause=error, sent=sent, via=via) from error
+
+    def _note(self, method: str, path: str, began_s: float, response: aiohttp.ClientResponse | None) -> None:
+        """Log the request for who asked for each of them; None = there was no answer."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        took_ms = 1000 * (self._steady() - began_s)
+        if response is None:
+            log.debug("%s %s: no answer in %.0f ms", method, path, took_ms)
+            return
+        request_id = request_id_of(response.headers) or "not told"
+        log.debug("%s %s: %d in %.0f ms, request %s", method, path, response.status, took_ms, request_id)
 
     def _judged(
         self,

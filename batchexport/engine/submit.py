@@ -25,6 +25,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
+from batchexport.log_level import NOTICE
 from batchexport.model import ExportRequest, Job, JobState
 from batchexport.retry import UNREACHABLE
 from batchexport.store import StateFile
@@ -71,6 +72,7 @@ class Submitter:
         self._taken = 0  # requests that the cloud took
         self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
         self._in_vain = 0  # requests in a row that came to nothing
+        self._told_of_trouble = False  # and somebody was told of it
         self._in_vain_since = 0.0
         self._hold_until = 0.0  # loop time before which nothing is claimed
 
@@ -220,7 +222,9 @@ class Submitter:
                 self._ledger.put_back(job, None, after_s=0.0, counted=False)
             raise
         else:
-            self._in_vain = 0
+            if self._in_vain and self._told_of_trouble:
+                log.log(NOTICE, "the cloud takes requests again")
+            self._in_vain, self._told_of_trouble = 0, False
             self._taken += 1
             self._taken_before.pop(job.job_id, None)
             self._ledger.accepted(job, accepted)
@@ -289,6 +293,7 @@ class Submitter:
         unreachable = isinstance(error, UnreachableError)
         if (unreachable or self._in_vain >= TROUBLE_AFTER) and not self._is_held():
             self._hold_until = loop_now + delay_s
+            self._told_of_trouble = True
             log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
         if unreachable:
             self._ledger.put_back(job, ending, after_s=delay_s, counted=False)

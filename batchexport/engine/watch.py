@@ -12,6 +12,7 @@ from batchexport.engine.feed import ActiveFeed
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, FatalError
+from batchexport.log_level import NOTICE
 from batchexport.model import Ending, Image, Job, JobState
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Watcher:
                 if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: an outage may last for hours
                     log.warning("cannot watch the exports (%s); looking again", error)
             else:
+                if failures:
+                    log.log(NOTICE, "the exports can be watched again")
                 failures = 0
 
     async def look(self) -> None:

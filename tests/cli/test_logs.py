@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from batchexport.cli.logs import JsonLines, ScreenHandler, start_log
 from batchexport.cli.talk import Talk, marked, say
+from batchexport.log_level import NOTICE
 from tests.cli.lists import write_list
+from tests.cli.served import served, volumes
 from tests.store.making import make
 
 log = logging.getLogger("batchexport.somewhere")
@@ -116,3 +119,20 @@ def test_whatever_visits_a_cloud_lets_libraries_speak_in_the_form_that_was_asked
     batchexport(*words, "--os-cloud", "none", "--log-format", "json")
     (handler,) = logging.getLogger("openstack").handlers
     assert isinstance(handler.formatter, JsonLines)
+
+
+def test_saying_all_names_each_request_with_its_answer(batchexport):
+    with served(*volumes()):
+        result = batchexport("discover", "--os-cloud", "served", "-vv")
+    assert result.exit_code == 0
+    requests = [line for line in result.stderr.splitlines() if " DEBUG GET " in line]
+    assert requests
+    assert all(re.search(r"GET /\S*: 200 in \d+ ms, request req-", line) for line in requests)
+
+
+def test_an_ordinary_event_is_shown_as_information(capsys):
+    start_log(Talk())
+    log.log(NOTICE, "server a is up again")
+    log.info("a detail")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.split()[1:] == ["INFO", "server", "a", "is", "up", "again"]

@@ -252,3 +252,13 @@ def test_an_image_named_like_a_code_is_no_error() -> None:
 @pytest.mark.parametrize(("status", "error"), [(200, False), (202, False), (300, True), (404, True)])
 def test_everything_from_300_is_an_error(status: int, error: bool) -> None:
     assert is_error(status, b"{}") is error
+
+
+async def test_no_connection_is_told_in_the_systems_words():
+    import aiohttp
+
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+            await http.get("http://127.0.0.1:9/")
+    error = error_from_loss(method="GET", url="http://127.0.0.1:9/", cause=caught.value, sent=False)
+    assert str(error) == "no connection: 127.0.0.1:9: Connection refused"

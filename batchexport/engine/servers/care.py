@@ -14,6 +14,7 @@ from batchexport.engine.servers.groups import Group, refusal
 from batchexport.engine.servers.moves import Fit, Move, fit_of, named
 from batchexport.engine.servers.orders import ServerOrders
 from batchexport.engine.servers.sights import ServerSights
+from batchexport.log_level import NOTICE
 from batchexport.model import Ending, JobState, Server, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
@@ -63,7 +64,7 @@ class ServerCare:
             await self._book.stopping(self._ledger.lease, chosen.stop, at_s=self._ledger.now())
             for server in chosen.stop:
                 self._sights.forget(server.server_id)
-                log.warning("stopping server %s for the export of its volumes", named(server))
+                log.log(NOTICE, "stopping server %s for the export of its volumes", named(server))
             await self._stop(server_ids, rows)
         still_up = server_ids | set(afoot)
         await self._release([row for row in rows if still_up.isdisjoint(row.server_ids)], chosen.off)
@@ -106,7 +107,7 @@ class ServerCare:
                 await self._stop(server_ids, rows)
             case Move.NOTE_DOWN:
                 await self._book.down(self._ledger.lease, server_ids, at_s=self._ledger.now())
-                _tell(servers, "is down")
+                _tell(servers, "is down", level=NOTICE)
             case Move.GIVE_UP:
                 self._fail_for(servers, rows, self._why_not_stopped)
                 await self._bring_up(server_ids, rows, found)
@@ -165,7 +166,10 @@ class ServerCare:
             self._orders.done(server_id)
             self._sights.forget(server_id)
             self._copies.forget(server_id)
-        _tell(servers, "is up again" if state is ServerState.UP else "is no longer there")
+        if state is ServerState.UP:
+            _tell(servers, "is up again", level=NOTICE)
+        else:
+            _tell(servers, "is no longer there")
 
     async def _ask_again(self, servers: Sequence[AfootServer], found: Mapping[str, Server]) -> None:
         """Go on asking these to start, and say once that it has been in vain for long.
@@ -227,6 +231,6 @@ def _why_started(server: AfootServer) -> Ending:
     return Ending(reason=reason, code="server_started")
 
 
-def _tell(servers: Sequence[AfootServer], words: str) -> None:
+def _tell(servers: Sequence[AfootServer], words: str, *, level: int = logging.WARNING) -> None:
     for server in servers:
-        log.warning("server %s %s", named(server), words, extra={"server_id": server.server_id})
+        log.log(level, "server %s %s", named(server), words, extra={"server_id": server.server_id})
