@@ -78,6 +78,7 @@ END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?
 PUT_BACK = """
     UPDATE job SET
         state = 'pending', next_at = ?, attempt = attempt - ?, ending_id = ?, intent_at = NULL,
+        first_intent_at = CASE WHEN ? OR first_intent_at IS NOT intent_at THEN first_intent_at END,
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL
     WHERE job_id = ?"""
 # An accepted attempt has an image that must not be forgotten: only what was never sent leaves no trace.
@@ -158,12 +159,16 @@ def put_back(
     next_at: float,
     at: float,
     counted: bool,
+    sent: bool,
 ) -> None:
-    """The job waits for another attempt. Uncounted and without an ending, the attempt leaves no trace."""
+    """The job waits for another attempt. Uncounted and without an ending, the attempt leaves no trace.
+
+    Where nothing can have been sent, the time of a first intent is forgotten: there was none.
+    """
     if counted or ending is not None:
         ending_id = _log(db, target_id, job, JobState.PENDING, ending, at=at)
-        db.execute(PUT_BACK, (next_at, not counted, ending_id, job.job_id))
-    elif db.execute(UNSEND, (next_at, 1, None, job.job_id, target_id, job.attempt)).rowcount != 1:
+        db.execute(PUT_BACK, (next_at, not counted, ending_id, sent or counted, job.job_id))
+    elif db.execute(UNSEND, (next_at, 1, None, sent, job.job_id, target_id, job.attempt)).rowcount != 1:
         raise _forbidden(db, job, JobState.PENDING)
 
 

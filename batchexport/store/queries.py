@@ -26,7 +26,6 @@ AMBIGUOUS = (
 )
 ANY_READY = f"SELECT 1 FROM job WHERE target_id = ? AND {IS_READY} LIMIT 1"
 FIRST_WAITING = f"SELECT min(next_at) FROM job WHERE target_id = ? AND {IS_WAITING}"
-EARLIER_IMAGES = "SELECT DISTINCT image_id FROM attempt WHERE job_id = ? AND image_id IS NOT NULL"
 
 
 def job_of(row: tuple[Any, ...]) -> Job:
@@ -97,11 +96,6 @@ def next_due_s(db: sqlite3.Connection, target_id: int) -> float | None:
         return 0.0
     due_at: float | None = db.execute(FIRST_WAITING, (target_id,)).fetchone()[0]
     return due_at
-
-
-def earlier_image_ids(db: sqlite3.Connection, job_id: int) -> frozenset[str]:
-    """Images of the attempts of this job that have ended."""
-    return frozenset(image_id for (image_id,) in db.execute(EARLIER_IMAGES, (job_id,)))
 
 
 def counts(db: sqlite3.Connection) -> dict[JobState, int]:

@@ -16,6 +16,7 @@ from batchexport.identity import CloudIdentity
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store import changes, fitting, identities, lease, queries, together, unsent, volume_names
 from batchexport.store.faults import reading
+from batchexport.store.known_images import ImageBook
 from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
@@ -52,6 +53,7 @@ class StateFile:
         self.run = run
         self.removals = RemovalBook(writer)
         self.servers = ServerBook(writer, path)
+        self.images = ImageBook(writer)
         self._writer = writer
         self._targets = targets
         self._now = now
@@ -212,11 +214,13 @@ class StateFile:
         next_at: float,
         at_s: float,
         counted: bool,
+        sent: bool = False,
     ) -> None:
         """Back to pending, not before `next_at` (0 = at once). Uncounted, its attempt number is free again.
 
         With an ending, or counted, the attempt stays in the audit trail; a job whose image is known cannot
-        be put back without.
+        be put back without. `sent` says that the request may have reached the cloud: images are looked for
+        before the next one.
         """
         self._change(
             held,
@@ -228,6 +232,7 @@ class StateFile:
                 next_at=next_at,
                 at=at_s,
                 counted=counted,
+                sent=sent,
             ),
         )
 
@@ -295,10 +300,6 @@ class StateFile:
         """The first jobs behind this one that were neither tried nor looked at."""
         asking = partial(unsent.after, target_id=held.target_id, job_id=job_id, limit=limit)
         return await self._writer.ask(asking, held)
-
-    async def earlier_image_ids(self, job_id: int) -> frozenset[str]:
-        """Images of this job's attempts that have ended."""
-        return await self._writer.ask(partial(queries.earlier_image_ids, job_id=job_id))
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs of all targets are in each state; every state is there."""

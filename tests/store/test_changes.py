@@ -200,9 +200,10 @@ async def test_images_of_ended_attempts_are_remembered(made: Path) -> None:
             (job,) = await claim(state, lease)
             accept(state, lease, job, image(number))
             state.put_back(lease, job, None, next_at=1.0, at_s=110.0, counted=True)
-        await claim(state, lease)
-        assert await state.earlier_image_ids(1) == {image(1), image(2)}
-        assert await state.earlier_image_ids(2) == frozenset()
+        (job,) = await claim(state, lease)
+        known = await state.images.of(job)
+        assert known.of_attempts == {image(1): None, image(2): None}
+        assert (await state.images.of(replace(job, job_id=2))).of_attempts == {}
 
 
 async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:

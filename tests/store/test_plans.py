@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store import changes, history, queries, reader, servers
+from batchexport.store import changes, history, known_images, queries, reader, servers
 from batchexport.store.opening import open_for_work
 from tests.store.making import make
 
@@ -27,7 +27,9 @@ STATEMENTS = {
     "under way": (queries.UNDER_WAY, "job_under_way"),
     "any ready": (queries.ANY_READY, "job_ready"),
     "first waiting": (queries.FIRST_WAITING, "job_waiting"),
-    "earlier images": (queries.EARLIER_IMAGES, "attempt_job"),
+    "images of attempts": (known_images.ATTEMPTS, "attempt_job"),
+    "names taken": (known_images.NOTE_NAMED, "job_image_name"),
+    "rows of names": (known_images.CLAIM_NAMED, "job_image_name"),
     "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
     "exports under way": (history.EXPORTS_UNDER_WAY.format(volume_name="NULL"), "job_under_way"),
@@ -45,7 +47,9 @@ STATEMENTS = {
 @pytest.fixture(scope="module")
 def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     connection = open_for_work(make(tmp_path_factory.mktemp("plans") / "a.state", 100))
-    changes.set_sizes(connection, 1, {})  # makes the index that it goes by
+    # These make the indexes and tables that others go by.
+    changes.set_sizes(connection, 1, {})
+    known_images.note_named(connection, 1, [])
     yield connection
     connection.close()
 

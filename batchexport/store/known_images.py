@@ -1,0 +1,167 @@
+"""What the state file knows of a job's images: those of its attempts, and those that were there before it.
+
+Both tables are made when they are first needed: files without them are of no older format.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from batchexport.model import Job
+from batchexport.store.changes import CLAIM
+from batchexport.store.lease import Lease
+from batchexport.store.queries import job_of
+from batchexport.store.schema import UNIQUE_INDEXES
+from batchexport.store.writer import Writer
+
+#: Images of the job's name that were seen before the first request for it: not its own.
+BEFORE_TABLE = """
+    CREATE TABLE IF NOT EXISTS image_before (
+        job_id INTEGER NOT NULL REFERENCES job,
+        image_id TEXT NOT NULL,
+        PRIMARY KEY (job_id, image_id)
+    ) STRICT, WITHOUT ROWID"""
+#: The attempt before which a job's name was looked for.
+LOOKED_TABLE = """
+    CREATE TABLE IF NOT EXISTS name_looked_up (
+        job_id INTEGER PRIMARY KEY REFERENCES job,
+        attempt INTEGER NOT NULL
+    ) STRICT"""
+#: The jobs up to this one whose names a list of all images was searched for.
+LISTED_TABLE = """
+    CREATE TABLE IF NOT EXISTS names_listed (
+        target_id INTEGER PRIMARY KEY REFERENCES target,
+        last_job_id INTEGER NOT NULL
+    ) STRICT"""
+TABLES = (BEFORE_TABLE, LOOKED_TABLE, LISTED_TABLE)
+
+ATTEMPTS = "SELECT image_id, code FROM attempt WHERE job_id = ? AND image_id IS NOT NULL ORDER BY attempt_id"
+_BEFORE = "SELECT image_id FROM image_before WHERE job_id = ?"
+_LOOKED = "SELECT attempt FROM name_looked_up WHERE job_id = ?"
+_LISTED = "SELECT last_job_id FROM names_listed WHERE target_id = ?"
+_NOTE = "INSERT OR IGNORE INTO image_before (job_id, image_id) VALUES (?, ?)"
+_NOTE_LOOK = "INSERT OR REPLACE INTO name_looked_up (job_id, attempt) VALUES (?, ?)"
+_NOTE_LIST = """
+    INSERT OR REPLACE INTO names_listed (target_id, last_job_id)
+    SELECT ?, coalesce(max(job_id), 0) FROM job"""
+NOTE_NAMED = """
+    INSERT OR IGNORE INTO image_before (job_id, image_id)
+    SELECT job_id, json_extract(value, '$[1]') FROM json_each(?)
+    JOIN job ON image_name = json_extract(value, '$[0]')
+    WHERE target_id = ? AND attempt = 0 AND first_intent_at IS NULL"""
+_ANY_UNLISTED = """
+    SELECT 1 FROM job WHERE target_id = :target_id AND state = 'pending' AND attempt = 0
+    AND job_id > :last AND instr(image_name, :run_id) = 0 LIMIT 1"""
+
+
+CLAIM_NAMED = CLAIM.format(
+    chosen="SELECT job_id FROM job WHERE target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL"
+    " AND image_name IN (SELECT value FROM json_each(:names))"
+)
+
+
+class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that the state file connects with a job, by its own words or by their name."""
+
+    of_attempts: Mapping[str, str | None]  #: image ids of ended attempts, with the code of their ending
+    before: frozenset[str]  #: ids of images of the job's name that were there before the first request
+    complete: bool  #: every image of the name that was there before is among `before`
+
+
+class ImageBook:
+    """Reads and notes what is known of images. A note is on disk when its call returns."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def of(self, job: Job) -> KnownImages:
+        """What is known of the images of a job."""
+        return await self._writer.ask(partial(_known, job=job))
+
+    async def looked_up(self, held: Lease, job: Job, image_ids: Iterable[str]) -> None:
+        """These are all images of the job's name that are there before its attempt, and not its own."""
+        ids = tuple(image_ids)
+        await self._writer.ask(partial(_note_look, job=job, image_ids=ids), held)
+
+    async def note_named(self, held: Lease, images: Sequence[tuple[str, str]]) -> None:
+        """These images, name and id, are there before anything was sent for the rows of their names."""
+        await self._writer.ask(partial(note_named, target_id=held.target_id, images=images), held)
+
+    async def listed(self, held: Lease) -> None:
+        """Every image of the project was noted by `note_named`, for every row that the target now has."""
+        await self._writer.ask(partial(_note_list, target_id=held.target_id), held)
+
+    async def last_listed(self, held: Lease) -> int:
+        """The last job whose name a list of all images was searched for; 0 = there was no list."""
+        return await self._writer.ask(partial(_last_listed, target_id=held.target_id), held)
+
+    async def claim_named(self, held: Lease, names: Sequence[str], *, server_now_s: float) -> list[Job]:
+        """The rows of these names for which nothing was sent as far as is known: submitting now."""
+        claiming = partial(_claim_named, target_id=held.target_id, names=names, server_now=server_now_s)
+        return await self._writer.ask(claiming, held)
+
+    async def any_unlisted(self, held: Lease, *, run_id: str) -> bool:
+        """Whether there are rows to send whose names prove nothing and were not searched for in a list."""
+        asking = partial(_any_unlisted, target_id=held.target_id, run_id=run_id)
+        return await self._writer.ask(asking, held)
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    for table in TABLES:
+        db.execute(table)
+
+
+def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
+    _make_tables(db)
+    looked = db.execute(_LOOKED, (job.job_id,)).fetchone()
+    listed = db.execute(
+        "SELECT last_job_id FROM names_listed JOIN job USING (target_id) WHERE job_id = ?", (job.job_id,)
+    ).fetchone()
+    was_looked_up = looked is not None and looked[0] > job.attempts_before
+    was_listed = listed is not None and job.job_id <= listed[0] and job.attempts_before == 0
+    return KnownImages(
+        of_attempts=dict(db.execute(ATTEMPTS, (job.job_id,))),
+        before=frozenset(image_id for (image_id,) in db.execute(_BEFORE, (job.job_id,))),
+        complete=was_looked_up or was_listed,
+    )
+
+
+def _note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> None:
+    _make_tables(db)
+    db.executemany(_NOTE, [(job.job_id, image_id) for image_id in image_ids])
+    db.execute(_NOTE_LOOK, (job.job_id, job.attempt))
+
+
+def note_named(db: sqlite3.Connection, target_id: int, images: Sequence[tuple[str, str]]) -> None:
+    _make_tables(db)
+    db.execute(UNIQUE_INDEXES["image_name"])
+    db.execute(NOTE_NAMED, (json.dumps(images), target_id))
+
+
+def _note_list(db: sqlite3.Connection, target_id: int) -> None:
+    _make_tables(db)
+    db.execute(_NOTE_LIST, (target_id,))
+
+
+def _last_listed(db: sqlite3.Connection, target_id: int) -> int:
+    _make_tables(db)
+    row = db.execute(_LISTED, (target_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _any_unlisted(db: sqlite3.Connection, target_id: int, run_id: str) -> bool:
+    values = {"target_id": target_id, "last": _last_listed(db, target_id), "run_id": run_id}
+    return db.execute(_ANY_UNLISTED, values).fetchone() is not None
+
+
+def _claim_named(
+    db: sqlite3.Connection, target_id: int, names: Sequence[str], server_now: float
+) -> list[Job]:
+    db.execute(UNIQUE_INDEXES["image_name"])
+    values = {"target_id": target_id, "names": json.dumps(names), "server_now": server_now}
+    return sorted(map(job_of, db.execute(CLAIM_NAMED, values)), key=lambda job: job.job_id)
