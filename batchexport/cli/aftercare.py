@@ -29,7 +29,9 @@ def reconciled(state_path: Path, settings: Settings, access: CloudSettings) -> l
         async with StateFile.open(state_path) as state:
             keys = [target.key for target in state.targets()]
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
-                return await engine.reconcile_all(state, connect, rebind=settings.rebind_cloud)
+                return await engine.reconcile_all(
+                    state, connect, settle_s=settings.limits.settle_s, rebind=settings.rebind_cloud
+                )
 
     return run_in_loop(look())
 

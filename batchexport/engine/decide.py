@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import assert_never
 
 import msgspec
@@ -15,14 +15,29 @@ from batchexport.plan import check_image
 
 #: An image in one of these can no longer become active.
 DEAD_STATUSES = frozenset({"killed", "deleted", "pending_delete"})
-#: An image that is still unfinished this long after its volume was seen free has lost its writer. Between an
-#: image turning active and its volume leaving `uploading` some 8 s were seen; a minute is far outside of it.
-ORPHAN_AFTER_S = 60.0
+#: An image in one of these holds all its data.
+COMPLETE_STATUSES = frozenset({"active", "deactivated"})
+#: What a read does not show may be behind a replica, in a page that shifted or at a gateway without a back
+#: end. It counts as absent when every look missed it for a minute and a second a GiB, ten minutes at most.
+ABSENT_BASE_S, ABSENT_PER_GIB_S, ABSENT_MAX_S = 60.0, 1.0, 600.0
+#: An unfinished image whose volume is free has lost its writer when it has not changed for five minutes and
+#: five seconds for each GiB, the time in which a slow back end hashes it. One that is being written or
+#: imported is given until the deadline of its export as well: Glance finishes some images by itself, after
+#: Cinder has let go of the volume.
+ORPHAN_BASE_S, ORPHAN_PER_GIB_S = 300.0, 5.0
+#: The code of attempts whose image stayed unfinished: it is discarded before another attempt.
+ORPHANED = "image_orphaned"
 #: Image times are cut to a second, and a record may become visible a moment after its time.
 STAMP_MARGIN_S = 2.0
 #: The clocks of a cloud's services and of its gateway differ; what is older than an intent by more than this
 #: cannot be its result.
 CLOCK_MARGIN_S = 60.0
+#: Why a row ends whose volume does not come free.
+STUCK_REASON = (
+    "the volume has been uploading for longer than an export takes, and no image of this run shows: somebody"
+    " else exports it, or an export was lost with its service. When it is over, or an administrator has freed"
+    " the volume (`openstack volume set --state available VOLUME`), `batchexport retry` exports it"
+)
 #: The code of rows whose export was refused although force was set.
 FORCE_IGNORED = "force_ignored"
 #: As many ids as the client asks for in one request.
@@ -82,53 +97,83 @@ class Succeed(msgspec.Struct, frozen=True):
 
 
 def settle(
-    images: Sequence[Image], *, uploading: bool, missing: bool, clear_for_s: float | None, settle_s: float
+    images: Sequence[Image],
+    *,
+    proved: bool,
+    uploading: bool,
+    missing: bool,
+    clear_for_s: float | None,
+    settle_s: float,
+    overdue: bool,
 ) -> Adopt | Ambiguous | Again | Fail | Wait:
     """What became of a request whose answer never came.
 
-    `images` are those that could be its result, read after the volume. `clear_for_s` is how long ago the
-    volume was first seen free without any such image (and never otherwise since); None = not before.
+    `images` are those that could be its result, read after the volume; `proved` says that nobody else's can
+    be among them. `clear_for_s` is how long ago the volume was first seen free, or missing, without any such
+    image (and never otherwise since); None = not before. `overdue` says that an export would be past its
+    deadline by now.
     """
     if len(images) > 1:
-        listed = ", ".join(image.image_id for image in images)
-        return Ambiguous(Ending(reason=f"several images could be the result: {listed}", code="ambiguous"))
+        return Ambiguous(several(images))
     if images:
-        return Adopt(images[0])
-    if missing:
-        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
+        return Adopt(images[0]) if proved else Ambiguous(unproved(images[0]))
+    if uploading and overdue:
+        return Fail(Ending(reason=STUCK_REASON, code="volume_uploading"))
     if uploading or clear_for_s is None or clear_for_s < settle_s:
         return Wait()
+    if missing:
+        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
     return Again(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
 
 
-def reconcile(images: Sequence[Image], *, uploading: bool) -> Adopt | Ambiguous | Again:
-    """What became of a job with several images, after somebody may have cleared up in the cloud."""
-    left = [image for image in images if image.status not in DEAD_STATUSES]
-    if len(left) == 1:
-        return Adopt(left[0])
-    if not left and not uploading:
-        return Again(Ending(reason="all images that could be the result were removed", code="removed"))
-    listed = ", ".join(image.image_id for image in left) or "none yet, and the volume is uploading"
-    return Ambiguous(Ending(reason=f"several images could be the result: {listed}", code="ambiguous"))
+def several(images: Sequence[Image]) -> Ending:
+    """The ending of a job with several images."""
+    listed = ", ".join(image.image_id for image in images)
+    return Ending(reason=f"several images could be the result: {listed}", code="ambiguous")
 
 
-def candidates(
-    images: Sequence[Image], job: Job, earlier_image_ids: frozenset[str], *, run_id: str
-) -> list[Image]:
-    """The images that could be this job's: of its name, and not those of its earlier attempts.
+def unproved(image: Image) -> Ending:
+    """The ending of a job with an image that may be somebody else's."""
+    reason = f"image {image.image_id} has this name, but nothing proves that this run made it"
+    return Ending(reason=reason, code="ambiguous")
 
-    A name that holds the id of the run is proof enough; any other may have been used on another night, and
-    only images that are not older than the first intent count.
+
+def reconcile(
+    images: Sequence[Image], *, proved: bool, uploading: bool, clear_for_s: float | None, settle_s: float
+) -> Adopt | Ambiguous | Again:
+    """What became of an ambiguous job, after somebody may have cleared up in the cloud.
+
+    The arguments are those of `settle`.
     """
-    since = (job.first_intent_at or 0.0) - CLOCK_MARGIN_S
-    proof = run_id in job.image_name
-    return [
-        image
-        for image in images
-        if image.name == job.image_name
-        and image.image_id not in earlier_image_ids
-        and (proof or image.created_at is None or image.created_at >= since)
-    ]
+    left = alive(images)
+    if len(left) == 1:
+        return Adopt(left[0]) if proved else Ambiguous(unproved(left[0]))
+    if left:
+        return Ambiguous(several(left))
+    if uploading or clear_for_s is None or clear_for_s < settle_s:
+        reason = "several images could be the result: none yet, and the volume is uploading"
+        if not uploading:
+            reason = "no image that could be the result was seen, but not for long enough to be sure"
+        return Ambiguous(Ending(reason=reason, code="ambiguous"))
+    return Again(Ending(reason="all images that could be the result were removed", code="removed"))
+
+
+def alive(images: Sequence[Image]) -> list[Image]:
+    """Those of these images that are complete or may still become so."""
+    return [image for image in images if image.status not in DEAD_STATUSES]
+
+
+def candidates(images: Sequence[Image], job: Job, *, not_ours: Container[str]) -> list[Image]:
+    """The images that could be this job's: of its name, and none of those that are known not to be.
+
+    No time is compared: the clocks of a cloud's services and hosts differ, jump and drift.
+    """
+    return [image for image in images if image.name == job.image_name and image.image_id not in not_ours]
+
+
+def may_have_been_sent(job: Job) -> bool:
+    """Whether a request for the job may have reached the cloud before the attempt under way."""
+    return job.attempt > 1 or job.first_intent_at != job.intent_at
 
 
 def refused_for_status(
@@ -162,12 +207,18 @@ def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Hold | Fa
     assert_never(in_use)
 
 
-def verdict(image: Image | None, *, idle_for_s: float) -> Succeed | Again | Wait:
+def verdict(
+    image: Image | None, *, same_for_s: float, size_gib: int | None, overdue: bool
+) -> Succeed | Again | Wait:
     """What became of an export whose volume is no longer uploading.
 
-    The image was read after the volume. `idle_for_s` is how long ago the volume was first seen free.
+    The image was read after the volume. `same_for_s` is how long every look has shown the volume free and the
+    image exactly as it is now: missing (None), or of this status, size and time of change. `overdue` says
+    that the export is past its deadline.
     """
     if image is None:
+        if same_for_s < absent_after_s(size_gib):
+            return Wait()
         return Again(Ending(reason="the export failed: the cloud removed the image", code="image_gone"))
     if image.status == "active":
         return Succeed(Ending(reason="active"))
@@ -175,10 +226,22 @@ def verdict(image: Image | None, *, idle_for_s: float) -> Succeed | Again | Wait
         return Succeed(Ending(reason="the image is complete but was deactivated", code="deactivated"))
     if image.status in DEAD_STATUSES:
         return Again(Ending(reason=f"the export failed: the image is {image.status}", code="image_dead"))
-    if idle_for_s < ORPHAN_AFTER_S:
+    if same_for_s < orphan_after_s(size_gib) or not (image.status == "queued" or overdue):
         return Wait()
     reason = f"the export failed: the image stayed {image.status} although the volume is free"
-    return Again(Ending(reason=reason, code="image_orphaned"))
+    return Again(Ending(reason=reason, code=ORPHANED))
+
+
+def absent_after_s(size_gib: int | None) -> float:
+    """Seconds for which every look must miss something before it counts as absent."""
+    size = UNKNOWN_SIZE_GIB if size_gib is None else size_gib
+    return min(ABSENT_MAX_S, ABSENT_BASE_S + ABSENT_PER_GIB_S * size)
+
+
+def orphan_after_s(size_gib: int | None) -> float:
+    """Seconds without a change after which an unfinished image has lost its writer."""
+    size = UNKNOWN_SIZE_GIB if size_gib is None else size_gib
+    return ORPHAN_BASE_S + ORPHAN_PER_GIB_S * size
 
 
 def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:

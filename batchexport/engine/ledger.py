@@ -33,6 +33,7 @@ class Unsettled(msgspec.Struct):
     alone: bool = False  #: the cloud took others meanwhile: if it was not sent, that was an attempt
     ending: Ending | None = None  #: what to say if it turns out that nothing was sent
     clear_since: float | None = None  #: loop time since which the volume is free and no image was found
+    seen_uploading: bool = False  #: the volume was, at some look since the request
 
 
 class Breaker:
@@ -194,8 +195,13 @@ class Ledger:
         else:
             self.put_back(job, ending, after_s=BETWEEN_ATTEMPTS.delay_s(made), counted=True)
 
-    def put_back(self, job: Job, ending: Ending | None, *, after_s: float, counted: bool) -> None:
-        """Back to the queue for `after_s` seconds; uncounted, the attempt never was."""
+    def put_back(
+        self, job: Job, ending: Ending | None, *, after_s: float, counted: bool, sent: bool = False
+    ) -> None:
+        """Back to the queue for `after_s` seconds; uncounted, the attempt never was.
+
+        `sent` says that its request may have reached the cloud all the same.
+        """
         if self._is_over(job):
             return
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
@@ -203,7 +209,7 @@ class Ledger:
         # Whoever keeps servers down goes before those that never waited.
         waits = after_s > 0 or job.job_id in self.on_stopped_servers
         next_at = at + after_s if waits else 0.0
-        self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted)
+        self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted, sent=sent)
         self._forget(job)
         self._tell(job, before, JobState.PENDING, ending)
 

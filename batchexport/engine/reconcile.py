@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud
+from batchexport.engine.prior_images import PriorImages
 from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Lease, StateFile
 
@@ -22,29 +25,61 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def reconcile(
-    cloud: Cloud, state: StateFile, lease: Lease, *, now: Callable[[], float] = time.time
+    cloud: Cloud, state: StateFile, lease: Lease, *, settle_s: float, now: Callable[[], float] = time.time
 ) -> list[Reconciled]:
-    """Look once at each ambiguous job of a target. Sends nothing that changes the cloud."""
-    results = []
-    for job in await state.ambiguous(lease):
-        volume = await cloud.volume(job.volume_id)
-        images = await cloud.images_named(job.image_name)
-        ours = decide.candidates(
-            images, job, await state.earlier_image_ids(job.job_id), run_id=state.run.run_id
-        )
-        uploading = volume is not None and volume.status == "uploading"
-        match decide.reconcile(ours, uploading=uploading):
-            case decide.Adopt(image):
-                accepted = Accepted(image_id=image.image_id, size_gib=job.size_gib, request_id=None)
-                at = now()
-                deadline_at = at + decide.deadline_s(job.size_gib, job.options.timeout_s)
-                state.accepted(lease, job, accepted, at_s=at, deadline_at=deadline_at)
-                words = f"adopted image {image.image_id}, which is {image.status}"
-                results.append(Reconciled(job=job, state=JobState.EXPORTING, words=words))
-            case decide.Again(ending):
-                state.reopen(lease, job)
-                results.append(Reconciled(job=job, state=JobState.PENDING, words=ending.reason))
-            case decide.Ambiguous(ending):
-                results.append(Reconciled(job=job, state=JobState.AMBIGUOUS, words=ending.reason))
+    """Look at each ambiguous job of a target. Sends nothing that changes the cloud.
+
+    Where no image is left, it is looked at again after `settle_s`: one look does not prove that none is.
+    """
+    prior = PriorImages(cloud, state, lease)
+    jobs = await state.ambiguous(lease)
+    results = {
+        job.job_id: await _look(cloud, prior, job, clear_for_s=None, settle_s=settle_s) for job in jobs
+    }
+    if clear := [job for job in jobs if results[job.job_id] is None]:
+        await asyncio.sleep(settle_s)
+        for job in clear:
+            results[job.job_id] = await _look(cloud, prior, job, clear_for_s=settle_s, settle_s=settle_s)
+    told = [_apply(state, lease, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
     await state.flush()
-    return results
+    return told
+
+
+async def _look(
+    cloud: Cloud, prior: PriorImages, job: Job, *, clear_for_s: float | None, settle_s: float
+) -> decide.Adopt | decide.Ambiguous | decide.Again | None:
+    """What one look shows; None = no image, for the first time."""
+    volume = await cloud.volume(job.volume_id)
+    found = await prior.look(job)
+    uploading = volume is not None and volume.status == "uploading"
+    if clear_for_s is None and not uploading and not decide.alive(found.found):
+        return None
+    return decide.reconcile(
+        found.found,
+        proved=found.is_proved,
+        uploading=uploading,
+        clear_for_s=clear_for_s,
+        settle_s=settle_s,
+    )
+
+
+def _apply(
+    state: StateFile,
+    lease: Lease,
+    job: Job,
+    verdict: decide.Adopt | decide.Ambiguous | decide.Again,
+    at_s: float,
+) -> Reconciled:
+    match verdict:
+        case decide.Adopt(image):
+            accepted = Accepted(image_id=image.image_id, size_gib=job.size_gib, request_id=None)
+            deadline_at = at_s + decide.deadline_s(job.size_gib, job.options.timeout_s)
+            state.accepted(lease, job, accepted, at_s=at_s, deadline_at=deadline_at)
+            words = f"adopted image {image.image_id}, which is {image.status}"
+            return Reconciled(job=job, state=JobState.EXPORTING, words=words)
+        case decide.Again(ending):
+            state.reopen(lease, job)
+            return Reconciled(job=job, state=JobState.PENDING, words=ending.reason)
+        case decide.Ambiguous(ending):
+            return Reconciled(job=job, state=JobState.AMBIGUOUS, words=ending.reason)
+    assert_never(verdict)

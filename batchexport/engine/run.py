@@ -63,12 +63,17 @@ async def run(
     await on_each_target(state, connect, one, file_lost=stop.set, again=again, rebind=settings.rebind_cloud)
 
 
-async def reconcile_all(state: StateFile, connect: Connect, *, rebind: bool = False) -> list[Reconciled]:
-    """Look once at every ambiguous row of the state file. Raises what `on_each_target` raises."""
+async def reconcile_all(
+    state: StateFile, connect: Connect, *, settle_s: float, rebind: bool = False
+) -> list[Reconciled]:
+    """Look at every ambiguous row of the state file, at some of them twice, `settle_s` apart.
+
+    Raises what `on_each_target` raises.
+    """
     results: list[Reconciled] = []
 
     async def one(cloud: Cloud, lease: Lease) -> None:
-        results.extend(await reconcile(cloud, state, lease))
+        results.extend(await reconcile(cloud, state, lease, settle_s=settle_s))
 
     await on_each_target(state, connect, one, file_lost=lambda: None, rebind=rebind)
     return results

@@ -7,17 +7,21 @@ import logging
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger, Unsettled
 from batchexport.engine.ports import Cloud
-from batchexport.errors import CloudError, FatalError
-from batchexport.model import Accepted, Image, JobState
+from batchexport.engine.prior_images import PriorImages
+from batchexport.errors import CloudError, RefusedError, SignInError
+from batchexport.model import Accepted, Image, Job, JobState
 from batchexport.retry import UNREACHABLE
-from batchexport.store import StateFile
 
 log = logging.getLogger(__name__)
+
+#: What one look can say of a job in doubt.
+Settled = decide.Adopt | decide.Ambiguous | decide.Again | decide.Fail | decide.Wait
 
 #: Beyond this many jobs in doubt, two lists cost less than two reads for each.
 SINGLE_READS = 4
@@ -28,17 +32,18 @@ class Sight(msgspec.Struct, frozen=True):
 
     uploading: bool
     missing: bool  #: the cloud knows no such volume; a list cannot tell and says False
-    images: Sequence[Image]
+    named: Sequence[Image] | None  #: those that the list shows; None = not read yet
 
 
 class Settler:
     """Looks for the jobs in doubt, together, until each is adopted, sent again or given to a person."""
 
-    def __init__(self, cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, cloud: Cloud, ledger: Ledger, prior: PriorImages, settings: Settings) -> None:
         self._cloud = cloud
-        self._state = state
         self._ledger = ledger
+        self._prior = prior
         self._settle_s = settings.limits.settle_s
+        self._image = settings.image
 
     async def run(self) -> None:
         """Settle for ever; the caller cancels it when nothing is in doubt any more."""
@@ -47,36 +52,53 @@ class Settler:
                 await asyncio.wait([self._ledger.next_change()])
             try:
                 await self.look()
-            except FatalError as error:
-                self._ledger.blind = True
-                self._ledger.stop(error)
-                return
             except CloudError as error:
-                log.warning("cannot look for requests without an answer (%s); looking again", error)
+                log.warning("cannot check in-doubt requests (%s); checking again", error)
+                self._give_up_overdue(error)
             if self._ledger.unsettled:
                 await asyncio.sleep(self._interval_s())
 
     async def look(self) -> None:
-        """One look at every job in doubt."""
+        """One look at every job in doubt. One that cannot be looked at keeps none of the others waiting."""
         doubts = list(self._ledger.unsettled.values())
         read = self._read_each if len(doubts) <= SINGLE_READS else self._read_lists
         for doubt, sight in zip(doubts, await read(doubts), strict=True):
-            await self._settle(doubt, sight)
+            try:
+                await self._settle(doubt, await self._read(doubt.job) if sight is None else sight)
+            except SignInError:
+                raise
+            except CloudError as error:
+                log.warning("volume %s: cannot check its request (%s)", doubt.job.volume_id, error)
+                self._give_up(doubt, error)
+
+    def _give_up_overdue(self, error: CloudError) -> None:
+        for doubt in list(self._ledger.unsettled.values()):
+            self._give_up(doubt, error)
+
+    def _give_up(self, doubt: Unsettled, error: CloudError) -> None:
+        """Leave a job to a person that could not be looked at until its deadline, by its refusal alone."""
+        if isinstance(error, RefusedError) and self._is_overdue(doubt):
+            ending = decide.ending_of(error, "nobody can tell what became of its request")
+            self._ledger.ended(doubt.job, JobState.AMBIGUOUS, replace(ending, code="ambiguous"))
+
+    def _is_overdue(self, doubt: Unsettled) -> bool:
+        deadline_s = decide.deadline_s(doubt.job.size_gib, doubt.job.options.over(self._image).timeout_s)
+        return asyncio.get_running_loop().time() - doubt.since >= deadline_s
 
     def _interval_s(self) -> float:
         """Half the settling time, 1 to 30 s: the fewest looks that show a lost request to be lost."""
         return min(30.0, max(1.0, self._settle_s / 2))
 
-    async def _read_each(self, doubts: Sequence[Unsettled]) -> list[Sight]:
-        sights = []
-        for doubt in doubts:
-            volume = await self._cloud.volume(doubt.job.volume_id)
-            images = await self._cloud.images_named(doubt.job.image_name)
-            uploading = volume is not None and volume.status == "uploading"
-            sights.append(Sight(uploading, volume is None, images))
-        return sights
+    async def _read_each(self, doubts: Sequence[Unsettled]) -> list[Sight | None]:
+        return [None for _ in doubts]  # each when its turn comes
 
-    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight]:
+    async def _read(self, job: Job) -> Sight:
+        volume = await self._cloud.volume(job.volume_id)
+        uploading = volume is not None and volume.status == "uploading"
+        return Sight(uploading, volume is None, None)
+
+    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight | None]:
+        """What two lists show. They prove what they show; what they leave out is read singly in the end."""
         uploading: set[str] = set()
         async for volumes in self._cloud.volumes(status="uploading"):
             uploading.update(volume.volume_id for volume in volumes)
@@ -88,31 +110,44 @@ class Settler:
                     images[image.name].append(image)
         return [Sight(d.job.volume_id in uploading, False, images[d.job.image_name]) for d in doubts]
 
-    async def _ours(self, doubt: Unsettled, images: Sequence[Image]) -> list[Image]:
-        """Those of these images that could be the job's."""
-        job = doubt.job
-        earlier = await self._state.earlier_image_ids(job.job_id) if images else frozenset[str]()
-        return decide.candidates(images, job, earlier, run_id=self._state.run.run_id)
-
-    async def _is_named(self, doubt: Unsettled) -> bool:
-        """A last look by the name alone: what a list leaves out for its time must not be made twice."""
-        return bool(await self._ours(doubt, await self._cloud.images_named(doubt.job.image_name)))
-
     async def _settle(self, doubt: Unsettled, sight: Sight) -> None:
-        job = doubt.job
-        ours = await self._ours(doubt, sight.images)
+        verdict = await self._judge(doubt, sight)
+        if sight.named is not None and isinstance(verdict, decide.Again | decide.Ambiguous):
+            # A list may be late or short: before anything is sent or given up, each is read by itself.
+            verdict = await self._judge(doubt, await self._read(doubt.job))
+        if isinstance(verdict, decide.Fail) and await self._is_listed(doubt.job.volume_id):
+            doubt.clear_since = None
+            return
+        self._apply(doubt, verdict)
+
+    async def _judge(self, doubt: Unsettled, sight: Sight) -> Settled:
+        prior = await self._prior.look(doubt.job, named=sight.named)
         loop_now = asyncio.get_running_loop().time()
-        if sight.uploading or ours:
+        doubt.seen_uploading = doubt.seen_uploading or sight.uploading
+        if sight.uploading or prior.found:
             doubt.clear_since = None
         elif doubt.clear_since is None:
             doubt.clear_since = loop_now
-        match decide.settle(
-            ours,
+        return decide.settle(
+            prior.found,
+            proved=prior.is_proved or doubt.seen_uploading,
             uploading=sight.uploading,
             missing=sight.missing,
             clear_for_s=None if doubt.clear_since is None else loop_now - doubt.clear_since,
-            settle_s=0.0 if doubt.refused else self._settle_s,
-        ):
+            settle_s=self._settle_s,
+            overdue=self._is_overdue(doubt),
+        )
+
+    async def _is_listed(self, volume_id: str) -> bool:
+        """Whether a list shows the volume that a read by its id does not."""
+        async for page in self._cloud.volumes():
+            if any(volume.volume_id == volume_id for volume in page):
+                return True
+        return False
+
+    def _apply(self, doubt: Unsettled, verdict: Settled) -> None:
+        job = doubt.job
+        match verdict:
             case decide.Adopt(image):
                 log.info("volume %s: found its image %s, going on with it", job.volume_id, image.image_id)
                 self._ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
@@ -120,13 +155,11 @@ class Settler:
                 self._ledger.ended(job, JobState.AMBIGUOUS, ending)
             case decide.Fail(ending):
                 self._ledger.ended(job, JobState.FAILED, ending)
-            case decide.Again() if await self._is_named(doubt):
-                doubt.clear_since = None
             case decide.Again(ending) if doubt.refused or doubt.alone:
                 self._ledger.again(job, doubt.ending or ending)
             case decide.Again(ending):
                 # Behind the others, so that one row that never arrives does not keep them from their turn.
                 after_s = UNREACHABLE.delay_s(1)
-                self._ledger.put_back(job, doubt.ending or ending, after_s=after_s, counted=False)
+                self._ledger.put_back(job, doubt.ending or ending, after_s=after_s, counted=False, sent=True)
             case decide.Wait():
                 pass

@@ -13,6 +13,7 @@ from batchexport.config import InUse, Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
+from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.servers.witness import Witness
 from batchexport.errors import (
     CloudError,
@@ -26,7 +27,7 @@ from batchexport.errors import (
     VolumeStateError,
 )
 from batchexport.log_level import NOTICE
-from batchexport.model import ExportRequest, Job, JobState
+from batchexport.model import Accepted, ExportRequest, Job, JobState
 from batchexport.retry import UNREACHABLE
 from batchexport.store import StateFile
 
@@ -55,6 +56,7 @@ class Submitter:
         state: StateFile,
         ledger: Ledger,
         settings: Settings,
+        prior: PriorImages,
         *,
         now: Callable[[], float] = time.time,
         most_gib: Callable[[float], int] | None = None,
@@ -64,6 +66,7 @@ class Submitter:
         self._witness = Witness(cloud, state, ledger, settings)
         self._ledger = ledger
         self._settings = settings
+        self._prior = prior
         self._now = now
         self._most_gib = most_gib  # of the volumes that may begin at a time; 0 = none; None = all
         self._ready: deque[Job] = deque()  # claimed, and no sender has them yet
@@ -207,6 +210,8 @@ class Submitter:
             servers_down=job.job_id in self._ledger.on_stopped_servers,
         )
         try:
+            if self._prior.is_wanted(job) and await self._is_prevented(job):
+                return
             if job.job_id in self._ledger.on_stopped_servers:
                 if (cleared := await self._witness.cleared(job, request)) is None:
                     return
@@ -227,9 +232,42 @@ class Submitter:
             self._in_vain, self._told_of_trouble = 0, False
             self._taken += 1
             self._taken_before.pop(job.job_id, None)
-            self._ledger.accepted(job, accepted)
+            if accepted.image_id in self._ledger.exporting:  # the answer to another row's request
+                log.warning(
+                    "volume %s: answered with the image of another volume; looking for its own", job.volume_id
+                )
+                self._ledger.doubt(job)
+            else:
+                self._ledger.accepted(job, accepted)
         finally:
             self._unsent.pop(task, None)
+
+    async def _is_prevented(self, job: Job) -> bool:
+        """Whether an image that the volume may have already forbids the request."""
+        ledger = self._ledger
+
+        def fence() -> None:
+            ledger.lease.check_owned()
+            if ledger.stopping.is_set() or not ledger.lease.fresh:
+                raise NotSentError
+
+        try:
+            prevented = await self._prior.clear(job, fence=fence)
+        except CloudError as error:
+            log.warning("volume %s: cannot look for its images (%s)", job.volume_id, error)
+            ledger.doubt(job, alone=True, ending=decide.ending_of(error))
+            return True
+        match prevented:
+            case decide.Adopt(image):
+                log.info("volume %s: its image %s is there already", job.volume_id, image.image_id)
+                ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
+            case decide.Ambiguous(ending):
+                ledger.ended(job, JobState.AMBIGUOUS, ending)
+            case decide.Fail(ending):
+                ledger.ended(job, JobState.FAILED, ending)
+            case decide.Again(ending):
+                ledger.again(job, ending)
+        return prevented is not None
 
     async def _failed(self, job: Job, request: ExportRequest, error: CloudError) -> None:
         ledger = self._ledger

@@ -11,6 +11,7 @@ from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
+from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.servers.downtime import Downtime
 from batchexport.engine.servers.last_call import last_call
 from batchexport.engine.settle import Settler
@@ -76,17 +77,19 @@ async def _work(
     await downtime.resumed()
     if stop.is_set():  # before anything is claimed: such a run only brings up what is down
         ledger.stop()
-    submitter = Submitter(cloud, state, ledger, settings, now=now, most_gib=most_gib)
+    prior = PriorImages(cloud, state, ledger.lease)
+    submitter = Submitter(cloud, state, ledger, settings, prior, now=now, most_gib=most_gib)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
         _keep(state, ledger.lease, cloud),
         watcher.run(),
-        Settler(cloud, state, ledger, settings).run(),
+        Settler(cloud, ledger, prior, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]
         try:
+            await _until_stopping(_look_around(prior, ledger, settings), ledger)
             if is_wanted(settings, state.run):
                 await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
             tasks.append(group.create_task(downtime.run()))
@@ -107,6 +110,14 @@ def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
             yield from _all(inner, kind)
     elif isinstance(error, kind):
         yield error
+
+
+async def _look_around(prior: PriorImages, ledger: Ledger, settings: Settings) -> None:
+    """Find out what is there before anything is sent; rows that were sent unnoticed are in doubt."""
+    jobs = await prior.survey(list_all=settings.preflight)
+    ledger.claimed(jobs)
+    for job in jobs:
+        ledger.doubt(job)
 
 
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import msgspec
+
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.feed import ActiveFeed
@@ -22,6 +24,13 @@ PAGE = 1000
 SINGLE_READS = 20
 
 
+class Trace(msgspec.Struct):
+    """Since when every look has shown the volume of an export free and its image the same."""
+
+    since: float  #: loop time
+    mark: tuple[object, ...] | None  #: what would change if the image moved on; None = it is missing
+
+
 class Watcher:
     """Looks at the cloud in even steps and ends each export that the cloud has ended."""
 
@@ -30,7 +39,7 @@ class Watcher:
         self._ledger = ledger
         self._settings = settings
         self._feed = ActiveFeed(cloud)
-        self._free_since: dict[str, float] = {}  # image id -> loop time its volume was first seen free
+        self._traces: dict[str, Trace] = {}  # by image id; of exports whose volume was seen free
         self._looks_until_volumes = 0
 
     async def run(self) -> None:
@@ -66,11 +75,12 @@ class Watcher:
         await self._read_active()
         if uploading is None:
             return
-        doubtful = [
-            job
-            for image_id, job in exporting.items()
-            if image_id in self._ledger.exporting and job.volume_id not in uploading
-        ]
+        doubtful = []
+        for image_id, job in exporting.items():
+            if job.volume_id in uploading:
+                self._traces.pop(image_id, None)
+            elif image_id in self._ledger.exporting:
+                doubtful.append(job)
         await self._judge(doubtful)
 
     def _interval_s(self, loop_now: float) -> float:
@@ -105,32 +115,61 @@ class Watcher:
     async def _judge(self, doubtful: Sequence[Job]) -> None:
         """Find out what became of exports whose volume is free but whose image was not seen active."""
         images = await self._images_of(doubtful)
-        loop_now = asyncio.get_running_loop().time()
         for job in doubtful:
-            image_id = job.image_id or ""
-            free_since = self._free_since.setdefault(image_id, loop_now)
-            image = images.get(image_id)
-            match decide.verdict(image, idle_for_s=loop_now - free_since):
+            image = images.get(job.image_id or "")
+            match decide.verdict(
+                image,
+                same_for_s=self._same_for_s(job, image),
+                size_gib=job.size_gib,
+                overdue=job.deadline_at is not None and self._ledger.now() >= job.deadline_at,
+            ):
                 case decide.Succeed() if image is not None and image.status == "active":
                     self._succeed(job, decide.finished(image, job, self._settings.image))
                 case decide.Succeed(ending):
                     self._succeed(job, ending)
+                case decide.Again() if await self._is_seen_otherwise(job, image):
+                    self._traces.pop(job.image_id or "", None)
                 case decide.Again(ending):
-                    self._free_since.pop(image_id, None)
+                    self._traces.pop(job.image_id or "", None)
                     self._ledger.again(job, await self._explained(job, ending))
                 case decide.Wait():
                     pass
 
+    def _same_for_s(self, job: Job, image: Image | None) -> float:
+        """Seconds for which every look has shown the image of this export as this one does."""
+        loop_now = asyncio.get_running_loop().time()
+        mark = None if image is None else (image.status, image.size_bytes, image.updated_at)
+        trace = self._traces.get(job.image_id or "")
+        if trace is None or trace.mark != mark:
+            trace = self._traces[job.image_id or ""] = Trace(loop_now, mark)
+        return loop_now - trace.since
+
+    async def _is_seen_otherwise(self, job: Job, image: Image | None) -> bool:
+        """Whether witnesses of another kind contradict that the export came to nothing.
+
+        The volume was missing in a list: it is read by its id. The image was missing by its id: it is looked
+        for by its name.
+        """
+        volume = await self._cloud.volume(job.volume_id)
+        if volume is not None and volume.status == "uploading":
+            return True
+        if image is not None:
+            return False
+        named = await self._cloud.images_named(job.image_name)
+        return any(other.image_id == job.image_id for other in named)
+
     async def _images_of(self, jobs: Sequence[Job]) -> dict[str, Image]:
         """The images of these jobs by id; those that are gone are left out."""
         wanted = {job.image_id for job in jobs if job.image_id}
-        if len(wanted) <= SINGLE_READS:
-            found = [await self._cloud.image(image_id) for image_id in wanted]
-            return {image.image_id: image for image in found if image is not None}
-        since = min(job.intent_at or 0.0 for job in jobs) - decide.CLOCK_MARGIN_S
         images: dict[str, Image] = {}
-        async for page in self._cloud.images(created_since=since):
-            images.update((image.image_id, image) for image in page if image.image_id in wanted)
+        if len(wanted) > SINGLE_READS:
+            since = min(job.intent_at or 0.0 for job in jobs) - decide.CLOCK_MARGIN_S
+            async for page in self._cloud.images(created_since=since):
+                images.update((image.image_id, image) for image in page if image.image_id in wanted)
+        # A list proves what it shows and nothing else: what it leaves out is read by its id.
+        for image_id in wanted - images.keys():
+            if (image := await self._cloud.image(image_id)) is not None:
+                images[image_id] = image
         return images
 
     async def _explained(self, job: Job, ending: Ending) -> Ending:
@@ -140,5 +179,5 @@ class Watcher:
         return Ending(reason=reason, code=ending.code, request_id=job.request_id)
 
     def _succeed(self, job: Job, ending: Ending) -> None:
-        self._free_since.pop(job.image_id or "", None)
+        self._traces.pop(job.image_id or "", None)
         self._ledger.ended(job, JobState.SUCCEEDED, ending)

@@ -37,6 +37,7 @@ class FakeCloud:
         self.calls = Counter()
         self.posts = []  # (loop time, volume id), every request that arrived
         self.records = {}  # by image id
+        self.deleted = []  # image ids
         self.most_in_progress = 0
         self._down_until = 0.0
         self.delete_error = None
@@ -221,6 +222,7 @@ class FakeCloud:
         if self.delete_error is not None:
             raise self.delete_error
         del self.records[image_id]
+        self.deleted.append(image_id)
 
     async def failure_reason(self, volume_id, request_id):
         self.calls["failure_reason"] += 1

@@ -31,7 +31,7 @@ def reconcile(bench, cloud):
 
     async def go():
         async with bench.open() as state:
-            return await reconcile_all(state, connect)
+            return await reconcile_all(state, connect, settle_s=30.0)
 
     return run_fast(go())
 
@@ -150,12 +150,12 @@ def test_an_image_that_cannot_be_removed_is_told_with_the_words_of_the_cloud(ben
 def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(bench):
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
-    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    cloud = FakeCloud(faults={volume_id: ["killed"]})
     bench.run(cloud)
     let_pass(1.0)
-    orphan, good = cloud.exports_of(volume_id)
+    killed, good = cloud.exports_of(volume_id)
     with bench.reader() as reader:
-        assert [image.image_id for image in reader.abandoned()] == [orphan]
+        assert [image.image_id for image in reader.abandoned()] == [killed]
     assert bench.jobs()[volume_id].image_id == good
 
 

@@ -74,11 +74,11 @@ def test_an_export_that_keeps_failing_fails_with_the_number_of_attempts(bench, f
     assert len(cloud.posts) == 3
 
 
-def test_the_image_of_a_failed_attempt_is_not_taken_for_that_of_the_next(bench):
-    """An orphan keeps its name; a lost answer of the next attempt must not adopt it."""
+def test_an_unfinished_image_is_deleted_before_another_attempt_and_not_taken_for_its_own(bench):
     cloud, job = one(bench, "orphan", "lost")
     assert (str(job.state), job.attempts) == ("succeeded", 2)
-    assert job.image_id == cloud.exports_of(job.volume_id)[1]
+    assert cloud.deleted == ["image-1"]
+    assert cloud.exports_of(job.volume_id) == [job.image_id] == ["image-2"]
 
 
 def test_a_lost_answer_of_an_export_that_fails_is_adopted_and_then_tried_again(bench):

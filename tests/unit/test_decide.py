@@ -14,9 +14,15 @@ def image(status="active", *, image_id="i-1", name="db", created_at=100.0):
     return Image(image_id=image_id, name=name, status=status, created_at=created_at)
 
 
-def settle(images=(), *, uploading=False, missing=False, clear_for_s=None, settle_s=30.0):
+def settle(images=(), *, proved=True, uploading=False, missing=False, clear_for_s=None, overdue=False):
     return decide.settle(
-        images, uploading=uploading, missing=missing, clear_for_s=clear_for_s, settle_s=settle_s
+        images,
+        proved=proved,
+        uploading=uploading,
+        missing=missing,
+        clear_for_s=clear_for_s,
+        settle_s=30.0,
+        overdue=overdue,
     )
 
 
@@ -50,10 +56,26 @@ def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_tim
     assert isinstance(settle(uploading=uploading, clear_for_s=clear_for_s), expected)
 
 
-def test_a_volume_that_is_gone_without_an_image_fails():
-    verdict = settle(missing=True)
+def test_a_volume_that_stays_uploading_without_an_image_ends_with_the_way_out():
+    assert isinstance(settle(uploading=True), decide.Wait)
+    verdict = settle(uploading=True, overdue=True)
     assert isinstance(verdict, decide.Fail)
-    assert verdict.ending.status == 404
+    assert "volume set --state available" in verdict.ending.reason
+
+
+def test_an_image_that_may_be_somebody_elses_is_left_to_a_person():
+    verdict = settle([image()], proved=False, clear_for_s=900.0)
+    assert isinstance(verdict, decide.Ambiguous)
+    assert "i-1" in verdict.ending.reason
+
+
+@pytest.mark.parametrize(
+    ("clear_for_s", "expected"), [(None, decide.Wait), (0.0, decide.Wait), (30.0, decide.Fail)]
+)
+def test_a_volume_that_is_missing_fails_only_when_it_stayed_missing(clear_for_s, expected):
+    verdict = settle(missing=True, clear_for_s=clear_for_s)
+    assert isinstance(verdict, expected)
+    assert getattr(getattr(verdict, "ending", None), "status", None) == (404 if clear_for_s else None)
 
 
 def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
@@ -65,26 +87,57 @@ def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
     [
         (image(), True),
         (image(created_at=None), True),
-        (image(created_at=40.0), True),  # the clocks of a cloud agree to a minute
-        (image(created_at=39.9), False),  # older than the intent: somebody else's, or an earlier night's
+        (image(created_at=0.0), True),  # clocks differ: no time tells whose it is
         (image(name="db2"), False),
         (image(name="DB"), False),
-        (image(image_id="failed-before"), False),
+        (image(image_id="known-before"), False),
     ],
 )
-def test_only_an_image_of_the_name_made_since_the_intent_and_not_seen_before_is_a_candidate(found, is_ours):
+def test_only_an_image_of_the_name_that_is_not_known_otherwise_is_a_candidate(found, is_ours):
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), first_intent_at=100.0)
-    ours = decide.candidates([found], job, frozenset({"failed-before"}), run_id="20261123-abcdef")
+    ours = decide.candidates([found], job, not_ours={"known-before"})
     assert ours == ([found] if is_ours else [])
 
 
-def test_a_name_that_holds_the_run_is_proof_whatever_the_clocks_say():
+@pytest.mark.parametrize(
+    ("attempt", "intent_at", "expected"), [(1, 100.0, False), (1, 101.0, True), (2, 100.0, True)]
+)
+def test_a_request_may_have_been_sent_once_there_was_an_earlier_intent(attempt, intent_at, expected):
     job = Job(
-        job_id=1, volume_id="v", image_name="v-20261123-abcdef", options=ImageOptions(), first_intent_at=1e9
+        job_id=1,
+        volume_id="v",
+        image_name="db",
+        options=ImageOptions(),
+        attempt=attempt,
+        first_intent_at=100.0,
+        intent_at=intent_at,
     )
-    found = image(name="v-20261123-abcdef", created_at=5.0)
-    assert decide.candidates([found], job, frozenset(), run_id="20261123-abcdef") == [found]
-    assert decide.candidates([found], job, frozenset(), run_id="20261124-ghijkl") == []
+    assert decide.may_have_been_sent(job) is expected
+
+
+def reconcile(images=(), *, proved=True, uploading=False, clear_for_s=None):
+    return decide.reconcile(
+        images, proved=proved, uploading=uploading, clear_for_s=clear_for_s, settle_s=30.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"images": [image()]}, decide.Adopt),
+        ({"images": [image()], "uploading": True}, decide.Adopt),
+        ({"images": [image(), image("killed", image_id="i-2")]}, decide.Adopt),
+        ({"images": [image()], "proved": False, "clear_for_s": 900.0}, decide.Ambiguous),
+        ({"images": [image(), image(image_id="i-2")], "clear_for_s": 900.0}, decide.Ambiguous),
+        ({"uploading": True, "clear_for_s": 900.0}, decide.Ambiguous),  # its image may only not show yet
+        ({"clear_for_s": None}, decide.Ambiguous),
+        ({"clear_for_s": 29.9}, decide.Ambiguous),
+        ({"clear_for_s": 30.0}, decide.Again),
+        ({"images": [image("deleted")], "clear_for_s": 30.0}, decide.Again),
+    ],
+)
+def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(given, expected):
+    assert isinstance(reconcile(**given), expected)
 
 
 @pytest.mark.parametrize(
@@ -125,24 +178,38 @@ def test_a_refused_volume_that_does_not_exist_fails():
 
 
 @pytest.mark.parametrize(
-    ("found", "idle_for_s", "expected", "code"),
+    ("found", "same_for_s", "overdue", "expected", "code"),
     [
-        (None, 0.0, decide.Again, "image_gone"),
-        (image("active"), 0.0, decide.Succeed, None),
-        (image("deactivated"), 0.0, decide.Succeed, "deactivated"),
-        (image("killed"), 0.0, decide.Again, "image_dead"),
-        (image("deleted"), 0.0, decide.Again, "image_dead"),
-        (image("pending_delete"), 0.0, decide.Again, "image_dead"),
-        (image("queued"), 0.0, decide.Wait, None),
-        (image("saving"), 59.9, decide.Wait, None),
-        (image("saving"), 60.0, decide.Again, "image_orphaned"),
-        (image("a word of next year"), 60.0, decide.Again, "image_orphaned"),
+        (None, 0.0, True, decide.Wait, None),
+        (None, 69.9, True, decide.Wait, None),
+        (None, 70.0, False, decide.Again, "image_gone"),
+        (image("active"), 0.0, False, decide.Succeed, None),
+        (image("deactivated"), 0.0, False, decide.Succeed, "deactivated"),
+        (image("killed"), 0.0, False, decide.Again, "image_dead"),
+        (image("deleted"), 0.0, False, decide.Again, "image_dead"),
+        (image("pending_delete"), 0.0, False, decide.Again, "image_dead"),
+        (image("queued"), 0.0, True, decide.Wait, None),
+        (image("queued"), 349.9, True, decide.Wait, None),
+        (image("queued"), 350.0, False, decide.Again, "image_orphaned"),
+        (image("saving"), 350.0, False, decide.Wait, None),
+        (image("importing"), 1e6, False, decide.Wait, None),
+        (image("saving"), 349.9, True, decide.Wait, None),
+        (image("importing"), 350.0, True, decide.Again, "image_orphaned"),
+        (image("a word of next year"), 350.0, True, decide.Again, "image_orphaned"),
     ],
 )
-def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, idle_for_s, expected, code):
-    verdict = decide.verdict(found, idle_for_s=idle_for_s)
+def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, same_for_s, overdue, expected, code):
+    verdict = decide.verdict(found, same_for_s=same_for_s, size_gib=10, overdue=overdue)
     assert isinstance(verdict, expected)
     assert getattr(getattr(verdict, "ending", None), "code", None) == code
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "absent_s", "orphan_s"),
+    [(1, 61.0, 305.0), (100, 160.0, 800.0), (2000, 600.0, 10_300.0), (None, 600.0, 5420.0)],
+)
+def test_the_more_is_at_stake_the_longer_an_image_is_waited_for(size_gib, absent_s, orphan_s):
+    assert (decide.absent_after_s(size_gib), decide.orphan_after_s(size_gib)) == (absent_s, orphan_s)
 
 
 @pytest.mark.parametrize(

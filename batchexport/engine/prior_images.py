@@ -1,0 +1,154 @@
+"""Images that a volume may have already: looked at before any request that could make a second one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from batchexport.engine import decide
+from batchexport.engine.ports import Cloud, Fence
+from batchexport.errors import CloudError, NotFoundError, RefusedError
+from batchexport.model import Ending, Image, Job
+from batchexport.store import Lease, StateFile
+
+log = logging.getLogger(__name__)
+
+
+#: How far the clocks of this machine and of the cloud may be apart for a restored state file to be noticed.
+UNNOTICED_MARGIN_S = 86_400.0
+
+#: What becomes of a job for which no request may be sent now.
+Prevented = decide.Adopt | decide.Ambiguous | decide.Again | decide.Fail
+
+
+class Prior(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that one look found for a job."""
+
+    live: Sequence[Image] = ()  #: of its own earlier attempts: complete, or they may still become so
+    named: Sequence[Image] = ()  #: others of its name that could be its own
+    orphaned: Sequence[Image] = ()  #: of its own attempts, given up as unfinished: they must go first
+    proved: bool = False  #: nobody else's can be among `named`
+
+    @property
+    def found(self) -> list[Image]:
+        """All that could be the job's result."""
+        return [*self.live, *self.named]
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether all of them are the job's own."""
+        return self.proved or not self.named
+
+
+class PriorImages:
+    """Looks for the images of a job, by id and by name, and notes those that are not its own."""
+
+    def __init__(self, cloud: Cloud, state: StateFile, lease: Lease) -> None:
+        self._cloud = cloud
+        self._state = state
+        self._lease = lease
+        self._run_id = state.run.run_id
+        self._last_listed = 0
+
+    async def survey(self, *, list_all: bool) -> list[Job]:
+        """Look at the images that are there; the rows that were sent although the state file does not say so.
+
+        An image whose name holds the id of this run proves a request for its row: the state file may be an
+        older copy of itself, brought back from a backup. Such rows are `submitting` now, and in doubt.
+
+        With `list_all`, where other names are to be sent, every image of the project is listed, and those are
+        noted that have such a name: an image that turns up later is the row's own. Without, or where the list
+        cannot be read, each of these names is looked up before the first request for it.
+        """
+        known = self._state.images
+        unlisted = await known.any_unlisted(self._lease, run_id=self._run_id)
+        list_all = list_all and unlisted
+        since = None if list_all else self._state.run.created_at - UNNOTICED_MARGIN_S
+        unnoticed: list[Job] = []
+        try:
+            async for page in self._cloud.images(created_since=since):
+                if names := [image.name for image in page if self._run_id in image.name]:
+                    unnoticed += await known.claim_named(
+                        self._lease, names, server_now_s=self._cloud.server_now_s()
+                    )
+                if list_all:
+                    await known.note_named(self._lease, [(image.name, image.image_id) for image in page])
+        except CloudError as error:
+            log.warning("cannot list the images that are there (%s); going on without", error)
+        else:
+            if list_all or not unlisted:
+                await known.listed(self._lease)
+        self._last_listed = await known.last_listed(self._lease)
+        return unnoticed
+
+    def is_wanted(self, job: Job) -> bool:
+        """Whether the job's images have to be looked at before a request for it."""
+        if decide.may_have_been_sent(job):
+            return True
+        return self._run_id not in job.image_name and job.job_id > self._last_listed
+
+    async def look(self, job: Job, *, named: Sequence[Image] | None = None) -> Prior:
+        """What is there now. `named` are the images of the job's name, where they were read already."""
+        known = await self._state.images.of(job)
+        if named is None:
+            named = await self._cloud.images_named(job.image_name)
+        by_name = {image.image_id: image for image in named}
+        live: list[Image] = []
+        orphaned: list[Image] = []
+        for image_id, code in known.of_attempts.items():
+            image = await self._cloud.image(image_id) or by_name.get(image_id)
+            if image is None or image.status in decide.DEAD_STATUSES:
+                continue
+            given_up = code == decide.ORPHANED and image.status not in decide.COMPLETE_STATUSES
+            (orphaned if given_up else live).append(image)
+        candidates = decide.candidates(named, job, not_ours=known.before | known.of_attempts.keys())
+        proved = known.complete or self._run_id in job.image_name
+        return Prior(live=live, named=candidates, orphaned=orphaned, proved=proved)
+
+    async def clear(self, job: Job, *, fence: Fence) -> Prevented | None:
+        """Make sure that no image of the job lives; None = a request for it may be sent.
+
+        An unfinished image of an attempt that was given up is deleted: nothing is sent while it might still
+        become a second image. Raises CloudError where nothing can be seen.
+        """
+        prior = await self.look(job)
+        found = decide.alive(prior.found)
+        if len(found) > 1:
+            return decide.Ambiguous(decide.several(found))
+        if prior.live:
+            return decide.Adopt(prior.live[0])
+        if found and not decide.may_have_been_sent(job) and self._run_id not in job.image_name:
+            found = []  # nothing was ever sent for it: they are not its own
+        if found:
+            return decide.Adopt(found[0]) if prior.proved else decide.Ambiguous(decide.unproved(found[0]))
+        for image in prior.orphaned:
+            if (failure := await self._discard(job, image, fence)) is not None:
+                return failure
+        if not prior.proved:
+            await self._state.images.looked_up(self._lease, job, [image.image_id for image in prior.named])
+        return None
+
+    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Again | decide.Fail | None:
+        """Delete an unfinished image of an earlier attempt; else what becomes of the job."""
+        log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id)
+        removals, why = self._state.removals, f"{image.status} after an attempt that was given up"
+        number = await removals.asked(
+            self._lease, job.job_id, image.image_id, run_id=self._run_id, at_s=time.time()
+        )
+        try:
+            await self._cloud.delete_image(image.image_id, fence=fence)
+        except NotFoundError:
+            pass
+        except RefusedError as error:
+            await removals.answered(self._lease, number, "stuck", str(error), at_s=time.time())
+            note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
+            return decide.Fail(decide.ending_of(error, note))
+        await removals.answered(self._lease, number, "removed", why, at_s=time.time())
+        left = await self._cloud.image(image.image_id)
+        if left is None or left.status in decide.DEAD_STATUSES:
+            return None
+        reason = f"image {left.image_id} of an earlier attempt was deleted, and is still {left.status}"
+        return decide.Again(Ending(reason=reason, code=decide.ORPHANED))
