@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 from batchexport.config import Settings
 from batchexport.engine.ports import Cloud
+from batchexport.engine.servers.moves import why_not_stopped
 from batchexport.engine.targets import Connect, on_each_target
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import Outlook, Rules, judge, survey
+from batchexport.plan.findings import Finding, Weight
 from batchexport.plan.judge import name_taken
 from batchexport.store import Lease, StateFile, Unsent
 
@@ -60,6 +62,10 @@ async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
             outlook.servers.update((server.server_id, server) for server in page)
     except CloudError as error:
         log.warning("cannot look at the servers that are to be stopped (%s)", error)
+    for server in outlook.servers.values():
+        if (words := why_not_stopped(server)) is not None:
+            code = "server_status" if server.exists else "server_not_found"
+            outlook.rule_out(server.server_id, Finding(weight=Weight.CANNOT, code=code, words=words))
 
 
 async def _taken_names(cloud: Cloud, state: StateFile, lease: Lease, outlook: Outlook) -> set[int]:

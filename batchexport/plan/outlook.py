@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.model import ImageQuota, Server, Volume
 from batchexport.plan.findings import Finding, Weight, worst
@@ -64,6 +65,20 @@ class Outlook(msgspec.Struct):
             self.sized += 1
             self.gib += size
             self.largest_gib = max(self.largest_gib, size)
+
+    def rule_out(self, server_id: str, finding: Finding) -> None:
+        """The rows that hang on this server cannot go, for it cannot be stopped."""
+        of_it = set(self.volumes_by_server.get(server_id, ()))
+        for place, row in enumerate(self.kept):
+            gravest = worst(row.findings)
+            if row.volume_id not in of_it or gravest is None or gravest.weight is not Weight.STOPS:
+                continue
+            self.by_weight[Weight.STOPS] -= 1
+            self.by_weight[Weight.CANNOT] += 1
+            self.kept[place] = replace(row, findings=(*row.findings, finding))
+            if row.size_gib is not None:
+                self.sized -= 1
+                self.gib -= row.size_gib
 
     @property
     def not_kept(self) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from batchexport.config import Limits
-from batchexport.model import TargetKey
+from batchexport.model import Server, TargetKey
 from batchexport.plan import Outlook, RowFindings, Weight
 from batchexport.plan.duration import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
 from batchexport.report.words import count_of, duration, number, one_line
@@ -59,12 +59,17 @@ def _server_lines(outlook: Outlook) -> Iterator[str]:
         return
     yield _SERVER.format("SERVER", "NAME", "STATUS", "VOLUMES")
     for server_id, volume_ids in sorted(outlook.volumes_by_server.items()):
-        server = outlook.servers.get(server_id)
-        name, status = ("", "not shown") if server is None else (server.name, server.status)
+        name, status = _name_and_status(outlook.servers.get(server_id))
         yield _SERVER.format(server_id, one_line(name, 20), one_line(status, 10), " ".join(volume_ids))
     running = sum(server.status == "active" for server in outlook.servers.values())
     yield f"{count_of(running, 'running server')} would be stopped, and started again"
     yield ""
+
+
+def _name_and_status(server: Server | None) -> tuple[str | None, str]:
+    if server is None:
+        return "", "not shown"
+    return server.name, server.status if server.exists else "not there"
 
 
 def _sums(outlook: Outlook, limits: Limits) -> Iterator[str]:
@@ -156,7 +161,7 @@ def _server(outlook: Outlook, server_id: str) -> dict[str, object]:
     return {
         "server_id": server_id,
         "name": None if server is None else server.name,
-        "status": None if server is None else server.status,
+        "status": None if server is None or not server.exists else server.status,
         "volume_ids": outlook.volumes_by_server[server_id],
     }
 

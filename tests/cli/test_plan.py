@@ -10,13 +10,14 @@ from batchexport.cloud.images import Images
 from batchexport.errors import RefusedError
 from batchexport.joblist import JobList
 from batchexport.plan import fitness
-from batchexport.sandbox import clouds_yaml
+from batchexport.sandbox import SandboxServer, clouds_yaml
 from batchexport.store import StateReader
 from tests.cli.clouds import define
 from tests.cli.served import IDS, served, volumes
 from tests.cloud.scripted import unused_url
 
 CLOUD = ("--os-cloud", "served", "--requests-per-second", "0")
+PAUSED = "cccccccc-0000-4000-8000-000000000000"
 RUN = (*CLOUD, "--poll-interval", "0.1")
 
 
@@ -283,3 +284,18 @@ def test_doctor_finds_a_reader_unfit(batchexport, monkeypatch):
         result = batchexport("doctor", *CLOUD)
     assert result.exit_code == 6
     assert "bad   roles          reader: may look and no more" in result.stdout
+
+
+def test_a_server_that_cannot_be_stopped_is_found_by_the_plan_as_by_the_run(batchexport):
+    """One that the compute service does not know, and one that is paused."""
+    paused = SandboxServer(server_id=PAUSED, name="web", volume_ids=IDS[1:2], status="PAUSED")
+    listed = write(*IDS[:3])
+    with served(*volumes(statuses=["in-use"]), servers=(paused,), force_upload=True):
+        result = batchexport("plan", listed, *CLOUD, "--in-use", "stop", env={"COLUMNS": "200"})
+        assert result.exit_code == 3, result.output
+        assert "which the compute service does not know" in result.stdout
+        assert "which is paused; only active ones are stopped" in result.stdout
+        assert "3 rows: 1 to export, 2 cannot go" in result.stdout
+        told = json.loads(batchexport("plan", listed, *CLOUD, "--in-use", "stop", "-f", "json").stdout)
+    codes = [finding["code"] for finding in told["targets"][0]["findings"] if finding["code"] != "in_use"]
+    assert codes == ["server_not_found", "server_status"]

@@ -121,6 +121,13 @@ def choose(
     return Chosen(stop=tuple(found[server_id] for server_id in running), off=off, failed=failed)
 
 
+def why_not_stopped(server: Server) -> str | None:
+    """Why this server, as it is now, would fail its rows instead of being stopped; None = it would not."""
+    if fit_of(server) not in (Fit.MISSING, Fit.UNFIT):
+        return None
+    return _why_not([server.server_id], {server.server_id: server}, {}).reason.removeprefix("not sent: ")
+
+
 def is_room(
     servers: int, rows: int, *, servers_down: int, rows_down: int, max_down: int, max_exports: int
 ) -> bool:
