@@ -17,6 +17,8 @@ import pytest
 from batchexport.model import ServerState
 from batchexport.sandbox import SandboxServer
 from batchexport.store import StateReader
+from tests.attack.program import DRIVERS
+from tests.attack.test_full_disk import fill
 from tests.cli.served import IDS, served, volumes
 
 SERVER = "aaaaaaaa-0000-4000-8000-000000000000"
@@ -24,9 +26,9 @@ RUN = ("run", "list.csv", "--os-cloud", "served", "--requests-per-second", "0", 
 STOP = ("--in-use", "stop", "--yes")
 
 
-def afoot():
+def afoot(path="list.state"):
     try:
-        with StateReader(Path("list.state")) as reader:
+        with StateReader(Path(path)) as reader:
             return [server.state for server in reader.servers()]
     except Exception:  # not made yet, or just being made
         return []
@@ -40,8 +42,8 @@ def wait_until(what, process):
         time.sleep(0.02)
 
 
-def starting(**streams):
-    words = [sys.executable, "-m", "batchexport", *RUN, *STOP]
+def starting(*more, program=("-m", "batchexport"), **streams):
+    words = [sys.executable, *program, *RUN, *STOP, *more]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, **streams)
 
 
@@ -112,3 +114,53 @@ def test_a_broken_pipe_changes_nothing(cloud, broken):
             os.close(write_end)
             os.close(read_end)
         assert ended(process) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own, of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a disk that can be filled needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def is_up(cloud):
+    (view,) = cloud._state.world.fleet.servers(time.time())
+    return view.status == "ACTIVE"
+
+
+def copies(cloud):
+    return [view.status for view in cloud._state.world.images(time.time())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(cloud, small_disk, monkeypatch, has_ended):
+    path = small_disk / "list.state"
+    more = ("--state", str(path), "--poll-interval", "5" if has_ended else "0.1")
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    monkeypatch.setenv("GRACE_S", "0.5")
+    with starting(*more, program=[str(DRIVERS / "short_grace.py")], **streams) as process:
+        wait_until(lambda: len(copies(cloud)) == 2, process)
+        if has_ended:
+            wait_until(lambda: copies(cloud) == ["active"] * 2, process)
+        filler = fill(small_disk)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 74, said
+    assert "web" in said.splitlines()[-1]
+    assert f"`batchexport servers {path} --start` starts what is free" in said
+    if has_ended:
+        assert "servers asked to start, not seen up" in said
+        deadline = time.monotonic() + 30
+        while not is_up(cloud):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    filler.unlink()
+    again = ("--state", str(path))
+    with starting(*again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert process.wait(120) == 0
+    assert (afoot(path), is_up(cloud)) == ([], True)
