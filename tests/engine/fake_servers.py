@@ -6,6 +6,7 @@ It keeps count of what must never happen: a copy of a volume while one of its se
 import asyncio
 from collections import Counter
 
+from batchexport.errors import TransientError
 from batchexport.model import Server, Volume
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fast_time import fast_now
@@ -53,6 +54,10 @@ class ServedCloud(FakeCloud):
         self.most_down = 0
         self.watch_orders = None  # called before each order is carried out
         self.after_order = None  # called when an order of a request was carried out
+        self.torn_images = set()  # ids of images that were copied while a server ran
+        self.away = {}  # server id -> (from, until): in no list, and cannot be read
+        self.vanished = {}  # server id -> (from, until): the compute service says that there is none
+        self.strangers = {}  # server id -> when somebody starts it, if it is off then
 
     def ordered(self, kind):
         return Counter(server_id for order, server_id in self.orders if order == kind)
@@ -69,8 +74,24 @@ class ServedCloud(FakeCloud):
         return Volume(volume_id=volume_id, status=status, size_gib=10, server_ids=server_ids)
 
     def _look_for_tears(self, volume_id, now):
-        if self._uploading(volume_id, now):
-            self.torn += [(volume_id, name) for name in self.attached[volume_id] if name in self.running()]
+        running = [name for name in self.attached[volume_id] if name in self.running()]
+        for image_id in self.exports_of(volume_id):
+            record = self.records[image_id]
+            if running and record["created"] <= now < record["free_at"]:
+                self.torn += [(volume_id, name) for name in running]
+                self.torn_images.add(image_id)
+
+    def _read(self, call):
+        super()._read(call)
+        for server_id, at in list(self.strangers.items()):
+            if fast_now() >= at and self.machines[server_id].is_idle("shutoff"):
+                del self.strangers[server_id]
+                self.machines[server_id].turn("active", None, 0.0)
+                self.look_everywhere()
+
+    def _is_within(self, spans, server_id):
+        begin, end = spans.get(server_id, (0.0, 0.0))
+        return begin <= fast_now() < end
 
     def look_everywhere(self):
         for volume_id in self.attached:
@@ -97,14 +118,17 @@ class ServedCloud(FakeCloud):
 
     async def servers(self, server_ids):
         self._read("servers")
-        yield [self._server(server_id) for server_id in server_ids]
+        yield [self._server(each) for each in server_ids if not self._is_within(self.away, each)]
 
     async def server(self, server_id):
         self._read("server")
+        if self._is_within(self.away, server_id):
+            raise TransientError("cell2 is not responding", status=500)
         return self._server(server_id)
 
     def _server(self, server_id):
-        if (machine := self.machines.get(server_id)) is None:
+        machine = self.machines.get(server_id)
+        if machine is None or self._is_within(self.vanished, server_id):
             return Server(server_id=server_id, status="", exists=False)
         status, task = machine.look()
         attached = tuple(volume_id for volume_id, names in self.attached.items() if server_id in names)

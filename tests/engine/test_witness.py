@@ -71,37 +71,16 @@ def together(*runs):
 # What a list leaves out ----------------------------------------------------------------------------
 
 
-class CellCloud(ServedCloud):
-    """A cloud of which a cell is away for a while: its servers are in no list, and cannot be read."""
-
-    away_from = away_until = 0.0
-    in_cell = ()
-    missing_once = False
-
-    def cell_is_away(self):
-        return self.away_from <= fast_now() < self.away_until
-
-    def let_cell_go(self, *server_ids, seconds):
-        self.in_cell = server_ids
-        self.away_from, self.away_until = fast_now(), fast_now() + seconds
-
-    async def servers(self, server_ids):
-        seen = [each for each in server_ids if not (self.cell_is_away() and each in self.in_cell)]
-        async for page in super().servers(seen):
-            yield page
-
-    async def server(self, server_id):
-        if self.cell_is_away() and server_id in self.in_cell:
-            raise TransientError("cell2 is not responding", status=500)
-        return await super().server(server_id)
-
-
 @pytest.mark.parametrize("seconds", [70.0, 500.0])
 def test_servers_that_cannot_be_seen_for_long_are_not_forgotten(bench, seconds):
+    """A cell that does not answer: its servers are in no list, and cannot be read."""
     bench.load(IDS)
-    cloud = CellCloud({volume_id: [f"s{n}"] for n, volume_id in enumerate(IDS)}, upload_s=200.0)
-    changed = on_first_export(lambda: cloud.let_cell_go("s0", "s1", "s2", seconds=seconds))
-    bench.run(cloud, settings=STOP, on_change=changed)
+    cloud = ServedCloud({volume_id: [f"s{n}"] for n, volume_id in enumerate(IDS)}, upload_s=200.0)
+
+    def cell_goes():
+        cloud.away = dict.fromkeys(["s0", "s1", "s2"], (fast_now(), fast_now() + seconds))
+
+    bench.run(cloud, settings=STOP, on_change=on_first_export(cell_goes))
     assert cloud.running() == {"s0", "s1", "s2", "s3"}
     assert afoot(bench) == {}
     assert set(bench.states().values()) == {"succeeded"}
@@ -110,12 +89,9 @@ def test_servers_that_cannot_be_seen_for_long_are_not_forgotten(bench, seconds):
 def test_one_answer_that_there_is_no_such_server_is_not_believed(bench):
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=300.0)
-    machine = cloud.machines["a"]
-    hide = [lambda: cloud.machines.clear(), lambda: cloud.machines.update(a=machine)]
 
     def blink():
-        hide[0]()
-        asyncio.get_running_loop().call_later(20.0, hide[1])
+        cloud.vanished = {"a": (fast_now(), fast_now() + 20.0)}
 
     bench.run(cloud, settings=STOP, on_change=on_first_export(blink, after_s=60.0))
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
