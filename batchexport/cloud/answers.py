@@ -32,6 +32,12 @@ class Answer(NamedTuple):
     request_id: str | None
 
 
+def require_same(asked: str, answered: str, kind: str, path: str) -> None:
+    """Nothing, or TransientError where the answer is about another thing than was asked for."""
+    if asked.replace("-", "").lower() != answered.replace("-", "").lower():
+        raise TransientError(f"asked for {kind} {asked}, answered with another one", method="GET", url=path)
+
+
 async def content(response: aiohttp.ClientResponse) -> bytes:
     """The body of an answer; of an error, what could be read of its beginning.
 

@@ -17,6 +17,8 @@ class ExportRecord(msgspec.Struct):
     """What was started, as answered."""
 
     image_id: str
+    id: str | None = None  #: of the volume
+    image_name: str | None = None
     size: int | None = None
 
 
@@ -67,8 +69,10 @@ def export_microversion(fields: dict[str, str | bool]) -> str | None:
     return "3.1" if "visibility" in fields or "protected" in fields else None
 
 
-def accepted(answer: Answer) -> Accepted:
-    """What was started. Raises OutcomeUnknownError for an answer without the id of an image."""
+def accepted(answer: Answer, request: ExportRequest) -> Accepted:
+    """What was started. Raises OutcomeUnknownError for an answer without the id of an image, and for one that
+    is about another request: a proxy or a cache may mix answers up.
+    """
     try:
         export = _EXPORT.decode(answer.body).export
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -77,13 +81,17 @@ def accepted(answer: Answer) -> Accepted:
         raise _unreadable(answer, "the image id is empty")
     if not is_id(export.image_id):
         raise _unreadable(answer, f"{export.image_id!r} is none")
+    if export.id and export.id.replace("-", "").lower() != request.volume_id.replace("-", "").lower():
+        raise _unreadable(answer, f"it is about volume {export.id!r}")
+    if export.image_name and export.image_name.strip() != request.image_name.strip():
+        raise _unreadable(answer, f"it is about an image called {export.image_name!r}")
     size_gib = possible_gib(export.size)
     return Accepted(image_id=export.image_id, size_gib=size_gib, request_id=answer.request_id)
 
 
 def _unreadable(answer: Answer, why: str) -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        f"answered {answer.status}, but not with the id of an image: {fold(why)}",
+        f"answered {answer.status}, but not with the id of its image: {fold(why)}",
         method=answer.method,
         url=answer.url,
         status=answer.status,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from batchexport.cloud.answers import is_id
+from batchexport.cloud.answers import is_id, require_same
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.lenient import LenientDecoder
 from batchexport.cloud.pages import pages
@@ -41,6 +41,7 @@ class ImageRecord(msgspec.Struct):
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
     protected: bool | None = None
+    owner: str | None = None  #: the project that it belongs to
 
     def image(self) -> Image:
         """The same in our words."""
@@ -124,11 +125,16 @@ class Images:
         await self._session.read(self._endpoint, "/images?limit=1", _PAGE)
 
     async def image(self, image_id: str) -> Image | None:
-        """The image, or None where the cloud knows none of this id."""
+        """The image, or None where the cloud knows none of this id.
+
+        Raises TransientError for an answer about another one.
+        """
+        path = f"/images/{quote(image_id, safe='')}"
         try:
-            record = await self._session.read(self._endpoint, f"/images/{quote(image_id, safe='')}", _IMAGE)
+            record = await self._session.read(self._endpoint, path, _IMAGE)
         except NotFoundError:
             return None
+        require_same(image_id, record.id, "image", path)
         return record.image()
 
     async def quota(self, dialect: Dialect) -> ImageQuota | None:
@@ -153,10 +159,12 @@ class Images:
         await self._session.request("DELETE", self._endpoint, path, fence=fence)
 
     async def images_named(self, name: str) -> Sequence[Image]:
-        """Every image of exactly this name that the project can see."""
-        found = pages(self._session, self._endpoint, "/images", _PAGE, name=_exactly(name))
+        """Every image of exactly this name that belongs to the project."""
+        found = pages(
+            self._session, self._endpoint, "/images", _PAGE, owner=self._project_id, name=_exactly(name)
+        )
         records = [record async for page in found for record in page.images]
-        return [record.image() for record in records if record.name == name and is_id(record.id)]
+        return [record.image() for record in records if record.name == name and self._is_own(record)]
 
     async def images(
         self,
@@ -180,7 +188,7 @@ class Images:
             sort=sort,
         )
         async for page in found:
-            images = [record.image() for record in page.images if is_id(record.id)]
+            images = [record.image() for record in page.images if self._is_own(record)]
             yield [image for image in images if status is None or image.status == status.lower()]
 
     async def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
@@ -193,6 +201,11 @@ class Images:
             path = f"/images?limit={IDS_PER_REQUEST}&id=in:{','.join(quote(each, safe='') for each in batch)}"
             page = await self._session.read(self._endpoint, path, _PAGE)
             yield [record.image() for record in page.images if is_id(record.id)]
+
+    def _is_own(self, record: ImageRecord) -> bool:
+        """Whether the image belongs to the project: a cloud may list those of others that it can see."""
+        is_foreign = record.owner and self._project_id and record.owner != self._project_id
+        return is_id(record.id) and not is_foreign
 
 
 def _since(moment_s: float | None) -> str | None:

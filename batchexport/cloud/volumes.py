@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from batchexport.cloud.answers import is_id, possible_gib
+from batchexport.cloud.answers import is_id, possible_gib, require_same
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.envelopes import fold
 from batchexport.cloud.exports import ACTION, accepted, export_fields, export_microversion
@@ -144,13 +144,16 @@ class Volumes:
         await self._session.read(self._endpoint, "/volumes/detail?limit=1", _PAGE)
 
     async def volume(self, volume_id: str) -> Volume | None:
-        """The volume, or None where the cloud knows none of this id."""
+        """The volume, or None where the cloud knows none of this id.
+
+        Raises TransientError for an answer about another one.
+        """
+        path = f"/volumes/{quote(volume_id, safe='')}"
         try:
-            answer = await self._session.read(
-                self._endpoint, f"/volumes/{quote(volume_id, safe='')}", _VOLUME
-            )
+            answer = await self._session.read(self._endpoint, path, _VOLUME)
         except NotFoundError:
             return None
+        require_same(volume_id, answer.volume.id, "volume", path)
         return answer.volume.volume()
 
     async def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
@@ -194,7 +197,7 @@ class Volumes:
         answer = await self._session.request(
             "POST", self._endpoint, path, body=body, fence=fence, microversion=version
         )
-        return accepted(answer)
+        return accepted(answer, request)
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's latest message on the export, or None where it keeps none."""

@@ -5,7 +5,7 @@ import pytest
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.images import Images
 from batchexport.dialect import CINDER, EVS
-from batchexport.errors import SignInError
+from batchexport.errors import SignInError, TransientError
 from batchexport.model import Image, ImageDetails, ImageQuota
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply
@@ -73,7 +73,7 @@ async def test_a_size_of_0_is_one_unless_ims_says_it(bench: Bench) -> None:
 async def test_images_of_a_name_are_of_exactly_this_name(bench: Bench) -> None:
     bench.server.answers(page("a b", "a b c", following="/v2/images?marker=x"), page("a b"))
     assert len(await images(bench).images_named("a b")) == 2
-    assert bench.server.seen[0].path == "/v3/p1/images?name=a%20b&limit=1000"
+    assert bench.server.seen[0].path == "/v3/p1/images?owner=p1&name=a%20b&limit=1000"
 
 
 @pytest.mark.parametrize(
@@ -172,3 +172,26 @@ async def test_a_quota_is_not_asked_for_without_a_sign_in(bench: Bench) -> None:
     bench.server.answers(Reply(401, {"error": {"message": "token expired", "code": 401}}))
     with pytest.raises(SignInError):
         await images(bench).quota(EVS)
+
+
+async def test_an_answer_about_another_image_is_none_about_this(bench: Bench) -> None:
+    bench.server.answers(Reply(200, RECORD | {"id": "i2"}))
+    with pytest.raises(TransientError, match="asked for image i1, answered with another one"):
+        await images(bench).image("i1")
+
+
+@pytest.mark.parametrize("by", ["name", "list"])
+async def test_images_of_other_projects_are_passed_over(bench: Bench, by: str) -> None:
+    """A public one may have any name."""
+    listed = [
+        RECORD | {"id": "ours", "owner": "p1"},
+        RECORD | {"id": "theirs", "owner": "p2"},
+        RECORD | {"id": "untold"},
+    ]
+    bench.server.answers(Reply(200, {"images": listed}))
+    if by == "name":
+        found = list(await images(bench).images_named("img"))
+    else:
+        found = [image async for each in images(bench).images() for image in each]
+    assert [image.image_id for image in found] == ["ours", "untold"]
+    assert bench.server.seen[-1].query["owner"] == "p1"

@@ -271,9 +271,29 @@ async def test_an_acceptance_without_an_image_id_is_unknown(
     bench: Bench, body: dict[str, object] | bytes
 ) -> None:
     bench.server.answers(Reply(202, body, {"x-openstack-request-id": "req-1"}))
-    with pytest.raises(OutcomeUnknownError, match="answered 202, but not with the id of an image") as caught:
+    with pytest.raises(OutcomeUnknownError, match="answered 202, but not with the id of its image") as caught:
         await export(bench)
     assert caught.value.request_id == "req-1"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("id", "another-volume", "about volume 'another-volume'"), ("image_name", "db-02", "called 'db-02'")],
+)
+async def test_an_acceptance_of_another_request_is_unknown(
+    bench: Bench, field: str, value: str, words: str
+) -> None:
+    """A proxy that mixes answers up, or a cache that repeats an earlier one."""
+    body = {"os-volume_upload_image": {"image_id": "i1", field: value}}
+    bench.server.answers(Reply(202, body))
+    with pytest.raises(OutcomeUnknownError, match=words):
+        await export(bench)
+
+
+async def test_an_answer_about_another_volume_is_none_about_this(bench: Bench) -> None:
+    bench.server.answers(Reply(200, {"volume": {"id": "v2", "status": "available", "size": 1}}))
+    with pytest.raises(TransientError, match="asked for volume v1, answered with another one"):
+        await volumes(bench).volume("v1")
 
 
 async def test_a_200_is_an_acceptance_too(bench: Bench) -> None:
