@@ -15,6 +15,7 @@ from batchexport.cli.commands import Commands, write_commands
 from batchexport.cli.streams import is_of_stdout, too_many_files
 from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
+from batchexport.cli.variables import unknown_variables
 from batchexport.errors import BatchExportError, ConfigError, StateWriteError
 
 EXIT_CODES = """\b
@@ -75,6 +76,8 @@ class Program(click.Group):
         """Run the command; a BatchExportError is told, with what to do next."""
         from batchexport.cli.telling import end_told
 
+        for words in unknown_variables(os.environ):
+            say(f"warning: {words}", level="warning")
         with end_told(talk_of(ctx)):
             return self._invoke(ctx)
 

@@ -209,6 +209,10 @@ def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> 
             f"{path}: cannot write the list of this night: {error.strerror}",
             hint="make room, or name another place for the state file; nothing was started",
         ) from error
-    fits = f"{count_of(len(volumes), 'volume')} fit" if volumes else "no volume fits"
+    fits = (
+        f"{count_of(len(volumes), 'volume')} {'fits' if len(volumes) == 1 else 'fit'}"
+        if volumes
+        else "no volume fits"
+    )
     talk.mention(f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
     return path

@@ -72,6 +72,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     from batchexport.cli.layers import layer_from_flags, settings_from
     from batchexport.cli.logs import start_log
     from batchexport.config.wanted import Wanted
+    from batchexport.report.words import count_of
 
     output = None if output is not None and str(output) == "-" else output
     if append and output is None:
@@ -80,9 +81,12 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     start_log(talk_of())
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
     if not volumes:
-        say("no volume fits")
+        any_wish = any(getattr(wanted, name) not in ((), None) for name in Wanted.__struct_fields__)
+        say("no volume fits" if any_wish else "the project has no volumes")
     if output is None:
         tell(list_text(volumes, form).rstrip("\n"))
         return
     written = write_list(output, volumes, form, append=append)
-    talk_of().mention(f"{len(volumes)} volumes fit, {written} rows written to {output}")
+    if volumes:
+        fit = f"{count_of(len(volumes), 'volume')} {'fits' if len(volumes) == 1 else 'fit'}"
+        talk_of().mention(f"{fit}, {count_of(written, 'row')} written to {output}")

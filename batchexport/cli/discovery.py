@@ -16,6 +16,7 @@ from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
 from batchexport.model import TargetKey, Volume
 from batchexport.report.volumes import COLUMNS, csv_text, json_text
+from batchexport.report.words import count_of
 from batchexport.whole_file import write_whole
 
 
@@ -62,13 +63,14 @@ def write_list(path: Path, volumes: Sequence[Volume], form: str, *, append: bool
 def _listed(path: Path) -> set[str]:
     ids: set[str] = set()
     problems: list[Problem] = []
-    for item in JobList(path):
+    for item in JobList(path, may_be_empty=True):
         if isinstance(item, Problem):
             problems.append(item)
         else:
             ids.add(item.volume_id)
     if problems:
-        raise JobListError(f"{path}: {len(problems)} problems, nothing was added", problems=problems)
+        count = count_of(len(problems), "problem")
+        raise JobListError(f"{path}: {count}, nothing was added", problems=problems)
     return ids
 
 

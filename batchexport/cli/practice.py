@@ -118,7 +118,7 @@ def _defined_clouds() -> list[str]:
     from openstack.exceptions import ConfigException
 
     try:
-        names: list[str] = OpenStackConfig().get_cloud_names()
+        names = OpenStackConfig().get_cloud_names()
     except ConfigException as error:
         raise ConfigError(f"clouds.yaml cannot be used: {error}") from error
-    return names
+    return [str(name) for name in names]

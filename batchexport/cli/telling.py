@@ -130,7 +130,7 @@ def _telling_of(outlets: Outlets) -> Telling:
             metrics_address=outlets.metrics_addr,
             notify=outlets.notify,
             reports=outlets.reports,
-            say=say,
+            say=talk_of().mention,
         )
     return outlets.telling
 

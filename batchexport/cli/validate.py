@@ -30,12 +30,14 @@ def validate(source: str, **flags: Any) -> None:
     cloud and changes nothing.
     """
     from batchexport import intake
-    from batchexport.cli.layers import order_from
+    from batchexport.cli.layers import is_job_file, order_from
     from batchexport.report.words import count_of
 
     order = order_from(source, flags, os.environ)
     if order.wanted is not None:
         tell(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
         return
+    if is_job_file(source):
+        tell(f"{source}: no problems in the job file")
     checked = intake.check(order.source, order.settings, dialect=order.dialect)
     tell(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")

@@ -74,7 +74,7 @@ def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None
     known: list[str] = []
     try:
         loader = openstack.config.OpenStackConfig()
-        known = sorted(loader.get_cloud_names())
+        known = sorted(map(str, loader.get_cloud_names()))
         options = _options(key, access)
         # Not validated: what an access key needs is not what openstacksdk knows to ask for.
         plain = loader.get_one(cloud=cloud, validate=False, **options)

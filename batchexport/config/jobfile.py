@@ -21,6 +21,26 @@ from batchexport.model import ImageOptions, InUse
 _TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
 
 
+#: Sign-in values that a job file does not hold: it is no place for secrets.
+_SIGN_IN = (
+    "auth_url",
+    "auth_type",
+    "username",
+    "user",
+    "password",
+    "token",
+    "auth",
+    "project_id",
+    "domain",
+    "user_domain_name",
+    "project_domain_name",
+    "application_credential_id",
+    "application_credential_secret",
+    "access_key",
+    "secret_key",
+)
+
+
 class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     """A job file, read and checked. Its paths stand as seen from the folder it is in."""
 
@@ -47,14 +67,15 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     plan = nights.nights_from(tables, said=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
+    tables["cloud"].refuse(_SIGN_IN, "belongs in the entry of clouds.yaml that name names, or in a variable")
     for table in tables.values():
         table.refuse_the_rest()
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{path}: {count}, nothing was started", *problems]))
-    state_path = None if state_name is None else path.parent / state_name
+    state_path = None if state_name is None else values.path_in(path.parent, state_name)
     return JobFile(
-        list_path=None if list_name is None else path.parent / list_name,
+        list_path=None if list_name is None else values.path_in(path.parent, list_name),
         state_path=state_path,
         layer=layer,
         wanted=wanted,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from batchexport.config import values
 from batchexport.config.retention import Retention, first_key, retention_from
 from batchexport.schedule import Schedule, checked_cron, from_window
 from batchexport.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
@@ -61,7 +62,7 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
     elif job.read("state", str) is not None:
         job.problem("state", "stands beside state_dir; a job has one state file, or one a night")
     return Nights(
-        state_dir=None if state_dir is None else folder / state_dir,
+        state_dir=None if state_dir is None else values.path_in(folder, state_dir),
         keep=keep,
         retention=retention,
         on_unfinished=on_unfinished or OnUnfinished.RESUME,

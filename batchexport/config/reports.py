@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from batchexport.config import values
+
 if TYPE_CHECKING:
     from batchexport.config.table import Table
 
@@ -28,7 +30,7 @@ def reports_from(table: Table, *, folder: Path) -> Reports:
         if formats is not None:
             table.problem("folder", "missing: where the reports go")
         return Reports()
-    return Reports(folder=folder / name, formats=formats or ("html",))
+    return Reports(folder=values.path_in(folder, name), formats=formats or ("html",))
 
 
 def _formats(value: object) -> tuple[str, ...]:

@@ -66,6 +66,13 @@ class Table:
     def duration(self, key: str, *, above: float | None = None) -> float | None:
         return self.read(key, lambda value: values.above(values.duration(value), above))
 
+    def refuse(self, keys: Iterable[str], words: str) -> None:
+        """Adds a problem in these words for each of these keys that is there and that nobody read."""
+        for key in keys:
+            if key in self._content and key not in self._known:
+                self._known.append(key)
+                self.problem(key, words)
+
     def refuse_the_rest(self) -> None:
         """Adds a problem for each key that nobody read."""
         for key in self._content:

@@ -9,6 +9,7 @@ import codecs
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from batchexport.config.settings import MaxFailures
 from batchexport.model import InUse
@@ -59,6 +60,14 @@ def number(value: object) -> float:
 def duration(value: object) -> float:
     """Seconds, of a number or a text with a unit."""
     return duration_s(value) if isinstance(value, str) else number(value)
+
+
+def path_in(folder: Path, name: str) -> Path:
+    """A path of a job file as seen from its folder; `~` is the home folder of whoever runs it."""
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:  # there is no home
+        return folder / name
 
 
 def encoding(value: object) -> str:

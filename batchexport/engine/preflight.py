@@ -55,7 +55,10 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
     except CloudError as error:
         log.warning("cannot look at the volumes first (%s); going on without", error)
     for job_state, rows in ended.items():
-        log.warning("preflight: %d rows cannot go and are %s, nothing was sent for them", rows, job_state)
+        are = "1 row cannot go and is" if rows == 1 else f"{rows} rows cannot go and are"
+        log.warning(
+            "preflight: %s %s, nothing was sent for %s", are, job_state, "it" if rows == 1 else "them"
+        )
 
 
 async def _compare_quota(cloud: Cloud, state: StateFile, ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,8 +144,8 @@ class Source:
 
 
 def name_of(source: str | Path) -> str:
-    """How messages call the list."""
-    return "<stdin>" if str(source) == "-" else str(source)
+    """How messages call the list: a text that can be printed and kept, whatever bytes its path is made of."""
+    return "<stdin>" if str(source) == "-" else os.fsencode(source).decode(errors="replace")
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""Small things that people meet first: variables, paths and names as they are, our own output as input."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from batchexport.cli.app import app
+from batchexport.cli.variables import PREFIX, VARIABLES
+from tests.cli.clouds import define
+from tests.cli.lists import write_list
+from tests.cli.served import IDS, served, volumes
+
+CLOUD = ("--os-cloud", "served")
+
+
+def options(command):
+    yield from (each for each in command.params if isinstance(each, click.Option))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from options(command.get_command(context, name))
+
+
+def test_the_known_variables_are_those_that_options_read():
+    read = {str(each.envvar) for each in options(app) if each.envvar}
+    assert {PREFIX + name for name in VARIABLES} == read
+
+
+def test_a_misspelt_variable_is_told_with_the_right_one(batchexport, monkeypatch):
+    monkeypatch.setenv("BATCHEXPORT_MAX_EXPORT", "7")
+    result = batchexport("validate", write_list(Path("v.csv"), 1))
+    assert result.exit_code == 0
+    assert "BATCHEXPORT_MAX_EXPORT; did you mean BATCHEXPORT_MAX_EXPORTS?" in result.stderr
+
+
+def test_a_folder_whose_name_is_not_utf8_is_no_trouble(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/d\xff"
+    os.mkdir(folder)  # noqa: PTH102 - paths of bytes
+    write_list(Path(os.fsdecode(folder)) / "v.csv", 1)
+    program = [sys.executable, "-m", "batchexport"]
+    for words in (
+        ["run", folder + b"/v.csv", "--os-cloud", "sandbox", "--poll-interval", "1"],
+        ["report", folder + b"/v.state", "-f", "json"],
+        ["status", folder + b"/v.state"],
+    ):
+        result = subprocess.run([*program, *words], capture_output=True, check=False, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["123", "abc"])
+def test_a_cloud_that_yaml_takes_for_a_number_is_told_by_name(batchexport, name):
+    define('clouds:\n  123:\n    auth: {auth_url: "http://127.0.0.1:9/v3"}\n')
+    result = batchexport("doctor", "--os-cloud", name)
+    assert result.exit_code != 1
+    assert "unexpected" not in result.output
+
+
+def test_a_list_of_nothing_can_be_added_to(batchexport):
+    with served(*volumes()):
+        assert batchexport("discover", *CLOUD, "--name", "none-*", "-o", "v.csv").exit_code == 0
+        added = batchexport("discover", *CLOUD, "-o", "v.csv", "--append")
+    assert added.exit_code == 0, added.stderr
+    assert "5 volumes fit, 5 rows written to v.csv" in added.stderr
+
+
+def test_one_of_a_thing_is_one(batchexport):
+    with served(*volumes()):
+        result = batchexport("discover", *CLOUD, "--name", "vol-1", "-o", "v.csv")
+        none = batchexport("discover", *CLOUD, "--name", "none", "-o", "w.csv")
+    assert "1 volume fits, 1 row written" in result.stderr
+    assert none.stderr.splitlines() == ["no volume fits"]
+
+
+def test_a_report_in_json_is_a_list(batchexport):
+    write_list(Path("v.csv"), 2)
+    with served(*volumes()):
+        Path("v.csv").write_text("volume_id,timeout\n" + "".join(f"{each},90\n" for each in IDS[:2]))
+        batchexport("run", "v.csv", *CLOUD, "--requests-per-second", "0", "--poll-interval", "1")
+    batchexport("report", "v.state", "-f", "json", "-o", "again.json")
+    result = batchexport("validate", "again.json")
+    assert result.stdout == "again.json: 2 rows, no problems\n", result.stderr
+
+
+def test_a_job_file_is_confirmed_beside_its_list(batchexport):
+    write_list(Path("v.csv"), 2)
+    Path("j.TOML").write_text('[job]\nlist = "v.csv"\n')
+    assert batchexport("validate", "j.TOML").stdout.splitlines() == [
+        "j.TOML: no problems in the job file",
+        "v.csv: 2 rows, no problems",
+    ]
+
+
+def test_a_home_folder_in_a_job_file_is_that_of_the_user(batchexport, monkeypatch, tmp_path):
+    write_list(tmp_path / "v.csv", 2)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("j.toml").write_text('[job]\nlist = "~/v.csv"\n')
+    assert batchexport("validate", "j.toml").exit_code == 0
+
+
+def test_a_password_in_a_job_file_is_told_where_it_belongs(batchexport):
+    write_list(Path("v.csv"), 2)
+    Path("j.toml").write_text('[job]\nlist = "v.csv"\n[cloud]\npassword = "s3cr3t"\n')
+    result = batchexport("validate", "j.toml")
+    assert "[cloud] password: belongs in the entry of clouds.yaml" in result.stderr
+    assert "s3cr3t" not in result.stderr
+
+
+def test_many_problems_of_a_kind_are_counted(batchexport):
+    rows = "".join(f"vol-{number},a\n" for number in range(500))
+    Path("v.csv").write_text(f"volume_id,image_name\n{rows}")
+    lines = batchexport("validate", "v.csv").stderr.splitlines()
+    assert len(lines) < 20
+    assert lines[-1].strip() == "… and 490 more like the one before"
+
+
+def test_a_value_that_stands_everywhere_is_a_short_line(batchexport):
+    Path("v.csv").write_text("volume_id\n" + f"{IDS[0]}\n" * 5000)
+    result = batchexport("validate", "v.csv")
+    assert "and 4,989 more" in result.stderr
+    assert len(result.stderr) < 1000
