@@ -31,6 +31,7 @@ from batchexport.sandbox.volume_records import (
     version_record,
 )
 from batchexport.sandbox.volume_requests import checked_microversion, refuse_unknown_filters
+from batchexport.sandbox.weather.conditions import SENT_BY
 from batchexport.sandbox.world import Export, VolumeView
 
 #: What a list of volumes can be asked for, and how to read it from a volume.
@@ -192,4 +193,10 @@ def _new_export(
         ends_at=fate.ends_at,
         free_at=fate.free_at,
         fails=fate.fails,
+        made_by=SENT_BY.get(),
+        finishing_at=fate.finishing_at,
+        finishing_status=state.settings.weather.late.status if state.settings.weather.late else "importing",
+        hidden_from=fate.hidden_from,
+        hidden_until=fate.hidden_until,
+        bytes_share=fate.bytes_share,
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.sandbox.settings import SandboxSettings
+from batchexport.sandbox.weather.settings import Fault, Weather
+
+#: A time that does not come: the year 3000.
+NEVER = 32503680000.0
 
 #: Share of an export during which the image stays `queued`. A real cloud streams raw at once; every other
 #: format is first converted into a file, and only the upload of that file is `saving`.
@@ -25,6 +30,10 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float
     free_at: float
     fails: bool
+    finishing_at: float | None = None
+    hidden_from: float | None = None
+    hidden_until: float = 0.0
+    bytes_share: float = 1.0
 
 
 def draw(seed: int, *what: str | int) -> float:
@@ -43,10 +52,33 @@ def export_fate(
         takes_s *= faults.slow_factor
     fails = draw(faults.seed, "fail", volume_id, earlier) < faults.fail_share
     ends_at = now + takes_s * (FAIL_SHARE if fails else 1)
-    queued_share = QUEUED_SHARE_RAW if disk_format == "raw" else QUEUED_SHARE_CONVERTED
-    return Fate(
-        saving_at=now + takes_s * queued_share,
+    fate = Fate(
+        saving_at=now + takes_s * _queued_share(disk_format),
         ends_at=ends_at,
         free_at=ends_at + takes_s * FREE_SHARE,
         fails=fails,
     )
+    return fate if fails else _under_weather(fate, settings.weather, volume_id, earlier)
+
+
+def _queued_share(disk_format: str) -> float:
+    return QUEUED_SHARE_RAW if disk_format == "raw" else QUEUED_SHARE_CONVERTED
+
+
+def _under_weather(fate: Fate, weather: Weather, volume_id: str, earlier: int) -> Fate:
+    """The fate of an export that does not fail, with what the weather adds."""
+
+    def struck(name: str, fault: Fault | None) -> bool:
+        return fault is not None and draw(weather.seed, f"weather {name}", volume_id, earlier) < fault.share
+
+    if weather.stuck is not None and struck("stuck", weather.stuck):
+        saving_at = NEVER if weather.stuck.status == "queued" else fate.saving_at
+        return replace(fate, saving_at=saving_at, ends_at=NEVER, free_at=NEVER)
+    if weather.short_image is not None and struck("short_image", weather.short_image):
+        fate = replace(fate, bytes_share=weather.short_image.keeps)
+    if weather.late is not None and struck("late", weather.late):
+        fate = replace(fate, finishing_at=fate.ends_at, ends_at=fate.free_at + weather.late.seconds)
+    if weather.vanishing is not None and struck("vanishing", weather.vanishing):
+        hidden_until = fate.ends_at + weather.vanishing.seconds
+        fate = replace(fate, hidden_from=fate.ends_at, hidden_until=hidden_until)
+    return fate

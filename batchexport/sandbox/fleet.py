@@ -8,6 +8,7 @@ A request to stop or start a server carries its outcome from the moment it is ac
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -32,6 +33,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True, tag="power", tag_field="e
     job_id: str | None = None  #: of the batch that it was part of
     failure: str | None = None  #: why it fails
     refused: bool = False  #: it fails without touching the server
+    made_by: str = "client"  #: or somebody else, whom the weather invented
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class Fleet:
 
     def __init__(self, servers: Iterable[SandboxServer] = ()) -> None:
         self._servers = {server.server_id: server for server in servers}
+        self.powers: list[Power] = []  #: every one, in the order of acceptance
         self._powers: dict[str, list[Power]] = {}
         self._jobs: dict[str, list[Power]] = {}
         self._holders: dict[str, tuple[str, ...]] = {}
@@ -75,8 +78,9 @@ class Fleet:
 
     def apply(self, event: Power) -> None:
         """Take in one accepted request."""
+        self.powers.append(event)
         if not event.refused:
-            self._powers.setdefault(event.server_id, []).append(event)
+            insort(self._powers.setdefault(event.server_id, []), event, key=lambda each: each.accepted_at)
         if event.job_id is not None:
             self._jobs.setdefault(event.job_id, []).append(event)
 
@@ -105,6 +109,10 @@ class Fleet:
     def _view(self, server: SandboxServer, now: float) -> ServerView:
         status, task, updated_at = server.status, None, None
         for power in self._powers.get(server.server_id, ()):
+            if now < power.accepted_at:
+                break
+            if power.made_by != "client" and status == STATUS_AFTER[power.action]:
+                continue  # they do not start what runs
             if now < power.done_at:
                 task, updated_at = TASK_OF[power.action], power.accepted_at
                 break

@@ -61,7 +61,7 @@ def _tests(query: MultiMapping[str]) -> Iterator[Admits]:
         elif name == "visibility":
             yield _visible(text)
         elif name == "owner":
-            yield _always(text == PROJECT_ID)
+            yield _owned(text)
         elif name == "tag":
             yield _always(False)
         elif name not in PAGE_PARAMETERS:
@@ -109,6 +109,10 @@ def _flagged(name: str, text: str) -> Admits:
     if name == "os_hidden":
         return _always(not wanted)
     return lambda view: view.export.protected is wanted
+
+
+def _owned(text: str) -> Admits:
+    return lambda view: (view.export.owner or PROJECT_ID) == text
 
 
 def _visible(text: str) -> Admits:

@@ -30,7 +30,7 @@ def image_size_bytes(view: ImageView) -> int | None:
     """The size of the image's file, or None until it is written."""
     if view.status != "active":
         return None
-    size = view.export.size_gib * GIB
+    size = int(view.export.size_gib * GIB * view.export.bytes_share)
     return size if view.export.disk_format == "raw" else size // THIN_SHARE
 
 
@@ -50,7 +50,7 @@ def image_record(view: ImageView) -> dict[str, object]:
         "protected": export.protected,
         "min_ram": 0,
         "min_disk": 0,
-        "owner": PROJECT_ID,
+        "owner": export.owner or PROJECT_ID,
         "os_hidden": False,
         "id": export.image_id,
         "created_at": glance_time(export.accepted_at),

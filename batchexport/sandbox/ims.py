@@ -74,12 +74,12 @@ def ims_record(view: ImageView) -> dict[str, object]:
         "checksum": MD5_OF_NOTHING,
         "min_disk": export.size_gib,
         "virtual_env_type": "DataImage",
-        "__imagetype": "private",
+        "__imagetype": "gold" if export.owner else "private",
         "__isregistered": "true" if active else "false",
         "__os_type": OS_TYPES[export.os_type or "linux"],
     }
     if active:
-        record["__image_size"] = str(export.size_gib * GIB)
+        record["__image_size"] = str(int(export.size_gib * GIB * export.bytes_share))
     return record
 
 

@@ -29,7 +29,10 @@ from batchexport.sandbox.replies import (
 from batchexport.sandbox.settings import Profile, SandboxSettings, sign_in_values
 from batchexport.sandbox.state import STATE, SandboxState, kind_of
 from batchexport.sandbox.tokens import is_valid_token
-from batchexport.sandbox.world import World
+from batchexport.sandbox.weather.clocks import in_header_s
+from batchexport.sandbox.weather.conditions import LAG_S, Conditions, service_name
+from batchexport.sandbox.weather.middleware import weather
+from batchexport.sandbox.world import Request, World
 
 #: Cinder's own limit of a request body.
 MAX_BODY_BYTES = 114688
@@ -55,7 +58,8 @@ class Sandbox:
         """Requests since the start by kind: `auth`, `post_action`, `list_volumes`, `get_image`,
         `act_on_server` and so on.
 
-        Beside the kinds it counts what became of them: `throttled`, `errors`, `dropped`.
+        Beside the kinds it counts what became of them: `throttled`, `errors`, `dropped`, and how often
+        each fault of the weather struck: `weather:lag` and so on.
         """
         return Counter(self._state.counts)
 
@@ -92,7 +96,15 @@ async def serve(
         if journal is not None:
             for event in journal.replay():
                 world.apply(event)
-        state = SandboxState(settings=settings, world=world, journal=journal, now=now)
+        counts: Counter[str] = Counter()
+        state = SandboxState(
+            settings=settings,
+            world=world,
+            journal=journal,
+            now=lambda: now() - LAG_S.get(),
+            conditions=Conditions(settings.weather, began_at=now(), counts=counts),
+            counts=counts,
+        )
         async with _listening(_application(state), host, port) as actual_port:
             yield Sandbox(state, host=host, port=actual_port)
     finally:
@@ -117,7 +129,7 @@ def _application(state: SandboxState) -> web.Application:
     is_evs = state.settings.profile is Profile.EVS
     door = credentials_required if is_evs else token_required
     application = web.Application(
-        middlewares=[frame, words, limit, errors, door, drops], client_max_size=MAX_BODY_BYTES
+        middlewares=[frame, noted, words, weather, limit, errors, door, drops], client_max_size=MAX_BODY_BYTES
     )
     application[STATE] = state
     services = (evs, ims, ecs) if is_evs else (block_storage, messages, images, compute)
@@ -133,10 +145,25 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     state.requests += 1
     state.counts[kind_of(request)] += 1
     response = await handler(request)
-    response.headers["Date"] = formatdate(state.now(), usegmt=True)
+    now = state.now()
+    now += in_header_s(state.conditions, service_name(request.path), now)
+    response.headers["Date"] = formatdate(now, usegmt=True)
     response.headers.setdefault(REQUEST_ID, new_request_id())
     if request.path.startswith("/volume/v3"):
         response.headers[HEADER] = request.headers.get(HEADER, "volume 3.0")
+    return response
+
+
+@web.middleware
+async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Notes in the journal what every request for an export was answered."""
+    response = await handler(request)
+    if kind_of(request) == "post_action":
+        state = request.app[STATE]
+        broken = request.transport is None or request.transport.is_closing()
+        status = 0 if broken else response.status
+        volume_id = request.match_info["volume_id"]
+        state.record(Request(volume_id=volume_id, asked_at=state.now(), status=status))
     return response
 
 

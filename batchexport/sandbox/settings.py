@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from batchexport.sandbox.weather.settings import Weather
+
 # The one account of the sandbox. None of it is secret: the server listens on the loopback address.
 USER_NAME = "demo"
 PASSWORD = "sandbox"
@@ -102,6 +104,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: How they are refused: 429 as an API gateway does, or 413 as Cinder's own limiter does.
     rate_status: int = 429
     faults: Faults = msgspec.field(default_factory=Faults)
+    #: What real clouds do besides: see `weather/settings.py`.
+    weather: Weather = msgspec.field(default_factory=Weather)
 
 
 def sign_in_values(url: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from batchexport.sandbox.journal import Journal
 from batchexport.sandbox.settings import SandboxSettings
 from batchexport.sandbox.signatures import KeyLock
+from batchexport.sandbox.weather.conditions import Conditions
 from batchexport.sandbox.world import Event, World
 
 
@@ -20,7 +21,8 @@ class SandboxState(msgspec.Struct, kw_only=True):
     settings: SandboxSettings
     world: World
     journal: Journal | None
-    now: Callable[[], float]  #: seconds since the epoch
+    now: Callable[[], float]  #: seconds since the epoch; earlier ones where a replica lags
+    conditions: Conditions
     requests: int = 0  #: the number of the latest request, from 1
     counts: Counter[str] = msgspec.field(default_factory=Counter)  #: requests by kind
     key_locks: dict[str, KeyLock] = msgspec.field(default_factory=dict)  #: by access key

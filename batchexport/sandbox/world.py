@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec.structs import replace
 
+from batchexport.sandbox.fate import NEVER
 from batchexport.sandbox.fleet import Fleet, Power
 from batchexport.sandbox.settings import SandboxServer, SandboxVolume
 
@@ -44,6 +45,13 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field=
     free_at: float
     fails: bool
     deleted_at: float | None = None  #: when the finished image was deleted; never set in the journal
+    owner: str | None = None  #: the project that the image belongs to; None = ours
+    made_by: str = "client"  #: or somebody else, whom the weather invented
+    finishing_at: float | None = None  #: when its bytes were there, where it turns active long after
+    finishing_status: str = "importing"
+    hidden_from: float | None = None  #: the image cannot be found from then
+    hidden_until: float = 0.0  #: until then
+    bytes_share: float = 1.0  #: how many of its bytes the image has
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_field="event"):
@@ -51,18 +59,36 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_fi
 
     image_id: str
     deleted_at: float
+    made_by: str = "client"
 
 
-Event = Export | Deletion | Power
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="event"):
+    """A request for an export and its answer, for whoever counts: the world takes no notice of it."""
+
+    volume_id: str
+    asked_at: float
+    status: int  #: 0 = the connection broke
+    sent_by: str = "client"
+
+
+Event = Export | Deletion | Power | Request
 
 
 def image_status(export: Export, now: float) -> str | None:
     """The status of the image, or None where there is no image (any more)."""
+    if now < export.accepted_at or _is_hidden(export, now):
+        return None
     if now < export.ends_at:
+        if export.finishing_at is not None and now >= export.finishing_at:
+            return export.finishing_status
         return "saving" if now >= export.saving_at else "queued"
     if export.fails or (export.deleted_at is not None and now >= export.deleted_at):
         return None
     return "active"
+
+
+def _is_hidden(export: Export, now: float) -> bool:
+    return export.hidden_from is not None and export.hidden_from <= now < export.hidden_until
 
 
 def image_updated_at(export: Export, now: float) -> float:
@@ -76,7 +102,10 @@ def without_image(export: Export, deleted_at: float) -> Export:
     """The export after its image was deleted: failed if the image was still being written."""
     if deleted_at >= export.ends_at:
         return replace(export, deleted_at=deleted_at)
-    free_at = deleted_at + (export.free_at - export.ends_at)
+    # Nobody frees a volume whose service died over it; that of a late image is free already.
+    free_at = export.free_at
+    if deleted_at < free_at < NEVER:
+        free_at = deleted_at + max(0.0, export.free_at - export.ends_at)
     return replace(export, fails=True, ends_at=deleted_at, free_at=free_at)
 
 
@@ -132,6 +161,8 @@ class World:
         """Take in one accepted request. A deletion of an unknown image changes nothing."""
         if isinstance(event, Power):
             self.fleet.apply(event)
+        elif isinstance(event, Request):
+            pass
         elif isinstance(event, Export):
             place = len(self._exports)
             self._exports.append(event)
@@ -174,6 +205,15 @@ class World:
         """The exports that have failed and whose volumes are free again, newest first."""
         return (export for export in reversed(self._exports) if export.fails and now >= export.free_at)
 
+    @property
+    def export_count(self) -> int:
+        """How many exports were ever accepted."""
+        return len(self._exports)
+
+    def exports_since(self, count: int) -> list[Export]:
+        """Those accepted after the first `count`."""
+        return self._exports[count:]
+
     def exports_of(self, volume_id: str) -> int:
         """How many exports of the volume were ever accepted."""
         return len(self._places_of_volume.get(volume_id, ()))
@@ -185,11 +225,13 @@ class World:
     def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView:
         server_ids = self.fleet.holders(volume.volume_id)
         status, updated_at = "in-use" if server_ids else volume.status, None
-        if places := self._places_of_volume.get(volume.volume_id):
-            latest = self._exports[places[-1]]
-            updated_at = latest.free_at
-            if now < latest.free_at:
-                status, updated_at = "uploading", latest.accepted_at
+        for place in reversed(self._places_of_volume.get(volume.volume_id, ())):
+            latest = self._exports[place]
+            if latest.accepted_at <= now:  # a replica may be asked for an earlier time
+                updated_at = latest.free_at
+                if now < latest.free_at:
+                    status, updated_at = "uploading", latest.accepted_at
+                break
         return VolumeView(volume=volume, status=status, updated_at=updated_at, server_ids=server_ids)
 
 

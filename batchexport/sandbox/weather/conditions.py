@@ -1,0 +1,132 @@
+"""The weather while a sandbox runs: what is drawn for each request, and what has to be remembered for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from contextvars import ContextVar
+
+import msgspec
+from aiohttp import web
+
+from batchexport.sandbox.fate import draw
+from batchexport.sandbox.replies import Service, service_of
+from batchexport.sandbox.weather.settings import Fault, ServiceName, Weather
+
+#: How many seconds the replica is behind that answers the request at hand.
+LAG_S: ContextVar[float] = ContextVar("LAG_S", default=0.0)
+#: Who sends the request at hand; the client whom the sandbox is there for, unless somebody else plays a part.
+SENT_BY: ContextVar[str] = ContextVar("SENT_BY", default="client")
+
+SERVICES: dict[Service, ServiceName] = {
+    Service.VOLUME: "volume",
+    Service.EVS: "volume",
+    Service.IMAGE: "image",
+    Service.IMS: "image",
+    Service.COMPUTE: "compute",
+    Service.ECS: "compute",
+}
+
+
+def service_name(path: str) -> str:
+    """The service that a path belongs to, as the weather calls it; "" = none."""
+    service = service_of(path)
+    if service is None:
+        return ""
+    return SERVICES.get(service, str(service))
+
+
+VERSIONS = ("list_versions", "get_version", "unknown")
+#: Answers kept for the cache that repeats them.
+MAX_CACHED = 500
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks for, as far as the weather minds. `number` counts the same request from 1."""
+
+    kind: str
+    service: ServiceName
+    path: str
+    subject: str  #: id of the volume, the image or the server; "" for lists
+    is_read: bool
+    number: int
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it asks for many records."""
+        return self.kind.startswith("list_")
+
+    @property
+    def is_export(self) -> bool:
+        """Whether it asks for an export."""
+        return self.kind == "post_action"
+
+
+class Accepted(msgspec.Struct, kw_only=True):
+    """The answer to an export that waits for another one to be swapped with."""
+
+    body: bytes
+    other: asyncio.Future[bytes]
+
+
+class Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer to a read."""
+
+    body: bytes
+    content_type: str
+    at: float
+
+
+class Conditions:
+    """The weather of one running sandbox. `counts` takes how often each fault struck, as `weather:NAME`."""
+
+    def __init__(self, weather: Weather, *, began_at: float, counts: Counter[str]) -> None:
+        self.weather = weather
+        self.began_at = began_at
+        self.calm = weather.is_fair
+        self.cache: OrderedDict[str, Cached] = OrderedDict()
+        self.last_accepted: bytes | None = None
+        self.to_swap: Accepted | None = None
+        self.sign_ins: list[float] = []  #: when they came, those of the last second
+        self.late: set[asyncio.Task[None]] = set()
+        self._counts = counts
+        self._numbers: Counter[tuple[str, str]] = Counter()
+
+    def draw(self, name: str, *what: str | int) -> float:
+        """A number in [0, 1) for this fault and these things alone."""
+        return draw(self.weather.seed, f"weather {name}", *what)
+
+    def strikes(self, name: str, fault: Fault | None, *what: str | int) -> bool:
+        """Whether the fault strikes these things; it is counted then."""
+        if fault is None or self.draw(name, *what) >= fault.share:
+            return False
+        self.count(name)
+        return True
+
+    def hits(self, name: str, fault: Fault | None, asked: Asked) -> bool:
+        """Whether the fault strikes this request; where it is bound to services, only theirs."""
+        services = getattr(fault, "services", None)
+        if services is not None and asked.service not in services:
+            return False
+        return self.strikes(name, fault, asked.kind, asked.path, asked.number)
+
+    def count(self, name: str) -> None:
+        """Note that a fault struck."""
+        self._counts[f"weather:{name}"] += 1
+
+    def asked(self, request: web.Request, kind: str) -> Asked | None:
+        """What the request asks for; None where the weather does not matter to it."""
+        service = SERVICES.get(found) if (found := service_of(request.path)) is not None else None
+        if service is None or kind in VERSIONS:
+            return None
+        path = request.path_qs
+        self._numbers[request.method, path] += 1
+        ids = (request.match_info.get(f"{what}_id") for what in ("volume", "image", "server"))
+        return Asked(
+            kind=kind,
+            service=service,
+            path=path,
+            subject=next((each for each in ids if each), ""),
+            is_read=request.method == "GET",
+            number=self._numbers[request.method, path],
+        )
