@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+from batchexport.cli.weather_option import ordered_weather
 from batchexport.config import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
@@ -77,11 +78,12 @@ class PracticeCloud:
 
     async def start(self) -> None:
         """Start it, unless it runs."""
-        from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
+        from batchexport.sandbox import SandboxSettings, Weather, clouds_yaml, serve
 
         async with self._start:
             if not self._started:
-                serving = serve(SandboxSettings(journal=self._journal))
+                weather = ordered_weather() or Weather()
+                serving = serve(SandboxSettings(journal=self._journal, weather=weather))
                 sandbox = await self._running.enter_async_context(serving)
                 self._running.enter_context(_only_cloud(clouds_yaml(sandbox.url)))
                 self._started = True

@@ -19,6 +19,7 @@ from batchexport.cli.options import (
     talk_options,
 )
 from batchexport.cli.telling import telling_options
+from batchexport.cli.weather_option import weather_option
 from batchexport.config import Downtimes, InUse, Limits, MaxFailures, Settings
 from batchexport.config.values import duration_s
 
@@ -200,6 +201,7 @@ cloud_options = all_of(
         show_default="up to 5m for a run, 10s else",
         words="How long to try again while the identity service is away or busy; 0 tries once.",
     ),
+    weather_option,
 )
 rebind_option = _flag(
     "--rebind-cloud",

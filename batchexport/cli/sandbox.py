@@ -9,6 +9,7 @@ import click
 
 from batchexport.cli.options import FILE, option, talk_options
 from batchexport.cli.talk import talk_of
+from batchexport.cli.weather_option import own_weather_option
 
 EPILOG = """\b
 Examples:
@@ -16,6 +17,7 @@ Examples:
   batchexport sandbox --profile evs --write-clouds-yaml clouds.yaml
   batchexport sandbox --profile evs --list samples/volumes.csv --servers 2 --write-clouds-yaml clouds.yaml
   batchexport sandbox --list volumes.csv --journal night.journal --fail-share 0.05
+  batchexport sandbox --weather storm --write-clouds-yaml clouds.yaml
   OS_CLIENT_CONFIG_FILE=clouds.yaml openstack --os-cloud sandbox image list
 """
 SHARE = click.FloatRange(0, 1)
@@ -77,6 +79,7 @@ SHARE = click.FloatRange(0, 1)
 @option("--drop-share", type=SHARE, metavar="0..1", words="Share of exports accepted without an answer.")
 @option("--fail-share", type=SHARE, metavar="0..1", words="Share of exports that fail half-way.")
 @option("--slow-share", type=SHARE, metavar="0..1", words="Share of exports that take ten times as long.")
+@own_weather_option
 @option(
     "--token-life",
     "token_life_s",

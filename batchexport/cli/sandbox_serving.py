@@ -29,6 +29,8 @@ from batchexport.sandbox.world import made_up_volume
 MARK = "# made by `batchexport sandbox`: it may be written over"
 #: Volumes of a made-up server.
 VOLUMES_EACH = 2
+#: Flags that are settings of the same name.
+_TAKEN_OVER = ("time_scale", "journal", "rate", "token_life_s", "weather")
 _MADE_UP = uuid.UUID("5a4db0c5-0000-4000-8000-000000000000")
 
 
@@ -44,7 +46,9 @@ def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
     servers = made_up_servers(flags.get("servers") or 0, volumes)
     said = {name: value for name, value in flags.items() if value is not None}
     faults = {name: said[name] for name in Faults.__struct_fields__ if name in said}
-    others = {name: said[name] for name in ("time_scale", "journal", "rate", "token_life_s") if name in said}
+    if "seed" in said and "weather" in said:
+        said["weather"] = replace(said["weather"], seed=said["seed"])
+    others = {name: said[name] for name in _TAKEN_OVER if name in said}
     return SandboxSettings(
         profile=Profile(flags.get("profile") or Profile.CINDER),
         volumes=volumes,

@@ -15,6 +15,7 @@ from batchexport.sandbox.settings import (
     SandboxVolume,
     clouds_yaml,
 )
+from batchexport.sandbox.weather import Weather
 
 __all__ = [
     "Faults",
@@ -23,6 +24,7 @@ __all__ = [
     "SandboxServer",
     "SandboxSettings",
     "SandboxVolume",
+    "Weather",
     "clouds_yaml",
     "serve",
 ]
