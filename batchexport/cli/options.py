@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.completing import StateFilePath
 from batchexport.cli.talk_options import Decorator, all_of, option, talk_options
 from batchexport.config.values import encoding
 from batchexport.dialect import CONTAINER_FORMATS, OS_TYPES, VISIBILITIES, DialectName, disk_formats
@@ -37,7 +38,7 @@ ALLOWED = {
     "visibility": VISIBILITIES,
 }
 FILE = click.Path(dir_okay=False, path_type=Path)
-STATE_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)
 
 
 class Parsed(click.ParamType[Any]):

@@ -20,6 +20,9 @@ NAME = "sandbox"
 #: It speaks both; this one takes every value of the document that the job list follows.
 DIALECT = DialectName.EVS
 
+#: As many as the sample list has.
+LISTED_VOLUMES = 12
+
 
 def is_wanted(clouds: Collection[str | None]) -> bool:
     """Whether these clouds of a run ask for the practice cloud.
@@ -60,8 +63,8 @@ def journal_path(state_path: Path) -> Path:
 class PracticeCloud:
     """A practice cloud that runs from its first use to the end of the context.
 
-    Any volume that it is asked for exists. What its journal remembers is there again. While it runs it is the
-    only cloud that can be signed in to.
+    Any volume that it is asked for exists, and some are listed, so that `discover` finds them. What its
+    journal remembers is there again. While it runs it is the only cloud that can be signed in to.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -78,12 +81,14 @@ class PracticeCloud:
 
     async def start(self) -> None:
         """Start it, unless it runs."""
+        from batchexport.cli.sandbox_serving import made_up_volumes
         from batchexport.sandbox import SandboxSettings, Weather, clouds_yaml, serve
 
         async with self._start:
             if not self._started:
                 weather = ordered_weather() or Weather()
-                serving = serve(SandboxSettings(journal=self._journal, weather=weather))
+                listed = made_up_volumes(LISTED_VOLUMES)
+                serving = serve(SandboxSettings(journal=self._journal, weather=weather, volumes=listed))
                 sandbox = await self._running.enter_async_context(serving)
                 self._running.enter_context(_only_cloud(clouds_yaml(sandbox.url)))
                 self._started = True

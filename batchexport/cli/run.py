@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchexport.cli import completing
 from batchexport.cli.options import encoding_option, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
@@ -29,7 +30,7 @@ _SOME_REFUSED = 3
 
 
 @click.command(epilog=EPILOG)
-@click.argument("source", metavar="LIST|JOBFILE.toml")
+@click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
 @state_option
 @option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; send nothing.")
 @encoding_option

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli import completing
 from batchexport.cli.options import (
     FILE,
     STATE_FILE,
@@ -188,6 +189,7 @@ cloud_options = all_of(
     click.option(
         "--os-cloud",
         metavar="NAME",
+        shell_complete=completing.clouds,
         help="Entry of clouds.yaml. Where none is called sandbox, `sandbox` starts a practice cloud on this "
         "machine.  [env var: OS_CLOUD]",
     ),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli import completing
 from batchexport.cli.options import FILE, option, talk_options
 from batchexport.cli.talk import talk_of
 from batchexport.cli.weather_option import own_weather_option
@@ -41,6 +42,7 @@ SHARE = click.FloatRange(0, 1)
     "--list",
     "source",
     metavar="LIST",
+    shell_complete=completing.files,
     of="sandbox",
     words="The volumes of this job list exist, and no others.",
 )

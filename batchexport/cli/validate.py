@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli import completing
 from batchexport.cli.options import dialect_option, encoding_option, talk_options
 from batchexport.cli.talk import tell
 
@@ -19,7 +20,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("source", metavar="LIST")
+@click.argument("source", metavar="LIST", shell_complete=completing.files)
 @dialect_option
 @encoding_option
 @talk_options

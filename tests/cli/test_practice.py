@@ -59,3 +59,10 @@ async def test_however_often_it_is_started_there_is_one_practice_cloud(tmp_path)
 def test_the_practice_cloud_goes_by_the_document_unless_told_otherwise():
     assert practice.access_to(CloudSettings(cloud="sandbox")).dialect == "evs"
     assert practice.access_to(CloudSettings(dialect="cinder")).dialect == "cinder"
+
+
+def test_the_practice_cloud_has_volumes_to_discover(batchexport):
+    found = batchexport("discover", "--os-cloud", "sandbox", "-o", "v.csv")
+    assert found.exit_code == 0
+    assert "12 volumes fit, 12 rows written to v.csv" in found.stderr
+    assert batchexport("plan", "v.csv", "--os-cloud", "sandbox").exit_code == 0

@@ -58,3 +58,37 @@ def test_a_shell_completes_commands():
         check=True,
     )
     assert result.stdout.split() == ["plain,resume", "plain,retry", "plain,report", "plain,reconcile"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("batchexport run v", ["file,v"]),
+        ("batchexport plan ", ["file,"]),
+        ("batchexport validate v", ["file,v"]),
+        ("batchexport sandbox --list v", ["file,v"]),
+        ("batchexport status ", ["plain,v.state"]),
+        ("batchexport status w", ["file,w"]),
+        ("batchexport run v.csv --os-cloud ", ["plain,prod", "plain,sandbox"]),
+        ("batchexport doctor --os-cloud p", ["plain,prod"]),
+    ],
+)
+def test_a_shell_completes_what_a_command_takes(tmp_path, words, offered):
+    (tmp_path / "v.state").write_text("")
+    (tmp_path / "v.csv").write_text("")
+    (tmp_path / "clouds.yaml").write_text("clouds:\n  prod: {}\n")
+    variables = {
+        "_BATCHEXPORT_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+        "OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml"),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "batchexport"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **variables},
+        check=True,
+    )
+    assert result.stdout.splitlines() == offered
