@@ -76,7 +76,7 @@ class Program(click.Group):
         """Run the command; a BatchExportError is told, with what to do next."""
         from batchexport.cli.telling import end_told
 
-        for words in unknown_variables(os.environ):
+        for words in unknown_variables(self, os.environ):
             say(f"warning: {words}", level="warning")
         with end_told(talk_of(ctx)):
             return self._invoke(ctx)
