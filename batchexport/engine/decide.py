@@ -27,6 +27,10 @@ ABSENT_BASE_S, ABSENT_PER_GIB_S, ABSENT_MAX_S = 60.0, 1.0, 600.0
 ORPHAN_BASE_S, ORPHAN_PER_GIB_S = 300.0, 5.0
 #: The code of attempts whose image stayed unfinished: it is discarded before another attempt.
 ORPHANED = "image_orphaned"
+#: The code of exports that were ended because they no longer move. Their volumes may be uploading for good.
+STUCK = "export_stuck"
+#: A stuck export is one whose image has not changed over this share of its deadline, and some seconds.
+STILL_SHARE, STILL_LEAST_S = 0.25, 10.0
 #: Image times are cut to a second, and a record may become visible a moment after its time.
 STAMP_MARGIN_S = 2.0
 #: The clocks of a cloud's services and of its gateway differ; what is older than an intent by more than this
@@ -253,6 +257,34 @@ def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:
         return Ending(reason="active", image_hash=image_hash)
     words = "; ".join(finding.words for finding in unlike)
     return Ending(reason=f"active, but {words}", code=unlike[0].code, image_hash=image_hash)
+
+
+def still_for_s(job: Job) -> float:
+    """Seconds without a change of its image after which an export past its deadline is stuck."""
+    allowed_s = (job.deadline_at or 0.0) - (job.accepted_at or 0.0)
+    return max(STILL_LEAST_S, STILL_SHARE * allowed_s)
+
+
+def stuck(job: Job, image: Image | None, *, is_read: bool, is_uploading: bool | None) -> Ending:
+    """How an export ends that is past its deadline and no longer moves, with the way out.
+
+    `is_read` says whether the image could be read, `image` is None where it is gone. `is_uploading` is what
+    the volume was last seen to do; None = it cannot be read.
+    """
+    if not is_read:
+        seen = f"image {job.image_id} cannot be read"
+    elif image is None:
+        seen = f"image {job.image_id} is gone"
+    elif image.status in DEAD_STATUSES:
+        seen = f"image {job.image_id} is {image.status}"
+    else:
+        seen = f"image {job.image_id} is {image.status} and no longer changes"
+    if is_uploading is False:
+        reason = f"past its deadline {seen}, and the volume is free; see what became of it, then `retry`"
+        return Ending(reason=reason, code="image_unreadable")
+    volume = "cannot be read" if is_uploading is None else "is still uploading"
+    out = f"an administrator frees it (openstack volume set --state available {job.volume_id}), then `retry`"
+    return Ending(reason=f"stuck: past its deadline the volume {volume} and {seen}; {out}", code=STUCK)
 
 
 def by_id_is_cheaper(exports: int, *, pages: int) -> bool:

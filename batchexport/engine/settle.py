@@ -14,6 +14,7 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger, Unsettled
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
+from batchexport.engine.reads import AWAY_MAX_S
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Accepted, Image, Job, JobState
 from batchexport.retry import UNREACHABLE
@@ -76,14 +77,17 @@ class Settler:
             self._give_up(doubt, error)
 
     def _give_up(self, doubt: Unsettled, error: CloudError) -> None:
-        """Leave a job to a person that could not be looked at until its deadline, by its refusal alone."""
-        if isinstance(error, RefusedError) and self._is_overdue(doubt):
+        """Leave a job to a person that could not be looked at until its deadline, or hours after it.
+
+        What is refused stays so; a cloud that does not answer may be away for hours.
+        """
+        if self._is_overdue(doubt, by_s=0.0 if isinstance(error, RefusedError) else AWAY_MAX_S):
             ending = decide.ending_of(error, "nobody can tell what became of its request")
             self._ledger.ended(doubt.job, JobState.AMBIGUOUS, replace(ending, code="ambiguous"))
 
-    def _is_overdue(self, doubt: Unsettled) -> bool:
+    def _is_overdue(self, doubt: Unsettled, *, by_s: float = 0.0) -> bool:
         deadline_s = decide.deadline_s(doubt.job.size_gib, doubt.job.options.over(self._image).timeout_s)
-        return asyncio.get_running_loop().time() - doubt.since >= deadline_s
+        return asyncio.get_running_loop().time() - doubt.since >= deadline_s + by_s
 
     def _interval_s(self) -> float:
         """Half the settling time, 1 to 30 s: the fewest looks that show a lost request to be lost."""
@@ -115,7 +119,7 @@ class Settler:
         if sight.named is not None and isinstance(verdict, decide.Again | decide.Ambiguous):
             # A list may be late or short: before anything is sent or given up, each is read by itself.
             verdict = await self._judge(doubt, await self._read(doubt.job))
-        if isinstance(verdict, decide.Fail) and await self._is_listed(doubt.job.volume_id):
+        if isinstance(verdict, decide.Fail) and sight.missing and await self._is_listed(doubt.job.volume_id):
             doubt.clear_since = None
             return
         self._apply(doubt, verdict)

@@ -206,6 +206,10 @@ class FakeCloud:
         self._read("images_named")
         return [image for image in self._all_images() if image.name == name]
 
+    async def images_by_id(self, image_ids):
+        self._read("images_by_id")
+        yield [image for image in self._all_images() if image.image_id in image_ids]
+
     async def images(self, *, status=None, created_since=None, updated_since=None):
         self._read("images")
         yield [

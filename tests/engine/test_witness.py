@@ -326,7 +326,7 @@ def test_a_run_that_can_no_longer_watch_ends_and_names_the_server_with_what_star
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
     forbidden = FatalError("the project is suspended", status=403)
-    calls = ("volumes", "volume", "images", "image", "images_named")
+    calls = ("volumes", "volume", "images", "images_by_id", "image", "images_named")
     changed = on_first_export(lambda: cloud.broken.update(dict.fromkeys(calls, forbidden)))
     with pytest.raises(FatalError):
         bench.run(cloud, settings=STOP, on_change=changed)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 PAGE = 100
 #: How long a group is left alone whose servers are on their way to another status.
 LOOK_AGAIN_S = 30.0
+#: A row whose volume cannot be read for so long ends: refused it will stay so, an outage may take a while.
+REFUSED_MAX_S, AWAY_MAX_S = 120.0, 3600.0
 
 
 #: How long rows wait for a server that another run has stopped: copies of large volumes take hours.
@@ -58,6 +60,7 @@ class ServerGroups:
         #: (Server id, whether the compute service says that there is none) -> loop time.
         self._passing_since: dict[tuple[str, bool], float] = {}
         self._elsewhere_since: dict[str, float] = {}  # server id -> loop time
+        self._unread_since: dict[int, float] = {}  # job id -> loop time since which no look read its volume
 
     async def next(self, *, but: Collection[int], afoot: Collection[str]) -> list[LinkedRow]:
         """The first row that waits and may go, and all that hang together with it; empty where there is none.
@@ -87,12 +90,18 @@ class ServerGroups:
     async def look(self, rows: Sequence[LinkedRow], *, afoot: Collection[str]) -> Group:
         """The group as it is now: its volumes one by one, for they may have been waiting long; its servers.
 
-        Rows whose volumes are no longer in use are let go.
+        Rows whose volumes are no longer in use are let go. A group of which a volume cannot be read is left
+        for later, and empty.
         """
         fresh: dict[int, LinkedRow] = {}
         while new := [row for row in rows if row.job.job_id not in fresh]:
             for row in new:
-                fresh[row.job.job_id] = await self._look_at_volume(row)
+                try:
+                    fresh[row.job.job_id] = await self._look_at_volume(row)
+                except CloudError as error:
+                    self._note_unread(row, rows, error)
+                    return Group(rows=(), chosen=Chosen())
+                self._unread_since.pop(row.job.job_id, None)
             rows = await self._together([row for row in fresh.values() if row.server_ids])
         rows = list({row.job.job_id: row for row in (*fresh.values(), *rows)}.values())
         rows = [row for row in rows if row.held and self._may_go(row)]
@@ -144,6 +153,18 @@ class ServerGroups:
             await self._book.link(self._ledger.lease, row.job, server_ids)
         job = replace(row.job, size_gib=volume.size_gib or row.job.size_gib)
         return replace(row, job=job, server_ids=server_ids)
+
+    def _note_unread(self, row: LinkedRow, rows: Sequence[LinkedRow], error: CloudError) -> None:
+        """The volume of this row cannot be read: leave its group for later, and end it in the end."""
+        loop_now = asyncio.get_running_loop().time()
+        if isinstance(error, SignInError) and not error.method:
+            raise error
+        since = self._unread_since.setdefault(row.job.job_id, loop_now)
+        self._later.update({each.job.job_id: loop_now + LOOK_AGAIN_S for each in rows})
+        log.info("volume %s: cannot look at it (%s)", row.job.volume_id, error)
+        if loop_now - since >= (REFUSED_MAX_S if isinstance(error, RefusedError) else AWAY_MAX_S):
+            ending = refusal("its volume cannot be looked at before its server is stopped", error)
+            self._ledger.refused(row.job, JobState.FAILED, ending)
 
     async def _choose(self, rows: Sequence[LinkedRow], afoot: Collection[str]) -> Chosen:
         server_ids = {server_id for row in rows for server_id in row.server_ids} - set(afoot)
