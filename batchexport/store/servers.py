@@ -57,7 +57,7 @@ DOWN = f"UPDATE server SET state = 'down', down_at = ? WHERE {_THIS} AND state =
 UP = f"UPDATE server SET state = ?, up_at = ?, note = NULL WHERE {_THIS} AND {IS_AFOOT}"
 NOTE = f"UPDATE server SET note = ? WHERE {_THIS} AND {IS_AFOOT}"
 RUNS = f"UPDATE server SET state = 'up', up_at = ? WHERE {_THIS} AND NOT {IS_AFOOT}"
-GIVE_UP = f"UPDATE server SET state = 'gone', up_at = ?, note = ? WHERE server_id = ? AND {IS_AFOOT}"
+_TARGETS_OF = f"SELECT target_id FROM server WHERE server_id = ? AND {IS_AFOOT}"
 START_ANYWAY = (
     f"UPDATE server SET state = 'starting' WHERE {_THIS} AND (state = 'stopping' OR state = 'down')"
 )
@@ -184,8 +184,12 @@ def runs(db: sqlite3.Connection, target_id: int, server_ids: Collection[str], *,
 
 
 def give_up(db: sqlite3.Connection, server_id: str, words: str, *, at: float) -> int:
-    """Somebody decided that this server is not to be started by us; for how many targets it was down."""
-    return db.execute(GIVE_UP, (at, words, server_id)).rowcount
+    """Somebody decided that we are not to start this server; for how many targets it was not up."""
+    target_ids = [target_id for (target_id,) in db.execute(_TARGETS_OF, (server_id,))]
+    for target_id in target_ids:
+        up(db, target_id, [server_id], ServerState.GONE, at=at)
+        db.execute(f"UPDATE server SET note = ? WHERE {_THIS}", (words, target_id, server_id))
+    return len(target_ids)
 
 
 def note(db: sqlite3.Connection, target_id: int, server_id: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """Volumes in use and their servers, from the command line, on a real HTTP server."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_without_consent_nothing_is_stopped_and_the_rows_are_counted(batchexport
         result = batchexport("run", listed, *RUN)
         assert result.exit_code == 2
         assert "for 1 row of own.csv" in result.stderr
-    assert states() == ["pending"] * 5
+    assert list(Path().glob("*.state")) == []
 
 
 def test_a_job_file_that_says_so_is_consent(batchexport):
@@ -105,20 +106,24 @@ def test_a_plan_names_the_servers_and_their_volumes(batchexport):
 
 
 class Killed:
-    """A run in a process of its own, killed as soon as it has a server down."""
+    """A run in a process of its own, killed as soon as it has a server down, or its volumes exporting."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, until="down"):
         command = [sys.executable, "-m", "batchexport", "run", *map(str, words)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             deadline = time.monotonic() + 60
-            while not self._has_one_down():
+            while not (self._has_one_down() and (until == "down" or self._exports_all())):
                 assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
         finally:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+
+    @staticmethod
+    def _exports_all():
+        return states()[:3] == ["exporting"] * 3
 
     @staticmethod
     def _has_one_down():
@@ -151,6 +156,29 @@ def test_after_a_kill_what_is_stopped_is_shown_started_and_carried_on(batchexpor
     assert resumed.exit_code == 0, resumed.output
     assert states() == ["succeeded"] * 5
     assert afoot() == {}
+
+
+@pytest.mark.slow
+def test_what_keeps_a_server_down_is_said_and_start_anyway_starts_it(batchexport):
+    listed = write(*IDS)
+    with cloud(seconds_base=1e6, time_scale=1.0, server_stop_s=0, server_start_s=0):
+        Killed(listed, *RUN, *STOP, "--yes", until="exporting")
+        started = batchexport("servers", "list.state", "--start", *CLOUD, env={"COLUMNS": "200"})
+        assert started.exit_code == 3
+        assert re.search(
+            rf"server {A} \(web\): volume \S+ is being exported, expected to end by", started.stderr
+        )
+        assert "`batchexport resume STATE` starts them after the exports" in started.stderr
+        assert "Ctrl-C" not in started.stderr
+        anyway = batchexport("servers", "list.state", "--start", "--anyway", *CLOUD)
+        assert (anyway.exit_code, anyway.stdout) == (0, "no server is stopped\n")
+
+
+def test_anyway_alone_is_a_slip(batchexport):
+    Path("list.state").write_bytes(b"")
+    result = batchexport("servers", "list.state", "--anyway")
+    assert result.exit_code == 2
+    assert "--anyway says how to --start servers" in result.stderr
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """The foreground scheduler on a clock of its own, and as a real process."""
 
 import asyncio
+import fcntl
 import os
+import pty
 import signal
 import subprocess
+import termios
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -248,6 +251,31 @@ def test_the_program_starts_a_night_reads_again_and_drains(tmp_path):
             child.wait()
     assert "always.toml: ended with exit code 0" in log.read_text()
     assert len(list((tmp_path / "nights").glob("always-*.state"))) == 1
+
+
+def test_the_end_of_its_terminal_ends_the_timetable(tmp_path):
+    """SIGHUP reads the job files again, unless it says that the terminal was closed."""
+    path = always_open(tmp_path)
+    log = tmp_path / "log"
+    ours, theirs = pty.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with log.open("w") as stderr:
+        child = subprocess.Popen(
+            [*PROGRAM, "schedule", "run", str(path)], stderr=stderr, stdout=stderr, preexec_fn=take_terminal
+        )
+        try:
+            os.close(theirs)
+            wait_for(lambda: "ended with exit code" in log.read_text(), seconds=40)
+            os.close(ours)
+            assert child.wait(30) == 129
+        finally:
+            child.kill()
+            child.wait()
+    assert "SIGHUP: running nights are drained" in log.read_text()
 
 
 def test_a_signal_is_passed_on_to_the_night_at_work(tmp_path):

@@ -194,3 +194,64 @@ async def test_a_row_that_waits_is_shown_as_waiting_for_no_time(
     with StateReader(path) as reader:
         first, *_ = reader.jobs()
     assert (first.state, first.next_at) == (JobState.PENDING, None)
+
+
+async def test_a_server_that_is_started_anyway_disturbs_the_export_under_way(
+    opened: tuple[StateFile, Lease],
+) -> None:
+    state, lease = opened
+    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
+    (job,) = await claim(state, lease)
+    accept(state, lease, job)
+    assert await state.servers.disturbed(lease) == {}
+    assert await state.servers.start(lease, ["web"], anyway=True) == {"web"}
+    assert await state.servers.disturbed(lease) == {1: "web (web-1)"}
+    await state.servers.up(lease, ["web"], at_s=99.0)
+    assert await state.servers.disturbed(lease) == {1: "web (web-1)"}
+    assert [row.job.job_id for row in await state.servers.under_way(lease)] == [1]
+
+
+async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
+    opened: tuple[StateFile, Lease],
+) -> None:
+    state, lease = opened
+    linked = await hold_first(state, lease, "web")
+    await state.servers.runs(lease, ["web"], at_s=5.0)
+    await state.servers.release(lease, [linked.job], at_s=50.0)
+    (job,) = await claim(state, lease)
+    accept(state, lease, job)
+    assert await state.servers.disturbed(lease) == {}
+    await state.servers.runs(lease, ["web"], at_s=60.0)
+    assert await state.servers.disturbed(lease) == {1: "web"}
+
+
+async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Lease]) -> None:
+    state, lease = opened
+    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
+    assert await state.servers.give_up("db", "words", at_s=60.0) == 0
+    assert await state.servers.give_up("web", "given up by hand", at_s=60.0) == 1
+    assert await state.servers.afoot(lease) == []
+    assert await state.servers.give_up("web", "again", at_s=61.0) == 0
+    with StateReader(state.path) as reader:
+        (downtime,) = reader.downtimes()
+    assert (downtime.state, downtime.up_at) == (ServerState.GONE, 60.0)
+    assert len(await held(state, lease)) == 1
+
+
+async def test_servers_that_other_state_files_have_stopped_are_found(
+    opened: tuple[StateFile, Lease], tmp_path: Path
+) -> None:
+    state, lease = opened
+    other = make(tmp_path / "b.state", 1)
+    (tmp_path / "c.state").write_bytes(b"no state file")
+    assert await state.servers.down_elsewhere(lease, ["web"]) == {}
+    async with StateFile.open(other) as theirs:
+        held_there = await theirs.take(1)
+        await take_down(theirs, held_there, await hold_first(theirs, held_there, "web"), WEB)
+        found = await state.servers.down_elsewhere(lease, ["web", "db"])
+        assert {each: (where.path, where.is_working) for each, where in found.items()} == {
+            "web": (other, True)
+        }
+        await theirs.release(held_there)
+    found = await state.servers.down_elsewhere(lease, ["web"])
+    assert not found["web"].is_working

@@ -219,8 +219,8 @@ class Downtime:
             left_alone = []
         elif not self._ledger.blind:
             left_alone = [row for row in under_way if row.state is JobState.EXPORTING]
-        self._copying = {server_id: row.job for row in left_alone for server_id in row.server_ids}
-        self._waited_for = {server_id: row.job for row in under_way for server_id in row.server_ids}
+        self._copying = _longest(left_alone)
+        self._waited_for = _longest(under_way)
         going = [row for row in rows if row.state is JobState.PENDING and self._may_go(row)]
         return {server_id for row in (*under_way, *going) for server_id in row.server_ids}
 
@@ -290,6 +290,12 @@ class Downtime:
         if (busy := self._copies.busy.get(server.server_id)) is not None:
             return f"{words}: {busy}"
         return f"{words} is {server.state}"
+
+
+def _longest(rows: Sequence[LinkedRow]) -> dict[str, Job]:
+    """By server id, the export that is expected to take longest."""
+    by_deadline = sorted(rows, key=lambda row: row.job.deadline_at or 0.0)
+    return {server_id: row.job for row in by_deadline for server_id in row.server_ids}
 
 
 def _utc(at_s: float) -> str:
