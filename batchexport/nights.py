@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from glob import escape
 from itertools import islice
 from pathlib import Path
+from typing import Self
+
+import msgspec
 
 from batchexport.config.nights import Nights, OnUnfinished
 from batchexport.errors import ConfigError, StateError, StateInUseError
@@ -22,11 +25,33 @@ from batchexport.schedule import last_start
 from batchexport.store import StateReader
 from batchexport.window import Session, Window, session_at
 
+_UNDER_WAY = frozenset({JobState.SUBMITTING, JobState.EXPORTING})
 _NIGHT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}-[0-9]{2})?"
 #: The pace of so many nights is that of the next one; older ones met another cloud.
 _PACE_NIGHTS = 5
 #: Ended exports of each night that are enough to tell its pace.
 _PACE_EXPORTS = 2000
+
+
+class NightFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file of a night, and what is left in it."""
+
+    path: Path
+    to_do: int  #: rows that are not at their end
+    under_way: int  #: of these, rows that the cloud works on, or may
+    servers_down: int  #: servers that were stopped and are not up again
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What the file says now. Raises StateError where it cannot be read."""
+        with StateReader(path) as reader:
+            tallies, servers_down = reader.tallies(), len(reader.servers())
+        return cls(
+            path=path,
+            to_do=sum(tally.jobs for tally in tallies if tally.state not in FINAL_STATES),
+            under_way=sum(tally.jobs for tally in tallies if tally.state in _UNDER_WAY),
+            servers_down=servers_down,
+        )
 
 
 def night_name(nights: Nights, session: Session | None, now: float) -> str:
@@ -52,33 +77,41 @@ def nights_of(folder: Path, job: str) -> list[Path]:
     return sorted(path for path in folder.glob("*.state") if name.fullmatch(path.name))
 
 
-def unfinished_before(tonight: Path, nights: Sequence[Path]) -> Path | None:
-    """The night before tonight, if it did not get through its list. Older ones were given up."""
-    earlier = [path for path in nights if path.name < tonight.name]
-    return earlier[-1] if earlier and rows_to_do(earlier[-1]) else None
+def surveyed(nights: Iterable[Path]) -> tuple[list[NightFile], list[StateError]]:
+    """The state files of nights with what is left in them, and the errors of those that cannot be read.
+
+    What cannot be read may hold anything: it is never taken for a night with nothing left.
+    """
+    found, unreadable = [], []
+    for path in nights:
+        try:
+            found.append(NightFile.read(path))
+        except StateError as error:
+            unreadable.append(error)
+    return found, unreadable
+
+
+def unfinished_before(tonight: Path, nights: Sequence[NightFile]) -> NightFile | None:
+    """The night before tonight, if it did not get through its list."""
+    earlier = [night for night in nights if night.path.name < tonight.name]
+    return earlier[-1] if earlier and earlier[-1].to_do else None
 
 
 def rows_to_do(path: Path) -> int:
-    """Rows of a state file that are not at their end."""
-    with StateReader(path) as reader:
-        return sum(tally.jobs for tally in reader.tallies() if tally.state not in FINAL_STATES)
+    """Rows of a state file that are not at their end. Raises StateError."""
+    return NightFile.read(path).to_do
 
 
-def with_servers_down(paths: Iterable[Path]) -> list[Path]:
-    """Those of these state files that know of servers that were stopped and are not up again.
+def exported_since(path: Path, since: float, until: float) -> frozenset[tuple[TargetKey, str]]:
+    """The volumes whose export began between these instants and is under way or done.
 
-    What is not there, or cannot be read, knows of none.
+    A row that found its image later began with its intent, which is by the cloud's clock.
     """
-    return [path for path in paths if path.exists() and _servers_down(path)]
-
-
-def exported_since(path: Path, since: float) -> frozenset[tuple[TargetKey, str]]:
-    """The volumes whose export began since an instant and is under way or done."""
     with StateReader(path) as reader:
         return frozenset(
             (job.target, job.volume_id)
             for job in reader.jobs({JobState.EXPORTING, JobState.SUCCEEDED})
-            if job.accepted_at is not None and job.accepted_at >= since
+            if since <= ((job.accepted_at if job.request_id else job.intent_at) or 0.0) <= until
         )
 
 
@@ -106,15 +139,15 @@ def forget_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished
     """Remove the state files of the oldest nights beyond `keep`, and tell which.
 
     One that is unfinished stays, unless unfinished nights are given up anyway; one that knows of servers that
-    are down stays in any case.
+    are down stays in any case, and so does one that cannot be read, for it may.
     """
     gone = []
-    for path in nights[:-keep]:
-        given_up = on_unfinished is OnUnfinished.ABANDON or not rows_to_do(path)
-        if given_up and not with_servers_down([path]):
-            for part in path.parent.glob(f"{escape(path.name)}*"):
+    for night in surveyed(nights[:-keep])[0]:
+        given_up = on_unfinished is OnUnfinished.ABANDON or not night.to_do
+        if given_up and not night.servers_down:
+            for part in night.path.parent.glob(f"{escape(night.path.name)}*"):
                 part.unlink(missing_ok=True)
-            gone.append(path)
+            gone.append(night.path)
     return gone
 
 
@@ -156,14 +189,6 @@ def _lock_handle(path: Path) -> int:
         os.close(handle)
         raise OSError(errno.EINVAL, f"{path.name} in it is no regular file; remove it")
     return handle
-
-
-def _servers_down(path: Path) -> int:
-    try:
-        with StateReader(path) as reader:
-            return len(reader.servers())
-    except StateError:
-        return 0
 
 
 def _ended_exports(path: Path) -> Iterator[tuple[int, float, float]]:

@@ -6,13 +6,52 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from batchexport.cli.talk import say
+from batchexport.model import JobState
 from batchexport.pace import OpenHours
 from batchexport.report.words import duration
+from batchexport.store import StateReader
 
 #: The wall clock is looked at so often: it may be set, and the machine may have slept.
 LOOK_EVERY_S = 30.0
+
+
+#: A run that is not to be watched has its rows looked at so often.
+SENT_LOOK_S = 5.0
+#: Rows that have not moved for so long do not move soon: they do not fit, or their volumes are stuck.
+STILL_S = 600.0
+
+
+@asynccontextmanager
+async def sending_only(state_path: Path | None, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Sets `stop` once no row of the state file is pending, or nothing has moved for ten minutes; never where
+    it is None.
+    """
+    if state_path is None:
+        yield
+        return
+    task = asyncio.create_task(_stop_when_sent(state_path, stop))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _stop_when_sent(state_path: Path, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    last, moved_at = None, loop.time()
+    with StateReader(state_path) as reader:
+        while True:
+            await asyncio.sleep(SENT_LOOK_S)
+            rows = {(tally.target, tally.state): tally.jobs for tally in reader.tallies()}
+            if rows != last:
+                last, moved_at = rows, loop.time()
+            if not any(state is JobState.PENDING for _, state in rows) or loop.time() - moved_at >= STILL_S:
+                stop.set()
+                return
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchexport import engine
-from batchexport.cli.closing import closing
+from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.connections import connections
 from batchexport.cli.consent import agree
 from batchexport.cli.logs import start_log
@@ -43,16 +43,19 @@ def execute(
     *,
     again: Collection[JobState] = (),
     hours: OpenHours | None = None,
+    watch: bool = True,
 ) -> int:
     """Work on a state file until it is done, told to stop, or out of hours; the exit code.
 
-    Rows in the states of `again` are tried again first. Raises BatchExportError for what ends a run early.
+    Rows in the states of `again` are tried again first. Without `watch` it ends once no row is pending,
+    or none has moved for some minutes: the rest is watched later. Raises BatchExportError for what ends a run
+    early.
     """
     start_log(talk)
     started = time.monotonic()
     with run_told(state_path, talk) as told:
         try:
-            stop = run_in_loop(_drive(state_path, settings, access, talk, again, hours))
+            stop = run_in_loop(_drive(state_path, settings, access, talk, again, hours, watch))
         except (RunStoppedError, CloudError):
             _sum_up(state_path, access, talk, started)
             raise
@@ -99,6 +102,7 @@ async def _drive(
     talk: Talk,
     again: Collection[JobState],
     hours: OpenHours | None,
+    watch: bool,
 ) -> Stop:
     await agree(state_path, settings)
     clouds: dict[TargetKey, engine.Cloud] = {}
@@ -114,6 +118,7 @@ async def _drive(
             async with (
                 connected as plain,
                 closing(hours, stop.event),
+                sending_only(None if watch else state_path, stop.event),
                 others_see(state_path, talk, plain) as (connect, on_change),
             ):
                 with shown(progress_for(meter, talk, screen)):

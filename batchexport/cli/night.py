@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,18 +16,33 @@ from batchexport.cli.beginning import begin, carry_on
 from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
 from batchexport.cli.pruning import prune_after
-from batchexport.cli.talk import Talk
+from batchexport.cli.talk import Talk, say
+from batchexport.cli.telling import told_about
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
+from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
+from batchexport.model import TargetKey
+from batchexport.nights import NightFile
 from batchexport.pace import OpenHours, Pace
 from batchexport.report.totals import Totals
-from batchexport.report.words import count_of
+from batchexport.report.words import count_of, duration
 from batchexport.schedule import told
 from batchexport.store import StateReader
 from batchexport.window import Session, Window, next_session, session_at
 
 #: Whoever stopped a night does not wait for its old images.
 _ENDED_BY_ITSELF = frozenset({0, 3, WINDOW_CLOSED})
+#: Exit codes above are those of signals.
+SIGNALLED = 128
+#: Rows are left that no night will ever take: somebody has to look at it.
+_NEVER_FITS = 3
+#: How long a service that is away when a night begins is waited for where no window says it.
+_WAIT_S = 900.0
+#: And before it is given up for what is left of last night: tonight's list is not to wait for that.
+_EARLIER_WAIT_S = 120.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 15.0, 300.0
+#: Exports of nights before the last one are looked at so long, and of so many nights.
+_OLDER_S, _OLDER_NIGHTS = 90.0, 5
 
 
 class Work(Protocol):
@@ -40,16 +56,22 @@ class Work(Protocol):
         talk: Talk,
         *,
         hours: OpenHours | None,
+        watch: bool = True,
     ) -> int: ...
 
 
 def spend_night(
-    order: Order, talk: Talk, *, now: Callable[[], float] = time.time, work: Work = execute
+    order: Order,
+    talk: Talk,
+    *,
+    now: Callable[[], float] = time.time,
+    work: Work = execute,
+    pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
     window = order.nights.window
     session = session_at(window, now()) if window else None
-    night = Night(order=order, talk=talk, session=session, now=now, work=work, began_at=now())
+    night = Night(order=order, talk=talk, session=session, now=now, work=work, pause=pause, began_at=now())
     if window and session is None:
         talk.mention(_closed(window, now()))
         return night.stay_closed()
@@ -67,42 +89,49 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None
     now: Callable[[], float]
     work: Work
+    pause: Callable[[float], None]
     began_at: float
 
     def stay_closed(self) -> int:
         """Out of hours nothing begins; servers that an earlier night left down are brought up."""
         folder, job = self.order.nights.state_dir, self.order.job_name
-        known = [self.order.state_path] if folder is None else nights.nights_of(folder, job)
-        if not (left := nights.with_servers_down(known)):
+        known = nights.nights_of(folder, job) if folder else [self.order.state_path]
+        if not (left := [night.path for night in self._survey(known) if night.servers_down]):
             return WINDOW_CLOSED
         with nullcontext() if folder is None else nights.alone(folder, job):
             for path in left:
-                self._bring_servers_up(path)
-        return SERVERS_DOWN if nights.with_servers_down(left) else WINDOW_CLOSED
+                self._of_an_earlier(path, self._bring_servers_up)
+        return SERVERS_DOWN if any(night.servers_down for night in self._survey(left)) else WINDOW_CLOSED
 
     def go_on_with_the_list(self) -> int:
         """A job with one state file: as much of its list as the night allows."""
-        if not self.order.state_path.exists() and self._is_over():
-            return WINDOW_CLOSED
         path = self.order.state_path
-        return self._work_on(path, begin(self.order, path, self.talk), [path])
+        if not path.exists() and self._is_over():
+            return WINDOW_CLOSED
+        return self._patiently(lambda: self._work_on(path, begin(self.order, path, self.talk), [path]))
 
     def spend(self, folder: Path) -> int:
-        """A job with a state file a night: the unfinished one first, then tonight's."""
+        """A job with a state file a night: what can go of the unfinished one first, then tonight's list.
+
+        Nothing that is left of an earlier night keeps tonight's list from beginning, and an earlier night
+        that cannot be worked on is told and passed over.
+        """
         plan, job = self.order.nights, self.order.job_name
         tonight = nights.night_path(folder, job, nights.night_name(plan, self.session, self.began_at))
         known = nights.nights_of(folder, job)
-        unfinished, code = None, 0
-        if plan.on_unfinished is not OnUnfinished.ABANDON:
-            unfinished = nights.unfinished_before(tonight, known)
-        for path in nights.with_servers_down(known):
-            if path not in (unfinished, tonight) or not nights.rows_to_do(path):
-                self._bring_servers_up(path)
-        if unfinished is not None:
-            code = self._carry_on(unfinished, known)
-            if nights.rows_to_do(unfinished) or plan.on_unfinished is OnUnfinished.SKIP:
-                return code
-        code = self._spend_on_tonight(tonight, known, unfinished) or code
+        earlier = self._survey(path for path in known if path != tonight)
+        last = nights.unfinished_before(tonight, earlier)
+        if plan.on_unfinished is OnUnfinished.ABANDON:
+            last = None
+        self._bring_all_up(tonight, earlier, last)
+        code = self._go_on_with(last, known) if last and last.to_do > last.under_way else 0
+        if code > SIGNALLED or (last and plan.on_unfinished is OnUnfinished.SKIP and self._got_on(last)):
+            return code
+        tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))
+        if tonights < SIGNALLED and plan.on_unfinished is not OnUnfinished.ABANDON:
+            code = self._watch(earlier, last, code, known)
+            told_about(tonight, self.talk)
+        code = code if code > SIGNALLED else tonights or code
         if code in _ENDED_BY_ITSELF and tonight.exists():
             until = self.session.watched_until if self.session else None
             prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk, until=until)
@@ -110,7 +139,91 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             self._forget(nights.nights_of(folder, job), plan.keep)
         return code
 
-    def _spend_on_tonight(self, tonight: Path, known: list[Path], unfinished: Path | None) -> int:
+    def _survey(self, paths: Iterable[Path]) -> list[NightFile]:
+        """What is left in these state files. One that cannot be read is named, kept, and passed over."""
+        found, unreadable = nights.surveyed(path for path in paths if path.exists())
+        for error in unreadable:
+            say(f"passed over, and kept as it is: {error}", level="warning")
+        return found
+
+    def _of_an_earlier(self, path: Path, do: Callable[[Path], int]) -> int:
+        """What is done about an earlier night: whatever is wrong with it is said, and ends nothing.
+
+        The exit code, which is 0 where its state file cannot be used: it says nothing of tonight.
+        """
+        try:
+            return do(path)
+        except StateWriteError:
+            raise
+        except BatchExportError as error:
+            say(f"{path.name}: this earlier night is passed over: {error}", level="warning")
+            return 0 if isinstance(error, StateError) else error.exit_code
+
+    def _bring_all_up(self, tonight: Path, earlier: Sequence[NightFile], last: NightFile | None) -> None:
+        """The servers of nights that are not worked on anyway."""
+        for night in (*earlier, *(self._survey([tonight]))):
+            is_worked_on = night is last or (night.path == tonight and night.to_do)
+            if night.servers_down and not is_worked_on:
+                self._of_an_earlier(night.path, self._bring_servers_up)
+
+    def _go_on_with(self, last: NightFile, known: list[Path]) -> int:
+        """Send what is left of last night; what is under way then is watched after tonight's list has begun,
+        unless that is not to begin.
+        """
+        watch = self.order.nights.on_unfinished is OnUnfinished.SKIP
+        until = min(self._end(), self.began_at + _EARLIER_WAIT_S)
+        go_on = partial(self._carry_on, known=known, watch=watch)
+        return self._of_an_earlier(last.path, lambda path: self._patiently(lambda: go_on(path), until=until))
+
+    def _got_on(self, last: NightFile) -> bool:
+        """Whether rows of last night came to their end in this one."""
+        return any(night.to_do < last.to_do for night in self._survey([last.path]))
+
+    def _watch(
+        self, earlier: Sequence[NightFile], last: NightFile | None, code: int, known: list[Path]
+    ) -> int:
+        """Watch what is still under way of earlier nights; the exit code of the last one.
+
+        Older ones are looked at for a moment: what ended meanwhile is noted.
+        """
+        older = [night for night in earlier if night is not last and night.under_way][-_OLDER_NIGHTS:]
+        for night in self._survey([*([last.path] if last else []), *(each.path for each in older)]):
+            if not night.under_way or (self.session and self.now() >= self.session.watched_until):
+                continue
+            is_last = last is not None and night.path == last.path
+            look = partial(self._carry_on, known=known) if is_last else self._look_at
+            found = self._of_an_earlier(night.path, look)
+            if found > SIGNALLED:
+                return found
+            code = found if is_last else code
+        return code
+
+    def _look_at(self, path: Path) -> int:
+        """See what became of the exports of a night; nothing of it begins."""
+        hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
+        return self.work(
+            path, carry_on(self.order, path, self.talk), self.order.access, self.talk, hours=hours
+        )
+
+    def _patiently(self, do: Callable[[], int], *, until: float | None = None) -> int:
+        """Do it, and again while a service that is needed is away: until the window closes, or this time."""
+        until = self._end() if until is None else until
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return do()
+            except TransientError as error:
+                if self.now() + pause_s >= until:
+                    raise
+                say(f"{error}; trying again in {duration(pause_s)}", level="warning")
+            self.pause(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _end(self) -> float:
+        """Until when a service that is away is waited for."""
+        return self.session.closes_at if self.session else self.began_at + _WAIT_S
+
+    def _spend_on_tonight(self, tonight: Path, known: list[Path], last: NightFile | None) -> int:
         if tonight.exists():
             if not nights.rows_to_do(tonight):
                 self.talk.mention(f"this night is done already: {tonight}")
@@ -118,26 +231,34 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             return self._carry_on(tonight, known)
         if self._is_over():
             return WINDOW_CLOSED
-        since = self.session.opens_at if self.session else self.began_at
-        done = nights.exported_since(unfinished, since) if unfinished else frozenset()
+        done = self._exported_tonight(last.path) if last else frozenset()
         if done:
             self.talk.mention(
                 f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list"
             )
         return self._work_on(tonight, begin(self.order, tonight, self.talk, leave_out=done), known)
 
-    def _carry_on(self, path: Path, known: list[Path]) -> int:
-        """Go on with a night as its list and its image settings were when it began."""
-        return self._work_on(path, carry_on(self.order, path, self.talk), known)
+    def _exported_tonight(self, path: Path) -> frozenset[tuple[TargetKey, str]]:
+        """The volumes of last night's list whose export began this night."""
+        since = self.session.opens_at if self.session else self.began_at
+        try:
+            return nights.exported_since(path, since, self.now())
+        except StateError as error:
+            say(f"{path.name}: what it exported this night may be exported again: {error}", level="warning")
+            return frozenset()
 
-    def _bring_servers_up(self, path: Path) -> None:
+    def _carry_on(self, path: Path, known: list[Path], watch: bool = True) -> int:
+        """Go on with a night as its list and its image settings were when it began."""
+        return self._work_on(path, carry_on(self.order, path, self.talk), known, watch=watch)
+
+    def _bring_servers_up(self, path: Path) -> int:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
         self.talk.mention(f"servers were left down by an earlier night: bringing them up, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
         settings = carry_on(self.order, path, self.talk)
-        self.work(path, settings, self.order.access, self.talk, hours=over)
+        return self.work(path, settings, self.order.access, self.talk, hours=over)
 
-    def _work_on(self, path: Path, settings: Settings, known: list[Path]) -> int:
+    def _work_on(self, path: Path, settings: Settings, known: list[Path], *, watch: bool = True) -> int:
         hours, window = None, self.order.nights.window
         if self.session is not None and window is not None:
             hours = OpenHours(
@@ -145,24 +266,27 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
                 watched_until=self.session.watched_until,
                 pace=nights.pace_of(known, window),
             )
-        code = self.work(path, settings, self.order.access, self.talk, hours=hours)
+        code = self.work(path, settings, self.order.access, self.talk, hours=hours, watch=watch)
         if code == WINDOW_CLOSED and hours is not None and window is not None:
-            self._tell_what_is_left(path, window, hours.pace)
+            return self._tell_what_is_left(path, window, hours.pace)
         return code
 
     def _is_over(self) -> bool:
         return self.session is not None and self.now() >= self.session.closes_at
 
-    def _tell_what_is_left(self, path: Path, window: Window, pace: Pace) -> None:
-        left = f"{count_of(nights.rows_to_do(path), 'row')} left for another night"
+    def _tell_what_is_left(self, path: Path, window: Window, pace: Pace) -> int:
+        """The exit code: rows that no window will ever hold are nothing that the next night goes on with."""
+        to_do = nights.rows_to_do(path)
+        left = f"{count_of(to_do, 'row')} left for another night"
         opening = next_session(window, self.now())
         if opening is None:
             self.talk.mention(left)
-            return
+            return WINDOW_CLOSED
         self.talk.mention(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
         most_gib = pace.most_gib(opening.closes_at - opening.opens_at)
         if never := nights.too_large(path, most_gib):
             self.talk.mention(_too_large(never, most_gib))
+        return _NEVER_FITS if len(never) == to_do else WINDOW_CLOSED
 
     def _forget(self, known: list[Path], keep: int) -> None:
         gone = nights.forget_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)

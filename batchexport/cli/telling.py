@@ -90,6 +90,12 @@ def end_told(talk: Talk) -> Iterator[None]:
         _tell_end(talk.outlets, 0, None)
 
 
+def told_about(state_path: Path, talk: Talk) -> None:
+    """What is told at the end is of this run, whichever was worked on last."""
+    if talk.outlets.telling is not None and state_path.exists():
+        talk.outlets.telling.is_about(state_path)
+
+
 @asynccontextmanager
 async def others_see(
     state_path: Path, talk: Talk, connect: Connect

@@ -105,6 +105,12 @@ class Telling:
         self._safely("the end", lambda: self._tell_ended(exit_code, error, totals))
         self._safely("the report", lambda: self._write_reports(state_path))
 
+    def is_about(self, state_path: Path) -> None:
+        """Tell at the end of this run, if another was worked on last."""
+        if self._state_path not in (None, state_path):
+            self._state_path = state_path
+            self._safely("the report", lambda: self._write_reports(state_path))
+
     def end(self, exit_code: int, error: str | None) -> None:
         """Tell those who are told once how it all ended. A command that did nothing on purpose is silent."""
         if self._state_path is None:

@@ -99,7 +99,10 @@ def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport):
     assert "0 rows" in batchexport("status", the_night()).stdout
 
 
-def test_a_cloud_that_fails_then_ends_the_night_with_its_words_and_tries_again_later(batchexport):
+def test_a_cloud_that_fails_then_ends_the_night_with_its_words_and_tries_again_later(
+    batchexport, monkeypatch
+):
+    monkeypatch.setattr("batchexport.cli.night._WAIT_S", 0.0)
     path = job_file()
     with served(*volumes()) as sandbox:
         address = sandbox.url

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,16 @@ from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
 from batchexport.cli.talk import Talk
 from batchexport.config.nights import OnUnfinished
+from batchexport.errors import (
+    ConfigError,
+    SignInError,
+    StateError,
+    StateInUseError,
+    StateWriteError,
+    UnreachableError,
+)
 from batchexport.model import JobState
-from batchexport.nights import alone, forget_old, with_servers_down
+from batchexport.nights import alone, forget_old, surveyed
 from batchexport.pace import OpenHours
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
@@ -217,7 +226,7 @@ class Attendant:
         self.seen = []
         self.in_vain = in_vain
 
-    def __call__(self, state_path, settings, access, talk, *, hours):
+    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
         self.seen.append((state_path.name, hours and hours.closes_at))
         if not self.in_vain:
             alter(state_path, "UPDATE server SET state = 'up'")
@@ -274,7 +283,159 @@ def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport):
     assert (kept, night.exists()) == ([], True)
 
 
-def test_a_night_that_cannot_be_read_knows_of_no_servers(tmp_path):
+def test_a_night_that_cannot_be_read_is_named_and_never_taken_for_one_with_nothing_left(tmp_path):
     damaged = tmp_path / "nightly-2026-01-01.state"
     damaged.write_text("not a state file")
-    assert with_servers_down([damaged, tmp_path / "missing.state"]) == []
+    found, unreadable = surveyed([damaged])
+    assert found == []
+    assert str(damaged) in str(unreadable[0])
+
+
+def newer(path):
+    """A state file that only a newer program can read."""
+    alter(path, "PRAGMA user_version = 99")
+
+
+def damaged(path):
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+@pytest.mark.parametrize("spoil", [newer, damaged])
+@pytest.mark.parametrize("policy", list(OnUnfinished))
+def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(batchexport, spoil, policy):
+    """It may know of a server that is down."""
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    spoil(night)
+    kept = forget_old([night, Path("nights/x.state")], keep=1, on_unfinished=policy)
+    assert (kept, night.exists()) == ([], True)
+
+
+@pytest.mark.parametrize("policy", list(OnUnfinished))
+def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(batchexport, policy):
+    job = f'state_dir = "nights"\nkeep = 1\non_unfinished = "{policy}"'
+    _, first = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
+    _, second = finished_night(batchexport, "nights/nightly-2026-01-02.state", job=job)
+    damaged(first), newer(second)
+    result = batchexport("run", job_file(job=job))
+    assert result.exit_code == 0, result.stderr
+    assert "2 rows = 2 succeeded" in result.stdout
+    for night in (first, second):
+        assert result.stderr.count(f"passed over, and kept as it is: {night}") == 1
+        assert night.exists()
+
+
+def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(batchexport):
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    damaged(night)
+    result = batchexport("run", job_file(hours=closed_hours()))
+    assert result.exit_code == 75
+    assert f"passed over, and kept as it is: {night}" in result.stderr
+
+
+class AwayAtFirst:
+    """Work on state files while a service is away for so many times; it notes when it was asked."""
+
+    def __init__(self, clock, times, *, error=None):
+        self.clock, self.times = clock, times
+        self.error = error or UnreachableError("identity service: connection refused")
+        self.began = []
+
+    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
+        self.began.append(self.clock())
+        if len(self.began) <= self.times:
+            raise self.error
+        alter(state_path, "UPDATE job SET state = 'succeeded'")
+        return 0
+
+
+class Clock:
+    """Time that passes by waiting alone."""
+
+    def __init__(self):
+        self.now = time.time()
+
+    def __call__(self):
+        return self.now
+
+    def pause(self, seconds):
+        self.now += seconds
+
+
+def night_of(work, clock, path):
+    return spend_night(order_from(str(path), {}, {}), Talk(), work=work, now=clock, pause=clock.pause)
+
+
+def test_a_service_that_is_away_when_a_night_begins_is_waited_for(batchexport, capsys):
+    clock = Clock()
+    work = AwayAtFirst(clock, 3)
+    assert night_of(work, clock, job_file()) == 0
+    assert [round(at - work.began[0]) for at in work.began] == [0, 15, 45, 105]
+    assert "identity service: connection refused; trying again in 15 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("hours", "at_most_s"), [(True, 6 * 3600), (False, 900)])
+def test_it_is_waited_for_until_the_window_closes_or_some_minutes(batchexport, hours, at_most_s):
+    path = job_file()
+    if not hours:
+        path.write_text(path.read_text().partition("[window]")[0])
+    clock = Clock()
+    work = AwayAtFirst(clock, 10**6)
+    with pytest.raises(UnreachableError):
+        night_of(work, clock, path)
+    assert work.began[-1] - work.began[0] <= at_most_s
+    assert len(work.began) > 3
+
+
+def test_what_no_waiting_mends_ends_the_night_at_once(batchexport):
+    clock = Clock()
+    work = AwayAtFirst(clock, 1, error=SignInError("wrong password"))
+    with pytest.raises(SignInError):
+        night_of(work, clock, job_file())
+    assert len(work.began) == 1
+
+
+def unfinished(batchexport):
+    """The job file, and an earlier night of it with rows to do."""
+    path, night = finished_night(batchexport, "nights/nightly-2020-01-01.state")
+    alter(night, "UPDATE server SET state = 'up'")
+    alter(night, "UPDATE job SET state = 'pending'")
+    return path
+
+
+class Troubled(AwayAtFirst):
+    """An earlier night of which nothing can be worked on; tonight's is done at once."""
+
+    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
+        self.began.append(state_path.name)
+        if "2020" in state_path.name:
+            raise self.error
+        alter(state_path, "UPDATE job SET state = 'succeeded'")
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SignInError("no such project any more"), 6),
+        (UnreachableError("its cloud is gone"), 6),
+        (ConfigError("cloud 'old' is not in clouds.yaml"), 2),
+        (StateInUseError("in use by process 7"), 0),
+        (StateError("row 7 cannot be read"), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_beginning(
+    batchexport, capsys, error, code
+):
+    path, clock = unfinished(batchexport), Clock()
+    work = Troubled(clock, 0, error=error)
+    assert night_of(work, clock, path) == code
+    assert work.began[-1].startswith(f"nightly-{datetime.now(UTC).year}")
+    assert f"this earlier night is passed over: {error}" in capsys.readouterr().err
+    assert clock.now - time.time() <= 121
+
+
+def test_a_full_disk_is_no_matter_of_an_earlier_night_alone(batchexport):
+    path, clock = unfinished(batchexport), Clock()
+    with pytest.raises(StateWriteError):
+        night_of(Troubled(clock, 0, error=StateWriteError("disk full")), clock, path)

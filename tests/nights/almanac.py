@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from batchexport.cli.closing import closing
+from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
@@ -73,6 +73,7 @@ class Almanac:
         upload_s=60.0,
     ):
         self.folder, self.talk, self.sizes = folder, Talk(quiet=True), {}
+        self.worked_on = []  # state files, and whether their exports were watched
         self.cloud = FakeCloud(upload_s=upload_s)
         self.job_path = folder / "nightly.toml"
         text = JOB_FILE.format(state=state, job=job, hours=hours, window=window, max_exports=max_exports)
@@ -88,6 +89,24 @@ class Almanac:
         """Let the cloud tell the size of every volume before its export."""
         self.sizes = dict.fromkeys(self.ids, size_gib)
 
+    def never_ends(self, volume_id):
+        """From now on the cloud copies this volume for ever."""
+        accept = self.cloud._accept
+
+        def stuck(request, at, fault=None):
+            image_id = accept(request, at, "orphan" if request.volume_id == volume_id else fault)
+            if request.volume_id == volume_id:
+                self.cloud.records[image_id]["free_at"] = float("inf")
+            return image_id
+
+        self.cloud._accept = stuck
+
+    def ends_now(self, volume_id):
+        """What is copied of this volume comes to its end."""
+        del self.cloud._accept
+        for image_id in self.cloud.exports_of(volume_id):
+            self.cloud.records[image_id] |= {"free_at": now(), "active_at": now()}
+
     @property
     def window(self):
         return self.order().nights.window
@@ -98,8 +117,9 @@ class Almanac:
     def start(self, *, killed_after=None):
         """What a timer does: the exit code of a night that starts now."""
 
-        def work(path, settings, access, talk, *, hours):
-            return self._work(path, settings, hours, killed_after)
+        def work(path, settings, access, talk, *, hours, watch=True):
+            self.worked_on.append((path.name, watch))
+            return self._work(path, settings, hours, killed_after, watch)
 
         return spend_night(self.order(), self.talk, now=now, work=work)
 
@@ -107,7 +127,7 @@ class Almanac:
         travel_to(local(day, hour, minute))
         return self.start(**how)
 
-    def _work(self, path, settings, hours, killed_after):
+    def _work(self, path, settings, hours, killed_after, watch):
         settings = replace(settings, limits=replace(settings.limits, settle_s=5.0))
         accepted = Counter()
 
@@ -120,7 +140,11 @@ class Almanac:
                     stop.set()
 
             await self._tell_sizes(path)
-            async with self._open(path) as state, closing(hours, stop, now=now):
+            async with (
+                self._open(path) as state,
+                closing(hours, stop, now=now),
+                sending_only(None if watch else path, stop),
+            ):
                 await run(
                     state,
                     self._connect,

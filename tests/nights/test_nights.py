@@ -14,13 +14,14 @@ from batchexport.nights import (
     night_path,
     nights_of,
     pace_of,
+    surveyed,
     too_large,
     unfinished_before,
 )
 from batchexport.pace import FIRST_PACE
 from batchexport.schedule import Schedule
 from batchexport.window import Window, session_on
-from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, local
+from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, days_from, local
 from tests.store.making import make
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -54,9 +55,10 @@ def test_only_the_nights_of_the_job_are_found_in_order(tmp_path):
 
 def test_the_unfinished_night_is_the_last_one_before_tonight(tmp_path):
     first, second = (make(tmp_path / f"a-2027-05-0{day}.state", 1) for day in (1, 2))
-    known = nights_of(tmp_path, "a")
-    assert unfinished_before(tmp_path / "a-2027-05-03.state", known) == second
-    assert unfinished_before(second, known) == first
+    known, unreadable = surveyed(nights_of(tmp_path, "a"))
+    assert unreadable == []
+    assert unfinished_before(tmp_path / "a-2027-05-03.state", known).path == second
+    assert unfinished_before(second, known).path == first
     assert unfinished_before(first, known) is None
 
 
@@ -84,7 +86,7 @@ def test_volumes_that_no_window_can_hold_are_named(tmp_path, capsys):
     almanac = Almanac(tmp_path, volumes=1, job="", hours="22:00-22:04")
     almanac.talk.quiet = False
     almanac.sized(10)
-    assert almanac.start_at(date(2033, 3, 1), 22) == WINDOW_CLOSED
+    assert almanac.start_at(date(2033, 3, 1), 22) == 3  # no night ever goes on with it: somebody has to look
     stderr = capsys.readouterr().err
     assert "1 row left for another night; the window opens again Wed 2033-03-02 22:00 CET" in stderr
     assert "1 volume larger than 2 GiB, which is what the whole window is expected to hold" in stderr
@@ -120,3 +122,58 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_its_target_left_alone(tm
         with pytest.raises(ConfigError, match=words), alone(tmp_path, job):
             pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def exports_of(almanac, volume_id, nights):
+    return [almanac.exports_in(night).get(volume_id, 0) for night in nights]
+
+
+@pytest.mark.parametrize(("policy", "year"), [("resume", 2034), ("skip", 2035), ("abandon", 2036)])
+def test_a_volume_too_large_for_the_window_keeps_no_other_one_from_being_exported(tmp_path, policy, year):
+    almanac = Almanac(
+        tmp_path, volumes=2, job=f'on_unfinished = "{policy}"', hours="22:00-22:20", upload_s=15.0
+    )
+    good, bad = almanac.ids
+    almanac.sizes = {good: 10, bad: 100_000}
+    nights = days_from(date(year, 7, 1), 3)
+    assert [almanac.start_at(night, 22) for night in nights] == [3, 3, 3]
+    assert exports_of(almanac, good, nights) == [1, 1, 1]
+    assert exports_of(almanac, bad, nights) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("policy", "year"), [("resume", 2037), ("abandon", 2038)])
+def test_an_export_that_never_ends_keeps_no_later_night_from_beginning(tmp_path, policy, year):
+    almanac = Almanac(
+        tmp_path, volumes=2, job=f'on_unfinished = "{policy}"', hours="22:00-22:20", upload_s=15.0
+    )
+    good, bad = almanac.ids
+    nights = days_from(date(year, 8, 1), 3)
+    almanac.never_ends(bad)
+    for night in nights:
+        almanac.start_at(night, 22)
+    assert exports_of(almanac, good, nights) == [1, 1, 1]
+    assert len(almanac.states()) == 3
+
+
+def test_what_was_under_way_is_noted_by_a_later_night(tmp_path):
+    """Also that of nights before the last one, whose exports nobody watched to their end."""
+    almanac = Almanac(tmp_path, volumes=2, hours="22:00-22:20", upload_s=15.0)
+    first = days_from(date(2039, 9, 1), 4)
+    almanac.never_ends(almanac.ids[1])
+    for night in first[:3]:
+        almanac.start_at(night, 22)
+    almanac.ends_now(almanac.ids[1])
+    almanac.start_at(first[3], 22)
+    found = list(almanac.states().values())
+    assert found[0] == found[3] == {"succeeded": 2}
+    assert not any({"submitting", "exporting"} & set(states) for states in found)
+
+
+def test_what_was_found_later_by_its_name_was_not_exported_tonight(tmp_path):
+    """It is accepted when it is found, and its export began the night before."""
+    almanac = Almanac(tmp_path, volumes=2, upload_s=15.0)
+    first, second = days_from(date(2040, 10, 1), 2)
+    almanac.cloud.faults[almanac.ids[0]] = ["lost"]
+    assert almanac.start_at(first, 22, killed_after=1) == KILLED
+    assert almanac.start_at(second, 22) == 0
+    assert exports_of(almanac, almanac.ids[0], [first, second]) == [1, 1]
