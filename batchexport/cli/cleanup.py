@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
 @option("-y", "--yes", is_flag=True, of="cleanup", words="Remove them; without, they are only shown.")
 @option("-n", "--dry-run", is_flag=True, of="cleanup", words="Only show them, whatever --yes says.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, Decorator, Parsed, form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import say, talk_of, tell
@@ -33,7 +34,7 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     )
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @option(
     "-o",
     "--output",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import say, talk_of, tell
@@ -17,7 +18,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @dialect_option
 @visiting_options
 def doctor(**flags: Any) -> None:

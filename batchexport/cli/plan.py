@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.help import Command
 from batchexport.cli.options import encoding_option, form_option
 from batchexport.cli.run_options import image_options, planning_options
 from batchexport.cli.talk import talk_of, tell
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
 @form_option("table", "json", of="plan")
 @encoding_option

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
@@ -18,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @visiting_options
 def reconcile(state_path: Path, **flags: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, STATE_FILE, form_option, option, talk_options
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
@@ -21,7 +22,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @form_option(
     "table",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.help import Command
 from batchexport.cli.options import encoding_option, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
@@ -29,7 +30,7 @@ Examples:
 _SOME_REFUSED = 3
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
 @state_option
 @option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; send nothing.")
@@ -39,7 +40,8 @@ _SOME_REFUSED = 3
 def run(source: str, dry_run: bool, **flags: Any) -> None:
     """Export every volume of a job list to an image.
 
-    LIST is CSV, JSON or JSON Lines; - reads it from stdin. A job file (.toml) names a list and the settings.
+    LIST is CSV, ids one a line, JSON, JSON Lines, YAML, or a table or answer of the OpenStack clients and
+    APIs; - reads it from stdin. A job file (.toml) names a list and the settings.
     Run on a list whose state file is there already, it carries on: new rows are taken in, rows that are no
     longer listed are left out unless they were sent.
     """

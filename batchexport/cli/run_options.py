@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.help import Section
 from batchexport.cli.options import (
     FILE,
     STATE_FILE,
@@ -134,6 +135,7 @@ server_options = all_of(
         words="With --in-use stop: how long a server may take to stop.",
     ),
     _flag("-y", "--yes", "agreed", words="Agree that servers are stopped for --in-use stop, or such rows."),
+    section=Section.IN_USE,
 )
 limit_options = all_of(
     rate_option,
@@ -165,10 +167,11 @@ limit_options = all_of(
         show_default=f"{_LIMITS.settle_s:g}",
         words="How long the cloud may still carry out a request that it did not answer.",
     ),
-    in_use_option,
+    all_of(in_use_option, section=Section.IN_USE),
     server_options,
     _flag("--no-preflight", words="Do not look at the volumes before sending."),
     _flag("--no-wait", words="End once every row was accepted; `resume` watches the rest."),
+    section=Section.PACE,
 )
 image_options = all_of(
     option(
@@ -184,6 +187,7 @@ image_options = all_of(
     choice("--os-type", among="os_type", words="Operating system on the volumes (evs)."),
     choice("--visibility", among="visibility", words="Who may see the images (cinder)."),
     option("--protected/--no-protected", default=None, words="Protect the images from deletion (cinder)."),
+    section=Section.IMAGES,
 )
 cloud_options = all_of(
     click.option(
@@ -204,6 +208,7 @@ cloud_options = all_of(
         words="How long to try again while the identity service is away or busy; 0 tries once.",
     ),
     weather_option,
+    section=Section.CLOUD,
 )
 rebind_option = _flag(
     "--rebind-cloud",
@@ -211,12 +216,25 @@ rebind_option = _flag(
     " region must be the same; a copy of a cloud must not be taken for it.",
 )
 #: What a command takes that only visits the cloud.
-visiting_options = all_of(rate_option, cloud_options, rebind_option, talk_options)
+visiting_options = all_of(
+    all_of(rate_option, section=Section.PACE),
+    cloud_options,
+    all_of(rebind_option, section=Section.CLOUD),
+    talk_options,
+)
 #: What a command takes that looks ahead.
 planning_options = all_of(
-    rate_option, max_exports_option, in_use_option, dialect_option, cloud_options, talk_options
+    all_of(rate_option, max_exports_option, section=Section.PACE),
+    all_of(in_use_option, section=Section.IN_USE),
+    all_of(dialect_option, section=Section.CLOUD),
+    cloud_options,
+    talk_options,
 )
 #: What every command takes that works on a state file.
 working_options = all_of(
-    limit_options, dialect_option, cloud_options, rebind_option, telling_options, talk_options
+    limit_options,
+    all_of(dialect_option, rebind_option, section=Section.CLOUD),
+    cloud_options,
+    telling_options,
+    talk_options,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import form_option, talk_options
 from batchexport.cli.talk import tell
 
@@ -16,7 +17,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @form_option("table", "json", of="runs")
 @talk_options

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, option, talk_options
 from batchexport.cli.talk import talk_of
 from batchexport.cli.weather_option import own_weather_option
@@ -24,7 +25,7 @@ Examples:
 SHARE = click.FloatRange(0, 1)
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from batchexport import __version__
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option, talk_options
 from batchexport.cli.talk import say
 
@@ -20,7 +21,7 @@ Examples:
 KINDS = ["systemd", "cron", "kubernetes"]
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("job_path", metavar="JOBFILE", type=STATE_FILE)
 @option(

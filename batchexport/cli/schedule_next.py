@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option, talk_options
 from batchexport.cli.talk import marked, say, tell
 
@@ -17,7 +18,7 @@ Examples:
 """
 
 
-@click.command("next", epilog=EPILOG)
+@click.command("next", cls=Command, epilog=EPILOG)
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
 @option(
     "--count", type=click.IntRange(min=1), default=5, metavar="N", show_default=True, words="How many starts."

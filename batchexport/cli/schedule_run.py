@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, talk_options
 from batchexport.cli.talk import talk_of
 
@@ -16,7 +17,7 @@ Examples:
 """
 
 
-@click.command("run", epilog=EPILOG)
+@click.command("run", cls=Command, epilog=EPILOG)
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
 @talk_options
 def keep(job_paths: tuple[Path, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @option(
     "--start",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
 from batchexport.cli.talk import tell
@@ -19,7 +20,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @form_option("table", "json", of="status")
 @option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Section
 from batchexport.cli.talk import LogFormat, talk_of
 
 Decorator = Callable[[Any], Any]
@@ -27,12 +28,20 @@ def option(*names: str, words: str, of: str | None = None, **attributes: Any) ->
     return click.option(*names, **{"help": words, "envvar": variable, "show_envvar": True, **attributes})
 
 
-def all_of(*decorators: Decorator) -> Decorator:
-    """One decorator that adds all these, in the order in which the help shall show them."""
+def all_of(*decorators: Decorator, section: Section | None = None) -> Decorator:
+    """One decorator that adds all these, in the order in which the help shall show them.
+
+    `section` is where it shows those that are in none yet.
+    """
 
     def add(command: Any) -> Any:
+        before = len(getattr(command, "__click_params__", ()))
         for decorate in reversed(decorators):
             command = decorate(command)
+        if section is not None:
+            for parameter in command.__click_params__[before:]:
+                if not hasattr(parameter, "section"):
+                    parameter.section = section
         return command
 
     return add
@@ -58,4 +67,5 @@ talk_options = all_of(
         words="Form of the log on stderr; json is one object per line.",
         **_for_talk("log_format"),
     ),
+    section=Section.OUTPUT,
 )

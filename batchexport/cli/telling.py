@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from batchexport.cli.help import Section
 from batchexport.cli.options import FILE, Parsed, all_of, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
@@ -52,6 +53,7 @@ telling_options = all_of(
         words="Serve metrics at http://HOST:PORT/metrics while the run goes on; without a host, locally.",
         **_for_outlets("metrics_addr"),
     ),
+    section=Section.EVENTS,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option, encoding_option, talk_options
 from batchexport.cli.talk import tell
 
@@ -19,7 +20,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("source", metavar="LIST", shell_complete=completing.files)
 @dialect_option
 @encoding_option
@@ -27,8 +28,8 @@ Examples:
 def validate(source: str, **flags: Any) -> None:
     """Check a job list and tell every problem.
 
-    LIST is CSV, JSON or JSON Lines, or a job file (.toml) that names one; - reads it from stdin. Needs no
-    cloud and changes nothing.
+    LIST is CSV, ids one a line, JSON, JSON Lines, YAML, or a table or answer of the OpenStack clients and
+    APIs, or a job file (.toml) that names one; - reads it from stdin. Needs no cloud and changes nothing.
     """
     from batchexport import intake
     from batchexport.cli.layers import is_job_file, order_from

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
@@ -18,7 +19,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @form_option("table", "json", of="verify")
 @dialect_option

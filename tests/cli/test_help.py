@@ -125,3 +125,19 @@ def test_help_is_as_wide_as_the_terminal_that_is_there(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((84, 20)))
     assert help_width() == 82
+
+
+def test_options_stand_in_sections_the_commands_own_first_and_those_of_signing_in_last(batchexport):
+    lines = batchexport("run", "--help").stdout.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [
+        "Options:",
+        "Pace and limits:",
+        "Images:",
+        "Volumes in use:",
+        "Events and metrics:",
+        "Output:",
+        "Cloud and signing in:",
+    ]
+    assert any(line.startswith("  --state FILE") for line in lines[: lines.index("Pace and limits:")])
+    assert not any("default: (" in line for line in lines)
