@@ -15,22 +15,24 @@ from batchexport.cli.execution import run_in_loop
 from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import say
 from batchexport.config import CloudSettings, Settings
-from batchexport.engine import Cleaned, Found, Reconciled
+from batchexport.engine import Claims, Cleaned, Found, Reconciled
 from batchexport.errors import CloudError
 from batchexport.model import JobState, TargetKey
 from batchexport.report.words import count_of
 from batchexport.store import Abandoned, StateFile, StateReader
 
 
-def reconciled(state_path: Path, settings: Settings, access: CloudSettings) -> list[Reconciled]:
-    """One look at every ambiguous row, settled in the state file where the cloud has become clear."""
+def reconciled(
+    state_path: Path, settings: Settings, access: CloudSettings, claims: Claims
+) -> list[Reconciled]:
+    """A look at every ambiguous row, settled in the state file where it is clear now whose its images are."""
 
     async def look() -> list[Reconciled]:
         async with StateFile.open(state_path) as state:
             keys = [target.key for target in state.targets()]
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
                 return await engine.reconcile_all(
-                    state, connect, settle_s=settings.limits.settle_s, rebind=settings.rebind_cloud
+                    state, connect, claims, settle_s=settings.limits.settle_s, rebind=settings.rebind_cloud
                 )
 
     return run_in_loop(look())

@@ -3,12 +3,13 @@
 from batchexport.engine.cleanup import Cleaned, clean_up, cleanup
 from batchexport.engine.ledger import OnChange
 from batchexport.engine.ports import Cloud
-from batchexport.engine.reconcile import Reconciled
+from batchexport.engine.reconcile import Claims, Reconciled
 from batchexport.engine.removal import Found
 from batchexport.engine.run import reconcile_all, run
 from batchexport.engine.targets import Connect
 
 __all__ = [
+    "Claims",
     "Cleaned",
     "Cloud",
     "Connect",

@@ -24,8 +24,21 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person knows of images, by their ids."""
+
+    ours: frozenset[str] = frozenset()  #: made by this run
+    not_ours: frozenset[str] = frozenset()  #: made by somebody else
+
+
 async def reconcile(
-    cloud: Cloud, state: StateFile, lease: Lease, *, settle_s: float, now: Callable[[], float] = time.time
+    cloud: Cloud,
+    state: StateFile,
+    lease: Lease,
+    claims: Claims,
+    *,
+    settle_s: float,
+    now: Callable[[], float] = time.time,
 ) -> list[Reconciled]:
     """Look at each ambiguous job of a target. Sends nothing that changes the cloud.
 
@@ -33,25 +46,38 @@ async def reconcile(
     """
     prior = PriorImages(cloud, state, lease)
     jobs = await state.ambiguous(lease)
+    for job in jobs:
+        await state.images.disown(lease, job, claims.not_ours)
     results = {
-        job.job_id: await _look(cloud, prior, job, clear_for_s=None, settle_s=settle_s) for job in jobs
+        job.job_id: await _look(cloud, prior, job, claims, clear_for_s=None, settle_s=settle_s)
+        for job in jobs
     }
     if clear := [job for job in jobs if results[job.job_id] is None]:
         await asyncio.sleep(settle_s)
         for job in clear:
-            results[job.job_id] = await _look(cloud, prior, job, clear_for_s=settle_s, settle_s=settle_s)
+            results[job.job_id] = await _look(
+                cloud, prior, job, claims, clear_for_s=settle_s, settle_s=settle_s
+            )
     told = [_apply(state, lease, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
     await state.flush()
     return told
 
 
 async def _look(
-    cloud: Cloud, prior: PriorImages, job: Job, *, clear_for_s: float | None, settle_s: float
+    cloud: Cloud,
+    prior: PriorImages,
+    job: Job,
+    claims: Claims,
+    *,
+    clear_for_s: float | None,
+    settle_s: float,
 ) -> decide.Adopt | decide.Ambiguous | decide.Again | None:
     """What one look shows; None = no image, for the first time."""
     volume = await cloud.volume(job.volume_id)
     found = await prior.look(job)
     uploading = volume is not None and volume.status == "uploading"
+    if len(ours := [image for image in found.found if image.image_id in claims.ours]) == 1:
+        return decide.Adopt(ours[0])
     if clear_for_s is None and not uploading and not decide.alive(found.found):
         return None
     return decide.reconcile(

@@ -9,7 +9,7 @@ from batchexport.clock import SteadyClock
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
-from batchexport.engine.reconcile import Reconciled, reconcile
+from batchexport.engine.reconcile import Claims, Reconciled, reconcile
 from batchexport.engine.target import work
 from batchexport.engine.targets import Connect, check_clouds, on_each_target
 from batchexport.model import FINAL_STATES, JobState
@@ -64,7 +64,7 @@ async def run(
 
 
 async def reconcile_all(
-    state: StateFile, connect: Connect, *, settle_s: float, rebind: bool = False
+    state: StateFile, connect: Connect, claims: Claims, *, settle_s: float, rebind: bool = False
 ) -> list[Reconciled]:
     """Look at every ambiguous row of the state file, at some of them twice, `settle_s` apart.
 
@@ -73,7 +73,7 @@ async def reconcile_all(
     results: list[Reconciled] = []
 
     async def one(cloud: Cloud, lease: Lease) -> None:
-        results.extend(await reconcile(cloud, state, lease, settle_s=settle_s))
+        results.extend(await reconcile(cloud, state, lease, claims, settle_s=settle_s))
 
     await on_each_target(state, connect, one, file_lost=lambda: None, rebind=rebind)
     return results

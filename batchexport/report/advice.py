@@ -33,8 +33,8 @@ _BY_STATUS = {
     429: f"The cloud asks for fewer requests: lower --requests-per-second, {_RETRY}.",
 }
 _BY_STATE = {
-    JobState.AMBIGUOUS: "Several images could be the result. Delete those too many in the cloud, then run "
-    "batchexport reconcile.",
+    JobState.AMBIGUOUS: "Look whose images these are. Delete those too many in the cloud, or say so with "
+    "--ours and --not-ours, then run batchexport reconcile.",
     JobState.SKIPPED: "Left out on purpose. When the cause is gone, run batchexport retry --skipped.",
 }
 _SERVER_FAULT = f"The cloud itself failed: give its operators the request ids, {_RETRY}."

@@ -88,6 +88,11 @@ class ImageBook:
         ids = tuple(image_ids)
         await self._writer.ask(partial(_note_look, job=job, image_ids=ids), held)
 
+    async def disown(self, held: Lease, job: Job, image_ids: Iterable[str]) -> None:
+        """These images are not the job's own, whatever their names say."""
+        if ids := tuple(image_ids):
+            await self._writer.ask(partial(_note_before, job_id=job.job_id, image_ids=ids), held)
+
     async def note_named(self, held: Lease, images: Sequence[tuple[str, str]]) -> None:
         """These images, name and id, are there before anything was sent for the rows of their names."""
         await self._writer.ask(partial(note_named, target_id=held.target_id, images=images), held)
@@ -131,9 +136,13 @@ def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
     )
 
 
-def _note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> None:
+def _note_before(db: sqlite3.Connection, job_id: int, image_ids: Sequence[str]) -> None:
     _make_tables(db)
-    db.executemany(_NOTE, [(job.job_id, image_id) for image_id in image_ids])
+    db.executemany(_NOTE, [(job_id, image_id) for image_id in image_ids])
+
+
+def _note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> None:
+    _note_before(db, job.job_id, image_ids)
     db.execute(_NOTE_LOOK, (job.job_id, job.attempt))
 
 

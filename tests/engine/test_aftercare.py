@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from batchexport.engine import Found, clean_up, cleanup, reconcile_all
+from batchexport.engine import Claims, Found, clean_up, cleanup, reconcile_all
 from batchexport.errors import NotFoundError, RefusedError, StateInUseError, TransientError
 from batchexport.model import JobState
 from tests.engine.conftest import volume_ids
@@ -24,14 +24,14 @@ def ambiguous(bench):
     return cloud, volume_id
 
 
-def reconcile(bench, cloud):
+def reconcile(bench, cloud, **claims):
     @contextlib.asynccontextmanager
     async def connect(key, rate):
         yield cloud
 
     async def go():
         async with bench.open() as state:
-            return await reconcile_all(state, connect, settle_s=30.0)
+            return await reconcile_all(state, connect, Claims(**claims), settle_s=30.0)
 
     return run_fast(go())
 
@@ -64,6 +64,36 @@ def test_with_all_images_removed_the_row_is_exported_anew(bench):
     bench.run(cloud)
     assert bench.states() == {volume_id: "succeeded"}
     assert len(cloud.posts) == 2
+
+
+def test_a_person_may_say_which_image_is_the_result(bench):
+    cloud, volume_id = ambiguous(bench)
+    _, second = cloud.exports_of(volume_id)
+    (found,) = reconcile(bench, cloud, ours=frozenset({second}))
+    assert found.state is JobState.EXPORTING
+    bench.run(cloud)
+    assert bench.jobs()[volume_id].image_id == second
+    assert len(cloud.posts) == 1
+
+
+def test_a_person_may_say_that_images_are_somebody_elses(bench):
+    cloud, volume_id = ambiguous(bench)
+    theirs = cloud.exports_of(volume_id)
+    (found,) = reconcile(bench, cloud, not_ours=frozenset(theirs[:1]))
+    assert found.state is JobState.EXPORTING
+    bench.run(cloud)
+    assert bench.jobs()[volume_id].image_id == theirs[1]
+
+
+def test_a_volume_none_of_whose_images_is_its_own_is_exported(bench):
+    cloud, volume_id = ambiguous(bench)
+    theirs = cloud.exports_of(volume_id)
+    let_pass(60.0)  # until its volume is free
+    (found,) = reconcile(bench, cloud, not_ours=frozenset(theirs))
+    assert found.state is JobState.PENDING
+    bench.run(cloud)
+    assert bench.jobs()[volume_id].image_id not in theirs
+    assert bench.states() == {volume_id: "succeeded"}
 
 
 def test_without_ambiguous_rows_there_is_nothing_to_reconcile(bench):
