@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import Any
 import msgspec
 
 from batchexport.sandbox.journal import DECODER
-from batchexport.sandbox.world import Export
-from tests.crash.flaky_cloud import CLOUDS, JOURNAL, REQUESTS, WITHOUT_ANSWER, Fate
+from batchexport.sandbox.world import Event, Export
+from tests.crash.flaky_cloud import CLOUDS, COUNTS, JOURNAL, REQUESTS, WITHOUT_ANSWER, Fate
 
 ROOT = Path(__file__).parents[2]
 START_S = 20.0
@@ -55,12 +56,23 @@ class FlakyCloud:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def exports(self) -> list[Export]:
-        """Every export that was ever accepted, in order."""
+    def events(self) -> list[Event]:
+        """Everything that was ever accepted, by whomever it was sent, in order."""
         path = self._folder / JOURNAL
         lines = path.read_bytes().split(b"\n")[:-1]  # the last one may be under way
-        events = [DECODER.decode(line) for line in lines]
-        return [event for event in events if isinstance(event, Export)]
+        return [DECODER.decode(line) for line in lines]
+
+    def exports(self) -> list[Export]:
+        """Every export that was ever accepted from our client, in order."""
+        exports = (event for event in self.events() if isinstance(event, Export))
+        return [export for export in exports if export.made_by == "client"]
+
+    def stop(self) -> Counter[str]:
+        """End it; how often each kind of request came, and each fault of the weather struck."""
+        self._process.terminate()
+        self._process.wait(20)
+        path = self._folder / COUNTS
+        return Counter(json.loads(path.read_text()) if path.exists() else {})
 
     def requests(self) -> list[tuple[str, Fate]]:
         """Every request for an export that reached it, as volume id and what became of it, in order."""

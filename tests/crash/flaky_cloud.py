@@ -18,12 +18,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from aiohttp import ClientResponse, ClientSession, DummyCookieJar, web
+from aiohttp import ClientResponse, ClientSession, DummyCookieJar, ServerDisconnectedError, web
+from msgspec.structs import replace
 
-from batchexport.sandbox import Faults, SandboxSettings, clouds_yaml, serve
+from batchexport.sandbox import Faults, SandboxServer, SandboxSettings, clouds_yaml, serve
+from batchexport.sandbox.weather import FAULTS, Weather, read_weather
 
-JOURNAL, REQUESTS, CLOUDS = "cloud.journal", "cloud.requests", "clouds.yaml"
+JOURNAL, REQUESTS, CLOUDS, COUNTS = "cloud.journal", "cloud.requests", "clouds.yaml", "cloud.counts"
 #: Longest time that a request is held back: the settling time of a run must be well above it.
 LONGEST_DELAY_S = 0.25
 
@@ -134,10 +137,15 @@ class Proxy:
 
     async def _deliver(self, request: web.Request, body: bytes) -> web.Response:
         url = self._upstream + request.path_qs
-        async with self._http.request(
-            request.method, url, headers=request.headers, data=body, allow_redirects=False
-        ) as answer:
-            return web.Response(status=answer.status, body=await answer.read(), headers=_passed_on(answer))
+        try:
+            async with self._http.request(
+                request.method, url, headers=request.headers, data=body, allow_redirects=False
+            ) as answer:
+                return web.Response(
+                    status=answer.status, body=await answer.read(), headers=_passed_on(answer)
+                )
+        except ServerDisconnectedError:  # the weather behind this proxy
+            return _broken(request)
 
 
 def _passed_on(answer: ClientResponse) -> dict[str, str]:
@@ -166,6 +174,26 @@ def _gateway_says(status: int) -> web.Response:
     return web.Response(status=status, text=f"<html><body><h1>{status}</h1></body></html>")
 
 
+def hastened(weather: Weather, pace: float, seed: int) -> Weather:
+    """The weather with every length of time multiplied by `pace`; clocks stay as wrong as they are."""
+    faults: dict[str, Any] = {"seed": seed}
+    for name in FAULTS:
+        fault = getattr(weather, name)
+        if fault is not None and name != "clocks":
+            lengths = [each for each in fault.__struct_fields__ if each == "seconds" or each.endswith("_s")]
+            faults[name] = replace(fault, **{each: getattr(fault, each) * pace for each in lengths})
+    return replace(weather, **faults)
+
+
+def _servers(path: Path | None) -> list[SandboxServer]:
+    if path is None:
+        return []
+    held: dict[str, list[str]] = json.loads(path.read_text())
+    return [
+        SandboxServer(server_id=each, name=each[:8], volume_ids=volumes) for each, volumes in held.items()
+    ]
+
+
 async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings: SandboxSettings) -> None:
     """Serve until SIGTERM."""
     ended = asyncio.Event()
@@ -176,7 +204,7 @@ async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings:
 
     async with (
         serve(settings) as sandbox,
-        ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False) as http,
+        ClientSession(cookie_jar=DummyCookieJar(), auto_decompress=False, max_field_size=65_536) as http,
     ):
         proxy = Proxy(http, sandbox.url, fate, folder / REQUESTS, share=proxy_share)
         application = web.Application()
@@ -190,6 +218,7 @@ async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings:
         ready.write_text(clouds_yaml(f"http://{host}:{port}"))
         ready.rename(folder / CLOUDS)
         await ended.wait()
+        (folder / COUNTS).write_text(json.dumps(sandbox.counts))
         await runner.cleanup()
 
 
@@ -201,12 +230,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--share", type=float, default=0.0, help="of requests that something happens to")
     parser.add_argument("--fate", type=Fate, action="append", default=[], help="only these")
     parser.add_argument("--fail-share", type=float, default=0.0, help="of exports that fail in the cloud")
+    parser.add_argument("--weather", default="fair", help="of the sandbox: a name or a TOML file")
+    parser.add_argument("--weather-pace", type=float, default=1.0, help="its seconds are multiplied by this")
+    parser.add_argument("--servers", type=Path, help="file of servers: id, and the volumes it holds")
     parser.add_argument("--time-scale", type=float, default=0.0005, help="500 GiB take 0.5 s")
     chosen = parser.parse_args(arguments)
     settings = SandboxSettings(
         journal=chosen.folder / JOURNAL,
         time_scale=chosen.time_scale,
         faults=Faults(fail_share=chosen.fail_share, seed=chosen.seed),
+        servers=_servers(chosen.servers),
+        force_upload=True,
+        weather=hastened(read_weather(chosen.weather), chosen.weather_pace, chosen.seed),
     )
     asyncio.run(run(chosen.folder, chosen.share, chosen.fate or USUAL, settings))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from batchexport.cloud import session
-from batchexport.engine import ledger, submit, target
+from batchexport.engine import decide, ledger, submit, target
+from batchexport.engine.servers import copies, downtime, groups, last_call, moves, orders, witness
 from batchexport.engine.settle import Settler
 from batchexport.retry import Backoff
 from batchexport.store import StateFile, lease
@@ -14,8 +15,30 @@ def shorten_waits() -> None:
     _replace(ledger, "BETWEEN_ATTEMPTS", Backoff(first_s=0.1, cap_s=0.4))
     _replace(submit, "UNREACHABLE", Backoff(first_s=0.05, cap_s=0.2))
     _replace(session, "READS", Backoff(first_s=0.05, cap_s=0.2))
+    # What is not there has to be missing for longer than the cloud may hold a request back, or hide an image.
+    _replace(decide, "ABSENT_BASE_S", 1.5)
+    _replace(decide, "ABSENT_PER_GIB_S", 0.0)
+    _replace(decide, "ORPHAN_BASE_S", 3.0)
+    _replace(decide, "ORPHAN_PER_GIB_S", 0.0)
+    _replace(decide, "DEADLINE_BASE_S", 8.0)
+    _replace(decide, "DEADLINE_PER_GIB_S", 0.0)
+    _replace(decide, "DEADLINE_LEAST_S", 8.0)
+    _shorten_downtimes()
     # As in the product half the settling time, but without its least of a second.
     _replace(Settler, "_interval_s", lambda settler: settler._settle_s / 2)
+
+
+def _shorten_downtimes() -> None:
+    _replace(moves, "CALM_S", 1.0)
+    _replace(moves, "GONE_AFTER_S", 1.0)
+    _replace(groups, "LOOK_AGAIN_S", 0.3)
+    _replace(copies, "LAG_S", 2.0)
+    _replace(copies, "LOOK_AGAIN_S", 0.1)
+    _replace(downtime, "POLL_S", 0.1)
+    _replace(witness, "CONFIRM_WITHIN_S", 8.0)
+    _replace(witness, "LOOK_AGAIN_S", 0.2)
+    _replace(orders, "ASK_AGAIN_S", 1.0)
+    _replace(last_call, "ASK_EVERY_S", 0.2)
 
 
 def shorten_leases(ttl_s: float) -> None:

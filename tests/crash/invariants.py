@@ -36,7 +36,7 @@ def damage(state_path: Path) -> str | None:
 
 def violations(state_path: Path, volume_ids: Sequence[str], cloud: FlakyCloud) -> list[str]:
     """Everything that is wrong with a list that was worked through; nothing where all is right."""
-    report = _report(state_path)
+    report = report_of(state_path)
     images: dict[str, list[LiveImage]] = defaultdict(list)
     for image in cloud.images():
         images[image.name].append(image)
@@ -54,7 +54,7 @@ def duplicates_in(cloud: FlakyCloud) -> int:
 
 def lost_rows(state_path: Path, volume_ids: Sequence[str]) -> int:
     """How many volumes of the list are not in the report."""
-    return len(set(volume_ids) - {row["volume_id"] for row in _report(state_path)["jobs"]})
+    return len(set(volume_ids) - {row["volume_id"] for row in report_of(state_path)["jobs"]})
 
 
 def _by_volume(cloud: FlakyCloud) -> dict[str, list[Export]]:
@@ -68,7 +68,8 @@ def _duplicates(exports: Sequence[Export]) -> int:
     return sum(not _failed_before(earlier, later) for earlier, later in pairwise(exports))
 
 
-def _report(state_path: Path) -> Any:
+def report_of(state_path: Path) -> Any:
+    """The report of a list, as JSON."""
     with StateReader(state_path) as reader:
         return json.loads("\n".join(report_lines(reader, Format.JSON, now=time.time())))
 

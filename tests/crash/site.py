@@ -47,12 +47,17 @@ class Ended:
         return self.exit_code == -signal.SIGKILL
 
 
+def drawn_volumes(seed: int | str, volumes: int) -> list[str]:
+    """The volumes of the list that this seed stands for."""
+    drawn = random.Random(seed)
+    return [str(uuid.UUID(int=drawn.getrandbits(128), version=4)) for _ in range(volumes)]
+
+
 class Site:
     """A folder with a job list, and how to run it against a cloud."""
 
     def __init__(self, folder: Path, cloud: FlakyCloud, *, volumes: int, seed: int | str) -> None:
-        drawn = random.Random(seed)
-        self.volume_ids = [str(uuid.UUID(int=drawn.getrandbits(128), version=4)) for _ in range(volumes)]
+        self.volume_ids = drawn_volumes(seed, volumes)
         self.cloud = cloud
         self.folder = folder
         self.environment = dict(cloud.environment)

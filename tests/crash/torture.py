@@ -1,30 +1,44 @@
-"""A thousand kills: ``python -m tests.crash.torture --kills 1000 --seed 1``.
+"""A thousand kills: ``python -m tests.crash.torture --kills 1000 --seed 1 --weather random``.
 
 List after list is worked through by processes that are killed at points and at times drawn by lot, against a
-cloud that loses answers; each list must end as `invariants` says. Exit code 1 and the words of each violation
-where one does not. The same seed draws the same lists, kills and faults; when they meet differs.
+cloud that loses answers. In fair weather each list must end as `invariants` says. Under any other, the name
+of one, a file, or `random` (some faults of a storm, others for each list), it must end as `evidence` says;
+its servers are then stopped for their volumes. Exit code 1 and the words of each violation where a list does
+not. The same seed draws the same lists, kills and faults; when they meet differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 import time
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from batchexport.sandbox import SandboxServer
+from batchexport.sandbox.weather import FAULTS
 from tests.crash.cloud import flaky_cloud
-from tests.crash.invariants import duplicates_in, lost_rows, violations
-from tests.crash.site import Site
-from tests.crash.torment import torment
+from tests.crash.evidence import Evidence, verdict
+from tests.crash.invariants import duplicates_in, lost_rows, report_of, violations
+from tests.crash.site import Site, drawn_volumes
+from tests.crash.torment import FINISHED, torment
 
 #: Lists of so many volumes: short ones end often, long ones are killed often.
 FEWEST, MOST = 20, 200
+MOST_UNDER_WEATHER = 60
+FAIR, RANDOM = "fair", "random"
+#: How many faults of a storm a random weather has.
+SHARE_OF_FAULTS = 0.35
+#: The seconds of the weather are shortened as the waits of the product are.
+PACE = 0.15
+IN_USE = ("--in-use", "stop", "--yes")
 MOST_KILLS_OF_ONE_LIST = 25
 
 
@@ -39,6 +53,11 @@ class Toll:
     lost_answers: int = 0
     duplicates: int = 0
     lost_rows: int = 0
+    servers: int = 0
+    servers_off: int = 0
+    destroyed: int = 0
+    named: int = 0  #: rows without an image that say why
+    struck: Counter[str] = field(default_factory=Counter)  #: faults of the weather, by name
     violations: list[str] = field(default_factory=list)
 
     def add(self, other: Toll) -> None:
@@ -50,13 +69,18 @@ class Toll:
         self.lost_answers += other.lost_answers
         self.duplicates += other.duplicates
         self.lost_rows += other.lost_rows
+        self.servers += other.servers
+        self.servers_off += other.servers_off
+        self.destroyed += other.destroyed
+        self.named += other.named
+        self.struck += other.struck
         self.violations += other.violations
 
 
-def one_list(seed: str, *, most_kills: int) -> Toll:
+def one_list(seed: str, *, most_kills: int, weather: str = FAIR) -> Toll:
     """What comes of one list that is killed at most so often."""
     drawn = random.Random(seed)
-    volumes = drawn.randint(FEWEST, MOST)
+    volumes = drawn.randint(FEWEST, MOST if weather == FAIR else MOST_UNDER_WEATHER)
     toll = Toll(lists=1, volumes=volumes)
     faults = ("--share", f"{drawn.uniform(0, 0.5):.2f}", "--fail-share", f"{drawn.uniform(0, 0.1):.2f}")
     pace = [
@@ -66,23 +90,105 @@ def one_list(seed: str, *, most_kills: int) -> Toll:
     ]
     with TemporaryDirectory(prefix="torture-") as name:
         folder = Path(name)
-        with flaky_cloud(folder, *faults, "--seed", str(drawn.getrandbits(30))) as cloud:
-            site = Site(folder, cloud, volumes=volumes, seed=seed)
-            try:
-                for trap in torment(site, drawn, *pace, most_kills=most_kills):
-                    toll.kills[trap.point] += 1
-                toll.violations = violations(site.state_path, site.volume_ids, cloud)
-                toll.lost_rows = lost_rows(site.state_path, site.volume_ids)
-            except Exception as error:  # one list that breaks must not hide what the others show
-                toll.violations = [f"{type(error).__name__}: {error}"]
-            toll.lost_answers = cloud.lost_answers()
-            toll.images = sum(image.status == "active" for image in cloud.images())
-            toll.duplicates = duplicates_in(cloud)
+        cloud_seed = ("--seed", str(drawn.getrandbits(30)))
+        if weather == FAIR:
+            with flaky_cloud(folder, *faults, *cloud_seed) as cloud:
+                _in_fair_weather(
+                    toll, Site(folder, cloud, volumes=volumes, seed=seed), drawn, pace, most_kills
+                )
+        else:
+            servers = _drawn_servers(drawn, drawn_volumes(seed, volumes))
+            (folder / "servers.json").write_text(json.dumps(servers))
+            toll.servers = len(servers)
+            sky = _sky(folder, drawn, weather)
+            faults = (
+                "--share",
+                f"{drawn.uniform(0, 0.2):.2f}",
+                "--fail-share",
+                f"{drawn.uniform(0, 0.1):.2f}",
+            )
+            with flaky_cloud(folder, *faults, *cloud_seed, *sky) as cloud:
+                site = Site(folder, cloud, volumes=volumes, seed=seed)
+                _under_weather(toll, site, drawn, [*pace, *IN_USE], most_kills, servers)
     toll.violations = [f"list {seed}: {text}" for text in toll.violations]
     return toll
 
 
-def torture(seed: int, kills: int, *, at_once: int, deadline_s: float) -> Toll:
+def _in_fair_weather(
+    toll: Toll, site: Site, drawn: random.Random, options: Sequence[str], most_kills: int
+) -> None:
+    cloud = site.cloud
+    try:
+        for trap in torment(site, drawn, *options, most_kills=most_kills):
+            toll.kills[trap.point] += 1
+        toll.violations = violations(site.state_path, site.volume_ids, cloud)
+        toll.lost_rows = lost_rows(site.state_path, site.volume_ids)
+    except Exception as error:  # one list that breaks must not hide what the others show
+        toll.violations = [f"{type(error).__name__}: {error}"]
+    toll.lost_answers = cloud.lost_answers()
+    toll.images = sum(image.status == "active" for image in cloud.images())
+    toll.duplicates = duplicates_in(cloud)
+
+
+def _under_weather(
+    toll: Toll,
+    site: Site,
+    drawn: random.Random,
+    options: Sequence[str],
+    most_kills: int,
+    servers: Mapping[str, Sequence[str]],
+) -> None:
+    try:
+        for trap in torment(site, drawn, *options, most_kills=most_kills, good=FINISHED):
+            toll.kills[trap.point] += 1
+    except Exception as error:  # one list that breaks must not hide what the others show
+        toll.violations.append(f"{type(error).__name__}: {error}")
+    toll.lost_answers = site.cloud.lost_answers()
+    counts = site.cloud.stop()
+    toll.struck = Counter(
+        {
+            name.removeprefix("weather:"): count
+            for name, count in counts.items()
+            if name.startswith("weather:")
+        }
+    )
+    held = [SandboxServer(server_id=each, name=each, volume_ids=of) for each, of in servers.items()]
+    evidence = Evidence.of(site.cloud.events(), held)
+    found = verdict(report_of(site.state_path), site.volume_ids, evidence)
+    toll.images = sum(
+        any(evidence.is_good(export) for export in evidence.exports.get(volume_id, ()))
+        for volume_id in site.volume_ids
+    )
+    toll.duplicates, toll.lost_rows, toll.named = found.doubles, found.lost_rows, found.named
+    toll.servers_off, toll.destroyed = found.servers_off, found.destroyed
+    toll.violations += found.words
+
+
+def _drawn_servers(drawn: random.Random, volume_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Servers with one or two volumes each, for a third of the lists' volumes; some share one."""
+    held = drawn.sample(volume_ids, len(volume_ids) // 3)
+    servers: dict[str, list[str]] = {}
+    while held:
+        server_id = str(uuid.UUID(int=drawn.getrandbits(128), version=4))
+        servers[server_id] = [held.pop() for _ in range(min(len(held), drawn.choice((1, 1, 2))))]
+    names = list(servers)
+    if len(names) > 1 and drawn.random() < 0.5:
+        servers[names[0]].append(servers[names[1]][0])
+    return servers
+
+
+def _sky(folder: Path, drawn: random.Random, weather: str) -> list[str]:
+    """The arguments of the cloud for this weather."""
+    if weather == RANDOM:
+        chosen = [name for name in FAULTS if drawn.random() < SHARE_OF_FAULTS]
+        others = [f"{name} = false" for name in FAULTS if name not in chosen]
+        path = folder / "weather.toml"
+        path.write_text("\n".join(['base = "storm"', *others]) + "\n")
+        weather = str(path)
+    return ["--weather", weather, "--weather-pace", str(PACE), "--servers", str(folder / "servers.json")]
+
+
+def torture(seed: int, kills: int, *, at_once: int, deadline_s: float, weather: str = FAIR) -> Toll:
     """What comes of as many lists as it takes for so many kills, or as there is time for."""
     total = Toll()
     give_up_at = time.monotonic() + deadline_s
@@ -92,7 +198,8 @@ def torture(seed: int, kills: int, *, at_once: int, deadline_s: float) -> Toll:
         while (left := kills - total.kills.total()) > 0 and time.monotonic() < give_up_at:
             number += 1
             share = max(1, left // at_once)
-            total.add(one_list(f"{seed}-{lane}-{number}", most_kills=min(MOST_KILLS_OF_ONE_LIST, share)))
+            most_kills = min(MOST_KILLS_OF_ONE_LIST, share)
+            total.add(one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather))
             print(f"{total.kills.total()} kills, {total.lists} lists", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(at_once) as pool:
@@ -111,7 +218,36 @@ def summary(seed: int, toll: Toll, took_s: float) -> str:
         f"{len(toll.violations)} violations, {took_s:.0f} s",
         "kills by point: " + ", ".join(f"{point} {times}" for point, times in sorted(toll.kills.items())),
     ]
+    if toll.struck:
+        struck = ", ".join(f"{name} {times}" for name, times in sorted(toll.struck.items()))
+        lines[4:4] = [
+            f"{toll.servers} servers, {toll.servers_off} left off unnamed",
+            f"{toll.destroyed} good images destroyed, {toll.named} rows without an image that say why",
+            f"weather: {struck}",
+        ]
     return "\n".join([*lines, *toll.violations])
+
+
+def table(toll: Toll, took_s: float) -> str:
+    """The same for docs/reliability.md."""
+    rows = [
+        ("kills", f"{toll.kills.total():,}"),
+        ("answers lost", f"{toll.lost_answers:,}"),
+        ("lists, volumes, servers", f"{toll.lists:,}, {toll.volumes:,}, {toll.servers:,}"),
+        ("volumes with a whole image", f"{toll.images:,}"),
+        ("rows without one that say why", f"{toll.named:,}"),
+        ("volumes with two images", f"**{toll.duplicates:,}**"),
+        ("rows lost", f"**{toll.lost_rows:,}**"),
+        ("servers left off and not named", f"**{toll.servers_off:,}**"),
+        ("good images destroyed", f"**{toll.destroyed:,}**"),
+        ("other violations", f"**{len(toll.violations):,}**"),
+        *(
+            (f"weather: {name.replace('_', ' ')}", f"{times:,}")
+            for name, times in sorted(toll.struck.items())
+        ),
+        ("time", f"{took_s / 60:.0f} minutes"),
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -119,13 +255,24 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="torture")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--weather", default=FAIR, help="a name, a file, or `random`")
+    parser.add_argument("--table", action="store_true", help="print a table for docs/reliability.md, too")
     parser.add_argument("--at-once", type=int, default=4, help="lists worked on at the same time")
     parser.add_argument("--deadline-s", type=float, default=3600.0, help="begin no list after so long")
     chosen = parser.parse_args(arguments)
     print(f"seed {chosen.seed}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    toll = torture(chosen.seed, chosen.kills, at_once=chosen.at_once, deadline_s=chosen.deadline_s)
-    print(summary(chosen.seed, toll, time.monotonic() - began))
+    toll = torture(
+        chosen.seed,
+        chosen.kills,
+        at_once=chosen.at_once,
+        deadline_s=chosen.deadline_s,
+        weather=chosen.weather,
+    )
+    took_s = time.monotonic() - began
+    print(summary(chosen.seed, toll, took_s))
+    if chosen.table:
+        print(table(toll, took_s))
     return 1 if toll.violations or toll.kills.total() < chosen.kills else 0
 
 
