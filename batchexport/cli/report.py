@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,8 +73,17 @@ def report(
         raise click.UsageError(f"--only chooses rows; {form} shows the whole run")
     states = [JobState(word) for word in only]
     with StateReader(state_path) as reader:
-        lines = written(reader, Form(form), now=time.time(), only=states, compare=compare)
+        lines = written(
+            reader, Form(form), now=time.time(), only=states, compare=compare, width=_width(output)
+        )
         _put(lines, output)
+
+
+def _width(output: Path | None) -> int | None:
+    """The columns of the terminal that the report goes to; None where it goes elsewhere."""
+    if not sys.stdout.isatty() or (output is not None and str(output) != "-"):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def _put(lines: Iterator[str], output: Path | None) -> None:

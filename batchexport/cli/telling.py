@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,11 +18,18 @@ from batchexport.cli.options import FILE, Parsed, all_of, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
 from batchexport.errors import BatchExportError, ConfigError
+from batchexport.redaction import redacted
 from batchexport.tell.address import parse_address
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
     from batchexport.tell.telling import Telling
+
+
+log = logging.getLogger(__name__)
+
+#: Another process works on the state file, or it cannot be used or written.
+_NOT_AT_WORK = frozenset({4, 5, 74})
 
 
 def _for_outlets(name: str) -> dict[str, Any]:
@@ -67,16 +77,40 @@ class HowItEnded(msgspec.Struct):
 def run_told(state_path: Path, talk: Talk) -> Iterator[HowItEnded]:
     """Around one run: its end is told however it ends. The caller sets the exit code."""
     ending = HowItEnded()
-    if not talk.outlets.any:
-        yield ending
-        return
-    telling = _telling_of(talk.outlets)
+    telling = _telling_of(talk.outlets) if talk.outlets.any else None
+    began_at = time.time()
+
+    def ended(exit_code: int, error: str | None) -> None:
+        _note_end(state_path, talk, began_at, exit_code, error)
+        if telling is not None:
+            telling.run_ended(state_path, exit_code, error)
+
     try:
         yield ending
     except BaseException as error:
-        telling.run_ended(state_path, *_ending_of(error))
+        ended(*_ending_of(error))
         raise
-    telling.run_ended(state_path, ending.exit_code, None)
+    ended(ending.exit_code, None)
+
+
+def _note_end(state_path: Path, talk: Talk, began_at: float, exit_code: int, error: str | None) -> None:
+    """Note how the work ended in its state file; not where the file could not be worked on at all."""
+    if exit_code in _NOT_AT_WORK:
+        return
+    from batchexport.store import ProcessEnd, note_end
+
+    end = ProcessEnd(
+        began_at=began_at,
+        ended_at=time.time(),
+        exit_code=exit_code,
+        error=None if error is None else redacted(error),
+        host=socket.gethostname(),
+        job=talk.outlets.name or None,
+    )
+    try:
+        note_end(state_path, end)
+    except BatchExportError as unwritten:
+        log.debug("how the run ended could not be noted: %s", unwritten)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ OTHER_REASONS = "other reasons, each in its own words"
 TROUBLE = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
 
 _ID = re.compile(r"\b(?:req-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
+#: One server or several: the cause is the same.
+_SERVERS = re.compile(r"\bservers? …(?:(?:, | and )…)*")
 _LAST_ATTEMPT = re.compile(r" \(attempt \d+ of \d+\)$")
 
 
@@ -30,6 +32,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     image_name: str
     request_id: str | None
+    volume_name: str | None = None
 
 
 class Cause(msgspec.Struct, kw_only=True):
@@ -100,10 +103,14 @@ def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
 def plain_words(reason: str | None) -> str:
     """A reason without what differs from row to row: ids, and the number of attempts."""
     flat = " ".join((reason or "no reason was given").split())
-    return _ID.sub("…", _LAST_ATTEMPT.sub("", flat))
+    return _SERVERS.sub("server …", _ID.sub("…", _LAST_ATTEMPT.sub("", flat)))
 
 
 def _example(job: JobReport) -> Example:
     return Example(
-        line=job.line, volume_id=job.volume_id, image_name=job.image_name, request_id=job.request_id
+        line=job.line,
+        volume_id=job.volume_id,
+        image_name=job.image_name,
+        request_id=job.request_id,
+        volume_name=job.volume_name,
     )

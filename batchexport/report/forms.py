@@ -40,20 +40,27 @@ def written(
     now: float,
     only: Collection[JobState] = (),
     compare: Sequence[Path] = (),
+    width: int | None = None,
 ) -> Iterator[str]:
     """The report, line by line, without what could steer a terminal.
 
     `only` chooses rows; `compare` names state files of earlier nights, and without any the earlier runs of
-    the list in the same folder are taken. Raises StateError.
+    the list in the same folder are taken. `width` = columns that a table may take; None = as many as it
+    needs. Raises StateError.
     """
-    yield from map(harmless, _lines(reader, form, now, only, compare))
+    yield from map(harmless, _lines(reader, form, now, only, compare, width))
 
 
 def _lines(
-    reader: StateReader, form: Form, now: float, only: Collection[JobState], compare: Sequence[Path]
+    reader: StateReader,
+    form: Form,
+    now: float,
+    only: Collection[JobState],
+    compare: Sequence[Path],
+    width: int | None,
 ) -> Iterator[str]:
     if form.is_of_rows:
-        yield from report_lines(reader, Format(form), now=now, only=only)
+        yield from report_lines(reader, Format(form), now=now, only=only, width=width)
         return
     from batchexport.report.night import night_of
 

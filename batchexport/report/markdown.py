@@ -7,29 +7,41 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
 from batchexport.report.breaks import words_on_break
-from batchexport.report.causes import Cause
+from batchexport.report.downtimes import server_text, volumes_text
 from batchexport.report.night import Night
+from batchexport.report.servers import servers_line
 from batchexport.report.totals import ENDED
-from batchexport.report.verdict import headline, title_of, verdict
+from batchexport.report.verdict import headline, verdict
 from batchexport.report.words import count_of, duration, iso_utc, number
 
-#: Causes that are shown; CSV holds every row.
+#: Causes and stalled exports that are shown; CSV holds every row.
 MOST_CAUSES = 10
+MOST_LATE = 20
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
 def night_markdown(night: Night) -> Iterator[str]:
     """The lines of the report. Times are UTC."""
     span = night.figures.span
-    yield f"# {escaped(title_of(night.run))}: {verdict(night).words}"
+    yield f"# {escaped(night.title)}: {verdict(night).words}"
     yield ""
+    if night.servers:
+        start = code(night.context.command("servers", " --start"))
+        yield from (f"**{escaped(servers_line(night.servers))}.** To start: {start}", "")
     yield escaped(headline(night))
     yield ""
     begin = iso_utc(span.began_at) or "nothing exported yet"
     yield f"Run {escaped(night.run.run_id)}, {begin} to {iso_utc(span.ended_at) or 'now'}"
+    yield ""
+    for name, words in night.context.facts:
+        yield f"- {name}: {escaped(words)}"
     for each in night.timeline.breaks if night.timeline else ():
         yield from ("", f"Nobody at work: {words_on_break(each, iso_utc)}")
-    yield from _causes(night.causes)
+    yield from _causes(night)
+    yield from _unfinished(night)
+    if night.downtimes:
+        heads = ["Server", "stopped", "up again", "down for", "volumes"]
+        yield from _table("Servers stopped for exports", heads, _downtimes(night))
     yield from _table("By target", ["Target", *map(str, ENDED), "to do", "GiB", "throttled"], _targets(night))
     heads = ["Size", "rows", "succeeded", "failed", "GiB", "median time", "longest"]
     yield from _table("By size of the volume", heads, _sizes(night))
@@ -40,7 +52,12 @@ def night_markdown(night: Night) -> Iterator[str]:
 
 def escaped(text: str) -> str:
     """The text on one line, with nothing in it that Markdown or HTML takes for its own."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return escaped_part(" ".join(text.split()))
+
+
+def escaped_part(text: str) -> str:
+    """As `escaped`, blanks as they are."""
+    return _SPECIAL.sub(r"\\\1", text)
 
 
 def code(text: str) -> str:
@@ -51,7 +68,8 @@ def code(text: str) -> str:
     return f"{fence}{gap}{flat}{gap}{fence}"
 
 
-def _causes(causes: Sequence[Cause]) -> Iterator[str]:
+def _causes(night: Night) -> Iterator[str]:
+    causes = night.causes
     if not causes:
         return
     yield from ("", "## What went wrong, and what to do")
@@ -61,14 +79,42 @@ def _causes(causes: Sequence[Cause]) -> Iterator[str]:
         yield f"- **{count_of(cause.rows, 'row')} {cause.state}**: {escaped(cause.words)}" + (
             f" ({escaped(answer)})" if answer else ""
         )
-        yield f"  - What to do: {escaped(cause.advice)}"
+        pieces = night.context.advised(cause.advice)
+        advice = "".join(code(text) if is_command else escaped_part(text) for text, is_command in pieces)
+        yield f"  - What to do: {advice}"
         for each in cause.examples:
             request = f", request {code(each.request_id)}" if each.request_id else ""
-            yield f"  - line {each.line}, volume {code(each.volume_id)}{request}"
+            name = f" {escaped(each.volume_name)}" if each.volume_name else ""
+            yield f"  - line {each.line}, volume{name} {code(each.volume_id)}{request}"
         if (left := cause.rows - len(cause.examples)) > 0:
             yield f"  - and {count_of(left, 'more row')}"
     if (left := len(causes) - MOST_CAUSES) > 0:
         yield from ("", f"And {count_of(left, 'more cause')}.")
+
+
+def _unfinished(night: Night) -> Iterator[str]:
+    """Exports past their deadline, and images of failed attempts that may be left."""
+    if night.late:
+        yield from ("", "## Past the deadline, still watched", "")
+    for job in night.late[:MOST_LATE]:
+        name = f"{escaped(job.volume_name)} " if job.volume_name else ""
+        since = iso_utc(job.accepted_at)
+        image = f", image {code(job.image_id)}" if job.image_id else ""
+        yield f"- line {job.line}, volume {name}{code(job.volume_id)}, since {since}{image}"
+    if (left := night.stalled - min(len(night.late), MOST_LATE)) > 0:
+        yield f"- and {count_of(left, 'more export')}"
+    if night.abandoned:
+        images = count_of(night.abandoned, "image")
+        command = code(night.context.command("cleanup"))
+        yield from ("", f"{images} of attempts without success may be left in the cloud: {command} looks")
+
+
+def _downtimes(night: Night) -> Iterator[list[str]]:
+    for each in night.downtimes:
+        begin = each.stopping_at if each.stopping_at is not None else each.down_at
+        end = iso_utc(each.up_at) if each.is_over else f"not yet ({each.state})"
+        took = "" if begin is None else duration((each.up_at or night.written_at) - begin)
+        yield [server_text(each), iso_utc(begin), end, took, volumes_text(each.volume_ids, night.names)]
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -11,13 +11,16 @@ import msgspec
 from batchexport.model import JobState, TargetKey
 from batchexport.report.breaks import breaks_in
 from batchexport.report.causes import TROUBLE, Cause, Causes
+from batchexport.report.context import Context, context_of
+from batchexport.report.downtimes import volumes_of
 from batchexport.report.earlier import NightFigures, figures_of
 from batchexport.report.rows import is_stalled
 from batchexport.report.sizes import SizeClass, Sizes
 from batchexport.report.status import totals_by_target
 from batchexport.report.timeline import Course, Mark, Timeline, mark_of
 from batchexport.report.totals import Totals
-from batchexport.store import JobReport, RunRecord, ServerReport, StateReader
+from batchexport.report.verdict import title_of
+from batchexport.store import Downtime, JobReport, RunRecord, ServerReport, StateReader
 
 #: Rows in trouble that are listed one by one; the rest is counted.
 MOST_ROWS = 200
@@ -46,12 +49,25 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     trouble: Sequence[JobReport]  #: the first MOST_ROWS rows that have no image
     stalled: int
     servers: Sequence[ServerReport]  #: stopped for exports, and not up
+    context: Context
+    downtimes: Sequence[Downtime] = ()  #: every time that a server was stopped, those that go on included
+    names: Mapping[str, str] = msgspec.field(
+        default_factory=dict
+    )  #: of the volumes that servers were stopped for
+    images: Sequence[JobReport] = ()  #: the first MOST_ROWS rows that have one
+    late: Sequence[JobReport] = ()  #: the first MOST_ROWS exports past their deadline
+    abandoned: int = 0  #: images of attempts without success, which may be left in the cloud
     earlier: Sequence[NightFigures]
 
     @property
     def run(self) -> RunRecord:
         """What the state file was made from."""
         return self.figures.run
+
+    @property
+    def title(self) -> str:
+        """What to call it: the job, or else the list."""
+        return self.context.job or title_of(self.run)
 
     @property
     def totals(self) -> Totals:
@@ -69,13 +85,19 @@ def night_of(reader: StateReader, *, now: float, earlier: Sequence[NightFigures]
     figures = figures_of(reader)
     running = any(holder.alive is not False for holder in reader.owners())
     course = _course(figures, running=running, now=now)
-    sizes, causes, trouble, stalled = Sizes(), Causes(), list[JobReport](), 0
+    sizes, causes, stalled = Sizes(), Causes(), 0
+    trouble, images, late = list[JobReport](), list[JobReport](), list[JobReport]()
     for job in reader.jobs():
         sizes.add(job)
         causes.add(job)
         stalled += is_stalled(job, now)
-        if job.state in TROUBLE and len(trouble) < MOST_ROWS:
-            trouble.append(job)
+        for chosen, belongs in (
+            (trouble, job.state in TROUBLE),
+            (images, job.state is JobState.SUCCEEDED),
+            (late, is_stalled(job, now)),
+        ):
+            if belongs and len(chosen) < MOST_ROWS:
+                chosen.append(job)
         if course is not None:
             course.add_job(job)
     throttled = _put_backs(reader, course)
@@ -83,7 +105,7 @@ def night_of(reader: StateReader, *, now: float, earlier: Sequence[NightFigures]
         unfinished = figures.totals.to_do > 0
         for each in breaks_in(reader.sessions(), reader.owners(), unfinished=unfinished):
             course.add_break(each)
-    took_s = sizes.took_s()
+    took_s, downtimes = sizes.took_s(), reader.downtimes()
     return Night(
         figures=figures,
         running=running,
@@ -96,6 +118,12 @@ def night_of(reader: StateReader, *, now: float, earlier: Sequence[NightFigures]
         trouble=trouble,
         stalled=stalled,
         servers=reader.servers(),
+        context=context_of(reader),
+        downtimes=downtimes,
+        names=reader.volume_names(volumes_of(downtimes)),
+        images=images,
+        late=late,
+        abandoned=len(reader.abandoned()),
         earlier=earlier,
     )
 

@@ -10,18 +10,25 @@ from enum import StrEnum
 from batchexport.joblist import REPORT_COLUMNS, Column
 from batchexport.joblist.formulas import guarded
 from batchexport.model import JobState
+from batchexport.report.context import context_json, context_of
+from batchexport.report.downtimes import downtime_json, downtime_lines, volumes_of
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import iso_utc, one_line, padded
+from batchexport.report.words import columns, cut_middle, iso_utc, one_line, padded, shown
 from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
 
 #: The list's own columns come first: a CSV report is a job list again, in which every image has its name.
-COLUMNS = (*(each.value for each in Column if each is not Column.VOLUME_NAME), *REPORT_COLUMNS)
+COLUMNS = (*(each.value for each in Column), *REPORT_COLUMNS)
 #: Other people's words. The list's other columns stay as they are, for the report is a list again.
 _GUARDED = frozenset({"image_name", "volume_name", *REPORT_COLUMNS})
-_TABLE = "{:>7}  {:<36}  {:<10}  {:>6}  {:<36}  {:<46}  {}"
+_TABLE = "{:>7}  {}  {:<36}  {:<10}  {:>6}  {:<36}  {}  {}"
+_NAME, _IMAGE_NAME = 24, 46
+#: The wide table takes so much without reasons; where there is less room, a row takes two lines.
+_WIDE = 200
+_NARROW = "{:>7}  {:<10}  {:>6}  {}"
+_INDENT = " " * 29
 
 
 class Format(StrEnum):
@@ -33,16 +40,24 @@ class Format(StrEnum):
 
 
 def report_lines(
-    reader: StateReader, form: Format, *, now: float, only: Collection[JobState] = ()
+    reader: StateReader,
+    form: Format,
+    *,
+    now: float,
+    only: Collection[JobState] = (),
+    width: int | None = None,
 ) -> Iterator[str]:
-    """The lines of the report, without line ends. `only` chooses the rows; totals are always of all rows."""
+    """The lines of the report, without line ends. `only` chooses the rows; totals are always of all rows.
+
+    `width` = columns that a table may take; None = as many as it needs.
+    """
     jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
     if form is Format.CSV:
         yield from _csv(jobs, now)
     elif form is Format.JSON:
         yield from _json(reader, jobs, now)
     else:
-        yield from _table(reader, jobs, now)
+        yield from _table(reader, jobs, now, width)
 
 
 def is_stalled(job: JobReport, now: float) -> bool:
@@ -56,6 +71,7 @@ def cells(job: JobReport, now: float) -> dict[str, Cell]:
     return {
         "volume_id": job.volume_id,
         "image_name": job.image_name,
+        "volume_name": job.volume_name,
         "disk_format": options.disk_format,
         "container_format": options.container_format,
         "force": options.force,
@@ -107,11 +123,19 @@ def _csv_cell(name: str, value: Cell) -> Cell:
 
 
 def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
-    run = reader.run
-    head = {"run_id": run.run_id, "created_at": iso_utc(run.created_at), "list_name": run.list_name}
+    run, downtimes = reader.run, reader.downtimes()
+    names = reader.volume_names(volumes_of(downtimes))
+    head = {
+        "run_id": run.run_id,
+        "created_at": iso_utc(run.created_at),
+        "list_name": run.list_name,
+        **context_json(context_of(reader)),
+    }
     yield f'{{"run": {json.dumps(head, ensure_ascii=False)},'
     servers = [server_json(server) for server in reader.servers()]
     yield f'"servers_down": {json.dumps(servers, ensure_ascii=False)},'
+    times = [downtime_json(each, names) for each in downtimes]
+    yield f'"downtimes": {json.dumps(times, ensure_ascii=False)},'
     yield f'"totals": {json.dumps(totals_json(Totals.of(reader.tallies())))},'
     yield '"jobs": ['
     before = None
@@ -124,18 +148,55 @@ def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterato
     yield "]}"
 
 
-def _table(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
+def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: int | None) -> Iterator[str]:
+    context = context_of(reader)
     if line := servers_line(reader.servers()):
-        yield from (line, "")
-    yield _TABLE.format("LINE", "VOLUME", "STATE", "GIB", "IMAGE", "IMAGE NAME", "REASON")
-    for job in jobs:
-        note = "stalled: past its deadline, still watched" if is_stalled(job, now) else job.reason
-        name, gib = padded(one_line(job.image_name, 46), 46), "" if job.size_gib is None else job.size_gib
-        line = _TABLE.format(
-            job.line, job.volume_id, job.state, gib, job.image_id or "", name, one_line(note, 200)
-        )
-        yield line.rstrip()
-    totals = Totals.of(reader.tallies())
+        yield from (f"{line}; start with: {context.command('servers', ' --start')}", "")
+    if width is None or width >= _WIDE:
+        head = (padded("NAME", _NAME), "VOLUME", "STATE", "GIB", "IMAGE", padded("IMAGE NAME", _IMAGE_NAME))
+        yield _TABLE.format("LINE", *head, "REASON")
+        yield from (_wide_line(job, now) for job in jobs)
+    else:
+        yield _NARROW.format("LINE", "STATE", "GIB", "VOLUME, THEN IMAGE OR REASON")
+        for job in jobs:
+            yield from _narrow_lines(job, now, width)
+    totals, downtimes = Totals.of(reader.tallies()), reader.downtimes()
     yield ""
+    if times := downtime_lines(downtimes, reader.volume_names(volumes_of(downtimes)), now=now):
+        yield from (*times, "")
     yield rows_text(totals)
     yield gib_text(totals)
+    yield from (shown(f"{name}: {words}") for name, words in context.facts)
+
+
+def _wide_line(job: JobReport, now: float) -> str:
+    name, image_name = cut_middle(job.volume_name, _NAME), cut_middle(job.image_name, _IMAGE_NAME)
+    return _TABLE.format(
+        job.line,
+        padded(name, _NAME),
+        shown(job.volume_id),
+        job.state,
+        "" if job.size_gib is None else job.size_gib,
+        shown(job.image_id),
+        padded(image_name, _IMAGE_NAME),
+        one_line(_note(job, now), 200),
+    ).rstrip()
+
+
+def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
+    room = max(20, width - len(_INDENT))
+    gib = "" if job.size_gib is None else job.size_gib
+    volume = shown(job.volume_id)
+    if job.volume_name:
+        left = room - columns(volume) - 3
+        volume = f"{cut_middle(job.volume_name, left)} ({volume})" if left >= 8 else job.volume_name
+    yield _NARROW.format(job.line, job.state, gib, cut_middle(volume, room)).rstrip()
+    if job.image_id:
+        yield f"{_INDENT}{one_line(f'image {job.image_id}', room)}"
+        yield f"{_INDENT}{cut_middle(job.image_name, room)}"
+    if (note := _note(job, now)) and job.state is not JobState.SUCCEEDED:
+        yield f"{_INDENT}{one_line(note, room)}"
+
+
+def _note(job: JobReport, now: float) -> str | None:
+    return "stalled: past its deadline, still watched" if is_stalled(job, now) else job.reason

@@ -53,6 +53,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     size_gib: int | None
     words: str  #: the image's name, or why it failed
+    volume_name: str | None = None
 
     @property
     def took_s(self) -> float:
@@ -125,6 +126,7 @@ class Course:
                 volume_id=job.volume_id,
                 size_gib=job.size_gib,
                 words=(job.reason or "") if kind is BarKind.FAILED else job.image_name,
+                volume_name=job.volume_name,
             )
         )
 

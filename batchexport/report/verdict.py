@@ -27,10 +27,10 @@ class Verdict(msgspec.Struct, frozen=True):
 def verdict(night: Night) -> Verdict:
     """How the night went."""
     rows = night.totals.rows
-    if night.totals.to_do:
-        return Verdict("running", "going") if night.running else Verdict("unfinished", "open")
     if night.servers and not night.running:
         return Verdict("servers are not up", "bad")
+    if night.totals.to_do:
+        return Verdict("running", "going") if night.running else Verdict("unfinished", "open")
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
         return Verdict("done, with failures", "bad")
     return Verdict("done", "ok")

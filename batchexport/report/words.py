@@ -60,6 +60,20 @@ def cut(text: str, width: int) -> str:
     return text
 
 
+def cut_middle(text: str | None, width: int) -> str:
+    """As `one_line`, but cut in the middle: names of one list often differ at their ends only."""
+    flat = one_line(text, 10_000)
+    if columns(flat) <= width:
+        return flat
+    tail, left = "", (width - 1) // 2
+    for character in reversed(flat):
+        left -= columns(character)
+        if left < 0:
+            break
+        tail = character + tail
+    return cut(flat, width - columns(tail)) + tail
+
+
 def harmless(text: str) -> str:
     """The text with what could steer a terminal, or turn the direction of writing, spelt out; lines stay."""
     return text if text.isprintable() else _STEERING.sub(lambda found: repr(found.group())[1:-1], text)

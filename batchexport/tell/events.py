@@ -77,6 +77,7 @@ class EventLog:
         after: JobState,
         ending: Ending | None,
         place: tuple[int, TargetKey],
+        volume_name: str | None = None,
     ) -> None:
         """A row went from one state to another. `place` is its line in the list, and its target."""
         line, target = place
@@ -87,6 +88,7 @@ class EventLog:
                 "line": line,
                 "target": str(target),
                 "volume_id": job.volume_id,
+                "volume_name": volume_name,
                 "image_name": job.image_name,
                 "image_id": job.image_id,
                 "size_gib": job.size_gib,

@@ -9,10 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.redaction import redacted
-from batchexport.report.servers import servers_line
+from batchexport.report.servers import MOST_NAMED, servers_line
 from batchexport.report.totals import totals_json
 from batchexport.report.verdict import totals_sentence
-from batchexport.report.words import count_of, one_line
+from batchexport.report.words import count_of, duration, number, one_line
+from batchexport.store import Downtime
 from batchexport.tell.outcome import Outcome
 
 #: A window that closed with work left is a night as it should be: the next one goes on.
@@ -56,6 +57,9 @@ def message_on(outcome: Outcome) -> Message:
     if outcome.totals is not None:
         lines.append(totals_sentence(outcome.totals, outcome.took_s))
     lines += [f"{count_of(each.jobs, 'row')}: {one_line(each.reason, 200)}" for each in outcome.reasons]
+    if outcome.downtimes:
+        lines.append(_downtime_line(outcome.downtimes))
+    lines += [f"{name}: {one_line(words, 200)}" for name, words in outcome.facts]
     if outcome.state_file:
         lines.append(f"state file: {outcome.state_file}")
     lines += [f"report: {path}" for path in outcome.reports]
@@ -66,6 +70,18 @@ def message_on(outcome: Outcome) -> Message:
         figures=_figures(outcome),
         attachment=next((path for path in outcome.reports if path.suffix == ".html"), None),
     )
+
+
+def _downtime_line(downtimes: Sequence[Downtime]) -> str:
+    """Which servers were stopped, and for how long."""
+    named = [
+        f"{one_line(each.name or each.server_id, 60)} {duration(each.up_at - each.stopping_at)}"
+        for each in downtimes
+        if each.up_at is not None and each.stopping_at is not None
+    ]
+    left = len(named) - MOST_NAMED
+    more = f" and {number(left)} more" if left > 0 else ""
+    return f"servers stopped and up again: {', '.join(named[:MOST_NAMED]) or 'none yet'}{more}"
 
 
 def _figures(outcome: Outcome) -> dict[str, object]:

@@ -14,6 +14,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from batchexport.identity import CloudIdentity
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.store import RunRecord, Tally
 
@@ -47,6 +48,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     tallies: Sequence[Tally] = ()
     servers_down: int = 0
+    stalled: int = 0
+    identities: Mapping[TargetKey, CloudIdentity] = msgspec.field(default_factory=dict)
 
 
 class RunMetrics(Collector):
@@ -62,11 +65,14 @@ class RunMetrics(Collector):
         clouds: Mapping[TargetKey, object],
         *,
         last_success_at: float | None = None,
+        job: str = "",
+        host: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._standing = standing
         self._clouds = clouds
         self._last_success_at = last_success_at
+        self._job, self._host = job, host
         self._now = now
         self._run: RunRecord | None = None
         self._started_at = now()
@@ -106,13 +112,14 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric but the histogram, as it is now."""
         standing = self._standing()
-        yield _jobs(standing.tallies)
-        yield _bytes(standing.tallies)
+        yield _jobs(standing)
+        yield _bytes(standing)
         yield _gauge("servers_down", "Servers stopped for exports that are not up", standing.servers_down)
-        yield from self._traffic()
+        yield _gauge("exports_stalled", "Exports past their deadline", standing.stalled)
+        yield from self._traffic(standing)
         yield from self._course()
 
-    def _traffic(self) -> Iterator[Metric]:
+    def _traffic(self, standing: Standing) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "batchexport_http_requests",
             "Requests sent, by HTTP status; none = no answer came",
@@ -130,15 +137,17 @@ class RunMetrics(Collector):
             "batchexport_requests_per_second_limit", "Rate allowed now; 0 = not limited", labels=_TARGET
         )
         for target, cloud in clouds.items():
-            limit.add_metric(_labels(target), cloud.requests_per_second)
+            limit.add_metric(_labels(target, standing), cloud.requests_per_second)
         yield limit
 
     def _course(self) -> Iterator[Metric]:
         if self._run is not None:
             info = GaugeMetricFamily(
-                "batchexport_run_info", "The run that the others are about", labels=["run_id", "list_name"]
+                "batchexport_run_info",
+                "The run that the others are about",
+                labels=["run_id", "list_name", "job", "host"],
             )
-            info.add_metric([self._run.run_id, self._run.list_name], 1)
+            info.add_metric([self._run.run_id, self._run.list_name, self._job, self._host], 1)
             yield info
         yield _gauge("run_started_timestamp_seconds", "When this process began", self._started_at)
         if self._ended is not None:
@@ -150,22 +159,24 @@ class RunMetrics(Collector):
             yield _gauge("last_success_timestamp_seconds", words, self._last_success_at)
 
 
-def _jobs(tallies: Sequence[Tally]) -> Metric:
+def _jobs(standing: Standing) -> Metric:
     family = GaugeMetricFamily("batchexport_jobs", "Rows of the list, by state", labels=["state", *_TARGET])
+    tallies = standing.tallies
     counts = {(tally.target, tally.state): tally.jobs for tally in tallies}
     for target in dict.fromkeys(tally.target for tally in tallies):
         for state in JobState:
-            family.add_metric([state.value, *_labels(target)], counts.get((target, state), 0))
+            family.add_metric([state.value, *_labels(target, standing)], counts.get((target, state), 0))
     return family
 
 
-def _bytes(tallies: Sequence[Tally]) -> Metric:
+def _bytes(standing: Standing) -> Metric:
     family = CounterMetricFamily("batchexport_exported_bytes", "Size of the volumes exported", labels=_TARGET)
+    tallies = standing.tallies
     for target in dict.fromkeys(tally.target for tally in tallies):
         gib = sum(
             tally.gib for tally in tallies if tally.target == target and tally.state is JobState.SUCCEEDED
         )
-        family.add_metric(_labels(target), gib * BYTES_PER_GIB)
+        family.add_metric(_labels(target, standing), gib * BYTES_PER_GIB)
     return family
 
 
@@ -173,5 +184,9 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(f"batchexport_{name}", words, value=value)
 
 
-def _labels(target: TargetKey) -> list[str]:
-    return [part or "" for part in target]
+def _labels(target: TargetKey, standing: Standing) -> list[str]:
+    """Cloud, region and project as sign-in found them; before it, as the list names them."""
+    identity = standing.identities.get(target)
+    if identity is None:
+        return [part or "" for part in target]
+    return [identity.cloud or "", identity.region or "", identity.project or ""]

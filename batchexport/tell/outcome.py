@@ -10,10 +10,13 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateError
 from batchexport.report.causes import top_reasons
+from batchexport.report.context import context_of
 from batchexport.report.totals import Totals
-from batchexport.store import ReasonCount, ServerReport, StateReader
+from batchexport.store import Downtime, ReasonCount, ServerReport, StateReader
 
 MOST_REASONS = 3
+#: What of the context is told: the rest stands elsewhere in a message.
+_TOLD = frozenset({"cloud", "clouds", "host"})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +32,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     servers: Sequence[ServerReport] = ()  #: stopped for exports, and not up
     reasons: Sequence[ReasonCount] = ()
     reports: Sequence[Path] = ()
+    facts: Sequence[tuple[str, str]] = ()  #: cloud, host and so on, each with its name
+    downtimes: Sequence[Downtime] = ()  #: every time that a server was stopped
 
 
 def with_state(outcome: Outcome, state_path: Path) -> Outcome:
@@ -42,6 +47,8 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
                 totals=Totals.of(reader.tallies()),
                 servers=reader.servers(),
                 reasons=top_reasons(reader, MOST_REASONS),
+                facts=[fact for fact in context_of(reader).facts if fact[0] in _TOLD],
+                downtimes=reader.downtimes(),
             )
     except StateError as error:
         return replace(named, error=outcome.error or str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -64,7 +65,12 @@ class Telling:
         if self._file is not None or metrics_address is not None:
             last_success_at = self._file.last_success_at() if self._file else None
             self._metrics = RunMetrics(
-                self._current_standing, self._clouds, last_success_at=last_success_at, now=now
+                self._current_standing,
+                self._clouds,
+                last_success_at=last_success_at,
+                job=name,
+                host=socket.gethostname(),
+                now=now,
             )
         self._reader: StateReader | None = None  # while a run goes on
         self._standing = Standing()  # as last read
@@ -184,7 +190,8 @@ class Telling:
             self._metrics.job_changed(job, before, after, ending)
         if self._events is not None and self._reader is not None:
             place = self._reader.place_of(job.job_id)
-            self._events.job_changed(job, before, after, ending, place)
+            name = self._reader.volume_names([job.volume_id]).get(job.volume_id)
+            self._events.job_changed(job, before, after, ending, place, name)
 
     def _write_reports(self, state_path: Path) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())
@@ -194,7 +201,10 @@ class Telling:
         if self._reader is not None:
             try:
                 self._standing = Standing(
-                    tallies=self._reader.tallies(), servers_down=len(self._reader.servers())
+                    tallies=self._reader.tallies(),
+                    servers_down=len(self._reader.servers()),
+                    stalled=self._reader.stalled(self._now()),
+                    identities=self._reader.identities(),
                 )
             except StateError as error:
                 log.debug("the state file could not be read for others: %s", error)

@@ -50,7 +50,7 @@ def test_the_page_loads_nothing_and_runs_nothing(folder):
         for key, value in attributes.items()
         if key in ("href", "src")
     ]
-    assert addresses == ["data:,"]
+    assert {address for address in addresses if not address.startswith("#")} == {"data:,"}
     assert set(re.findall(r"url\((.*?)\)", text)) == {"#hatch-bad", "#hatch-again"}
     policy = next(each for each in page.all("meta") if each.get("http-equiv"))
     assert policy["content"].startswith("default-src 'none'")

@@ -20,8 +20,7 @@ def lines(reader, form, **options):
 
 
 def test_columns_are_those_of_the_list_and_then_the_reports_own():
-    kept = [column for column in Column if column is not Column.VOLUME_NAME]  # its use was to name the image
-    assert (*kept, *REPORT_COLUMNS) == COLUMNS
+    assert (*Column, *REPORT_COLUMNS) == COLUMNS
 
 
 def test_a_csv_report_reads_back_as_a_job_list_with_the_same_wishes(reader, tmp_path):
@@ -95,7 +94,8 @@ def test_json_without_a_row_is_still_a_document(reader):
 
 
 def test_a_table_ends_with_totals_that_add_up(reader):
-    *_, rows, gib = lines(reader, Format.TABLE)
+    found = lines(reader, Format.TABLE)
+    rows, gib = found[found.index("") + 1 :][:2]
     assert rows == "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do"
     assert gib.startswith("100 GiB exported")
 

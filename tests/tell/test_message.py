@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.model import JobState
+from batchexport.model import JobState, ServerState, TargetKey
 from batchexport.report.totals import Totals
-from batchexport.store import ReasonCount
+from batchexport.store import Downtime, ReasonCount
 from batchexport.tell.message import message_on
 from batchexport.tell.outcome import Outcome, with_state
 from tests.report.state_files import build_mixed
@@ -78,3 +78,26 @@ def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path):
     path.write_text("no state file")
     assert with_state(outcome(totals=None), path).error
     assert with_state(outcome(totals=None, error="disk full"), path).error == "disk full"
+
+
+def test_servers_that_were_stopped_and_the_cloud_are_told_by_name():
+    times = [
+        Downtime(
+            target=TargetKey(),
+            server_id=f"s{number}",
+            name="web" if number == 1 else None,
+            state=ServerState.UP,
+            stopping_at=0.0,
+            down_at=60.0,
+            up_at=2760.0,
+            note=None,
+            volume_ids=(),
+        )
+        for number in range(1, 8)
+    ]
+    message = message_on(outcome(0, downtimes=times, facts=[("cloud", "prod, region eu-de"), ("host", "h")]))
+    assert (
+        "servers stopped and up again: web 46 min, s2 46 min, s3 46 min, s4 46 min, s5 46 min and 2 more"
+        in (message.lines)
+    )
+    assert "cloud: prod, region eu-de" in message.lines and "host: h" in message.lines

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from batchexport.errors import ConfigError
+from batchexport.identity import CloudIdentity
 from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
 from batchexport.store import RunRecord, Tally
 from batchexport.tell.address import Address
@@ -115,13 +116,23 @@ def test_exports_that_succeed_go_into_the_histogram():
     assert found[("batchexport_export_duration_seconds_bucket", ("le", "30.0"))] == 1
 
 
+def test_targets_are_named_as_sign_in_found_them():
+    identity = CloudIdentity(cloud="prod", region="eu-de", project_id="1f", project_name="archive")
+    standing = Standing(tallies=TALLIES[:1], identities={HERE: identity}, stalled=2)
+    found = samples(RunMetrics(lambda: standing, {}))
+    where = {"cloud": "prod", "region": "eu-de", "project": "archive"}
+    assert found[("batchexport_jobs", *sorted({**where, "state": "pending"}.items()))] == 3
+    assert found[("batchexport_exports_stalled",)] == 2
+
+
 def test_a_run_has_a_beginning_a_name_and_an_end():
-    metrics = metrics_of()
+    metrics = metrics_of(job="nightly", host="h")
     assert ("batchexport_run_exit_code",) not in samples(metrics)
     metrics.begin(RUN)
     metrics.end(3)
     found = samples(metrics)
-    assert found[("batchexport_run_info", ("list_name", 'l"1".csv'), ("run_id", "r-1"))] == 1
+    info = {"job": "nightly", "host": "h", "list_name": 'l"1".csv', "run_id": "r-1"}
+    assert found[("batchexport_run_info", *sorted(info.items()))] == 1
     assert found[("batchexport_run_exit_code",)] == 3
     assert found[("batchexport_run_started_timestamp_seconds",)] == 5000
     assert found[("batchexport_run_ended_timestamp_seconds",)] == 5000

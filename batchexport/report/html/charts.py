@@ -14,7 +14,7 @@ from batchexport.report.html.axis import AxisMark, round_top, time_marks
 from batchexport.report.html.markup import Markup
 from batchexport.report.timeline import Bar, BarKind, Mark, Step, Timeline
 from batchexport.report.totals import ENDED, Totals
-from batchexport.report.words import count_of, duration, number
+from batchexport.report.words import count_of, cut_middle, duration, number
 
 #: Heights in pixels: of a row of bars, of columns, of a strip with its gap. The style sheet knows them too.
 ROW, COLUMNS, STRIP = 15, 120, 16
@@ -101,9 +101,7 @@ def bars(timeline: Timeline, zone: tzinfo | None) -> Markup:
         parts.append(drawing.bar(left, width, place * ROW + 2, ROW - 4, class_, _bar_words(bar, zone)))
     parts += [drawing.under_axis(mark, height) for mark in marks]
     words = f"{len(timeline.bars)} exports in time; the table below says the same"
-    names = [
-        f"{bar.volume_id[:8]} {'' if bar.size_gib is None else number(bar.size_gib)}" for bar in timeline.bars
-    ]
+    names = [_bar_name(bar) for bar in timeline.bars]
     return drawing.beside(names, drawing.picture(height + drawing.AXIS, parts, words=words), "bars")
 
 
@@ -175,10 +173,16 @@ def bars_legend(timeline: Timeline) -> Markup:
     return drawing.legend([*kinds, *marks, *away])
 
 
+def _bar_name(bar: Bar) -> str:
+    name = cut_middle(bar.volume_name, 10) if bar.volume_name else bar.volume_id[:8]
+    return f"{name} {'' if bar.size_gib is None else number(bar.size_gib)}"
+
+
 def _bar_words(bar: Bar, zone: tzinfo | None) -> str:
     size = "" if bar.size_gib is None else f", {number(bar.size_gib)} GiB"
     begin, end = _clock(bar.began_at, zone), _clock(bar.ended_at, zone)
-    return f"{bar.volume_id}{size}: {bar.kind}, {begin} to {end} ({duration(bar.took_s)}). {bar.words}"
+    name = f"{bar.volume_name}, " if bar.volume_name else ""
+    return f"{name}{bar.volume_id}{size}: {bar.kind}, {begin} to {end} ({duration(bar.took_s)}). {bar.words}"
 
 
 def _time_marks(timeline: Timeline, zone: tzinfo | None) -> list[AxisMark]:

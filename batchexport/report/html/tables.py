@@ -7,7 +7,8 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from batchexport.model import JobState
+from batchexport.model import JobState, ServerState
+from batchexport.report.downtimes import volumes_text
 from batchexport.report.earlier import NightFigures
 from batchexport.report.html.drawing import share_bar
 from batchexport.report.html.markup import Markup, joined, tag
@@ -15,6 +16,7 @@ from batchexport.report.night import Night
 from batchexport.report.timeline import Timeline
 from batchexport.report.totals import ENDED
 from batchexport.report.words import count_of, duration, number
+from batchexport.store import Downtime
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -101,6 +103,7 @@ def nights_table(night: Night, zone: tzinfo | None) -> Markup:
 def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
     """The bars of the timeline in words."""
     columns = [
+        Column("Name"),
         Column("Volume"),
         Column("GiB", True),
         Column("What became of it"),
@@ -110,6 +113,7 @@ def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
     columns.append(Column("Image, or reason"))
     rows = [
         [
+            bar.volume_name or "",
             tag("code", bar.volume_id),
             "" if bar.size_gib is None else number(bar.size_gib),
             str(bar.kind),
@@ -126,6 +130,7 @@ def trouble_table(night: Night) -> Markup:
     """The rows without an image, one by one."""
     columns = [
         Column("Line", True),
+        Column("Name"),
         Column("Volume"),
         Column("State"),
         Column("Reason"),
@@ -134,12 +139,13 @@ def trouble_table(night: Night) -> Markup:
     ]
     rows = [
         [
-            number(job.line),
+            tag("span", number(job.line), id=f"line-{job.line}"),
+            job.volume_name or "",
             tag("code", job.volume_id),
             str(job.state),
             job.reason or "",
             " ".join(str(part) for part in (job.status, job.code) if part is not None),
-            tag("code", job.request_id or ""),
+            _code(job.request_id),
         ]
         for job in night.trouble
     ]
@@ -147,6 +153,69 @@ def trouble_table(night: Night) -> Markup:
     return table(
         f"{count_of(night.rows_in_trouble, 'row')} without an image.", columns, rows, left_out=left_out
     )
+
+
+def late_table(night: Night, zone: tzinfo | None) -> Markup:
+    """The exports past their deadline."""
+    columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
+    columns += [Column("Since"), Column("Time", True), Column("Image")]
+    rows = [
+        [
+            number(job.line),
+            job.volume_name or "",
+            tag("code", job.volume_id),
+            "" if job.size_gib is None else number(job.size_gib),
+            day_and_time(job.accepted_at, zone),
+            _span(None if job.accepted_at is None else night.written_at - job.accepted_at),
+            _code(job.image_id),
+        ]
+        for job in night.late
+    ]
+    words = f"{count_of(night.stalled, 'export')} past the deadline, still watched."
+    return table(words, columns, rows, left_out=night.stalled - len(night.late))
+
+
+def downtimes_table(night: Night, zone: tzinfo | None) -> Markup:
+    """When which server was down, and for which volumes."""
+    columns = [Column("Server"), Column("Id"), Column("Stopped"), Column("Up again")]
+    columns += [Column("Down for", True), Column("Volumes")]
+    rows = [_downtime_cells(each, night, zone) for each in night.downtimes]
+    return table("From the request to stop to the moment it was seen up again", columns, rows)
+
+
+def _downtime_cells(each: Downtime, night: Night, zone: tzinfo | None) -> list[str]:
+    begin = each.stopping_at if each.stopping_at is not None else each.down_at
+    end: str = tag("strong", f"not yet ({each.state})")
+    if each.is_over:
+        end = day_and_time(each.up_at, zone) + (" (gone)" if each.state is ServerState.GONE else "")
+    return [
+        each.name or each.server_id,
+        tag("code", each.server_id),
+        day_and_time(begin, zone),
+        end,
+        _span(None if begin is None else (each.up_at or night.written_at) - begin),
+        volumes_text(each.volume_ids, night.names),
+    ]
+
+
+def images_table(night: Night, zone: tzinfo | None) -> Markup:
+    """The rows that have an image."""
+    columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
+    columns += [Column("Image"), Column("Image name"), Column("Done")]
+    rows = [
+        [
+            number(job.line),
+            job.volume_name or "",
+            tag("code", job.volume_id),
+            "" if job.size_gib is None else number(job.size_gib),
+            _code(job.image_id),
+            job.image_name,
+            day_and_time(job.finished_at, zone),
+        ]
+        for job in night.images
+    ]
+    made = night.totals.rows[JobState.SUCCEEDED]
+    return table(f"{count_of(made, 'image')} made.", columns, rows, left_out=made - len(rows))
 
 
 def day_and_time(at: float | None, zone: tzinfo | None) -> str:
@@ -168,10 +237,14 @@ def _night_cells(each: NightFigures, zone: tzinfo | None) -> list[str]:
     ]
 
 
+def _code(text: str | None) -> Markup:
+    return tag("code", text) if text else Markup()
+
+
 def _cell(place: int, text: str, column: Column) -> Markup:
     if place == 0 and not column.is_number:
-        return tag("th", text, scope="row")
-    return tag("td", text, class_=_class(column))
+        return tag("th", text, scope="row", data_label=column.head)
+    return tag("td", text, class_=_class(column), data_label=column.head)
 
 
 def _class(column: Column) -> str | None:
@@ -186,6 +259,6 @@ def _rate(requests_per_second: float | None) -> str:
     return "–" if requests_per_second is None else f"{requests_per_second:,.3g}/s"
 
 
-def details(summary: str, *content: Markup) -> Markup:
-    """Something to open."""
-    return tag("details", tag("summary", summary), joined(content))
+def details(summary: str, *content: Markup, class_: str | None = None) -> Markup:
+    """Something to open; of class `print` it is open on paper."""
+    return tag("details", tag("summary", summary), joined(content), class_=class_)

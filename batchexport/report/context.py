@@ -1,0 +1,143 @@
+"""Where and how a run took place: cloud, job, host, exit code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from shlex import quote
+
+import msgspec
+
+from batchexport.identity import CloudIdentity
+from batchexport.model import TargetKey
+from batchexport.store import StateReader
+
+#: A command in an advice, and its options.
+_COMMAND = re.compile(r"batchexport (retry|reconcile|cleanup)((?: --[a-z-]+(?: stop)?)*)")
+EXIT_WORDS = {
+    0: "done",
+    1: "unexpected error",
+    2: "a setting or the list is wrong",
+    3: "done; rows failed or are ambiguous, or a server is not up",
+    6: "stopped: sign-in, rights, quota or too many failures",
+    74: "the state file could not be written",
+    75: "its window closed",
+    129: "SIGHUP",
+    130: "SIGINT",
+    131: "SIGQUIT",
+    143: "SIGTERM",
+}
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run took place and how its last process ended. None = nobody told."""
+
+    state_file: str
+    clouds: Sequence[tuple[TargetKey, CloudIdentity | None]]  #: of each target, as sign-in found it
+    job: str | None
+    host: str | None
+    running: bool
+    exit_code: int | None  #: of the last process; None = it runs, or ended without a word
+    error: str | None  #: what ended the last process, where something did
+
+    @property
+    def places(self) -> list[str]:
+        """The clouds in words, each once."""
+        return list(dict.fromkeys(_place(key, identity) for key, identity in self.clouds))
+
+    @property
+    def how_it_ended(self) -> str | None:
+        """The exit code with its meaning; None where there is none."""
+        if self.exit_code is None:
+            return None
+        words = EXIT_WORDS.get(self.exit_code)
+        return f"{self.exit_code} ({words})" if words else str(self.exit_code)
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What is known, each with its name."""
+        places = self.places
+        found = [
+            ("cloud" if len(places) == 1 else "clouds", "; ".join(places)),
+            ("job", self.job),
+            ("host", self.host),
+            ("exit code", self.how_it_ended),
+            ("error", self.error),
+            ("state file", self.state_file),
+        ]
+        return [(name, words) for name, words in found if words]
+
+    @property
+    def sign_in(self) -> str:
+        """The option that signs in to the cloud of this run; empty where there is no one name for it."""
+        names = {identity.cloud for _, identity in self.clouds if identity is not None}
+        if len(names) != 1 or (name := names.pop()) is None:
+            return ""
+        return f" --os-cloud {quote(name)}"
+
+    def advised(self, advice: str) -> list[tuple[str, bool]]:
+        """The advice in pieces, its commands (True) as they can be pasted into a shell."""
+        pieces, last = list[tuple[str, bool]](), 0
+        for found in _COMMAND.finditer(advice):
+            options = found[2] + (" --yes" if "--in-use stop" in found[2] else "")
+            pieces += [(advice[last : found.start()], False), (self.command(found[1], options), True)]
+            last = found.end()
+        return [piece for piece in (*pieces, (advice[last:], False)) if piece[0]]
+
+    def command(self, name: str, options: str = "") -> str:
+        """A command on this state file, as it can be pasted into a shell."""
+        return f"batchexport {name} {quote(self.state_file)}{options}{self.sign_in}"
+
+
+def context_of(reader: StateReader) -> Context:
+    """The context of the run of a state file."""
+    holders = reader.owners()
+    running = any(holder.alive is not False for holder in holders)
+    end = reader.last_end()
+    last_began_at = max((session.began_at for session in reader.sessions()), default=0.0)
+    known = end is not None and end.ended_at >= last_began_at and not holders
+    return Context(
+        state_file=str(reader.path),
+        clouds=[(target.key, target.identity) for target in reader.targets()],
+        job=None if end is None else end.job,
+        host=holders[0].owner.host if holders else None if end is None else end.host,
+        running=running,
+        exit_code=end.exit_code if end is not None and known else None,
+        error=end.error if end is not None and known else None,
+    )
+
+
+def context_json(context: Context) -> dict[str, object]:
+    """The context as JSON has it."""
+    return {
+        "state_file": context.state_file,
+        "job": context.job,
+        "host": context.host,
+        "running": context.running,
+        "exit_code": context.exit_code,
+        "error": context.error,
+        "clouds": [
+            {
+                "target": str(key),
+                "cloud": identity.cloud if identity else key.cloud,
+                "region": identity.region if identity else key.region,
+                "project": identity.project if identity else key.project,
+                "project_id": identity.project_id if identity else None,
+            }
+            for key, identity in context.clouds
+        ],
+    }
+
+
+def _place(key: TargetKey, identity: CloudIdentity | None) -> str:
+    if identity is None:
+        return str(key)
+    if identity.is_sandbox:
+        return str(identity)
+    project = identity.project_name or identity.project_id
+    parts = [
+        identity.cloud,
+        identity.region and f"region {identity.region}",
+        project and f"project {project}",
+    ]
+    return ", ".join(part for part in parts if part) or str(identity)

@@ -1,0 +1,204 @@
+"""Where a run took place, which servers were down for it, and what volumes are called: in every form."""
+
+import csv
+import io
+import json
+from datetime import UTC
+
+import pytest
+from msgspec.structs import replace
+
+from batchexport.identity import CloudIdentity
+from batchexport.model import JobState, Server
+from batchexport.report.causes import plain_words
+from batchexport.report.context import context_of
+from batchexport.report.downtimes import downtime_text, volumes_text
+from batchexport.report.forms import Form, written
+from batchexport.report.html import night_html
+from batchexport.report.markdown import night_markdown
+from batchexport.report.night import night_of
+from batchexport.report.verdict import verdict
+from batchexport.report.words import columns
+from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, note_end
+from tests.report.pages import Page
+from tests.report.state_files import AT, HERE, build_mixed, volume_id
+
+NOW = AT + 7200
+IDENTITY = CloudIdentity(
+    cloud="prod",
+    region="eu-de",
+    project_id="c344706a7e90438994fbf96c2c9627bd",
+    project_name="archive",
+    identity_url="https://iam.example",
+)
+NAMES = {volume_id(1): "db-01 data", volume_id(2): "数据库-02", volume_id(5): "big"}
+
+
+@pytest.fixture
+async def path(tmp_path):
+    """A night of the job `nightly` on backup-01, with one server that was down and one that still is."""
+    path = tmp_path / "night.state"
+    await build_mixed(path)
+    async with StateFile.open(path) as state:
+        lease = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
+        await state.bind(lease, IDENTITY)
+        state.volume_names(lease, NAMES)
+        rows = await state.exporting(lease)
+        await state.servers.link(lease, rows[0], ["s1", "s2"])
+        for server, at_s in (("s1", AT), ("s2", AT + 100)):
+            found = Server(server_id=server, status="active", name=f"web-{server}")
+            await state.servers.stopping(lease, [found], at_s=at_s)
+            await state.servers.down(lease, [server], at_s=at_s + 10)
+        await state.servers.up(lease, ["s1"], at_s=AT + 2760)
+        await state.release(lease)
+    with StateReader(path) as reader:
+        ended_at = max(session.ended_at for session in reader.sessions())
+    note_end(
+        path,
+        ProcessEnd(began_at=AT, ended_at=ended_at, exit_code=3, error=None, host="backup-01", job="nightly"),
+    )
+    return path
+
+
+@pytest.fixture
+def night(path):
+    with StateReader(path) as reader:
+        return night_of(reader, now=NOW)
+
+
+def report(path, form, **options):
+    with StateReader(path) as reader:
+        return "\n".join(written(reader, form, now=NOW, **options))
+
+
+@pytest.mark.parametrize("form", [Form.TABLE, Form.JSON, Form.HTML, Form.MARKDOWN])
+def test_every_form_says_where_and_how(path, form):
+    text = report(path, form)
+    for words in ("prod", "eu-de", "archive", "nightly", "backup-01", "web-s1", "web-s2", "big"):
+        assert words in text, words
+
+
+def test_the_context_is_that_of_the_last_process(path):
+    with StateReader(path) as reader:
+        found = context_of(reader)
+    assert found.places[0] == "prod, region eu-de, project archive"
+    assert (found.job, found.host, found.running) == ("nightly", "backup-01", False)
+    assert found.how_it_ended == "3 (done; rows failed or are ambiguous, or a server is not up)"
+    assert found.command("servers", " --start") == f"batchexport servers {path} --start --os-cloud prod"
+
+
+async def test_a_process_that_ended_without_a_word_has_no_exit_code(path):
+    async with StateFile.open(path) as state:
+        lease = await state.take(1)
+        await state.release(lease)
+    with StateReader(path) as reader:
+        found = context_of(reader)
+    assert (found.exit_code, found.how_it_ended, found.job) == (None, None, "nightly")
+
+
+def test_advice_holds_commands_that_can_be_pasted(night):
+    pieces = night.context.advised(
+        "Stop it (run batchexport retry --in-use stop), then run batchexport retry."
+    )
+    commands = [text for text, is_command in pieces if is_command]
+    state_file = night.context.state_file
+    assert commands == [
+        f"batchexport retry {state_file} --in-use stop --yes --os-cloud prod",
+        f"batchexport retry {state_file} --os-cloud prod",
+    ]
+    assert "".join(text for text, is_command in pieces if not is_command) == "Stop it (run ), then run ."
+
+
+def test_a_server_that_is_down_is_the_loudest_thing(night):
+    page = Page(night_html(night, zone=UTC))
+    assert page.texts["section"][0].startswith("1 server is down")
+    assert "web-s2 (s2): down since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
+    assert "batchexport servers" in page.texts["section"][0]
+    assert verdict(night).words == "servers are not up"
+    assert verdict(replace(night, running=True)).words == "running"
+    markdown = list(night_markdown(night))
+    assert markdown[2].startswith(
+        "**1 server stopped for exports is not up: web-s2.** To start: `batchexport"
+    )
+
+
+def test_downtimes_tell_from_when_to_when_and_for_what(path, night):
+    content = json.loads(report(path, Form.JSON))
+    first, second = content["downtimes"]
+    assert (first["name"], first["stopping_at"], first["up_at"], first["seconds"]) == (
+        "web-s1",
+        "2026-09-21T14:13:20Z",
+        "2026-09-21T14:59:20Z",
+        2760.0,
+    )
+    assert first["volumes"] == [{"volume_id": volume_id(5), "volume_name": "big"}]
+    assert (second["state"], second["up_at"], second["seconds"]) == ("down", None, None)
+    assert (content["run"]["exit_code"], content["run"]["host"]) == (3, "backup-01")
+    assert "| web-s1 (s1) | 2026-09-21T14:13:20Z | 2026-09-21T14:59:20Z | 46 min | big |" in list(
+        night_markdown(night)
+    )
+    assert "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), for big" in report(
+        path, Form.TABLE
+    )
+
+
+def test_many_volumes_are_counted(night):
+    assert volumes_text([str(number) for number in range(7)], {"0": "a"}) == "a, 1, 2, 3, 4 and 2 more"
+    assert volumes_text([], {}) == "no volume"
+    (over, _) = night.downtimes
+    gone = replace(over, state="gone", down_at=None)
+    assert isinstance(gone, Downtime)
+
+
+def test_csv_has_the_volumes_name_and_reads_back(path):
+    rows = list(csv.DictReader(io.StringIO(report(path, Form.CSV))))
+    assert [row["volume_name"] for row in rows[:3]] == ["db-01 data", "数据库-02", ""]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_table_is_no_wider_than_its_terminal(path, width):
+    text = report(path, Form.TABLE, width=width)
+    table = text[: text.index("\n\n", text.index("LINE"))].split("\n\n")[-1]
+    assert all(columns(line) <= width for line in table.splitlines())
+    assert "db-01 data" in table and volume_id(1) in table and "数据库-02" in table
+    assert "volume is in-use" in table and "image-id-1" in table
+
+
+def test_names_in_chinese_do_not_move_the_columns_behind_them(path):
+    wide = [line for line in report(path, Form.TABLE).splitlines() if volume_id(1)[8:] in line]
+    places = {columns(line[: line.index(volume_id(number))]) for number, line in enumerate(wide[:3], 1)}
+    assert len(places) == 1
+
+
+def test_exports_past_their_deadline_are_listed_with_their_image(night):
+    assert [job.volume_name for job in night.late] == ["big"]
+    page = Page(night_html(night, zone=UTC))
+    assert any("1 export past the deadline" in text and "image-id-5" in text for text in page.texts["table"])
+    assert any("Past the deadline" in line for line in night_markdown(night))
+
+
+def test_images_made_are_listed(night):
+    assert [job.image_id for job in night.images] == ["image-id-1"]
+    assert any("image-id-1" in text for text in Page(night_html(night, zone=UTC)).texts["table"])
+
+
+def test_one_server_or_two_are_one_cause():
+    one = "the volume is attached to server 16369c5d-384d-4e64-b37a-56d898769362; detach it"
+    two = (
+        "the volume is attached to servers 16369c5d-384d-4e64-b37a-56d898769362,"
+        " 9d6e7f80-0a1b-4c2d-8e3f-405162738495; detach it"
+    )
+    assert plain_words(one) == plain_words(two)
+
+
+def test_a_downtime_of_a_server_that_was_never_down_says_so(night):
+    (over, _) = night.downtimes
+    text = downtime_text(replace(over, down_at=None, name=None), {}, now=NOW)
+    assert text.startswith("s1: 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), never seen down")
+
+
+def test_nothing_is_said_of_servers_where_none_was_stopped(tmp_path, night):
+    quiet = replace(night, servers=[], downtimes=[])
+    assert "Servers stopped" not in night_html(quiet)
+    assert not any("Servers stopped" in line for line in night_markdown(quiet))
+    assert night.totals.rows[JobState.SUCCEEDED] == 1
