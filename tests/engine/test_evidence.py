@@ -176,11 +176,11 @@ def test_a_deletion_that_is_not_believed_at_once_is_tried_again(bench):
     errors = [TransientError("bad gateway", status=502), NotFoundError("gone", status=404)]
 
     class Flaky(type(cloud)):
-        async def delete_image(self, image_id):
-            self.calls["delete_image"] += 1
+        async def delete_image(self, image_id, *, fence):
             if errors:
+                self.calls["delete_image"] += 1
                 raise errors.pop(0)
-            await FakeCloud.delete_image(self, image_id)
+            await FakeCloud.delete_image(self, image_id, fence=fence)
 
     cloud.__class__ = Flaky
     bench.run(cloud)
