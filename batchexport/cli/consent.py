@@ -16,7 +16,7 @@ async def agree(state_path: Path, settings: Settings) -> None:
     Raises ConfigError where nobody agreed to it.
     """
     with StateReader(state_path) as reader:
-        rows, run = reader.rows_that_stop(settings.in_use), reader.run
+        (rows, waiting), run = reader.rows_that_stop(settings.in_use), reader.run
     if not rows:
         return
     if not settings.wait:
@@ -28,8 +28,10 @@ async def agree(state_path: Path, settings: Settings) -> None:
         return
     if not settings.downtimes.agreed:
         raise ConfigError(
-            f"servers may be stopped for {count_of(rows, 'row')} of {run.list_name}, and nobody agreed to it",
-            hint='`batchexport plan` shows which; --yes agrees, or a job file with [servers] in_use = "stop"',
+            f"servers may be stopped for {count_of(waiting or rows, 'row')} of {run.list_name},"
+            " and nobody agreed to it",
+            hint='--yes agrees, or a job file with [servers] in_use = "stop"; `batchexport plan` of the list'
+            " shows which servers",
         )
     async with StateFile.open(state_path) as state:
         await state.servers.agree(settings.in_use)

@@ -73,7 +73,7 @@ _SERVERS = f"""
         WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id)
     FROM server WHERE {IS_AFOOT} ORDER BY target_id, stopping_at, server_id"""
 _ROWS_THAT_STOP = """
-    SELECT count(*) FROM job
+    SELECT count(*), count(*) FILTER (WHERE state <> 'submitting' AND state <> 'exporting') FROM job
     WHERE state <> 'succeeded' AND coalesce(json_extract(options, '$.in_use'), ?) = ?"""
 
 
@@ -211,12 +211,14 @@ class StateReader:
         with reading(self.path):
             return last_end(self._rows)
 
-    def rows_that_stop(self, in_use: InUse) -> int:
-        """Rows not exported yet that servers may be stopped for; `in_use` is for those that say nothing."""
+    def rows_that_stop(self, in_use: InUse) -> tuple[int, int]:
+        """Rows not exported yet that servers may be stopped for, and those of them that are not under way;
+        `in_use` is for those that say nothing.
+        """
         if not self.run.stop_rows and in_use is not InUse.STOP:
-            return 0  # else every row is read
-        ((rows,),) = self._rows(_ROWS_THAT_STOP, in_use, InUse.STOP)
-        return int(rows)
+            return 0, 0  # else every row is read
+        ((rows, waiting),) = self._rows(_ROWS_THAT_STOP, in_use, InUse.STOP)
+        return int(rows), int(waiting)
 
     def stalled(self, now: float) -> int:
         """How many exports are past their deadline. Fast at any size."""
