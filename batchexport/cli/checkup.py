@@ -43,7 +43,11 @@ def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], Bat
 
 
 async def _checks(cloud: CloudClient) -> AsyncIterator[Check]:
-    for check in (*fitness.of_account(cloud.facts), *fitness.of_endpoints(cloud.facts, cloud.dialect)):
+    for check in (
+        *fitness.of_account(cloud.facts),
+        *fitness.of_configuration(cloud.facts),
+        *fitness.of_endpoints(cloud.facts, cloud.dialect),
+    ):
         yield check
     yield _listed("volumes", await _first_page(cloud.volumes()))
     yield _listed("images", await _first_page(cloud.images()))

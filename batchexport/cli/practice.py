@@ -121,11 +121,17 @@ def environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 
 def _defined_clouds() -> list[str]:
-    from openstack.config import OpenStackConfig
+    """The clouds of clouds.yaml. Raises ConfigError where a file cannot be read that may define one."""
     from openstack.exceptions import ConfigException
 
+    from batchexport.cloud.client_config import ClientConfig, quietly
+
     try:
-        names = OpenStackConfig().get_cloud_names()
-    except ConfigException as error:
+        with quietly():
+            config = ClientConfig()
+        names = [str(name) for name in config.get_cloud_names()]
+    except (ConfigException, AttributeError, TypeError) as error:  # the last two: of another shape
         raise ConfigError(f"clouds.yaml cannot be used: {error}") from error
-    return [str(name) for name in names]
+    if NAME not in names and config.passed_over:
+        raise config.passed_over[0]
+    return names

@@ -37,7 +37,7 @@ def find_access_key(config: Mapping[str, object], environment: Mapping[str, str]
     """
     auth = _auth_of(config)
     asked_for = config.get("auth_type") == AUTH_TYPE
-    if not asked_for and _signs_in_otherwise(str(config.get("auth_type") or "password"), auth):
+    if not asked_for and _signs_in_otherwise(str(config.get("auth_type") or "password"), {**config, **auth}):
         return None
     places = [(auth, _IN_CONFIG), (config, _IN_CONFIG)] + [(environment, names) for names in _IN_ENVIRONMENT]
     for place, names in places:

@@ -32,6 +32,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     interface: str
     region: str | None
     url: str
+    service_name: str | None = None  #: None = it has none
+
+
+class ServiceChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """What the configuration says about the endpoint of one service. None and empty = as of all services."""
+
+    region: str | None = None
+    interfaces: tuple[str, ...] = ()  #: best first
+    service_type: str | None = None
+    service_name: str | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +49,9 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
     region: str | None = None  #: None = the only region there is
     interfaces: tuple[str, ...] = ("public",)  #: best first
+    block_storage: ServiceChoice = ServiceChoice()
+    image: ServiceChoice = ServiceChoice()
+    compute: ServiceChoice = ServiceChoice()
     block_storage_url: str | None = None  #: instead of the catalog
     image_url: str | None = None  #: instead of the catalog
     compute_url: str | None = None  #: instead of the catalog
@@ -70,7 +83,9 @@ def find_block_storage(
     if wishes.block_storage_url:
         entries = [_by_hand("block-storage", wishes.block_storage_url)]
     else:
-        entries = _matching(catalog, wishes, types=BLOCK_STORAGE_TYPES, service="block storage")
+        entries = _matching(
+            catalog, wishes, wishes.block_storage, types=BLOCK_STORAGE_TYPES, service="block storage"
+        )
     dialect = DIALECTS[wishes.dialect or _dialect_of(entries)]
     entry = min(entries, key=lambda entry: _rank(entry, dialect))
     root, version = _split(entry.url)
@@ -78,7 +93,11 @@ def find_block_storage(
         version = _implied_version(entry.service_type, dialect)
     # With the project id the path works on every version; without it only from microversion 3.67.
     parts = [root, version, project_id] if project_id else [root, version]
-    region = wishes.region or (None if entry.region in _EVERYWHERE else entry.region)
+    region = (
+        wishes.block_storage.region
+        or wishes.region
+        or (None if entry.region in _EVERYWHERE else entry.region)
+    )
     return Endpoint(url="/".join(parts), version=version, region=region), dialect
 
 
@@ -87,7 +106,7 @@ def find_image_service(catalog: Sequence[Entry], wishes: Wishes) -> Endpoint:
     if wishes.image_url:
         entries = [_by_hand("image", wishes.image_url)]
     else:
-        entries = _matching(catalog, wishes, types=IMAGE_TYPES, service="image service")
+        entries = _matching(catalog, wishes, wishes.image, types=IMAGE_TYPES, service="image service")
     root, _ = _split(entries[0].url)
     return Endpoint(url=f"{root}/v2", version="v2")
 
@@ -99,7 +118,7 @@ def find_compute(
     if wishes.compute_url:
         entry = _by_hand("compute", wishes.compute_url)
     else:
-        entry = _matching(catalog, wishes, types=COMPUTE_TYPES, service="compute service")[0]
+        entry = _matching(catalog, wishes, wishes.compute, types=COMPUTE_TYPES, service="compute service")[0]
     root, _ = _split(entry.url)
     project = [project_id] if project_id else []
     nova = Endpoint(url="/".join([root, "v2.1", *project]), version="v2.1")
@@ -112,21 +131,41 @@ def _by_hand(service_type: str, url: str) -> Entry:
     return Entry(service_type=service_type, interface="public", region=None, url=url)
 
 
-def _matching(catalog: Sequence[Entry], wishes: Wishes, *, types: Sequence[str], service: str) -> list[Entry]:
+def _matching(
+    catalog: Sequence[Entry], wishes: Wishes, choice: ServiceChoice, *, types: Sequence[str], service: str
+) -> list[Entry]:
     """The entries of these types, region and interface, in the order of the types; at least one."""
-    of_type = [entry for kind in types for entry in catalog if entry.service_type == kind and entry.url]
-    for interface in wishes.interfaces:
+    interfaces, region = choice.interfaces or wishes.interfaces, choice.region or wishes.region
+    of_type = [entry for kind in _types(choice, types) for entry in catalog if _is_of(entry, kind, choice)]
+    for interface in interfaces:
         found = [entry for entry in of_type if entry.interface.removesuffix("URL") == interface]
-        found = _in_region(found, wishes.region, service)
+        found = _in_region(found, region, service)
+        if found and choice.service_type:
+            return [entry for entry in found if entry.service_type == found[0].service_type]
         if found:
             return found
-    where = f" in region {wishes.region}" if wishes.region else ""
+    where = f" in region {region}" if region else ""
+    named = f" called {choice.service_name}" if choice.service_name else ""
     raise ConfigError(
-        f"the catalog has no {service}{where}, interface {' or '.join(wishes.interfaces)};"
+        f"the catalog has no {service}{named}{where}, interface {' or '.join(interfaces)};"
         f" it has {_contents(catalog)}",
         hint="check region and interface, or set the endpoint"
         f" ({types[0].replace('-', '_')}_endpoint_override in clouds.yaml)",
     )
+
+
+def _types(choice: ServiceChoice, types: Sequence[str]) -> list[str]:
+    """The service types to look for, best first: one that was asked for comes before its other names."""
+    if choice.service_type is None:
+        return list(types)
+    others = types if choice.service_type in types else ()
+    return [choice.service_type, *(kind for kind in others if kind != choice.service_type)]
+
+
+def _is_of(entry: Entry, kind: str, choice: ServiceChoice) -> bool:
+    """Whether this is an endpoint of the type, and of the name where one is asked for and it has one."""
+    is_named = not (choice.service_name and entry.service_name) or entry.service_name == choice.service_name
+    return entry.service_type == kind and bool(entry.url) and is_named
 
 
 def _in_region(entries: list[Entry], region: str | None, service: str) -> list[Entry]:
@@ -158,10 +197,10 @@ def _rank(entry: Entry, dialect: Dialect) -> tuple[int, int]:
     _, version = _split(entry.url)
     if not version:
         version = _implied_version(entry.service_type, dialect)
-    order = dialect.api_versions
+    order, types = dialect.api_versions, BLOCK_STORAGE_TYPES
     return (
         order.index(version) if version in order else len(order),
-        BLOCK_STORAGE_TYPES.index(entry.service_type),
+        types.index(entry.service_type) if entry.service_type in types else len(types),
     )
 
 

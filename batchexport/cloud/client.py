@@ -171,7 +171,8 @@ async def connect(
         images = Images(session, image_service, project_id=held.project_id)
         # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
         await images.probe()
-        facts = facts_of(held, block_storage, image_service)
+        facts = facts_of(account, held, block_storage, image_service)
+        sign_ins.mention(facts)
 
         def find_servers() -> Servers:
             endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)

@@ -1,9 +1,8 @@
-"""What is wrong with clouds.yaml, for openstacksdk passes over a file that it cannot parse."""
+"""What is wrong with clouds.yaml or secure.yaml: openstacksdk passes over what it cannot read or parse."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,52 @@ def misshapen(cloud: str | None) -> ConfigError:
     )
 
 
-def slip(files: Iterable[str]) -> ConfigError | None:
-    """The error for the first of these files that is there and not YAML; None = there is none such.
+def unreadable(path: Path) -> ConfigError | None:
+    """Why this file is not read; None = it is not there, or nothing is wrong with it.
 
-    `files` are those of openstacksdk; the one that `OS_CLIENT_CONFIG_FILE` names comes before them.
+    One that `OS_CLIENT_CONFIG_FILE` or `OS_CLIENT_SECURE_FILE` names is told of also where it is not there.
     """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return _not_there(path)
+    except OSError as error:
+        return ConfigError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="let this user read it, or name another file in OS_CLIENT_CONFIG_FILE",
+        )
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return ConfigError(f"{path} is not UTF-8", hint="save it as UTF-8")
+    return slip(path, content)
+
+
+def slip(path: Path, content: bytes) -> ConfigError | None:
+    """The error for what is not YAML, or not JSON where the name says so; None = it is."""
+    import json
+
     import yaml
 
-    for path in map(Path, filter(None, (os.environ.get("OS_CLIENT_CONFIG_FILE"), *files))):
-        if path.suffix not in (".yaml", ".yml"):
-            continue
-        try:
-            yaml.safe_load(path.read_bytes())
-        except OSError:
-            continue
-        except yaml.YAMLError as error:
-            return _no_yaml(path, error)
+    try:
+        if path.suffix == ".json":
+            json.loads(content)
+        else:
+            yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        return _no_yaml(path, error)
+    except ValueError as error:
+        return ConfigError(
+            f"{path}: not JSON: {fold(str(error))}", hint="check the quotes and brackets there"
+        )
+    return None
+
+
+def _not_there(path: Path) -> ConfigError | None:
+    for variable in ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"):
+        if os.environ.get(variable) == str(path):
+            tilde = "; ~ is not expanded there" if str(path).startswith("~") else ""
+            return ConfigError(f"{variable} names {path}, which is not there{tilde}", hint="correct the path")
     return None
 
 

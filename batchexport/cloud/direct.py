@@ -47,6 +47,7 @@ class _Service(msgspec.Struct):
     """A service of the catalog."""
 
     type: str | None = None
+    name: str | None = None
     endpoints: list[_Endpoint] = []
 
 
@@ -180,6 +181,7 @@ def _entries(catalog: list[_Service]) -> list[Entry]:
     return [
         Entry(
             service_type=service.type,
+            service_name=service.name,
             interface=endpoint.interface or "public",
             region=endpoint.region or endpoint.region_id,
             url=endpoint.url or "",

@@ -37,6 +37,8 @@ _UNDERSTOOD = frozenset(
 ) | set(_APPLICATION_CREDENTIAL)
 #: Nothing here depends on these: the catalog tells which versions there are.
 _OF_NO_ACCOUNT = re.compile(r"(volume|image|compute|network|object)_api_version")
+#: Of the `openstack` client, unless OS_DEFAULT_DOMAIN says otherwise.
+DEFAULT_DOMAIN = "default"
 _FILES = [f"{name}.{kind}" for name in ("clouds", "secure") for kind in ("yaml", "yml", "json")]
 
 
@@ -52,7 +54,7 @@ class PlainAccount:
 
 
 def plain_account(
-    key: TargetKey, access: CloudSettings, environment: Mapping[str, str], *, home: Path, folder: Path
+    key: TargetKey, access: CloudSettings, environment: Mapping[str, str], *, home: Path | None, folder: Path
 ) -> PlainAccount | None:
     """The account, or None where openstacksdk has to find it. Looks for its files, and reads none."""
     if key.cloud or key.project or access.cloud or not sys.platform.startswith("linux"):
@@ -61,17 +63,32 @@ def plain_account(
         name[3:].lower(): text for name, text in environment.items() if name.startswith("OS_") and text
     } | {name: text for name, text in access.options.items() if text}
     said = {name: text for name, text in said.items() if not _OF_NO_ACCOUNT.fullmatch(name)}
-    if said.pop("identity_api_version", "3") != "3" or not said.keys() <= _UNDERSTOOD:
+    version = said.pop("identity_api_version", None)
+    if version not in (None, "3") or not said.keys() <= _UNDERSTOOD:
         return None
+    if version is not None and said.get("auth_type", "password") in ("password", "v3password"):
+        said = _with_default_domain(said)
     account = _account(said, key)
     return None if account is None or _has_files(environment, home, folder) else account
+
+
+def _with_default_domain(said: dict[str, str]) -> dict[str, str]:
+    """As the `openstack` client: where the version is said, a domain that is not is the default one."""
+    missing = [
+        f"{whose}_domain_id"
+        for whose in ("user", "project")
+        if f"{whose}_domain_id" not in said and f"{whose}_domain_name" not in said
+    ]
+    return said | dict.fromkeys(missing, DEFAULT_DOMAIN)
 
 
 def _account(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
     names = _PROOFS.get(said.get("auth_type"))
     auth_url = said.get("auth_url", "").rstrip("/")
     # Only this version needs no question to the service which versions it has.
-    if names is None or not auth_url.endswith("/v3") or any(name not in said for name in names):
+    if not auth_url.startswith(("http://", "https://")) or not auth_url.endswith("/v3"):
+        return None
+    if names is None or any(name not in said for name in names):
         return None
     # An application credential is of one project and user, and refuses to be told of any.
     wanted = (*names, *_SCOPE) if names is _PASSWORD else names
@@ -84,14 +101,16 @@ def _account(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
     )
 
 
-def _has_files(environment: Mapping[str, str], home: Path, folder: Path) -> bool:
+def _has_files(environment: Mapping[str, str], home: Path | None, folder: Path) -> bool:
     """Whether openstacksdk would find a file of its own."""
     if environment.get("SNAP_REAL_HOME"):
         return True
     shared = (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    own = environment.get("XDG_CONFIG_HOME") or (home and home / ".config")
     folders = [
         folder,
-        Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "openstack",
+        *([Path(own) / "openstack"] if own else []),
+        *([home / ".config" / "openstack"] if home else []),
         *(Path(each) / "openstack" for each in shared),
         Path("/etc/openstack"),
     ]

@@ -22,9 +22,13 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     token_life_s: float | None = None  #: of a fresh token; None = not told, or no token
     block_storage_url: str
     image_url: str
+    config_files: tuple[str, ...] = ()  #: what describes the account; empty = variables and flags alone
+    notes: tuple[str, ...] = ()  #: what a person should know of the way to the cloud, in words
 
 
-def facts_of(held: Credential, block_storage: Endpoint, image_service: Endpoint) -> AccountFacts:
+def facts_of(
+    account: Account, held: Credential, block_storage: Endpoint, image_service: Endpoint
+) -> AccountFacts:
     """What the credential and the endpoints say of the account."""
     token = held if isinstance(held, Token) else None
     life_s = None
@@ -39,7 +43,17 @@ def facts_of(held: Credential, block_storage: Endpoint, image_service: Endpoint)
         token_life_s=life_s,
         block_storage_url=block_storage.url,
         image_url=image_service.url,
+        config_files=account.config_files,
+        notes=(*account.notes, *_in_clear(account, block_storage, image_service)),
     )
+
+
+def _in_clear(account: Account, *endpoints: Endpoint) -> list[str]:
+    """A note on endpoints without TLS, where the sign-in has it: tokens go there as anybody can read them."""
+    if not (account.identity_url or "").startswith("https://"):
+        return []
+    urls = [endpoint.url for endpoint in endpoints if endpoint.url.startswith("http://")]
+    return [f"requests and their token go in clear text to {', '.join(urls)}"] if urls else []
 
 
 def identity_of(account: Account, held: Credential, block_storage: Endpoint) -> CloudIdentity:

@@ -30,11 +30,17 @@ class SignInSession(requests.Session):
         super().__init__()
         self.trust_env = False
         self.last: requests.Response | None = None
-        context = trust.context()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(self, context))
+        self._trust = trust
+        self.mount("http://", _Adapter(self, None))
+        del self.adapters["https://"]  # until one is asked for: certificates are not read for nothing
         if not trust.verify:  # it is told once by us, and in our own form
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
+        """What sends to this URL."""
+        if url.lower().startswith("https://") and "https://" not in self.adapters:
+            self.mount("https://", _Adapter(self, self._trust.context()))
+        return super().get_adapter(url)
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
@@ -47,11 +53,14 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """With our own trust, beside the authorities that requests brings along."""
-        super().init_poolmanager(*args, **options, ssl_context=self._context)
+        super().init_poolmanager(*args, **(options | self._with_context()))
 
     def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
         """The same through a proxy."""
-        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+        return super().proxy_manager_for(proxy, **(options | self._with_context()))
+
+    def _with_context(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl_context": self._context}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """The whole answer. Raises AnswerTooLargeError for one that no token needs."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff
+
+if TYPE_CHECKING:
+    from batchexport.cloud.facts import AccountFacts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -92,6 +95,7 @@ class SignIns:
         self._tokens: dict[Hashable, Tokens] = {}
         self._paces: dict[str, Pace] = {}
         self._lock = threading.Lock()
+        self._mentioned: set[str] = set()
 
     def tokens(self, account: Hashable, service: str, sign_in: Callable[[], Token]) -> Tokens:
         """The tokens of an account: one holder for all who mean the same. May be called from a thread.
@@ -104,6 +108,16 @@ class SignIns:
             if account not in self._tokens:
                 self._tokens[account] = Tokens(sign_in, pace=self._paces[service], service=service)
             return self._tokens[account]
+
+    def mention(self, facts: AccountFacts) -> None:
+        """Log where the account is described, and what should be known of it: for all targets once."""
+        for path in facts.config_files:
+            if path not in self._mentioned:
+                log.info("signed in as %s says", path)
+        for note in facts.notes:
+            if note not in self._mentioned:
+                log.warning("%s", note)
+        self._mentioned.update(facts.config_files, facts.notes)
 
     async def first(self, authorizer: Authorizer) -> Credential:
         """A credential to begin with, asked for again while it may come.

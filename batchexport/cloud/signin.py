@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 
 SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
+_ENDS_IN_V3 = "check auth_url (OS_AUTH_URL): it usually ends in /v3"
 _CHECK = "check auth_url (OS_AUTH_URL) and the credentials"
 
 
@@ -136,6 +137,7 @@ def _entries(access: Any) -> tuple[Entry, ...]:
     return tuple(
         Entry(
             service_type=service["type"],
+            service_name=service.get("name"),
             interface=endpoint.get("interface") or "public",
             region=_region_of(endpoint),
             url=endpoint.get("url") or "",
@@ -181,6 +183,10 @@ def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -
         return unreachable(error, service, identity)
     answer = answer if getattr(error, "response", None) is None else error.response  # type: ignore[attr-defined]
     if answer is not None and answer.status_code > 300:
+        if answer.request.method == "GET" and answer.status_code in (400, 401, 403, 404, 405, 410):
+            # Asked for its versions, before anything was said of us.
+            words = f"auth_url leads to no identity service of version 3 or 2 ({answer.status_code})"
+            return SignInError(f"{service}: {words}", status=answer.status_code, hint=_ENDS_IN_V3)
         return refusal(answer.status_code, answer.headers, answer.content, service, identity)
     if isinstance(error, refused.MissingRequiredOptions):
         names = ", ".join(option.dest for option in error.options)
@@ -256,5 +262,5 @@ def odd_answer(error: Exception, service: str, identity: Identity) -> BatchExpor
         return ConfigError(f"{service}: {words}", hint=SET_IT)
     return SignInError(
         f"{service}: its answer is not that of an identity service ({type(error).__name__}: {words})",
-        hint="check auth_url (OS_AUTH_URL): it usually ends in /v3",
+        hint=_ENDS_IN_V3,
     )

@@ -50,6 +50,13 @@ def of_account(facts: AccountFacts) -> list[Check]:
     return checks
 
 
+def of_configuration(facts: AccountFacts) -> list[Check]:
+    """Which files describe the account, and what should be known of the way to the cloud."""
+    files = " and ".join(facts.config_files) or "variables and flags"
+    checks = [Check(name="configuration", fit=Fit.OK, words=files)]
+    return checks + [Check(name="security", fit=Fit.NOTE, words=note) for note in facts.notes]
+
+
 def _token(life_s: float) -> Check:
     words = f"lasts {life_s / 3600:.1f} hours"
     if life_s >= SHORT_LIFE_S:

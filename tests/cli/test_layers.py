@@ -21,6 +21,11 @@ max_exports = 7
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_said_of_signing_in(monkeypatch):
+    monkeypatch.delenv("BATCHEXPORT_SIGN_IN_TIMEOUT")
+
+
 def order(*words, environment=None):
     flags = run.make_context("run", [str(word) for word in words]).params
     return order_from(flags.pop("source"), flags, environment or {})

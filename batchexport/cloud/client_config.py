@@ -1,0 +1,244 @@
+"""What clouds.yaml, variables and flags come to, read as the `openstack` client reads them.
+
+openstacksdk does the reading; the client lays `OS_…` variables and flags over the entry of clouds.yaml, knows
+a default domain, and takes an empty variable for one that is not set. Importing openstacksdk takes a third of
+a second, so this module is imported when first needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import openstack.config.loader
+from keystoneauth1 import loading
+from keystoneauth1.exceptions import NoMatchingPlugin
+
+from batchexport.cloud.clouds_yaml import misshapen, unreadable
+from batchexport.cloud.envelopes import fold
+from batchexport.cloud.environment import DEFAULT_DOMAIN
+from batchexport.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+#: What the `openstack` client takes from flags and variables, beside the options of its ways to sign in.
+_GENERAL = frozenset(
+    {"region_name", "cacert", "cert", "key", "interface", "auth_type", "default_domain"}
+    | {"service_provider", "remote_project_name", "remote_project_id"}
+    | {"remote_project_domain_name", "remote_project_domain_id"}
+    | {f"{service}_api_version" for service in ("identity", "image", "volume", "compute", "network")}
+)
+#: What the common ways to sign in take. To ask all ways would load libraries that nobody needs.
+_SIGN_IN = frozenset(
+    {"auth_url", "username", "user_id", "user_domain_id", "user_domain_name", "password", "passcode", "token"}
+    | {"project_id", "project_name", "project_domain_id", "project_domain_name", "domain_id", "domain_name"}
+    | {"application_credential_id", "application_credential_name", "application_credential_secret"}
+    | {"default_domain_id", "default_domain_name", "system_scope", "trust_id", "endpoint"}
+)
+#: Older names of the same.
+_OLDER = {"tenant_name": "project_name", "tenant_id": "project_id"}
+#: The ways to sign in that the default domain is for.
+_WITH_DOMAINS = ("password", "v3password", "v3totp")
+
+
+class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[misc] # has no types
+    """openstacksdk's reading, and what the `openstack` client does beyond it."""
+
+    def __init__(self) -> None:
+        #: Files that are there and were passed over, each with the reason.
+        self.passed_over: list[ConfigError] = []
+        super().__init__(override_defaults={"interface": "public", "auth_type": "password"})
+
+    def _get_envvar(self, key: str, default: str | None = None) -> str | None:
+        return os.environ.get(key) or default
+
+    def _get_os_environ(self, envvar_prefix: str | None = None) -> dict[str, Any] | None:
+        """The cloud that the variables describe; empty ones say nothing."""
+        found: dict[str, Any] | None = super()._get_os_environ(envvar_prefix)
+        if found is None:
+            return None
+        defaults = self._defaults_module.get_defaults()
+        said = False
+        for name, text in os.environ.items():
+            if not name.startswith("OS_"):
+                continue
+            key = name[3:].lower()
+            said = said or bool(text and name not in _SELECTORS and not name.startswith(_NOT_OURS))
+            if not text and key in found:
+                found.pop(key)
+                found |= {key: defaults[key]} if key in defaults else {}
+        return found if said else None
+
+    def _load_yaml_json_file(self, filelist: Sequence[str]) -> tuple[str | None, Any]:
+        """The first of these files that can be read; those that cannot are remembered."""
+        for path in filelist:
+            found, content = super()._load_yaml_json_file([path])
+            if found is not None:
+                return found, content
+            if (problem := unreadable(Path(path))) is not None:
+                self.passed_over.append(problem)
+        return None, None
+
+    def auth_config_hook(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The default domain, where only one kind of identity service can be meant."""
+        if str(config.get("identity_api_version") or "") == "3" and config["auth_type"] in _WITH_DOMAINS:
+            auth, domain = config["auth"], config.get("default_domain")
+            for whose in ("user", "project"):
+                if not auth.get(f"{whose}_domain_id") and not auth.get(f"{whose}_domain_name"):
+                    auth[f"{whose}_domain_id"] = domain
+        return config
+
+    def _validate_auth(self, config: dict[str, Any], loader: Any) -> dict[str, Any]:
+        """The values for the way to sign in, those of flags and variables before those of the entry."""
+        auth = config["auth"]
+        missing = []
+        for option in loader.get_options():
+            found = self._find_winning_auth_value(option, config) or self._find_winning_auth_value(
+                option, auth
+            )
+            if not found and option.required:
+                missing.append(option.dest)
+            for name in (option.name, *(older.name for older in option.deprecated)):
+                config.pop(name.replace("-", "_"), None)
+                auth.pop(name.replace("-", "_"), None)
+            if found:
+                auth[option.dest or option.name.replace("-", "_")] = found
+        missing += _missing(config["auth_type"], auth)
+        if missing:
+            raise MissingError(sorted(set(missing)), config["auth_type"], given={**config, **auth})
+        return config
+
+
+#: Variables that choose a cloud, and say nothing of one.
+_SELECTORS = frozenset(
+    {"OS_CLOUD", "OS_REGION_NAME", "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CLOUD_NAME"}
+)
+_NOT_OURS = ("OS_TEST", "OS_STD", "OS_LOG")
+
+
+#: What is given where another way to sign in was meant than the default.
+_OTHER_WAYS = {
+    "application_credential_id": "for an application credential set auth_type: v3applicationcredential"
+    " (OS_AUTH_TYPE)",
+    "application_credential_name": "for an application credential set auth_type: v3applicationcredential"
+    " (OS_AUTH_TYPE)",
+    "token": "for a token set auth_type: token (OS_AUTH_TYPE)",
+    "passcode": "for a passcode set auth_type: v3totp (OS_AUTH_TYPE)",
+}
+
+
+class MissingError(Exception):
+    """A way to sign in without all that it needs."""
+
+    def __init__(self, names: Sequence[str], auth_type: str, *, given: Mapping[str, object]) -> None:
+        super().__init__(f"missing for auth_type {auth_type}: {', '.join(names)}")
+        #: What to do, where something else is given that signs in; None = to set what is missing.
+        self.hint = next((hint for name, hint in _OTHER_WAYS.items() if given.get(name)), None)
+
+
+def _missing(auth_type: str, auth: Mapping[str, object]) -> list[str]:
+    """What keystoneauth does not call required, and the identity service would miss."""
+    if auth_type not in ("password", "v3password", "v2password"):
+        return []
+    user = [] if auth.get("username") or auth.get("user_id") else ["username"]
+    return user + ([] if auth.get("password") else ["password"])
+
+
+def arguments(
+    options: Mapping[str, str], environment: Mapping[str, str], *, auth_type: str | None = None
+) -> dict[str, Any]:
+    """What flags and variables say, a flag before its variable, as arguments for `ClientConfig.get_one`.
+
+    With an `auth_type`, variables are read that only this way to sign in takes, too.
+    """
+    names = _GENERAL | _SIGN_IN | _OLDER.keys() | (_options_of(auth_type) if auth_type else set())
+    said = {name: text for name in sorted(names) if (text := environment.get(f"OS_{name.upper()}"))}
+    said |= {name: text for name, text in options.items() if text}
+    for older, newer in _OLDER.items():
+        if (text := said.pop(older, None)) is not None:
+            said.setdefault(newer, text)
+    return {"default_domain": DEFAULT_DOMAIN, **said}
+
+
+def _options_of(auth_type: str) -> set[str]:
+    """The names of all that a way to sign in takes; of one that is not installed, none."""
+    try:
+        return {option.name.replace("-", "_") for option in loading.get_plugin_options(auth_type)}
+    except NoMatchingPlugin:  # told where it is loaded
+        return set()
+
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
+def not_taken(error: TypeError, auth_type: str) -> ConfigError | None:
+    """The error for a value that the way to sign in does not take; None = it is about something else."""
+    found = _UNEXPECTED.search(str(error))
+    if found is None:
+        return None
+    name = found[1]
+    if name.startswith("application_credential"):
+        return ConfigError(
+            f"an application credential is given, but auth_type is {auth_type}",
+            hint="set auth_type: v3applicationcredential in clouds.yaml, or OS_AUTH_TYPE",
+        )
+    return ConfigError(
+        f"auth_type {auth_type} does not take {name}",
+        hint="take it out, or choose the auth_type that it is for (in clouds.yaml, or OS_AUTH_TYPE)",
+    )
+
+
+def check_shape(config: ClientConfig, cloud: str | None) -> None:
+    """Raises ConfigError where the entry of the cloud holds what openstacksdk would stumble over."""
+    name = cloud or config.default_cloud
+    entries = config.cloud_config.get("clouds")
+    if not isinstance(entries, dict):
+        raise misshapen(None)
+    entry = entries.get(name)
+    if entry is None and any(not isinstance(each, str) and str(each) == name for each in entries):
+        raise ConfigError(f"cloud {name!r} is no text in clouds.yaml", hint=f'write it in quotes: "{name}":')
+    if entry is None:
+        return
+    if not isinstance(entry, dict) or not isinstance(entry.get("auth", {}), dict | None):
+        raise misshapen(name)
+    if not isinstance(entry.get("region_name", ""), str | list | None):
+        raise ConfigError(
+            f"cloud {name!r}: region_name is no text in clouds.yaml",
+            hint="write it in quotes: to YAML, NO is a word for false",
+        )
+    if isinstance(entry.get("verify"), str):
+        raise ConfigError(
+            f"cloud {name!r}: verify is the text {entry['verify']!r} in clouds.yaml",
+            hint="write true or false without quotes; a file with certificates belongs in cacert",
+        )
+
+
+#: Warnings are filtered for the whole process, whichever thread asks.
+_FILTERING = Lock()
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """What openstacksdk warns of comes as a line of our own log, not as Python's."""
+    with _FILTERING, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            told = {fold(str(each.message)) for each in caught if _is_news(each)}
+    for words in sorted(told):
+        log.warning("clouds.yaml: %s", words)
+
+
+def _is_news(warning: warnings.WarningMessage) -> bool:
+    """Whether it is about the configuration: not about openstacksdk's own future."""
+    return issubclass(warning.category, UserWarning) and not issubclass(
+        warning.category, DeprecationWarning | PendingDeprecationWarning
+    )
