@@ -21,6 +21,7 @@ from batchexport.errors import (
     OutcomeUnknownError,
     RefusedError,
     RunStoppedError,
+    StateError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -135,6 +136,11 @@ class Submitter:
         now_s = self._now()
         most_gib = self._most_gib(now_s) if self._most_gib else None
         if most_gib == 0:
+            return []
+        try:
+            self._state.check_in_place()
+        except StateError as error:
+            self._ledger.stop(error)
             return []
         server_now_s = self._cloud.server_now_s()
         jobs = await self._state.claim(

@@ -17,7 +17,7 @@ from batchexport.engine.servers.last_call import last_call
 from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
-from batchexport.errors import StateWriteError
+from batchexport.errors import StateError, StateWriteError
 from batchexport.store import Lease, StateFile
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ async def _work(
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
-        _keep(state, ledger.lease, cloud),
+        _keep(state, ledger.lease, cloud, ledger),
         watcher.run(),
         Settler(cloud, ledger, prior, settings).run(),
     ]
@@ -135,12 +135,19 @@ async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:
     ledger.stop()
 
 
-async def _keep(state: StateFile, lease: Lease, cloud: Cloud) -> None:
-    """Renew the lease for ever, and keep the rate that the cloud taught us for the next run."""
+async def _keep(state: StateFile, lease: Lease, cloud: Cloud, ledger: Ledger) -> None:
+    """Renew the lease for ever, and keep the rate that the cloud taught us for the next run.
+
+    Where the file is no longer in its place, nothing more begins: the next process would not know of it.
+    """
     learned = cloud.requests_per_second
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
         await state.renew(lease)
+        try:
+            state.check_in_place()
+        except StateError as error:
+            ledger.stop(error)
         if (rate := cloud.requests_per_second) != learned:
             state.learned(lease, rate)
             learned = rate

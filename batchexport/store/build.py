@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import sqlite3
 from collections import Counter
@@ -19,6 +19,7 @@ from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, Targ
 from batchexport.store import options, schema, volume_names
 from batchexport.store.distinct import Distinct, marks_of_ids, marks_of_texts
 from batchexport.store.faults import writing
+from batchexport.store.locks import check_place, lock
 from batchexport.store.opening import require_sqlite
 from batchexport.store.records import Duplicate, RunRecord
 from batchexport.store.sweep import sweep
@@ -45,6 +46,11 @@ def building(path: Path) -> Iterator[Builder]:
     require_sqlite()
     if path.exists():
         raise _exists(path)
+    if path.is_symlink():
+        raise StateError(
+            f"{path}: is a link that leads nowhere", hint="remove it, or name another file with --state"
+        )
+    check_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         sweep(path)
@@ -53,7 +59,7 @@ def building(path: Path) -> Iterator[Builder]:
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), path)
         with writing(path):
             builder = Builder(path, temporary, file)
             try:
@@ -269,6 +275,12 @@ def _exists(path: Path) -> StateError:
 
 
 def _unwritable(path: Path, error: OSError) -> StateWriteError:
+    if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS) and error.filename2:
+        return StateWriteError(
+            f"{path}: the file system of its folder has no hard links ({error.strerror}), and a state file"
+            " is put in its place by one; nothing was started",
+            hint="name a place on a local disk with --state",
+        )
     return StateWriteError(
         f"{path}: cannot write it: {error.strerror}",
         hint="name a place that can be written, with --state; nothing was started",

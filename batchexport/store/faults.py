@@ -13,6 +13,16 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQL
 _UNWRITABLE = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 )
+#: What a file system lacks where SQLite fails so: networks and bridges to other systems have less.
+_LACKING = {
+    sqlite3.SQLITE_IOERR_SHMOPEN: "memory that processes can share (mmap)",
+    sqlite3.SQLITE_IOERR_SHMSIZE: "memory that processes can share (mmap)",
+    sqlite3.SQLITE_IOERR_SHMMAP: "memory that processes can share (mmap)",
+    sqlite3.SQLITE_IOERR_SHMLOCK: "locks",
+    sqlite3.SQLITE_IOERR_LOCK: "locks",
+    sqlite3.SQLITE_IOERR_RDLOCK: "locks",
+    sqlite3.SQLITE_PROTOCOL: "locks",
+}
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
@@ -22,6 +32,11 @@ def translated(error: sqlite3.Error, path: Path, doing: str) -> StateError:
     message = f"{path}: cannot {doing}: {error}"
     if code in _DAMAGED or _speaks_of_damage(error, code):
         return damaged(path, str(error))
+    if (lacks := _LACKING.get(getattr(error, "sqlite_errorcode", 0))) is not None:
+        return StateWriteError(
+            f"{path}: the file system of its folder has no {lacks} ({error}), and a state file needs it",
+            hint="name a place on a local disk with --state",
+        )
     if code in _UNWRITABLE:
         return StateWriteError(
             message,

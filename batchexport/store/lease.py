@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
-from batchexport.store import sessions
+from batchexport.store import log_mark, sessions
+from batchexport.store.locks import Held
 from batchexport.store.moments import moment
 from batchexport.store.owner import Owner, is_alive
 
@@ -61,16 +62,34 @@ class Lease:
 
 
 def take(
-    db: sqlite3.Connection, target_id: int, *, me: Owner, now: float, ttl_s: float, is_work: bool = True
+    db: sqlite3.Connection,
+    target_id: int,
+    *,
+    me: Owner,
+    now: float,
+    ttl_s: float,
+    held: Held = Held.ALONE,
+    is_work: bool = True,
 ) -> int:
-    """The new epoch of the target, now `me`'s. Raises StateInUseError while another owner may be at work."""
+    """The new epoch of the target, now `me`'s. Raises StateInUseError while another owner may be at work.
+
+    `held` is what locking the file has shown.
+    """
     row = db.execute("SELECT owner, lease_until FROM target WHERE target_id = ?", (target_id,)).fetchone()
     if row is None:
         raise StateError(f"the state file has no target {target_id}")
     owner = owner_from(row[0])
+    if owner is None and held is Held.BESIDE:
+        raise StateInUseError(
+            "another process works on a state file of this name, which was removed or replaced under it, or"
+            " is about to end",
+            hint="wait for it to end, or stop it, then run the same command again",
+        )
     if owner is not None:
-        refusal = why_not(owner, lease_until=row[1], now=now, alive=is_alive(owner, here=me))
-        if refusal is not None:
+        # It would hold the file still: locks end with their process, whatever namespace that was in.
+        has_ended = held is Held.ALONE and owner.locks_file and owner.boot_id == me.boot_id
+        alive = False if has_ended else is_alive(owner, here=me)
+        if (refusal := why_not(owner, lease_until=row[1], now=now, alive=alive)) is not None:
             raise refusal
     (epoch,) = db.execute(
         "UPDATE target SET epoch = epoch + 1, owner = ?, lease_until = ? WHERE target_id = ? RETURNING epoch",
@@ -93,6 +112,8 @@ def release(db: sqlite3.Connection, target_id: int, *, now: float) -> None:
     """Leave the target to whoever comes next."""
     sessions.end(db, target_id, at=now)
     db.execute("UPDATE target SET owner = NULL, lease_until = 0 WHERE target_id = ?", (target_id,))
+    if db.execute("SELECT 1 FROM target WHERE owner IS NOT NULL").fetchone() is None:
+        log_mark.clear(db)
 
 
 def why_not(owner: Owner, *, lease_until: float, now: float, alive: bool | None) -> StateInUseError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import stat
@@ -9,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from batchexport.errors import StateCorruptError, StateError, StateVersionError
+from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
 from batchexport.store import schema
 from batchexport.store.faults import damaged, translated
+from batchexport.store.locks import inode_of, lock
+from batchexport.store.log_mark import is_without_log, log_of
 from batchexport.store.own_schema import check_own, distrust
+
+log = logging.getLogger(__name__)
 
 #: STRICT tables came with it.
 OLDEST_SQLITE = (3, 37, 0)
@@ -33,6 +38,24 @@ _KINDS = {
 }
 
 
+class WorkConnection(sqlite3.Connection):
+    """A connection that may write. While it is open, nobody in this process opens and closes its file beside
+    SQLite: with any descriptor that is closed, the kernel drops the locks of this process on the file.
+    """
+
+    inode: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close it; its file may be opened beside SQLite again."""
+        super().close()
+        if self.inode in _AT_WORK:
+            _AT_WORK.remove(self.inode)
+
+
+#: The files that connections of this process work on.
+_AT_WORK: list[tuple[int, int]] = []
+
+
 def require_sqlite(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
     """Nothing, or StateError where the SQLite of this Python is too old."""
     if found < OLDEST_SQLITE:
@@ -50,11 +73,11 @@ def open_for_work(path: Path) -> sqlite3.Connection:
             schema.migrate(db, to=schema.VERSION, steps=schema.MIGRATIONS)
         _check_whole(db, path)
         # Synchronous FULL: a lost commit could mean a second image. The cache: random updates of a large
-        # file are five times slower with the default of 2 MB. 4000 pages of WAL are 16 MB.
+        # file are five times slower with the default of 2 MB.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             db.execute(f"PRAGMA {pragma}")
         db.execute("PRAGMA cache_size=-16384")
-        db.execute("PRAGMA wal_autocheckpoint=4000")
+        db.execute("PRAGMA wal_autocheckpoint=0")  # the writer does it, for the main file must say so
     return db
 
 
@@ -83,6 +106,19 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     return db
 
 
+def copy_whole(db: sqlite3.Connection, path: Path) -> None:
+    """Put what a working connection sees into a new file at `path`. Errors are only logged."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        db.execute("VACUUM INTO ?", (str(temporary),))
+        temporary.chmod(0o600)
+        os.link(temporary, path)
+    except (sqlite3.Error, OSError) as error:
+        log.error("%s could not be written anew: %s", path, error)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def close_for_good(db: sqlite3.Connection) -> None:
     """Close a working connection, leaving one file if no other process has it open."""
     # Where this fails, for a reader or a full disk, the log stays beside the file: the next to open it
@@ -99,15 +135,23 @@ def close_for_good(db: sqlite3.Connection) -> None:
 def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
     """A connection that is closed again if the block fails."""
     require_sqlite()
-    _check_header(path)
+    if inode_of(path) not in _AT_WORK:
+        _check_header(path)
+    elif not log_of(path.resolve()).exists():
+        raise _in_use_elsewhere(path)
+    path = path.resolve()  # the log is beside the file that links lead to
     try:
         db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{path.as_uri()}?mode={mode}",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,  # transactions are begun and ended by us, in sight
             check_same_thread=False,
+            factory=WorkConnection,
         )
+        if mode == "rw":
+            db.inode = inode_of(path)
+            _AT_WORK.append(db.inode)
         try:
             distrust(db)
             check_own(db, path)
@@ -137,6 +181,32 @@ def _check_header(path: Path) -> None:
         raise damaged(path, "it is empty" if not header else "it is cut short")
     if int.from_bytes(header[68:72], "big") != schema.APPLICATION_ID:
         raise damaged(path, "it is a SQLite file of another program")
+    if is_without_log(path.resolve(), header):
+        raise _without_log(path)
+
+
+def _in_use_elsewhere(path: Path) -> StateInUseError:
+    return StateInUseError(
+        f"{path}: the state file is in use through another path, and {path.name}-wal, which holds what was"
+        " written last, is not beside it here",
+        hint="wait for whoever works on it; a state file is mounted or linked with its whole folder",
+    )
+
+
+def _without_log(path: Path) -> StateError:
+    """The error for a file that was taken away from its log: from its owner, where that lives."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if not lock(file, path):
+            return _in_use_elsewhere(path)
+    finally:
+        os.close(file)
+    return StateError(
+        f"{path}: {path.name}-wal is missing: it was taken away from it, and holds what was written last;"
+        " nothing was started",
+        hint="put it back beside the file, from where the run was at work. If it is lost, look in the cloud"
+        " for what was exported since, and name another file with --state for a list of the rest",
+    )
 
 
 def _head(path: Path) -> bytes:

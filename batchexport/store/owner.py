@@ -24,6 +24,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     started: int | None  #: kernel clock ticks from boot to the start of the process
     boot_id: str | None
     pid_namespace: str | None  #: a number means a process only within its namespace (containers)
+    locks_file: bool = False  #: it holds a lock on the file, which this system would show
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC)
@@ -48,7 +49,7 @@ def is_alive(owner: Owner, *, here: Owner, proc: Path = PROC) -> bool | None:
     if owner.host != here.host:
         return None
     if owner.boot_id != here.boot_id:
-        return False
+        return None  # restarted, or another machine of the same name: cloned ones share a host name
     if owner.pid_namespace != here.pid_namespace:
         return None
     if not _pid_exists(owner.pid) or _is_zombie(owner.pid, proc):

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
+
+from msgspec.structs import replace
 
 from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
@@ -18,15 +20,14 @@ from batchexport.store import changes, fitting, identities, lease, queries, toge
 from batchexport.store.faults import reading
 from batchexport.store.known_images import ImageBook
 from batchexport.store.lease import LEASE_S, Lease
+from batchexport.store.locks import Held, Locks
 from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
 from batchexport.store.removals import RemovalBook
 from batchexport.store.server_book import ServerBook
 from batchexport.store.sweep import sweep
-from batchexport.store.writer import Writer
-
-T = TypeVar("T")
+from batchexport.store.writer import Writer, undone_if_cancelled
 
 #: States from which `retry` brings a job back.
 RETRYABLE = frozenset(state for state in FINAL_STATES if JobState.PENDING in ALLOWED_CHANGES[state])
@@ -58,6 +59,8 @@ class StateFile:
         self._targets = targets
         self._now = now
         self._clock = clock
+        self._locks = Locks(path)
+        self._leases = 0
 
     @classmethod
     def open(
@@ -101,7 +104,9 @@ class StateFile:
                 await self._writer.drain()
             self._writer.check(again=False)
         finally:
-            await asyncio.to_thread(self._writer.close)
+            lost = None if self._locks.in_place() else self._locks.free_name()
+            await asyncio.to_thread(self._writer.close, copy_to=lost)
+            self._locks.close()
 
     @property
     def backlog(self) -> int:
@@ -126,10 +131,12 @@ class StateFile:
         replaced at once, another when its lease has run out.
         """
         asked_at_s, now = self._clock(), self._now()
-        me = this_process(now=now)
-        taking = self._writer.ask(
-            partial(lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s, is_work=is_work)
+        held = self._locks.acquire()
+        me = replace(this_process(now=now), locks_file=held is Held.ALONE)
+        taken = partial(
+            lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s, held=held, is_work=is_work
         )
+        taking = self._writer.ask(taken, checkpoint=True)
 
         def give_back(done: asyncio.Future[int]) -> None:
             if done.exception() is None:
@@ -142,7 +149,12 @@ class StateFile:
                 target_id=target_id, epoch=epoch, ttl_s=ttl_s, asked_at_s=asked_at_s, clock=self._clock
             )
 
-        return _lease(await _whole(taking, give_back))
+        self._leases += 1
+        try:
+            return _lease(await undone_if_cancelled(taking, give_back))
+        except BaseException:
+            self._left()
+            raise
 
     async def renew(self, held: Lease) -> None:
         """Keep the target for another `ttl_s`. Raises LeaseLostError if another process has it."""
@@ -152,11 +164,22 @@ class StateFile:
         await self._writer.ask(renewing, held)
         held.extend(asked_at_s)
 
+    def check_in_place(self) -> None:
+        """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
+        if not self._locks.in_place():
+            raise StateError(
+                f"{self.path} was removed or replaced while it was worked on: nothing more is sent",
+                hint="what it holds is written anew at its end: in its place, or beside it as .lost.state",
+            )
+
     async def release(self, held: Lease) -> None:
         """Leave the target, after everything that was changed before, to whoever comes next."""
         held.check_owned()
         releasing = partial(lease.release, target_id=held.target_id, now=self._now())
-        await self._writer.ask(releasing, held)
+        try:
+            await self._writer.ask(releasing, held)
+        finally:
+            self._left()
         held.lose("it was released")
 
     async def claim(
@@ -184,7 +207,7 @@ class StateFile:
                 for job in done.result():
                     self.put_back(held, job, None, next_at=0.0, at_s=now_s, counted=False)
 
-        return await _whole(claiming, give_back)
+        return await undone_if_cancelled(claiming, give_back)
 
     def accepted(self, held: Lease, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> None:
         """Submitting to exporting: the cloud took the job, or was found to have taken it."""
@@ -328,18 +351,15 @@ class StateFile:
         skipping = partial(identities.skip_known_twice, target_id=held.target_id, at=self._now())
         return await self._writer.ask(skipping, held)
 
+    def _left(self) -> None:
+        """One target fewer is ours; with the last, the file is free for everybody."""
+        self._leases -= 1
+        if not self._leases:
+            self._locks.release()
+
     async def _under_way(self, held: Lease, state: JobState) -> list[Job]:
         return await self._writer.ask(partial(queries.under_way, target_id=held.target_id, state=state), held)
 
     def _change(self, held: Lease, change: Callable[..., object]) -> None:
         held.check_owned()
         self._writer.submit(change, held)
-
-
-async def _whole(asked: asyncio.Future[T], give_back: Callable[[asyncio.Future[T]], object]) -> T:
-    """The answer. Cancelled meanwhile, what was asked for still happens, and `give_back` undoes it."""
-    try:
-        return await asyncio.shield(asked)
-    except asyncio.CancelledError:
-        asked.add_done_callback(give_back)
-        raise

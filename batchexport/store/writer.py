@@ -19,7 +19,8 @@ import msgspec
 from batchexport.errors import BatchExportError, StateError, StateInUseError, StateWriteError
 from batchexport.store.faults import repeated, translated
 from batchexport.store.lease import Lease
-from batchexport.store.opening import close_for_good
+from batchexport.store.log_mark import checkpoint
+from batchexport.store.opening import close_for_good, copy_whole
 from batchexport.store.together import Kind
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 #: The most operations in one transaction: beyond it a commit costs more per row, not less.
 MOST_OPERATIONS = 500
+#: Rows changed between two checkpoints. With their pages in it, the log then has some 16 MB.
+CHANGES_PER_CHECKPOINT = 10_000
 #: How long a change nobody waits for may wait for company.
 LINGER_S = 0.010
 #: Pauses after a commit that failed double from the first to the longest.
@@ -39,6 +42,7 @@ class _Operation(NamedTuple):
     run: Callable[[sqlite3.Connection], Any]
     lease: Lease | None
     waiter: asyncio.Future[Any] | None
+    checkpoint: bool = False  #: what it wrote is to be in the main file, too, before it is answered
 
 
 class _Crowd(msgspec.Struct):
@@ -71,6 +75,7 @@ class Writer:
         self._queued = 0  # operations in the queue, each of a crowd for itself
         self._waiting = 0  # operations in the queue that somebody awaits
         self._in_commit = 0
+        self._checkpointed = db.total_changes
         self._stopping = False
         self._broken: StateError | None = None
         self._fault: StateError | None = None
@@ -100,10 +105,15 @@ class Writer:
                 self._queue.append(_Crowd(kind, lease, [item]))
             self._wake_for_one_more()
 
-    def ask(self, run: Callable[[sqlite3.Connection], T], lease: Lease | None = None) -> asyncio.Future[T]:
-        """The result of an operation, once it is durable. Raises what stopped the writer."""
+    def ask(
+        self, run: Callable[[sqlite3.Connection], T], lease: Lease | None = None, *, checkpoint: bool = False
+    ) -> asyncio.Future[T]:
+        """The result of an operation, once it is durable, with `checkpoint` in the main file as well.
+
+        Raises what stopped the writer.
+        """
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._put(_Operation(run, lease, waiter))
+        self._put(_Operation(run, lease, waiter, checkpoint))
         return waiter
 
     async def drain(self) -> None:
@@ -116,12 +126,17 @@ class Writer:
             self._fault_told = True
             raise repeated(self._fault)
 
-    def close(self) -> None:
-        """Write what is queued, unless the disk refuses, and close the file. Blocks."""
+    def close(self, *, copy_to: Path | None = None) -> None:
+        """Write what is queued, unless the disk refuses, and close the file. Blocks.
+
+        A file whose name was taken away would be gone with that: `copy_to` gets what it holds.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
+        if copy_to is not None:
+            copy_whole(self._db, copy_to)
         close_for_good(self._db)
 
     def _put(self, operation: _Operation) -> None:
@@ -151,6 +166,7 @@ class Writer:
         try:
             while batch := self._next_batch():
                 answers = self._commit_patiently(batch)
+                self._checkpoint_if_due(batch)
                 self._in_commit = 0
                 self._deliver(answers)
         except StateError as error:
@@ -158,6 +174,12 @@ class Writer:
         except Exception as error:  # whoever waits must hear of it, whatever it is
             log.debug("the writer of %s stopped", self._path, exc_info=True)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
+
+    def _checkpoint_if_due(self, batch: list[_Operation | _Crowd]) -> None:
+        is_asked = any(isinstance(each, _Operation) and each.checkpoint for each in batch)
+        if is_asked or self._db.total_changes - self._checkpointed > CHANGES_PER_CHECKPOINT:
+            checkpoint(self._db)
+            self._checkpointed = self._db.total_changes
 
     def _next_batch(self) -> list[_Operation | _Crowd]:
         """The next operations to commit together, empty when the writer is to end."""
@@ -304,3 +326,14 @@ def _settle(answers: list[_Answer]) -> None:
 
 def _nothing(_: sqlite3.Connection) -> None:
     """No operation: its place in the queue is all that matters."""
+
+
+async def undone_if_cancelled(
+    asked: asyncio.Future[T], give_back: Callable[[asyncio.Future[T]], object]
+) -> T:
+    """The answer. Cancelled meanwhile, what was asked for still happens, and `give_back` undoes it."""
+    try:
+        return await asyncio.shield(asked)
+    except asyncio.CancelledError:
+        asked.add_done_callback(give_back)
+        raise

@@ -17,6 +17,7 @@ from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
 from batchexport.store import Builder, StateFile
+from batchexport.store.opening import WorkConnection
 from batchexport.store.writer import Writer
 
 P = ParamSpec("P")
@@ -165,7 +166,7 @@ def _around_transactions(reach: Reach) -> None:
 def _watch_connections(reach: Reach) -> None:
     real = sqlite3.connect
 
-    class Watched(sqlite3.Connection):
+    class Watched(WorkConnection):
         """Tells of each commit what kinds of change are in it."""
 
         _kinds: set[str] | None = None  # None = not told of yet
@@ -175,7 +176,7 @@ def _watch_connections(reach: Reach) -> None:
                 return self._committed(sorted(self._kinds))
             if sql == "BEGIN IMMEDIATE":
                 self._listen()
-            elif "wal_checkpoint" in sql:
+            elif sql.endswith("wal_checkpoint(TRUNCATE)"):
                 reach("at_close")
             elif sql.endswith("journal_mode=DELETE"):
                 reach("while_closing")
@@ -206,6 +207,6 @@ def _watch_connections(reach: Reach) -> None:
             return cursor
 
     def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        return real(*args, factory=Watched, **kwargs)
+        return real(*args, **{**kwargs, "factory": Watched})
 
     sqlite3.connect = connect  # type: ignore[assignment]

@@ -127,7 +127,8 @@ def test_a_migration_that_fails_leaves_the_older_file(made: Path, monkeypatch: p
 async def test_a_clean_end_leaves_one_file(made: Path) -> None:
     async with StateFile.open(made) as state:
         await claim(state, await state.take(1))
-        assert {entry.suffix for entry in made.parent.iterdir()} == {".state", ".state-wal", ".state-shm"}
+        beside = {".state", ".state-wal", ".state-shm", ".lock"}
+        assert {entry.suffix for entry in made.parent.iterdir()} == beside
     assert [entry.name for entry in made.parent.iterdir()] == ["march.state"]
 
 
