@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from batchexport.cli.talk import LogFormat, marked, say, talk_of
-from batchexport.errors import BatchExportError, JobListError, ProblemLike
+from batchexport.errors import BatchExportError, JobListError
+from batchexport.joblist.problem import printable
 
 #: Problems of one kind that are shown, and lines of any.
 MOST_OF_A_KIND, MOST_LINES = 10, 100
@@ -19,16 +20,17 @@ _SEE_MORE = "run again with -vv to see where"
 
 def complain(error: BatchExportError) -> None:
     """Tell of an error of ours, with its problems and its hint."""
-    problems = _listed(error.problems) if isinstance(error, JobListError) else []
+    problems = [f"{problem}" for problem in error.problems] if isinstance(error, JobListError) else []
+    if talk_of().log_format != LogFormat.JSON:  # a program may want them all
+        problems = _listed(problems)
     if isinstance(error, JobListError) and error.total > len(error.problems):
         problems.append(f"… and {error.total - len(error.problems)} more")
     _complain(error, str(error), problems, error.hint)
 
 
-def _listed(problems: Sequence[ProblemLike]) -> list[str]:
+def _listed(texts: Sequence[str]) -> list[str]:
     """A line for each problem, and no more of a kind than tell a person what it is about."""
     lines: list[str] = []
-    texts = [f"{problem}" for problem in problems]
     kinds = [_VALUES.sub("", text) for text in texts]
     times, told = Counter(kinds), Counter[str]()
     for text, kind in zip(texts, kinds, strict=True):
@@ -57,8 +59,13 @@ def _complain(error: Exception, words: str, problems: list[str], hint: str | Non
         return
     if trace:
         say(trace)
-    say(f"{marked('error:', 'red')} {words}")
+    say(f"{marked('error:', 'red')} {_harmless(words)}")
     for problem in problems:
-        say(f"  {problem}")
+        say(f"  {_harmless(problem)}")
     if hint:
-        say(f"{marked('hint:', 'yellow')} {hint}")
+        say(f"{marked('hint:', 'yellow')} {_harmless(hint)}")
+
+
+def _harmless(text: str) -> str:
+    """The text with what could steer a terminal escaped; line ends are ours."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -1,5 +1,6 @@
 """Small things that people meet first: variables, paths and names as they are, our own output as input."""
 
+import json
 import os
 import subprocess
 import sys
@@ -112,3 +113,19 @@ def test_a_value_that_stands_everywhere_is_a_short_line(batchexport):
     result = batchexport("validate", "v.csv")
     assert "and 4,989 more" in result.stderr
     assert len(result.stderr) < 1000
+
+
+def test_what_a_terminal_would_act_on_is_escaped_in_errors(batchexport, monkeypatch):
+    monkeypatch.setenv("OS_AUTH_URL", "http://127.0.0.1:9/v3\r\x9b")
+    for name in ("USERNAME", "PASSWORD", "PROJECT_NAME", "USER_DOMAIN_NAME", "PROJECT_DOMAIN_NAME"):
+        monkeypatch.setenv(f"OS_{name}", "x")
+    result = batchexport("discover", "--sign-in-timeout", "0")
+    assert result.exit_code in (2, 6)
+    assert not set("\r\x9b") & set(result.stderr)
+
+
+def test_json_holds_every_problem(batchexport):
+    rows = "".join(f"vol-{number}\n" for number in range(500))
+    Path("v.csv").write_text(f"volume_id\n{rows}")
+    (line,) = batchexport("validate", "v.csv", "--log-format", "json").stderr.splitlines()
+    assert len(json.loads(line)["problems"]) == 500
