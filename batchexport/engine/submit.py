@@ -14,13 +14,16 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
+from batchexport.engine.refusals import PAUSE_S, Forbidden, Refusals
 from batchexport.engine.servers.witness import Witness
 from batchexport.errors import (
     CloudError,
     FatalError,
+    ForbiddenError,
     OutcomeUnknownError,
     RefusedError,
     RunStoppedError,
+    SignInError,
     StateError,
     ThrottledError,
     TransientError,
@@ -75,6 +78,7 @@ class Submitter:
         self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and nothing was sent
         self._taken = 0  # requests that the cloud took
         self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
+        self._refusals = Refusals()
         self._in_vain = 0  # requests in a row that came to nothing
         self._told_of_trouble = False  # and somebody was told of it
         self._in_vain_since = 0.0
@@ -236,6 +240,7 @@ class Submitter:
             if self._in_vain and self._told_of_trouble:
                 log.log(NOTICE, "the cloud takes requests again")
             self._in_vain, self._told_of_trouble = 0, False
+            self._refusals.taken()
             self._taken += 1
             self._taken_before.pop(job.job_id, None)
             if accepted.image_id in self._ledger.exporting:  # the answer to another row's request
@@ -287,6 +292,12 @@ class Submitter:
                 self._trouble(job, error)
             case VolumeStateError():
                 await self._look(job, request, error)
+            case ForbiddenError():
+                self._forbidden(job, error)
+            case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                self._hold_for(pause_s)
+                log.warning("the sign-in is refused (%s); next try in %.0f s", error, pause_s)
             case FatalError():
                 ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
                 ledger.stop(error)
@@ -294,6 +305,22 @@ class Submitter:
                 ledger.ended(job, JobState.FAILED, decide.ending_of(error))
             case _:
                 raise error
+
+    def _forbidden(self, job: Job, error: ForbiddenError) -> None:
+        ending = decide.ending_of(error)
+        match self._refusals.forbidden(job, under_way=self._senders - 1):
+            case Forbidden.THIS_ROW:
+                self._ledger.ended(job, JobState.FAILED, ending)
+            case Forbidden.LATER:
+                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                if self._refusals.is_pressing:
+                    self._hold_for(PAUSE_S)
+            case Forbidden.ALL:
+                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                self._ledger.stop(error)
+
+    def _hold_for(self, seconds: float) -> None:
+        self._hold_until = max(self._hold_until, asyncio.get_running_loop().time() + seconds)
 
     async def _look(self, job: Job, request: ExportRequest, error: VolumeStateError) -> None:
         """The volume's status forbade the export: see what it is, for it may be our own doing."""

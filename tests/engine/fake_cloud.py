@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from batchexport.dialect import CINDER
 from batchexport.errors import (
     FatalError,
+    ForbiddenError,
     OutcomeUnknownError,
     RefusedError,
     SignInError,
@@ -143,6 +144,10 @@ class FakeCloud:
                 raise ThrottledError("over limit", status=429)
             case "refused":
                 raise RefusedError("bad disk format", status=400)
+            case "forbidden":
+                raise ForbiddenError("blocked by a policy", method="POST", status=403)
+            case "flapping":
+                raise SignInError("authentication required", method="POST", status=401)
             case "fatal":
                 raise FatalError("account frozen", status=403, code="EVS.2144")
             case "lost before":

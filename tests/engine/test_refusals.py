@@ -1,0 +1,64 @@
+"""One row that is not allowed, or one sign-in that is refused, is that row's and that moment's alone."""
+
+import pytest
+
+from batchexport.errors import ForbiddenError, SignInError
+from tests.engine.conftest import volume_ids
+from tests.engine.fake_cloud import FakeCloud
+
+
+def run(bench, faults, *, rows=20, **limits):
+    ids = volume_ids(rows)
+    bench.load(ids)
+    cloud = FakeCloud(faults={ids[index]: [fault] * 100 for index, fault in faults.items()})
+    bench.run(cloud, **limits)
+    return [bench.states()[volume_id] for volume_id in ids], cloud
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+@pytest.mark.parametrize("forbidden", [{0}, {9}, {19}, {0, 1}, {4, 5, 6, 7}, {17, 18, 19}])
+def test_rows_that_are_not_allowed_fail_with_their_words_and_the_others_go(bench, forbidden, concurrency):
+    states, cloud = run(
+        bench, dict.fromkeys(forbidden, "forbidden"), concurrency=concurrency, max_exports=concurrency
+    )
+    assert [index for index, state in enumerate(states) if state == "failed"] == sorted(forbidden)
+    assert states.count("succeeded") == 20 - len(forbidden)
+    assert all(len(cloud.exports_of(volume_id)) <= 1 for volume_id in volume_ids(20))
+    job = bench.jobs()[volume_ids(20)[min(forbidden)]]
+    assert (job.reason, job.status) == ("blocked by a policy", 403)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 20])
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_where_nothing_is_allowed_the_run_stops_soon_and_fails_no_row(bench, rows, concurrency):
+    with pytest.raises(ForbiddenError):
+        run(bench, dict.fromkeys(range(rows), "forbidden"), rows=rows, concurrency=concurrency)
+    assert set(bench.states().values()) == {"pending"}
+
+
+def test_rights_that_are_taken_away_stop_the_run_and_fail_no_row(bench):
+    with pytest.raises(ForbiddenError):
+        run(bench, dict.fromkeys(range(5, 40), "forbidden"), rows=40, concurrency=1, max_exports=3)
+    states = list(bench.states().values())
+    assert states.count("failed") == 0
+    assert states.count("pending") == 35
+
+
+def test_sign_ins_that_are_refused_now_and_then_stop_nothing(bench):
+    ids = volume_ids(30)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["flapping", None] for volume_id in ids[::3]})
+    bench.run(cloud, concurrency=4)
+    assert set(bench.states().values()) == {"succeeded"}
+    assert all(job.attempts == 1 for job in bench.jobs().values())
+
+
+@pytest.mark.parametrize("fault", ["flapping", "signed out"])
+def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench, fault):
+    ids = volume_ids(30)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: [fault] * 100 for volume_id in ids})
+    with pytest.raises(SignInError):
+        bench.run(cloud, concurrency=4)
+    assert len(cloud.posts) <= 24
+    assert set(bench.states().values()) == {"pending"}
