@@ -171,12 +171,18 @@ def test_a_compute_service_that_stays_away_ends_the_run_loudly(bench, caplog, mo
     assert (afoot(bench), cloud.running()) == ({}, {"a"})
 
 
-@pytest.mark.parametrize("call", ["servers", "volumes"])
-def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench, call):
-    """Refused while servers are looked at, and while an export is watched that keeps one down."""
+def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(bench):
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
-    cloud.breaks_after_stop = {call: SignInError("the token is refused", status=401)}
+    cloud.breaks_after_stop = {"volumes": SignInError("the token is refused", status=401)}
+    bench.run(cloud, settings=STOP)
+    assert (bench.states()[IDS[0]], afoot(bench), cloud.running()) == ("succeeded", {}, {"a"})
+
+
+def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench):
+    bench.load(IDS[:1])
+    cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
+    cloud.breaks_after_stop = {"servers": SignInError("the token is refused", status=401)}
     with pytest.raises(FatalError):
         bench.run(cloud, settings=STOP)
     assert set(afoot(bench)) == {"a"}
