@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import traceback
 from collections import Counter
@@ -46,8 +47,19 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 def complain_unexpected(error: Exception) -> None:
     """Tell of an error that nobody foresaw, without its traceback unless it was asked for."""
+    error = only_error(error)
     hint = _SEE_MORE if talk_of().verbose < 2 else None
     _complain(error, f"unexpected {type(error).__name__}: {error}", [], hint)
+
+
+def only_error(error: Exception) -> Exception:
+    """The error inside groups that hold no other one: who reads of it never heard of task groups."""
+    while isinstance(error, ExceptionGroup):
+        errors = [each for each in error.exceptions if not isinstance(each, asyncio.CancelledError)]
+        if len(errors) != 1 and len({f"{type(each)} {each}" for each in errors}) != 1:
+            break
+        error = errors[0]
+    return error
 
 
 def _complain(error: Exception, words: str, problems: list[str], hint: str | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from batchexport.cli.complaint import only_error
 from batchexport.cli.help import Section
 from batchexport.cli.options import FILE, Parsed, all_of, option
 from batchexport.cli.outlets import Outlets
@@ -182,7 +183,8 @@ def _ending_of(error: BaseException) -> tuple[int, str | None]:
     match error:
         case click.exceptions.Exit():
             cause = error.__cause__
-            return error.exit_code, None if cause is None else str(cause)
+            told = only_error(cause) if isinstance(cause, Exception) else cause
+            return error.exit_code, None if told is None else str(told)
         case BatchExportError():
             return error.exit_code, str(error)
         case click.ClickException():
@@ -191,4 +193,5 @@ def _ending_of(error: BaseException) -> tuple[int, str | None]:
             return code, None
         case KeyboardInterrupt() | click.Abort():
             return 130, "interrupted"
-    return 1, f"unexpected {type(error).__name__}: {error}"
+    found = only_error(error) if isinstance(error, Exception) else error
+    return 1, f"unexpected {type(found).__name__}: {found}"

@@ -12,6 +12,8 @@ from batchexport.tell.address import Address
 from batchexport.tell.metrics import RunMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Without `Server`, aiohttp would tell its version and that of Python.
+_HEADERS = {"Content-Type": CONTENT_TYPE, "Server": "batchexport"}
 
 
 @asynccontextmanager
@@ -19,7 +21,7 @@ async def metrics_served(address: Address, metrics: RunMetrics) -> AsyncIterator
     """Serve while the context lasts; the address that it listens on. Raises ConfigError."""
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(body=metrics.text().encode(), headers=_HEADERS)
 
     app = web.Application()
     app.router.add_get("/metrics", answer)
