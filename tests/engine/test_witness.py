@@ -173,6 +173,15 @@ def test_volumes_that_cannot_be_looked_at_keep_no_server_down(bench, error):
     assert (cloud.running(), afoot(bench)) == ({"s"}, {})
 
 
+def test_an_export_that_never_ends_keeps_its_server_down_only_until_its_deadline(bench):
+    """The service that copies died: the volume stays `uploading`, its image unfinished."""
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["s"]}, upload_s=1e12)
+    assert down_for_s(bench, cloud) < 3 * 3600.0
+    assert reasons(bench) == {IDS[0]: ("failed", "export_stuck")}
+    assert (cloud.running(), afoot(bench)) == ({"s"}, {})
+
+
 # Copies under a server that runs ---------------------------------------------------------------------
 
 
