@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import time
-from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +24,7 @@ MAX_FILES = 100
 _STOPPED = f"""
     SELECT server_id, owner, lease_until, (SELECT run_id FROM run)
     FROM server JOIN target USING (target_id)
-    WHERE {IS_AFOOT} AND server_id IN (SELECT value FROM json_each(?))"""
+    WHERE {IS_AFOOT}"""
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,15 +35,15 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     is_working: bool  #: a process works on it, or may: it will start the server
 
 
-def down_elsewhere(path: Path, server_ids: Collection[str]) -> dict[str, Elsewhere]:
-    """Those of these servers that another state file beside `path` has stopped and not yet started, by id.
+def down_elsewhere(path: Path) -> dict[str, Elsewhere]:
+    """The servers that other state files (`*.state`) beside `path` have stopped and not yet started, by id.
 
     Files that cannot be read are passed over: nothing is known of them.
     """
     found: dict[str, Elsewhere] = {}
     for other in _others(path):
         try:
-            for server_id, elsewhere in _stopped_by(other, server_ids):
+            for server_id, elsewhere in _stopped_by(other):
                 if server_id not in found or elsewhere.is_working:
                     found[server_id] = elsewhere
         except (StateError, sqlite3.Error, OSError) as error:
@@ -65,11 +63,11 @@ def _others(path: Path) -> list[Path]:
     return [other for _, other in sorted(dated, reverse=True)[:MAX_FILES]]
 
 
-def _stopped_by(path: Path, server_ids: Collection[str]) -> list[tuple[str, Elsewhere]]:
+def _stopped_by(path: Path) -> list[tuple[str, Elsewhere]]:
     now = time.time()
     here = this_process(now=now)
     with closing(open_for_reading(path)) as db:
-        rows = db.execute(_STOPPED, (json.dumps(list(server_ids)),)).fetchall()
+        rows = db.execute(_STOPPED).fetchall()
     stopped = []
     for server_id, text, lease_until, run_id in rows:
         owner = owner_from(text)

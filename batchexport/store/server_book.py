@@ -52,10 +52,9 @@ class ServerBook:
         asking = partial(servers.volumes_of, target_id=held.target_id, server_ids=server_ids)
         return await self._writer.ask(asking, held)
 
-    async def down_elsewhere(self, held: Lease, server_ids: Collection[str]) -> dict[str, Elsewhere]:
-        """Those of these servers that another state file of the folder has stopped, by id."""
-        looking = partial(down_elsewhere, self._path, server_ids)
-        return await self._writer.ask(lambda _: looking(), held)
+    async def down_elsewhere(self, held: Lease) -> dict[str, Elsewhere]:
+        """The servers that other state files of the folder have stopped, by id."""
+        return await self._writer.ask(lambda _: down_elsewhere(self._path), held)
 
     def hold(self, held: Lease, job: Job, server_ids: Sequence[str]) -> None:
         """A pending row waits for these servers: nobody claims it. Durable with the next flush."""

@@ -193,6 +193,16 @@ def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench):
     assert bench.states()[IDS[0]] == "succeeded"
 
 
+def test_a_sign_in_that_is_refused_by_the_block_storage_alone_leaves_no_server_down(bench):
+    bench.load(IDS[:1])
+    cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
+    refused = SignInError("the token is refused", status=401)
+    cloud.breaks_after_stop = dict.fromkeys(("volumes", "volume", "images", "image"), refused)
+    with pytest.raises(FatalError):
+        bench.run(cloud, settings=STOP)
+    assert (afoot(bench), cloud.running()) == ({}, {"a"})
+
+
 @pytest.mark.parametrize("error", [None, SignInError("the token is refused", status=401)])
 def test_an_order_that_comes_too_late_is_not_sent(bench, error):
     """Between the decision and the first byte the run was told to stop, or lost its sign-in."""

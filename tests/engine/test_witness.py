@@ -106,6 +106,26 @@ def test_a_volume_of_a_server_that_is_not_there_fails_after_a_second_look(bench)
     assert cloud.calls["servers"] > 1
 
 
+def test_a_list_that_is_behind_makes_no_server_look_started(bench):
+    bench.load(IDS[:2])
+    cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=60.0)
+    see, behind = cloud.servers, []
+
+    async def servers(server_ids):
+        async for page in see(server_ids):
+            yield [replace(server, status="active") if behind else server for server in page]
+
+    def falls_behind():
+        behind.append(True)
+        asyncio.get_running_loop().call_later(40.0, behind.clear)
+
+    cloud.servers = servers
+    settings = Settings(in_use=InUse.STOP, limits=Limits(poll_interval_s=5.0, max_exports=1))
+    bench.run(cloud, settings=settings, on_change=on_first_export(falls_behind, after_s=5.0))
+    assert reasons(bench) == dict.fromkeys(IDS[:2], ("succeeded", None))
+    assert (cloud.running(), cloud.ordered("stop")) == ({"a"}, {"a": 1})
+
+
 # Two lists, one server -----------------------------------------------------------------------------
 
 

@@ -244,14 +244,14 @@ async def test_servers_that_other_state_files_have_stopped_are_found(
     state, lease = opened
     other = make(tmp_path / "b.state", 1)
     (tmp_path / "c.state").write_bytes(b"no state file")
-    assert await state.servers.down_elsewhere(lease, ["web"]) == {}
+    assert await state.servers.down_elsewhere(lease) == {}
     async with StateFile.open(other) as theirs:
         held_there = await theirs.take(1)
         await take_down(theirs, held_there, await hold_first(theirs, held_there, "web"), WEB)
-        found = await state.servers.down_elsewhere(lease, ["web", "db"])
+        found = await state.servers.down_elsewhere(lease)
         assert {each: (where.path, where.is_working) for each, where in found.items()} == {
             "web": (other, True)
         }
         await theirs.release(held_there)
-    found = await state.servers.down_elsewhere(lease, ["web"])
+    found = await state.servers.down_elsewhere(lease)
     assert not found["web"].is_working

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 POLL_S = 5.0
 #: How often a run that waits for servers says for what.
 SAY_EVERY_S = 600.0
+#: How long servers mostly take to start.
+START_S = 60.0
 #: The target stops when its sign-in was refused so often within so many seconds; one refusal may be a slip.
 SIGN_INS_REFUSED, WITHIN_S = 3, 600.0
 #: Servers are asked to start for so long after the compute service began to refuse every sign-in.
@@ -76,7 +78,7 @@ class Downtime:
         self._glance: Callable[[], Awaitable[None]] | None = None
         self._glanced_at: set[str] = set()  # image ids
         self._ending = False
-        self._say_at = 0.0  # loop time
+        self._say_at: float | None = None  # loop time
         self._over = asyncio.Event()
 
     async def resumed(self) -> None:
@@ -165,6 +167,7 @@ class Downtime:
         if afoot or rows:
             ours = {server.server_id for server in afoot}
             found = await self._groups.found(ours.union(*(row.server_ids for row in rows)))
+            found = await self._witness.second_look(found, afoot, rows)
             await self._witness.watch(rows, found, ours=ours)
             await self._care.carry_on(afoot, rows, found, wanted=wanted)
         if self._ledger.force_ignored is not None:
@@ -258,12 +261,14 @@ class Downtime:
             self._ledger.stop(error)
 
     def _say_what_is_waited_for(self, afoot: Sequence[AfootServer]) -> None:
+        if not afoot or not self._ledger.stopping.is_set():
+            return
         loop_now = asyncio.get_running_loop().time()
-        if not afoot or not self._ledger.stopping.is_set() or loop_now < self._say_at:
+        if self._say_at is None:  # what only brings servers up, which takes seconds, says nothing at first
+            self._say_at = loop_now + (0.0 if self._settings.wait else START_S)
+        if loop_now < self._say_at:
             return
         self._say_at = loop_now + SAY_EVERY_S
-        if not self._settings.wait:
-            return
         log.warning("bringing up what was stopped: %s", "; ".join(map(self._why_down, afoot)))
         log.warning(
             "a second Ctrl-C leaves now; then `batchexport resume STATE` or `batchexport servers STATE"

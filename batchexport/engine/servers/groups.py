@@ -30,6 +30,8 @@ REFUSED_MAX_S, AWAY_MAX_S = 120.0, 3600.0
 
 #: How long rows wait for a server that another run has stopped: copies of large volumes take hours.
 ELSEWHERE_S = 4 * 3600.0
+#: What other state files say is asked for at most so often, for there may be many.
+FILES_EVERY_S = 5.0
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class ServerGroups:
         self._later: dict[int, float] = {}  # job id -> loop time before which it is passed over
         #: (Server id, whether the compute service says that there is none) -> loop time.
         self._passing_since: dict[tuple[str, bool], float] = {}
+        self._elsewhere: dict[str, Elsewhere] = {}  # by server id
+        self._files_at = 0.0  # loop time at which other state files are to be looked at again
         self._elsewhere_since: dict[str, float] = {}  # server id -> loop time
         self._unread_since: dict[int, float] = {}  # job id -> loop time since which no look read its volume
 
@@ -176,7 +180,7 @@ class ServerGroups:
             ending = refusal("the compute service does not show the servers", error)
             return Chosen(failed={row.job.job_id: ending for row in rows})
         off = [server_id for server_id, server in found.items() if moves.fit_of(server) is Fit.OFF]
-        elsewhere = await self._book.down_elsewhere(self._ledger.lease, off) if off else {}
+        elsewhere = await self._down_elsewhere(off) if off else {}
         waiting = {each for each, other in elsewhere.items() if self._must_wait_for(each, other)}
         chosen = moves.choose(
             rows,
@@ -188,6 +192,13 @@ class ServerGroups:
         )
         self._note_passing(server_ids - chosen.passing, chosen.passing, found)
         return chosen
+
+    async def _down_elsewhere(self, server_ids: Collection[str]) -> dict[str, Elsewhere]:
+        loop_now = asyncio.get_running_loop().time()
+        if loop_now >= self._files_at:
+            self._files_at = loop_now + FILES_EVERY_S
+            self._elsewhere = await self._book.down_elsewhere(self._ledger.lease)
+        return {each: self._elsewhere[each] for each in server_ids if each in self._elsewhere}
 
     def _must_wait_for(self, server_id: str, other: Elsewhere) -> bool:
         """Whether the server, which another run has stopped, may soon be started by that run."""

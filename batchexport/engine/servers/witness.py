@@ -16,8 +16,8 @@ from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import CloudError, FatalError
-from batchexport.model import Ending, ExportRequest, Job, JobState, Server
-from batchexport.store import LinkedRow, StateFile
+from batchexport.model import Ending, ExportRequest, Job, JobState, Server, ServerState
+from batchexport.store import AfootServer, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,28 @@ class Witness:
         log.warning("volume %s waits again, its servers are not all off: %s", job.volume_id, up or "unknown")
         await self._book.link(self._ledger.lease, job, volume.server_ids)
         return Clearance.HOLD
+
+    async def second_look(
+        self, found: Mapping[str, Server], afoot: Sequence[AfootServer], rows: Sequence[LinkedRow]
+    ) -> dict[str, Server]:
+        """What was found, with servers that run, and should not or were to start, read again by their ids.
+
+        A list may be behind, and what is concluded from a server that runs cannot be undone.
+        """
+        to_be_off = {
+            server_id for row in rows if row.state is not JobState.PENDING for server_id in row.server_ids
+        }
+        to_be_off |= {server.server_id for server in afoot if server.state is not ServerState.STOPPING}
+        sure = dict(found)
+        for server_id in to_be_off & found.keys():
+            if not _is_running(found[server_id]):
+                continue
+            try:
+                sure[server_id] = await self._cloud.server(server_id)
+            except CloudError as error:
+                log.debug("server %s is listed as running and cannot be read: %s", server_id, error)
+                del sure[server_id]
+        return sure
 
     async def watch(
         self, rows: Sequence[LinkedRow], found: Mapping[str, Server], *, ours: Collection[str]
