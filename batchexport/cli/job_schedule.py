@@ -11,6 +11,7 @@ from batchexport.cli.options import ALLOWED
 from batchexport.config.jobfile import read_job_file
 from batchexport.config.nights import Nights
 from batchexport.errors import ConfigError
+from batchexport.model import InUse
 from batchexport.schedule import Schedule, clock_changes, told
 from batchexport.window import session_at
 
@@ -21,6 +22,8 @@ class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):
     path: Path  #: absolute
     schedule: Schedule
     nights: Nights
+    stops_servers: bool = False
+    writes_to: tuple[Path, ...] = ()  #: the folders of its state files and reports
 
 
 def scheduled_job(path: Path) -> ScheduledJob:
@@ -31,7 +34,18 @@ def scheduled_job(path: Path) -> ScheduledJob:
             f"{path}: no time to start at",
             hint="add a [schedule] with cron and time_zone, or a [window] with hours and time_zone",
         )
-    return ScheduledJob(path=path.absolute(), schedule=job_file.nights.schedule, nights=job_file.nights)
+    state_path, reports = job_file.state_path or job_file.list_path, job_file.reports
+    folders = (
+        job_file.nights.state_dir or (state_path.parent if state_path else None),
+        reports.folder if reports else None,
+    )
+    return ScheduledJob(
+        path=path.absolute(),
+        schedule=job_file.nights.schedule,
+        nights=job_file.nights,
+        stops_servers=job_file.layer.in_use is InUse.STOP,
+        writes_to=tuple(folder for folder in folders if folder is not None),
+    )
 
 
 def warnings(job: ScheduledJob, starts: Iterable[float], *, now: float) -> Iterator[str]:

@@ -44,15 +44,15 @@ KINDS = ["systemd", "cron", "kubernetes"]
 def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
     """Print what makes systemd, cron or Kubernetes start a job.
 
-    None of it holds a secret. The job file stays the only place of the schedule: after a change there, emit
-    anew.
+    None of it holds a secret, and no file that starts another job is replaced. The job file stays the only
+    place of the schedule: after a change there, emit anew.
     """
-    from batchexport.cli.emitted import emitted
-    from batchexport.whole_file import write_whole
+    from batchexport.cli.emitted import emitted, write_emitted
 
-    for name, text in emitted(kind, job_path, image=image, now=time.time()).items():
-        if output is None:
+    texts = emitted(kind, job_path, image=image, now=time.time())
+    if output is None:
+        for text in texts.values():
             click.echo(text)
-        else:
-            write_whole(output / name, [text])
-            say(f"wrote {output / name}")
+        return
+    for path in write_emitted(output, job_path, texts):
+        say(f"wrote {path}")

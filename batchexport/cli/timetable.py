@@ -26,6 +26,8 @@ from batchexport.window import session_at
 LOOK_EVERY_S = 30.0
 #: Clocks are corrected by less than this all the time; more was set by somebody.
 STEP_S = 60.0
+#: A night that was ended by what may pass is taken up again after so long, while its window is open.
+AGAIN_S = 600.0
 
 #: Works through one night of a job file; its exit code. Ends early, drained, when the event is set.
 Start = Callable[[Path, asyncio.Event], Awaitable[int]]
@@ -41,6 +43,17 @@ class Entry(msgspec.Struct):
     def plan(self, now: float) -> None:
         """Note the next start after now."""
         self.next_at = next_start(self.job.schedule, now)
+
+    def plan_again(self, now: float) -> None:
+        """Start once more soon, where the window is open then."""
+        session = session_at(self.job.nights.window, now + AGAIN_S) if self.job.nights.window else None
+        if session is not None and now + AGAIN_S < session.closes_at:
+            self.next_at = min(now + AGAIN_S, now + AGAIN_S if self.next_at is None else self.next_at)
+
+
+def _may_go_better(code: int) -> bool:
+    """Whether a night that ended so may get further soon: stopped for the whole run, no room, or crashed."""
+    return code in (1, 6, 74) or code < 0
 
 
 def first_start(job: ScheduledJob, now: float) -> float | None:
@@ -107,6 +120,8 @@ class Timetable(msgspec.Struct, kw_only=True):
         say(f"{entry.job.path.name}: starting")
         code = await self.start(entry.job.path, self.stop)
         say(f"{entry.job.path.name}: ended with exit code {code}")
+        if _may_go_better(code) and not self.stop.is_set():
+            entry.plan_again(self.now())
         self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
@@ -154,9 +169,10 @@ def child_of(talk: Talk) -> Start:
     words = ["-v"] * talk.verbose + ["-q"] * talk.quiet + ["--log-format", talk.log_format]
 
     async def start(path: Path, stop: asyncio.Event) -> int:
-        # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
+        # -P: a csv.py beside the job file is no part of Python. A session of its own: Ctrl-C reaches this
+        # process alone, which passes it on once.
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "batchexport", "run", *words, str(path)), start_new_session=True
+            *(sys.executable, "-P", "-m", "batchexport", "run", *words, str(path)), start_new_session=True
         )
         ended = asyncio.ensure_future(child.wait())
         stopped = asyncio.ensure_future(stop.wait())

@@ -19,6 +19,7 @@ def crontab(order: StartOrder, *, host_zone: ZoneInfo, now: float) -> str:
     schedule = order.schedule
     lines = [
         f"# batchexport, the nights of {order.job_path.name}: {schedule.cron} in {schedule.zone.key}",
+        order.mark,
         f"# Written in this host's time, {host_zone.key}: cron reads no other.",
     ]
     times = host_times(schedule, host_zone, now)
@@ -69,6 +70,9 @@ def _listed(values: set[int] | tuple[int, ...], count: int) -> str:
 def _command(order: StartOrder) -> str:
     """What cron hands to the shell: a bare % would end the line there."""
     job = str(order.job_path)
-    # The lock keeps cron from mailing about a night that is at work already.
-    words = ("flock", "-n", job, *order.program, "run", "--quiet", job)
-    return shlex.join(words).replace("%", r"\%")
+    # As a person does it there: whatever is found by the current folder is found by cron, too. The lock keeps
+    # cron from mailing about a night that is at work already.
+    go = shlex.join(("cd", str(order.job_path.parent)))
+    run = shlex.join(("flock", "-n", job, *order.program, "run", "--quiet", job))
+    pinned = f"OS_CLIENT_CONFIG_FILE={shlex.quote(str(order.clouds_path))} " if order.clouds_path else ""
+    return f"{go} && {pinned}{run}".replace("%", r"\%")

@@ -11,7 +11,11 @@ from batchexport.schedule import Schedule, fields_of
 #: Without a window, a start may come so late.
 _LATEST_START_S = 3600
 
+#: How long a drain may take: as an answer does, or as a copy of the largest volumes.
+_GRACE_S, _GRACE_WITH_SERVERS_S = 180, 86_400
+
 _MANIFEST = """\
+{mark}
 # The claim {claim} holds {job}, its list and its state files, all under {folder}.
 # The secret {secret} holds clouds.yaml; nothing secret stands here.
 apiVersion: batch/v1
@@ -26,7 +30,8 @@ spec:
   jobTemplate:
     spec:
       # What died is started again and carries on; what ended on purpose is not. 75: the window closed with
-      # work left. Kubernetes shows such a night as failed, and the next one goes on with it.
+      # work left. Kubernetes shows such a night as failed, and the next one goes on with it. 4 is none of
+      # them: the lease of a pod that was killed lasts 30 s longer than the pod.
       backoffLimit: 3
       podFailurePolicy:
         rules:
@@ -34,16 +39,31 @@ spec:
             onExitCodes:
               containerName: batchexport
               operator: In
-              values: [2, 3, 4, 5, 6, 75]
+              values: [2, 3, 5, 6, 75]
       template:
         spec:
           restartPolicy: Never
-          terminationGracePeriodSeconds: 180
+          terminationGracePeriodSeconds: {grace_s}
+          automountServiceAccountToken: false
+          securityContext:
+            # That of the image which the Dockerfile of batchexport makes.
+            fsGroup: 10001
+            fsGroupChangePolicy: OnRootMismatch
+            seccompProfile:
+              type: RuntimeDefault
           containers:
             - name: batchexport
               image: {image}
               args: ["run", {job_path}]
               workingDir: {folder_json}
+              securityContext:
+                allowPrivilegeEscalation: false
+                capabilities:
+                  drop: ["ALL"]
+              resources:
+                requests:
+                  cpu: 100m
+                  memory: 256Mi
               env:
                 - name: OS_CLIENT_CONFIG_FILE
                   value: /etc/openstack/clouds.yaml
@@ -70,19 +90,25 @@ def cron_job(order: StartOrder, *, image: str) -> str:
     """
     folder = str(order.job_path.parent)
     return _MANIFEST.format(
+        mark=order.mark,
+        grace_s=_GRACE_WITH_SERVERS_S if order.stops_servers else _GRACE_S,
         name=order.name,
         claim=order.name,
         secret="openstack-clouds",
         job=order.job_path.name,
         folder=folder,
-        folder_json=json.dumps(folder),
-        job_path=json.dumps(str(order.job_path)),
-        # A JSON text is a YAML text too, quoted as it has to be.
-        cron=json.dumps(_cron(order.schedule)),
-        zone=json.dumps(order.schedule.zone.key),
+        folder_json=_quoted(folder),
+        job_path=_quoted(str(order.job_path)),
+        cron=_quoted(_cron(order.schedule)),
+        zone=_quoted(order.schedule.zone.key),
         deadline_s=_deadline_s(order),
-        image=json.dumps(image),
+        image=_quoted(image),
     )
+
+
+def _quoted(text: str) -> str:
+    """A JSON text is a YAML text too, quoted as it has to be; but YAML knows no surrogates in pairs."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _cron(schedule: Schedule) -> str:

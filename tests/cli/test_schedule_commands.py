@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -6,6 +7,7 @@ import pytest
 
 from batchexport.cli.emitted import host_zone, this_program
 from batchexport.cli.schedule import schedule
+from tests.cli.lists import write_list
 
 NIGHTLY = """
 [job]
@@ -76,6 +78,65 @@ def test_emit_writes_files_where_a_folder_is_given(batchexport, job_path, tmp_pa
     names = {"batchexport-nightly.service", "batchexport-nightly.timer"}
     assert names <= {path.name for path in tmp_path.iterdir()}
     assert "wrote" in result.stderr
+
+
+SCHEDULE = '[schedule]\ncron = "0 22 * * *"\ntime_zone = "UTC"\n'
+
+
+def a_job(folder, name="nightly.toml"):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f'[job]\nlist = "volumes.csv"\n{SCHEDULE}')
+    return path
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron", "kubernetes"])
+def test_emit_never_replaces_what_starts_another_job(batchexport, tmp_path, kind):
+    units = tmp_path / "units"
+    units.mkdir()
+    first, second = a_job(tmp_path / "x"), a_job(tmp_path / "y")
+    assert batchexport("schedule", "emit", kind, first, "-o", units).exit_code == 0
+    before = {path.name: path.read_text() for path in units.iterdir()}
+    refused = batchexport("schedule", "emit", kind, second, "-o", units)
+    assert refused.exit_code == 2
+    assert "is there already and starts another job" in refused.stderr
+    assert {path.name: path.read_text() for path in units.iterdir()} == before
+    assert batchexport("schedule", "emit", kind, first, "-o", units).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron", "kubernetes"])
+@pytest.mark.parametrize(
+    "folder", ["a\n* * * * * touch PWNED #\nUser=nobody\n", "a\u2028b", "a\x1bb", "a\x85b"]
+)
+def test_a_path_that_could_become_a_line_of_its_own_is_refused(batchexport, tmp_path, kind, folder):
+    result = batchexport("schedule", "emit", kind, a_job(tmp_path / folder))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "rename it, then emit again" in result.stderr
+
+
+def test_a_job_that_stops_servers_says_so_to_its_units(batchexport, tmp_path):
+    path = a_job(tmp_path / "x")
+    path.write_text(path.read_text() + '[servers]\nin_use = "stop"\n[report]\nfolder = "reports"\n')
+    unit = batchexport("schedule", "emit", "systemd", path).stdout
+    assert "TimeoutStopSec=infinity" in unit
+    assert f"ReadWritePaths=-{tmp_path / 'x' / 'reports'}" in unit
+
+
+def test_the_emitted_crontab_line_finds_the_state_file_of_a_run_by_hand(batchexport, tmp_path, monkeypatch):
+    """Run as cron does it: by the shell, from another folder."""
+    jobs, home = tmp_path / "jobs", tmp_path / "home"
+    home.mkdir()
+    path = a_job(jobs)
+    path.write_text(path.read_text() + '[cloud]\nname = "sandbox"\n[limits]\npoll_interval = "1s"\n')
+    write_list(jobs / "volumes.csv", 1)
+    monkeypatch.chdir(jobs)
+    monkeypatch.setenv("TZ", "UTC")
+    assert batchexport("run", "nightly.toml").exit_code == 0
+    line = batchexport("schedule", "emit", "cron", "nightly.toml").stdout.splitlines()[-2]
+    command = line.split(maxsplit=5)[5].replace("\\%", "%")
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [each.name for each in tmp_path.rglob("*.state")] == ["volumes.state"]
 
 
 def test_emit_calls_the_program_by_a_path_that_holds_anywhere():

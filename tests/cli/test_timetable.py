@@ -48,7 +48,7 @@ class Desk:
 
     def __init__(self, *paths, now):
         self.paths, self.time, self.started = paths, at(now), []
-        self.endings = []
+        self.endings, self.code = [], 0
 
     async def __aenter__(self):
         self._group = asyncio.TaskGroup()
@@ -79,7 +79,7 @@ class Desk:
         ending = asyncio.Event()
         self.endings.append(ending)
         await ending.wait()
-        return 0
+        return self.code
 
 
 async def test_a_job_starts_when_its_time_comes_and_once(job_path):
@@ -106,6 +106,31 @@ async def test_a_missed_start_is_made_up_for_while_the_window_is_open(job_path):
     async with Desk(job_path, now="2027-05-02T03:00") as desk:
         assert await desk.look() == ["nightly.toml"]
     assert first_start(scheduled_job(job_path), at("2027-05-02T12:00")) == at("2027-05-02T22:00")
+
+
+@pytest.mark.parametrize("code", [6, 74, 1, -9])
+async def test_an_open_window_takes_a_night_up_again_that_something_passing_ended(job_path, code):
+    async with Desk(job_path, now="2027-05-01T21:00") as desk:
+        assert await desk.look("2027-05-01T22:00") == ["nightly.toml"]
+        desk.code = code
+        desk.end_nights()
+        await asyncio.sleep(0)
+        assert await desk.look("2027-05-01T22:09") == []
+        assert await desk.look("2027-05-01T22:10") == ["nightly.toml"]
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"), [(0, "22:30"), (3, "22:30"), (75, "22:30"), (143, "22:30"), (6, "05:55")]
+)
+async def test_a_night_that_is_over_is_left_to_the_next_start(job_path, code, ended):
+    async with Desk(job_path, now="2027-05-01T21:00") as desk:
+        assert await desk.look("2027-05-01T22:00") == ["nightly.toml"]
+        desk.code = code
+        await desk.look(f"2027-05-0{'1' if ended > '12' else '2'}T{ended}")
+        desk.end_nights()
+        await asyncio.sleep(0)
+        assert await desk.look("2027-05-02T06:30") == []
+        assert await desk.look("2027-05-02T22:00") == ["nightly.toml"]
 
 
 async def test_without_a_window_a_start_missed_before_is_left_to_the_next(job_path):
@@ -216,6 +241,15 @@ async def test_a_night_is_a_process_with_its_own_exit_code(job_path):
     job_path.write_text(NIGHTLY.replace("22:00-06:00", closed_hours()).replace("Europe/Berlin", "UTC"))
     start = child_of(Talk(quiet=True))
     assert await start(job_path, asyncio.Event()) == 75
+
+
+async def test_a_night_takes_no_module_of_the_current_folder(job_path, monkeypatch):
+    """Whoever may drop a list there is not to run programs with the account of the cloud."""
+    job_path.write_text(NIGHTLY.replace("22:00-06:00", closed_hours()).replace("Europe/Berlin", "UTC"))
+    monkeypatch.chdir(job_path.parent)
+    for name in ("csv", "random", "click", "tomllib"):
+        (job_path.parent / f"{name}.py").write_text("raise SystemExit(99)")
+    assert await child_of(Talk(quiet=True))(job_path, asyncio.Event()) == 75
 
 
 async def test_a_night_is_ended_when_the_timetable_is(job_path):

@@ -23,7 +23,10 @@ def order(path="/jobs/nightly.toml", cron="0 22 * * *"):
 
 def test_on_a_host_in_the_same_zone_the_line_is_the_schedule():
     *comments, line = crontab(order(), host_zone=BERLIN, now=NOW).splitlines()
-    assert line == "0 22 * * * flock -n /jobs/nightly.toml batchexport run --quiet /jobs/nightly.toml"
+    assert (
+        line
+        == "0 22 * * * cd /jobs && flock -n /jobs/nightly.toml batchexport run --quiet /jobs/nightly.toml"
+    )
     assert all(comment.startswith("# ") for comment in comments)
     assert not any("CRON_TZ" in comment for comment in comments)
 
@@ -52,7 +55,7 @@ def test_no_start_of_the_year_is_missed(cron, zone):
 def test_days_of_the_month_are_not_those_of_another_place():
     with pytest.raises(ConfigError, match="names days of the month in Europe/Berlin"):
         crontab(order(cron="0 22 1 * *"), host_zone=ZoneInfo("UTC"), now=NOW)
-    assert "0 22 1 * * flock" in crontab(order(cron="0 22 1 * *"), host_zone=BERLIN, now=NOW)
+    assert "0 22 1 * * cd /jobs && flock" in crontab(order(cron="0 22 1 * *"), host_zone=BERLIN, now=NOW)
 
 
 def test_what_cron_and_the_shell_would_read_otherwise_is_escaped():

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,9 +15,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
 WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
 
 
-def manifest(path="/jobs/nightly.toml", cron="0 22 * * *", window=WINDOW):
+def manifest(path="/jobs/nightly.toml", cron="0 22 * * *", window=WINDOW, **more):
     schedule = Schedule(cron=cron, zone=BERLIN)
-    order = StartOrder(job_path=Path(path), schedule=schedule, window=window, program=("batchexport",))
+    order = StartOrder(
+        job_path=Path(path), schedule=schedule, window=window, program=("batchexport",), **more
+    )
     return yaml.safe_load(cron_job(order, image="registry/batchexport:1"))
 
 
@@ -60,10 +63,44 @@ def test_what_kubernetes_cannot_say_is_refused():
 
 @pytest.mark.parametrize(
     ("file_name", "name"),
-    [("Nightly Jobs.toml", "batchexport-nightly-jobs"), ("夜.toml", "batchexport-job")],
+    [
+        ("nightly.toml", r"batchexport-nightly"),
+        ("a-b.toml", r"batchexport-a-b"),
+        ("Nightly Jobs.toml", r"batchexport-nightly-jobs-[0-9a-f]{6}"),
+        ("Jäger.toml", r"batchexport-jager-[0-9a-f]{6}"),
+        ("夜.toml", r"batchexport-job-[0-9a-f]{6}"),
+    ],
 )
 def test_names_are_what_kubernetes_takes(file_name, name):
-    assert manifest(f"/jobs/{file_name}")["metadata"]["name"] == name
+    assert re.fullmatch(name, manifest(f"/jobs/{file_name}")["metadata"]["name"])
+
+
+def test_no_two_job_files_have_one_name():
+    stems = ["a-b", "a b", "a_b", "A-b", "夜", "日", "jäger", "jager", "x" * 60, "x" * 61]
+    assert len({manifest(f"/jobs/{stem}.toml")["metadata"]["name"] for stem in stems}) == len(stems)
+
+
+def test_a_path_beyond_the_basic_plane_stays_what_it_is():
+    container = containers(manifest("/\U0001f4be/n.toml"))[0]
+    assert container["args"] == ["run", "/\U0001f4be/n.toml"]
+
+
+def containers(found):
+    return pod(found)["containers"]
+
+
+def pod(found):
+    return found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
+def test_a_pod_that_meets_the_lease_of_a_killed_one_is_started_again():
+    (rule,) = manifest()["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert 4 not in rule["onExitCodes"]["values"]
+
+
+@pytest.mark.parametrize(("stops", "grace_s"), [(False, 180), (True, 86_400)])
+def test_a_drain_that_starts_servers_has_its_time(stops, grace_s):
+    assert pod(manifest(stops_servers=stops))["terminationGracePeriodSeconds"] == grace_s
 
 
 def test_long_names_are_cut():

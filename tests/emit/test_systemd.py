@@ -21,9 +21,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
 
 
-def order(path="/jobs/nightly.toml", cron="0 22 * * mon-fri", program=(sys.executable, "-m", "batchexport")):
+def order(
+    path="/jobs/nightly.toml", cron="0 22 * * mon-fri", program=(sys.executable, "-m", "batchexport"), **more
+):
     schedule = Schedule(cron=cron, zone=BERLIN)
-    return StartOrder(job_path=Path(path), schedule=schedule, window=None, program=program)
+    return StartOrder(job_path=Path(path), schedule=schedule, window=None, program=program, **more)
 
 
 def verified(folder, asked):
@@ -88,3 +90,27 @@ def test_the_service_counts_a_closed_window_as_success_and_holds_no_secret():
     assert "Type=oneshot\n" in text
     assert "PASSWORD" not in text.upper()
     assert "\nEnvironment=" not in text
+
+
+@pytest.mark.parametrize(("stops", "stop"), [(False, "180"), (True, "infinity")])
+def test_a_drain_that_starts_servers_is_not_killed(stops, stop):
+    assert f"TimeoutStopSec={stop}\n" in service(order(stops_servers=stops))
+
+
+@needs_systemd
+def test_the_service_is_confined_and_can_write_what_it_has_to(tmp_path):
+    asked = order(path=str(tmp_path / "nightly.toml"), writes_to=(Path("/srv/my reports"),))
+    path = tmp_path / f"{asked.name}.service"
+    path.write_text(service(asked))
+    words = ["systemd-analyze", "security", "--offline=yes", "--threshold=30", "--no-pager", str(path)]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout.splitlines()[-1]
+    text = path.read_text()
+    assert f"ReadWritePaths=-{tmp_path}\n" in text
+    assert 'ReadWritePaths="-/srv/my reports"\n' in text
+    assert "LimitCORE=0\n" in text
+
+
+def test_the_settings_of_the_cloud_are_those_of_whoever_emitted():
+    text = service(order(clouds_path=Path("/etc/openstack/my clouds.yaml")))
+    assert 'Environment="OS_CLIENT_CONFIG_FILE=/etc/openstack/my clouds.yaml"\n' in text
