@@ -1,0 +1,165 @@
+"""What becomes of an export that the cloud did not take: sent again, looked for or ended; and pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from batchexport.config import InUse, Settings
+from batchexport.engine import decide
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Cloud
+from batchexport.engine.refusals import PAUSE_S, Forbidden, Refusals
+from batchexport.errors import (
+    CloudError,
+    FatalError,
+    ForbiddenError,
+    OutcomeUnknownError,
+    RefusedError,
+    RunStoppedError,
+    SignInError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+    VolumeStateError,
+)
+from batchexport.log_level import NOTICE
+from batchexport.model import ExportRequest, Job, JobState
+from batchexport.retry import UNREACHABLE
+
+log = logging.getLogger(__name__)
+
+#: So many requests in a row that came to nothing are the cloud's trouble, not the rows': the target waits.
+TROUBLE_AFTER = 3
+#: A cloud that takes no request for so long is given up for this run.
+GIVE_UP_AFTER_S = 3600.0
+
+
+class SendFailures:
+    """Writes down what came of requests that were not taken, and remembers how the cloud does."""
+
+    def __init__(self, cloud: Cloud, ledger: Ledger, settings: Settings) -> None:
+        self._cloud = cloud
+        self._ledger = ledger
+        self._settings = settings
+        self._refusals = Refusals()
+        self._taken = 0  # requests that the cloud took
+        self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
+        self._in_vain = 0  # requests in a row that came to nothing
+        self._told_of_trouble = False  # and somebody was told of it
+        self._in_vain_since = 0.0
+        self._hold_until = 0.0  # loop time before which nothing is claimed
+
+    @property
+    def hold_s(self) -> float:
+        """Seconds for which nothing is to be claimed or sent; 0 = none."""
+        return max(0.0, self._hold_until - asyncio.get_running_loop().time())
+
+    def taken(self, job: Job) -> None:
+        """The cloud took the request of this job."""
+        if self._in_vain and self._told_of_trouble:
+            log.log(NOTICE, "the cloud takes requests again")
+        self._in_vain, self._told_of_trouble = 0, False
+        self._refusals.taken()
+        self._taken += 1
+        self._taken_before.pop(job.job_id, None)
+
+    async def met(self, job: Job, request: ExportRequest, error: CloudError, *, under_way: int) -> None:
+        """The request of this job met an error, while so many others were under way."""
+        ledger = self._ledger
+        match error:
+            case OutcomeUnknownError():
+                log.warning("volume %s: %s; checking what became of the request", job.volume_id, error)
+                ledger.doubt(job, alone=self._is_alone(job))
+            case ThrottledError():  # the client has lowered the rate already
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+            case TransientError():
+                self._trouble(job, error)
+            case VolumeStateError():
+                await self._look(job, request, error)
+            case ForbiddenError():
+                self._forbidden(job, error, under_way)
+            case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                self._hold_for(pause_s)
+                log.warning("the sign-in is refused (%s); next try in %.0f s", error, pause_s)
+            case FatalError():
+                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                ledger.stop(error)
+            case RefusedError():
+                ledger.ended(job, JobState.FAILED, decide.ending_of(error))
+            case _:
+                raise error
+
+    def _forbidden(self, job: Job, error: ForbiddenError, under_way: int) -> None:
+        ending = decide.ending_of(error)
+        match self._refusals.forbidden(job, under_way=under_way):
+            case Forbidden.THIS_ROW:
+                self._ledger.ended(job, JobState.FAILED, ending)
+            case Forbidden.LATER:
+                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                if self._refusals.is_pressing:
+                    self._hold_for(PAUSE_S)
+            case Forbidden.ALL:
+                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                self._ledger.stop(error)
+
+    def _hold_for(self, seconds: float) -> None:
+        self._hold_until = max(self._hold_until, asyncio.get_running_loop().time() + seconds)
+
+    async def _look(self, job: Job, request: ExportRequest, error: VolumeStateError) -> None:
+        """The volume's status forbade the export: see what it is, for it may be our own doing."""
+        ledger = self._ledger
+        try:
+            volume = await self._cloud.volume(job.volume_id)
+        except CloudError as unseen:
+            log.warning("volume %s: cannot look at it (%s)", job.volume_id, unseen)
+            ledger.doubt(job, refused=True)
+            return
+        forced = bool(request.options.force)
+        in_use = job.options.in_use or self._settings.in_use
+        match decide.refused_for_status(error, volume, in_use=in_use, forced=forced):
+            case decide.Doubt():
+                ledger.doubt(job, refused=True)
+            case decide.Again(ending):
+                ledger.again(job, ending)
+            case decide.Hold():
+                ledger.held_back(job)
+            case decide.Fail(ending):
+                if ending.code == decide.FORCE_IGNORED and in_use is InUse.STOP:
+                    ledger.force_ignored = ending
+                ledger.ended(job, JobState.FAILED, ending)
+            case decide.Skip(ending):
+                ledger.ended(job, JobState.SKIPPED, ending)
+
+    def _is_alone(self, job: Job) -> bool:
+        """Whether the cloud took others since it last took nothing of this job."""
+        alone = self._taken > self._taken_before.get(job.job_id, self._taken)
+        self._taken_before[job.job_id] = self._taken
+        return alone
+
+    def _trouble(self, job: Job, error: TransientError) -> None:
+        """Nothing happened, says the cloud. Without a connection that is sure; else it is looked at first."""
+        loop_now = asyncio.get_running_loop().time()
+        self._in_vain_since = self._in_vain_since if self._in_vain else loop_now
+        if not self.hold_s:  # else it was under way when the last one came to nothing
+            self._in_vain += 1
+        ending = decide.ending_of(error)
+        delay_s = max(UNREACHABLE.delay_s(self._in_vain), error.retry_after_s or 0.0)
+        unreachable = isinstance(error, UnreachableError)
+        if (unreachable or self._in_vain >= TROUBLE_AFTER) and not self.hold_s:
+            self._hold_until = loop_now + delay_s
+            self._told_of_trouble = True
+            log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
+        if unreachable:
+            self._ledger.put_back(job, ending, after_s=delay_s, counted=False)
+        else:
+            self._ledger.doubt(job, alone=self._is_alone(job), ending=ending)
+        if self._in_vain > TROUBLE_AFTER and loop_now - self._in_vain_since > GIVE_UP_AFTER_S:
+            minutes = (loop_now - self._in_vain_since) / 60
+            self._ledger.stop(
+                RunStoppedError(
+                    f"the cloud has taken no request for {minutes:.0f} minutes: {error}",
+                    hint="run the same command again when it answers: nothing is lost",
+                )
+            )
