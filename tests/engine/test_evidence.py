@@ -370,3 +370,22 @@ def retry(bench):
             return retried
 
     assert run_fast(go()) == 1
+
+
+def test_the_settling_time_begins_when_the_volume_is_free(bench):
+    """While it is uploading, nobody can tell whether the lost request had its turn."""
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["lost before"]}, upload_s=100.0)
+
+    def begun_elsewhere(job, before, after):
+        if str(after) == "submitting" and not cloud.posts:
+            cloud.accept_elsewhere(volume_id, name="somebody else's")
+            record = cloud.records[f"other-{volume_id}"]
+            record["created"] += 10.0
+
+    bench.run(cloud, on_change=begun_elsewhere, settle_s=30.0)
+    free_at = cloud.records[f"other-{volume_id}"]["free_at"]
+    assert cloud.posts[-1][0] >= free_at + 30.0
+    assert bench.states() == {volume_id: "succeeded"}
+    assert len(cloud.posts) == 2
