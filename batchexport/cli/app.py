@@ -15,7 +15,6 @@ from batchexport.cli.commands import Commands, write_commands
 from batchexport.cli.streams import is_of_stdout, too_many_files
 from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
-from batchexport.cli.variables import unknown_variables
 from batchexport.errors import BatchExportError, ConfigError, StateWriteError
 
 EXIT_CODES = """\b
@@ -76,8 +75,11 @@ class Program(click.Group):
         """Run the command; a BatchExportError is told, with what to do next."""
         from batchexport.cli.telling import end_told
 
-        for words in unknown_variables(self, os.environ):
-            say(f"warning: {words}", level="warning")
+        if any(name.startswith("BATCHEXPORT_") for name in os.environ):
+            from batchexport.cli.variables import unknown_variables
+
+            for words in unknown_variables(self, os.environ):
+                say(f"warning: {words}", level="warning")
         with end_told(talk_of(ctx)):
             return self._invoke(ctx)
 

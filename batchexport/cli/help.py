@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
 import click
 
-
-class Section(StrEnum):
-    """The headings, in the order of the help."""
-
-    OWN = "Options"
-    PACE = "Pace and limits"
-    IMAGES = "Images"
-    IN_USE = "Volumes in use"
-    EVENTS = "Events and metrics"
-    OUTPUT = "Output"
-    CLOUD = "Cloud and signing in"
-
+from batchexport.cli.talk_options import Section
 
 #: Click puts a default that is a phrase in parentheses, and one that is a value in none.
 _PHRASE = re.compile(r"default: \(([^()]*)\)")

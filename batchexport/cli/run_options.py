@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
-from batchexport.cli.help import Section
 from batchexport.cli.options import (
     FILE,
     STATE_FILE,
@@ -20,6 +19,7 @@ from batchexport.cli.options import (
     option,
     talk_options,
 )
+from batchexport.cli.talk_options import Section
 from batchexport.cli.telling import telling_options
 from batchexport.cli.weather_option import weather_option
 from batchexport.config import Downtimes, InUse, Limits, MaxFailures, Settings

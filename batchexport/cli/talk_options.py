@@ -6,14 +6,26 @@ Loaded for `--version` too, so it imports nothing but Click.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 import click
 
-from batchexport.cli.help import Section
 from batchexport.cli.talk import LogFormat, talk_of
 
 Decorator = Callable[[Any], Any]
+
+
+class Section(StrEnum):
+    """The headings, in the order of the help."""
+
+    OWN = "Options"
+    PACE = "Pace and limits"
+    IMAGES = "Images"
+    IN_USE = "Volumes in use"
+    EVENTS = "Events and metrics"
+    OUTPUT = "Output"
+    CLOUD = "Cloud and signing in"
 
 
 def option(*names: str, words: str, of: str | None = None, **attributes: Any) -> Decorator:

@@ -14,10 +14,10 @@ import click
 import msgspec
 
 from batchexport.cli.complaint import only_error
-from batchexport.cli.help import Section
 from batchexport.cli.options import FILE, Parsed, all_of, option
 from batchexport.cli.outlets import Outlets
 from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
+from batchexport.cli.talk_options import Section
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.redaction import redacted
 from batchexport.tell.address import parse_address

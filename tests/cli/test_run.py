@@ -14,7 +14,7 @@ SUM_OF_THREE = "3 rows = 3 succeeded + 0 failed + 0 skipped + 0 ambiguous + 0 to
 def exports_per_volume(journal):
     """How many exports of each volume a practice cloud accepted, by its own record."""
     events = [json.loads(line) for line in Path(journal).read_text().splitlines()]
-    return Counter(event["volume_id"] for event in events if "volume_id" in event)
+    return Counter(event["volume_id"] for event in events if event.get("event") == "export")
 
 
 @pytest.fixture
@@ -129,7 +129,10 @@ def test_a_good_list_is_told_on_stdout(batchexport, volumes):
 
 def test_validate_reads_the_list_of_a_job_file(batchexport, volumes):
     Path("job.toml").write_text('[job]\nlist = "volumes.csv"\n')
-    assert batchexport("validate", "job.toml").stdout == "volumes.csv: 3 rows, no problems\n"
+    assert batchexport("validate", "job.toml").stdout.splitlines() == [
+        "job.toml: no problems in the job file",
+        "volumes.csv: 3 rows, no problems",
+    ]
 
 
 def test_validate_goes_by_the_rules_of_a_dialect(batchexport):
