@@ -71,6 +71,18 @@ def night_path(folder: Path, job: str, night: str) -> Path:
     return folder / f"{job}-{night}.state"
 
 
+def files_beside(path: Path) -> list[Path]:
+    """The other state files in the folder of this one, the newest first, but for those of nights.
+
+    Nights export the same volumes again and again, as they should: one of them is compared with none.
+    """
+    night = re.compile(rf".+-{_NIGHT}\.state")
+    if night.fullmatch(path.name):
+        return []
+    others = [each for each in path.parent.glob("*.state") if not night.fullmatch(each.name)]
+    return sorted((each for each in others if each != path), key=_changed_at, reverse=True)
+
+
 def nights_of(folder: Path, job: str) -> list[Path]:
     """The state files of all nights of a job, the oldest first."""
     name = re.compile(rf"{re.escape(job)}-{_NIGHT}\.state")
@@ -95,6 +107,13 @@ def unfinished_before(tonight: Path, nights: Sequence[NightFile]) -> NightFile |
     """The night before tonight, if it did not get through its list."""
     earlier = [night for night in nights if night.path.name < tonight.name]
     return earlier[-1] if earlier and earlier[-1].to_do else None
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def rows_to_do(path: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-from batchexport import engine
+from batchexport import engine, nights
 from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.connections import connections
 from batchexport.cli.consent import agree
@@ -130,6 +130,7 @@ async def _drive(
                         on_change=on_change,
                         most_gib=hours.most_gib if hours else None,
                         again=frozenset(again),
+                        others=() if settings.export_again else nights.files_beside(state_path),
                     )
     return stop
 

@@ -199,7 +199,11 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
 
 def _with_flags_alone(settings: Settings, flags: Mapping[str, Any]) -> Settings:
     """The settings, with what is said for one command only and stands in no job file."""
-    return replace(settings, rebind_cloud=bool(flags.get("rebind_cloud")))
+    return replace(
+        settings,
+        rebind_cloud=bool(flags.get("rebind_cloud")),
+        export_again=bool(flags.get("export_again")),
+    )
 
 
 def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:

@@ -215,6 +215,11 @@ rebind_option = _flag(
     words="The addresses of the state file's cloud have changed: go on with it at the new ones. Project and"
     " region must be the same; a copy of a cloud must not be taken for it.",
 )
+again_option = _flag(
+    "--again",
+    "export_again",
+    words="Export once more what another state file in the same folder shows as exported; nights always do.",
+)
 #: What a command takes that only visits the cloud.
 visiting_options = all_of(
     all_of(rate_option, section=Section.PACE),
@@ -232,6 +237,7 @@ planning_options = all_of(
 )
 #: What every command takes that works on a state file.
 working_options = all_of(
+    again_option,
     limit_options,
     all_of(dialect_option, rebind_option, section=Section.CLOUD),
     cloud_options,

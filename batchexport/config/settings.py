@@ -96,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_use: InUse = InUse.FAIL  #: for rows that say nothing of it
     downtimes: Downtimes = msgspec.field(default_factory=Downtimes)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
+    export_again: bool = False  #: volumes, too, that another state file beside this one shows as exported
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
     encoding: str | None = None  #: of the list, a codec of Python; None = UTF-8, or what a mark says
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch

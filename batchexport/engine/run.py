@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from batchexport.clock import SteadyClock
 from batchexport.config import Settings
@@ -27,8 +28,11 @@ async def run(
     most_gib: Callable[[float], int] | None = None,
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
+    others: Sequence[Path] = (),
 ) -> None:
     """Take every row of the state file as far as it goes, those in the states of `again` once more.
+
+    Rows whose volumes `others`, further state files, show as exported are skipped.
 
     `most_gib` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
     more, and what is left stays pending. None = any may. With `start_anyway` servers are started although
@@ -60,7 +64,15 @@ async def run(
             start_anyway=start_anyway,
         )
 
-    await on_each_target(state, connect, one, file_lost=stop.set, again=again, rebind=settings.rebind_cloud)
+    await on_each_target(
+        state,
+        connect,
+        one,
+        file_lost=stop.set,
+        again=again,
+        rebind=settings.rebind_cloud,
+        others=others,
+    )
 
 
 async def reconcile_all(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from batchexport.engine.ports import Cloud
 from batchexport.errors import (
@@ -34,11 +35,13 @@ async def on_each_target(
     file_lost: Callable[[], object],
     again: frozenset[JobState] = frozenset(),
     rebind: bool = False,
+    others: Sequence[Path] = (),
 ) -> None:
     """Do `work` on every target. One that cannot go on does not hold up the others.
 
     Once it is signed in, a target is bound to its cloud, or found to belong to it; rows in the states of
     `again` are put back to pending then, and not before. With `rebind` the cloud's addresses may be new.
+    Rows whose volumes `others`, further state files, show as exported are skipped.
 
     What ended a target is raised when all are done; the first sign that the state file is lost to this
     process is also told to `file_lost`. Raises StateInUseError before any work if another process has a
@@ -56,6 +59,7 @@ async def on_each_target(
                 if again:
                     await state.retry(lease, again)
                 await _skip_known_twice(state, target, lease)
+                await _skip_exported(state, target, lease, others)
                 await work(cloud, lease)
         except BaseException as error:
             plain = _plain(error)
@@ -84,6 +88,20 @@ async def _skip_known_twice(state: StateFile, target: TargetRecord, lease: Lease
             " which names the same volumes",
             skipped,
             target.key,
+        )
+
+
+async def _skip_exported(
+    state: StateFile, target: TargetRecord, lease: Lease, others: Sequence[Path]
+) -> None:
+    if not others or not await state.pending(lease):
+        return
+    for path, rows in (await state.skip_exported_elsewhere(lease, others)).items():
+        log.warning(
+            "%d rows of target %s are exported already by %s: skipped; --again exports them once more",
+            rows,
+            target.key,
+            path,
         )
 
 

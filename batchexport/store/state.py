@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +17,17 @@ from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.identity import CloudIdentity
 from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
-from batchexport.store import changes, fitting, identities, lease, queries, together, unsent, volume_names
+from batchexport.store import (
+    changes,
+    elsewhere,
+    fitting,
+    identities,
+    lease,
+    queries,
+    together,
+    unsent,
+    volume_names,
+)
 from batchexport.store.faults import reading
 from batchexport.store.known_images import ImageBook
 from batchexport.store.lease import LEASE_S, Lease
@@ -25,6 +36,7 @@ from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
 from batchexport.store.removals import RemovalBook
+from batchexport.store.schema import UNIQUE_INDEXES
 from batchexport.store.server_book import ServerBook
 from batchexport.store.sweep import sweep
 from batchexport.store.writer import Writer, undone_if_cancelled
@@ -351,6 +363,16 @@ class StateFile:
         skipping = partial(identities.skip_known_twice, target_id=held.target_id, at=self._now())
         return await self._writer.ask(skipping, held)
 
+    async def skip_exported_elsewhere(self, held: Lease, others: Sequence[Path]) -> dict[Path, int]:
+        """How many pending jobs were skipped, for these other state files show their volumes as exported."""
+        mine = await self._writer.ask(partial(_record_of, target_id=held.target_id), held)
+        skipped: dict[Path, int] = {}
+        for rows in elsewhere.exported_elsewhere(self.path, held.target_id, mine, others):
+            skipping = partial(elsewhere.skip, target_id=held.target_id, rows=rows, at=self._now())
+            if rows and (count := await self._writer.ask(skipping, held)):
+                skipped[rows[0].path] = skipped.get(rows[0].path, 0) + count
+        return skipped
+
     def _left(self) -> None:
         """One target fewer is ours; with the last, the file is free for everybody."""
         self._leases -= 1
@@ -363,3 +385,9 @@ class StateFile:
     def _change(self, held: Lease, change: Callable[..., object]) -> None:
         held.check_owned()
         self._writer.submit(change, held)
+
+
+def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
+    """The target as it is now, for one that is about to be compared by its volumes."""
+    db.execute(UNIQUE_INDEXES["volume_id"])
+    return next(each for each in queries.targets(db) if each.target_id == target_id)

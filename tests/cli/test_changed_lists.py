@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_rows_that_are_gone_stay_where_they_were_sent_and_are_left_out_where_not
         said = run(IDS[0], IDS[2], code=3)
         assert "1 new row, 1 row no longer listed, but sent already: kept" in said
         assert states() == {IDS[0]: "failed", IDS[1]: "skipped"} | dict.fromkeys(IDS[2:4], "succeeded")
-        assert len(list(cloud._state.world.images(0))) == 2
+        assert len(list(cloud._state.world.images(time.time()))) == 2
 
 
 def test_a_row_that_failed_and_was_corrected_goes(batchexport):
@@ -173,7 +174,7 @@ def test_an_unknown_cloud_in_one_row_is_found_before_anything_is_sent(batchexpor
         result = batchexport("run", LIST, "--poll-interval", "0.1")
         assert result.exit_code == 2, result.output
         assert "cloud 'prod'" in result.stderr
-        assert not list(cloud._state.world.images(0))
+        assert not list(cloud._state.world.images(time.time()))
         assert not Path("v.state").exists()
         LIST.write_text("\n".join(["volume_id,cloud", *(f"{each},served" for each in IDS)]))
         assert batchexport("run", LIST, "--poll-interval", "0.1").exit_code == 0
@@ -218,3 +219,35 @@ def test_a_list_from_a_pipe_needs_a_state_file_by_name(batchexport):
     result = batchexport("run", "pipe.csv", *QUICK)
     assert result.exit_code == 2
     assert "--state is missing" in result.stderr
+
+
+def test_what_another_state_file_here_has_exported_is_said_and_not_exported_again(batchexport):
+    run = ("--os-cloud", "served", *QUICK[2:])
+    with served(*volumes()) as cloud:
+        write(IDS[:3])
+        assert batchexport("run", LIST, *run).exit_code == 0
+        Path("damaged.state").write_text("damaged")
+        write(IDS)
+        result = batchexport("run", LIST, "--state", "other.state", *run)
+        assert result.exit_code == 0, result.output
+        assert "3 rows of target default are exported already by v.state" in result.stderr
+        assert len(list(cloud._state.world.images(time.time()))) == 5
+        report = batchexport("report", "other.state", "-f", "csv").stdout
+        assert report.count("exported already by run") == 3
+        assert batchexport("retry", "other.state", "--skipped", *run).exit_code == 0
+        assert len(list(cloud._state.world.images(time.time()))) == 5
+        assert batchexport("retry", "other.state", "--skipped", "--again", *run).exit_code == 0
+        assert len(list(cloud._state.world.images(time.time()))) == 8
+
+
+def test_another_cloud_or_a_night_has_exported_nothing_of_ours(batchexport):
+    write(IDS)
+    batchexport("run", LIST, "--os-cloud", "sandbox", *QUICK[2:], "--state", "rehearsed.state")
+    for name in ("job-2027-01-01.state", "job-2027-01-02.state", "job-2027-01-03T04-05.state"):
+        with served(*volumes()):
+            result = batchexport("run", LIST, "--state", name, "--os-cloud", "served", *QUICK[2:])
+        assert result.exit_code == 0, result.output
+        assert "5 succeeded" in result.stdout
+    with served(*volumes()):
+        result = batchexport("run", LIST, "--os-cloud", "served", *QUICK[2:])
+    assert "5 succeeded" in result.stdout
