@@ -58,5 +58,6 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
         aftercare.start_servers(state_path, *settings_for(state_path, flags), anyway=anyway)
     with StateReader(state_path) as reader:
         left = reader.servers()
-    tell(servers_json(left) if form == "json" else servers_text(left))
+        names = reader.volume_names({each for server in left for each in server.volume_ids})
+    tell(servers_json(left) if form == "json" else servers_text(left, names))
     raise click.exceptions.Exit(3 if start and left else 0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from batchexport.report.words import count_of, iso_utc, one_line
+from batchexport.report.words import count_of, cut_middle, iso_utc, one_line, padded, shown
 from batchexport.store import ServerReport
 
 #: Servers that are named in a line; `servers` names all.
@@ -23,14 +23,14 @@ def servers_line(servers: Sequence[ServerReport]) -> str:
     return f"{count_of(len(servers), 'server')} stopped for exports {is_or_are} not up: {named}{more}"
 
 
-def servers_text(servers: Sequence[ServerReport]) -> str:
-    """Every server that is not up, with its volumes and what is wrong with it."""
+def servers_text(servers: Sequence[ServerReport], names: Mapping[str, str] | None = None) -> str:
+    """Every server that is not up, with its volumes, by their `names`, and what is wrong with it."""
     if not servers:
         return "no server is stopped"
     lines = [_LINE.format("SERVER", "NAME", "STATE", "SINCE", "VOLUMES")]
     for server in servers:
-        since, volumes = iso_utc(server.stopping_at), " ".join(server.volume_ids)
-        name = one_line(server.name, 20)
+        since, volumes = iso_utc(server.stopping_at), _volumes(server, names or {})
+        name = padded(cut_middle(server.name, 20), 20)
         lines.append(_LINE.format(server.server_id, name, server.state, since, volumes).rstrip())
         if server.note:
             lines.append(f"    {one_line(server.note, 200)}")
@@ -54,6 +54,10 @@ def server_json(server: ServerReport) -> dict[str, object]:
         "note": server.note,
         "volume_ids": list(server.volume_ids),
     }
+
+
+def _volumes(server: ServerReport, names: Mapping[str, str]) -> str:
+    return ", ".join(shown(names.get(volume_id) or volume_id) for volume_id in server.volume_ids)
 
 
 def _name(server: ServerReport) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
 from batchexport.store import schema
@@ -24,6 +26,9 @@ OLDEST_SQLITE = (3, 37, 0)
 
 #: How long to wait for another process's transaction.
 BUSY_TIMEOUT_S = 10.0
+
+#: SQLite's codes where it may not make the files that it needs beside a state file.
+_NO_PLACE_BESIDE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 _HEADER_BYTES = 100
 #: Up to here, reading every page costs a few milliseconds: some 3,000 rows.
@@ -86,13 +91,44 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     try:
         return _open_read_only(path)
     except StateError as error:
-        if getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+        code = getattr(error.__cause__, "sqlite_errorcode", 0)
+        if code & 0xFF in _NO_PLACE_BESIDE and not _is_writable(path.parent):
+            return _open_copy(path)
+        if code != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
     # A process was killed over a change of the journal's mode. Whoever may write undoes it by looking.
     with _opened(path, mode="rw") as db:
         db.execute("SELECT 1 FROM run").fetchone()
     db.close()
     return _open_read_only(path)
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _open_copy(path: Path) -> sqlite3.Connection:
+    """A connection to a copy in a place of our own that has no name any more.
+
+    What a killed process left can be read only after SQLite put it in order, and here it may write nothing.
+    """
+    try:
+        with TemporaryDirectory(prefix="batchexport-", ignore_cleanup_errors=True) as folder:
+            copy = Path(folder) / "copy.state"
+            shutil.copyfile(path, copy)
+            for name in ("-wal", "-journal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(f"{path}{name}", f"{copy}{name}")
+            with _opened(copy, mode="rw") as db:
+                db.execute("PRAGMA journal_mode=DELETE")
+                db.execute("PRAGMA query_only=ON")
+                _check_whole(db, path)
+            return db
+    except (OSError, StateError) as error:
+        raise StateError(
+            f"{path}: cannot read it: a process was killed over it, and its folder takes no files ({error})",
+            hint="copy it, and what stands beside it with -wal or -journal, to a folder that can be written",
+        ) from error
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

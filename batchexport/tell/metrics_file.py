@@ -33,10 +33,14 @@ class MetricsFile:
 
     def write(self, metrics: RunMetrics) -> None:
         """Put the metrics as they are now in the place of those before."""
+        self.put(metrics.text())
+
+    def put(self, text: str) -> None:
+        """Put this text in the place of the one before. May be called in a thread."""
         try:
             # Another user reads it, the collector's, however careful the umask is of the other files; and a
             # pipe that nobody empties must not hold the run up.
-            write_whole(self.path, [metrics.text()], mode=0o644, wait=False)
+            write_whole(self.path, [text], mode=0o644, wait=False)
             self._warned = False
         except OSError as error:
             if not self._warned:

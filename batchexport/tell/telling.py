@@ -164,12 +164,18 @@ class Telling:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._safely("the figures", self._look)
+            self._safely("the figures", self._look_at_rates)
+            if self._file is not None and self._metrics is not None:
+                # A slow disk must not hold the run up.
+                await asyncio.to_thread(self._file.put, self._metrics.text())
 
     def _look(self) -> None:
         """Write the metrics file, and tell of rates that changed."""
         if self._file is not None and self._metrics is not None:
             self._file.write(self._metrics)
+        self._look_at_rates()
+
+    def _look_at_rates(self) -> None:
         for target, cloud in self._clouds.items():
             rate = cloud.requests_per_second
             if self._events is not None and rate != self._rates.get(target):

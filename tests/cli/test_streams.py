@@ -1,5 +1,6 @@
 """The program ends with its own words and exit code whatever its streams are."""
 
+import fcntl
 import os
 import resource
 import subprocess
@@ -101,3 +102,18 @@ def test_no_words_at_all_show_the_help(batchexport):
     result = batchexport()
     assert result.exit_code == 2
     assert "Commands:" in result.stderr
+
+
+@pytest.mark.parametrize(("stream", "options"), [("stdout", ("--events", "-")), ("stderr", ("-vv",))])
+def test_a_reader_that_takes_nothing_holds_no_run_up(tmp_path, stream, options):
+    path = write_list(tmp_path / "v.csv", 20)
+    words = ("run", path, "--os-cloud", "sandbox", "--requests-per-second", "0", "--poll-interval", "0.1")
+    reader, end = os.pipe()
+    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: end}
+    run = subprocess.run([*PROGRAM, *words, *options], cwd=tmp_path, timeout=120, check=False, **streams)
+    os.close(end)
+    os.close(reader)
+    assert run.returncode == 0
+    result = called("status", tmp_path / "v.state")
+    assert "20 rows = 20 succeeded" in result.stdout

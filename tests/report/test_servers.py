@@ -70,6 +70,11 @@ def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader):
     assert line == LINE
 
 
+def test_the_table_names_volumes_where_names_are_known(reader):
+    text = servers_text(reader.servers(), {volume_id(1): "db-01 data"})
+    assert text.splitlines()[1].endswith("  db-01 data")
+
+
 def test_where_all_are_up_nothing_is_said():
     assert (servers_line([]), servers_text([])) == ("", "no server is stopped")
     assert json.loads(servers_json([])) == {"servers": []}

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,7 +18,7 @@ from batchexport.errors import (
 )
 from batchexport.store import StateFile, StateReader, opening, schema
 from batchexport.store.faults import translated
-from batchexport.store.opening import require_sqlite
+from batchexport.store.opening import open_for_work, require_sqlite
 from tests.store.making import alter, ask, claim, make
 
 Opener = Callable[[Path], object]
@@ -199,3 +202,45 @@ def test_a_table_whose_words_are_no_text_any_more_is_damage(opener: Opener, made
     made.write_bytes(content.replace(b"job_count INTEGER", b"job_count I\xccTEGER", 1))
     assert made.read_bytes() != content
     refused_unchanged(opener, made, StateCorruptError, "not a whole state file")
+
+
+def as_somebody(task: Callable[[], object]) -> None:
+    """Do this as a user who may write nowhere but in the folder for temporary files."""
+    if os.geteuid() != 0:
+        task()
+        return
+    os.seteuid(65534)
+    try:
+        task()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("with_log", [True, False])
+def test_what_a_killed_process_left_is_read_from_a_folder_that_cannot_be_written(with_log: bool) -> None:
+    """The last commits stand in the log beside the file; SQLite has to write before it reads them."""
+    with TemporaryDirectory() as name:
+        folder, path = Path(name), make(Path(name) / "a.state", 3)
+        db = open_for_work(path)
+        db.execute("UPDATE run SET list_name = 'changed'")
+        if not with_log:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (folder / "copy").mkdir()
+        for each in folder.glob("a.state*"):
+            if not each.name.endswith("-shm"):
+                shutil.copyfile(each, folder / "copy" / each.name)
+        db.close()
+        for each in (folder / "copy").iterdir():
+            each.chmod(0o444)
+        folder.chmod(0o755)
+        (folder / "copy").chmod(0o555)
+        before = sorted(each.name for each in (folder / "copy").iterdir())
+
+        def look() -> None:
+            with StateReader(folder / "copy" / "a.state") as reader:
+                assert reader.run.list_name == "changed"
+                assert sum(1 for _ in reader.jobs()) == 3
+
+        as_somebody(look)
+        assert sorted(each.name for each in (folder / "copy").iterdir()) == before
+        (folder / "copy").chmod(0o755)
