@@ -91,6 +91,22 @@ _MEANINGS: dict[str, Column] = {
 _ALIKE = 0.8
 
 
+#: What images and servers are and no volume is, by the words of their services.
+_STATUSES_OF_OTHERS = frozenset(
+    {
+        "active",
+        "queued",
+        "saving",
+        "importing",
+        "deactivated",
+        "killed",
+        "build",
+        "shutoff",
+        "shelved_offloaded",
+    }
+)
+
+
 class UnknownColumnError(ValueError):
     """A name that no column has; the text says what to do about it."""
 
@@ -123,6 +139,16 @@ def meaning(name: str, *, beside: Collection[str]) -> Column | None:
     if made_by_tool and (word in _TOOL_COLUMNS or _EXTENSION.fullmatch(word)):
         return None
     raise UnknownColumnError(_advice(word))
+
+
+def is_status_of_others(status: str) -> bool:
+    """Whether it is the status of an image or a server, so that its id is none of a volume."""
+    return status.strip().lower() in _STATUSES_OF_OTHERS
+
+
+def status_fault(status: str) -> str:
+    """What to say of a row that is of an image or a server."""
+    return f"is of an image or a server, no volume: its status is {status.strip().lower()}"
 
 
 def _advice(word: str) -> str:

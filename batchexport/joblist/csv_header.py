@@ -34,6 +34,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     separator: str = _SEPARATORS[0]
     width: int = 0  #: cells a row must have; unnamed columns at the end do not count
+    status_place: int | None = None  #: of a tool's list; None = it tells no status
     skips_blanks: bool = False  #: blanks behind a separator do not count
     places: dict[Column, int]
     problems: tuple[Problem, ...]
@@ -100,10 +101,13 @@ def header_of(place: Place, names: list[str], *, separator: str = ",", skips_bla
         )
         near = [each for each in problems if "did you mean volume_id?" in each.message]
         problems = [*near, place.problem(wrong, field=Column.VOLUME_ID)]
+    words = [plain(name) for name in names]
+    tells_status = "id" in words and words.count("status") == 1
     return Header(
         line=place.line,
         separator=separator,
         width=len(names),
+        status_place=words.index("status") if tells_status else None,
         skips_blanks=skips_blanks,
         places=places,
         problems=tuple(problems),

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TypeVar
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import COMMON_COLUMNS, Column
+from batchexport.joblist.columns import COMMON_COLUMNS, Column, is_status_of_others, status_fault
 from batchexport.joblist.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
 from batchexport.joblist.formulas import unguarded
 from batchexport.joblist.problem import NoRowsError, Problem
@@ -149,6 +149,9 @@ class _RowReader:
         # A comment in front of the ids is no id, and shows by that.
         if self._id_place and any(map(is_comment, columns[0])):
             return None
+        status_place = self._header.status_place
+        if status_place is not None and any(map(is_status_of_others, set(columns[status_place]))):
+            return None
         common = [columns[place] for place in self._common_places]
         if any(len(set(column)) > 1 for column in common):
             return None
@@ -175,7 +178,9 @@ class _RowReader:
         return self._read_closely(Place(source=self._source.name, line=line), record)
 
     def _suspicious(self, cells: Cells) -> bool:
-        return self._source.damaged or is_comment(cells[0])
+        status_place = self._header.status_place
+        is_of_others = status_place is not None and is_status_of_others(cells[status_place])
+        return is_of_others or self._source.damaged or is_comment(cells[0])
 
     def _read_closely(self, place: Place, record: Cells | str) -> Sequence[JobRow | Problem]:
         if isinstance(record, str):
@@ -208,6 +213,9 @@ class _RowReader:
             if any(cell.endswith("\\") for cell in cells):
                 way_out += "; if `openstack` wrote the list, leave its --quote none out"
             return f"has {len(cells)} cells where the header has {self._header.width}; {way_out}"
+        status_place = self._header.status_place
+        if status_place is not None and is_status_of_others(cells[status_place]):
+            return status_fault(cells[status_place])
         return None
 
 

@@ -7,7 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import COMMON_COLUMNS, Column, UnknownColumnError, meaning, plain
+from batchexport.joblist.columns import (
+    COMMON_COLUMNS,
+    Column,
+    UnknownColumnError,
+    is_status_of_others,
+    meaning,
+    plain,
+    status_fault,
+)
 from batchexport.joblist.problem import Problem, shown
 from batchexport.joblist.rows import Place, RowChecker, Texts
 from batchexport.joblist.values import UnfitError
@@ -46,6 +54,9 @@ class JsonRowReader:
 
     def read(self, place: Place, row: Mapping[str, object]) -> Sequence[JobRow | Problem]:
         """The job, or every problem of the row."""
+        status = row.get("status", row.get("Status"))
+        if isinstance(status, str) and is_status_of_others(status) and ("id" in row or "ID" in row):
+            return (place.problem(status_fault(status)),)
         said = _Said(place, self._told)
         said.take(row)
         texts = Texts(

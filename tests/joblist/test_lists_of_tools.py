@@ -138,6 +138,16 @@ NAMED = {
     "a key twice in yaml": (f"- ID: {A}\n  ID: {B}\n", "line 2: ID is there twice", ""),
     "yaml that refers": (f"- &a {A}\n- *a\n", "line 2: refers to another place", "write it out"),
     "two documents": (f"- {A}\n---\n- {B}\n", "begins a second document", ""),
+    "images": (
+        f"ID,Name,Status\n{A},a,available\n{B},b,active\n",
+        "line 3: is of an image or a server",
+        "active",
+    ),
+    "servers": (
+        json.dumps([{"ID": A, "Name": "a", "Status": "SHUTOFF"}]),
+        "is of an image or a server",
+        "shutoff",
+    ),
     "broken yaml": (f"- {A}\n- [\n", "is not YAML", ""),
 }
 
