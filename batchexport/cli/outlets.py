@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchexport.errors import ConfigError
+from batchexport.redaction import register_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,8 @@ class Outlets:
                 hint="set them in the environment of the run, for instance in an EnvironmentFile",
             )
         self.notify = notify
+        if notify is not None:
+            register_secret(*notify.secrets)
 
     @property
     def any(self) -> bool:

@@ -76,6 +76,15 @@ class Notify:
     mail: Mail | None = None
     unset: tuple[str, ...] = ()  #: variables that the table names and the environment does not have
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may repeat: addresses that whoever knows them can use, and the password for mail."""
+        calls = self.heartbeat or Heartbeat(success="")
+        urls = list(filter(None, (self.webhook, calls.success, calls.start, calls.failure)))
+        paths = [url.split("/", 3)[3] for url in urls if url.count("/") > 2]
+        password = self.mail.password if self.mail is not None else None
+        return tuple(filter(None, (*urls, *paths, password)))
+
 
 def notify_from(table: Table, environment: Mapping[str, str] = os.environ) -> Notify:
     """Who the table names. What is wrong with it becomes problems of the table.
