@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 from msgspec.structs import replace
 
-from batchexport.cli.options import ALLOWED
+from batchexport.cli.options import ALLOWED, JOB_FILE
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, Downtimes, InUse, Limits, Settings
 from batchexport.config.layer import Layer
@@ -84,6 +86,11 @@ def default_state_path(list_path: Path) -> Path:
     Earlier versions made it in the current folder: one that is there, and of this list, is gone on with.
     """
     path = list_path.with_suffix(".state")
+    if path == list_path:
+        raise JobListError(
+            f"{list_path} is called as a state file is, not as a list",
+            hint=f"`batchexport resume {list_path}` carries on with a state file",
+        )
     former = Path(path.name)
     if not path.exists() and former.exists() and _is_of(former, list_path):
         return former
@@ -159,7 +166,9 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
 
     with StateReader(state_path) as reader:
         run = reader.run
-    job_path: Path | None = flags.get("job_path")
+    context = click.get_current_context(silent=True)
+    given: Path | None = context.meta.get(JOB_FILE) if context is not None else None
+    job_path: Path | None = flags.get("job_path") or given
     if job_path is None:
         layer = layer_from_flags(flags)
         settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))
@@ -170,6 +179,21 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
     else:
         raise ConfigError(f"--job: {job_path} is no job file", hint="job files are TOML, and end in .toml")
     return replace(order, settings=as_stored(order.settings, run), said_state_path=state_path)
+
+
+def newest_state_of(job_path: Path) -> Path:
+    """The state file of a job, of several nights that of the last. Raises ConfigError where there is none."""
+    from batchexport.nights import nights_of
+
+    order = order_from(str(job_path), {}, os.environ)
+    folder = order.nights.state_dir
+    known = [order.state_path] if folder is None else nights_of(folder, order.job_name)
+    if not known or not known[-1].exists():
+        raise ConfigError(
+            f"{job_path}: this job has no state file yet, in {folder or order.state_path.parent}",
+            hint=f"`batchexport run {job_path}` makes the first",
+        )
+    return known[-1]
 
 
 def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, option
+from batchexport.cli.options import STATE_OR_JOB, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -21,7 +21,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @option("--ours", metavar="IMAGE_ID", multiple=True, words="This image is the row's result. Repeatable.")
 @option("--not-ours", metavar="IMAGE_ID", multiple=True, words="Somebody else made this image. Repeatable.")
 @visiting_options

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import FILE, STATE_FILE, form_option, option, talk_options
+from batchexport.cli.options import FILE, STATE_FILE, STATE_OR_JOB, form_option, option, talk_options
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
 
@@ -25,7 +25,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @form_option(
     "table",
     "csv",

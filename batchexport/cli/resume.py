@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE
+from batchexport.cli.options import STATE_OR_JOB
 from batchexport.cli.run_options import job_option, working_options
 from batchexport.cli.talk import talk_of
 
@@ -22,7 +22,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @job_option
 @working_options
 def resume(state_path: Path, **flags: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, form_option, option
+from batchexport.cli.options import STATE_OR_JOB, form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -22,7 +22,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @option(
     "--start",
     is_flag=True,

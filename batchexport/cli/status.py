@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, Parsed, form_option, option, talk_options
+from batchexport.cli.options import STATE_OR_JOB, Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
 from batchexport.cli.talk import tell
 
@@ -21,7 +21,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @form_option("table", "json", of="status")
 @option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")
 @option(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, dialect_option, form_option
+from batchexport.cli.options import STATE_OR_JOB, dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.talk import talk_of, tell
 
@@ -20,7 +20,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE", type=STATE_FILE)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @form_option("table", "json", of="verify")
 @dialect_option
 @visiting_options

@@ -1,0 +1,48 @@
+"""A job file in the place of a state file stands for the newest one of its own; a state file is no list."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.lists import write_list
+from tests.cli.test_run import QUICK
+
+
+@pytest.fixture
+def job():
+    write_list(Path("volumes.csv"), 2)
+    Path("job.toml").write_text(
+        '[job]\nlist = "volumes.csv"\nstate_dir = "nights"\n[cloud]\nname = "sandbox"\n'
+        '[limits]\npoll_interval = "0.1s"\nrequests_per_second = 0\n'
+    )
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("command", ["status", "report", "servers", "resume", "retry", "verify", "reconcile"])
+def test_a_job_file_stands_for_its_newest_state_file(batchexport, command):
+    assert batchexport("run", "job.toml").exit_code == 0
+    (night,) = Path("nights").glob("*.state")
+    result = batchexport(command, "job.toml")
+    assert result.exit_code == 0, result.output
+    if command in ("status", "resume", "retry"):
+        assert night.name in result.output
+
+
+@pytest.mark.usefixtures("job")
+def test_a_job_without_a_state_file_says_so(batchexport):
+    result = batchexport("status", "job.toml")
+    assert result.exit_code == 2
+    assert "has no state file yet" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "validate"])
+def test_a_state_file_given_as_a_list_is_named_as_one_and_left_alone(batchexport, command):
+    write_list(Path("volumes.csv"), 2)
+    batchexport("run", "volumes.csv", *QUICK, "--no-wait")
+    before = Path("volumes.state").read_bytes()
+    words = QUICK[:2] if command == "plan" else QUICK if command == "run" else ()
+    result = batchexport(command, "volumes.state", *words)
+    assert result.exit_code == 2
+    assert "state file" in result.stderr
+    assert "batchexport resume" in result.stderr
+    assert Path("volumes.state").read_bytes() == before
