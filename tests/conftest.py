@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
 SLOW = [HERE / name for name in ("attack", "crash", "nights")]
-SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes")]
+SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather")]
 
 
 def pytest_collection_modifyitems(items):

@@ -2,13 +2,14 @@
 
 When nothing is ready to run, time jumps to the next timer; nothing else moves it. It stands still while a
 thread works on what the loop asked for: a commit of the state file, or anything in an executor. So the times
-that a test sees depend neither on the load nor on the speed of the machine. Sockets have no place on such a
-loop: nobody waits for them.
+that a test sees depend neither on the load nor on the speed of the machine. Of sockets only those within the
+process will do: what is on its way between two of them is waited for, but nothing from outside.
 """
 
 import asyncio
 import contextlib
 import selectors
+import threading
 import weakref
 
 from batchexport.store.writer import Writer
@@ -17,6 +18,10 @@ from batchexport.store.writer import Writer
 START_S = 10_000.0
 #: Time is no finer: seconds since the epoch have 0.24 of it between two floats, and have to move with a jump.
 RESOLUTION_S = 1e-6
+#: How long a byte may take from one socket of the process to another.
+LOOPBACK_S = 0.002
+#: Threads that the program itself starts for what it waits for, by name.
+THREADS = ("sign-in",)
 #: How often to ask a thread that tells nobody when it is done.
 GLANCE_S = 0.001
 
@@ -25,6 +30,7 @@ class Time:
     """The time of every virtual loop: a second run in one test goes on where the first one ended."""
 
     now_s = START_S
+    on_the_way = 0  # requests between two sockets of the process
 
 
 class VirtualSelector(selectors.DefaultSelector):
@@ -39,7 +45,7 @@ class VirtualSelector(selectors.DefaultSelector):
         while not events and self.is_busy():
             events = super().select(GLANCE_S)
         # A thread may have been done just before it was asked.
-        events = events or super().select(0 if timeout is not None else None)
+        events = events or super().select(None if timeout is None else LOOPBACK_S if Time.on_the_way else 0)
         if not events:
             Time.now_s += max(timeout, RESOLUTION_S)
         return events
@@ -51,7 +57,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(selector)
         self._clock_resolution = RESOLUTION_S  # that of the real clock is finer than a float after some days
         self._asked = 0  # results that threads owe this loop
-        selector.is_busy = lambda: self._asked > 0 or any(each.backlog for each in WRITERS)
+        selector.is_busy = lambda: self._asked > 0 or _some_thread_works()
 
     def time(self):
         return Time.now_s
@@ -115,6 +121,12 @@ def _watch_writers():
         return self in WRITERS or is_pressing(self)
 
     Writer.__init__, Writer.ask, Writer._is_pressing = begun, asked, pressing
+
+
+def _some_thread_works():
+    return any(each.backlog for each in WRITERS) or any(
+        each.name in THREADS for each in threading.enumerate()
+    )
 
 
 def _virtual_loop():

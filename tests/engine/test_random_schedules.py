@@ -17,7 +17,7 @@ import pytest
 
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
-from batchexport.errors import SignInError
+from batchexport.errors import SignInError, TransientError
 from batchexport.model import ALLOWED_CHANGES, JobState
 from batchexport.store.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
@@ -66,7 +66,7 @@ SETTINGS = Settings(
 
 
 def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SETTINGS, stop_s=None):
-    """Run until done (False), or until the crash or the end that a refused sign-in is (True).
+    """Run until done (False), or until the crash, or what a refused sign-in or an absent cloud ends (True).
 
     `snapshot` is then what was on the disk. The disk is full for a moment after `full_after` changes. With
     `stop_s` the run is told to stop then.
@@ -96,6 +96,8 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
         async def connect(key, rate):
             yield cloud
 
+        if hasattr(cloud, "connect"):
+            connect = cloud.connect
         cloud.after_order = happened
         stopping = asyncio.Event()
         if stop_s is not None:
@@ -121,7 +123,7 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
             return True
         try:
             work.result()
-        except SignInError:
+        except (SignInError, TransientError):
             copy(bench.path, snapshot)
             return True
         return False

@@ -1,0 +1,80 @@
+"""The engine with the real client against the sandbox, all in one loop on virtual time.
+
+Requests go over real sockets within the process, so everything that the wire can do to a client is in it.
+"""
+
+import contextlib
+
+import aiohttp
+
+from batchexport import cloud
+from batchexport.cloud import sign_ins
+from batchexport.cloud.auth import Tokens
+from batchexport.cloud.session import Session
+from batchexport.config import CloudSettings, Limits
+from batchexport.gate import RateGate
+from batchexport.identity import SANDBOX
+from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
+from batchexport.sandbox.journal import DECODER
+from tests.engine.fake_cloud import EPOCH
+from tests.engine.fast_time import Time, fast_now
+
+
+def now():
+    return EPOCH + fast_now()
+
+
+class _Clock:
+    """What a module sees of `time`."""
+
+    time = staticmethod(now)
+    monotonic = staticmethod(fast_now)
+
+
+def live_by_virtual_time(monkeypatch):
+    """Have the client, its tokens and its gate take the time from the loop."""
+    monkeypatch.setitem(Session.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setitem(Session.__init__.__kwdefaults__, "steady", fast_now)
+    monkeypatch.setitem(Tokens.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setattr(sign_ins, "time", _Clock)
+    request = aiohttp.ClientSession._request
+
+    async def on_the_way(*args, **kwargs):
+        Time.on_the_way += 1
+        try:
+            return await request(*args, **kwargs)
+        finally:
+            Time.on_the_way -= 1
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", on_the_way)
+
+
+class Stack:
+    """A sandbox that remembers in its journal, and a client for each run."""
+
+    def __init__(self, folder, monkeypatch, **settings):
+        self.journal = folder / "cloud.journal"
+        self.settings = SandboxSettings(journal=self.journal, time_scale=1.0, force_upload=True, **settings)
+        self._clouds = folder / "clouds.yaml"
+        self.counts = {}
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(self._clouds))
+        live_by_virtual_time(monkeypatch)
+
+    @contextlib.asynccontextmanager
+    async def connect(self, key, rate):
+        """What the engine connects with: a sandbox of its own as long as it lasts."""
+        async with serve(self.settings, now=now) as sandbox:
+            self._clouds.write_text(clouds_yaml(sandbox.url))
+            access = CloudSettings(cloud="sandbox", dialect="cinder")
+            gate = RateGate(0.0, clock=fast_now)
+            try:
+                async with cloud.connect(key, access, limits=Limits(), gate=gate) as client:
+                    client.identity = SANDBOX  # it listens somewhere else each time
+                    yield client
+            finally:
+                for name, count in sandbox.counts.items():
+                    self.counts[name] = self.counts.get(name, 0) + count
+
+    def events(self):
+        """Everything that the cloud ever accepted."""
+        return [DECODER.decode(line) for line in self.journal.read_bytes().splitlines()]

@@ -1,0 +1,112 @@
+"""Random weather, random crashes: the laws of evidence hold of the real client against the sandbox.
+
+Each seed is one schedule; a failing one is printed by the test's own name. BATCHEXPORT_TEST_SCHEDULES=2000
+runs that many.
+"""
+
+import json
+import random
+
+import pytest
+
+from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.report.rows import Format, report_lines
+from batchexport.sandbox import SandboxServer, SandboxVolume
+from batchexport.sandbox.weather import Weather, settings
+from tests.crash.evidence import Evidence, verdict
+from tests.engine.conftest import Bench, volume_ids
+from tests.engine.fast_time import let_pass
+from tests.engine.full_stack import Stack, now
+from tests.engine.test_random_schedules import RETRIES, SCHEDULES, until_crash
+
+VOLUMES = 8
+SERVERS = 3
+#: What a run is told to stop after, if it did not come to its end: days, for weather that never clears up.
+LONGEST_S = 3 * 86_400.0
+
+
+def drawn_weather(dice):
+    """Some faults, each as strong as a cloud may have it."""
+    lists_only = dice.choice(["all", "lists", "by_id"])
+    faults = {
+        "lag": settings.Lag(share=dice.random(), seconds=dice.choice([1.0, 5.0, 25.0]), reads=lists_only),
+        "missing": settings.Missing(share=dice.choice([0.05, 0.3])),
+        "stale": settings.Stale(share=0.3, seconds=dice.choice([2.0, 20.0])),
+        "odd_image": settings.OddImage(),
+        "gateway": settings.Gateway(share=0.1, statuses=(502, 503, 504)),
+        "capped_lists": settings.CappedLists(share=dice.choice([0.2, 1.0]), records=3),
+        "slow_lists": settings.SlowLists(share=0.2, services=("image",)),
+        "flapping_token": settings.FlappingToken(),
+        "throttled": settings.Throttled(share=0.1, waits=("1", "1000000000", "soon")),
+        "long_headers": settings.LongHeaders(share=0.3),
+        "gzip": settings.Gzip(share=0.3),
+        "clocks": settings.Clocks(
+            volume_s=dice.choice([0.0, 90.0, -4000.0]),
+            image_s=dice.choice([-600.0, 65.0, 5000.0]),
+            shown_in=dice.choice(["both", "header", "records"]),
+        ),
+        "cell": settings.Cell(share=0.5, from_s=30.0, for_s=dice.choice([30.0, 300.0])),
+        "late": settings.Late(seconds=dice.choice([20.0, 200.0])),
+        "vanishing": settings.Vanishing(seconds=dice.choice([5.0, 50.0])),
+        "foreign_image": settings.ForeignImage(),
+        "swapped": settings.Swapped(share=0.3),
+        "repeated": settings.Repeated(),
+        "lost": settings.Lost(share=0.2, late_s=dice.choice([0.0, 10.0])),
+        "deleter": settings.Deleter(after_s=dice.choice([1.0, 100.0])),
+        "rival": settings.Rival(),
+    }
+    chosen = dice.sample(sorted(faults), dice.randrange(1, 8))
+    return Weather(seed=dice.randrange(10**6), **{name: faults[name] for name in chosen})
+
+
+def drawn_servers(dice, ids):
+    held = dice.sample(ids, SERVERS + 1)
+    return [
+        SandboxServer(
+            server_id=f"5e000000-0000-4000-8000-00000000000{number}", name=f"vm{number}", volume_ids=of
+        )
+        for number, of in enumerate([held[:2], held[2:3], held[3:4]])
+    ]
+
+
+def report_of(bench):
+    with bench.reader() as reader:
+        return json.loads("\n".join(report_lines(reader, Format.JSON, now=now())))
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_under_any_weather_no_law_of_evidence_is_broken(tmp_path, seed, monkeypatch):
+    dice = random.Random(2000 + seed)
+    ids = volume_ids(VOLUMES)
+    volumes = [
+        SandboxVolume(volume_id=each, name=each[:8], size_gib=dice.choice([1, 10, 40])) for each in ids
+    ]
+    servers, weather = drawn_servers(dice, ids), drawn_weather(dice)
+    stack = Stack(
+        tmp_path, monkeypatch, volumes=volumes, servers=servers, make_up_volumes=False, weather=weather
+    )
+    told = Settings(
+        in_use=InUse.STOP,
+        limits=Limits(poll_interval_s=5.0, max_exports=4, concurrency=3, retries=RETRIES, settle_s=30.0),
+        downtimes=Downtimes(max_down=dice.choice([1, 10]), stop_timeout_s=300.0),
+    )
+    bench = Bench(tmp_path / "0.state")
+    bench.load(ids)
+    crashes = 0
+    while until_crash(
+        bench,
+        stack,
+        snapshot := tmp_path / f"{crashes + 1}.state",
+        crash_after=dice.choice([1000, dice.randrange(1, 25)]),
+        full_after=0,
+        settings=told,
+        stop_s=LONGEST_S,
+    ):
+        crashes += 1
+        bench = Bench(snapshot)
+        let_pass(31.0)  # the dead owner's lease
+        assert crashes < 100, "it never ends"
+
+    let_pass(86_400.0)
+    found = verdict(report_of(bench), ids, Evidence.of(stack.events(), servers))
+    assert not found.words, f"{weather}\n" + "\n".join(found.words)
