@@ -78,6 +78,7 @@ def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[O
     with StateReader(path) as reader:
         asked = as_stored(settings, reader.run).image
         gone, in_doubt = reader.removed_image_ids(), reader.unanswered_removals()
+        requested = reader.requested_image_ids()
         for job in reader.jobs({JobState.SUCCEEDED}):
             if job.image_id is None or job.image_id in gone:
                 continue
@@ -92,7 +93,7 @@ def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[O
                 asked=job.options.over(asked),
                 size_gib=job.size_gib,
                 image_hash=job.image_hash,
-                is_proved=_is_proved(job, reader.run.run_id),
+                is_proved=job.image_id in requested or _is_proved(job, reader.run.run_id),
                 is_latest=is_latest,
                 in_doubt=job.image_id in in_doubt,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import click
 
@@ -15,7 +15,8 @@ def unknown_variables(program: click.Group, environment: Iterable[str]) -> list[
     if not given:
         return []
     known = set(_read_by(program))
-    return [_told(name, known) for name in given if name not in known]
+    commands = [name.upper() for name in program.list_commands(click.Context(program))]
+    return [_told(name, known, commands) for name in given if name not in known]
 
 
 def _read_by(command: click.Command) -> Iterator[str]:
@@ -29,9 +30,12 @@ def _read_by(command: click.Command) -> Iterator[str]:
                 yield from _read_by(inner)
 
 
-def _told(name: str, known: Iterable[str]) -> str:
+def _told(name: str, known: Collection[str], commands: Iterable[str]) -> str:
     from difflib import get_close_matches
 
+    own = [f"{PREFIX}{command}_{name.removeprefix(PREFIX)}" for command in commands]
+    if found := [each for each in own if each in known]:
+        return f"{name} is read by no command: each has its own, {', '.join(found)}"
     close = get_close_matches(name, list(known), n=1, cutoff=0.8)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"no option reads the variable {name}{meant}"

@@ -53,9 +53,12 @@ async def _clean(cloud: Cloud, abandoned: Abandoned, remover: Remover | None, st
         found, words = await _look(cloud, abandoned)
     except CloudError as error:
         found, words = Found.STUCK, str(error)
-    if found is Found.LEFT_OVER and remover is not None:
+    if remover is not None:
         records = [Recorded(state_path=state_path, job_id=abandoned.job_id)]
-        found, words = await remover.remove(abandoned.image_id, records, words)
+        if found is Found.LEFT_OVER:
+            found, words = await remover.remove(abandoned.image_id, records, words)
+        elif found is Found.GONE:  # perhaps by a request whose answer a crash has lost
+            await remover.settle(abandoned.image_id, records, found, words)
     return Cleaned(image=abandoned, found=found, words=words)
 
 

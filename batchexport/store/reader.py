@@ -31,7 +31,13 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
-from batchexport.store.removals import Removal, removals, removed_image_ids, unanswered_image_ids
+from batchexport.store.removals import (
+    Removal,
+    removals,
+    removed_image_ids,
+    requested_image_ids,
+    unanswered_image_ids,
+)
 from batchexport.store.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
 from batchexport.store.sessions import Session, sessions
 
@@ -269,6 +275,11 @@ class StateReader:
         """The images of this run that newer ones made old, and that are gone."""
         with reading(self.path):
             return removed_image_ids(self._rows)
+
+    def requested_image_ids(self) -> frozenset[str]:
+        """The images of attempts that the cloud itself answered with their id, whatever became of them."""
+        with reading(self.path):
+            return requested_image_ids(self._rows)
 
     def unanswered_removals(self) -> frozenset[str]:
         """The images of this run that were asked to be deleted, and nobody knows whether they were."""

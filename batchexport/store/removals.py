@@ -31,6 +31,7 @@ _SETTLE = "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE image_i
 _IS_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removal'"
 _GONE = "SELECT DISTINCT image_id FROM removal WHERE outcome IN ('removed', 'gone')"
 _OPEN = "SELECT DISTINCT image_id FROM removal WHERE ended_at IS NULL"
+_REQUESTED = "SELECT image_id FROM attempt WHERE image_id IS NOT NULL AND request_id IS NOT NULL"
 _ALL = """
     SELECT volume_id, removal.image_id, run_id, asked_at, ended_at, outcome, words
     FROM removal JOIN job USING (job_id) ORDER BY removal_id"""
@@ -94,6 +95,11 @@ def removed_image_ids(ask: Ask) -> frozenset[str]:
 def unanswered_image_ids(ask: Ask) -> frozenset[str]:
     """The images that were asked to be deleted, and nobody knows whether they were."""
     return frozenset(image_id for (image_id,) in ask(_OPEN)) if ask(_IS_THERE) else frozenset()
+
+
+def requested_image_ids(ask: Ask) -> frozenset[str]:
+    """The images of attempts whose request the cloud itself answered with their id."""
+    return frozenset(image_id for (image_id,) in ask(_REQUESTED))
 
 
 def removals(ask: Ask) -> list[Removal]:

@@ -21,6 +21,14 @@ def test_variables_of_any_command_are_known(batchexport, monkeypatch):
     assert "no option reads" not in batchexport("validate", write_list(Path("v.csv"), 1)).stderr
 
 
+def test_a_variable_that_each_command_has_for_itself_is_told_by_these_names(batchexport):
+    result = batchexport("validate", write_list(Path("v.csv"), 1), env={"BATCHEXPORT_START": "1"})
+    assert (
+        "BATCHEXPORT_START is read by no command: each has its own, BATCHEXPORT_SERVERS_START"
+        in result.stderr
+    )
+
+
 def test_a_misspelt_variable_is_told_with_the_right_one(batchexport, monkeypatch):
     monkeypatch.setenv("BATCHEXPORT_MAX_EXPORT", "7")
     result = batchexport("validate", write_list(Path("v.csv"), 1))

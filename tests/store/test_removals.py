@@ -121,3 +121,9 @@ async def test_nothing_is_noted_by_a_process_that_lost_the_target(done):
             alter(done, "UPDATE target SET epoch = epoch + 1")
             await notes.asked(1, image(1))
     assert noted(done) == ([], frozenset())
+
+
+def test_an_image_whose_id_came_with_an_answer_is_told_from_one_that_was_found(done):
+    alter(done, "UPDATE attempt SET request_id = NULL WHERE job_id = 1")
+    with StateReader(done) as reader:
+        assert reader.requested_image_ids() == {image(2)}
