@@ -215,6 +215,7 @@ class Endings:
                 images[image_id] = await self._cloud.image(image_id)
             except CloudError as error:
                 self._reads.failed_in_part("images by their ids", error)
+        self._ledger.images_seen(images)
         return images
 
     async def _explained(self, job: Job, ending: Ending) -> Ending:

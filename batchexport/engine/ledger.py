@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from batchexport.config import Settings
 from batchexport.engine.decide import deadline_s
 from batchexport.errors import BatchExportError, RunStoppedError
-from batchexport.model import Accepted, Ending, Job, JobState
+from batchexport.model import Accepted, Ending, Image, Job, JobState
 from batchexport.retry import BETWEEN_ATTEMPTS
 from batchexport.store import Lease, StateFile
 
@@ -82,6 +82,7 @@ class Ledger:
         self.blind = False  #: the cloud lets nobody watch any more: what is under way stays so
         self.stopping = asyncio.Event()  #: nothing more is to be started
         self.stopped_by: BatchExportError | None = None
+        self._image_statuses: dict[str, str] = {}  # as last kept, by image id
         self._state = state
         self._settings = settings
         self._breaker = breaker
@@ -176,6 +177,14 @@ class Ledger:
         """A pending row waits until these servers are down."""
         self._state.servers.hold(self.lease, job, server_ids)
         self.held.set()
+
+    def images_seen(self, images: Mapping[str, Image | None]) -> None:
+        """Images were read by their ids; None = there is none. What changed is kept for people to see."""
+        found = {image_id: "gone" if image is None else image.status for image_id, image in images.items()}
+        changed = {key: status for key, status in found.items() if self._image_statuses.get(key) != status}
+        if changed:
+            self._image_statuses.update(changed)
+            self._state.images_seen(self.lease, changed)
 
     def released(self, job_ids: Iterable[int]) -> None:
         """These rows may go: their servers are down."""

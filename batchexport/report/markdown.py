@@ -100,6 +100,7 @@ def _unfinished(night: Night) -> Iterator[str]:
         name = f"{escaped(job.volume_name)} " if job.volume_name else ""
         since = iso_utc(job.accepted_at)
         image = f", image {code(job.image_id)}" if job.image_id else ""
+        image += f" ({escaped(job.image_status)})" if job.image_status else ""
         yield f"- line {job.line}, volume {name}{code(job.volume_id)}, since {since}{image}"
     if (left := night.stalled - min(len(night.late), MOST_LATE)) > 0:
         yield f"- and {count_of(left, 'more export')}"

@@ -199,4 +199,7 @@ def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
 
 
 def _note(job: JobReport, now: float) -> str | None:
-    return "stalled: past its deadline, still watched" if is_stalled(job, now) else job.reason
+    if not is_stalled(job, now):
+        return job.reason
+    image = f"; its image is {shown(job.image_status)}" if job.image_status else ""
+    return f"stalled: past its deadline, still watched{image}"

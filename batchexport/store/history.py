@@ -32,7 +32,8 @@ LATEST_ENDINGS = """
     FROM attempt JOIN job USING (job_id)
     ORDER BY attempt_id DESC LIMIT ?"""
 EXPORTS_UNDER_WAY = f"""
-    SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at, {{volume_name}}
+    SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at, {{volume_name}},
+        {{image_status}}
     FROM job
     WHERE {IS_UNDER_WAY} AND state = 'exporting' AND accepted_at IS NOT NULL"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
@@ -130,7 +131,9 @@ def latest_endings(ask: Ask, limit: int) -> list[RecentEnding]:
     ]
 
 
-def under_way(ask: Ask, keys: Mapping[int, TargetKey], name_column: str = "NULL") -> list[UnderWay]:
+def under_way(
+    ask: Ask, keys: Mapping[int, TargetKey], *, name_column: str, status_column: str
+) -> list[UnderWay]:
     """The exports that the cloud is working on, in no order."""
     return [
         UnderWay(
@@ -142,6 +145,7 @@ def under_way(ask: Ask, keys: Mapping[int, TargetKey], name_column: str = "NULL"
             size_gib=size_gib,
             accepted_at=moment(accepted_at) or 0.0,
             deadline_at=moment(deadline_at),
+            image_status=image_status,
         )
         for (
             target_id,
@@ -152,5 +156,6 @@ def under_way(ask: Ask, keys: Mapping[int, TargetKey], name_column: str = "NULL"
             accepted_at,
             deadline_at,
             volume_name,
-        ) in ask(EXPORTS_UNDER_WAY.format(volume_name=name_column))
+            image_status,
+        ) in ask(EXPORTS_UNDER_WAY.format(volume_name=name_column, image_status=status_column))
     ]

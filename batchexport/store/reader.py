@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, JobState, ServerState, TargetKey
-from batchexport.store import history, options, queries, volume_names
+from batchexport.store import history, image_statuses, options, queries, volume_names
 from batchexport.store.downtimes import Downtime, downtimes
 from batchexport.store.endings import ProcessEnd, last_end
 from batchexport.store.faults import reading
@@ -47,7 +47,7 @@ _PAGE = 2000
 _JOBS = """
     SELECT job.job_id, line, target_id, volume_id, image_name, state, job.image_id, options, size_gib,
         job.attempt, reason, code, http_status, coalesce(attempt.request_id, job.request_id), job.intent_at,
-        job.accepted_at, finished_at, next_at, deadline_at, image_hash, {volume_name}
+        job.accepted_at, finished_at, next_at, deadline_at, image_hash, {volume_name}, {image_status}
     FROM job LEFT JOIN attempt ON attempt_id = ending_id
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
@@ -129,7 +129,11 @@ class StateReader:
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
         """Every job, or those in one of `states`, in the order of the list. Each is read once."""
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
-        statement = _JOBS.format(chosen=chosen, volume_name=volume_names.column(self._rows))
+        statement = _JOBS.format(
+            chosen=chosen,
+            volume_name=volume_names.column(self._rows),
+            image_status=image_statuses.column(self._rows),
+        )
         last = 0
         while page := self._rows(statement, last, *(states or ()), _PAGE):
             last = page[-1][0]
@@ -269,7 +273,12 @@ class StateReader:
     def under_way(self) -> list[history.UnderWay]:
         """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
         with reading(self.path):
-            return history.under_way(self._rows, self._keys, volume_names.column(self._rows))
+            return history.under_way(
+                self._rows,
+                self._keys,
+                name_column=volume_names.column(self._rows),
+                status_column=image_statuses.column(self._rows),
+            )
 
     def removed_image_ids(self) -> frozenset[str]:
         """The images of this run that newer ones made old, and that are gone."""
@@ -320,6 +329,7 @@ class StateReader:
             deadline_at=moment(row[18]),
             image_hash=row[19],
             volume_name=row[20],
+            image_status=row[21],
         )
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:

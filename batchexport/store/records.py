@@ -130,6 +130,7 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: float | None
     image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
     volume_name: str | None = None  #: None = nobody told
+    image_status: str | None = None  #: when somebody last looked at its image by its id; None = nobody did
 
 
 class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from batchexport.store import (
     elsewhere,
     fitting,
     identities,
+    image_statuses,
     lease,
     queries,
     together,
@@ -285,6 +286,10 @@ class StateFile:
     def volume_names(self, held: Lease, names: Mapping[str, str]) -> None:
         """Note what volumes are called, by volume id; volumes that are not in the list are passed over."""
         self._change(held, partial(volume_names.add_listed, target_id=held.target_id, names=dict(names)))
+
+    def images_seen(self, held: Lease, statuses: Mapping[str, str]) -> None:
+        """Note what images were when they were looked at, by image id: for people."""
+        self._change(held, partial(image_statuses.note, target_id=held.target_id, statuses=dict(statuses)))
 
     def sizes(self, held: Lease, size_gib_of: Mapping[str, int]) -> None:
         """Note sizes by volume id; volumes that are not in the list are passed over."""

@@ -64,17 +64,20 @@ def statements(monkeypatch):
     seen = Statements()
     real = sqlite3.connect
 
-    class Counting(sqlite3.Connection):
-        def execute(self, sql, *values):
-            seen.calls.append(sql)
-            return super().execute(sql, *values)
+    def counting(kind):
+        class Counting(kind):
+            def execute(self, sql, *values):
+                seen.calls.append(sql)
+                return super().execute(sql, *values)
 
-        def executemany(self, sql, rows):
-            seen.calls.append(sql)
-            return super().executemany(sql, rows)
+            def executemany(self, sql, rows):
+                seen.calls.append(sql)
+                return super().executemany(sql, rows)
 
-    def connect(*args, **kwargs):
-        db = real(*args, **kwargs, factory=Counting)
+        return Counting
+
+    def connect(*args, factory=sqlite3.Connection, **kwargs):
+        db = real(*args, **kwargs, factory=counting(factory))
         # Triggers repeat the statement that set them off.
         db.set_trace_callback(lambda text: seen.traced.setdefault(seen.calls[-1], text))
         return db

@@ -43,6 +43,7 @@ async def path(tmp_path):
         lease = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
         await state.bind(lease, IDENTITY)
         state.volume_names(lease, NAMES)
+        state.images_seen(lease, {"image-id-5": "queued"})
         rows = await state.exporting(lease)
         await state.servers.link(lease, rows[0], ["s1", "s2"])
         for server, at_s in (("s1", AT), ("s2", AT + 100)):
@@ -174,7 +175,11 @@ def test_exports_past_their_deadline_are_listed_with_their_image(night):
     assert [job.volume_name for job in night.late] == ["big"]
     page = Page(night_html(night, zone=UTC))
     assert any("1 export past the deadline" in text and "image-id-5" in text for text in page.texts["table"])
-    assert any("Past the deadline" in line for line in night_markdown(night))
+    assert any(line.endswith("image `image-id-5` (queued)") for line in night_markdown(night))
+
+
+def test_a_stalled_export_tells_what_its_image_is(path):
+    assert "stalled: past its deadline, still watched; its image is queued" in report(path, Form.TABLE)
 
 
 def test_images_made_are_listed(night):

@@ -32,7 +32,10 @@ STATEMENTS = {
     "rows of names": (known_images.CLAIM_NAMED, "job_image_name"),
     "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
-    "exports under way": (history.EXPORTS_UNDER_WAY.format(volume_name="NULL"), "job_under_way"),
+    "exports under way": (
+        history.EXPORTS_UNDER_WAY.format(volume_name="NULL", image_status="NULL"),
+        "job_under_way",
+    ),
     "next held": (servers.NEXT_HELD, "job_waiting"),
     "rows of servers": (servers.ROWS_OF, "job_server_server"),
     "release": (servers.RELEASE, "PRIMARY KEY"),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
 from batchexport.store import ProcessEnd, StateFile, StateReader, building, note_end
-from tests.store.making import HERE, accept, bring, claim, make, record, row, volume
+from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
 
 
 def test_names_of_the_list_stand_with_their_rows(tmp_path: Path) -> None:
@@ -115,3 +115,18 @@ async def test_an_end_is_noted_beside_a_reader(tmp_path: Path) -> None:
     with StateReader(path) as reader:
         note_end(path, ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=0, error=None, host=None, job=None))
         assert reader.last_end() is not None
+
+
+async def test_what_an_image_was_when_it_was_looked_at_stands_with_its_export(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.state", 2)
+    async with StateFile.open(path) as state:
+        lease = await state.take(1)
+        await bring(state, lease, JobState.EXPORTING)
+        with StateReader(path) as reader:
+            assert [each.image_status for each in reader.under_way()] == [None]
+        state.images_seen(lease, {image(1): "queued", image(2): "saving"})
+        state.images_seen(lease, {image(1): "saving"})
+        await state.flush()
+    with StateReader(path) as reader:
+        assert [each.image_status for each in reader.under_way()] == ["saving"]
+        assert [job.image_status for job in reader.jobs()] == ["saving", None]

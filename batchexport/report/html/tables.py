@@ -158,7 +158,7 @@ def trouble_table(night: Night) -> Markup:
 def late_table(night: Night, zone: tzinfo | None) -> Markup:
     """The exports past their deadline."""
     columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
-    columns += [Column("Since"), Column("Time", True), Column("Image")]
+    columns += [Column("Since"), Column("Time", True), Column("Image"), Column("It is")]
     rows = [
         [
             number(job.line),
@@ -168,6 +168,7 @@ def late_table(night: Night, zone: tzinfo | None) -> Markup:
             day_and_time(job.accepted_at, zone),
             _span(None if job.accepted_at is None else night.written_at - job.accepted_at),
             _code(job.image_id),
+            job.image_status or "",
         ]
         for job in night.late
     ]
