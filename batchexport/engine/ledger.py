@@ -195,6 +195,11 @@ class Ledger:
             self.disturbed.pop(job_id, None)
         self._moved()
 
+    def detached(self, job: Job) -> None:
+        """The volume is in use no longer: its servers do not matter to the row."""
+        for memory in (self.on_stopped_servers, self.forced):
+            memory.discard(job.job_id)
+
     def again(self, job: Job, ending: Ending) -> None:
         """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
         made = job.attempt - job.attempts_before

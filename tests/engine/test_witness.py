@@ -231,6 +231,30 @@ def test_a_volume_that_is_attached_to_another_server_meanwhile_waits_for_that_to
     assert cloud.running() == {"a", "z"}
 
 
+def test_a_volume_that_is_detached_from_its_server_goes_without_force_and_without_a_word(bench):
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=100.0)
+    machine = cloud.machines["a"]
+    down = []
+
+    def detach():  # when the server is down, right before the export
+        if machine.look()[0] == "shutoff" and not down:
+            down.append(True)
+            cloud.attached[IDS[0]] = ()
+
+    look = cloud.volume
+
+    async def volume(volume_id):
+        detach()
+        return await look(volume_id)
+
+    cloud.volume = volume
+    bench.run(cloud, settings=STOP)
+    assert down
+    assert reasons(bench) == {IDS[0]: ("succeeded", None)}
+    assert (cloud.running(), afoot(bench)) == ({"a"}, {})
+
+
 def test_a_server_that_was_off_before_and_is_started_under_the_copy_is_told(bench):
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["off"]}, machines={"off": Machine("shutoff")}, upload_s=200.0)

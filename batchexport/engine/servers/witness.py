@@ -14,8 +14,9 @@ from batchexport.config import Settings
 from batchexport.engine.decide import ending_of
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
+from batchexport.engine.reads import is_signed_out
 from batchexport.engine.servers.moves import Fit, fit_of, named
-from batchexport.errors import CloudError, FatalError
+from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, JobState, Server, ServerState
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
@@ -32,7 +33,7 @@ SERVER_RAN, SERVER_UNSEEN = "server_ran", "server_unseen"
 class Clearance(Enum):
     """Whether a volume may be sent now with force."""
 
-    GO = auto()  #: all its servers are off
+    GO = auto()  #: all its servers are off, or the cloud will refuse it anyway
     NOT_IN_USE = auto()  #: it may go, and needs no force
     HOLD = auto()  #: a server is not off: it has to wait again
 
@@ -51,13 +52,13 @@ class Witness:
         """What to send now for a volume whose servers were off when they were last looked at.
 
         None = nothing: it goes back to wait, or it failed because its servers could not be looked at for
-        too long. Raises FatalError.
+        too long. Raises SignInError where the identity service refuses to sign in.
         """
         try:
             clearance = await self._clearance(job)
-        except FatalError:
-            raise
         except CloudError as error:
+            if is_signed_out(error):
+                raise
             self._put_off(job, error)
             return None
         self._unseen_since.pop(job.job_id, None)
@@ -65,6 +66,8 @@ class Witness:
             case Clearance.GO:
                 return request
             case Clearance.NOT_IN_USE:
+                self._ledger.detached(job)
+                await self._book.link(self._ledger.lease, job, ())
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.HOLD:
                 self._ledger.on_stopped_servers.discard(job.job_id)
@@ -84,8 +87,10 @@ class Witness:
 
     async def _clearance(self, job: Job) -> Clearance:
         volume = await self._cloud.volume(job.volume_id)
-        if volume is None or volume.status != "in-use":
+        if volume is not None and volume.status == "available":
             return Clearance.NOT_IN_USE
+        if volume is None or volume.status != "in-use":
+            return Clearance.GO  # the cloud will say what is wrong
         servers = await self._look(volume.server_ids)
         if servers and all(fit_of(server) is Fit.OFF for server in servers):
             return Clearance.GO
