@@ -143,6 +143,8 @@ def _under_weather(
             toll.kills[trap.point] += 1
     except Exception as error:  # one list that breaks must not hide what the others show
         toll.violations.append(f"{type(error).__name__}: {error}")
+        if not site.state_path.exists():
+            return
     toll.lost_answers = site.cloud.lost_answers()
     counts = site.cloud.stop()
     toll.struck = Counter(
@@ -199,8 +201,10 @@ def torture(seed: int, kills: int, *, at_once: int, deadline_s: float, weather: 
             number += 1
             share = max(1, left // at_once)
             most_kills = min(MOST_KILLS_OF_ONE_LIST, share)
-            total.add(one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather))
-            print(f"{total.kills.total()} kills, {total.lists} lists", file=sys.stderr, flush=True)
+            came_of = one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather)
+            total.add(came_of)
+            words = [f"{total.kills.total()} kills, {total.lists} lists", *came_of.violations]
+            print("\n".join(words), file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(lists_of, lane) for lane in range(at_once)]:

@@ -12,9 +12,13 @@ from batchexport.sandbox.weather.settings import Gateway, Throttled
 
 REASONS = {413: "Request Entity Too Large", 497: "Rate Limited", 498: "Rate Limited"}
 POLICY = "Policy doesn't allow {} to be performed."
-#: The rule that an operator's policy has for each list, and for an export.
-RULES = {"list_volumes": "volume:get_all", "list_images": "get_images", "list_servers": "os_compute_api"}
-EXPORT_RULE = "volume_extension:volume_actions:upload_image"
+#: The rule of an operator's policy that a request breaks.
+RULES = {
+    "list_volumes": "volume:get_all",
+    "list_images": "get_images",
+    "list_servers": "os_compute_api:servers:index",
+    "post_action": "volume_extension:volume_actions:upload_image",
+}
 OVER_QUOTA = (
     "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. "
     "Requested 10G, quota is 100G and 95G has been consumed."
@@ -34,6 +38,8 @@ async def stopped(conditions: Conditions, asked: Asked) -> web.Response | None:
         return _throttled(conditions, weather.throttled, asked)
     if conditions.hits("flapping_token", weather.flapping_token, asked):
         raise Refusal(401, NOT_SIGNED_IN)
+    if _is_forbidden(conditions, asked):
+        raise Refusal(403, POLICY.format(RULES.get(asked.kind, asked.kind)))
     if asked.is_list:
         return await _list_stopped(conditions, asked)
     if asked.is_export:
@@ -62,12 +68,17 @@ async def _list_stopped(conditions: Conditions, asked: Asked) -> web.Response | 
 
 def _export_stopped(conditions: Conditions, asked: Asked) -> web.Response | None:
     weather = conditions.weather
-    if conditions.strikes("forbidden", weather.forbidden, asked.subject):
-        raise Refusal(403, POLICY.format(EXPORT_RULE))
     if conditions.hits("quota", weather.quota, asked):
         body = {"overLimit": {"code": 413, "message": OVER_QUOTA, "retryAfter": "0"}}
         return json_reply(body, status=413, headers={"Retry-After": "0"})
     return None
+
+
+def _is_forbidden(conditions: Conditions, asked: Asked) -> bool:
+    forbidden, call = conditions.weather.forbidden, "export" if asked.is_export else asked.kind
+    if forbidden is None or call not in forbidden.calls:
+        return False
+    return conditions.strikes("forbidden", forbidden, asked.kind, asked.subject)
 
 
 def _meets(gateway: Gateway, asked: Asked) -> bool:

@@ -16,6 +16,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 ServiceName = Literal["volume", "image", "compute"]
 Services = tuple[ServiceName, ...]
+Call = Literal["export", "get_volume", "get_image", "delete_image", "get_server", "act_on_server"]
 ALL: Services = ("volume", "image", "compute")
 
 
@@ -93,7 +94,9 @@ class FlappingToken(Fault, frozen=True, kw_only=True):
 
 
 class Forbidden(Fault, frozen=True, kw_only=True):
-    """The export of some volumes is forbidden (403), that of all others is not."""
+    """One call is forbidden (403) for some volumes, images or servers, and for all others it is not."""
+
+    calls: tuple[Call, ...] = ("export",)
 
 
 class Throttled(Fault, frozen=True, kw_only=True):
