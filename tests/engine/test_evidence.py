@@ -389,3 +389,51 @@ def test_the_settling_time_begins_when_the_volume_is_free(bench):
     assert cloud.posts[-1][0] >= free_at + 30.0
     assert bench.states() == {volume_id: "succeeded"}
     assert len(cloud.posts) == 2
+
+
+class Listless(FakeCloud):
+    """Lists show nothing; reads by id and by name show everything."""
+
+    async def volumes(self, *, status=None):
+        self._read("volumes")
+        yield []
+
+    async def images(self, *, status=None, created_since=None, updated_since=None):
+        self._read("images")
+        yield []
+
+
+def test_what_lists_do_not_show_is_read_by_itself_before_a_request_counts_as_lost(bench):
+    ids = volume_ids(8)  # too many to be read one by one in each look
+    bench.load(ids)
+    cloud = Listless(faults={each: ["lost"] for each in ids}, upload_s=100.0)
+    changes = bench.run(cloud, settings=Settings(limits=Limits(poll_interval_s=5.0), preflight=False))
+    one_image_each(bench, cloud, ids)
+    assert not [change for change in changes if str(change[2]) == "pending"]
+
+
+def test_a_volume_that_never_comes_free_ends_its_row_with_the_way_out(bench):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(statuses={volume_id: "uploading"})
+    bench.run(cloud)
+    job = bench.jobs()[volume_id]
+    assert (str(job.state), job.code) == ("failed", "volume_uploading")
+    assert "volume set --state available" in job.reason
+
+
+def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(bench, monkeypatch):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    bench.run(cloud, retries=0)
+    cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
+
+    async def nothing(self, image_id):
+        self._read("image")
+
+    monkeypatch.setattr(FakeCloud, "image", nothing)
+    retry(bench)
+    bench.run(cloud)
+    one_image_each(bench, cloud, ids)
+    assert len(cloud.posts) == 1
