@@ -252,6 +252,7 @@ def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignI
             (region.config["auth_type"], repr(sorted(auth.items())), trust, key.project),
             str(auth.get("auth_url") or ""),
             lambda: sign_in(plugin, trust, project=key.project, identity=identity, silence_s=SILENCE_S),
+            user=(identity.user, identity.secrets),
         ),
         unproven=False,
         wishes=with_dialect(_wishes(region), access.dialect),

@@ -22,7 +22,7 @@ async def in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
     A call that takes too long, or whose waiter is cancelled, goes on in its thread, and is left behind.
     """
     _left_behind.intersection_update({thread for thread in _left_behind if thread.is_alive()})
-    if len(_left_behind) >= _MOST_LEFT_BEHIND:
+    if limit_s is not None and len(_left_behind) >= _MOST_LEFT_BEHIND:
         raise TimeoutError
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()

@@ -20,7 +20,7 @@ import msgspec
 from batchexport.cloud.auth import Token, Tokens
 from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.config.settings import CloudSettings
-from batchexport.errors import StopRequestedError, TransientError, UnreachableError
+from batchexport.errors import SignInError, StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _AT_ONCE = 4
 #: A longer `Retry-After` is cut to this: a wrong one must not cost the night.
 _LONGEST_PAUSE_S = 60.0
 _BETWEEN_TRIES = Backoff(first_s=0.5, cap_s=15.0)
+#: Refused sign-ins of one user after which no others are tried; accounts are commonly locked at five or six.
+_MOST_REFUSALS = 3
 #: After the wish to stop, for a sign-in that is about to end: a run may have servers to start yet.
 _STOP_GRACE_S = 5.0
 
@@ -79,6 +81,38 @@ class Pace:
         self._not_before = max(self._not_before, time.monotonic() + min(seconds, _LONGEST_PAUSE_S))
 
 
+class PacedUser:
+    """The pace of an identity service, for the sign-ins of one user to several projects.
+
+    Many wrong passwords lock an account. So once some were refused and none was taken, no more are tried.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._refusals = 0
+        self._taken = False
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises SignInError where the user was refused too often."""
+        async with self._pace.turn():
+            if self._refusals >= _MOST_REFUSALS and not self._taken:
+                raise SignInError(
+                    f"not tried: {self._refusals} sign-ins of this user were refused; more may lock it",
+                    hint="check user name, password, domains and project",
+                )
+            try:
+                yield
+            except SignInError as error:
+                self._refusals += error.status == 401
+                raise
+            self._taken = True
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody sign in for so long."""
+        self._pace.pause(seconds)
+
+
 class SignIns:
     """Shared by targets that sign in at the same time."""
 
@@ -94,19 +128,25 @@ class SignIns:
         self._sleep = sleep
         self._tokens: dict[Hashable, Tokens] = {}
         self._paces: dict[str, Pace] = {}
+        self._users: dict[Hashable, PacedUser] = {}
         self._lock = threading.Lock()
         self._mentioned: set[str] = set()
 
-    def tokens(self, account: Hashable, service: str, sign_in: Callable[[], Token]) -> Tokens:
+    def tokens(
+        self, account: Hashable, service: str, sign_in: Callable[[], Token], *, user: Hashable = None
+    ) -> Tokens:
         """The tokens of an account: one holder for all who mean the same. May be called from a thread.
 
-        `service` is the address of the identity service, by which sign-ins are paced.
+        `service` is the address of the identity service, by which sign-ins are paced; `user` stands for who
+        signs in, whatever the project, with the secret; None = as `account`.
         """
         with self._lock:
             if service not in self._paces:
                 self._paces[service] = Pace(self._sleep)
+            who = (service, account if user is None else user)
+            paced = self._users.setdefault(who, PacedUser(self._paces[service]))
             if account not in self._tokens:
-                self._tokens[account] = Tokens(sign_in, pace=self._paces[service], service=service)
+                self._tokens[account] = Tokens(sign_in, pace=paced, service=service)
             return self._tokens[account]
 
     def mention(self, facts: AccountFacts) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import html
 import json
+import traceback
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,7 @@ from batchexport.cloud.signin import sign_in
 from batchexport.cloud.transport import Trust, open_http
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, TransientError, UnreachableError
 from batchexport.gate import RateGate
+from batchexport.redaction import redacted
 from tests.cloud.conftest import token
 from tests.cloud.keystone import PASSWORD, Keystone
 from tests.cloud.scripted import Reply, ScriptedServer, Seen, serving, unused_url
@@ -205,3 +208,38 @@ async def test_a_mistyped_password_is_never_tried_twice(keystone: Keystone) -> N
         keystone.requests.clear()
         assert "refused user demo" in str(await refused(sign_in_by, f"{keystone.server.url}/identity/v3"))
         assert len(keystone.requests) == 1
+
+
+REPEATED = ['qu"ote-pa55word', "back\\slash-pa55", "amp&-<pa55>word", "büro-pa55word", "sla/sh/pa55word"]
+
+
+@pytest.mark.parametrize("secret", REPEATED)
+@pytest.mark.parametrize("way", ["direct", "keystoneauth"])
+@pytest.mark.parametrize("status", [400, 401, 500])
+@pytest.mark.parametrize("form", ["json", "html", "cut", "header"])
+async def test_a_password_that_the_identity_service_repeats_is_not_told(
+    keystone: Keystone, secret: str, way: str, status: int, form: str
+) -> None:
+    words = ("x" * 288 if form == "cut" else "cannot use ") + secret
+    body = json.dumps({"error": {"message": words, "code": status, "title": "no"}})
+    if form == "html":
+        body = f"<html><body><p>cannot use {html.escape(secret)}</p></body></html>"
+    headers = {"Content-Type": "application/json"}
+    if form == "header" and secret.isascii():
+        headers["x-openstack-request-id"] = secret
+    keystone.refusal = Reply(status, body, headers)
+    proof = USER | {"password": secret}
+    identity = Identity.of(proof)
+    url = f"{keystone.server.url}/identity/v3"
+
+    def by_way() -> Token:
+        if way == "direct":
+            return sign_in_directly(url, proof, Trust(), identity, silence_s=5.0)
+        plugin = generic.Password(auth_url=url, **proof, **PROJECT)
+        return sign_in(plugin, Trust(), project=None, identity=identity, silence_s=5.0)
+
+    with pytest.raises(BatchExportError) as caught:
+        await asyncio.to_thread(by_way)
+    error = caught.value
+    assert "pa55" not in f"{error} {error.hint} {getattr(error, 'request_id', '')}"
+    assert "pa55" not in redacted("".join(traceback.format_exception(error)))  # as -vv shows it

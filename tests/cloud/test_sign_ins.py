@@ -255,3 +255,36 @@ async def test_keystone_away_at_first_does_not_cost_the_run(
         assert [page async for page in client.volumes()] == []
     assert len(keystone.requests) == 1
     assert PASSWORD in str(keystone.requests)
+
+
+async def test_a_wrong_password_is_not_tried_for_every_project() -> None:
+    sign_ins = SignIns()
+    services = [Service(SignInError("wrong", status=401)) for _ in range(12)]
+    ended = await asyncio.gather(
+        *(
+            sign_ins.first(sign_ins.tokens(number, "http://id", service, user="me"))
+            for number, service in enumerate(services)
+        ),
+        return_exceptions=True,
+    )
+    assert all(isinstance(error, SignInError) for error in ended)
+    assert sum(service.asked for service in services) <= 4
+    assert "more may lock it" in str(ended[-1])
+    other = Service()
+    await sign_ins.first(sign_ins.tokens("x", "http://id", other, user="somebody else"))
+    assert other.asked == 1
+
+
+async def test_projects_that_refuse_a_user_who_is_known_do_not_stop_the_others() -> None:
+    sign_ins = SignIns()
+    await sign_ins.first(sign_ins.tokens("first", "http://id", Service(), user="me"))
+    services = [Service(SignInError("no access", status=401)) for _ in range(6)] + [Service()]
+    ended = await asyncio.gather(
+        *(
+            sign_ins.first(sign_ins.tokens(number, "http://id", service, user="me"))
+            for number, service in enumerate(services)
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(ended[-1], Token)
+    assert all(service.asked == 1 for service in services)
