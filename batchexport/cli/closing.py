@@ -72,6 +72,10 @@ async def closing(
 
 
 async def _close(hours: OpenHours, stop: asyncio.Event, now: Callable[[], float]) -> None:
+    if hours.closes_at == 0.0:  # it never was open for this run: whoever began it said why
+        if not await _stopped_before(hours.watched_until, stop, now):
+            stop.set()
+        return
     if await _stopped_before(hours.closes_at, stop, now):
         return
     grace_s = hours.watched_until - now()

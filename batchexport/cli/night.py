@@ -200,6 +200,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _look_at(self, path: Path) -> int:
         """See what became of the exports of a night; nothing of it begins."""
+        self.talk.mention(f"looking at what is under way of an earlier night for {duration(_OLDER_S)}")
         hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
         return self.work(
             path, carry_on(self.order, path, self.talk), self.order.access, self.talk, hours=hours

@@ -320,7 +320,8 @@ def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(batchexport, polic
     assert result.exit_code == 0, result.stderr
     assert "2 rows = 2 succeeded" in result.stdout
     for night in (first, second):
-        assert result.stderr.count(f"passed over, and kept as it is: {night}") == 1
+        (line,) = [each for each in result.stderr.splitlines() if night.name in each]
+        assert line.startswith("passed over, and kept as it is: ")
         assert night.exists()
 
 
@@ -329,7 +330,8 @@ def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(batchexport)
     damaged(night)
     result = batchexport("run", job_file(hours=closed_hours()))
     assert result.exit_code == 75
-    assert f"passed over, and kept as it is: {night}" in result.stderr
+    assert "passed over, and kept as it is: " in result.stderr
+    assert night.name in result.stderr
 
 
 class AwayAtFirst:
