@@ -64,7 +64,8 @@ ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
     JobState.EXPORTING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.PENDING}),
     JobState.FAILED: frozenset({JobState.PENDING}),  # only by `retry`
     JobState.SKIPPED: frozenset({JobState.PENDING}),  # only by `retry`
-    JobState.AMBIGUOUS: frozenset({JobState.EXPORTING, JobState.PENDING}),  # only by `reconcile`
+    # Only by `reconcile`, and to failed by `give-up`.
+    JobState.AMBIGUOUS: frozenset({JobState.EXPORTING, JobState.PENDING, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
 }
 

@@ -22,6 +22,7 @@ WORDS: Mapping[str, str] = {
     "verify": "Look again at every image that a run made: active, in the formats asked for, as large as its"
     " volume.",
     "reconcile": "Look at ambiguous rows again, and settle those that have become clear.",
+    "give-up": "End rows that can no longer come true, so that the run can end and later nights can begin.",
     "servers": "Show which servers are stopped for exports, since when, and for which volumes.",
     "cleanup": "Show, and with --yes remove, unfinished images that failed attempts left behind.",
     "schedule": "Tell when jobs start, have something start them, or start them from here.",
@@ -41,7 +42,8 @@ class Commands(MutableMapping[str, click.Command]):
         if name not in self._loaded:
             if name not in WORDS:
                 raise KeyError(name)
-            self._loaded[name] = getattr(import_module(f"batchexport.cli.{name}"), name)
+            module = name.replace("-", "_")
+            self._loaded[name] = getattr(import_module(f"batchexport.cli.{module}"), module)
         return self._loaded[name]
 
     def __setitem__(self, name: str, command: click.Command) -> None:

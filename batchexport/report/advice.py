@@ -19,6 +19,11 @@ _BY_CODE = {
     "image_gone": f"The cloud gave the copy up: {_AGAIN}; if it stays, give its support the request ids.",
     "image_dead": f"The cloud gave the copy up: {_AGAIN}; if it stays, give its support the request ids.",
     "image_orphaned": "The image was left unfinished: batchexport cleanup removes it; " + _RETRY + ".",
+    "export_stuck": "An administrator frees the volume (openstack volume set --state available ID), "
+    + _RETRY
+    + ": it looks first at what became of the image.",
+    "image_unreadable": f"Look at the image yourself, or have the right to read it granted, {_RETRY}.",
+    "given_up": f"Given up on purpose. When what held it up is gone, {_AGAIN}.",
     "not_sent": f"The request was lost on its way, with no effect: {_AGAIN}.",
     "EVS.5413": f"The image quota is used up: delete images or have it raised, {_RETRY}.",
     "IMG.0015": f"The image quota is used up: delete images or have it raised, {_RETRY}.",

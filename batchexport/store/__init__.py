@@ -7,6 +7,7 @@ from batchexport.store.build import Builder, building
 from batchexport.store.downtimes import Downtime
 from batchexport.store.endings import ProcessEnd, note_end
 from batchexport.store.exported import ExportedImages
+from batchexport.store.giving_up import OpenRow
 from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
 from batchexport.store.last_look import LeftDown, left_down
@@ -53,6 +54,7 @@ __all__ = [
     "Lease",
     "LeftDown",
     "LinkedRow",
+    "OpenRow",
     "Owner",
     "ProcessEnd",
     "PutBack",

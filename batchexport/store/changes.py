@@ -62,16 +62,21 @@ _LOG = f"""
     FROM job WHERE {_THIS_ATTEMPT}"""
 
 NEVER_SENT = frozenset({JobState.PENDING})
+#: Only a person ends such a row.
+BY_HAND = frozenset({JobState.AMBIGUOUS})
 # A row that no attempt was made of ends by `refuse`, which says so.
-LOG = {state: _LOG.format(before=before(state, without=NEVER_SENT)) for state in FINAL_STATES}
+LOG = {state: _LOG.format(before=before(state, without=NEVER_SENT | BY_HAND)) for state in FINAL_STATES}
+LOG_GIVEN_UP = _LOG.format(before=before(JobState.FAILED, without=NEVER_SENT))
 # From a final state back to pending there is only `retry`, which speaks of no attempt.
 LOG[JobState.PENDING] = _LOG.format(before=before(JobState.PENDING, without=FINAL_STATES))
 
 # The trail shows a row never tried as attempt 0. One that is held may have been tried, on another day.
-REFUSE = f"""
+# Whoever gives up on a row may do so between two attempts.
+DROP = """
     INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
     SELECT job_id, attempt, ?, ?, ?, ? FROM job
-    WHERE job_id = ? AND target_id = ? AND state = 'pending' AND (attempt = 0 OR next_at = {HELD})"""
+    WHERE job_id = ? AND target_id = ? AND state = 'pending'"""
+REFUSE = f"{DROP} AND (attempt = 0 OR next_at = {HELD})"
 
 END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
 
@@ -140,11 +145,35 @@ def end(
     db.execute(END, (state, at, ending_id, job.job_id))
 
 
+def give_up(db: sqlite3.Connection, target_id: int, job: Job, ending: Ending, *, at: float) -> None:
+    """A job that was sent has failed, because somebody gave it up."""
+    ending_id = _log(db, target_id, job, JobState.FAILED, ending, at=at, statement=LOG_GIVEN_UP)
+    db.execute(END, (JobState.FAILED, at, ending_id, job.job_id))
+
+
 def refuse(
     db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
 ) -> None:
     """A job that was never tried, or is held, is over: no attempt could succeed."""
-    cursor = db.execute(REFUSE, (at, state, ending.code, ending.reason, job.job_id, target_id))
+    _refuse(db, REFUSE, target_id, job, state, ending, at=at)
+
+
+def drop(db: sqlite3.Connection, target_id: int, job: Job, ending: Ending, *, at: float) -> None:
+    """A pending job has failed, because somebody gave it up."""
+    _refuse(db, DROP, target_id, job, JobState.FAILED, ending, at=at)
+
+
+def _refuse(
+    db: sqlite3.Connection,
+    statement: str,
+    target_id: int,
+    job: Job,
+    state: JobState,
+    ending: Ending,
+    *,
+    at: float,
+) -> None:
+    cursor = db.execute(statement, (at, state, ending.code, ending.reason, job.job_id, target_id))
     if cursor.rowcount != 1:
         raise _forbidden(db, job, state)
     db.execute(END, (state, at, cursor.lastrowid, job.job_id))
@@ -203,7 +232,14 @@ def set_rate(db: sqlite3.Connection, target_id: int, requests_per_second: float)
 
 
 def _log(
-    db: sqlite3.Connection, target_id: int, job: Job, outcome: JobState, ending: Ending | None, *, at: float
+    db: sqlite3.Connection,
+    target_id: int,
+    job: Job,
+    outcome: JobState,
+    ending: Ending | None,
+    *,
+    at: float,
+    statement: str | None = None,
 ) -> int | None:
     """The id of the new line of the audit trail, with what the row knows of the attempt."""
     words = (
@@ -211,7 +247,7 @@ def _log(
         if ending
         else (None,) * 5
     )
-    cursor = db.execute(LOG[outcome], (at, outcome, *words, job.job_id, target_id, job.attempt))
+    cursor = db.execute(statement or LOG[outcome], (at, outcome, *words, job.job_id, target_id, job.attempt))
     if cursor.rowcount != 1:
         raise _forbidden(db, job, outcome)
     return cursor.lastrowid

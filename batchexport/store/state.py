@@ -21,6 +21,7 @@ from batchexport.store import (
     changes,
     elsewhere,
     fitting,
+    giving_up,
     identities,
     image_statuses,
     lease,
@@ -30,6 +31,7 @@ from batchexport.store import (
     volume_names,
 )
 from batchexport.store.faults import reading
+from batchexport.store.giving_up import OpenRow
 from batchexport.store.known_images import ImageBook
 from batchexport.store.lease import LEASE_S, Lease
 from batchexport.store.locks import Held, Locks
@@ -340,6 +342,21 @@ class StateFile:
         """The first jobs behind this one that were neither tried nor looked at."""
         asking = partial(unsent.after, target_id=held.target_id, job_id=job_id, limit=limit)
         return await self._writer.ask(asking, held)
+
+    async def open_rows(self, held: Lease, volume_ids: Sequence[str]) -> list[OpenRow]:
+        """The rows for these volumes that are not at their end."""
+        asking = partial(giving_up.of_volumes, target_id=held.target_id, volume_ids=volume_ids)
+        return await self._writer.ask(asking, held)
+
+    async def stalled_rows(self, held: Lease, *, now_s: float) -> list[OpenRow]:
+        """The exports past their deadlines, and every row whose request is in doubt."""
+        return await self._writer.ask(partial(giving_up.stalled, target_id=held.target_id, now=now_s), held)
+
+    def give_up(self, held: Lease, row: OpenRow, ending: Ending, *, at_s: float) -> None:
+        """To failed, from any state that is no end, because somebody gave the row up."""
+        self._change(
+            held, partial(giving_up.give_up, target_id=held.target_id, row=row, ending=ending, at=at_s)
+        )
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs of all targets are in each state; every state is there."""

@@ -43,9 +43,9 @@ _LOG = f"""
     FROM {{given}} CROSS JOIN job WHERE {_GIVEN_ATTEMPT}"""
 _LOG_FIELDS = ("job_id", "attempt", "at", "status", "code", "reason", "request", "hash")
 LOG = {
-    state: _LOG.replace("{before}", changes.before(state, without=changes.NEVER_SENT)).replace(
-        "{outcome}", state
-    )
+    state: _LOG.replace(
+        "{before}", changes.before(state, without=changes.NEVER_SENT | changes.BY_HAND)
+    ).replace("{outcome}", state)
     for state in FINAL_STATES
 }
 

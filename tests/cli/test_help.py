@@ -18,6 +18,7 @@ COMMANDS = [
     "report",
     "verify",
     "reconcile",
+    "give-up",
     "servers",
     "cleanup",
     "schedule",
@@ -36,6 +37,7 @@ OPTIONS = [
 OWN = {
     "cleanup": {"YES", "DRY_RUN"},
     "discover": {"OUTPUT", "FORMAT", "STATUS", "NAME", "AVAILABILITY_ZONE", "TYPE", "ATTACHED_TO"},
+    "give-up": {"VOLUME", "STALLED", "SERVER", "YES"},
     "plan": {"FORMAT"},
     "report": {"FORMAT", "OUTPUT"},
     "runs": {"FORMAT"},
@@ -91,6 +93,7 @@ def test_a_variable_that_agrees_to_stopped_servers_deletes_nothing():
         command: option.envvar for command, option in (v.values for v in OPTIONS) if "--yes" in option.opts
     }
     assert yes.pop("cleanup") == "BATCHEXPORT_CLEANUP_YES"
+    assert yes.pop("give-up") == "BATCHEXPORT_GIVE_UP_YES"
     assert set(yes.values()) == {"BATCHEXPORT_YES"}
 
 

@@ -290,3 +290,33 @@ async def test_the_learnt_rate_is_there_for_the_next_process(made: Path) -> None
         state.learned(await state.take(1), 2.5)
     async with StateFile.open(made) as state:
         assert [target.requests_per_second for target in state.targets()] == [2.5]
+
+
+async def test_a_row_that_was_tried_is_not_refused_as_if_it_never_was(made: Path) -> None:
+    """Between two attempts a row may have an image: only what was never sent, or is held, ends unsent."""
+    async with StateFile.open(made) as state:
+        lease = await state.take(1)
+        (job,) = await claim(state, lease)
+        state.put_back(lease, job, REFUSED, next_at=500.0, at_s=110.0, counted=True)
+        state.refused(lease, job, FAILED, REFUSED, at_s=111.0)
+        with pytest.raises(StateError, match="job 1"):
+            await state.flush()
+    assert states(made)[0] == PENDING
+
+
+async def test_retry_keeps_the_size_of_what_was_sent_and_forgets_that_of_what_never_was(path: Path) -> None:
+    """A row never sent is looked at anew, and its size is what says that somebody has."""
+    make(path, 2)
+    async with StateFile.open(path) as state:
+        lease = await state.take(1)
+        sent = await bring(state, lease, FAILED)
+        (unsent,) = [replace(sent, job_id=2, attempt=0)]
+        ask_for = {sent.volume_id: 40}
+        state.sizes(lease, ask_for)
+        await state.flush()
+        state.refused(lease, unsent, FAILED, REFUSED, at_s=110.0)
+        await state.flush()
+        assert await state.retry(lease) == 2
+    sizes = ask(path, "SELECT size_gib FROM job ORDER BY job_id")
+    assert sizes[0] == (40,)
+    assert sizes[1] == (None,)

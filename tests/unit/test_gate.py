@@ -1,11 +1,12 @@
 """The gate under a clock of the test's own; asyncio-throttle's window reads the real one."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
 
-from batchexport.gate import FLOOR_PER_S, RateGate, grown_rate
+from batchexport.gate import AIM, CREDIT_S, FLOOR_PER_S, SAFE_SHARE, RateGate, grown_rate
 
 
 class Clock:
@@ -215,3 +216,42 @@ async def test_a_rate_learnt_earlier_is_where_it_starts_but_only_below_the_setti
     assert paced.rate == 3
     paced.start_at(0.0)
     assert paced.rate == 3
+
+
+async def test_a_little_lateness_is_made_good_and_much_is_not():
+    """A busy event loop must not cost rate; a long silence must not become a burst."""
+    paced, clock = gate(10)
+    await paced.acquire()
+    clock.now += 1 / (10 * AIM) + CREDIT_S / 2  # the next caller comes half the credit late
+    await paced.acquire()
+    await paced.acquire()
+    assert clock.slept[-1] == pytest.approx(1 / (10 * AIM) - CREDIT_S / 2)
+    clock.now += 60.0
+    await paced.acquire()
+    await paced.acquire()
+    assert clock.slept[-1] == pytest.approx(1 / (10 * AIM) - CREDIT_S)
+
+
+async def test_what_was_learnt_was_just_under_a_limit_and_is_left_by_creeping():
+    """A rate learnt in an earlier run is a share of the one that was rejected, and so is passed slowly."""
+    paced, _ = gate(1000)
+    paced.start_at(9.0)
+    rates = [paced.rate]
+    while rates[-1] < 9.0 / SAFE_SHARE:
+        paced.succeeded()
+        rates.append(paced.rate)
+    steps = [after - before for before, after in itertools.pairwise(rates)]
+    assert max(steps) < 0.1
+
+
+async def test_the_rate_that_is_guessed_is_that_of_the_last_seconds():
+    """What was sent long ago, before a silence, says nothing of the rate that was rejected."""
+    open_gate, clock = gate(0)
+    for _ in range(5):
+        await open_gate.acquire()
+    clock.now += 600.0
+    for _ in range(40):
+        await open_gate.acquire()
+    clock.now += 1.0
+    open_gate.throttled(clock.now)
+    assert open_gate.rate == pytest.approx(20.0, rel=0.1)

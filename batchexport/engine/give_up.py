@@ -1,0 +1,60 @@
+"""Ending rows on purpose, without asking the cloud: what no longer comes true holds up the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from batchexport.engine import decide
+from batchexport.model import Ending, JobState
+from batchexport.store import Lease, OpenRow, StateFile
+
+#: The code of rows that somebody gave up on.
+GIVEN_UP = "given_up"
+
+
+async def rows_to_give_up(
+    state: StateFile,
+    lease: Lease,
+    *,
+    volume_ids: Sequence[str],
+    stalled: bool,
+    now: Callable[[], float] = time.time,
+) -> list[OpenRow]:
+    """The rows for these volumes that are not at their end; and with `stalled` those past their deadlines.
+
+    A request in doubt has no deadline of its own: it gets that of an export that began with it.
+    """
+    found = {row.job.job_id: row for row in await state.open_rows(lease, volume_ids)}
+    if stalled:
+        at_s = now()
+        for row in await state.stalled_rows(lease, now_s=at_s):
+            allowed_s = decide.deadline_s(row.job.size_gib, row.job.options.timeout_s)
+            if row.state is JobState.EXPORTING or at_s >= (row.job.intent_at or 0.0) + allowed_s:
+                found.setdefault(row.job.job_id, row)
+    return [found[job_id] for job_id in sorted(found)]
+
+
+async def give_up(
+    state: StateFile, lease: Lease, rows: Sequence[OpenRow], *, now: Callable[[], float] = time.time
+) -> None:
+    """End these rows as failed. Nothing is sent: what the cloud still does for them, it goes on doing."""
+    for row in rows:
+        ending = Ending(reason=f"given up on purpose while {row.state}: {left_behind(row)}", code=GIVEN_UP)
+        state.give_up(lease, row, ending, at_s=now())
+    await state.flush()
+
+
+def left_behind(row: OpenRow) -> str:
+    """What giving up on the row leaves in the cloud, in words."""
+    match row.state:
+        case JobState.EXPORTING:
+            return f"its volume may still be copied to image {row.job.image_id}"
+        case JobState.SUBMITTING:
+            return f"a request may have been sent, and made an image {row.job.image_name!r}"
+        case JobState.AMBIGUOUS:
+            return f"all images of the name {row.job.image_name!r} are left as they are"
+        case _ if row.job.attempt:
+            return "images of its earlier attempts are left as they are"
+        case _:
+            return "nothing was sent for it"

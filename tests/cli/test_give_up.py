@@ -1,0 +1,134 @@
+"""Giving up on rows and servers: shown first, done with --yes, never under a process that works."""
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from batchexport.config import InUse, Limits, Settings
+from batchexport.store import StateFile, StateReader
+from tests.engine.conftest import Bench, volume_ids
+from tests.engine.fake_cloud import FakeCloud
+from tests.engine.fake_servers import ServedCloud
+
+IDS = volume_ids(5)
+PENDING, PENDING_AGAIN, SUBMITTING, EXPORTING, AMBIGUOUS = IDS
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A state file with a row in each state that is no end."""
+    bench = Bench(tmp_path / "night.state")
+    bench.load(IDS)
+    db = sqlite3.connect(bench.path)
+    with db:
+        for volume_id, state, attempt in (
+            (PENDING_AGAIN, "pending", 2),
+            (SUBMITTING, "submitting", 1),
+            (EXPORTING, "exporting", 1),
+            (AMBIGUOUS, "ambiguous", 1),
+        ):
+            db.execute(
+                "UPDATE job SET state = ?, attempt = ?, first_intent_at = 1, intent_at = 1"
+                " WHERE volume_id = ?",
+                (state, attempt, volume_id),
+            )
+        db.execute(
+            "UPDATE job SET image_id = 'image-1', accepted_at = 1, deadline_at = 2 WHERE volume_id = ?",
+            (EXPORTING,),
+        )
+    db.close()
+    return bench.path
+
+
+def jobs(path):
+    with StateReader(path) as reader:
+        return {job.volume_id: job for job in reader.jobs()}
+
+
+@pytest.mark.parametrize("volume_id", IDS)
+def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(path, batchexport, volume_id):
+    shown = batchexport("give-up", str(path), "--volume", volume_id.upper())
+    assert (shown.exit_code, "nothing was done" in shown.stdout) == (0, True)
+    assert jobs(path)[volume_id].state != "failed"
+    done = batchexport("give-up", str(path), "--volume", volume_id, "--yes")
+    assert (done.exit_code, "1 row given up" in done.stdout) == (0, True), done.output
+    job = jobs(path)[volume_id]
+    assert (str(job.state), job.code) == ("failed", "given_up")
+    assert "given up on purpose" in job.reason
+    assert sum(str(each.state) == "failed" for each in jobs(path).values()) == 1
+
+
+def test_what_is_left_in_the_cloud_is_named(path, batchexport):
+    done = batchexport("give-up", str(path), "--volume", EXPORTING, "--volume", PENDING, "--yes")
+    assert "image-1" in done.stdout and "nothing was sent for it" in done.stdout
+    assert "image-1" in jobs(path)[EXPORTING].reason
+
+
+def test_stalled_means_past_the_deadline(path, batchexport):
+    done = batchexport("give-up", str(path), "--stalled", "--yes")
+    assert "2 rows given up" in done.stdout
+    failed = {volume_id for volume_id, job in jobs(path).items() if str(job.state) == "failed"}
+    assert failed == {EXPORTING, SUBMITTING}
+    again = batchexport("give-up", str(path), "--stalled", "--yes")
+    assert (again.exit_code, "nothing to give up" in again.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "nothing is named"),
+        (["--volume", "00000009-0000-4000-8000-000000000000"], "no row of this volume"),
+        (["--server", "a"], "not stopped by this run"),
+    ],
+)
+def test_what_cannot_be_given_up_is_told(path, batchexport, options, words):
+    result = batchexport("give-up", str(path), *options, "--yes")
+    assert (result.exit_code, words in result.output) == (2, True), result.output
+
+
+def test_nothing_is_given_up_under_a_process_that_works(path, batchexport):
+    async def meanwhile():
+        async with StateFile.open(path) as state:
+            lease = await state.take(1)
+            result = await asyncio.to_thread(batchexport, "give-up", str(path), "--stalled", "--yes")
+            await state.release(lease)
+            return result
+
+    result = asyncio.run(meanwhile())
+    assert result.exit_code == 4, result.output
+    assert str(jobs(path)[EXPORTING].state) == "exporting"
+
+
+def test_a_server_that_is_given_up_is_no_longer_waited_for(tmp_path, batchexport):
+    bench = Bench(tmp_path / "night.state")
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["a"]})
+    stop = Settings(in_use=InUse.STOP, limits=Limits(poll_interval_s=10.0))
+
+    bench.run(cloud, settings=stop)
+    db = sqlite3.connect(bench.path)
+    with db:
+        db.execute("UPDATE server SET state = 'down'")
+    db.close()
+    done = batchexport("give-up", str(bench.path), "--server", "a", "--yes")
+    assert "1 server given up" in done.stdout, done.output
+    assert "no server is stopped" in batchexport("servers", str(bench.path)).stdout
+
+
+def test_a_row_given_up_is_looked_at_before_it_is_sent_again(tmp_path, batchexport):
+    bench = Bench(tmp_path / "night.state")
+    bench.load(IDS[:1])
+    cloud = FakeCloud(upload_s=100.0)
+    bench.run(cloud, settings=Settings(wait=False))
+    assert batchexport("give-up", str(bench.path), "--volume", IDS[0], "--yes").exit_code == 0
+
+    async def retry():
+        async with StateFile.open(bench.path) as state:
+            lease = await state.take(1)
+            await state.retry(lease)
+            await state.release(lease)
+
+    asyncio.run(retry())
+    bench.run(cloud)
+    assert (bench.states(), len(cloud.posts)) == ({IDS[0]: "succeeded"}, 1)
