@@ -186,7 +186,7 @@ def dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
     async def look(state_path: Path) -> Dialect:
         key = TargetKey()
         async with (
-            connections([key], access, settings.limits, state_path=state_path) as connect,
+            connections([key], access, settings.limits, state_path=state_path, for_a_run=True) as connect,
             connect(key, None) as cloud,
         ):
             return cloud.dialect
@@ -200,7 +200,7 @@ def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> 
     from batchexport.cli.discovery import discovered
     from batchexport.report.volumes import csv_text
 
-    volumes = discovered(wanted, order.settings, order.access)
+    volumes = discovered(wanted, order.settings, order.access, for_a_run=True)
     path = list_path_beside(state_path)
     try:
         write_whole(path, [csv_text(volumes)])

@@ -27,12 +27,14 @@ async def connections(
     *,
     state_path: Path,
     stop: asyncio.Event | None = None,
+    for_a_run: bool = False,
 ) -> AsyncIterator[Connect]:
     """What opens the cloud of each of these targets. Raises ConfigError where they cannot go together.
 
-    `stop` is the wish to stop of a run, which signs in more patiently than who only looks (None).
+    `stop` is the wish to stop of a run. A run, and what prepares it, signs in more patiently than who looks.
     """
-    sign_ins = cloud.SignIns(cloud.persistence(access, for_a_run=stop is not None), stop=stop)
+    patience = cloud.persistence(access, for_a_run=for_a_run or stop is not None)
+    sign_ins = cloud.SignIns(patience, stop=stop)
     keys = list(keys)
     default = access.cloud or os.environ.get("OS_CLOUD")
     practice.check_defined({key.cloud for key in keys} - {default})

@@ -20,13 +20,17 @@ from batchexport.report.words import count_of
 from batchexport.whole_file import write_whole
 
 
-def discovered(wanted: Wanted, settings: Settings, access: CloudSettings) -> list[Volume]:
+def discovered(
+    wanted: Wanted, settings: Settings, access: CloudSettings, *, for_a_run: bool = False
+) -> list[Volume]:
     """The volumes of the project that are wanted, in the order in which the cloud lists them."""
     key = TargetKey()
 
     async def look(state_path: Path) -> list[Volume]:
         async with (
-            connections([key], access, settings.limits, state_path=state_path) as connect,
+            connections(
+                [key], access, settings.limits, state_path=state_path, for_a_run=for_a_run
+            ) as connect,
             connect(key, None) as cloud,
         ):
             return [volume async for page in cloud.volumes() for volume in page if wanted.fits(volume)]
