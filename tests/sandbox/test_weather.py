@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from batchexport.errors import ConfigError
-from batchexport.sandbox import SandboxServer, SandboxSettings
+from batchexport.sandbox import Profile, SandboxServer, SandboxSettings
+from batchexport.sandbox.settings import PROJECT_ID
 from batchexport.sandbox.weather import FAULTS, PRESETS, Weather, read_weather, settings, weather_from
 from tests.sandbox import weather_reference
 from tests.sandbox.asking import ACTION, IMAGES, NEWEST, START, V3, VOLUME, asking, by_password
@@ -412,3 +413,22 @@ def test_the_page_about_weather_is_that_of_the_code():
     assert weather_reference.PAGE.read_text(encoding="utf-8") == weather_reference.page_with(
         weather_reference.reference()
     )
+
+
+async def test_the_weather_is_the_same_for_the_other_family_of_clouds():
+    weather = Weather(
+        lag=settings.Lag(share=1, seconds=3, reads="lists"),
+        clocks=settings.Clocks(),
+        short_image=settings.ShortImage(share=1, keeps=0.5),
+    )
+    told = SandboxSettings(profile=Profile.EVS, weather=weather)
+    async with asking(told) as asker:
+        body = {ACTION: {"image_name": "web"}}
+        answer = await asker.act(body, volume_id=VOLUMES[0], api=f"/evs/v2/{PROJECT_ID}")
+        image_id = answer.json[ACTION]["image_id"]
+        assert await listed(asker, "/ims/v2/images") == []
+        asker.clock.at += 60
+        (image,) = (await asker.get("/ims/v2/images")).json["images"]
+        assert image["id"] == image_id
+        assert int(image["__image_size"]) == image["min_disk"] * 2**30 // 2
+        assert image["created_at"] == "2027-01-15T07:55:00Z"
