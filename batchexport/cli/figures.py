@@ -46,6 +46,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return self.totals.gib[JobState.SUCCEEDED]
 
     @property
+    def gib_words(self) -> str:
+        """GiB done of those to come; a total that is not known yet is told as such."""
+        about = "about " if self.totals.unsized_to_do else ""
+        return f"{number(self.gib_done)} of {about}{number(self.gib_total)}"
+
+    @property
     def gib_total(self) -> int:
         """GiB of all images to come; exact once every volume was seen, 0 while no size is known."""
         left = gib_left(self.totals)
@@ -82,7 +88,7 @@ def progress_line(figures: Figures) -> str:
     if note := side_note(figures):
         parts[0] += f" ({note})"
     if figures.gib_total:
-        parts.append(f"{number(figures.gib_done)} of {number(figures.gib_total)} GiB")
+        parts.append(f"{figures.gib_words} GiB")
     if figures.momentum.rows_per_minute is not None:
         parts.append(f"{figures.momentum.rows_per_minute:,.1f} rows/min")
     line = ", ".join([*parts, *outlook_parts(figures)])

@@ -155,20 +155,25 @@ class Silence:
 
 def bar_lines(figures: Figures, width: int, *, blocks: bool = True) -> list[str]:
     """The bars as lines of at most `width` columns; `blocks` = the font has them."""
-    lines = _bar("rows", figures.done, figures.total, side_note(figures), width, blocks)
+    rows = f"{number(figures.done)} of {number(figures.total)}"
+    lines = _bar("rows", _share(figures.done, figures.total), rows, side_note(figures), width, blocks)
     notes = ", ".join(outlook_parts(figures))
     if figures.gib_total:
-        lines += _bar("GiB ", figures.gib_done, figures.gib_total, notes, width, blocks)
+        share = _share(figures.gib_done, figures.gib_total)
+        lines += _bar("GiB ", share, figures.gib_words, notes, width, blocks)
     elif notes:
         lines.append(notes)
     slowest = slowest_line(figures)
     return [cut(line, width) for line in (*lines, slowest) if line]
 
 
-def _bar(name: str, done: int, total: int, note: str, width: int, blocks: bool) -> list[str]:
+def _share(done: int, total: int) -> float:
+    return min(1.0, done / total) if total else 1.0
+
+
+def _bar(name: str, share: float, amount: str, note: str, width: int, blocks: bool) -> list[str]:
     """A bar with its note beside it, or under it where there is no room."""
-    share = done / total if total else 1.0
-    head, tail = f"{name} {min(100, int(share * 100)):>3}% ", f" {number(done)} of {number(total)}"
+    head, tail = f"{name} {int(share * 100):>3}% ", f" {amount}"
     room = width - columns(head) - columns(tail) - 2
     beside = note and room - columns(note) - 2 >= _MIN_BAR
     room = min(_MAX_BAR, max(_MIN_BAR, room - columns(note) - 2 if beside else room))

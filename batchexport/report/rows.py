@@ -24,9 +24,9 @@ COLUMNS = (*(each.value for each in Column), *REPORT_COLUMNS)
 #: Other people's words. The list's other columns stay as they are, for the report is a list again.
 _GUARDED = frozenset({"image_name", "volume_name", *REPORT_COLUMNS})
 _TABLE = "{:>7}  {}  {:<36}  {:<10}  {:>6}  {:<36}  {}  {}"
-_NAME, _IMAGE_NAME = 24, 46
+_NAME, _IMAGE_NAME = 24, 54
 #: The wide table takes so much without reasons; where there is less room, a row takes two lines.
-_WIDE = 200
+_WIDE = 208
 _NARROW = "{:>7}  {:<10}  {:>6}  {}"
 _INDENT = " " * 29
 
