@@ -42,7 +42,7 @@ Examples:
 
 
 #: How Click begins what is wrong with a value.
-_NAMED = re.compile(r"^Invalid value for '(?:[^']* / )?([^']+)'( \(env var: '[A-Z_]+'\))?: ")
+_NAMED = re.compile(r"^Invalid value for (?:'[^']*' / )*'([^']+)'(?: \(env var: '([A-Z_]+)'\))?: ")
 
 #: Columns that help is written for at most.
 WIDEST_HELP = 100
@@ -126,7 +126,7 @@ def _told(error: click.UsageError) -> Exception:
         return error  # asks for the help, which Click shows
     from batchexport.cli.complaint import complain
 
-    words = _NAMED.sub(r"\1\2: ", error.format_message()).rstrip(".")
+    words = _NAMED.sub(_place_of, error.format_message()).rstrip(".")
     command = error.ctx.command_path if error.ctx else "batchexport"
     complain(
         ConfigError(
@@ -135,6 +135,12 @@ def _told(error: click.UsageError) -> Exception:
         )
     )
     return click.exceptions.Exit(ConfigError.exit_code)
+
+
+def _place_of(named: re.Match[str]) -> str:
+    """The option or argument, and the variable where it was that."""
+    variable = named[2]
+    return f"{named[1]} ({variable}): " if variable and variable in os.environ else f"{named[1]}: "
 
 
 def _unforeseen(error: Exception) -> click.exceptions.Exit:

@@ -69,8 +69,24 @@ def _for_talk(name: str) -> dict[str, Any]:
     return {"expose_value": False, "callback": keep}
 
 
+class _Verbosity(click.IntRange):
+    """How often -v was given; as a variable also yes and no."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        words = {"yes": 1, "true": 1, "on": 1, "no": 0, "false": 0, "off": 0, "": 0}
+        said: Any = words.get(value.strip().lower(), value) if isinstance(value, str) else value
+        return super().convert(said, param, ctx)
+
+
 talk_options = all_of(
-    option("-v", "--verbose", count=True, words="Say more on stderr; -vv says all.", **_for_talk("verbose")),
+    option(
+        "-v",
+        "--verbose",
+        count=True,
+        type=_Verbosity(min=0),
+        words="Say more on stderr; -vv says all.",
+        **_for_talk("verbose"),
+    ),
     option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_talk("quiet")),
     option(
         "--log-format",

@@ -48,5 +48,5 @@ own_weather_option = option(
     type=_TYPE,
     metavar=_METAVAR,
     show_default="fair",
-    words="What goes wrong as on real clouds: `storm`, the name of one fault, or a TOML file.",
+    words="What goes wrong in the practice cloud: `storm`, the name of one fault, or a TOML file.",
 )

@@ -137,3 +137,15 @@ def test_json_holds_every_problem(batchexport):
     Path("v.csv").write_text(f"volume_id\n{rows}")
     (line,) = batchexport("validate", "v.csv", "--log-format", "json").stderr.splitlines()
     assert len(json.loads(line)["problems"]) == 500
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "2", "true"])
+def test_saying_more_may_be_asked_for_by_a_variable_in_words(batchexport, monkeypatch, word):
+    monkeypatch.setenv("BATCHEXPORT_VERBOSE", word)
+    assert batchexport("validate", write_list(Path("v.csv"), 1)).exit_code == 0
+
+
+def test_a_value_that_is_wrong_in_a_variable_is_told_with_its_name(batchexport, monkeypatch):
+    monkeypatch.setenv("BATCHEXPORT_ENCODING", "foo")
+    result = batchexport("validate", write_list(Path("v.csv"), 1))
+    assert result.stderr.startswith('error: --encoding (BATCHEXPORT_ENCODING): "foo" is no text encoding')

@@ -42,7 +42,7 @@ OWN = {
     "report": {"FORMAT", "OUTPUT"},
     "runs": {"FORMAT"},
     "sandbox": {"LIST"},
-    "servers": {"FORMAT", "START"},
+    "servers": {"FORMAT", "START", "ANYWAY"},
     "status": {"FORMAT"},
     "verify": {"FORMAT"},
 }
