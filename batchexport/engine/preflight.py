@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -17,6 +19,11 @@ from batchexport.plan.findings import ending_for, stops_servers
 from batchexport.store import RunRecord, StateFile, Unsent
 
 log = logging.getLogger(__name__)
+
+
+#: A volume that is nowhere to be seen is looked for once more after so many seconds, or the settling time if
+#: that is shorter: the list and the read by id may both come from a replica that lags.
+MISSING_AGAIN_S = 10.0
 
 
 def is_wanted(settings: Settings, run: RunRecord) -> bool:
@@ -35,6 +42,13 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         return
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     ended: Counter[JobState] = Counter()
+    missing: list[Unsent] = []
+
+    def first_seen(row: Unsent, volume: Volume | None) -> None:
+        if volume is None:
+            missing.append(row)
+        else:
+            seen(row, volume)
 
     def seen(row: Unsent, volume: Volume | None) -> None:
         findings = judge(row.job, volume, rules)
@@ -49,7 +63,10 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         ended[ending[0]] += 1
 
     try:
-        await survey(cloud, state, ledger.lease, seen)
+        await survey(cloud, state, ledger.lease, first_seen)
+        if missing and settings.preflight:
+            await asyncio.sleep(min(MISSING_AGAIN_S, settings.limits.settle_s))
+            await _look_again(cloud, missing, seen)
         if settings.preflight:
             await _compare_quota(cloud, state, ledger)
     except CloudError as error:
@@ -59,6 +76,23 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         log.warning(
             "preflight: %s %s, nothing was sent for %s", are, job_state, "it" if rows == 1 else "them"
         )
+
+
+async def _look_again(
+    cloud: Cloud, missing: Sequence[Unsent], seen: Callable[[Unsent, Volume | None], None]
+) -> None:
+    """Look again for volumes that were not there: by the list, then by their ids.
+
+    Rows whose volumes appear nowhere then are told of to `seen` as missing, others as what they are. Raises
+    CloudError where the list cannot be read: the rows stay pending, and are found out by sending.
+    """
+    rows = {row.job.volume_id: row for row in missing}
+    async for page in cloud.volumes():
+        for volume in page:
+            if (row := rows.pop(volume.volume_id, None)) is not None:
+                seen(row, volume)
+    for row in rows.values():
+        seen(row, await cloud.volume(row.job.volume_id))
 
 
 async def _compare_quota(cloud: Cloud, state: StateFile, ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ from batchexport.errors import (
     CloudError,
     FatalError,
     ForbiddenError,
+    NotFoundError,
     OutcomeUnknownError,
     RefusedError,
     RunStoppedError,
@@ -77,6 +78,8 @@ class SendFailures:
                 self._trouble(job, error)
             case VolumeStateError():
                 await self._look(job, request, error)
+            case NotFoundError():  # a replica may not know it yet: it takes time and a list to be sure
+                ledger.doubt(job, refused=True)
             case ForbiddenError():
                 self._forbidden(job, error, under_way)
             case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:

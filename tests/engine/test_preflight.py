@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from batchexport.config import InUse, Limits, MaxFailures, Settings
-from batchexport.errors import FatalError, RunStoppedError, TransientError
+from batchexport.errors import FatalError, NotFoundError, RunStoppedError, TransientError
 from batchexport.model import Image, ImageDetails, ImageOptions, ImageQuota, Volume, VolumeDetails
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import FakeCloud
@@ -185,3 +185,43 @@ def test_a_volume_that_is_listed_with_details_is_judged_by_them(bench):
 
     bench.run(Encrypted(), settings=Settings(limits=POLL, image=ImageOptions(disk_format="qcow2")))
     assert {job.code for job in bench.jobs().values()} == {"encrypted"}
+
+
+@pytest.mark.parametrize("back_in", ["list", "id"])
+def test_a_volume_that_was_missing_once_is_exported(bench, back_in):
+    """The list and the read by id came from a replica that was behind; one of them has caught up."""
+    bench.load(IDS)
+
+    class Behind(ListingCloud):
+        async def volumes(self, *, status=None):
+            async for page in super().volumes(status=status):
+                shown = back_in == "list" and self.calls["volume"] > 0
+                yield page if shown or status else [each for each in page if each.volume_id != IDS[1]]
+
+        async def volume(self, volume_id):
+            found = await super().volume(volume_id)
+            behind = (
+                volume_id == IDS[1] and (back_in == "list" or self.calls["volume"] < 2) and not self.posts
+            )
+            return None if behind else found
+
+    cloud = Behind()
+    bench.run(cloud)
+    assert set(bench.states().values()) == {"succeeded"}
+    assert len(cloud.posts) == 4
+
+
+def test_one_answer_that_there_is_no_such_volume_ends_no_row(bench):
+    bench.load(IDS)
+
+    class Once(ListingCloud):
+        async def upload_volume_to_image(self, request, *, fence):
+            fence()
+            if not self.calls["missed"]:
+                self.calls["missed"] += 1
+                raise NotFoundError("Volume could not be found.", method="POST", status=404)
+            return await super().upload_volume_to_image(request, fence=fence)
+
+    cloud = Once()
+    bench.run(cloud)
+    assert set(bench.states().values()) == {"succeeded"}
