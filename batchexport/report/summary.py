@@ -10,7 +10,7 @@ from batchexport.report.causes import top_reasons
 from batchexport.report.servers import servers_line
 from batchexport.report.status import MOST_REASONS, reason_lines
 from batchexport.report.totals import TO_DO, Totals, gib_text, rows_text
-from batchexport.report.words import duration, number
+from batchexport.report.words import count_of, duration, number
 from batchexport.store import StateReader
 
 
@@ -27,13 +27,14 @@ def summary_text(reader: StateReader, state_path: Path, *, cloud: str | None, to
     if reasons := top_reasons(reader, MOST_REASONS):
         lines += reason_lines(reasons)
     lines.append(f"state file: {state_path}")
-    steps = next_steps(totals, state_path, cloud, servers_down=bool(servers))
+    unfinished = reader.unfinished_images()
+    steps = next_steps(totals, state_path, cloud, servers_down=bool(servers), unfinished=unfinished)
     lines += [f"next: {step}" for step in steps]
     return "\n".join(lines)
 
 
 def next_steps(
-    totals: Totals, state_path: Path, cloud: str | None, *, servers_down: bool = False
+    totals: Totals, state_path: Path, cloud: str | None, *, servers_down: bool = False, unfinished: int = 0
 ) -> list[str]:
     """The commands that carry the run further; one that only shows it where nothing is left to do."""
     state_file = quote(str(state_path))
@@ -48,4 +49,7 @@ def next_steps(
         steps.append(f"batchexport reconcile {state_file}{sign_in}  (once you removed the ones too many)")
     if totals.rows[JobState.FAILED]:
         steps.append(f"batchexport retry {state_file}{sign_in}  (tries the failed rows again)")
+    if unfinished:
+        left = f"{count_of(unfinished, 'unfinished image')} of failed attempts may be left"
+        steps.append(f"batchexport cleanup {state_file}{sign_in}  ({left}; shows them)")
     return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

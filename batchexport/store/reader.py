@@ -68,6 +68,13 @@ _ABANDONED = """
             SELECT own.image_id FROM job AS own
             WHERE own.state IN ('exporting', 'succeeded') AND own.image_id IS NOT NULL)
     ORDER BY attempt_id"""
+# A copy that was gone left none, and an orphan is removed before the next attempt.
+_UNFINISHED = """
+    SELECT count(DISTINCT attempt.image_id) FROM attempt JOIN job USING (job_id)
+    WHERE attempt.image_id IS NOT NULL
+        AND (code IN ('image_dead', 'export_stuck', 'given_up')
+            OR code = 'image_orphaned' AND attempt.attempt = job.attempt)
+        AND NOT (job.state IN ('exporting', 'succeeded') AND job.image_id IS attempt.image_id)"""
 _ATTEMPTS = """
     SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
     FROM attempt WHERE job_id = ? ORDER BY attempt_id"""
@@ -173,6 +180,11 @@ class StateReader:
                 )
                 for row in self._rows(_ABANDONED)
             ]
+
+    def unfinished_images(self) -> int:
+        """How many images failed attempts have left unfinished, unless somebody removed them meanwhile."""
+        with reading(self.path):
+            return int(self._rows(_UNFINISHED)[0][0])
 
     def owners(self) -> list[Holder]:
         """Who holds which target; released ones are left out, dead owners are not."""

@@ -55,6 +55,8 @@ def test_an_export_that_no_longer_moves_ends_with_the_way_out(bench, status):
     assert f"openstack volume set --state available {IDS[0]}" in job.reason
     assert status in job.reason
     assert len(cloud.posts) == 3
+    with bench.reader() as reader:
+        assert reader.unfinished_images() == 1
 
 
 def test_an_export_that_is_merely_slow_is_watched_past_its_deadline(bench):
@@ -125,3 +127,12 @@ def retry(bench):
             await state.release(lease)
 
     run_fast(go())
+
+
+def test_images_that_were_removed_or_came_to_something_are_not_called_unfinished(bench):
+    bench.load(IDS)
+    cloud = StuckCloud(set(), faults={IDS[0]: ["fails"], IDS[1]: ["killed"]})
+    bench.run(cloud, settings=STOP)
+    assert set(bench.states().values()) == {"succeeded"}
+    with bench.reader() as reader:
+        assert reader.unfinished_images() == 1

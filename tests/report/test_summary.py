@@ -48,3 +48,10 @@ async def test_a_run_without_a_failure_needs_no_reasons(tmp_path):
         status = status_text(reader, path, now=AT)
     assert "to do:" not in text + status
     assert "reasons" not in text + status
+
+
+def test_unfinished_images_are_named_with_what_removes_them():
+    counted = Counter({JobState.SUCCEEDED: 5})
+    (step,) = next_steps(Totals(counted, Counter(), 0), Path("a.state"), "prod", unfinished=32)
+    assert "batchexport cleanup a.state --os-cloud prod" in step
+    assert "32 unfinished images of failed attempts may be left" in step
