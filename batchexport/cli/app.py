@@ -100,7 +100,7 @@ class Program(click.Group):
             sys.stdout.flush()
             return result
         except click.UsageError as error:
-            raise _told(error) from error
+            raise _told(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()) from error
         except BatchExportError as error:
             from batchexport.cli.complaint import complain
 
@@ -120,14 +120,16 @@ class Program(click.Group):
             raise _unforeseen(error) from error
 
 
-def _told(error: click.UsageError) -> Exception:
-    """The end of a call that Click could not read, told as every other error is."""
+def _told(error: click.UsageError, command: str = "batchexport") -> Exception:
+    """The end of a call that Click could not read, told as every other error is; `command` where it does not
+    say which.
+    """
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error  # asks for the help, which Click shows
     from batchexport.cli.complaint import complain
 
     words = _NAMED.sub(_place_of, error.format_message()).rstrip(".")
-    command = error.ctx.command_path if error.ctx else "batchexport"
+    command = error.ctx.command_path if error.ctx else command
     complain(
         ConfigError(
             words if words[:1] == "-" or words[1:2].isupper() else words[:1].lower() + words[1:],
