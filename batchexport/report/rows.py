@@ -14,7 +14,7 @@ from batchexport.report.context import context_json, context_of
 from batchexport.report.downtimes import downtime_json, downtime_lines, volumes_of
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import columns, cut_middle, iso_utc, one_line, padded, shown
+from batchexport.report.words import columns, cut, cut_middle, iso_utc, one_line, padded, shown, wrapped
 from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
@@ -155,7 +155,7 @@ def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: in
     if width is None or width >= _WIDE:
         head = (padded("NAME", _NAME), "VOLUME", "STATE", "GIB", "IMAGE", padded("IMAGE NAME", _IMAGE_NAME))
         yield _TABLE.format("LINE", *head, "REASON")
-        yield from (_wide_line(job, now) for job in jobs)
+        yield from (_wide_line(job, now, width) for job in jobs)
     else:
         yield _NARROW.format("LINE", "STATE", "GIB", "VOLUME, THEN IMAGE OR REASON")
         for job in jobs:
@@ -169,9 +169,9 @@ def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: in
     yield from (shown(f"{name}: {words}") for name, words in context.facts)
 
 
-def _wide_line(job: JobReport, now: float) -> str:
+def _wide_line(job: JobReport, now: float, width: int | None) -> str:
     name, image_name = cut_middle(job.volume_name, _NAME), cut_middle(job.image_name, _IMAGE_NAME)
-    return _TABLE.format(
+    line = _TABLE.format(
         job.line,
         padded(name, _NAME),
         shown(job.volume_id),
@@ -179,8 +179,9 @@ def _wide_line(job: JobReport, now: float) -> str:
         "" if job.size_gib is None else job.size_gib,
         shown(job.image_id),
         padded(image_name, _IMAGE_NAME),
-        one_line(_note(job, now), 200),
+        shown(_note(job, now)),
     ).rstrip()
+    return line if width is None else cut(line, width)
 
 
 def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
@@ -195,7 +196,7 @@ def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
         yield f"{_INDENT}{one_line(f'image {job.image_id}', room)}"
         yield f"{_INDENT}{cut_middle(job.image_name, room)}"
     if (note := _note(job, now)) and job.state is not JobState.SUCCEEDED:
-        yield f"{_INDENT}{one_line(note, room)}"
+        yield from (f"{_INDENT}{line}" for line in wrapped(note, room))
 
 
 def _note(job: JobReport, now: float) -> str | None:

@@ -74,6 +74,22 @@ def cut_middle(text: str | None, width: int) -> str:
     return cut(flat, width - columns(tail)) + tail
 
 
+def wrapped(text: str | None, width: int, *, max_lines: int = 6) -> list[str]:
+    """The text in lines of at most `width` columns; what is left after `max_lines` of them is cut off."""
+    lines, line = list[str](), ""
+    for word in one_line(text, 10_000).split():
+        longer = f"{line} {word}" if line else word
+        if columns(longer) <= width:
+            line = longer
+            continue
+        lines += [line] if line else []
+        line = cut(word, width)
+    lines += [line] if line else []
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], cut(" ".join(lines[max_lines - 1 :]), width)]
+    return lines
+
+
 def harmless(text: str) -> str:
     """The text with what could steer a terminal, or turn the direction of writing, spelt out; lines stay."""
     return text if text.isprintable() else _STEERING.sub(lambda found: repr(found.group())[1:-1], text)

@@ -1,6 +1,16 @@
 import pytest
 
-from batchexport.report.words import columns, count_of, duration, iso_utc, number, one_line, padded
+from batchexport.report.words import (
+    columns,
+    count_of,
+    cut_middle,
+    duration,
+    iso_utc,
+    number,
+    one_line,
+    padded,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +63,17 @@ def test_a_long_name_is_cut_by_the_columns_it_takes():
 
 def test_nothing_that_steers_a_terminal_is_left():
     assert one_line("a\x1b[2Jb\u202ec", 40) == "a[2Jbc"
+
+
+def test_long_texts_are_wrapped_and_end_after_some_lines():
+    assert wrapped("one two three", 8) == ["one two", "three"]
+    assert wrapped("数据库 数据库", 7) == ["数据库", "数据库"]
+    assert wrapped("a" * 20, 8) == ["aaaaaaa…"]
+    assert wrapped("a b c d", 1, max_lines=2) == ["a", "…"]
+    assert wrapped(None, 8) == []
+
+
+def test_names_are_cut_in_the_middle_by_columns():
+    assert cut_middle("volume-0001-data", 9) == "volu…data"
+    assert cut_middle("数据库数据库", 7) == "数据…库"
+    assert cut_middle("short", 9) == "short"
