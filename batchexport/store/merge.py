@@ -31,38 +31,46 @@ _NEW_NAME = f"ltrim(new.image_name, '{MADE}')"
 _OTHER_NAME = f"(substr(new.image_name, 1, 1) <> '{MADE}' AND new.image_name <> old.image_name)"
 #: What may still change of a row that was sent: it asks nothing of the image.
 _OF_IMAGE = "json_remove(coalesce({}.options, '{{}}'), '$.timeout_s', '$.in_use', '$.force')"
-_OTHER_IMAGE = f"({_OF_IMAGE.format('new')} <> {_OF_IMAGE.format('old')} OR {_OTHER_NAME})"
-_WAS_LEFT_OUT = f"""(old.state = 'skipped' AND
-    (SELECT code FROM main.attempt WHERE attempt_id = old.ending_id) IS '{NOT_LISTED}')"""
-_BOTH = """fresh.job AS new JOIN place ON place.fresh_id = new.target_id
-    {} JOIN main.job AS old ON old.volume_id = new.volume_id AND old.target_id = place.target_id"""
+_OTHER_IMAGE = f"(new.options IS NOT old.options AND {_OF_IMAGE.format('new')} <> {_OF_IMAGE.format('old')})"
 
 _PLACES = """
     CREATE TEMP TABLE place AS SELECT theirs.target_id AS fresh_id, ours.target_id
     FROM fresh.target AS theirs LEFT JOIN main.target AS ours
         ON theirs.cloud IS ours.cloud AND theirs.region IS ours.region AND theirs.project IS ours.project"""
+#: Every row of the list, with the job that it is, and what is different: one pass over both. In the order of
+#: the jobs, so that what is changed later is changed page by page.
+_PAIRS = f"""
+    CREATE TEMP TABLE pair AS
+    SELECT new.job_id AS fresh_id, old.job_id, new.line, new.line <> old.line AS moved, {_SENT} AS sent,
+        old.state = 'skipped' AND (SELECT code FROM main.attempt WHERE attempt_id = old.ending_id)
+            IS '{NOT_LISTED}' AS was_left_out,
+        new.options IS NOT old.options OR {_OTHER_NAME} AS differs,
+        {_OTHER_IMAGE} OR {_OTHER_NAME} AS asks_otherwise,
+        old.attempt = 0 AND {_NEW_NAME} <> old.image_name AS renamed, old.state <> 'pending' AS ended
+    FROM fresh.job AS new JOIN place ON place.fresh_id = new.target_id
+    LEFT JOIN main.job AS old ON old.volume_id = new.volume_id AND old.target_id = place.target_id
+    ORDER BY old.job_id, new.job_id"""
 _LOOK = (
-    "CREATE TEMP TABLE added AS SELECT new.job_id AS fresh_id"
-    f" FROM {_BOTH.format('LEFT')} WHERE old.job_id IS NULL ORDER BY new.job_id",
-    "CREATE TEMP TABLE returned AS SELECT old.job_id, new.job_id AS fresh_id"
-    f" FROM {_BOTH.format('')} WHERE {_WAS_LEFT_OUT}",
-    f"""CREATE TEMP TABLE changed AS
-        SELECT old.job_id, new.job_id AS fresh_id, old.state <> 'pending' AS revived
-        FROM {_BOTH.format("")}
-        WHERE NOT {_SENT} AND NOT {_WAS_LEFT_OUT} AND (new.options IS NOT old.options OR {_OTHER_NAME})""",
-    f"""CREATE TEMP TABLE refused AS SELECT new.line, old.volume_id, old.state
-        FROM {_BOTH.format("")} WHERE {_SENT} AND {_OTHER_IMAGE} ORDER BY new.line""",
+    _PLACES,
+    _PAIRS,
+    "CREATE TEMP TABLE added AS SELECT fresh_id FROM pair WHERE job_id IS NULL",
+    "CREATE TEMP TABLE returned AS SELECT job_id, fresh_id FROM pair WHERE was_left_out",
+    """CREATE TEMP TABLE changed AS SELECT job_id, fresh_id, ended AS revived FROM pair
+        WHERE job_id IS NOT NULL AND differs AND NOT sent AND NOT was_left_out""",
+    "CREATE TEMP TABLE refused AS SELECT job_id, line FROM pair WHERE sent AND asks_otherwise",
     f"""CREATE TEMP TABLE gone AS
-        SELECT old.job_id, old.attempt = 0 AND NOT {_SENT} AS unsent FROM main.job AS old
-        LEFT JOIN place ON place.target_id = old.target_id
-        LEFT JOIN fresh.job AS new ON new.volume_id = old.volume_id AND new.target_id = place.fresh_id
-        WHERE new.job_id IS NULL AND NOT {_WAS_LEFT_OUT}""",
+        SELECT job_id, attempt = 0 AND NOT {_SENT} AS unsent FROM main.job AS old
+        WHERE job_id IN (SELECT job_id FROM main.job EXCEPT SELECT job_id FROM pair)
+            AND NOT (state = 'skipped' AND (SELECT code FROM main.attempt WHERE attempt_id = old.ending_id)
+                IS '{NOT_LISTED}')""",
 )
 _COUNTS = """
     SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM returned), (SELECT count(*) FROM changed),
         (SELECT count(*) FROM gone WHERE unsent), (SELECT count(*) FROM gone WHERE NOT unsent),
         (SELECT count(*) FROM refused)"""
-_REFUSED = f"SELECT line, volume_id, state FROM refused LIMIT {MOST_REFUSED}"
+_REFUSED = f"""
+    SELECT refused.line, volume_id, state FROM refused JOIN main.job USING (job_id)
+    ORDER BY refused.line LIMIT {MOST_REFUSED}"""
 
 _NEW_TARGETS = """
     INSERT INTO main.target (cloud, region, project)
@@ -73,11 +81,11 @@ _NEW_TALLIES = """
     SELECT main.target.target_id, fresh.tally.state FROM main.target, fresh.tally"""
 _APPLY = (
     # Lines are where they are now; a name that the template makes is made anew while nothing was sent.
-    f"UPDATE main.job AS old SET line = new.line FROM {_BOTH.format('').split(' JOIN main')[0]}"
-    " WHERE old.volume_id = new.volume_id AND old.target_id = place.target_id AND old.line <> new.line",
-    f"""UPDATE main.job AS old SET image_name = {_NEW_NAME} FROM {_BOTH.format("").split(" JOIN main")[0]}
-        WHERE old.volume_id = new.volume_id AND old.target_id = place.target_id
-            AND old.attempt = 0 AND NOT {_SENT} AND {_NEW_NAME} <> old.image_name""",
+    """UPDATE main.job AS old SET line = pair.line FROM pair
+        WHERE old.job_id = pair.job_id AND pair.moved""",
+    f"""UPDATE main.job AS old SET image_name = {_NEW_NAME}
+        FROM pair JOIN fresh.job AS new ON new.job_id = pair.fresh_id
+        WHERE old.job_id = pair.job_id AND pair.renamed AND NOT pair.sent""",
     f"""UPDATE main.job AS old SET options = new.options,
             image_name = CASE WHEN {_OTHER_NAME} THEN new.image_name ELSE old.image_name END
         FROM (SELECT * FROM changed UNION ALL SELECT *, 0 FROM returned) AS one
@@ -102,13 +110,17 @@ _APPLY = (
     # What servers are stopped for was agreed to for the rows as they were.
     """UPDATE main.run SET job_count = (SELECT count(*) FROM main.job),
             list_name = (SELECT list_name FROM fresh.run),
-            stop_rows = (SELECT count(*) FROM main.job WHERE json_extract(options, '$.in_use') = 'stop'),
+            stop_rows = (SELECT count(*) FROM main.job
+                WHERE options IS NOT NULL AND json_extract(options, '$.in_use') = 'stop'),
             may_stop = may_stop AND NOT EXISTS (SELECT 1 FROM added) AND NOT EXISTS (SELECT 1 FROM changed)
                 AND NOT EXISTS (SELECT 1 FROM returned)""",
 )
 # A row that is refused is told again the next time: the state file is not of this list yet.
 _SETTLED = """UPDATE main.run SET list_sha256 = (SELECT list_sha256 FROM fresh.run)
     WHERE NOT EXISTS (SELECT 1 FROM refused)"""
+_ANY_NAMED = """
+    SELECT EXISTS (SELECT 1 FROM added) OR EXISTS (SELECT 1 FROM changed) OR EXISTS (SELECT 1 FROM returned)
+        OR EXISTS (SELECT 1 FROM pair WHERE renamed AND NOT sent)"""
 _SHARED_NAME = """
     SELECT image_name FROM main.job GROUP BY target_id, image_name HAVING count(*) > 1 LIMIT 1"""
 
@@ -156,7 +168,7 @@ def take_in(state_path: Path, fresh_path: Path) -> Differences:
                 )
             db.execute(UNIQUE_INDEXES["volume_id"])
             found = _look(db)
-            _apply(db, found)
+            _apply(db)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -169,7 +181,6 @@ def _attach(db: sqlite3.Connection, fresh_path: Path, *, mode: str) -> None:
 
 
 def _look(db: sqlite3.Connection) -> Differences:
-    db.execute(_PLACES)
     for statement in _LOOK:
         db.execute(statement)
     new, changed, left_out, kept, refused = db.execute(_COUNTS).fetchone()
@@ -184,7 +195,7 @@ def _look(db: sqlite3.Connection) -> Differences:
     )
 
 
-def _apply(db: sqlite3.Connection, found: Differences) -> None:
+def _apply(db: sqlite3.Connection) -> None:
     # Names may change places: only all of them together must differ.
     db.execute("DROP INDEX IF EXISTS job_image_name")
     db.execute(_NEW_TARGETS)
@@ -195,6 +206,8 @@ def _apply(db: sqlite3.Connection, found: Differences) -> None:
     for statement in (*_APPLY, _SETTLED):
         db.execute(statement, values)
     volume_names.take_in(db)
+    if not db.execute(_ANY_NAMED).fetchone()[0]:
+        return
     if (shared := db.execute(_SHARED_NAME).fetchone()) is not None:
         raise ListChangedError(
             f"the list gives two rows the image name {shared[0]!r}, one of which was sent already or is"
