@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchexport.cloud import session
-from batchexport.engine import decide, ledger, submit, target
+from batchexport.engine import decide, ledger, send_failures, target
 from batchexport.engine.servers import copies, downtime, groups, last_call, moves, orders, witness
 from batchexport.engine.settle import Settler
 from batchexport.retry import Backoff
@@ -13,7 +13,7 @@ from batchexport.store import StateFile, lease
 def shorten_waits() -> None:
     """Make every pause after a failure a fraction of a second, and look for lost answers as often."""
     _replace(ledger, "BETWEEN_ATTEMPTS", Backoff(first_s=0.1, cap_s=0.4))
-    _replace(submit, "UNREACHABLE", Backoff(first_s=0.05, cap_s=0.2))
+    _replace(send_failures, "UNREACHABLE", Backoff(first_s=0.05, cap_s=0.2))
     _replace(session, "READS", Backoff(first_s=0.05, cap_s=0.2))
     # What is not there has to be missing for longer than the cloud may hold a request back, or hide an image.
     _replace(decide, "ABSENT_BASE_S", 1.5)
