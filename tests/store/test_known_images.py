@@ -74,6 +74,11 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
         assert not (await state.images.of(again)).complete
         await state.images.looked_up(lease, again, [])
         assert (await state.images.of(again)).complete
+        state.ended(lease, again, JobState.FAILED, DONE, at_s=120.0)
+        await state.retry(lease)
+        third = (await claim(state, lease, 3))[0]
+        assert third.job_id == job.job_id
+        assert not (await state.images.of(third)).complete
 
 
 @pytest.mark.parametrize("sent", [False, True])
