@@ -132,7 +132,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             code = self._watch(earlier, last, code, known)
             told_about(tonight, self.talk)
         code = code if code > SIGNALLED else tonights or code
-        if code in _ENDED_BY_ITSELF and tonight.exists():
+        if tonights in _ENDED_BY_ITSELF and code <= SIGNALLED and tonight.exists():
             until = self.session.watched_until if self.session else None
             prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk, until=until)
         if plan.keep is not None:
@@ -143,8 +143,14 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """What is left in these state files. One that cannot be read is named, kept, and passed over."""
         found, unreadable = nights.surveyed(path for path in paths if path.exists())
         for error in unreadable:
-            say(f"passed over, and kept as it is: {error}", level="warning")
+            self._warn(f"passed over, and kept as it is: {error}")
         return found
+
+    def _warn(self, words: str) -> None:
+        """Say it now, and in the notice of this night."""
+        say(words, level="warning")
+        if words not in self.talk.outlets.notes:
+            self.talk.outlets.notes.append(words)
 
     def _of_an_earlier(self, path: Path, do: Callable[[Path], int]) -> int:
         """What is done about an earlier night: whatever is wrong with it is said, and ends nothing.
@@ -156,7 +162,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         except StateWriteError:
             raise
         except BatchExportError as error:
-            say(f"{path.name}: this earlier night is passed over: {error}", level="warning")
+            self._warn(f"{path.name}: this earlier night is passed over: {error}")
             return 0 if isinstance(error, StateError) else error.exit_code
 
     def _bring_all_up(self, tonight: Path, earlier: Sequence[NightFile], last: NightFile | None) -> None:
@@ -245,7 +251,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return nights.exported_since(path, since, self.now())
         except StateError as error:
-            say(f"{path.name}: what it exported this night may be exported again: {error}", level="warning")
+            self._warn(f"{path.name}: what it exported this night may be exported again: {error}")
             return frozenset()
 
     def _carry_on(self, path: Path, known: list[Path], watch: bool = True) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchexport.errors import ConfigError
@@ -28,6 +28,7 @@ class Outlets:
     notify: Notify | None = None
     reports: Reports | None = None
     name: str = ""  #: of the list or job file, for those who are told by name
+    notes: list[str] = field(default_factory=list)  #: what a notice tells beside the run itself
     telling: Telling | None = None  #: made when the first run begins
     event_writer: BackgroundWriter | None = None  #: where events go; closed when the command ends
 

@@ -173,6 +173,7 @@ def _telling_of(outlets: Outlets) -> Telling:
             metrics_address=outlets.metrics_addr,
             notify=outlets.notify,
             reports=outlets.reports,
+            notes=outlets.notes,
             say=talk_of().mention,
         )
     return outlets.telling

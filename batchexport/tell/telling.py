@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from batchexport.config.notify import Notify
 from batchexport.config.reports import Reports
 from batchexport.engine import Cloud, Connect
@@ -48,6 +50,7 @@ class Telling:
         metrics_address: Address | None = None,
         notify: Notify | None = None,
         reports: Reports | None = None,
+        notes: Sequence[str] = (),
         say: Callable[[str], None] = lambda text: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -57,6 +60,7 @@ class Telling:
         self._address = metrics_address
         self._notify = notify
         self._reports = reports or Reports()
+        self._notes = notes  # what else is to be known at the end; more may come meanwhile
         self._say = say
         self._now = now
         self._began_at = now()
@@ -133,6 +137,8 @@ class Telling:
             )
             if self._state_path is not None:
                 outcome = with_state(outcome, self._state_path)
+            notes = [("note", words) for words in self._notes]
+            outcome = replace(outcome, facts=[*notes, *outcome.facts])
             notify, message = self._notify, message_on(outcome)
             self._safely("the end", lambda: asyncio.run(tell_end(notify, message)))
 

@@ -300,6 +300,16 @@ def damaged(path):
     path.write_bytes(path.read_bytes()[:20_000])
 
 
+def test_a_notice_names_what_was_passed_over(batchexport):
+    _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    path = job_file()
+    damaged(night)
+    talk = Talk()
+    assert spend_night(order_from(str(path), {}, {}), talk, work=Attendant()) == 0
+    (note,) = talk.outlets.notes
+    assert night.name in note
+
+
 @pytest.mark.parametrize("spoil", [newer, damaged])
 @pytest.mark.parametrize("policy", list(OnUnfinished))
 def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(batchexport, spoil, policy):

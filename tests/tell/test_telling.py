@@ -190,6 +190,18 @@ async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(
     assert body["batchexport"]["failed"] == 2
 
 
+async def test_what_else_is_to_be_known_is_told_at_the_end(state_path):
+    notes = []
+    async with receiver() as found:
+        telling = Telling(notify=Notify(webhook=f"{found.url}/hook"), notes=notes)
+        async with telling.during(state_path):
+            notes.append("passed over: old.state")
+        telling.run_ended(state_path, 3, None)
+        await asyncio.to_thread(telling.end, 3, None)
+    body = json.loads(next(body for _, path, body in found.calls if path == "/hook"))
+    assert "note: passed over: old.state" in body["text"]
+
+
 async def test_a_start_that_nobody_hears_does_not_hold_the_run_up(state_path):
     async def never_answers(reader, writer):
         await reader.read()
