@@ -195,6 +195,13 @@ class Ledger:
             self.disturbed.pop(job_id, None)
         self._moved()
 
+    def adopting(self, job: Job) -> None:
+        """An image of an earlier attempt is taken. Since the row had come to its end, before `retry`, nothing
+        kept its servers down while that image was written.
+        """
+        if job.attempts_before and job.job_id in self.forced:
+            self.disturbed.setdefault(job.job_id, "of its volume")
+
     def detached(self, job: Job) -> None:
         """The volume is in use no longer: its servers do not matter to the row."""
         for memory in (self.on_stopped_servers, self.forced):

@@ -236,6 +236,7 @@ class Submitter:
         match prevented:
             case decide.Adopt(image):
                 log.info("volume %s: its image %s is there already", job.volume_id, image.image_id)
+                ledger.adopting(job)
                 ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
             case decide.Ambiguous(ending):
                 ledger.ended(job, JobState.AMBIGUOUS, ending)

@@ -202,6 +202,27 @@ def test_an_export_that_never_ends_keeps_its_server_down_only_until_its_deadline
     assert (cloud.running(), afoot(bench)) == ({"s"}, {})
 
 
+def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retry(bench):
+    bench.load(IDS[:1])
+    cloud = ServedCloud({IDS[0]: ["s"]}, upload_s=1e12)
+    bench.run(cloud, settings=STOP)
+    assert reasons(bench) == {IDS[0]: ("failed", "export_stuck")}
+    (record,) = cloud.records.values()
+    record["active_at"] = record["free_at"] = cloud.server_now_s()
+
+    async def retry():
+        async with bench.open() as state:
+            lease = await state.take(1)
+            await state.retry(lease, frozenset({JobState.FAILED}))
+            await state.release(lease)
+
+    run_fast(retry())
+    bench.run(cloud, settings=STOP)
+    assert reasons(bench) == {IDS[0]: ("succeeded", "server_ran")}
+    assert len(cloud.posts) == 1
+    assert (cloud.running(), afoot(bench)) == ({"s"}, {})
+
+
 # Copies under a server that runs ---------------------------------------------------------------------
 
 
