@@ -64,6 +64,9 @@ class Token:
         """The token itself."""
         return (self.value,)
 
+    def accepted(self) -> None:
+        """Nothing to note: a token that is refused is renewed."""
+
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:

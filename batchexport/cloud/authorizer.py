@@ -36,6 +36,10 @@ class Credential(Protocol):
         """What no message may repeat."""
         ...
 
+    def accepted(self) -> None:
+        """A request of this credential was let through. Called for every one: quick."""
+        ...
+
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:

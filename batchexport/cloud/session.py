@@ -227,6 +227,7 @@ class Session:
             self._learn_rate_from(error, sent_at)
             raise error
         self._gate.succeeded()
+        credential.accepted()
         return Answer(method, url, status, body, request_id_of(headers))
 
     def _learn_clock_from(self, date: str | None) -> None:

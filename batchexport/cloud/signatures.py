@@ -1,7 +1,8 @@
 """Letting requests through by signing each with an access key: no sign-in, no token, nothing to renew.
 
 Five bad signatures in a row lock a key for five minutes, for whoever uses it. So after the first one nothing
-more is sent.
+more is sent, unless the key was good before: then one node of a gateway may be wrong, and three more requests
+may find that out, each alone and after a pause.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from batchexport.redaction import register_secret
 
 #: A signature whose time is further off the cloud's clock is refused.
 LARGEST_SKEW_S = 900.0
+#: How long nothing is sent after a key that was good is refused, once, twice, three times; then for ever.
+PAUSES_S = (30.0, 120.0, 480.0)
 
 
 class Signatures:
@@ -31,12 +34,18 @@ class Signatures:
         project_id: str,
         catalog: tuple[Entry, ...],
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key = key
         self.project_id = project_id
         self.catalog = catalog
         self._now = now
-        self._refusal: SignInError | None = None
+        self._steady = steady
+        self._refusal: SignInError | None = None  # of the last request that was answered
+        self._refusals = 0  # in a row
+        self._again_at: float | None = None  # when one request may try; None = none ever may
+        self._may_try = self._is_trying = False  # one request has leave to, and is on its way
+        self._was_good = False
         register_secret(*self.secrets)
 
     @property
@@ -45,25 +54,38 @@ class Signatures:
         return tuple(secret for secret in (self._key.secret, self._key.security_token) if secret)
 
     async def valid(self) -> Credential:
-        """The key. Raises SignInError once the cloud has refused it."""
+        """The key. Raises SignInError once the cloud has refused it, but for one request after each pause."""
         if self._refusal is not None:
-            raise self._refusal
+            if self._again_at is None or self._steady() < self._again_at:
+                raise self._refusal
+            self._may_try = True
+            self._again_at = self._steady() + PAUSES_S[-1]  # the others wait for what becomes of this one
         return self
+
+    def accepted(self) -> None:
+        """The cloud let a request through."""
+        self._was_good, self._refusal, self._refusals = True, None, 0
 
     async def after_refusal(
         self, refused: Credential, error: SignInError, *, clock_off_s: float
     ) -> Credential:
-        """Never another: raises SignInError with what to do, now and for every later request."""
-        if self._refusal is None:
+        """Never another: raises SignInError with what to do, now and for later requests."""
+        if self._refusal is None or self._is_trying:  # others were under way together with the first
+            self._is_trying = False
             self._refusal = explained(error, clock_off_s=clock_off_s, key=self._key)
+            may_pass = self._was_good and self._refusals < len(PAUSES_S)
+            self._again_at = self._steady() + PAUSES_S[self._refusals] if may_pass else None
+            self._refusals += 1
         raise self._refusal from error
 
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:
         """The headers of one request with its signature. Raises SignInError once the key was refused."""
-        if self._refusal is not None:  # while this request waited for its turn
-            raise self._refusal
+        if self._refusal is not None:
+            if not self._may_try:  # it was refused while this request waited for its turn
+                raise self._refusal
+            self._may_try, self._is_trying = False, True
         # Only what the signature needs is under it: proxies may touch the other headers.
         signed = {"Content-Type": "application/json", "X-Project-Id": self.project_id}
         return service_headers(microversion) | signed_headers(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchexport.errors import RunStoppedError
+from batchexport.errors import RunStoppedError, ThrottledError, TransientError
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import FakeCloud
 
@@ -158,3 +158,25 @@ def test_an_unreadable_cloud_leaves_exports_watched(bench):
     cloud.broken_reads = 5
     bench.run(cloud)
     assert set(bench.states().values()) == {"succeeded"}
+
+
+@pytest.mark.parametrize("error", [TransientError, ThrottledError])
+def test_a_cloud_that_asks_for_days_is_asked_again_within_the_hour(bench, error):
+    """A wrong date in `Retry-After` is no reason to send nothing until then."""
+    ids = volume_ids(3)
+    bench.load(ids)
+    cloud = FakeCloud()
+    left = [error("later", status=503, retry_after_s=172_800.0) for _ in ids]
+    take = cloud.upload_volume_to_image
+
+    async def upload_volume_to_image(request, *, fence):
+        if left:
+            fence()
+            raise left.pop()
+        return await take(request, fence=fence)
+
+    cloud.upload_volume_to_image = upload_volume_to_image
+    began = cloud.server_now_s()
+    bench.run(cloud)
+    assert set(bench.states().values()) == {"succeeded"}
+    assert cloud.server_now_s() - began < 2 * 3600.0
