@@ -32,7 +32,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     ]
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
-        lines.append(f"to do: {parts}{_stalled_note(reader.stalled(now))}")
+        lines.append(f"to do: {parts}{stalled_note(reader.stalled(now))}")
     lines += [gib_text(totals), *pace]
     by_target = totals_by_target(reader)
     if len(by_target) > 1:
@@ -107,7 +107,8 @@ def _holder_json(holder: Holder) -> dict[str, object]:
     }
 
 
-def _stalled_note(count: int) -> str:
+def stalled_note(count: int) -> str:
+    """How many exports are past their deadline, to stand behind the counts; nothing where none is."""
     return f" ({number(count)} stalled: past the deadline, still watched)" if count else ""
 
 

@@ -55,3 +55,10 @@ def test_unfinished_images_are_named_with_what_removes_them():
     (step,) = next_steps(Totals(counted, Counter(), 0), Path("a.state"), "prod", unfinished=32)
     assert "batchexport cleanup a.state --os-cloud prod" in step
     assert "32 unfinished images of failed attempts may be left" in step
+
+
+def test_a_run_that_stops_with_stalled_exports_says_so_and_what_ends_them(reader, mixed):
+    text = summary_text(reader, mixed, cloud=None, took_s=1, now=AT + 100_000)
+    assert "1 exporting (1 stalled: past the deadline, still watched)" in text
+    assert f"batchexport give-up {mixed} --stalled" in text
+    assert "stalled" not in summary_text(reader, mixed, cloud=None, took_s=1, now=AT)
