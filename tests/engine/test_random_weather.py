@@ -8,6 +8,7 @@ import json
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.config import Downtimes, InUse, Limits, Settings
 from batchexport.report.rows import Format, report_lines
@@ -37,7 +38,7 @@ def drawn_weather(dice):
         "capped_lists": settings.CappedLists(share=dice.choice([0.2, 1.0]), records=3),
         "slow_lists": settings.SlowLists(share=0.2, services=("image",)),
         "flapping_token": settings.FlappingToken(),
-        "throttled": settings.Throttled(share=0.1, waits=("1", "1000000000", "soon")),
+        "throttled": settings.Throttled(share=0.02, waits=("1", "1000000000", "soon")),
         "long_headers": settings.LongHeaders(share=0.3),
         "gzip": settings.Gzip(share=0.3),
         "clocks": settings.Clocks(
@@ -56,6 +57,8 @@ def drawn_weather(dice):
         "rival": settings.Rival(),
     }
     chosen = dice.sample(sorted(faults), dice.randrange(1, 8))
+    if "missing" in chosen:  # together they must not hide an image for as long as the settling time
+        faults["lag"] = replace(faults["lag"], seconds=5.0)
     return Weather(seed=dice.randrange(10**6), **{name: faults[name] for name in chosen})
 
 

@@ -88,6 +88,7 @@ class Conditions:
         self.last_accepted: bytes | None = None
         self.to_swap: Accepted | None = None
         self.sign_ins: list[float] = []  #: when they came, those of the last second
+        self.overlooked: set[tuple[str, str]] = set()  #: records that the latest list left out, by kind
         self.late: set[asyncio.Task[None]] = set()
         self._counts = counts
         self._numbers: Counter[tuple[str, str]] = Counter()

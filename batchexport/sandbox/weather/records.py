@@ -76,7 +76,15 @@ def _cap(body: dict[str, Any], most: int) -> None:
 
 
 def _overlooked(conditions: Conditions, asked: Asked, record_id: str) -> bool:
-    return conditions.strikes("missing", conditions.weather.missing, record_id, asked.path, asked.number)
+    """Whether the record is missing from this list; it is then in the next one."""
+    key = (asked.kind, record_id)
+    if key in conditions.overlooked:
+        conditions.overlooked.discard(key)
+        return False
+    if not conditions.strikes("missing", conditions.weather.missing, record_id, asked.path, asked.number):
+        return False
+    conditions.overlooked.add(key)
+    return True
 
 
 def _left_out(conditions: Conditions, server_id: str, now: float) -> bool:

@@ -36,7 +36,7 @@ class Lag(Fault, frozen=True, kw_only=True):
 
 
 class Missing(Fault, frozen=True, kw_only=True):
-    """A record is missing from one answer to a list."""
+    """A record is missing from one answer to a list, and in the next one it is there."""
 
     services: Services = ALL
 
