@@ -96,6 +96,8 @@ class Locks:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        with suppress(StateWriteError):
+            clear_place(self._path)  # of a process that was killed, where this one locked nothing
 
     def free_name(self) -> Path:
         """Where the file can be written anew that was taken away: its place, or one beside what is there."""
@@ -113,17 +115,23 @@ def place_of(path: Path) -> Path:
 
 def check_place(path: Path) -> None:
     """Raise StateInUseError where somebody works on a state file of this name, though it is not there."""
-    if not place_of(path.resolve()).exists():
-        return
-    place = lock_place(path.resolve())
-    if place is None:
+    if not clear_place(path.resolve()):
         raise StateInUseError(
             f"{path}: a process works on a state file of this name, which was removed or moved under it",
             hint="wait for it to end, or stop it; put the file back where it was moved",
         )
+
+
+def clear_place(path: Path) -> bool:
+    """Remove what a killed process left of its lock on a place; False = somebody holds it."""
+    if not place_of(path).exists():
+        return True
+    if (place := lock_place(path)) is None:
+        return False
     with suppress(OSError):
-        place_of(path.resolve()).unlink()
+        place_of(path).unlink()
     os.close(place)
+    return True
 
 
 def lock_place(path: Path) -> int | None:

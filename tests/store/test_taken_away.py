@@ -220,3 +220,11 @@ def test_a_network_file_system_is_warned_of_and_not_locked_in_the_way_of_sqlite(
     with made.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     held.close()
+
+
+async def test_the_lock_of_a_killed_process_goes_with_the_next_that_opens_the_file(made: Path) -> None:
+    place = locks.place_of(made)
+    place.touch()
+    async with StateFile.open(made):
+        pass
+    assert sorted(os.listdir(made.parent)) == [made.name]  # noqa: PTH208
