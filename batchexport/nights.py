@@ -41,6 +41,11 @@ class NightFile(msgspec.Struct, frozen=True, kw_only=True):
     under_way: int  #: of these, rows that the cloud works on, or may
     servers_down: int  #: servers that were stopped and are not up again
 
+    @property
+    def pending(self) -> int:
+        """Rows that wait to be sent."""
+        return self.to_do - self.under_way
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """What the file says now. Raises StateError where it cannot be read."""

@@ -124,7 +124,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         if plan.on_unfinished is OnUnfinished.ABANDON:
             last = None
         self._bring_all_up(tonight, earlier, last)
-        code = self._go_on_with(last, known) if last and last.to_do > last.under_way else 0
+        code = self._go_on_with(last, known) if last and (last.pending or last.servers_down) else 0
         if code > SIGNALLED or (last and plan.on_unfinished is OnUnfinished.SKIP and self._got_on(last)):
             return code
         tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))

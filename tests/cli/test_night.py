@@ -277,6 +277,16 @@ def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport):
     assert len(work.seen) == 2
 
 
+def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(batchexport):
+    """Also where nothing is left of that night but exports under way."""
+    path, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
+    alter(night, "UPDATE job SET state = 'exporting' WHERE job_id = 1")
+    work = Attendant()
+    spend_night(order_from(str(path), {}, {}), Talk(), work=work)
+    assert work.seen[0][0] == night.name
+    assert work.seen[1][0] != night.name
+
+
 def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport):
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     kept = forget_old([night, Path("nights/x.state")], keep=1, on_unfinished=OnUnfinished.ABANDON)
