@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Column(StrEnum):
@@ -139,6 +140,20 @@ def meaning(name: str, *, beside: Collection[str]) -> Column | None:
     if made_by_tool and (word in _TOOL_COLUMNS or _EXTENSION.fullmatch(word)):
         return None
     raise UnknownColumnError(_advice(word))
+
+
+@lru_cache(maxsize=256)  # most rows of most lists have the same keys
+def meanings(names: tuple[str, ...]) -> tuple[Column | UnknownColumnError | None, ...]:
+    """The `meaning` of each of these names, which stand beside each other; the error of one that has none."""
+    beside = frozenset(map(plain, names))
+
+    def of(name: str) -> Column | UnknownColumnError | None:
+        try:
+            return meaning(name, beside=beside)
+        except UnknownColumnError as error:
+            return error.with_traceback(None)
+
+    return tuple(map(of, names))
 
 
 def is_status_of_others(status: str) -> bool:

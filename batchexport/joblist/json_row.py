@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,8 +12,7 @@ from batchexport.joblist.columns import (
     Column,
     UnknownColumnError,
     is_status_of_others,
-    meaning,
-    plain,
+    meanings,
     status_fault,
 )
 from batchexport.joblist.problem import Problem, shown
@@ -84,10 +83,9 @@ class _Said:
 
     def take(self, row: Mapping[str, object]) -> None:
         """Take over what the row says, and what is wrong with its keys and the types of its values."""
-        beside = frozenset(map(plain, row))
-        for key, value in row.items():
+        for (key, value), column in zip(row.items(), meanings(tuple(row)), strict=True):
             if key != _ACTION:
-                self._take_entry(key, value, beside=beside)
+                self._take_entry(key, value, column)
             elif isinstance(value, dict):
                 self._take_action(value)
             else:
@@ -95,25 +93,19 @@ class _Said:
                 self.problems.append(self._place.problem(wrong, field=_ACTION, value=_as_json(value)))
 
     def _take_action(self, action: Mapping[str, object]) -> None:
-        for key, value in action.items():
-            try:
-                known = meaning(key, beside=()) in _ACTION_COLUMNS
-            except UnknownColumnError:
-                known = False
-            if known:
-                self._take_entry(key, value, beside=())
+        for (key, value), column in zip(action.items(), meanings(tuple(action)), strict=True):
+            if column in _ACTION_COLUMNS:
+                self._take_entry(key, value, column)
             else:
                 allowed = ", ".join(column for column in Column if column in _ACTION_COLUMNS)
                 wrong = f"does not belong in the API's object; allowed: {allowed}"
                 self.problems.append(self._place.problem(wrong, field=_ACTION, value=key))
 
-    def _take_entry(self, key: str, value: object, *, beside: Collection[str]) -> None:
-        try:
-            column = meaning(key, beside=beside)
-        except UnknownColumnError as error:
+    def _take_entry(self, key: str, value: object, column: Column | UnknownColumnError | None) -> None:
+        if isinstance(column, UnknownColumnError):
             if key not in self._told:
                 self._told.add(key)
-                self.problems.append(self._place.problem(str(error), value=key))
+                self.problems.append(self._place.problem(str(column), value=key))
             return
         if column is None:
             return
