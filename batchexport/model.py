@@ -184,7 +184,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str | None = None
     request_id: str | None = None  #: of the accepted request
     accepted_at: float | None = None
-    deadline_at: float | None = None  #: after this an export is shown as stalled; it is still watched
+    deadline_at: float | None = None  #: after this an export is stalled; it is watched while it moves
 
     def taken(
         self, accepted: Accepted, *, size_gib: int | None, accepted_at: float, deadline_at: float

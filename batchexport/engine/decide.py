@@ -293,7 +293,7 @@ def by_id_is_cheaper(exports: int, *, pages: int) -> bool:
 
 
 def deadline_s(size_gib: int | None, timeout_s: float | None) -> float:
-    """Seconds after its acceptance at which an export is called stalled; it is watched all the same."""
+    """Seconds after its acceptance at which an export is called stalled; it is watched while it moves."""
     if timeout_s is not None:
         return timeout_s
     size = UNKNOWN_SIZE_GIB if size_gib is None else size_gib
