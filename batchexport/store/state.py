@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,14 +14,11 @@ from msgspec.structs import replace
 
 from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
-from batchexport.identity import CloudIdentity
-from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.model import FINAL_STATES, Accepted, Ending, Job, JobState
 from batchexport.store import (
     changes,
-    elsewhere,
     fitting,
     giving_up,
-    identities,
     image_statuses,
     lease,
     queries,
@@ -39,16 +35,13 @@ from batchexport.store.opening import open_for_work
 from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord, Unsent
 from batchexport.store.removals import RemovalBook
-from batchexport.store.schema import UNIQUE_INDEXES
 from batchexport.store.server_book import ServerBook
+from batchexport.store.signed_in import SignedIn
 from batchexport.store.sweep import sweep
 from batchexport.store.writer import Writer, undone_if_cancelled
 
-#: States from which `retry` brings a job back.
-RETRYABLE = frozenset(state for state in FINAL_STATES if JobState.PENDING in ALLOWED_CHANGES[state])
 
-
-class StateFile:
+class StateFile(SignedIn):
     """An open state file. What is awaited is durable when it returns; the rest is with the next `flush`.
 
     Changes are kept in order. Those that nobody awaits raise LeaseLostError or StateWriteError only once it
@@ -362,39 +355,6 @@ class StateFile:
         """How many jobs of all targets are in each state; every state is there."""
         return await self._writer.ask(queries.counts)
 
-    async def retry(self, held: Lease, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
-        """How many jobs of the target in these states are pending again, with a full allowance."""
-        if not states <= RETRYABLE:
-            wrong = ", ".join(sorted(states - RETRYABLE))
-            raise StateError(f"jobs that are {wrong} cannot be tried again")
-        retrying = partial(changes.retry, target_id=held.target_id, states=sorted(states))
-        return await self._writer.ask(retrying, held)
-
-    async def bind(self, held: Lease, found: CloudIdentity, *, rebind: bool = False) -> None:
-        """Note which cloud the target is, at its first sign-in; raises WrongCloudError at another later on.
-
-        With `rebind` the addresses of the cloud's services may have changed, and are noted anew.
-        """
-        binding = partial(
-            identities.bind, target_id=held.target_id, found=found, at=self._now(), rebind=rebind
-        )
-        await self._writer.ask(binding, held)
-
-    async def skip_known_twice(self, held: Lease) -> int:
-        """How many pending jobs were skipped, for another target of the same project has their volumes."""
-        skipping = partial(identities.skip_known_twice, target_id=held.target_id, at=self._now())
-        return await self._writer.ask(skipping, held)
-
-    async def skip_exported_elsewhere(self, held: Lease, others: Sequence[Path]) -> dict[Path, int]:
-        """How many pending jobs were skipped, for these other state files show their volumes as exported."""
-        mine = await self._writer.ask(partial(_record_of, target_id=held.target_id), held)
-        skipped: dict[Path, int] = {}
-        for rows in elsewhere.exported_elsewhere(self.path, held.target_id, mine, others):
-            skipping = partial(elsewhere.skip, target_id=held.target_id, rows=rows, at=self._now())
-            if rows and (count := await self._writer.ask(skipping, held)):
-                skipped[rows[0].path] = skipped.get(rows[0].path, 0) + count
-        return skipped
-
     def _left(self) -> None:
         """One target fewer is ours; with the last, the file is free for everybody."""
         self._leases -= 1
@@ -407,9 +367,3 @@ class StateFile:
     def _change(self, held: Lease, change: Callable[..., object]) -> None:
         held.check_owned()
         self._writer.submit(change, held)
-
-
-def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
-    """The target as it is now, for one that is about to be compared by its volumes."""
-    db.execute(UNIQUE_INDEXES["volume_id"])
-    return next(each for each in queries.targets(db) if each.target_id == target_id)
