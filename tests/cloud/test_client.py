@@ -341,12 +341,15 @@ async def test_servers_are_stopped_started_and_looked_at(keystone: Keystone) -> 
     assert asked == [f"{one}/action", f"{one}/action", one]
 
 
+NO_SUCH_SERVER = Reply(404, {"itemNotFound": {"code": 404, "message": "Instance s1 could not be found."}})
+
+
 async def test_a_compute_endpoint_can_be_set_by_hand(keystone: Keystone, tmp_path: Path) -> None:
     url = keystone.server.url
     clouds_yaml(tmp_path, f"{url}/identity/v3", compute_endpoint_override=f"{url}/by-hand")
-    keystone.service = Reply(404)
+    keystone.service = NO_SUCH_SERVER
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert [page async for page in client.servers(["s1"])] == [[]]
+        assert [[each.exists for each in page] async for page in client.servers(["s1"])] == [[False]]
     assert keystone.server.seen[-1].path == f"/by-hand/v2.1/{PROJECT_ID}/servers/s1"
 
 
@@ -357,7 +360,7 @@ async def test_the_compute_service_is_reached_through_its_proxy(
     keystone.catalog.append(("compute", "http://nova.example/v2.1"))
     monkeypatch.setenv("http_proxy", keystone.server.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    keystone.service = Reply(404)
+    keystone.service = NO_SUCH_SERVER
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert [page async for page in client.servers(["s1"])] == [[]]
+        assert [[each.exists for each in page] async for page in client.servers(["s1"])] == [[False]]
     assert keystone.server.seen[-1].headers["Host"] == "nova.example"

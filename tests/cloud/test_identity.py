@@ -8,6 +8,7 @@ from batchexport.cloud.exports import accepted
 from batchexport.cloud.faults import error_from_answer
 from batchexport.cloud.identity import Identity, hidden, hidden_in
 from batchexport.errors import OutcomeUnknownError
+from batchexport.model import NO_OPTIONS, ExportRequest
 
 
 def test_an_identity_names_user_and_project_and_keeps_its_secrets_to_itself() -> None:
@@ -51,6 +52,7 @@ def test_what_could_be_a_path_is_no_id(text: str) -> None:
 
 @pytest.mark.parametrize("depth", [5_000, 100_000])
 def test_an_acceptance_nested_too_deep_leaves_the_outcome_unknown(depth: int) -> None:
+    request = ExportRequest(volume_id="v1", image_name="img", options=NO_OPTIONS)
     body = b'{"a":' * depth + b"1" + b"}" * depth
     with pytest.raises(OutcomeUnknownError, match="not with the id"):
-        accepted(Answer("POST", "u", 202, body, None))
+        accepted(Answer("POST", "u", 202, body, None), request)
