@@ -166,8 +166,8 @@ async def test_rows_that_stop_servers_are_counted_by_their_own_word_and_the_runs
     path = make(tmp_path / "own.state", rows)
     with StateReader(path) as reader:
         assert reader.run.stop_rows == 2
-        assert reader.rows_that_stop(InUse.FAIL) == 2
-        assert reader.rows_that_stop(InUse.STOP) == 3
+        assert reader.rows_that_stop(InUse.FAIL)[0] == 2
+        assert reader.rows_that_stop(InUse.STOP)[0] == 3
     async with StateFile.open(path) as state:
         await state.servers.agree(InUse.STOP)
     with StateReader(path) as reader:
@@ -177,7 +177,7 @@ async def test_rows_that_stop_servers_are_counted_by_their_own_word_and_the_runs
 def test_no_row_is_read_to_know_that_none_stops_a_server(path: Path) -> None:
     alter(path, "UPDATE job SET options = 'not JSON'")
     with StateReader(path) as reader:
-        assert reader.rows_that_stop(InUse.FORCE) == 0
+        assert reader.rows_that_stop(InUse.FORCE) == (0, 0)
 
 
 def test_a_word_that_nobody_wrote_is_damage(path: Path) -> None:
