@@ -31,8 +31,8 @@ class _Clock:
     monotonic = staticmethod(fast_now)
 
 
-def live_by_virtual_time(monkeypatch):
-    """Have the client, its tokens and its gate take the time from the loop."""
+def live_by_virtual_time(monkeypatch, is_dead):
+    """Have the client, its tokens and its gate take the time from the loop; a dead one sends nothing."""
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "now", now)
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "steady", fast_now)
     monkeypatch.setitem(Tokens.__init__.__kwdefaults__, "now", now)
@@ -40,6 +40,8 @@ def live_by_virtual_time(monkeypatch):
     request = aiohttp.ClientSession._request
 
     async def on_the_way(*args, **kwargs):
+        if is_dead():
+            raise aiohttp.ClientConnectionError("dead processes send nothing")
         Time.on_the_way += 1
         try:
             return await request(*args, **kwargs)
@@ -58,11 +60,17 @@ class Stack:
         self._clouds = folder / "clouds.yaml"
         self.counts = {}
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(self._clouds))
-        live_by_virtual_time(monkeypatch)
+        self._dead = False
+        live_by_virtual_time(monkeypatch, lambda: self._dead)
+
+    def kill_client(self):
+        """Let the client send nothing more: what it was is on the disk."""
+        self._dead = True
 
     @contextlib.asynccontextmanager
     async def connect(self, key, rate):
         """What the engine connects with: a sandbox of its own as long as it lasts."""
+        self._dead = False
         async with serve(self.settings, now=now) as sandbox:
             self._clouds.write_text(clouds_yaml(sandbox.url))
             access = CloudSettings(cloud="sandbox", dialect="cinder")

@@ -90,6 +90,8 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
             if seen == crash_after and not crashed.done():
                 disk.free()
                 copy(bench.path, snapshot)
+                if hasattr(cloud, "kill_client"):
+                    cloud.kill_client()  # before it is cancelled, it would go on for some steps
                 crashed.set_result(True)
 
         @contextlib.asynccontextmanager

@@ -31,7 +31,7 @@ def drawn_weather(dice):
     lists_only = dice.choice(["all", "lists", "by_id"])
     faults = {
         "lag": settings.Lag(share=dice.random(), seconds=dice.choice([1.0, 5.0, 25.0]), reads=lists_only),
-        "missing": settings.Missing(share=dice.choice([0.02, 0.05])),
+        "missing": settings.Missing(share=dice.choice([0.05, 0.3])),
         "stale": settings.Stale(share=0.3, seconds=dice.choice([2.0, 20.0])),
         "odd_image": settings.OddImage(),
         "gateway": settings.Gateway(share=0.1, statuses=(502, 503, 504)),
