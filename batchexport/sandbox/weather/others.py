@@ -6,6 +6,7 @@ import uuid
 
 from msgspec.structs import replace
 
+from batchexport.sandbox.fate import NEVER
 from batchexport.sandbox.fleet import Power
 from batchexport.sandbox.weather.conditions import Conditions
 from batchexport.sandbox.world import Deletion, Event, Export
@@ -20,6 +21,7 @@ START_S = 0.2
 def after_export(conditions: Conditions, export: Export, number: int) -> list[Event]:
     """What others do because of an accepted export, the `number`-th of its volume."""
     weather, events = conditions.weather, list[Event]()
+    _count_fate(conditions, export)
     what = (export.volume_id, number)
     if conditions.strikes("foreign_image", weather.foreign_image, *what):
         events.append(_foreign(export))
@@ -28,6 +30,18 @@ def after_export(conditions: Conditions, export: Export, number: int) -> list[Ev
         deleted_at = export.ends_at + deleter.after_s
         events.append(Deletion(image_id=export.image_id, deleted_at=deleted_at, made_by=SOMEBODY))
     return events
+
+
+def _count_fate(conditions: Conditions, export: Export) -> None:
+    """Count the faults that were drawn when the export was accepted."""
+    struck = {
+        "stuck": export.free_at >= NEVER,
+        "late": export.finishing_at is not None,
+        "vanishing": export.hidden_from is not None,
+        "short_image": export.bytes_share < 1,
+    }
+    for name in (name for name, has_struck in struck.items() if has_struck):
+        conditions.count(name)
 
 
 def after_power(conditions: Conditions, power: Power) -> list[Event]:
