@@ -12,7 +12,6 @@ from batchexport.engine.ports import Cloud
 from batchexport.errors import (
     BatchExportError,
     CloudError,
-    ConfigError,
     LeaseLostError,
     StateError,
     StopRequestedError,
@@ -108,7 +107,9 @@ async def _skip_exported(
 async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> None:
     """Raise WrongCloudError where a target is another cloud than it was: what came of it counts there alone.
 
-    Nothing depends on the clouds' answers: where none can be signed in to, nothing is known against it.
+    Nothing depends on the clouds' answers: where none can be signed in to, nothing is known against it. A
+    sign-in that is not set up is another matter: raises ConfigError, for the cloud that was asked for may be
+    any.
     """
     for target in state.targets():
         if target.identity is None:
@@ -116,7 +117,7 @@ async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> N
         try:
             async with connect(target.key, target.requests_per_second) as cloud:
                 found = cloud.identity
-        except (CloudError, ConfigError) as error:
+        except CloudError as error:
             log.info("not checked that target %s is the cloud it was: %s", target.key, error)
         else:
             if found is not None:

@@ -134,3 +134,16 @@ def test_one_project_that_a_list_names_twice_exports_a_volume_once(batchexport):
         assert again.exit_code == 0, again.output
         assert sorted(state()[0]) == ["skipped"] * 5 + ["succeeded"] * 5
         assert len(list(here._state.world.images(time.time()))) == 5
+
+
+@pytest.mark.usefixtures("volume_list")
+@pytest.mark.parametrize("rehearsed", [True, False])
+@pytest.mark.parametrize("command", [("run", "v.csv"), ("resume", "v.state"), ("retry", "v.state")])
+def test_a_finished_run_is_no_success_on_a_cloud_that_nobody_defined(batchexport, command, rehearsed):
+    write_list(Path("v.csv"), 3)
+    with served(make_up_volumes=True):
+        first = batchexport("run", "v.csv", "--os-cloud", "sandbox" if rehearsed else "served", *QUICK)
+        assert first.exit_code == 0, first.output
+        result = batchexport(*command, "--os-cloud", "srvd", *QUICK)
+        assert result.exit_code == 2, result.output
+        assert "'srvd' is not in clouds.yaml; known clouds: served" in result.stderr
