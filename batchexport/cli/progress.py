@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from tqdm import tqdm
+
 from batchexport.cli.figures import (
     NO_MOMENTUM,
     Figures,
@@ -177,9 +179,8 @@ def _bar(name: str, share: float, amount: str, note: str, width: int, blocks: bo
     room = width - columns(head) - columns(tail) - 2
     beside = note and room - columns(note) - 2 >= _MIN_BAR
     room = min(_MAX_BAR, max(_MIN_BAR, room - columns(note) - 2 if beside else room))
-    full = int(share * room)
-    bar = ("█" if blocks else "#") * full + " " * (room - full)
-    line = f"{head}|{bar}|{tail}"
+    bar = tqdm.format_meter(share, 1, 0, ncols=room + 2, ascii=not blocks, bar_format="|{bar}|")
+    line = f"{head}{bar}{tail}"
     return [f"{line}  {note}"] if beside else [line, note]
 
 

@@ -47,16 +47,21 @@ def all_of(*decorators: Decorator, section: Section | None = None) -> Decorator:
     """
 
     def add(command: Any) -> Any:
-        before = len(getattr(command, "__click_params__", ()))
+        before = len(_parameters(command))
         for decorate in reversed(decorators):
             command = decorate(command)
         if section is not None:
-            for parameter in command.__click_params__[before:]:
+            for parameter in _parameters(command)[before:]:
                 if not hasattr(parameter, "section"):
                     parameter.section = section
         return command
 
     return add
+
+
+def _parameters(command: Any) -> list[Any]:
+    """The options so far of a command, or of a function that is to become one."""
+    return command.params if isinstance(command, click.Command) else getattr(command, "__click_params__", [])
 
 
 def _for_talk(name: str) -> dict[str, Any]:

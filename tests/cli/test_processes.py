@@ -110,7 +110,7 @@ def test_a_terminal_shows_bars_and_keeps_stdout_for_data():
         shown = _everything_from(screen)
         stdout = child.stdout.read()
     assert child.returncode == 0
-    assert "rows:" in shown and "2/2" in shown and "GiB" in shown
+    assert "rows" in shown and "2 of 2" in shown and "GiB" in shown
     assert stdout.startswith("2 rows = 2 succeeded")
     assert exports_per_volume("volumes.state.sandbox") == Counter(quick_ids(2))
 
