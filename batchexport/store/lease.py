@@ -87,8 +87,15 @@ def take(
         )
     if owner is not None:
         # It would hold the file still: locks end with their process, whatever namespace that was in.
-        has_ended = held is Held.ALONE and owner.locks_file and owner.boot_id == me.boot_id
-        alive = False if has_ended else is_alive(owner, here=me)
+        has_left = held is Held.ALONE and owner.locks_file and owner.boot_id == me.boot_id
+        alive = is_alive(owner, here=me)
+        if has_left and alive and None not in (owner.file, me.file) and owner.file != me.file:
+            raise StateInUseError(
+                f"this is a copy of a state file that {owner}, works on: what both send makes two images",
+                hint=f"wait for it to end, or stop it (kill -TERM {owner.pid}); then go on with one of the"
+                " two files, and with that alone",
+            )
+        alive = False if has_left else alive
         if (refusal := why_not(owner, lease_until=row[1], now=now, alive=alive)) is not None:
             raise refusal
     (epoch,) = db.execute(

@@ -45,7 +45,7 @@ class Locks:
 
     def __init__(self, path: Path, *, mounts: Path = _MOUNTS) -> None:
         self._path = path.resolve()
-        self._inode = inode_of(self._path)
+        self.inode = inode_of(self._path)
         self._network = file_system(self._path, mounts=mounts) in NETWORK
         self._file: int | None = None
         self._place: int | None = None
@@ -105,7 +105,7 @@ class Locks:
 
     def in_place(self) -> bool:
         """Whether the path still leads to this file: it was neither removed nor replaced."""
-        return inode_of(self._path) == self._inode
+        return inode_of(self._path) == self.inode
 
 
 def place_of(path: Path) -> Path:

@@ -25,6 +25,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str | None
     pid_namespace: str | None  #: a number means a process only within its namespace (containers)
     locks_file: bool = False  #: it holds a lock on the file, which this system would show
+    file: tuple[int, int] | None = None  #: device and inode of that file; None = noted by nobody
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC)

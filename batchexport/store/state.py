@@ -140,7 +140,7 @@ class StateFile(SignedIn):
         """
         asked_at_s, now = self._clock(), self._now()
         held = self._locks.acquire()
-        me = replace(this_process(now=now), locks_file=held is Held.ALONE)
+        me = replace(this_process(now=now), locks_file=held is Held.ALONE, file=self._locks.inode)
         taken = partial(
             lease.take, target_id=target_id, me=me, now=now, ttl_s=ttl_s, held=held, is_work=is_work
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import logging
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,43 @@ async def test_a_copy_with_its_log_is_whole(made: Path, tmp_path: Path) -> None:
         shutil.copy(f"{made}{suffix}", f"{copy}{suffix}")
     await state.close()
     assert states(copy) == [JobState.EXPORTING, JobState.PENDING, JobState.PENDING]
+
+
+WORK_AND_COPY = """
+import asyncio, shutil, sys
+from pathlib import Path
+from batchexport.store import StateFile
+
+async def at_work(path, *copies):
+    state = StateFile.open(Path(path))
+    await state.take(1)
+    for copy in copies:
+        for suffix in ("", "-wal"):
+            shutil.copy(path + suffix, copy + suffix)
+    print("at work", flush=True)
+    sys.stdin.read()
+
+asyncio.run(at_work(*sys.argv[1:]))
+"""
+
+
+def test_a_copy_of_a_file_at_work_is_not_worked_on_beside_it(made: Path, tmp_path: Path) -> None:
+    copy, other = elsewhere(tmp_path), tmp_path / "other.state"
+
+    async def take(path: Path, *, now: float) -> None:
+        async with StateFile.open(path, now=lambda: now) as state:
+            await state.take(1)
+
+    words = (sys.executable, "-c", WORK_AND_COPY, str(made), str(copy), str(other))
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        for now in (time.time(), time.time() + 3600):
+            with pytest.raises(StateInUseError, match=rf"copy of .* process {process.pid} on") as caught:
+                asyncio.run(take(copy, now=now))
+            assert f"kill -TERM {process.pid}" in str(caught.value.hint)
+        process.kill()
+    asyncio.run(take(other, now=time.time()))
 
 
 async def test_any_tool_may_bring_the_log_into_the_file(made: Path, tmp_path: Path) -> None:
