@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ __all__ = [
     "FILE",
     "JOB_FILE",
     "STATE_FILE",
-    "STATE_OR_JOB",
     "Decorator",
     "Parsed",
     "all_of",
@@ -44,24 +42,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)
 
 
-class StateOrJob(StateFilePath):
-    """A state file, or a job file, which stands for the newest state file of its own."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path of the state file; the job file is kept for whoever asks for its settings."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if path.suffix.lower() != ".toml":
-            return path
-        from batchexport.cli.layers import newest_state_of
-
-        if ctx is not None:
-            ctx.meta[JOB_FILE] = path
-        return newest_state_of(path)
-
-
 #: Where the context keeps the job file that was given in the place of a state file.
 JOB_FILE = "batchexport.job_file"
-STATE_OR_JOB = StateOrJob(exists=True, dir_okay=False, path_type=Path)
 
 
 class Parsed(click.ParamType[Any]):

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import FILE, STATE_FILE, STATE_OR_JOB, form_option, option, talk_options
+from batchexport.cli.options import FILE, STATE_FILE, form_option, option, talk_options
+from batchexport.cli.state_argument import STATE_OR_JOB
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
 

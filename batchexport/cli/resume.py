@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_OR_JOB
 from batchexport.cli.run_options import job_option, working_options
+from batchexport.cli.state_argument import STATE_OR_JOB
 from batchexport.cli.talk import talk_of
 
 EPILOG = """\b

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_OR_JOB, Parsed, form_option, option, talk_options
+from batchexport.cli.options import Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
+from batchexport.cli.state_argument import STATE_OR_JOB
 from batchexport.cli.talk import tell
 
 EPILOG = """\b

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_OR_JOB, dialect_option, form_option
+from batchexport.cli.options import dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
+from batchexport.cli.state_argument import STATE_OR_JOB
 from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b

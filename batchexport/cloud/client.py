@@ -172,7 +172,7 @@ async def connect(
         # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
         await images.probe()
         facts = facts_of(account, held, block_storage, image_service)
-        sign_ins.mention(facts)
+        sign_ins.mention(facts.config_files, facts.notes)
 
         def find_servers() -> Servers:
             endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)

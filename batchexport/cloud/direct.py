@@ -20,11 +20,8 @@ from batchexport.cloud.catalog import Entry
 from batchexport.cloud.identity import Identity
 from batchexport.cloud.signin import check_project, named_service, odd_answer, refusal, unreachable
 from batchexport.cloud.times import epoch_s
-from batchexport.cloud.transport import Trust
+from batchexport.cloud.transport import LARGEST_SIGN_IN, Trust
 from batchexport.proxies import proxy_for
-
-#: The documents of large clouds have a catalog of some 100 KB.
-LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 class _Named(msgspec.Struct):
@@ -106,12 +103,12 @@ def sign_in_directly(
 
 def _content(response: Any) -> bytes:
     """The whole answer, unpacked where it comes packed though nobody asked for it. Raises ValueError."""
-    body: bytes = response.read(LARGEST_ANSWER + 1)
+    body: bytes = response.read(LARGEST_SIGN_IN + 1)
     if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):
         unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip from zlib by itself
-        body = unpacking.decompress(body, LARGEST_ANSWER + 1)
-    if len(body) > LARGEST_ANSWER:
-        raise ValueError(f"more than {LARGEST_ANSWER // 2**20} MiB")
+        body = unpacking.decompress(body, LARGEST_SIGN_IN + 1)
+    if len(body) > LARGEST_SIGN_IN:
+        raise ValueError(f"more than {LARGEST_SIGN_IN // 2**20} MiB")
     return body
 
 

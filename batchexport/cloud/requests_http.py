@@ -12,8 +12,7 @@ import requests
 import requests.adapters
 import urllib3
 
-from batchexport.cloud.direct import LARGEST_ANSWER
-from batchexport.cloud.transport import Trust
+from batchexport.cloud.transport import LARGEST_SIGN_IN, Trust
 from batchexport.proxies import proxy_for
 
 _PIECE = 64 * 1024
@@ -71,8 +70,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pieces = bytearray()
         for piece in answer.iter_content(_PIECE):
             pieces += piece
-            if len(pieces) > LARGEST_ANSWER:
+            if len(pieces) > LARGEST_SIGN_IN:
                 answer.close()
-                raise AnswerTooLargeError(f"more than {LARGEST_ANSWER // 2**20} MiB")
+                raise AnswerTooLargeError(f"more than {LARGEST_SIGN_IN // 2**20} MiB")
         answer._content = bytes(pieces)
         return answer

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,9 +22,6 @@ from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import SignInError, StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff
-
-if TYPE_CHECKING:
-    from batchexport.cloud.facts import AccountFacts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -149,15 +146,15 @@ class SignIns:
                 self._tokens[account] = Tokens(sign_in, pace=paced, service=service)
             return self._tokens[account]
 
-    def mention(self, facts: AccountFacts) -> None:
+    def mention(self, config_files: Sequence[str], notes: Sequence[str]) -> None:
         """Log where the account is described, and what should be known of it: for all targets once."""
-        for path in facts.config_files:
+        for path in config_files:
             if path not in self._mentioned:
                 log.info("signed in as %s says", path)
-        for note in facts.notes:
+        for note in notes:
             if note not in self._mentioned:
                 log.warning("%s", note)
-        self._mentioned.update(facts.config_files, facts.notes)
+        self._mentioned.update(config_files, notes)
 
     async def first(self, authorizer: Authorizer) -> Credential:
         """A credential to begin with, asked for again while it may come.

@@ -19,7 +19,7 @@ from batchexport.report.sizes import SizeClass, Sizes
 from batchexport.report.status import totals_by_target
 from batchexport.report.timeline import Course, Mark, Timeline, mark_of
 from batchexport.report.totals import Totals
-from batchexport.report.verdict import title_of
+from batchexport.report.words import title_of
 from batchexport.store import Downtime, JobReport, RunRecord, ServerReport, StateReader
 
 #: Rows in trouble that are listed one by one; the rest is counted.
@@ -67,7 +67,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """What to call it: the job, or else the list."""
-        return self.context.job or title_of(self.run)
+        return self.context.job or title_of(self.run.list_name)
 
     @property
     def totals(self) -> Totals:

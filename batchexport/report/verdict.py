@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +13,6 @@ from batchexport.report.words import count_of, duration, number
 
 if TYPE_CHECKING:
     from batchexport.report.night import Night
-    from batchexport.store import RunRecord
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -34,11 +32,6 @@ def verdict(night: Night) -> Verdict:
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
         return Verdict("done, with failures", "bad")
     return Verdict("done", "ok")
-
-
-def title_of(run: RunRecord) -> str:
-    """What to call a run: the name of its list, without the folders that it was in."""
-    return "list from stdin" if run.list_name == "-" else PurePath(run.list_name).name
 
 
 def headline(night: Night) -> str:

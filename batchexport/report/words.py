@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import PurePath
 from unicodedata import category, east_asian_width
 
 #: Control characters but tabs and line ends, and marks that turn the direction of writing.
@@ -110,3 +111,8 @@ def columns(text: str) -> int:
 def padded(text: str, width: int) -> str:
     """The text, filled up with blanks to so many columns."""
     return text + " " * (width - columns(text))
+
+
+def title_of(list_name: str) -> str:
+    """What to call the run of a list: its name, without the folders that it was in."""
+    return "list from stdin" if list_name == "-" else PurePath(list_name).name

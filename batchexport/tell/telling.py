@@ -18,7 +18,7 @@ from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.report.totals import Totals
-from batchexport.report.verdict import title_of
+from batchexport.report.words import title_of
 from batchexport.store import StateReader
 from batchexport.tell.address import Address
 from batchexport.tell.clouds import noting
@@ -144,7 +144,7 @@ class Telling:
 
     def _begin(self, reader: StateReader, state_path: Path) -> None:
         self._reader, self._state_path = reader, state_path
-        self._name = self._name or title_of(reader.run)
+        self._name = self._name or title_of(reader.run.list_name)
         if self._events is not None:
             self._events.run_started(reader.run, Totals.of(reader.tallies()), str(state_path))
         if self._metrics is not None:

@@ -17,11 +17,11 @@ from keystoneauth1.identity import generic
 
 from batchexport.cloud.auth import Token, Tokens
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.direct import LARGEST_ANSWER, sign_in_directly
+from batchexport.cloud.direct import sign_in_directly
 from batchexport.cloud.identity import Identity
 from batchexport.cloud.session import Session
 from batchexport.cloud.signin import sign_in
-from batchexport.cloud.transport import Trust, open_http
+from batchexport.cloud.transport import LARGEST_SIGN_IN, Trust, open_http
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, TransientError, UnreachableError
 from batchexport.gate import RateGate
 from batchexport.redaction import redacted
@@ -106,7 +106,7 @@ async def test_an_answer_that_comes_packed_unasked_is_unpacked(
 @BOTH
 @pytest.mark.parametrize("packed", [True, False])
 async def test_an_answer_without_end_is_cut(keystone: Keystone, sign_in_by: SignIn, packed: bool) -> None:
-    body = b" " * (LARGEST_ANSWER + 65536)
+    body = b" " * (LARGEST_SIGN_IN + 65536)
     headers = {"X-Subject-Token": "t", "Content-Type": "application/json"}
     if packed:
         body, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}

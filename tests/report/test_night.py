@@ -6,7 +6,8 @@ from batchexport.model import JobState
 from batchexport.report.earlier import named_nights, nights_beside
 from batchexport.report.night import night_of
 from batchexport.report.timeline import Mark
-from batchexport.report.verdict import headline, title_of, totals_sentence, verdict
+from batchexport.report.verdict import headline, totals_sentence, verdict
+from batchexport.report.words import title_of
 from batchexport.store import StateReader
 from tests.report.nights import EVENING, TARGETS, make_night
 from tests.report.state_files import AT, EAST, HERE, build_succeeded
@@ -86,4 +87,4 @@ async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path):
 
 def test_a_run_is_called_after_its_list(reader):
     named = [msgspec.structs.replace(reader.run, list_name=name) for name in ("-", "lists/march.csv")]
-    assert [title_of(run) for run in named] == ["list from stdin", "march.csv"]
+    assert [title_of(run.list_name) for run in named] == ["list from stdin", "march.csv"]
