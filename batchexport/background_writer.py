@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
+from batchexport.database_file import check_no_database
+
 #: What waits for a reader at most; what comes on top is dropped and counted.
 MAX_WAITING_BYTES = 16 * 1024**2
 #: How long the end waits for a reader who takes nothing.
@@ -75,6 +77,7 @@ class FileSink:
 
     def _reopen(self) -> None:
         self.close()
+        check_no_database(self._path)
         # Without a reader, opening a pipe would wait for one.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from batchexport.database_file import check_no_database
+
 #: Links that are followed one after the other, as the kernel does.
 _MAX_LINKS = 40
 
@@ -19,9 +21,10 @@ def write_whole(path: Path, parts: Iterable[str], *, mode: int | None = None, wa
 
     A symbolic link stays one: the file that it names is replaced. A terminal, pipe or other character device
     is written to, and never replaced; with `wait` = False a reader who is slow is an error. A regular file
-    gets the permissions `mode`, else keeps those it had. Raises OSError, and what making a part raises; the
-    old file stays as it was then.
+    gets the permissions `mode`, else keeps those it had. Raises OSError, also where a state file is there,
+    and what making a part raises; the old file stays as it was then.
     """
+    check_no_database(path)
     try:
         before = path.stat()  # what stands behind a link, also where the link names no path, as in /dev/fd
     except FileNotFoundError:

@@ -45,6 +45,17 @@ def test_a_file_that_cannot_be_written_is_named(batchexport):
     assert "error: cannot write the report to no/such/folder.txt: No such file" in result.stderr
 
 
+def test_no_state_file_is_written_over(batchexport):
+    before = Path("n2.state").read_bytes()
+    Path("link").symlink_to("n2.state")
+    for output in ("n1.state", "n2.state", "link"):
+        result = batchexport("report", "n1.state", "-o", output)
+        assert result.exit_code == 2
+        assert f"cannot write the report to {output}: it is a state file" in result.stderr
+    assert Path("n2.state").read_bytes() == before
+    assert batchexport("status", "n1.state").exit_code == 0
+
+
 def test_rows_cannot_be_chosen_for_a_whole_night(batchexport):
     result = batchexport("report", "n1.state", "-f", "html", "--only", "failed")
     assert result.exit_code == 2

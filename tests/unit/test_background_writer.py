@@ -1,7 +1,9 @@
 import errno
 import os
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -133,3 +135,13 @@ def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch)
     sink.write(b"second\n")
     sink.close()
     assert (tmp_path / "ev").read_text() == "fir\nsecond\n"
+
+
+def test_no_state_file_is_appended_to(tmp_path):
+    path = tmp_path / "a.state"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE run (run_id TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="it is a state file"):
+        FileSink(path)
+    assert path.read_bytes() == before
