@@ -44,7 +44,7 @@ STATEMENTS = {
     "hold rows of a server": (servers.HOLD_ROWS_OF, "job_server_server"),
     "servers afoot": (servers.AFOOT, "server_afoot"),
     "count of servers afoot": (servers.COUNT_AFOOT, "server_afoot"),
-} | {f"log {outcome}": (statement, "PRIMARY KEY") for outcome, statement in changes.LOG.items()}
+} | {f"log {outcome}": (statement, "PRIMARY KEY") for outcome, statement in sorted(changes.LOG.items())}
 
 
 @pytest.fixture(scope="module")
