@@ -40,6 +40,8 @@ _BY_STATUS = {
 _BY_STATE = {
     JobState.AMBIGUOUS: "Look whose images these are. Delete those too many in the cloud, or say so with "
     "--ours and --not-ours, then run batchexport reconcile.",
+    JobState.SUCCEEDED: "There is an image, but it may be no good: batchexport verify looks at it once more. "
+    "To export such volumes again, delete these images and run a list of their own with --again.",
     JobState.SKIPPED: "Left out on purpose. When the cause is gone, run batchexport retry --skipped.",
 }
 _SERVER_FAULT = f"The cloud itself failed: give its operators the request ids, {_RETRY}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,7 +17,7 @@ MOST_EXAMPLES = 5
 #: Different causes kept apart. A cloud that words every failure differently must not fill the memory.
 MOST_CAUSES = 500
 OTHER_REASONS = "other reasons, each in its own words"
-#: The states of rows that somebody has to look at.
+#: The states of rows that have no image.
 TROUBLE = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
 
 _ID = re.compile(r"\b(?:req-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
@@ -49,14 +50,14 @@ class Cause(msgspec.Struct, kw_only=True):
 
 
 class Causes:
-    """Collects the rows in trouble, cause by cause."""
+    """Collects the rows that somebody has to look at, cause by cause."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[JobState, str | None, int | None, str], Cause] = {}
 
     def add(self, job: JobReport) -> None:
-        """Count one row; those that are in no trouble are passed over."""
-        if job.state not in TROUBLE:
+        """Count one row; those without an image, and those whose image is not as it should be, matter."""
+        if job.state not in TROUBLE and not is_doubtful(job):
             return
         words = plain_words(job.reason)
         key = (job.state, job.code, job.status, words)
@@ -76,10 +77,15 @@ class Causes:
 
     def ranked(self) -> list[Cause]:
         """The causes, failures before what was left out, the most frequent first."""
-        order = (JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED)
+        order = (JobState.FAILED, JobState.AMBIGUOUS, JobState.SUCCEEDED, JobState.SKIPPED)
         return sorted(
             self._found.values(), key=lambda cause: (order.index(cause.state), -cause.rows, cause.words)
         )
+
+
+def is_doubtful(job: JobReport) -> bool:
+    """Whether the row succeeded with an image that is not as it should be, as one that holds no bytes."""
+    return job.state is JobState.SUCCEEDED and job.code is not None
 
 
 def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
@@ -87,9 +93,18 @@ def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
 
     One that all its rows share is told as it is, ids and all.
     """
+    return _most_common(reader.reasons(), limit)
+
+
+def top_doubts(reader: StateReader, limit: int) -> list[ReasonCount]:
+    """What is not as it should be with images of rows that succeeded, the most frequent first."""
+    return _most_common(reader.reasons(doubtful=True), limit)
+
+
+def _most_common(reasons: Iterable[ReasonCount], limit: int) -> list[ReasonCount]:
     rows = Counter[tuple[str, str | None]]()
     wordings: dict[tuple[str, str | None], str] = {}
-    for each in reader.reasons():
+    for each in reasons:
         key = (plain_words(each.reason), each.code)
         if key not in rows and len(rows) >= MOST_CAUSES:
             key = (OTHER_REASONS, None)

@@ -13,7 +13,7 @@ from batchexport.model import TargetKey
 from batchexport.store import StateReader
 
 #: A command in an advice, and its options.
-_COMMAND = re.compile(r"batchexport (retry|reconcile|cleanup)((?: --[a-z-]+(?: stop)?)*)")
+_COMMAND = re.compile(r"batchexport (retry|reconcile|cleanup|verify)((?: --[a-z-]+(?: stop)?)*)")
 EXIT_WORDS = {
     0: "done",
     1: "unexpected error",

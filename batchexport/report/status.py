@@ -76,9 +76,11 @@ def totals_by_target(reader: StateReader) -> dict[TargetKey, Totals]:
     return {target: Totals.of(tally for tally in tallies if tally.target == target) for target in targets}
 
 
-def reason_lines(reasons: list[ReasonCount]) -> Iterator[str]:
-    """Why rows failed, most frequent first."""
-    yield "most frequent reasons of failed rows:"
+def reason_lines(
+    reasons: list[ReasonCount], *, title: str = "most frequent reasons of failed rows:"
+) -> Iterator[str]:
+    """Why rows failed, or what else the title says, most frequent first."""
+    yield title
     for each in reasons:
         code = f" ({shown(each.code)})" if each.code and each.code not in each.reason else ""
         yield f"{number(each.jobs):>9}  {one_line(each.reason, 160)}{code}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from batchexport.model import JobState
-from batchexport.report.causes import top_reasons
+from batchexport.report.causes import top_doubts, top_reasons
 from batchexport.report.servers import servers_line
 from batchexport.report.status import MOST_REASONS, reason_lines, stalled_note
 from batchexport.report.totals import TO_DO, Totals, gib_text, rows_text
@@ -32,10 +32,19 @@ def summary_text(
         lines.append(f"to do: {parts}{stalled_note(stalled)}")
     if reasons := top_reasons(reader, MOST_REASONS):
         lines += reason_lines(reasons)
+    doubts = top_doubts(reader, MOST_REASONS)
+    if doubts:
+        lines += reason_lines(doubts, title="succeeded, but look at these images:")
     lines.append(f"state file: {state_path}")
     unfinished = reader.unfinished_images()
     steps = next_steps(
-        totals, state_path, cloud, servers_down=bool(servers), unfinished=unfinished, stalled=stalled
+        totals,
+        state_path,
+        cloud,
+        servers_down=bool(servers),
+        unfinished=unfinished,
+        stalled=stalled,
+        doubtful=bool(doubts),
     )
     lines += [f"next: {step}" for step in steps]
     return "\n".join(lines)
@@ -49,6 +58,7 @@ def next_steps(
     servers_down: bool = False,
     unfinished: int = 0,
     stalled: int = 0,
+    doubtful: bool = False,
 ) -> list[str]:
     """The commands that carry the run further; one that only shows it where nothing is left to do."""
     state_file = quote(str(state_path))
@@ -65,6 +75,8 @@ def next_steps(
         steps.append(f"batchexport reconcile {state_file}{sign_in}  (once you removed the ones too many)")
     if totals.rows[JobState.FAILED]:
         steps.append(f"batchexport retry {state_file}{sign_in}  (tries the failed rows again)")
+    if doubtful:
+        steps.append(f"batchexport report {state_file} -f markdown  (says which images, and what to do)")
     if unfinished:
         left = f"{count_of(unfinished, 'unfinished image')} of failed attempts may be left"
         steps.append(f"batchexport cleanup {state_file}{sign_in}  ({left}; shows them)")

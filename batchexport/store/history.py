@@ -36,6 +36,11 @@ EXPORTS_UNDER_WAY = f"""
         {{image_status}}
     FROM job
     WHERE {IS_UNDER_WAY} AND state = 'exporting' AND accepted_at IS NOT NULL"""
+#: Rows that succeeded are never taken up again: what their attempts say holds.
+DOUBTS = """
+    SELECT coalesce(reason, ''), code, count(*) AS jobs
+    FROM attempt WHERE outcome = 'succeeded' AND code IS NOT NULL
+    GROUP BY reason, code ORDER BY jobs DESC, reason"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
 
 

@@ -247,10 +247,12 @@ class StateReader:
         ((jobs,),) = self._rows(STALLED, now)
         return int(jobs)
 
-    def reasons(self) -> Iterator[ReasonCount]:
-        """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings."""
+    def reasons(self, *, doubtful: bool = False) -> Iterator[ReasonCount]:
+        """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings.
+        Where `doubtful`, what is not as it should be with images of those that succeeded.
+        """
         with reading(self.path):
-            for reason, code, jobs in self._db.execute(REASONS):
+            for reason, code, jobs in self._db.execute(history.DOUBTS if doubtful else REASONS):
                 yield ReasonCount(reason=reason, code=code, jobs=jobs)
 
     def targets(self) -> list[TargetRecord]:

@@ -168,7 +168,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many failed jobs ended for one reason."""
+    """How many jobs ended for one reason."""
 
     reason: str
     code: str | None

@@ -14,6 +14,7 @@ from batchexport.store import RunRecord, StateFile, building
 AT = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 EAST = TargetKey(cloud="east", region=None, project=None)
 HERE = TargetKey()
+PLAIN = Ending(reason="active")
 
 
 def volume_id(number):
@@ -66,7 +67,7 @@ async def build_mixed(path):
             await state.release(lease)
 
 
-async def build_succeeded(path):
+async def build_succeeded(path, ending=PLAIN):
     """One row, exported."""
     build(path, [(HERE, "image 1", NO_OPTIONS)])
     async with StateFile.open(path) as state:
@@ -74,7 +75,7 @@ async def build_succeeded(path):
         (job,) = await state.claim(lease, 1, now_s=AT, server_now_s=AT)
         answer = Accepted(image_id="image-id-1", size_gib=5, request_id=None)
         state.accepted(lease, job, answer, at_s=AT, deadline_at=AT + 3600)
-        state.ended(lease, job, JobState.SUCCEEDED, Ending(reason="active"), at_s=AT + 9)
+        state.ended(lease, job, JobState.SUCCEEDED, ending, at_s=AT + 9)
         await state.release(lease)
 
 

@@ -25,6 +25,15 @@ def test_rows_whose_words_differ_in_ids_and_attempts_only_have_one_cause():
     assert [each.request_id for each in cause.examples] == ["req-1", "req-2"]
 
 
+def test_an_image_that_is_not_as_it_should_be_is_a_cause_though_its_row_succeeded():
+    causes = Causes()
+    causes.add(job(1, JobState.SUCCEEDED, reason="active"))
+    causes.add(replace(job(2, JobState.SUCCEEDED, reason="active, but it holds 0 bytes"), code="image_short"))
+    (cause,) = causes.ranked()
+    assert (cause.words, cause.rows) == ("active, but it holds 0 bytes", 1)
+    assert "--again" in cause.advice
+
+
 def test_the_same_words_with_another_code_are_another_cause():
     causes = Causes()
     causes.add(failed(1, "no", code="A"))

@@ -1,7 +1,8 @@
 from collections import Counter
 from pathlib import Path
 
-from batchexport.model import JobState
+from batchexport.model import Ending, JobState
+from batchexport.report.forms import Form, written
 from batchexport.report.status import status_text
 from batchexport.report.summary import next_steps, summary_text
 from batchexport.report.totals import Totals
@@ -48,6 +49,21 @@ async def test_a_run_without_a_failure_needs_no_reasons(tmp_path):
         status = status_text(reader, path, now=AT)
     assert "to do:" not in text + status
     assert "reasons" not in text + status
+
+
+async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_every_page(tmp_path):
+    path = tmp_path / "doubtful.state"
+    ending = Ending(reason="active, but it holds 0 bytes", code="image_short")
+    await build_succeeded(path, ending)
+    with StateReader(path) as reader:
+        text = summary_text(reader, path, cloud="prod", took_s=1)
+        pages = ["\n".join(written(reader, form, now=AT)) for form in (Form.HTML, Form.MARKDOWN)]
+    assert "succeeded, but look at these images:\n        1  active, but it holds 0 bytes" in text
+    assert f"next: batchexport report {path} -f markdown" in text
+    for page in pages:
+        assert "What went wrong" in page
+        assert "it holds 0 bytes" in page
+        assert f"batchexport verify {path}" in page
 
 
 def test_unfinished_images_are_named_with_what_removes_them():

@@ -165,7 +165,7 @@ def _causes(night: Night) -> Markup:
     left = len(night.causes) - len(shown)
     more = tag("p", f"{count_of(left, 'more cause')}: see the rows below.") if left else Markup()
     title = tag("h2", "What went wrong, and what to do", id="causes")
-    every = details("Row by row", trouble_table(night), class_="print")
+    every = details("Row by row", trouble_table(night), class_="print") if night.trouble else Markup()
     return tag("section", title, *(_cause(cause, night.context) for cause in shown), more, every)
 
 
@@ -213,6 +213,12 @@ def _images(night: Night, zone: tzinfo | None) -> Markup:
     )
 
 
+def _line(state: JobState, line: int) -> Markup:
+    """The line of a row, linked to the row where the table of those without an image has it."""
+    words = f"line {number(line)}"
+    return tag("span", words) if state is JobState.SUCCEEDED else tag("a", words, href=f"#line-{line}")
+
+
 def _cause(cause: Cause, context: Context) -> Markup:
     answer = ", ".join(
         part for part in (f"HTTP {cause.status}" if cause.status else "", cause.code or "") if part
@@ -221,7 +227,7 @@ def _cause(cause: Cause, context: Context) -> Markup:
     examples = [
         tag(
             "li",
-            tag("a", f"line {number(each.line)}", href=f"#line-{each.line}"),
+            _line(cause.state, each.line),
             f", volume {each.volume_name} " if each.volume_name else ", volume ",
             tag("code", each.volume_id),
             *((", request ", tag("code", each.request_id)) if each.request_id else ()),
