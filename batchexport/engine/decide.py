@@ -184,10 +184,10 @@ def refused_for_status(
     error: CloudError, volume: Volume | None, *, in_use: InUse, forced: bool
 ) -> Doubt | Again | Hold | Fail | Skip:
     """What to do with a job that the cloud refused because of its volume's status."""
-    if volume is None:
-        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
-    if volume.status in ("uploading", "available"):
-        return Doubt()  # available now, it was not: perhaps for an export of ours that has just ended
+    if volume is None or volume.status in ("uploading", "available"):
+        # Available now, it was not: perhaps for an export of ours that has just ended. And what has a status
+        # is there: that it is not found may be a replica that lags.
+        return Doubt()
     ending = ending_of(error, f"the volume is {volume.status}")
     if volume.status == "in-use":
         return _refused_in_use(ending, in_use=in_use, forced=forced)

@@ -147,6 +147,9 @@ class Endings:
             same_for_s = self._overdue.same_for_s(job, _mark(image) if is_read else "unread")
             if image_id not in self._ledger.exporting or not self._is_overdue(job):
                 continue
+            if image is not None and image.status in decide.COMPLETE_STATUSES:
+                await self._judge(job, image)  # no list shows it: whatever the volume does, it is there
+                continue
             if same_for_s >= decide.still_for_s(job):
                 await self._end_stuck(job, image, is_read=is_read, uploading=uploading)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud, Fence
+from batchexport.engine.reads import is_signed_out
 from batchexport.errors import CloudError, NotFoundError, RefusedError
 from batchexport.model import Ending, Image, Job
 from batchexport.store import Lease, StateFile
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 UNNOTICED_MARGIN_S = 86_400.0
 
 #: What becomes of a job for which no request may be sent now.
-Prevented = decide.Adopt | decide.Ambiguous | decide.Again | decide.Fail
+Prevented = decide.Adopt | decide.Ambiguous | decide.Again
 
 
 class Prior(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ class PriorImages:
         live: list[Image] = []
         orphaned: list[Image] = []
         for image_id, code in known.of_attempts.items():
-            image = await self._cloud.image(image_id) or by_name.get(image_id)
+            image = _better(await self._cloud.image(image_id), by_name.get(image_id))
             if image is None or image.status in decide.DEAD_STATUSES:
                 continue
             given_up = code == decide.ORPHANED and image.status not in decide.COMPLETE_STATUSES
@@ -131,8 +132,8 @@ class PriorImages:
             await self._state.images.looked_up(self._lease, job, [image.image_id for image in prior.named])
         return None
 
-    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Again | decide.Fail | None:
-        """Delete an unfinished image of an earlier attempt; else what becomes of the job."""
+    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Again | None:
+        """Delete an unfinished image of an earlier attempt; else why it is to be tried again later."""
         log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id)
         removals, why = self._state.removals, f"{image.status} after an attempt that was given up"
         number = await removals.asked(
@@ -142,13 +143,23 @@ class PriorImages:
             await self._cloud.delete_image(image.image_id, fence=fence)
         except NotFoundError:
             pass
-        except RefusedError as error:
+        except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
+            if is_signed_out(error):
+                raise
             await removals.answered(self._lease, number, "stuck", str(error), at_s=time.time())
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
-            return decide.Fail(decide.ending_of(error, note))
+            return decide.Again(decide.ending_of(error, note))
         await removals.answered(self._lease, number, "removed", why, at_s=time.time())
         left = await self._cloud.image(image.image_id)
         if left is None or left.status in decide.DEAD_STATUSES:
             return None
         reason = f"image {left.image_id} of an earlier attempt was deleted, and is still {left.status}"
         return decide.Again(Ending(reason=reason, code=decide.ORPHANED))
+
+
+def _better(by_id: Image | None, by_name: Image | None) -> Image | None:
+    """Of two reads of one image the one that shows it complete, for one of them may be behind."""
+    for image in (by_id, by_name):
+        if image is not None and image.status in decide.COMPLETE_STATUSES:
+            return image
+    return by_id or by_name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import assert_never
@@ -12,8 +13,11 @@ import msgspec
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
+from batchexport.errors import CloudError, SignInError, UnreachableError
 from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Lease, StateFile
+
+log = logging.getLogger(__name__)
 
 
 class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +76,15 @@ async def _look(
     clear_for_s: float | None,
     settle_s: float,
 ) -> decide.Adopt | decide.Ambiguous | decide.Again | None:
-    """What one look shows; None = no image, for the first time."""
-    volume = await cloud.volume(job.volume_id)
-    found = await prior.look(job)
+    """What one look shows; None = no image, for the first time. What cannot be looked at stays as it is."""
+    try:
+        volume = await cloud.volume(job.volume_id)
+        found = await prior.look(job)
+    except CloudError as error:
+        if isinstance(error, (SignInError, UnreachableError)):
+            raise
+        log.warning("volume %s: cannot look at it (%s)", job.volume_id, error)
+        return decide.Ambiguous(decide.ending_of(error, "cannot look at it"))
     uploading = volume is not None and volume.status == "uploading"
     if len(ours := [image for image in found.found if image.image_id in claims.ours]) == 1:
         return decide.Adopt(ours[0])

@@ -79,7 +79,7 @@ class SendFailures:
             case VolumeStateError():
                 await self._look(job, request, error)
             case NotFoundError():  # a replica may not know it yet: it takes time and a list to be sure
-                ledger.doubt(job, refused=True)
+                ledger.doubt(job, refused=True, ending=decide.ending_of(error))
             case ForbiddenError():
                 self._forbidden(job, error, under_way)
             case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
@@ -117,13 +117,13 @@ class SendFailures:
             volume = await self._cloud.volume(job.volume_id)
         except CloudError as unseen:
             log.warning("volume %s: cannot look at it (%s)", job.volume_id, unseen)
-            ledger.doubt(job, refused=True)
+            ledger.doubt(job, refused=True, ending=decide.ending_of(error))
             return
         forced = bool(request.options.force)
         in_use = job.options.in_use or self._settings.in_use
         match decide.refused_for_status(error, volume, in_use=in_use, forced=forced):
             case decide.Doubt():
-                ledger.doubt(job, refused=True)
+                ledger.doubt(job, refused=True, ending=decide.ending_of(error))
             case decide.Again(ending):
                 ledger.again(job, ending)
             case decide.Hold():

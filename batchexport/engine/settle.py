@@ -14,9 +14,9 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger, Unsettled
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
-from batchexport.engine.reads import AWAY_MAX_S
+from batchexport.engine.reads import AWAY_MAX_S, Pause, Turns, is_signed_out
 from batchexport.errors import CloudError, RefusedError, SignInError
-from batchexport.model import Accepted, Image, Job, JobState
+from batchexport.model import Accepted, Image, Job, JobState, Volume
 from batchexport.retry import UNREACHABLE
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ Settled = decide.Adopt | decide.Ambiguous | decide.Again | decide.Fail | decide.
 
 #: Beyond this many jobs in doubt, two lists cost less than two reads for each.
 SINGLE_READS = 4
+#: As many are looked at one by one in one look where the lists are not to be had.
+MOST_SINGLE_READS = 20
 
 
 class Sight(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class Settler:
         self._prior = prior
         self._settle_s = settings.limits.settle_s
         self._image = settings.image
+        self._lists_pause = Pause()  # after they failed
+        self._turns = Turns()
 
     async def run(self) -> None:
         """Settle for ever; the caller cancels it when nothing is in doubt any more."""
@@ -61,9 +65,14 @@ class Settler:
 
     async def look(self) -> None:
         """One look at every job in doubt. One that cannot be looked at keeps none of the others waiting."""
-        doubts = list(self._ledger.unsettled.values())
-        read = self._read_each if len(doubts) <= SINGLE_READS else self._read_lists
-        for doubt, sight in zip(doubts, await read(doubts), strict=True):
+        doubts: Sequence[Unsettled] = list(self._ledger.unsettled.values())
+        sights: Sequence[Sight | None] | None = None
+        if len(doubts) > SINGLE_READS:
+            sights = await self._read_lists(doubts)
+        if sights is None:
+            doubts = self._turns.of(doubts, MOST_SINGLE_READS)
+            sights = [None] * len(doubts)
+        for doubt, sight in zip(doubts, sights, strict=True):
             try:
                 await self._settle(doubt, await self._read(doubt.job) if sight is None else sight)
             except SignInError:
@@ -93,15 +102,27 @@ class Settler:
         """Half the settling time, 1 to 30 s: the fewest looks that show a lost request to be lost."""
         return min(30.0, max(1.0, self._settle_s / 2))
 
-    async def _read_each(self, doubts: Sequence[Unsettled]) -> list[Sight | None]:
-        return [None for _ in doubts]  # each when its turn comes
-
     async def _read(self, job: Job) -> Sight:
         volume = await self._cloud.volume(job.volume_id)
         uploading = volume is not None and volume.status == "uploading"
         return Sight(uploading, volume is None, None)
 
-    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight | None]:
+    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight] | None:
+        """What two lists show, or None where they are not to be had: then each is read by itself."""
+        if not self._lists_pause.is_over():
+            return None
+        try:
+            sights = await self._listed(doubts)
+        except CloudError as error:
+            if is_signed_out(error):
+                raise
+            self._lists_pause.failed()
+            log.warning("cannot list what requests in doubt may have made (%s); looking one by one", error)
+            return None
+        self._lists_pause.worked()
+        return sights
+
+    async def _listed(self, doubts: Sequence[Unsettled]) -> list[Sight]:
         """What two lists show. They prove what they show; what they leave out is read singly in the end."""
         uploading: set[str] = set()
         async for volumes in self._cloud.volumes(status="uploading"):
@@ -118,10 +139,13 @@ class Settler:
         verdict = await self._judge(doubt, sight)
         if sight.named is not None and isinstance(verdict, decide.Again | decide.Ambiguous):
             # A list may be late or short: before anything is sent or given up, each is read by itself.
-            verdict = await self._judge(doubt, await self._read(doubt.job))
-        if isinstance(verdict, decide.Fail) and sight.missing and await self._is_listed(doubt.job.volume_id):
-            doubt.clear_since = None
-            return
+            sight = await self._read(doubt.job)
+            verdict = await self._judge(doubt, sight)
+        if isinstance(verdict, decide.Fail) and sight.missing:
+            volume = await self._volume_in_list(doubt.job.volume_id)
+            if volume is not None:  # it is not found by its id alone
+                sight = Sight(volume.status == "uploading", False, None)
+                verdict = await self._judge(doubt, sight)
         self._apply(doubt, verdict)
 
     async def _judge(self, doubt: Unsettled, sight: Sight) -> Settled:
@@ -142,12 +166,13 @@ class Settler:
             overdue=self._is_overdue(doubt),
         )
 
-    async def _is_listed(self, volume_id: str) -> bool:
-        """Whether a list shows the volume that a read by its id does not."""
+    async def _volume_in_list(self, volume_id: str) -> Volume | None:
+        """The volume as a list shows it that a read by its id does not."""
         async for page in self._cloud.volumes():
-            if any(volume.volume_id == volume_id for volume in page):
-                return True
-        return False
+            for volume in page:
+                if volume.volume_id == volume_id:
+                    return volume
+        return None
 
     def _apply(self, doubt: Unsettled, verdict: Settled) -> None:
         job = doubt.job

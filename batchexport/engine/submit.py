@@ -240,8 +240,6 @@ class Submitter:
                 ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
             case decide.Ambiguous(ending):
                 ledger.ended(job, JobState.AMBIGUOUS, ending)
-            case decide.Fail(ending):
-                ledger.ended(job, JobState.FAILED, ending)
             case decide.Again(ending):
                 ledger.again(job, ending)
         return prevented is not None

@@ -173,8 +173,8 @@ def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
     assert (seen.ending.status, seen.ending.request_id) == (400, "req-1")
 
 
-def test_a_refused_volume_that_does_not_exist_fails():
-    assert isinstance(decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Fail)
+def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt():
+    assert isinstance(decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Doubt)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,209 @@
+"""Two answers that contradict each other, and one that is missing: the better witness counts, and it ends."""
+
+import pytest
+from msgspec.structs import replace
+
+from batchexport.config import Limits, Settings
+from batchexport.errors import ForbiddenError, NotFoundError, SignInError, TransientError
+from batchexport.model import ImageOptions, Volume
+from tests.engine.conftest import volume_ids
+from tests.engine.fake_cloud import FakeCloud
+from tests.engine.fast_time import fast_now
+from tests.engine.test_aftercare import reconcile
+from tests.engine.test_evidence import one_image_each, retry
+
+UNSEEN = Settings(limits=Limits(poll_interval_s=5.0), preflight=False)
+
+
+class Unlisted(FakeCloud):
+    """Some lists are never answered."""
+
+    def __init__(self, *, lists, error, **given):
+        super().__init__(**given)
+        self.lists = lists
+        self.list_error = error
+
+    async def volumes(self, *, status=None):
+        if "volumes" in self.lists:
+            raise self.list_error
+        async for page in super().volumes(status=status):
+            yield page
+
+    async def images(self, **asked):
+        if "images" in self.lists:
+            raise self.list_error
+        async for page in super().images(**asked):
+            yield page
+
+
+@pytest.mark.parametrize("lists", [("volumes",), ("images",), ("volumes", "images")])
+@pytest.mark.parametrize(
+    "error", [TransientError("gateway time-out", status=504), ForbiddenError("forbidden", status=403)]
+)
+@pytest.mark.parametrize("fault", ["lost", "lost before"])
+def test_requests_in_doubt_are_settled_by_ids_where_lists_are_not_answered(bench, lists, error, fault):
+    ids = volume_ids(8)
+    bench.load(ids)
+    cloud = Unlisted(lists=lists, error=error, faults={each: [fault] for each in ids})
+    began = fast_now()
+    bench.run(cloud, settings=UNSEEN)
+    one_image_each(bench, cloud, ids)
+    assert fast_now() - began < 900.0
+
+
+class Invisible(FakeCloud):
+    """A volume is in the list and cannot be found by its id."""
+
+    async def volume(self, volume_id):
+        self._read("volume")
+
+    async def volumes(self, *, status=None):
+        self._read("volumes")
+        volumes = [self._volume(each, self.server_now_s()) for each in volume_ids(3)]
+        yield [volume for volume in volumes if status in (None, volume.status)]
+
+
+@pytest.mark.parametrize("fault", ["lost before", "lost"])
+def test_a_volume_that_only_a_list_shows_is_there(bench, fault):
+    ids = volume_ids(3)
+    bench.load(ids)
+    cloud = Invisible(faults={ids[0]: [fault]})
+    bench.run(cloud, settings=UNSEEN)
+    one_image_each(bench, cloud, ids)
+
+
+class Moody(FakeCloud):
+    """What the next read of a volume by its id answers, if it is not the truth."""
+
+    def __init__(self, *, reads=(), **given):
+        super().__init__(**given)
+        self.reads = list(reads)
+
+    async def volume(self, volume_id):
+        found = await super().volume(volume_id)
+        return found if not self.reads else self.reads.pop(0)
+
+
+def test_a_volume_whose_status_forbids_its_export_is_there(bench):
+    """Only block storage that knows a volume can say of it that it must be available."""
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = Moody(reads=[None])
+    cloud.accept_elsewhere(volume_id, name="somebody else's")
+    cloud.records[f"other-{volume_id}"]["free_at"] += 60.0
+    bench.run(cloud, settings=UNSEEN)
+    assert bench.states() == {volume_id: "succeeded"}
+    assert len(cloud.good_images_of(volume_id)) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SignInError("authentication required", method="DELETE", status=401),
+        ForbiddenError("one node's policy is older", method="DELETE", status=403),
+    ],
+)
+def test_one_refused_deletion_fails_no_row(bench, error):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    errors = [error]
+
+    class Flapping(FakeCloud):
+        async def delete_image(self, image_id, *, fence):
+            if errors:
+                raise errors.pop()
+            await super().delete_image(image_id, fence=fence)
+
+    cloud.__class__ = Flapping
+    bench.run(cloud)
+    one_image_each(bench, cloud, ids)
+    assert cloud.deleted == ["image-1"]
+
+
+def test_an_unfinished_image_that_another_read_shows_complete_is_taken(bench, monkeypatch):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    bench.run(cloud, retries=0)
+    cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
+    truly, late = FakeCloud.image, [True]
+
+    async def image(self, image_id):
+        found = await truly(self, image_id)
+        return replace(found, status="saving") if found and late and late.pop() else found
+
+    monkeypatch.setattr(FakeCloud, "image", image)
+    retry(bench)
+    bench.run(cloud)
+    one_image_each(bench, cloud, ids)
+    assert (len(cloud.posts), cloud.deleted) == (1, [])
+
+
+class HalfBlind(FakeCloud):
+    """Lists show no image, and block storage is away or says `uploading` for ever."""
+
+    def __init__(self, *, answers, **given):
+        super().__init__(**given)
+        self.answers = answers
+
+    async def images(self, **asked):
+        self._read("images")
+        yield []
+
+    async def volume(self, volume_id):
+        if self.answers:
+            return Volume(volume_id=volume_id, status="uploading", size_gib=10)
+        raise TransientError("service unavailable", status=503)
+
+    async def volumes(self, *, status=None):
+        if not self.answers:
+            raise TransientError("service unavailable", status=503)
+        yield [Volume(volume_id=each, status="uploading", size_gib=10) for each in volume_ids(2)]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_image_that_is_read_active_at_the_deadline_is_the_result(bench, answers):
+    ids = volume_ids(2)
+    bench.load(ids, options=ImageOptions(timeout_s=600.0))
+    cloud = HalfBlind(answers=answers)
+    bench.run(cloud, settings=UNSEEN)
+    one_image_each(bench, cloud, ids)
+
+
+def test_an_ambiguous_row_that_cannot_be_looked_at_keeps_no_other_from_being_reconciled(bench):
+    ids = volume_ids(3)
+    bench.load(ids)
+    cloud = FakeCloud(faults={each: ["twice"] for each in ids})
+    bench.run(cloud)
+    for each in ids:
+        del cloud.records[cloud.exports_of(each)[0]]
+
+    class Odd(FakeCloud):
+        async def volume(self, volume_id):
+            if volume_id == ids[0]:
+                raise ForbiddenError("blocked by a policy", method="GET", status=403)
+            return await super().volume(volume_id)
+
+    cloud.__class__ = Odd
+    found = reconcile(bench, cloud)
+    assert [str(each.state) for each in found] == ["ambiguous", "exporting", "exporting"]
+    assert "policy" in found[0].words
+
+
+def test_an_export_that_is_not_found_again_and_again_fails_in_the_clouds_words(bench):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+
+    class Lost(FakeCloud):
+        async def upload_volume_to_image(self, request, *, fence):
+            fence()
+            self.posts.append((fast_now(), request.volume_id))
+            raise NotFoundError("no back end for this path", method="POST", status=404)
+
+    cloud = Lost()
+    bench.run(cloud, settings=UNSEEN)
+    job = bench.jobs()[volume_id]
+    assert str(job.state) == "failed"
+    assert len(cloud.posts) > 1
+    assert "no back end" in job.reason
