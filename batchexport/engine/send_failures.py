@@ -26,7 +26,7 @@ from batchexport.errors import (
 )
 from batchexport.log_level import NOTICE
 from batchexport.model import ExportRequest, Job, JobState
-from batchexport.retry import UNREACHABLE
+from batchexport.retry import BETWEEN_ATTEMPTS, UNREACHABLE
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class SendFailures:
         self._refusals = Refusals()
         self._taken = 0  # requests that the cloud took
         self._taken_before: dict[int, int] = {}  # job id -> how many it had taken when this job was not
+        self._force_refused: set[int] = set()  # job ids: refused once although force was set
         self._in_vain = 0  # requests in a row that came to nothing
         self._told_of_trouble = False  # and somebody was told of it
         self._in_vain_since = 0.0
@@ -128,12 +129,21 @@ class SendFailures:
                 ledger.again(job, ending)
             case decide.Hold():
                 ledger.held_back(job)
+            case decide.Fail(ending) if ending.code == decide.FORCE_IGNORED and self._is_first_refusal(job):
+                # Perhaps for somebody's export that ended before the volume was looked at.
+                after_s = BETWEEN_ATTEMPTS.delay_s(1)
+                ledger.put_back(job, ending, after_s=after_s, counted=False)
             case decide.Fail(ending):
                 if ending.code == decide.FORCE_IGNORED and in_use is InUse.STOP:
                     ledger.force_ignored = ending
                 ledger.ended(job, JobState.FAILED, ending)
             case decide.Skip(ending):
                 ledger.ended(job, JobState.SKIPPED, ending)
+
+    def _is_first_refusal(self, job: Job) -> bool:
+        is_first = job.job_id not in self._force_refused
+        self._force_refused.add(job.job_id)
+        return is_first
 
     def _is_alone(self, job: Job) -> bool:
         """Whether the cloud took others since it last took nothing of this job."""

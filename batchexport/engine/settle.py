@@ -156,7 +156,7 @@ class Settler:
             doubt.clear_since = None
         elif doubt.clear_since is None:
             doubt.clear_since = loop_now
-        return decide.settle(
+        verdict = decide.settle(
             prior.found,
             proved=prior.is_proved or doubt.seen_uploading,
             uploading=sight.uploading,
@@ -165,6 +165,9 @@ class Settler:
             settle_s=self._settle_s,
             overdue=self._is_overdue(doubt),
         )
+        if isinstance(verdict, decide.Adopt) and verdict.image in prior.live:
+            self._ledger.adopting(doubt.job)
+        return verdict
 
     async def _volume_in_list(self, volume_id: str) -> Volume | None:
         """The volume as a list shows it that a read by its id does not."""

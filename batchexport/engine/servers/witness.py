@@ -33,7 +33,10 @@ SERVER_RAN, SERVER_UNSEEN = "server_ran", "server_unseen"
 class Clearance(Enum):
     """Whether a volume may be sent now with force."""
 
-    GO = auto()  #: all its servers are off, or the cloud will refuse it anyway
+    GO = auto()  #: all its servers are off
+    UNFORCED = (
+        auto()
+    )  #: nothing is known of its servers: without force the cloud refuses it while they matter
     NOT_IN_USE = auto()  #: it may go, and needs no force
     HOLD = auto()  #: a server is not off: it has to wait again
 
@@ -65,6 +68,8 @@ class Witness:
         match clearance:
             case Clearance.GO:
                 return request
+            case Clearance.UNFORCED:
+                return replace(request, options=replace(request.options, force=False))
             case Clearance.NOT_IN_USE:
                 self._ledger.detached(job)
                 await self._book.link(self._ledger.lease, job, ())
@@ -90,7 +95,7 @@ class Witness:
         if volume is not None and volume.status == "available":
             return Clearance.NOT_IN_USE
         if volume is None or volume.status != "in-use":
-            return Clearance.GO  # the cloud will say what is wrong
+            return Clearance.UNFORCED  # the cloud will say what is wrong
         servers = await self._look(volume.server_ids)
         if servers and all(fit_of(server) is Fit.OFF for server in servers):
             return Clearance.GO
