@@ -89,7 +89,7 @@ def take(
         # It would hold the file still: locks end with their process, whatever namespace that was in.
         has_left = held is Held.ALONE and owner.locks_file and owner.boot_id == me.boot_id
         alive = is_alive(owner, here=me)
-        if has_left and alive and None not in (owner.file, me.file) and owner.file != me.file:
+        if has_left and alive and is_copy(owner, me):
             raise StateInUseError(
                 f"this is a copy of a state file that {owner}, works on: what both send makes two images",
                 hint=f"wait for it to end, or stop it (kill -TERM {owner.pid}); then go on with one of the"
@@ -108,6 +108,13 @@ def take(
     if is_work:
         sessions.begin(db, target_id, at=now)
     return int(epoch)
+
+
+def is_copy(owner: Owner, me: Owner) -> bool:
+    """Whether the file that I have locked names an owner, another process, who locks another file."""
+    if owner.file is None or me.file is None or owner.file == me.file:
+        return False
+    return (owner.pid, owner.started) != (me.pid, me.started)
 
 
 def renew(db: sqlite3.Connection, target_id: int, *, now: float, ttl_s: float) -> None:
