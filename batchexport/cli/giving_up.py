@@ -46,7 +46,7 @@ def given_up(
             ]
             rows = [row for each in chosen for row in each]
             afoot = {server.server_id for lease in leases for server in await state.servers.afoot(lease)}
-            _check(volume_ids, rows, server_ids, afoot)
+            _check(state_path, volume_ids, rows, server_ids, afoot)
             if sure:
                 for lease, each in zip(leases, chosen, strict=True):
                     await engine.give_up(state, lease, each)
@@ -71,20 +71,24 @@ async def _all_targets(state: StateFile) -> AsyncIterator[list[Lease]]:
 
 
 def _check(
-    volume_ids: Sequence[str], rows: Sequence[OpenRow], server_ids: Sequence[str], afoot: set[str]
+    state_path: Path,
+    volume_ids: Sequence[str],
+    rows: Sequence[OpenRow],
+    server_ids: Sequence[str],
+    afoot: set[str],
 ) -> None:
     found = {row.job.volume_id for row in rows}
     for volume_id in volume_ids:
         if volume_id not in found:
             raise ConfigError(
                 f"--volume {volume_id}: no row of this volume is still to end",
-                hint="`batchexport report STATE` shows what became of every row",
+                hint=f"`batchexport report {quote(str(state_path))}` shows what became of every row",
             )
     for server_id in server_ids:
         if server_id not in afoot:
             raise ConfigError(
                 f"--server {server_id}: it is not stopped by this run",
-                hint="`batchexport servers STATE` shows which are",
+                hint=f"`batchexport servers {quote(str(state_path))}` shows which are",
             )
 
 

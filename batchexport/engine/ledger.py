@@ -7,6 +7,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from shlex import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -39,8 +41,9 @@ class Unsettled(msgspec.Struct):
 class Breaker:
     """Counts failed jobs over all targets and says when there are too many."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, state_path: Path | None = None) -> None:
         self._limit = limit
+        self._state_file = "STATE" if state_path is None else quote(str(state_path))
         self._failed = 0
 
     def trip(self) -> RunStoppedError | None:
@@ -50,7 +53,8 @@ class Breaker:
             return None
         return RunStoppedError(
             f"stopped after {self._failed} failed rows, the limit of --max-failures",
-            hint="see `batchexport report STATE --only failed`; `batchexport retry STATE` tries them again",
+            hint=f"see `batchexport report {self._state_file} --only failed`;"
+            f" `batchexport retry {self._state_file}` tries them again",
         )
 
 

@@ -40,6 +40,11 @@ class Servers(Protocol):
         ...
 
 
+def cloud_name(cloud: Cloud) -> str | None:
+    """What the cloud was signed in to by; None = by no name."""
+    return None if cloud.identity is None else cloud.identity.cloud
+
+
 class Cloud(Servers, Protocol):
     """One project in one region. Every call passes the gate and raises only errors of `CloudError`.
 

@@ -48,7 +48,7 @@ async def run(
         await check_clouds(state, connect, rebind=settings.rebind_cloud)
         return  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
-    breaker = Breaker(settings.limits.max_failures.limit(state.run.rows))
+    breaker = Breaker(settings.limits.max_failures.limit(state.run.rows), state.path)
 
     async def one(cloud: Cloud, lease: Lease) -> None:
         await work(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from shlex import quote
 
 import msgspec
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import TargetKey
+from batchexport.shell_command import on_state_file
 from batchexport.store import StateReader
 
 #: A command in an advice, and its options.
@@ -68,12 +68,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return [(name, words) for name, words in found if words]
 
     @property
-    def sign_in(self) -> str:
-        """The option that signs in to the cloud of this run; empty where there is no one name for it."""
+    def cloud_name(self) -> str | None:
+        """What --os-cloud signs in to the cloud of this run; None where there is no one name for it."""
         names = {identity.cloud for _, identity in self.clouds if identity is not None}
         if len(names) != 1 or (name := names.pop()) is None:
-            return ""
-        return f" --os-cloud {quote(name)}"
+            return None
+        return name
 
     def advised(self, advice: str) -> list[tuple[str, bool]]:
         """The advice in pieces, its commands (True) as they can be pasted into a shell."""
@@ -86,7 +86,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, name: str, options: str = "") -> str:
         """A command on this state file, as it can be pasted into a shell."""
-        return f"batchexport {name} {quote(self.state_file)}{options}{self.sign_in}"
+        return on_state_file(name, self.state_file, options, cloud=self.cloud_name)
 
 
 def context_of(reader: StateReader) -> Context:

@@ -168,7 +168,7 @@ def test_what_keeps_a_server_down_is_said_and_start_anyway_starts_it(batchexport
         assert re.search(
             rf"server {A} \(web\): volume \S+ is being exported, expected to end by", started.stderr
         )
-        assert "`batchexport resume STATE` starts them after the exports" in started.stderr
+        assert f"`batchexport resume list.state {' '.join(CLOUD[:2])}` starts them after" in started.stderr
         assert "Ctrl-C" not in started.stderr
         anyway = batchexport("servers", "list.state", "--start", "--anyway", *CLOUD)
         assert (anyway.exit_code, anyway.stdout) == (0, "no server is stopped\n")

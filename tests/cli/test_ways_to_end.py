@@ -152,7 +152,7 @@ def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(cloud, small_
         _, said = process.communicate(timeout=120)
     assert process.returncode == 74, said
     assert "web" in said.splitlines()[-1]
-    assert f"`batchexport servers {path} --start` starts what is free" in said
+    assert f"`batchexport servers {path} --start --os-cloud served` starts what is free" in said
     if has_ended:
         assert "servers asked to start, not seen up" in said
         deadline = time.monotonic() + 30

@@ -33,9 +33,11 @@ class ServerCare:
         *,
         copies: Copies,
         may_go: Callable[[LinkedRow], bool],
+        command: Callable[..., str],
         anyway: bool = False,
     ) -> None:
         self._orders = orders
+        self._command = command  # one that can be pasted, on this state file
         self._copies = copies
         self._anyway = anyway  # start servers under copies as well
         self._book = state.servers
@@ -188,7 +190,8 @@ class ServerCare:
             self.stuck.add(server.server_id)
             words = self._orders.words.get(server.server_id, "the cloud gives no reason")
             await self._book.note(self._ledger.lease, server.server_id, f"does not start: {words}")
-            hint = "start it yourself, or with `batchexport servers STATE --start` when the cloud can"
+            start = self._command("servers", options=" --start")
+            hint = f"start it yourself, or with `{start}` when the cloud can"
             log.error("server %s does not start (%s): %s", named(server), words, hint)
 
     async def _release(self, rows: Sequence[LinkedRow], ready: Collection[str]) -> None:

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Cloud
+from batchexport.engine.ports import Cloud, cloud_name
 from batchexport.engine.servers import moves
 from batchexport.engine.servers.care import ServerCare
 from batchexport.engine.servers.copies import Copies
@@ -23,6 +24,7 @@ from batchexport.engine.servers.orders import ServerOrders
 from batchexport.engine.servers.witness import Witness
 from batchexport.errors import CloudError, SignInError
 from batchexport.model import Job, JobState, ServerState
+from batchexport.shell_command import on_state_file
 from batchexport.store import AfootServer, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Downtime:
         most_gib: Callable[[float], int] | None = None,
         anyway: bool = False,
     ) -> None:
+        self._command = partial(on_state_file, state_path=state.path, cloud=cloud_name(cloud))
         self._book = state.servers
         self._ledger = ledger
         self._settings = settings
@@ -67,6 +70,7 @@ class Downtime:
             copies=self._copies,
             may_go=self._may_go,
             anyway=anyway,
+            command=self._command,
         )
         self._groups = ServerGroups(cloud, state, ledger, settings, may_go=self._may_go)
         self._witness = Witness(cloud, state, ledger, settings)
@@ -271,8 +275,9 @@ class Downtime:
         self._say_at = loop_now + SAY_EVERY_S
         log.warning("bringing up what was stopped: %s", "; ".join(map(self._why_down, afoot)))
         log.warning(
-            "a second Ctrl-C leaves now; then `batchexport resume STATE` or `batchexport servers STATE"
-            " --start` starts them"
+            "a second Ctrl-C leaves now; then `%s` or `%s` starts them",
+            self._command("resume"),
+            self._command("servers", options=" --start"),
         )
 
     def _say_what_is_left(self, afoot: Sequence[AfootServer]) -> None:
@@ -280,11 +285,10 @@ class Downtime:
             return
         log.error("not everything that was stopped is up again: %s", "; ".join(map(self._why_down, afoot)))
         is_copied = any(server.server_id in self._waited_for for server in afoot)
-        after = " after the exports; with `--start --anyway` they start now, under them" if is_copied else ""
-        log.error(
-            "`batchexport resume STATE` starts them%s; `batchexport servers STATE --start` what is free",
-            after,
-        )
+        anyway = self._command("servers", options=" --start --anyway")
+        after = f" after the exports; `{anyway}` starts them now, under the exports" if is_copied else ""
+        free = self._command("servers", options=" --start")
+        log.error("`%s` starts them%s; `%s` starts what is free", self._command("resume"), after, free)
 
     def _why_down(self, server: AfootServer) -> str:
         """The server, and what keeps it down."""

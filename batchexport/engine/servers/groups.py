@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Cloud
+from batchexport.engine.ports import Cloud, cloud_name
 from batchexport.engine.servers import moves
 from batchexport.engine.servers.moves import Chosen, Fit
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Ending, JobState, Server
+from batchexport.shell_command import on_state_file
 from batchexport.store import Elsewhere, LinkedRow, StateFile
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,11 @@ class ServerGroups:
             afoot=afoot,
             tired_of=self._tired_of(server_ids, found),
             waiting=waiting,
-            lost={each: _lost(each, other) for each, other in elsewhere.items() if each not in waiting},
+            lost={
+                each: _lost(each, other, cloud_name(self._cloud))
+                for each, other in elsewhere.items()
+                if each not in waiting
+            },
         )
         self._note_passing(server_ids - chosen.passing, chosen.passing, found)
         return chosen
@@ -239,11 +244,12 @@ def _is_missing(server: Server | None) -> bool:
     return server is not None and not server.exists
 
 
-def _lost(server_id: str, other: Elsewhere) -> Ending:
+def _lost(server_id: str, other: Elsewhere, cloud: str | None) -> Ending:
     """How a row ends whose server another run has stopped and does not start."""
+    start = on_state_file("servers", other.path, " --start", cloud=cloud)
     reason = (
         f"not sent: server {server_id} was stopped for run {other.run_id} and is not up again;"
-        f" `batchexport servers {other.path} --start` starts it"
+        f" `{start}` starts it"
     )
     return Ending(reason=reason, code="server_down_elsewhere")
 

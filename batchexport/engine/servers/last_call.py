@@ -11,11 +11,12 @@ import logging
 from collections.abc import Sequence
 
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Cloud
+from batchexport.engine.ports import Cloud, cloud_name
 from batchexport.engine.servers.copies import Copies
 from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import BatchExportError, CloudError, StateError
 from batchexport.model import JobState, Server
+from batchexport.shell_command import on_state_file
 from batchexport.store import AfootServer, LeftDown, StateFile, left_down
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ async def last_call(cloud: Cloud, state: StateFile, ledger: Ledger) -> str | Non
         log.warning("not every server could be asked to start in time")
     except BatchExportError as error:
         log.warning("not every server could be asked to start (%s)", error)
-    return _words(asked, [server for server in left.servers if server not in asked], state)
+    return _words(asked, [server for server in left.servers if server not in asked], cloud, state)
 
 
 def _busy(left: LeftDown, ledger: Ledger) -> set[str]:
@@ -84,10 +85,11 @@ async def _start(cloud: Cloud, ledger: Ledger, copies: Copies, server_ids: Seque
     return [each for each in free if each not in failed]
 
 
-def _words(asked: Sequence[AfootServer], left: Sequence[AfootServer], state: StateFile) -> str:
+def _words(asked: Sequence[AfootServer], left: Sequence[AfootServer], cloud: Cloud, state: StateFile) -> str:
     parts = []
     if asked:
         parts.append(f"servers asked to start, not seen up: {', '.join(map(named, asked))}")
     if left:
         parts.append(f"servers still down: {', '.join(map(named, left))}")
-    return f"{'; '.join(parts)}; `batchexport servers {state.path} --start` starts what is free"
+    start = on_state_file("servers", state.path, " --start", cloud=cloud_name(cloud))
+    return f"{'; '.join(parts)}; `{start}` starts what is free"
