@@ -167,12 +167,12 @@ def alive(images: Sequence[Image]) -> list[Image]:
     return [image for image in images if image.status not in DEAD_STATUSES]
 
 
-def candidates(images: Sequence[Image], job: Job, *, not_ours: Container[str]) -> list[Image]:
-    """The images that could be this job's: of its name, and none of those that are known not to be.
+def candidates(images: Sequence[Image], names: Container[str], *, not_ours: Container[str]) -> list[Image]:
+    """The images that could be a job's: of one of its names, and none of those that are known not to be.
 
     No time is compared: the clocks of a cloud's services and hosts differ, jump and drift.
     """
-    return [image for image in images if image.name == job.image_name and image.image_id not in not_ours]
+    return [image for image in images if image.name in names and image.image_id not in not_ours]
 
 
 def may_have_been_sent(job: Job) -> bool:

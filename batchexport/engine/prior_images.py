@@ -96,6 +96,8 @@ class PriorImages:
         known = await self._state.images.of(job)
         if named is None:
             named = await self._cloud.images_named(job.image_name)
+        for earlier in known.earlier_names - {job.image_name}:
+            named = [*named, *await self._cloud.images_named(earlier)]
         by_name = {image.image_id: image for image in named}
         live: list[Image] = []
         orphaned: list[Image] = []
@@ -105,8 +107,9 @@ class PriorImages:
                 continue
             given_up = code == decide.ORPHANED and image.status not in decide.COMPLETE_STATUSES
             (orphaned if given_up else live).append(image)
-        candidates = decide.candidates(named, job, not_ours=known.before | known.of_attempts.keys())
-        proved = known.complete or self._run_id in job.image_name
+        names = known.earlier_names | {job.image_name}
+        candidates = decide.candidates(named, names, not_ours=known.before | known.of_attempts.keys())
+        proved = known.complete or all(self._run_id in name for name in names)
         return Prior(live=live, named=candidates, orphaned=orphaned, proved=proved)
 
     async def clear(self, job: Job, *, fence: Fence) -> Prevented | None:

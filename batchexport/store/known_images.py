@@ -38,11 +38,19 @@ LISTED_TABLE = """
         target_id INTEGER PRIMARY KEY REFERENCES target,
         last_job_id INTEGER NOT NULL
     ) STRICT"""
-TABLES = (BEFORE_TABLE, LOOKED_TABLE, LISTED_TABLE)
+#: Names that a job had while a request may have been sent for it.
+EARLIER_TABLE = """
+    CREATE TABLE IF NOT EXISTS earlier_name (
+        job_id INTEGER NOT NULL REFERENCES job,
+        image_name TEXT NOT NULL,
+        PRIMARY KEY (job_id, image_name)
+    ) STRICT, WITHOUT ROWID"""
+TABLES = (BEFORE_TABLE, LOOKED_TABLE, LISTED_TABLE, EARLIER_TABLE)
 
 ATTEMPTS = "SELECT image_id, code FROM attempt WHERE job_id = ? AND image_id IS NOT NULL ORDER BY attempt_id"
 _BEFORE = "SELECT image_id FROM image_before WHERE job_id = ?"
 _LOOKED = "SELECT attempt FROM name_looked_up WHERE job_id = ?"
+_EARLIER = "SELECT image_name FROM earlier_name WHERE job_id = ?"
 _LISTED = "SELECT last_job_id FROM names_listed WHERE target_id = ?"
 _NOTE = "INSERT OR IGNORE INTO image_before (job_id, image_id) VALUES (?, ?)"
 _NOTE_LOOK = "INSERT OR REPLACE INTO name_looked_up (job_id, attempt) VALUES (?, ?)"
@@ -58,6 +66,14 @@ _ANY_UNLISTED = """
     SELECT 1 FROM job WHERE target_id = :target_id AND state = 'pending' AND attempt = 0
     AND job_id > :last AND instr(image_name, :run_id) = 0 LIMIT 1"""
 
+#: What was found out of names counts no more for rows that have others; `was_named` tells what they had.
+_OTHER_NAMES = "SELECT job_id FROM was_named JOIN main.job USING (job_id) WHERE image_name <> was_named.name"
+_RENAMED = (
+    f"""INSERT OR IGNORE INTO main.earlier_name (job_id, image_name)
+        SELECT job_id, name FROM was_named WHERE tried AND job_id IN ({_OTHER_NAMES})""",
+    f"DELETE FROM main.name_looked_up WHERE job_id IN ({_OTHER_NAMES})",
+    f"DELETE FROM main.names_listed WHERE EXISTS ({_OTHER_NAMES})",
+)
 
 CLAIM_NAMED = CLAIM.format(
     chosen="SELECT job_id FROM job WHERE target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL"
@@ -70,6 +86,7 @@ class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
 
     of_attempts: Mapping[str, str | None]  #: image ids of ended attempts, with the code of their ending
     before: frozenset[str]  #: ids of images of the job's name that were there before the first request
+    earlier_names: frozenset[str]  #: under which requests for the job may have been sent, too
     complete: bool  #: every image of the name that was there before is among `before`
 
 
@@ -116,13 +133,20 @@ class ImageBook:
         return await self._writer.ask(asking, held)
 
 
-def _make_tables(db: sqlite3.Connection) -> None:
+def make_tables(db: sqlite3.Connection) -> None:
+    """Make the tables where they are missing."""
     for table in TABLES:
         db.execute(table)
 
 
+def names_changed(db: sqlite3.Connection) -> None:
+    """Rows have other names now than in the table `was_named`, which tells whether they were tried."""
+    for statement in _RENAMED:
+        db.execute(statement)
+
+
 def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
-    _make_tables(db)
+    make_tables(db)
     looked = db.execute(_LOOKED, (job.job_id,)).fetchone()
     listed = db.execute(
         "SELECT last_job_id FROM names_listed JOIN job USING (target_id) WHERE job_id = ?", (job.job_id,)
@@ -132,12 +156,13 @@ def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
     return KnownImages(
         of_attempts=dict(db.execute(ATTEMPTS, (job.job_id,))),
         before=frozenset(image_id for (image_id,) in db.execute(_BEFORE, (job.job_id,))),
+        earlier_names=frozenset(name for (name,) in db.execute(_EARLIER, (job.job_id,))),
         complete=was_looked_up or was_listed,
     )
 
 
 def _note_before(db: sqlite3.Connection, job_id: int, image_ids: Sequence[str]) -> None:
-    _make_tables(db)
+    make_tables(db)
     db.executemany(_NOTE, [(job_id, image_id) for image_id in image_ids])
 
 
@@ -147,18 +172,18 @@ def _note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> No
 
 
 def note_named(db: sqlite3.Connection, target_id: int, images: Sequence[tuple[str, str]]) -> None:
-    _make_tables(db)
+    make_tables(db)
     db.execute(UNIQUE_INDEXES["image_name"])
     db.execute(NOTE_NAMED, (json.dumps(images), target_id))
 
 
 def _note_list(db: sqlite3.Connection, target_id: int) -> None:
-    _make_tables(db)
+    make_tables(db)
     db.execute(_NOTE_LIST, (target_id,))
 
 
 def _last_listed(db: sqlite3.Connection, target_id: int) -> int:
-    _make_tables(db)
+    make_tables(db)
     row = db.execute(_LISTED, (target_id,)).fetchone()
     return 0 if row is None else int(row[0])
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from batchexport.errors import ListChangedError, StateInUseError
-from batchexport.store import volume_names
+from batchexport.store import known_images, volume_names
 from batchexport.store.faults import reading, writing
 from batchexport.store.opening import open_for_reading, open_for_work
 from batchexport.store.schema import AT_ONCE_OR_HELD, NOT_LISTED, UNIQUE_INDEXES
@@ -46,7 +46,8 @@ _PAIRS = f"""
             IS '{NOT_LISTED}' AS was_left_out,
         new.options IS NOT old.options OR {_OTHER_NAME} AS differs,
         {_OTHER_IMAGE} OR {_OTHER_NAME} AS asks_otherwise,
-        old.attempt = 0 AND {_NEW_NAME} <> old.image_name AS renamed, old.state <> 'pending' AS ended
+        old.attempt = 0 AND old.first_intent_at IS NULL AND {_NEW_NAME} <> old.image_name AS renamed,
+        old.state <> 'pending' AS ended
     FROM fresh.job AS new JOIN place ON place.fresh_id = new.target_id
     LEFT JOIN main.job AS old ON old.volume_id = new.volume_id AND old.target_id = place.target_id
     ORDER BY old.job_id, new.job_id"""
@@ -121,8 +122,16 @@ _SETTLED = """UPDATE main.run SET list_sha256 = (SELECT list_sha256 FROM fresh.r
 _ANY_NAMED = """
     SELECT EXISTS (SELECT 1 FROM added) OR EXISTS (SELECT 1 FROM changed) OR EXISTS (SELECT 1 FROM returned)
         OR EXISTS (SELECT 1 FROM pair WHERE renamed AND NOT sent)"""
+_NAMES_BEFORE = """
+    CREATE TEMP TABLE was_named AS
+    SELECT job_id, image_name AS name, first_intent_at IS NOT NULL AS tried FROM main.job
+    WHERE job_id IN (SELECT job_id FROM pair WHERE (renamed OR differs) AND NOT sent)"""
 _SHARED_NAME = """
-    SELECT image_name FROM main.job GROUP BY target_id, image_name HAVING count(*) > 1 LIMIT 1"""
+    SELECT image_name FROM (
+        SELECT target_id, image_name FROM main.job UNION ALL
+        SELECT target_id, earlier.image_name FROM main.earlier_name AS earlier JOIN main.job AS own
+            ON own.job_id = earlier.job_id AND own.image_name <> earlier.image_name)
+    GROUP BY target_id, image_name HAVING count(*) > 1 LIMIT 1"""
 
 
 class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,9 +211,12 @@ def _apply(db: sqlite3.Connection) -> None:
     db.execute(_NEW_TALLIES)
     db.execute("DROP TABLE place")
     db.execute(_PLACES)
+    known_images.make_tables(db)
+    db.execute(_NAMES_BEFORE)
     values: dict[str, Any] = {"now": time.time()}
     for statement in (*_APPLY, _SETTLED):
         db.execute(statement, values)
+    known_images.names_changed(db)
     volume_names.take_in(db)
     if not db.execute(_ANY_NAMED).fetchone()[0]:
         return

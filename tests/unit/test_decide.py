@@ -95,7 +95,7 @@ def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
 )
 def test_only_an_image_of_the_name_that_is_not_known_otherwise_is_a_candidate(found, is_ours):
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), first_intent_at=100.0)
-    ours = decide.candidates([found], job, not_ours={"known-before"})
+    ours = decide.candidates([found], {job.image_name}, not_ours={"known-before"})
     assert ours == ([found] if is_ours else [])
 
 
