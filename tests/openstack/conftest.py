@@ -24,6 +24,8 @@ def pytest_collection_modifyitems(items):
         if here in Path(item.path).parents:
             item.add_marker(pytest.mark.openstack)
             item.add_marker(pytest.mark.timeout(900))
+            # Some restart its services: none of the others may be under way meanwhile.
+            item.add_marker(pytest.mark.xdist_group("openstack"))
             # Ours runs in a process of its own here; the warnings are openstacksdk's about itself.
             item.add_marker(pytest.mark.filterwarnings("ignore"))
 
