@@ -18,6 +18,8 @@ from batchexport.errors import FatalError, RefusedError, TransientError
 MOST_PAGES = 5000
 #: A long page is tried once more, then a short one is: each try may take as long as a gateway waits.
 LONG_PAGE_REPEATS = 1
+#: Gateways wait for a minute, most of them. What took that long is not tried again: others wait for the list.
+TRY_AGAIN_WITHIN_S = 45.0
 #: What a gateway answers that did not wait for the service, and a service whose database did not answer.
 #: None = no answer at all.
 _TOO_SLOW = frozenset({None, 500, 502, 504})
@@ -123,7 +125,7 @@ async def _page(
     repeats: int,
 ) -> P:
     try:
-        return await session.read(endpoint, address, decoder, repeats=repeats)
+        return await session.read(endpoint, address, decoder, repeats=repeats, within_s=TRY_AGAIN_WITHIN_S)
     except RefusedError as error:
         if marker is None or isinstance(error, FatalError):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -108,19 +109,22 @@ class Session:
         *,
         microversion: str | None = None,
         repeats: int = READ_REPEATS,
+        within_s: float = math.inf,
     ) -> T:
         """The answer to a GET, repeated after failures that may pass. Raises CloudError.
 
+        No try begins later than `within_s` after the first: each may take as long as a gateway waits.
         A refused sign-in is repeated once where a service refused the token: one node of it may be wrong.
         Where the identity service itself said no, nothing is tried again.
         """
         failures = refusals = 0
+        began_s = self._steady()
         while True:
             try:
                 return decoded(await self.request("GET", endpoint, path, microversion=microversion), answer)
             except TransientError:
                 failures += 1
-                if failures > repeats:
+                if failures > repeats or self._steady() - began_s >= within_s:
                     raise
             except SignInError as error:
                 refusals += 1

@@ -67,6 +67,17 @@ async def test_a_list_that_is_too_slow_is_asked_for_by_small_pages(bench: Bench,
     assert len(bench.server.seen) == begun + 3  # the long one is not tried each time
 
 
+async def test_a_list_that_no_gateway_waits_for_is_given_up_after_two_tries(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long page and a short one, a minute each: then others may go on by ids."""
+    monkeypatch.setattr(bench.session, "_steady", lambda: 60.0 * len(bench.server.seen))
+    bench.server.answers(slow_above(0, 250))
+    with pytest.raises(TransientError):
+        await listed(bench)
+    assert [seen.query["limit"] for seen in bench.server.seen] == ["1000", "100"]
+
+
 async def test_long_pages_are_tried_again_some_day(bench: Bench) -> None:
     bench.server.answers(slow_above(100, 5))
     await listed(bench)
