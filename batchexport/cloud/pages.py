@@ -12,7 +12,7 @@ from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.lenient import Decoder
 from batchexport.cloud.page_sizes import SMALL_PAGE_SIZE
 from batchexport.cloud.session import READ_REPEATS, Session
-from batchexport.errors import FatalError, RefusedError, TransientError
+from batchexport.errors import FatalError, RefusedError, TransientError, UnreachableError
 
 #: A list without an end is not read for ever: more entries than any project has, even by pages of a hundred.
 MOST_PAGES = 5000
@@ -100,7 +100,7 @@ async def _page_in_time(
         try:
             return await _page(session, endpoint, address, decoder, marker, repeats=LONG_PAGE_REPEATS), size
         except TransientError as error:
-            too_slow = error.status in _TOO_SLOW
+            too_slow = error.status in _TOO_SLOW and not isinstance(error, UnreachableError)
     asked = SMALL_PAGE_SIZE if too_slow else size
     address = _address(path, query, asked, marker)
     page = await _page(session, endpoint, address, decoder, marker, repeats=READ_REPEATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from batchexport.cloud import pages
 from batchexport.cloud.page_sizes import SMALL_LISTS
 from batchexport.cloud.volumes import Volumes
 from batchexport.dialect import CINDER
-from batchexport.errors import RefusedError, TransientError
+from batchexport.errors import RefusedError, TransientError, UnreachableError
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply, Seen
 
@@ -86,6 +87,22 @@ async def test_long_pages_are_tried_again_some_day(bench: Bench) -> None:
     for _ in range(SMALL_LISTS + 1):
         await listed(bench)
     assert [seen.query["limit"] for seen in bench.server.seen] == ["100"] * SMALL_LISTS + ["1000"]
+
+
+async def test_a_cloud_that_cannot_be_reached_is_not_called_slow_once_it_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.server.answers(whole(5))
+    page, tries = pages._page, itertools.count()
+
+    async def away_at_first(*of: Any, **how: Any) -> Any:
+        if next(tries) == 0:
+            raise UnreachableError("no connection: connection refused")
+        return await page(*of, **how)
+
+    monkeypatch.setattr(pages, "_page", away_at_first)
+    assert [len(page) for page in await listed(bench)] == [5]
+    assert [seen.query["limit"] for seen in bench.server.seen] == ["1000"]
 
 
 async def test_a_service_that_is_away_is_not_asked_for_less(bench: Bench) -> None:
