@@ -9,9 +9,22 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from batchexport.errors import ConfigError
+
+#: State files that are named where another was meant.
+_MAX_NAMES = 5
+
 
 class StateFilePath(click.Path):
     """A state file that is there; a shell offers files that end in .state, and any where there is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises ConfigError for a state file that is not there, and names those beside it."""
+        path = Path(os.fsdecode(value))
+        if param is None or not (param.metavar or "").startswith("STATE") or path.exists():
+            return super().convert(value, param, ctx)
+        kind = "job file" if path.suffix.lower() == ".toml" else "state file"
+        raise ConfigError(f"{path}: there is no such {kind}", hint=_what_is_there(path))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -25,6 +38,22 @@ class StateFilePath(click.Path):
         found = [folder + name for name in names if name.endswith((".state", ".toml"))]
         fitting = [CompletionItem(path) for path in found if path.startswith(incomplete)]
         return fitting or [CompletionItem(incomplete, type="file")]
+
+
+def _what_is_there(path: Path) -> str:
+    """The state files in the folder of a path that names none."""
+    folder = path.parent
+    try:
+        names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".state"))
+    except OSError:
+        return f"there is no folder {folder} that can be read"
+    where = "this folder" if folder == Path() else str(folder)
+    if not names:
+        return (
+            f"there is no state file in {where}; a run keeps it beside its list: volumes.csv, volumes.state"
+        )
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"state files in {where}: {', '.join(names[:_MAX_NAMES])}{more}"
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -81,7 +81,6 @@ def test_too_few_files_are_told_before_anything_begins(files):
     ("words", "said"),
     [
         (["run", "v.csv", "--max-exports", "abc"], "error: --max-exports"),
-        (["status", "none.state"], "'none.state' does not exist"),
         (["run", "v.csv", "--nothing"], "no such option"),
         (["--nothing"], "no such option"),
         (["rnu"], "no such command"),
