@@ -1,6 +1,7 @@
 """What holds for every test: the clouds of whoever runs them are out of reach, but for tests/openstack."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
 SLOW = [HERE / name for name in ("attack", "crash", "nights")]
 SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather")]
+
+# `nohup` and a shell's `&` have signals ignored, and so would every program that a test starts: these are
+# there to be heeded.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):
