@@ -33,11 +33,13 @@ _BIND = f"""
     INSERT OR REPLACE INTO target_identity (target_id, bound_at, {_COLUMNS})
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+# Where both are to be sent, the row that was tried before is: it knows the images that were made for it.
 _SAME_VOLUMES = """
     SELECT job.job_id, job.attempt, other.line FROM job JOIN job AS other
         ON other.volume_id = job.volume_id AND other.target_id = ?
         AND other.state NOT IN ('failed', 'skipped')
-    WHERE job.target_id = ? AND job.state = 'pending'"""
+    WHERE job.target_id = ? AND job.state = 'pending'
+        AND NOT (other.state = 'pending' AND other.first_intent_at IS NULL AND job.first_intent_at IS NOT NULL)"""
 _LOG = "INSERT INTO attempt (job_id, attempt, ended_at, outcome, reason) VALUES (?, ?, ?, 'skipped', ?)"
 _SKIP = "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, ending_id = ? WHERE job_id = ?"
 

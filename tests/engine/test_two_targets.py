@@ -1,0 +1,50 @@
+"""Two targets of a list that turn out to be one project."""
+
+import pytest
+
+from batchexport.identity import CloudIdentity
+from batchexport.model import TargetKey
+from tests.engine.conftest import volume_ids
+from tests.engine.fake_cloud import FakeCloud
+from tests.engine.fast_time import run_fast
+from tests.store.making import alter
+
+ONE, TWO = TargetKey(cloud="one"), TargetKey(cloud="two")
+SAME = CloudIdentity(
+    cloud="one",
+    region="r",
+    project_id="p",
+    project_name="p",
+    identity_url="https://i",
+    block_storage_url="https://b",
+    is_sandbox=False,
+)
+
+
+@pytest.mark.parametrize("targets", [(ONE, TWO), (TWO, ONE)])
+def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench, targets):
+    """It knows the image that its stuck attempt has made, and the other does not."""
+    (volume_id,) = volume_ids(1)
+    bench.load([volume_id, volume_ids(2)[1]], targets=targets)
+    alter(bench.path, f"UPDATE job SET volume_id = '{volume_id}'")
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    cloud.identity = SAME
+    bench.run(cloud, retries=0)
+    with bench.reader() as reader:
+        jobs = list(reader.jobs())
+    assert sorted(str(job.state) for job in jobs) == ["failed", "skipped"]
+    cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
+
+    async def retry():
+        async with bench.open() as state:
+            for target_id in (1, 2):
+                lease = await state.take(target_id)
+                await state.retry(lease)
+                await state.release(lease)
+
+    run_fast(retry())
+    bench.run(cloud)
+    with bench.reader() as reader:
+        jobs = list(reader.jobs())
+    assert sorted(str(job.state) for job in jobs) == ["skipped", "succeeded"]
+    assert cloud.good_images_of(volume_id) == ["image-1"]
