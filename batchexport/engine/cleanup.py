@@ -9,7 +9,7 @@ import msgspec
 
 from batchexport.engine.ports import Cloud
 from batchexport.engine.removal import Found, Remover, removing
-from batchexport.errors import CloudError
+from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import OurImage, Recorded
 from batchexport.store import Abandoned
@@ -72,4 +72,22 @@ async def _look(cloud: Cloud, abandoned: Abandoned) -> tuple[Found, str]:
         return Found.KEPT, f"{image.status}: only unfinished images are removed"
     if volume is not None and volume.status == "uploading":
         return Found.KEPT, f"{image.status}, and its volume is uploading"
+    if (otherwise := await _seen_otherwise(cloud, abandoned)) is not None:
+        return Found.KEPT, otherwise
     return Found.LEFT_OVER, image.status
+
+
+async def _seen_otherwise(cloud: Cloud, abandoned: Abandoned) -> str | None:
+    """What lists show against it, for a read by id may be behind; None = nothing, or they are refused."""
+    try:
+        for image in await cloud.images_named(abandoned.image_name):
+            if image.image_id == abandoned.image_id and image.status not in UNFINISHED_STATUSES:
+                return f"listed as {image.status}: only unfinished images are removed"
+        async for page in cloud.volumes(status="uploading"):
+            if any(volume.volume_id == abandoned.volume_id for volume in page):
+                return "its volume is listed as uploading"
+    except SignInError:
+        raise
+    except RefusedError:
+        pass
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +11,12 @@ from batchexport.config.retention import Retention
 from batchexport.engine.cleanup import Cleaned
 from batchexport.engine.ports import Cloud
 from batchexport.engine.removal import Found, removing
-from batchexport.errors import CloudError, StateInUseError
+from batchexport.errors import CloudError, SignInError, StateInUseError
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.retention import Fate, Judged, OurImage, is_ours, judge, why_left
 from batchexport.plan.verify import defaults_of
+
+log = logging.getLogger(__name__)
 
 #: An image is not older than the request for it, but clocks of a cloud's services differ.
 CLOCK_MARGIN_S = 86_400.0
@@ -121,14 +124,16 @@ async def _settle(
 ) -> None:
     """Note of images that were asked to be deleted before a crash that they are gone, where they are."""
     for image in doubtful:
-        if await cloud.image(image.image_id) is not None:
-            continue
         try:
+            if await cloud.image(image.image_id) is not None:
+                continue
             paths = [each.state_path for each in image.records]
             async with removing(cloud, paths, target, run_id=image.run_id, now=now) as remover:
                 await remover.settle(image.image_id, image.records, Found.GONE, "gone")
-        except StateInUseError:
-            continue  # the next night looks again
+        except SignInError:
+            raise
+        except (StateInUseError, CloudError) as error:  # the next night looks again
+            log.info("image %s: not known whether it was deleted (%s)", image.image_id, error)
 
 
 async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:

@@ -7,7 +7,7 @@ import pytest
 
 from batchexport.engine import Claims, Found, clean_up, cleanup, reconcile_all
 from batchexport.errors import NotFoundError, RefusedError, StateInUseError, TransientError
-from batchexport.model import JobState
+from batchexport.model import JobState, Volume
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
@@ -161,6 +161,33 @@ def test_an_image_whose_volume_is_uploading_is_never_removed(bench):
     cloud, image = left_over(bench, "orphan")
     cloud.statuses[image.volume_id] = "uploading"
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
+
+
+@pytest.mark.parametrize("status", ["uploading", None])
+def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(bench, status):
+    """The volume by its id is behind, or not found at all."""
+    cloud, image = left_over(bench, "orphan")
+    cloud.statuses[image.volume_id] = "uploading"
+
+    async def volume(volume_id):
+        return status and Volume(volume_id=volume_id, status="available")
+
+    cloud.volume = volume
+    assert clean(bench, cloud, image, remove=True) is Found.KEPT
+    assert image.image_id in cloud.records
+
+
+def test_an_image_that_is_listed_as_active_is_never_removed(bench):
+    cloud, image = left_over(bench, "orphan")
+    behind = run_fast(cloud.image(image.image_id))
+    cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
+
+    async def by_id(image_id):
+        return behind
+
+    cloud.image = by_id
+    assert clean(bench, cloud, image, remove=True) is Found.KEPT
+    assert image.image_id in cloud.records
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,13 @@ async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes):
     assert notes(path) == [("i1", "gone")]
 
 
+async def test_an_image_in_doubt_that_cannot_be_read_keeps_no_other_from_going(volumes):
+    doubtful = replace(ours(7), in_doubt=True, volume_id="w", image_id="i9")
+    cloud = Cloud({"i9": UnreachableError("no way")})
+    found = await results(cloud, {**volumes, "w": [doubtful]})
+    assert found["i1"][0] is Found.REMOVED
+
+
 async def test_a_request_without_an_answer_is_made_again_where_the_image_is_there(volumes):
     async def killed():
         raise KeyboardInterrupt
