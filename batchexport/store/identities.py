@@ -39,7 +39,8 @@ _SAME_VOLUMES = """
         ON other.volume_id = job.volume_id AND other.target_id = ?
         AND other.state NOT IN ('failed', 'skipped')
     WHERE job.target_id = ? AND job.state = 'pending'
-        AND NOT (other.state = 'pending' AND other.first_intent_at IS NULL AND job.first_intent_at IS NOT NULL)"""
+        AND NOT (other.state = 'pending' AND other.first_intent_at IS NULL
+            AND job.first_intent_at IS NOT NULL)"""
 _LOG = "INSERT INTO attempt (job_id, attempt, ended_at, outcome, reason) VALUES (?, ?, ?, 'skipped', ?)"
 _SKIP = "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, ending_id = ? WHERE job_id = ?"
 
