@@ -10,7 +10,7 @@ from tests.crash.killed_at import TIME
 from tests.crash.site import Site, Trap
 
 #: Share of kills at a time instead of a point.
-AT_A_TIME = 0.4
+AT_A_TIME, AT_A_TIME_UNDER_WEATHER = 0.4, 0.8
 #: Most processes begin to send after 0.2 s, and after 1.5 s many lists have come to their end.
 LONGEST_MS = 1500
 #: Points reached once for each row, those reached a few times by a process, and those only in its first life.
@@ -19,10 +19,10 @@ SELDOM = tuple(name for name in points.NAMES if "commit:" in name or "_intent" i
 BUILDING = ("during_load", "before_rename", "after_rename")
 
 
-def drawn_trap(drawn: random.Random, volumes: int, *, is_built: bool) -> Trap:
-    """Where the next process is to be killed."""
-    if drawn.random() < AT_A_TIME:
-        return Trap(point=TIME, times=drawn.randint(1, LONGEST_MS))
+def drawn_trap(drawn: random.Random, volumes: int, *, is_built: bool, weather: bool = False) -> Trap:
+    """Where the next process is to be killed. Under weather processes live longer, and are killed later."""
+    if drawn.random() < (AT_A_TIME_UNDER_WEATHER if weather else AT_A_TIME):
+        return Trap(point=TIME, times=drawn.randint(1, (3 if weather else 1) * LONGEST_MS))
     point = drawn.choice([name for name in points.NAMES if not (is_built and name in BUILDING)])
     most = max(1, volumes // 10) if point in OFTEN else 3 if point in SELDOM else 1
     return Trap(point=point, times=drawn.randint(1, most))
@@ -44,7 +44,9 @@ def torment(
     Raises AssertionError if that one did not end with one of the `good` exit codes.
     """
     for _ in range(most_kills):
-        trap = drawn_trap(drawn, len(site.volume_ids), is_built=site.state_path.exists())
+        trap = drawn_trap(
+            drawn, len(site.volume_ids), is_built=site.state_path.exists(), weather=good is not FAIR
+        )
         ended = site.run(*options, trap=trap)
         if ended.killed:
             yield trap

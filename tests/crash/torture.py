@@ -31,8 +31,7 @@ from tests.crash.site import Site, drawn_volumes
 from tests.crash.torment import FINISHED, torment
 
 #: Lists of so many volumes: short ones end often, long ones are killed often.
-FEWEST, MOST = 20, 200
-MOST_UNDER_WEATHER = 60
+SIZES, SIZES_UNDER_WEATHER = (20, 200), (20, 60)
 FAIR, RANDOM = "fair", "random"
 #: How many faults of a storm a random weather has.
 SHARE_OF_FAULTS = 0.35
@@ -77,10 +76,12 @@ class Toll:
         self.violations += other.violations
 
 
-def one_list(seed: str, *, most_kills: int, weather: str = FAIR) -> Toll:
-    """What comes of one list that is killed at most so often."""
+def one_list(
+    seed: str, *, most_kills: int, weather: str = FAIR, sizes: tuple[int, int] | None = None
+) -> Toll:
+    """What comes of one list that is killed at most so often. `sizes`: how many volumes it may have."""
     drawn = random.Random(seed)
-    volumes = drawn.randint(FEWEST, MOST if weather == FAIR else MOST_UNDER_WEATHER)
+    volumes = drawn.randint(*(sizes or (SIZES if weather == FAIR else SIZES_UNDER_WEATHER)))
     toll = Toll(lists=1, volumes=volumes)
     faults = ("--share", f"{drawn.uniform(0, 0.5):.2f}", "--fail-share", f"{drawn.uniform(0, 0.1):.2f}")
     pace = [
@@ -190,7 +191,15 @@ def _sky(folder: Path, drawn: random.Random, weather: str) -> list[str]:
     return ["--weather", weather, "--weather-pace", str(PACE), "--servers", str(folder / "servers.json")]
 
 
-def torture(seed: int, kills: int, *, at_once: int, deadline_s: float, weather: str = FAIR) -> Toll:
+def torture(
+    seed: int,
+    kills: int,
+    *,
+    at_once: int,
+    deadline_s: float,
+    weather: str = FAIR,
+    sizes: tuple[int, int] | None = None,
+) -> Toll:
     """What comes of as many lists as it takes for so many kills, or as there is time for."""
     total = Toll()
     give_up_at = time.monotonic() + deadline_s
@@ -201,7 +210,7 @@ def torture(seed: int, kills: int, *, at_once: int, deadline_s: float, weather: 
             number += 1
             share = max(1, left // at_once)
             most_kills = min(MOST_KILLS_OF_ONE_LIST, share)
-            came_of = one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather)
+            came_of = one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather, sizes=sizes)
             total.add(came_of)
             words = [f"{total.kills.total()} kills, {total.lists} lists", *came_of.violations]
             print("\n".join(words), file=sys.stderr, flush=True)
@@ -260,6 +269,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--weather", default=FAIR, help="a name, a file, or `random`")
+    parser.add_argument("--sizes", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="volumes of a list")
     parser.add_argument("--table", action="store_true", help="print a table for docs/reliability.md, too")
     parser.add_argument("--at-once", type=int, default=4, help="lists worked on at the same time")
     parser.add_argument("--deadline-s", type=float, default=3600.0, help="begin no list after so long")
@@ -272,6 +282,7 @@ def main(arguments: Sequence[str]) -> int:
         at_once=chosen.at_once,
         deadline_s=chosen.deadline_s,
         weather=chosen.weather,
+        sizes=tuple(chosen.sizes) if chosen.sizes else None,
     )
     took_s = time.monotonic() - began
     print(summary(chosen.seed, toll, took_s))
