@@ -105,10 +105,21 @@ def cloud_asked(access: CloudSettings) -> str:
 
 def going_on(reader: StateReader, access: CloudSettings) -> str:
     """Which run is carried on, with its rows and the clouds that it belongs to."""
-    bound = [one_line(str(identity), 200) for identity in reader.identities().values()]
-    clouds = "; ".join(dict.fromkeys(bound)) or cloud_asked(access)
+    clouds = _bound_to(reader) or cloud_asked(access)
     run = one_line(reader.run.run_id, 80)
     return f"carrying on with run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
+
+
+def already_there(state_path: Path) -> str:
+    """That a state file is there already, and which clouds it belongs to: no other is taken for them."""
+    with StateReader(state_path) as reader:
+        clouds = _bound_to(reader)
+    return f"there already{f', and belongs to {clouds}' if clouds else ''}"
+
+
+def _bound_to(reader: StateReader) -> str:
+    bound = [one_line(str(identity), 200) for identity in reader.identities().values()]
+    return "; ".join(dict.fromkeys(bound))
 
 
 def changes_text(differences: intake.Differences) -> str:
@@ -153,7 +164,8 @@ def changes_foreseen(order: Order) -> list[str]:
     if not can_be_known or not order.state_path.exists():
         return []
     checked = intake.check(order.source, order.settings, dialect=order.dialect, state_path=order.state_path)
-    return [f"state file {order.state_path} is there already", *differences_lines(checked.differences)]
+    there = f"state file {order.state_path} is {already_there(order.state_path)}"
+    return [there, *differences_lines(checked.differences)]
 
 
 def _say_what_changed(differences: intake.Differences | None, talk: Talk) -> None:

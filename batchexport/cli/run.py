@@ -79,7 +79,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
 def _preview(order: Order) -> str:
     """What the run would do. Raises JobListError if the list has problems."""
     from batchexport import intake
-    from batchexport.cli.beginning import differences_lines
+    from batchexport.cli.beginning import already_there, differences_lines
 
     volumes, state_path = "the volumes that fit [discover] when the run begins", order.state_path
     changes: list[str] = []
@@ -94,7 +94,9 @@ def _preview(order: Order) -> str:
         if limits.requests_per_second
         else "no limit of requests/s"
     )
-    there = "there already: would carry on with it" if state_path.exists() else "would be made"
+    there = "would be made"
+    if state_path.exists():
+        there = f"{already_there(state_path)}: would carry on with it"
     state = f"state file: {state_path} ({there})"
     if order.nights.state_dir is not None:
         state = f"state files: one a night in {order.nights.state_dir}"

@@ -97,7 +97,7 @@ def test_a_dry_run_sends_and_writes_nothing(batchexport, volumes):
 def test_a_dry_run_tells_of_a_state_file_that_is_there(batchexport, volumes):
     batchexport("run", volumes, *QUICK)
     result = batchexport("run", volumes, "-n")
-    assert "(there already: would carry on with it)" in result.stdout
+    assert "(there already, and belongs to the practice cloud (sandbox): would carry" in result.stdout
     assert "cloud: by the OS_ variables" in result.stdout
     assert "limits: 5 requests/s" in result.stdout
 

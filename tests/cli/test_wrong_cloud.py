@@ -93,6 +93,15 @@ def test_a_cloud_whose_addresses_have_changed_goes_on_when_told(batchexport):
         assert allowed.exit_code == 0, allowed.output
 
 
+@pytest.mark.parametrize("command", [("run", "--dry-run"), ("plan",)])
+def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(batchexport, command):
+    write_list(Path("v.csv"), 3)
+    with served(make_up_volumes=True):
+        batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK)
+        result = batchexport(command[0], "v.csv", "--os-cloud", "served", *command[1:])
+    assert "there already, and belongs to the practice cloud (sandbox)" in result.output
+
+
 def test_the_practice_cloud_is_the_same_wherever_it_listens(batchexport):
     write_list(Path("v.csv"), 3)
     batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK, "--no-wait")
