@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -142,11 +143,24 @@ class Settler:
             sight = await self._read(doubt.job)
             verdict = await self._judge(doubt, sight)
         if isinstance(verdict, decide.Fail) and sight.missing:
-            volume = await self._volume_in_list(doubt.job.volume_id)
-            if volume is not None:  # it is not found by its id alone
-                sight = Sight(volume.status == "uploading", False, None)
-                verdict = await self._judge(doubt, sight)
+            verdict = await self._second_witness(doubt, verdict)
         self._apply(doubt, verdict)
+
+    async def _second_witness(self, doubt: Unsettled, verdict: decide.Fail) -> Settled:
+        """What becomes of a job whose volume is not found by its id, after a look at the list of volumes.
+
+        Where there is no list, the volume must be missing for as long as anything that is called absent.
+        """
+        try:
+            volume = await self._volume_in_list(doubt.job.volume_id)
+        except CloudError as error:
+            missing_s = asyncio.get_running_loop().time() - (doubt.clear_since or math.inf)
+            if is_signed_out(error) or missing_s < decide.ABSENT_MAX_S:
+                raise
+            return verdict
+        if volume is None:
+            return verdict
+        return await self._judge(doubt, Sight(volume.status == "uploading", False, None))
 
     async def _judge(self, doubt: Unsettled, sight: Sight) -> Settled:
         prior = await self._prior.look(doubt.job, named=sight.named)

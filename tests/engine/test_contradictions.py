@@ -51,6 +51,23 @@ def test_requests_in_doubt_are_settled_by_ids_where_lists_are_not_answered(bench
     assert fast_now() - began < 900.0
 
 
+@pytest.mark.parametrize("volumes", [1, 8])
+def test_a_volume_that_is_not_there_fails_its_row_where_volumes_cannot_be_listed(bench, volumes):
+    ids = volume_ids(volumes)
+    bench.load(ids)
+    error = TransientError("gateway time-out", status=504)
+    cloud = Unlisted(
+        lists=("volumes",),
+        error=error,
+        faults={each: ["lost before"] for each in ids},
+        statuses=dict.fromkeys(ids),
+    )
+    began = fast_now()
+    bench.run(cloud, settings=UNSEEN)
+    assert {(str(job.state), job.code) for job in bench.jobs().values()} == {("failed", "volume_not_found")}
+    assert 600.0 < fast_now() - began < 900.0
+
+
 class Invisible(FakeCloud):
     """A volume is in the list and cannot be found by its id."""
 
