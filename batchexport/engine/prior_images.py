@@ -10,7 +10,6 @@ import msgspec
 
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud, Fence
-from batchexport.engine.reads import is_signed_out
 from batchexport.errors import CloudError, NotFoundError, RefusedError
 from batchexport.model import Ending, Image, Job
 from batchexport.store import Lease, StateFile
@@ -147,8 +146,6 @@ class PriorImages:
         except NotFoundError:
             pass
         except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
-            if is_signed_out(error):
-                raise
             await removals.answered(self._lease, number, "stuck", str(error), at_s=time.time())
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
             return decide.Again(decide.ending_of(error, note))

@@ -68,6 +68,24 @@ def test_a_volume_that_is_not_there_fails_its_row_where_volumes_cannot_be_listed
     assert 600.0 < fast_now() - began < 900.0
 
 
+@pytest.mark.parametrize("volumes", [1, 8])
+def test_a_cloud_that_is_away_for_hours_makes_no_request_in_doubt_ambiguous(bench, volumes):
+    ids = volume_ids(volumes)
+    bench.load(ids)
+    cloud = FakeCloud(faults={each: ["lost"] for each in ids})
+    back_at = cloud.server_now_s() + 2 * 3600.0
+
+    class Away(FakeCloud):
+        def _read(self, call):
+            super()._read(call)
+            if self.posts and self.server_now_s() < back_at:
+                raise TransientError("bad gateway", status=502)
+
+    cloud.__class__ = Away
+    bench.run(cloud, settings=UNSEEN)
+    one_image_each(bench, cloud, ids)
+
+
 class Invisible(FakeCloud):
     """A volume is in the list and cannot be found by its id."""
 
