@@ -13,8 +13,9 @@ import msgspec
 from batchexport import engine
 from batchexport.cli.execution import run_in_loop
 from batchexport.errors import ConfigError
+from batchexport.report.context import context_of
 from batchexport.report.words import count_of
-from batchexport.store import Lease, OpenRow, StateFile
+from batchexport.store import Lease, OpenRow, StateFile, StateReader
 
 SERVER_WORDS = "given up on purpose: start it yourself if it is to run"
 
@@ -108,7 +109,8 @@ def given_up_text(done: GivenUp, state_path: Path, *, sure: bool) -> str:
         return "\n".join(lines)
     lines.append(f"{what} given up")
     if done.rows:
-        state_file = quote(str(state_path))
-        lines.append(f"next: batchexport resume {state_file}  (carries on with the others, starts servers)")
-        lines.append(f"next: batchexport cleanup {state_file}  (shows unfinished images that are left)")
+        with StateReader(state_path) as reader:
+            context = context_of(reader)
+        lines.append(f"next: {context.command('resume')}  (carries on with the others, starts servers)")
+        lines.append(f"next: {context.command('cleanup')}  (shows unfinished images that are left)")
     return "\n".join(lines)

@@ -2,11 +2,14 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from batchexport.config import InUse, Limits, Settings
+from batchexport.identity import CloudIdentity
 from batchexport.store import StateFile, StateReader
+from batchexport.store.identities import bind
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fake_servers import ServedCloud
@@ -63,6 +66,14 @@ def test_what_is_left_in_the_cloud_is_named(path, batchexport):
     done = batchexport("give-up", str(path), "--volume", EXPORTING, "--volume", PENDING, "--yes")
     assert "image-1" in done.stdout and "nothing was sent for it" in done.stdout
     assert "image-1" in jobs(path)[EXPORTING].reason
+
+
+def test_what_comes_next_can_be_pasted(path, batchexport):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        bind(db, 1, CloudIdentity(cloud="my cloud", project_id="p"), at=1.0, rebind=False)
+    done = batchexport("give-up", str(path), "--volume", EXPORTING, "--yes")
+    for command in ("resume", "cleanup"):
+        assert f"next: batchexport {command} {path} --os-cloud 'my cloud'  (" in done.stdout
 
 
 def test_stalled_means_past_the_deadline(path, batchexport):
