@@ -71,7 +71,7 @@ def test_a_volume_that_is_not_there_fails_its_row_where_volumes_cannot_be_listed
 @pytest.mark.parametrize("volumes", [1, 8])
 def test_a_cloud_that_is_away_for_hours_makes_no_request_in_doubt_ambiguous(bench, volumes):
     ids = volume_ids(volumes)
-    bench.load(ids)
+    bench.load(ids, options=ImageOptions(timeout_s=600.0))
     cloud = FakeCloud(faults={each: ["lost"] for each in ids})
     back_at = cloud.server_now_s() + 2 * 3600.0
 
