@@ -242,3 +242,28 @@ def test_an_export_that_is_not_found_again_and_again_fails_in_the_clouds_words(b
     assert str(job.state) == "failed"
     assert len(cloud.posts) > 1
     assert "no back end" in job.reason
+
+
+class Flickering(FakeCloud):
+    """The image is imported for long, is not found by its id, and by its name not for a while."""
+
+    async def image(self, image_id):
+        self._read("image")
+
+    async def images_named(self, name):
+        age_s = self.server_now_s() - min(record["created"] for record in self.records.values())
+        return [] if 85.0 < age_s < 135.0 else await super().images_named(name)
+
+    def _accept(self, request, at, fault=None):
+        image_id = super()._accept(request, at, fault)
+        self.records[image_id] |= {"active_at": at + 3000.0, "stuck": "importing"}
+        return image_id
+
+
+def test_what_was_contradicted_once_must_be_seen_anew_for_its_whole_time(bench):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = Flickering(upload_s=5.0)
+    changes = bench.run(cloud)
+    one_image_each(bench, cloud, ids)
+    assert (volume_id, "exporting", "pending") not in changes
