@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
 from asyncio_throttle.throttler import Throttler
 
+log = logging.getLogger(__name__)
+
 #: The pacer aims this far under the limit, so that lateness of the event loop can be made good.
 AIM = 0.995
 #: Lateness that may be made good at once: a gateway's bucket holds a tenth of a second's requests or more.
 CREDIT_S = 0.02
+#: A pause of so many seconds is told: nothing happens meanwhile.
+TOLD_PAUSE_S = 30.0
 #: A gateway that counts by the second still counts what was sent before the rate was cut.
 COUNTED_S = 1.0
 #: What a rejection leaves of the rate …
@@ -49,6 +54,7 @@ class RateGate:
         self._sleep = sleep
         self._turn = asyncio.Lock()  # asyncio's lock is FIFO, and it leaves the throttler exactly one caller
         self._throttler = Throttler(rate_limit=1)
+        self._told_until = float("-inf")
         self._slot = self._opens = clock()
         self._last_cut = float("-inf")
         self._rejected_at = 0.0  # about the rate at which requests were rejected last
@@ -87,7 +93,11 @@ class RateGate:
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for this long, on top of nothing: the later end of two pauses counts."""
-        self._opens = max(self._opens, self._clock() + seconds)
+        now = self._clock()
+        self._opens = max(self._opens, now + seconds)
+        if seconds >= TOLD_PAUSE_S and now >= self._told_until:  # once for all that it refuses meanwhile
+            self._told_until = self._opens
+            log.warning("the cloud asks to wait: no requests for %.0f s", seconds)
 
     def throttled(self, sent_at: float) -> None:
         """Note one request that the cloud rejected for its rate; `sent_at` is what `acquire` gave for it.

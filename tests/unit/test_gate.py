@@ -96,6 +96,18 @@ async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():
     assert clock.now - began == pytest.approx(5.0)
 
 
+async def test_a_long_pause_is_told_once(caplog):
+    paced, clock = gate(0)
+    paced.pause(1.0)
+    assert caplog.messages == []
+    for _ in range(3):
+        paced.pause(900.0)
+    assert caplog.messages == ["the cloud asks to wait: no requests for 900 s"]
+    clock.now += 900.0
+    paced.pause(60.0)
+    assert caplog.messages[1:] == ["the cloud asks to wait: no requests for 60 s"]
+
+
 async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
     paced, clock = gate(40)
     paced.throttled(clock())
