@@ -244,6 +244,36 @@ def test_an_export_that_is_not_found_again_and_again_fails_in_the_clouds_words(b
     assert "no back end" in job.reason
 
 
+def test_who_is_refused_to_look_by_name_waits_for_no_deadline(bench):
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["fails"]})
+
+    async def images_named(name):
+        raise ForbiddenError("blocked by a policy", method="GET", status=403)
+
+    cloud.images_named = images_named
+    began = fast_now()
+    bench.run(cloud, retries=0)
+    assert (bench.states(), bench.jobs()[volume_id].code) == ({volume_id: "failed"}, "image_gone")
+    assert fast_now() - began < 600.0
+
+
+def test_a_volume_that_is_uploading_by_its_id_is_so_though_no_list_shows_it(bench):
+    ids = volume_ids(2)
+    bench.load(ids)
+
+    class Listless(FakeCloud):
+        async def volumes(self, *, status=None):
+            self._read("volumes")
+            yield []
+
+    cloud = Listless(upload_s=1500.0)
+    bench.run(cloud, settings=UNSEEN)
+    one_image_each(bench, cloud, ids)
+    assert len(cloud.posts) == 2
+
+
 class Flickering(FakeCloud):
     """The image is imported for long, is not found by its id, and by its name not for a while."""
 

@@ -62,3 +62,13 @@ def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench, fau
         bench.run(cloud, concurrency=4)
     assert len(cloud.posts) <= 24
     assert set(bench.states().values()) == {"pending"}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_many_rows_that_are_not_allowed_stop_no_run_while_others_are_taken_between(bench, concurrency):
+    forbidden = set(range(0, 40, 2))
+    states, _ = run(
+        bench, dict.fromkeys(forbidden, "forbidden"), rows=40, concurrency=concurrency, max_exports=40
+    )
+    assert {index for index, state in enumerate(states) if state == "failed"} == forbidden
+    assert states.count("succeeded") == 20

@@ -119,6 +119,19 @@ def test_copies_that_find_no_room_stop_the_run_before_all_have_tried(bench):
     assert "failed" not in bench.states().values()
 
 
+def test_copies_that_find_no_room_now_and_then_stop_no_run(bench):
+    ids = volume_ids(8)
+    bench.load(ids)
+    cloud = StuckCloud(set(), faults={volume_id: ["fails"] for volume_id in ids[::2]})
+
+    async def failure_reason(volume_id, request_id):
+        return "copy volume to image: Not enough quota resource for operation."
+
+    cloud.failure_reason = failure_reason
+    bench.run(cloud, max_exports=1)
+    assert set(bench.states().values()) == {"succeeded"}
+
+
 def retry(bench):
     async def go():
         async with bench.open() as state:
