@@ -18,6 +18,7 @@ GIB = 1
 DEFAULTS = {"STACK_FORCE_UPLOAD": "false", "STACK_BLOCK_URL": "project"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests are dealt out by their groups
 def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
     for item in items:
