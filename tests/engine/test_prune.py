@@ -12,7 +12,7 @@ from batchexport.engine.prune import prune
 from batchexport.errors import LeaseLostError, NotFoundError, StateError, UnreachableError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import Recorded
-from batchexport.store import StateFile, StateReader
+from batchexport.store import Lease, StateFile, StateReader
 from tests.plan.test_retention import ours, shown
 from tests.store.making import alter, make
 
@@ -172,6 +172,14 @@ async def test_a_process_that_was_taken_over_deletes_nothing(volumes, monkeypatc
         await pruned(cloud, volumes)
     assert cloud.deleted == []
     assert notes(path_of(volumes)) == [("i1", None)]
+
+
+async def test_nothing_is_deleted_once_the_lease_has_run_out(volumes, monkeypatch):
+    monkeypatch.setattr(Lease, "fresh", property(lambda _: False))
+    cloud = Cloud()
+    with pytest.raises(LeaseLostError, match="ran out"):
+        await pruned(cloud, volumes)
+    assert cloud.deleted == []
 
 
 async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes):
