@@ -18,15 +18,14 @@ GIB = 1
 DEFAULTS = {"STACK_FORCE_UPLOAD": "false", "STACK_BLOCK_URL": "project"}
 
 
-def pytest_itemcollected(item):
-    if Path(__file__).parent not in Path(item.path).parents:
-        return
-    item.add_marker(pytest.mark.openstack)
-    item.add_marker(pytest.mark.timeout(900))
-    # Some restart its services: none of the others may be under way meanwhile.
-    item.add_marker(pytest.mark.xdist_group("openstack"))
-    # Ours runs in a process of its own here; the warnings are openstacksdk's about itself.
-    item.add_marker(pytest.mark.filterwarnings("ignore"))
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in Path(item.path).parents:
+            item.add_marker(pytest.mark.openstack)
+            item.add_marker(pytest.mark.timeout(900))
+            # Ours runs in a process of its own here; the warnings are openstacksdk's about itself.
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
 @pytest.fixture(scope="session")
