@@ -16,9 +16,13 @@ SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "d
 
 # `nohup` and a shell's `&` have signals ignored, and so would every program that a test starts: these are
 # there to be heeded.
-for number in (signal.SIGHUP, signal.SIGQUIT):
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items):

@@ -109,7 +109,7 @@ def _is_stream(path: Path) -> bool:
     """Whether the list is a pipe or the like: read once, and known by no name of its own."""
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # there is none, or no path can be like that
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 

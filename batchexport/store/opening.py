@@ -285,6 +285,7 @@ def _check_whole(db: sqlite3.Connection, path: Path) -> None:
         "SELECT (SELECT count(*) FROM run) = 1"
         " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(sum(jobs), 0) FROM tally)"
         " AND (SELECT sum(job_count) FROM run) = (SELECT coalesce(max(job_id), 0) FROM job)"
+        " AND ((SELECT sum(job_count) FROM run) = 0 OR EXISTS (SELECT 1 FROM target))"
     ).fetchone()
     if not found:
         raise damaged(path, "its tables contradict each other")

@@ -54,4 +54,5 @@ def test_the_practice_cloud_that_dies_with_its_run_holds_one_image_each_as_well(
 def accepted(journal: Path) -> list[str]:
     """The volumes of all exports that a journal tells of."""
     lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
-    return [msgspec.json.decode(line)["volume_id"] for line in lines]
+    events = map(msgspec.json.decode, lines)
+    return [event["volume_id"] for event in events if event["event"] == "export"]
