@@ -64,7 +64,10 @@ def _not_there(path: Path) -> ConfigError | None:
     for variable in ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"):
         if os.environ.get(variable) == str(path):
             tilde = "; ~ is not expanded there" if str(path).startswith("~") else ""
-            return ConfigError(f"{variable} names {path}, which is not there{tilde}", hint="correct the path")
+            return ConfigError(
+                f"{variable} names {path}, which is not there{tilde}",
+                hint="correct the path, or unset it and name the cloud: --os-cloud, or OS_AUTH_URL and so on",
+            )
     return None
 
 

@@ -128,10 +128,16 @@ def test_a_list_that_excel_saved_works(inside: Inside, quiet_cloud: Cloud) -> No
     assert quiet_cloud.exports == dict.fromkeys(ids, 1)
 
 
-def test_a_list_that_changed_says_how_to_go_on(inside: Inside, run: list[str]) -> None:
+def test_a_list_that_grew_goes_on_with_its_new_rows(
+    inside: Inside, run: list[str], quiet_cloud: Cloud
+) -> None:
     inside.run(*run).check(0)
+    before = dict(quiet_cloud.exports)
     write_list(inside.folder / "v.csv", 4)
-    says(inside.run(*run).check(5), "v.state", "v.csv", "resume")
+    assert "the list has changed: 1 new row" in inside.run(*run).check(0).err
+    assert len(quiet_cloud.exports) == 4
+    assert set(quiet_cloud.exports.values()) == {1}
+    assert before.items() <= quiet_cloud.exports.items()
 
 
 def test_another_disk_format_says_what_it_was(inside: Inside, run: list[str]) -> None:
