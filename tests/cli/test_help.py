@@ -126,8 +126,10 @@ def test_help_is_as_wide_as_the_terminal_within_reason(monkeypatch, columns, wid
 
 def test_help_is_as_wide_as_the_terminal_that_is_there(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((84, 20)))
-    assert help_width() == 82
+    with monkeypatch.context() as patched:  # pytest itself asks when the test is over
+        patched.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((84, 20)))
+        width = help_width()
+    assert width == 82
 
 
 def test_options_stand_in_sections_the_commands_own_first_and_those_of_signing_in_last(batchexport):
