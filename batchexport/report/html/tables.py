@@ -243,7 +243,7 @@ def _code(text: str | None) -> Markup:
 
 
 def _cell(place: int, text: str, column: Column) -> Markup:
-    if place == 0 and not column.is_number:
+    if place == 0 and text and not column.is_number:  # a heading without words is none
         return tag("th", text, scope="row", data_label=column.head)
     return tag("td", text, class_=_class(column), data_label=column.head)
 
