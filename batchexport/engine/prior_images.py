@@ -150,7 +150,9 @@ class PriorImages:
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
             return decide.Again(decide.ending_of(error, note))
         await removals.answered(self._lease, number, "removed", why, at_s=time.time())
-        left = await self._cloud.image(image.image_id)
+        # By its id and by its name: a gateway without a back end answers 404 to anything.
+        named = {each.image_id: each for each in await self._cloud.images_named(image.name)}
+        left = await self._cloud.image(image.image_id) or named.get(image.image_id)
         if left is None or left.status in decide.DEAD_STATUSES:
             return None
         reason = f"image {left.image_id} of an earlier attempt was deleted, and is still {left.status}"

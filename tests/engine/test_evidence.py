@@ -437,3 +437,28 @@ def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(bench, m
     bench.run(cloud)
     one_image_each(bench, cloud, ids)
     assert len(cloud.posts) == 1
+
+
+def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(bench, monkeypatch):
+    """For a moment DELETE and GET by id both answer 404; the list of its name still shows the image."""
+    (volume_id,) = ids = volume_ids(1)
+    bench.load(ids)
+    cloud = FakeCloud(faults={volume_id: ["orphan"]})
+    delete, read, away = FakeCloud.delete_image, FakeCloud.image, []
+
+    async def delete_image(self, image_id, *, fence):
+        if not away:
+            away.append(image_id)
+            raise NotFoundError("no back end", status=404)
+        await delete(self, image_id, fence=fence)
+
+    async def image(self, image_id):
+        found = await read(self, image_id)
+        return None if len(away) == 1 and away.append("once") is None else found
+
+    monkeypatch.setattr(FakeCloud, "delete_image", delete_image)
+    monkeypatch.setattr(FakeCloud, "image", image)
+    bench.run(cloud)
+    one_image_each(bench, cloud, ids)
+    assert cloud.deleted == ["image-1"]
+    assert len(cloud.posts) == 2
