@@ -34,13 +34,53 @@ stops a call or a run. Foreign errors (aiohttp, sqlite3, keystoneauth) become th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from batchexport.redaction import redacted
 
 #: The longest wait that is believed of a cloud: a wrong `Retry-After` is not to stop a run for days.
 LONGEST_WAIT_S = 900.0
+
+
+class ExitCode(NamedTuple):
+    """How a command ended, for people. `--help` and the documentation show both texts."""
+
+    meaning: str
+    remedy: str  #: what to do next, in Markdown
+
+
+_RESUME = "Run the same command again to resume."
+#: Every exit code of the program.
+EXIT_CODES: Mapping[int, ExitCode] = {
+    0: ExitCode("every row succeeded or was skipped", "Nothing."),
+    1: ExitCode("unexpected error", "Run it again with `-vv` and report the bug."),
+    2: ExitCode(
+        "wrong usage, setting or job list; nothing was started", "Fix what the message names and try again."
+    ),
+    3: ExitCode(
+        "finished, with failed or ambiguous rows, or with a server still down",
+        "`report --only failed`, then `retry`; `reconcile` if ambiguous; `servers --start` for servers.",
+    ),
+    4: ExitCode("another process is working on the state file", "Wait for it, or watch it with `status`."),
+    5: ExitCode(
+        "the state file is unusable, or made for another cloud or other images",
+        "Follow the message. The file was left as it is.",
+    ),
+    6: ExitCode(
+        "stopped early: authentication, permissions, quota, too many failures",
+        "Fix the cause, then run the same command again to resume.",
+    ),
+    74: ExitCode(
+        "the state file or the output cannot be written",
+        "Free some disk space, then run the same command again. Nothing is lost.",
+    ),
+    75: ExitCode("the window is closed, with work left to do", "Nothing: the next night continues."),
+    129: ExitCode("stopped by SIGHUP (terminal closed)", _RESUME),
+    130: ExitCode("stopped by SIGINT (Ctrl-C)", _RESUME),
+    131: ExitCode("stopped by SIGQUIT", _RESUME),
+    143: ExitCode("stopped by SIGTERM", _RESUME),
+}
 
 
 class BatchExportError(Exception):

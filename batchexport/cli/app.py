@@ -15,30 +15,18 @@ from batchexport.cli.commands import Commands, write_commands
 from batchexport.cli.streams import is_of_stdout, too_many_files
 from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
-from batchexport.errors import BatchExportError, ConfigError, StateWriteError
+from batchexport.errors import EXIT_CODES, BatchExportError, ConfigError, StateWriteError
 
-EXIT_CODES = """\b
+_EPILOG = """\b
 Exit codes:
-    0  all done: every row succeeded or was skipped
-    1  unexpected error
-    2  usage, a setting, or the job list is wrong; nothing was started
-    3  finished, some rows failed or are ambiguous, or a server is not up again
-    4  another process works on the state file
-    5  the state file cannot be used, or the list has changed
-    6  the whole run was stopped: sign-in, rights, quota, too many failures
-   74  the state file, or the output, cannot be written
-   75  the window closed with work left, or is closed; the next night goes on
-  129  drained after SIGHUP (terminal closed); run the same command again to go on
-  130  drained after SIGINT; likewise
-  131  drained after SIGQUIT; likewise
-  143  drained after SIGTERM; likewise
+{}
 
 \b
 Examples:
   batchexport validate volumes.csv
   batchexport run volumes.csv --os-cloud sandbox
   batchexport status volumes.state
-"""
+""".format("\n".join(f"  {code:>3}  {each.meaning}" for code, each in EXIT_CODES.items()))
 
 
 #: How Click begins what is wrong with a value.
@@ -163,7 +151,7 @@ def _unforeseen(error: Exception) -> click.exceptions.Exit:
 @click.group(
     cls=Program,
     commands=Commands(),
-    epilog=EXIT_CODES,
+    epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()},
 )
 @talk_options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
@@ -31,24 +31,45 @@ class Column(StrEnum):
 #: All but the three that differ from row to row: most rows of a list say the same in these.
 COMMON_COLUMNS = tuple(Column)[3:]
 
-#: What a report adds to a row. A report is a valid list: these columns are known, and not read.
-REPORT_COLUMNS = (
-    "state",
-    "image_id",
-    "size_gib",
-    "attempts",
-    "reason",
-    "code",
-    "http_status",
-    "request_id",
-    "started_at",
-    "accepted_at",
-    "finished_at",
-    "stalled",
-    "line",
-    "target",
-    "image_hash",
-)
+#: What each column means, for the documentation (Markdown).
+DESCRIPTIONS: Mapping[Column, str] = {
+    Column.VOLUME_ID: "UUID of the volume, with or without hyphens. The only required column.",
+    Column.IMAGE_NAME: "Name of the image. Empty: made from `--name-template`.",
+    Column.VOLUME_NAME: "Name of the volume: shown in reports, and used for `{volume_name}` in the template.",
+    Column.DISK_FORMAT: "Disk format of the image.",
+    Column.CONTAINER_FORMAT: "Container format of the image.",
+    Column.FORCE: "Sends `force`: exports a volume in use as it is, if the cloud allows it.",
+    Column.IN_USE: "What to do if the volume is attached to a server.",
+    Column.OS_TYPE: "Operating system on the volume. EVS only.",
+    Column.VISIBILITY: "Who can see the image. Cinder only (microversion 3.1).",
+    Column.PROTECTED: "Protect the image from deletion. Cinder only (microversion 3.1).",
+    Column.TIMEOUT: "Deadline of the export, from its acceptance: `90m`, `9h` or seconds. Past it the row counts"
+    " as stalled, and fails once its image no longer changes.",
+    Column.CLOUD: "Entry of clouds.yaml, if not the one given on the command line.",
+    Column.REGION: "Region, if not the one given on the command line.",
+    Column.PROJECT: "Project (name or id), if not the one given on the command line. With access keys: id.",
+}
+
+#: What a report adds to a row, and what each column means (Markdown). A report is a valid list: these
+#: columns are known, and not read.
+REPORT_DESCRIPTIONS: Mapping[str, str] = {
+    "state": "`pending`, `submitting`, `exporting`, `succeeded`, `failed`, `skipped` or `ambiguous`.",
+    "image_id": "UUID of the image, once the cloud has accepted the request.",
+    "size_gib": "Size of the volume in GiB; empty: unknown.",
+    "attempts": "How many times the export was attempted.",
+    "reason": "Why the row ended, in the cloud's own words where it gave any.",
+    "code": "Code of the reason: ours (see [reason codes](reason-codes.md)) or the cloud's.",
+    "http_status": "HTTP status of the answer that ended the row; empty: there was none.",
+    "request_id": "The cloud's id of the request, for its support.",
+    "started_at": "When the last attempt began (UTC, by the cloud's clock).",
+    "accepted_at": "When the cloud accepted the request (UTC).",
+    "finished_at": "When the row ended (UTC).",
+    "stalled": "`true` while an export is past its deadline and still being watched.",
+    "line": "Line of the list; for a JSON array the number of the element.",
+    "target": "`cloud/region/project` as the list names them; `default` for what the command line says.",
+    "image_hash": "Hash of the image as `algorithm:digits`, where the cloud gives one.",
+}
+REPORT_COLUMNS = tuple(REPORT_DESCRIPTIONS)
 
 #: What `openstack volume list [--long]` prints beside `ID` and `Name`.
 _CLIENT_COLUMNS = ("status", "size", "attached_to", "type", "bootable", "properties")

@@ -1,8 +1,61 @@
-"""What to do about a failure, by what the cloud said. Pure: tables, and the order in which they are asked."""
+"""What the codes of rows mean, and what to do about a failure. Pure: tables, and the order of the lookups."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from batchexport.model import JobState
+
+#: Our own codes in the column `code` of a report, in `plan` and in `verify`. Any other code is the cloud's.
+CODES: Mapping[str, str] = {
+    # The volume cannot be exported as it is.
+    "volume_not_found": "The project and region have no such volume.",
+    "volume_status": "The volume is in `error`, `deleting` or another status that does not pass by itself.",
+    "volume_busy": "The volume is in a status that passes; it is tried again.",
+    "volume_uploading": "The volume stayed `uploading`, and no image of this run exists.",
+    "uploading": "The volume is being exported right now, by this run or by somebody else.",
+    "in_use": "The volume is attached to a server (see `--in-use`).",
+    "force_ignored": "The cloud refuses volumes in use even with `force`.",
+    "too_large": "The volume is larger than the cloud exports, or than image services usually accept.",
+    "encrypted": "Cinder exports an encrypted volume only as `raw` in `bare`.",
+    "reserved_metadata": "The volume has `os_glance…` image metadata, which some clouds refuse.",
+    # The request cannot be sent as the row asks.
+    "disk_format": "The cloud does not have this disk format.",
+    "image_name": "The cloud does not accept this image name; or the image has another name than asked for.",
+    "image_name_taken": "The project already has an image of this name. Most clouds accept that.",
+    "option_dropped": "The cloud does not support an option of the row; the export goes ahead without it.",
+    # Left out on purpose.
+    "exported_elsewhere": "Another state file in the same folder shows the volume as exported.",
+    "not_listed": "The row is no longer in the list, and nothing was sent for it.",
+    "given_up": "Ended by `give-up`.",
+    # What became of the request and of its image.
+    "not_sent": "The request was lost before the cloud acted on it.",
+    "ambiguous": "Several images could be the result, or the only one may belong to somebody else.",
+    "removed": "All images that could be the result were removed.",
+    "image_gone": "The cloud removed the image.",
+    "image_dead": "The cloud aborted the image (`killed`, `deleted`).",
+    "image_orphaned": "The image stayed unfinished although the volume is free.",
+    "image_unreadable": "Past its deadline the image cannot be read, and the volume is free.",
+    "export_stuck": "Past its deadline, and nothing moves any more; the volume may be `uploading` for good.",
+    "deactivated": "The image is complete, but was deactivated.",
+    # The image is there, but not as asked for.
+    "image_status": "The image is not active.",
+    "image_format": "The image has another disk or container format than was asked for.",
+    "image_short": "The image has no bytes, or fewer than its volume.",
+    "image_size": "A raw image has more bytes than its volume.",
+    "image_min_disk": "The image's `min_disk` is smaller than its volume.",
+    "image_hash": "The image's hash differs from the one recorded when it became active.",
+    "image_shared": "Two rows name the same image.",
+    # Servers stopped for exports.
+    "server_ran": "The server ran while its volume was copied: the data may be inconsistent.",
+    "server_unseen": "The server could not be observed for ten minutes while its volume was copied.",
+    "server_status": "The server is in a status in which it cannot be stopped.",
+    "server_not_found": "The compute service has no such server.",
+    "server_not_stopped": "The server did not stop within `--stop-timeout`.",
+    "server_started": "Somebody started the server before its volumes were exported.",
+    "server_refused": "The cloud refuses to stop the server.",
+    "server_down_elsewhere": "Another state file stopped the server, and no run is working on that file.",
+}
 
 _AGAIN = "run batchexport retry"
 _RETRY = f"then {_AGAIN}"

@@ -1,4 +1,4 @@
-"""Events: one JSON object a line, for programs that follow a run. docs/morning.md says what each holds."""
+"""Events: one JSON object a line, for programs that follow a run. FIELDS says what each holds."""
 
 from __future__ import annotations
 
@@ -29,6 +29,64 @@ class Event(StrEnum):
     RATE_CHANGED = "rate_changed"
     RUN_ENDED = "run_ended"
     EVENTS_DROPPED = "events_dropped"
+
+
+#: Fields of every event, with their meanings (Markdown).
+COMMON_FIELDS: Mapping[str, str] = {
+    "schema": f"Version of the format, {SCHEMA}. Fields may be added under the same version.",
+    "time": "When it happened: ISO 8601, UTC, milliseconds.",
+    "event": "Name of the event.",
+    "run_id": "Id of the run; null before the run has one.",
+}
+#: What each event means, and its other fields. A value that is not known is null.
+FIELDS: Mapping[Event, tuple[str, Mapping[str, str]]] = {
+    Event.RUN_STARTED: (
+        "A process starts or resumes a run.",
+        {
+            "state_file": "Path of the state file.",
+            "list_name": "File name of the list.",
+            "batchexport": "Version that created the state file.",
+            "totals": "Rows and GiB of every state, as in `status -f json`.",
+        },
+    ),
+    Event.JOB_CHANGED: (
+        "A row moved from one state to another.",
+        {
+            "job_id": "Number of the row in the state file.",
+            "line": "Line of the list.",
+            "target": "`cloud/region/project`.",
+            "volume_id": "UUID of the volume.",
+            "volume_name": "Name of the volume.",
+            "image_name": "Name of the image.",
+            "image_id": "UUID of the image.",
+            "size_gib": "Size of the volume in GiB.",
+            "attempt": "Number of the attempt, from 1; 0: never attempted.",
+            "from": "State before.",
+            "to": "State after.",
+            "reason": "Why, in the cloud's own words where it gave any.",
+            "code": "Code of the reason.",
+            "http_status": "HTTP status of the answer.",
+            "request_id": "The cloud's id of the request.",
+            "export_seconds": "How long the export took that just ended.",
+        },
+    ),
+    Event.RATE_CHANGED: (
+        "The cloud allows another request rate than 15 seconds ago.",
+        {"target": "`cloud/region/project`.", "requests_per_second": "The rate allowed now; 0: unlimited."},
+    ),
+    Event.RUN_ENDED: (
+        "The process ends.",
+        {
+            "exit_code": "Exit code of the process.",
+            "error": "The error that ended it; null: none.",
+            "totals": "As above; null if no state file was created.",
+        },
+    ),
+    Event.EVENTS_DROPPED: (
+        "The reader was too slow, or events could not be written: some are missing before this one.",
+        {"count": "How many are missing."},
+    ),
+}
 
 
 class EventStream(Protocol):
