@@ -43,8 +43,8 @@ DESCRIPTIONS: Mapping[Column, str] = {
     Column.OS_TYPE: "Operating system on the volume. EVS only.",
     Column.VISIBILITY: "Who can see the image. Cinder only (microversion 3.1).",
     Column.PROTECTED: "Protect the image from deletion. Cinder only (microversion 3.1).",
-    Column.TIMEOUT: "Deadline of the export, from its acceptance: `90m`, `9h` or seconds. Past it the row counts"
-    " as stalled, and fails once its image no longer changes.",
+    Column.TIMEOUT: "Deadline of the export, from its acceptance: `90m`, `9h` or seconds. Past it the row"
+    " counts as stalled, and fails once its image no longer changes.",
     Column.CLOUD: "Entry of clouds.yaml, if not the one given on the command line.",
     Column.REGION: "Region, if not the one given on the command line.",
     Column.PROJECT: "Project (name or id), if not the one given on the command line. With access keys: id.",
