@@ -10,8 +10,8 @@ from pathlib import Path
 
 from batchexport.cli.talk import say
 from batchexport.model import JobState
-from batchexport.pace import OpenHours
 from batchexport.report.words import duration
+from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateReader
 
 #: The wall clock is looked at so often: it may be set, and the machine may have slept.

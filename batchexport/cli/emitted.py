@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from batchexport import emit
 from batchexport.cli.job_schedule import scheduled_job
-from batchexport.emit import StartOrder
 from batchexport.errors import ConfigError
+from batchexport.scheduling.crontab import crontab
+from batchexport.scheduling.kubernetes import cron_job
+from batchexport.scheduling.systemd import service, timer
+from batchexport.scheduling.unit_spec import UnitSpec
 from batchexport.whole_file import write_whole
 
 
@@ -20,19 +22,19 @@ def emitted(kind: str, job_path: Path, *, image: str, now: float) -> dict[str, s
     """The texts by their file names. Raises ConfigError for a schedule that `kind` cannot keep, and a path
     that cannot be written into one.
     """
-    order = start_order(job_path)
+    spec = unit_spec(job_path)
     if kind == "systemd":
-        return {f"{order.name}.service": emit.service(order), f"{order.name}.timer": emit.timer(order)}
+        return {f"{spec.name}.service": service(spec), f"{spec.name}.timer": timer(spec)}
     if kind == "cron":
-        return {f"{order.name}.crontab": emit.crontab(order, host_zone=host_zone(), now=now)}
-    return {f"{order.name}.yaml": emit.cron_job(order, image=image)}
+        return {f"{spec.name}.crontab": crontab(spec, host_zone=host_zone(), now=now)}
+    return {f"{spec.name}.yaml": cron_job(spec, image=image)}
 
 
-def start_order(job_path: Path) -> StartOrder:
+def unit_spec(job_path: Path) -> UnitSpec:
     """What is to be started for this job file, and when. Raises ConfigError."""
     job = scheduled_job(job_path)
     clouds = os.environ.get("OS_CLIENT_CONFIG_FILE")
-    order = StartOrder(
+    spec = UnitSpec(
         job_path=job.path,
         schedule=job.schedule,
         window=job.nights.window,
@@ -41,25 +43,25 @@ def start_order(job_path: Path) -> StartOrder:
         writes_to=tuple(path.absolute() for path in job.writes_to),
         clouds_path=Path(clouds).absolute() if clouds else None,
     )
-    for path in (order.job_path, *order.writes_to, order.clouds_path):
+    for path in (spec.job_path, *spec.writes_to, spec.clouds_path):
         if path is not None and not str(path).isprintable():
             raise ConfigError(
                 f"{str(path)!r}: a line break or another invisible character in this path could become a line"
                 " of its own in what is emitted",
                 hint="rename it, then emit again; nothing was written",
             )
-    return order
+    return spec
 
 
 def write_emitted(folder: Path, job_path: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write the texts into the folder. Raises ConfigError rather than replace what starts another job."""
-    order = start_order(job_path)
+    spec = unit_spec(job_path)
     for name in texts:
         path = folder / name
-        if path.exists() and not order.is_mine(path.read_text(encoding="utf-8", errors="replace")):
+        if path.exists() and not spec.is_mine(path.read_text(encoding="utf-8", errors="replace")):
             raise ConfigError(
                 f"{path} is there already and starts another job",
-                hint=f"rename {order.job_path.name}, or name another folder; nothing was written",
+                hint=f"rename {spec.job_path.name}, or name another folder; nothing was written",
             )
     for name, text in texts.items():
         write_whole(folder / name, [text])

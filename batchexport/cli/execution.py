@@ -8,7 +8,7 @@ from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
-from batchexport import engine, nights
+from batchexport import engine, nightly_runs
 from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.connections import connections
 from batchexport.cli.consent import agree
@@ -21,9 +21,9 @@ from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
-from batchexport.pace import OpenHours
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
+from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateFile, StateReader
 from batchexport.tell.clouds import noting
 
@@ -128,9 +128,9 @@ async def _drive(
                         settings,
                         stop=stop.event,
                         on_change=on_change,
-                        most_gib=hours.most_gib if hours else None,
+                        most_gib=hours.max_gib_at if hours else None,
                         again=frozenset(again),
-                        others=() if settings.export_again else nights.files_beside(state_path),
+                        others=() if settings.export_again else nightly_runs.other_state_files(state_path),
                     )
     return stop
 

@@ -12,8 +12,8 @@ from batchexport.config.jobfile import read_job_file
 from batchexport.config.nights import Nights
 from batchexport.errors import ConfigError
 from batchexport.model import InUse
-from batchexport.schedule import Schedule, clock_changes, told
-from batchexport.window import session_at
+from batchexport.scheduling.cron import Schedule, clock_changes, told
+from batchexport.scheduling.window import opening_at
 
 
 class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,5 +58,5 @@ def warnings(job: ScheduledJob, starts: Iterable[float], *, now: float) -> Itera
             f" {told(change.starts_at, zone)}; systemd and Kubernetes may do otherwise"
         )
     for at in starts:
-        if job.nights.window and session_at(job.nights.window, at) is None:
+        if job.nights.window and opening_at(job.nights.window, at) is None:
             yield f"the window is closed at {told(at, zone)}: that start does nothing"

@@ -183,11 +183,11 @@ def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapp
 
 def newest_state_of(job_path: Path) -> Path:
     """The state file of a job, of several nights that of the last. Raises ConfigError where there is none."""
-    from batchexport.nights import nights_of
+    from batchexport.nightly_runs import run_files
 
     order = order_from(str(job_path), {}, os.environ)
     folder = order.nights.state_dir
-    known = [order.state_path] if folder is None else nights_of(folder, order.job_name)
+    known = [order.state_path] if folder is None else run_files(folder, order.job_name)
     if not known or not known[-1].exists():
         raise ConfigError(
             f"{job_path}: this job has no state file yet, in {folder or order.state_path.parent}",

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from batchexport import nights
+from batchexport import nightly_runs
 from batchexport.cli.beginning import begin, carry_on
 from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
@@ -22,13 +22,13 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.config.nights import OnUnfinished
 from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
 from batchexport.model import TargetKey
-from batchexport.nights import NightFile
-from batchexport.pace import OpenHours, Pace
+from batchexport.nightly_runs import NightlyRun
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of, duration
-from batchexport.schedule import told
+from batchexport.scheduling.cron import told
+from batchexport.scheduling.throughput import OpenHours, Throughput
+from batchexport.scheduling.window import Opening, Window, next_opening, opening_at
 from batchexport.store import StateReader
-from batchexport.window import Session, Window, next_session, session_at
 
 #: Whoever stopped a night does not wait for its old images.
 _ENDED_BY_ITSELF = frozenset({0, 3, WINDOW_CLOSED})
@@ -70,23 +70,23 @@ def spend_night(
 ) -> int:
     """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
     window = order.nights.window
-    session = session_at(window, now()) if window else None
-    night = Night(order=order, talk=talk, session=session, now=now, work=work, pause=pause, began_at=now())
-    if window and session is None:
+    opening = opening_at(window, now()) if window else None
+    night = Night(order=order, talk=talk, opening=opening, now=now, work=work, pause=pause, began_at=now())
+    if window and opening is None:
         talk.mention(_closed(window, now()))
         return night.stay_closed()
     if order.nights.state_dir is None:
         return night.go_on_with_the_list()
-    with nights.alone(order.nights.state_dir, order.job_name):
+    with nightly_runs.exclusive_lock(order.nights.state_dir, order.job_name):
         return night.spend(order.nights.state_dir)
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
-    """One night at work, from `began_at` to the end of its session."""
+    """One night at work, from `began_at` to the end of its opening."""
 
     order: Order
     talk: Talk
-    session: Session | None
+    opening: Opening | None
     now: Callable[[], float]
     work: Work
     pause: Callable[[float], None]
@@ -95,10 +95,10 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def stay_closed(self) -> int:
         """Out of hours nothing begins; servers that an earlier night left down are brought up."""
         folder, job = self.order.nights.state_dir, self.order.job_name
-        known = nights.nights_of(folder, job) if folder else [self.order.state_path]
+        known = nightly_runs.run_files(folder, job) if folder else [self.order.state_path]
         if not (left := [night.path for night in self._survey(known) if night.servers_down]):
             return WINDOW_CLOSED
-        with nullcontext() if folder is None else nights.alone(folder, job):
+        with nullcontext() if folder is None else nightly_runs.exclusive_lock(folder, job):
             for path in left:
                 self._of_an_earlier(path, self._bring_servers_up)
         return SERVERS_DOWN if any(night.servers_down for night in self._survey(left)) else WINDOW_CLOSED
@@ -117,10 +117,12 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         that cannot be worked on is told and passed over.
         """
         plan, job = self.order.nights, self.order.job_name
-        tonight = nights.night_path(folder, job, nights.night_name(plan, self.session, self.began_at))
-        known = nights.nights_of(folder, job)
+        tonight = nightly_runs.night_path(
+            folder, job, nightly_runs.night_name(plan, self.opening, self.began_at)
+        )
+        known = nightly_runs.run_files(folder, job)
         earlier = self._survey(path for path in known if path != tonight)
-        last = nights.unfinished_before(tonight, earlier)
+        last = nightly_runs.unfinished_before(tonight, earlier)
         if plan.on_unfinished is OnUnfinished.ABANDON:
             last = None
         self._bring_all_up(tonight, earlier, last)
@@ -133,15 +135,15 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             told_about(tonight, self.talk)
         code = code if code > SIGNALLED else tonights or code
         if tonights in _ENDED_BY_ITSELF and code <= SIGNALLED and tonight.exists():
-            until = self.session.watched_until if self.session else None
-            prune_after(self.order, tonight, nights.nights_of(folder, job), self.talk, until=until)
+            until = self.opening.watched_until if self.opening else None
+            prune_after(self.order, tonight, nightly_runs.run_files(folder, job), self.talk, until=until)
         if plan.keep is not None:
-            self._forget(nights.nights_of(folder, job), plan.keep)
+            self._forget(nightly_runs.run_files(folder, job), plan.keep)
         return code
 
-    def _survey(self, paths: Iterable[Path]) -> list[NightFile]:
+    def _survey(self, paths: Iterable[Path]) -> list[NightlyRun]:
         """What is left in these state files. One that cannot be read is named, kept, and passed over."""
-        found, unreadable = nights.surveyed(path for path in paths if path.exists())
+        found, unreadable = nightly_runs.read_runs(path for path in paths if path.exists())
         for error in unreadable:
             self._warn(f"passed over, and kept as it is: {error}")
         return found
@@ -165,14 +167,14 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             self._warn(f"{path.name}: this earlier night is passed over: {error}")
             return 0 if isinstance(error, StateError) else error.exit_code
 
-    def _bring_all_up(self, tonight: Path, earlier: Sequence[NightFile], last: NightFile | None) -> None:
+    def _bring_all_up(self, tonight: Path, earlier: Sequence[NightlyRun], last: NightlyRun | None) -> None:
         """The servers of nights that are not worked on anyway."""
         for night in (*earlier, *(self._survey([tonight]))):
             is_worked_on = night is last or (night.path == tonight and night.to_do)
             if night.servers_down and not is_worked_on:
                 self._of_an_earlier(night.path, self._bring_servers_up)
 
-    def _go_on_with(self, last: NightFile, known: list[Path]) -> int:
+    def _go_on_with(self, last: NightlyRun, known: list[Path]) -> int:
         """Send what is left of last night; what is under way then is watched after tonight's list has begun,
         unless that is not to begin.
         """
@@ -181,12 +183,12 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         go_on = partial(self._carry_on, known=known, watch=watch)
         return self._of_an_earlier(last.path, lambda path: self._patiently(lambda: go_on(path), until=until))
 
-    def _got_on(self, last: NightFile) -> bool:
+    def _got_on(self, last: NightlyRun) -> bool:
         """Whether rows of last night came to their end in this one."""
         return any(night.to_do < last.to_do for night in self._survey([last.path]))
 
     def _watch(
-        self, earlier: Sequence[NightFile], last: NightFile | None, code: int, known: list[Path]
+        self, earlier: Sequence[NightlyRun], last: NightlyRun | None, code: int, known: list[Path]
     ) -> int:
         """Watch what is still under way of earlier nights; the exit code of the last one.
 
@@ -194,7 +196,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """
         older = [night for night in earlier if night is not last and night.under_way][-_OLDER_NIGHTS:]
         for night in self._survey([*([last.path] if last else []), *(each.path for each in older)]):
-            if not night.under_way or (self.session and self.now() >= self.session.watched_until):
+            if not night.under_way or (self.opening and self.now() >= self.opening.watched_until):
                 continue
             is_last = last is not None and night.path == last.path
             look = partial(self._carry_on, known=known) if is_last else self._look_at
@@ -228,11 +230,11 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _end(self) -> float:
         """Until when a service that is away is waited for."""
-        return self.session.closes_at if self.session else self.began_at + _WAIT_S
+        return self.opening.closes_at if self.opening else self.began_at + _WAIT_S
 
-    def _spend_on_tonight(self, tonight: Path, known: list[Path], last: NightFile | None) -> int:
+    def _spend_on_tonight(self, tonight: Path, known: list[Path], last: NightlyRun | None) -> int:
         if tonight.exists():
-            if not nights.rows_to_do(tonight):
+            if not nightly_runs.rows_to_do(tonight):
                 self.talk.mention(f"this night is done already: {tonight}")
                 return _ended_with(tonight)
             return self._carry_on(tonight, known)
@@ -247,9 +249,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _exported_tonight(self, path: Path) -> frozenset[tuple[TargetKey, str]]:
         """The volumes of last night's list whose export began this night."""
-        since = self.session.opens_at if self.session else self.began_at
+        since = self.opening.opens_at if self.opening else self.began_at
         try:
-            return nights.exported_since(path, since, self.now())
+            return nightly_runs.exported_since(path, since, self.now())
         except StateError as error:
             self._warn(f"{path.name}: what it exported this night may be exported again: {error}")
             return frozenset()
@@ -267,42 +269,42 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _work_on(self, path: Path, settings: Settings, known: list[Path], *, watch: bool = True) -> int:
         hours, window = None, self.order.nights.window
-        if self.session is not None and window is not None:
+        if self.opening is not None and window is not None:
             hours = OpenHours(
-                closes_at=self.session.closes_at,
-                watched_until=self.session.watched_until,
-                pace=nights.pace_of(known, window),
+                closes_at=self.opening.closes_at,
+                watched_until=self.opening.watched_until,
+                throughput=nightly_runs.throughput_of(known, window),
             )
         code = self.work(path, settings, self.order.access, self.talk, hours=hours, watch=watch)
         if code == WINDOW_CLOSED and hours is not None and window is not None:
-            return self._tell_what_is_left(path, window, hours.pace)
+            return self._tell_what_is_left(path, window, hours.throughput)
         return code
 
     def _is_over(self) -> bool:
-        return self.session is not None and self.now() >= self.session.closes_at
+        return self.opening is not None and self.now() >= self.opening.closes_at
 
-    def _tell_what_is_left(self, path: Path, window: Window, pace: Pace) -> int:
+    def _tell_what_is_left(self, path: Path, window: Window, throughput: Throughput) -> int:
         """The exit code: rows that no window will ever hold are nothing that the next night goes on with."""
-        to_do = nights.rows_to_do(path)
+        to_do = nightly_runs.rows_to_do(path)
         left = f"{count_of(to_do, 'row')} left for another night"
-        opening = next_session(window, self.now())
+        opening = next_opening(window, self.now())
         if opening is None:
             self.talk.mention(left)
             return WINDOW_CLOSED
         self.talk.mention(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
-        most_gib = pace.most_gib(opening.closes_at - opening.opens_at)
-        if never := nights.too_large(path, most_gib):
+        most_gib = throughput.max_gib(opening.closes_at - opening.opens_at)
+        if never := nightly_runs.too_large(path, most_gib):
             self.talk.mention(_too_large(never, most_gib))
         return _NEVER_FITS if len(never) == to_do else WINDOW_CLOSED
 
     def _forget(self, known: list[Path], keep: int) -> None:
-        gone = nights.forget_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
+        gone = nightly_runs.remove_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
         if gone:
             self.talk.mention(f"removed the state files of {count_of(len(gone), 'old night')}")
 
 
 def _closed(window: Window, now: float) -> str:
-    opening = next_session(window, now)
+    opening = next_opening(window, now)
     when = f"it opens {told(opening.opens_at, window.zone)}" if opening else "it does not open within a year"
     return f"the window is closed, nothing was started; {when}"
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchexport import nights
+from batchexport import nightly_runs
 from batchexport.cli.connections import visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
@@ -46,12 +46,12 @@ def outdated_of_job(order: Order, *, remove: bool) -> list[Cleaned]:
             f"{order.job_file_name} keeps every image",
             hint="set [images] keep_last in it, or give the state file whose unfinished images are to go",
         )
-    if not (known := nights.nights_of(folder, order.job_name)):
+    if not (known := nightly_runs.run_files(folder, order.job_name)):
         raise ConfigError(
             f"{folder} holds no night of {order.job_file_name} yet",
             hint=f"`batchexport run {order.job_file_name}` makes the first; nothing was removed",
         )
-    with nights.alone(folder, order.job_name):
+    with nightly_runs.exclusive_lock(folder, order.job_name):
         return outdated(order, known[-1], known, remove=remove, until=None)
 
 

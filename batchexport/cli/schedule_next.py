@@ -33,7 +33,7 @@ def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
     from itertools import islice
 
     from batchexport.cli.job_schedule import scheduled_job, warnings
-    from batchexport.schedule import starts, told
+    from batchexport.scheduling.cron import starts, told
 
     now = time.time()
     for path in job_paths:

@@ -20,8 +20,8 @@ from batchexport.cli.job_schedule import ScheduledJob, scheduled_job
 from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError
-from batchexport.schedule import next_start, told
-from batchexport.window import session_at
+from batchexport.scheduling.cron import next_start, told
+from batchexport.scheduling.window import opening_at
 
 LOOK_EVERY_S = 30.0
 #: Clocks are corrected by less than this all the time; more was set by somebody.
@@ -46,8 +46,8 @@ class Entry(msgspec.Struct):
 
     def plan_again(self, now: float) -> None:
         """Start once more soon, where the window is open then."""
-        session = session_at(self.job.nights.window, now + AGAIN_S) if self.job.nights.window else None
-        if session is not None and now + AGAIN_S < session.closes_at:
+        opening = opening_at(self.job.nights.window, now + AGAIN_S) if self.job.nights.window else None
+        if opening is not None and now + AGAIN_S < opening.closes_at:
             self.next_at = min(now + AGAIN_S, now + AGAIN_S if self.next_at is None else self.next_at)
 
 
@@ -58,8 +58,8 @@ def _may_go_better(code: int) -> bool:
 
 def first_start(job: ScheduledJob, now: float) -> float | None:
     """When a job is started first: at once while its window is open, for its start may have been missed."""
-    session = session_at(job.nights.window, now) if job.nights.window else None
-    if session is not None and now < session.closes_at:
+    opening = opening_at(job.nights.window, now) if job.nights.window else None
+    if opening is not None and now < opening.closes_at:
         return now
     return next_start(job.schedule, now)
 

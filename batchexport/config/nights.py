@@ -14,8 +14,8 @@ import msgspec
 
 from batchexport.config import values
 from batchexport.config.retention import Retention, first_key, retention_from
-from batchexport.schedule import Schedule, checked_cron, from_window
-from batchexport.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
+from batchexport.scheduling.cron import Schedule, checked_cron, from_window
+from batchexport.scheduling.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
 
 if TYPE_CHECKING:
     from batchexport.config.table import Table

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 
 from batchexport.model import FINAL_STATES, JobState, TargetKey
-from batchexport.pace import LEAST_EXPORTS, Pace, learned
 from batchexport.report.totals import Totals
 from batchexport.report.words import count_of, duration, number, shown
+from batchexport.scheduling.throughput import MIN_EXPORTS, Throughput, fit_throughput
 from batchexport.store import RecentEnding, UnderWay
 
 #: What ended longer ago says little about now.
@@ -136,21 +136,21 @@ def _named(each: UnderWay, now: float) -> str:
     return f"{shown(each.name)}{size} {duration(now - each.accepted_at)}{stalled}{status}"
 
 
-def _pace(sent: Sequence[RecentEnding]) -> Pace | None:
+def _pace(sent: Sequence[RecentEnding]) -> Throughput | None:
     """What an export of this run takes; None where too few have ended."""
     exports = [
         (each.size_gib, each.ended_at - each.accepted_at)
         for each in sent
         if each.outcome is JobState.SUCCEEDED and each.size_gib and each.accepted_at is not None
     ]
-    return learned(exports) if len(exports) >= LEAST_EXPORTS else None
+    return fit_throughput(exports) if len(exports) >= MIN_EXPORTS else None
 
 
-def _left_s(each: UnderWay, pace: Pace, now: float) -> float:
+def _left_s(each: UnderWay, pace: Throughput, now: float) -> float:
     return 0.0 if each.size_gib is None else pace.expected_s(each.size_gib) - (now - each.accepted_at)
 
 
-def _is_late(each: UnderWay, pace: Pace, now: float) -> bool:
+def _is_late(each: UnderWay, pace: Throughput, now: float) -> bool:
     return each.size_gib is not None and now - each.accepted_at > _LATE * pace.expected_s(each.size_gib)
 
 

@@ -43,7 +43,7 @@ def exported(path):
 @pytest.fixture(autouse=True)
 def whole_days(monkeypatch):
     """A night without window or schedule is called after its date: which must not change under a test."""
-    monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: "2026-11-24")
+    monkeypatch.setattr("batchexport.cli.night.nightly_runs.night_name", lambda *_: "2026-11-24")
 
 
 def test_a_night_exports_what_fits_when_it_begins(batchexport):
@@ -75,7 +75,7 @@ def test_an_unfinished_night_is_carried_on_with_its_own_list_and_then_tonights_i
     with served(*volumes()):
         assert batchexport("run", path, "--no-wait").exit_code == 0
         path.write_text(path.read_text().replace("vol-[12]", "vol-[34]"))
-        monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: "2026-11-25")
+        monkeypatch.setattr("batchexport.cli.night.nightly_runs.night_name", lambda *_: "2026-11-25")
         result = batchexport("run", path)
     assert result.exit_code == 0, result.stderr
     first, second = sorted(Path("nights").glob("*.state"))

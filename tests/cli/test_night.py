@@ -24,9 +24,9 @@ from batchexport.errors import (
     UnreachableError,
 )
 from batchexport.model import JobState
-from batchexport.nights import alone, forget_old, surveyed
-from batchexport.pace import OpenHours
+from batchexport.nightly_runs import exclusive_lock, read_runs, remove_old
 from batchexport.report.totals import Totals
+from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateReader
 from tests.cli.lists import write_list
 from tests.engine.fake_cloud import EPOCH
@@ -115,7 +115,7 @@ def test_a_dry_run_shows_where_the_nights_are_kept(batchexport):
 
 def test_a_second_night_of_the_job_is_refused(batchexport):
     path = job_file()
-    with alone(Path("nights"), "nightly"):
+    with exclusive_lock(Path("nights"), "nightly"):
         result = batchexport("run", path)
     assert result.exit_code == 4
     assert f"process {os.getpid()} is at work on a night of nightly" in result.stderr
@@ -289,14 +289,14 @@ def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(batche
 
 def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport):
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
-    kept = forget_old([night, Path("nights/x.state")], keep=1, on_unfinished=OnUnfinished.ABANDON)
+    kept = remove_old([night, Path("nights/x.state")], keep=1, on_unfinished=OnUnfinished.ABANDON)
     assert (kept, night.exists()) == ([], True)
 
 
 def test_a_night_that_cannot_be_read_is_named_and_never_taken_for_one_with_nothing_left(tmp_path):
     damaged = tmp_path / "nightly-2026-01-01.state"
     damaged.write_text("not a state file")
-    found, unreadable = surveyed([damaged])
+    found, unreadable = read_runs([damaged])
     assert found == []
     assert str(damaged) in str(unreadable[0])
 
@@ -326,7 +326,7 @@ def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(batchexp
     """It may know of a server that is down."""
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     spoil(night)
-    kept = forget_old([night, Path("nights/x.state")], keep=1, on_unfinished=policy)
+    kept = remove_old([night, Path("nights/x.state")], keep=1, on_unfinished=policy)
     assert (kept, night.exists()) == ([], True)
 
 
@@ -371,7 +371,7 @@ class AwayAtFirst:
 
 
 class Clock:
-    """Time that passes by waiting alone."""
+    """Time that passes by waiting exclusive_lock."""
 
     def __init__(self):
         self.now = time.time()

@@ -46,7 +46,9 @@ class Calendar:
             "batchexport.sandbox.image_records.glance_time",
             lambda at: glance_time(began_at + 10_000 * (at - began_at)),
         )
-        monkeypatch.setattr("batchexport.cli.night.nights.night_name", lambda *_: f"2026-11-{self._night:02}")
+        monkeypatch.setattr(
+            "batchexport.cli.night.nightly_runs.night_name", lambda *_: f"2026-11-{self._night:02}"
+        )
 
     def job(self, *, images="keep = 2", image="", job=""):
         Path("nightly.toml").write_text(JOB.format(images=images, image=image, job=job))

@@ -7,8 +7,8 @@ from batchexport.config.jobfile import read_job_file
 from batchexport.config.nights import Nights, OnUnfinished
 from batchexport.config.retention import Retention
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule
-from batchexport.window import DateRange, Window
+from batchexport.scheduling.cron import Schedule
+from batchexport.scheduling.window import DateRange, Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WINDOW = '[window]\nhours = "22:00-06:00"\ntime_zone = "Europe/Berlin"\n'

@@ -17,8 +17,8 @@ from batchexport.engine import run
 from batchexport.errors import CloudError
 from batchexport.model import JobState
 from batchexport.report.totals import Totals
+from batchexport.scheduling.window import opening_at, opening_on
 from batchexport.store import StateFile, StateReader
-from batchexport.window import session_at, session_on
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
@@ -152,7 +152,7 @@ class Almanac:
                     stop=stop,
                     now=now,
                     on_change=changed,
-                    most_gib=hours.most_gib if hours else None,
+                    most_gib=hours.max_gib_at if hours else None,
                 )
 
         try:
@@ -178,20 +178,20 @@ class Almanac:
         yield self.cloud
 
     def exports_in(self, night):
-        """How often each volume's export began in the session that opened on this date."""
-        session = session_on(self.window, night)
+        """How often each volume's export began in the opening that opened on this date."""
+        opening = opening_on(self.window, night)
         return Counter(
             record["volume_id"]
             for record in self.cloud.records.values()
-            if session is not None and session.opens_at <= record["created"] < session.closes_at
+            if opening is not None and opening.opens_at <= record["created"] < opening.closes_at
         )
 
     def exports_outside(self):
         """Exports that began while the window was closed."""
         closed = []
         for record in self.cloud.records.values():
-            session = session_at(self.window, record["created"])
-            if session is None or record["created"] >= session.closes_at:
+            opening = opening_at(self.window, record["created"])
+            if opening is None or record["created"] >= opening.closes_at:
                 closed.append(record)
         return closed
 

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from batchexport.schedule import next_start
+from batchexport.scheduling.cron import next_start
 from tests.engine.conftest import volume_ids
 from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, now, spring, travel_to
 
@@ -46,8 +46,8 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(tmp_path, ni
         if night not in troubled:
             assert set(exports) == set(almanac.ids), night
         if night == change:
-            session = almanac.window, night
-            assert span_h(*session) == hours
+            opening = almanac.window, night
+            assert span_h(*opening) == hours
     assert almanac.exports_outside() == []
     assert almanac.exports_in(late) and len(almanac.exports_in(late)) < len(almanac.ids)
     for name, states in almanac.states().items():
@@ -55,10 +55,10 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(tmp_path, ni
 
 
 def span_h(window, night):
-    from batchexport.window import session_on
+    from batchexport.scheduling.window import opening_on
 
-    session = session_on(window, night)
-    return (session.closes_at - session.opens_at) / 3600
+    opening = opening_on(window, night)
+    return (opening.closes_at - opening.opens_at) / 3600
 
 
 def test_what_outlasts_the_window_is_watched_to_the_end_of_the_grace_and_looked_up_next_night(tmp_path):

@@ -7,20 +7,20 @@ import pytest
 
 from batchexport.config.nights import Nights, OnUnfinished
 from batchexport.errors import ConfigError
-from batchexport.nights import (
-    alone,
-    forget_old,
+from batchexport.nightly_runs import (
+    exclusive_lock,
     night_name,
     night_path,
-    nights_of,
-    pace_of,
-    surveyed,
+    read_runs,
+    remove_old,
+    run_files,
+    throughput_of,
     too_large,
     unfinished_before,
 )
-from batchexport.pace import FIRST_PACE
-from batchexport.schedule import Schedule
-from batchexport.window import Window, session_on
+from batchexport.scheduling.cron import Schedule
+from batchexport.scheduling.throughput import DEFAULT_THROUGHPUT
+from batchexport.scheduling.window import Window, opening_on
 from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, days_from, local
 from tests.store.making import make
 
@@ -30,9 +30,9 @@ EVENING = datetime(2027, 5, 1, 23, 30, tzinfo=BERLIN).timestamp()
 
 
 def test_a_night_is_called_after_its_window_its_schedule_or_its_date():
-    session = session_on(WINDOW, date(2027, 5, 1))
+    opening = opening_on(WINDOW, date(2027, 5, 1))
     schedule = Schedule(cron="15 */6 * * *", zone=BERLIN)
-    assert night_name(Nights(window=WINDOW, schedule=schedule), session, EVENING) == "2027-05-01"
+    assert night_name(Nights(window=WINDOW, schedule=schedule), opening, EVENING) == "2027-05-01"
     assert night_name(Nights(schedule=schedule), None, EVENING) == "2027-05-01T18-15"
     assert night_name(Nights(), None, EVENING) == "2027-05-01"
     never = Schedule(cron="0 0 29 2 *", zone=BERLIN)
@@ -50,12 +50,12 @@ def test_only_the_nights_of_the_job_are_found_in_order(tmp_path):
     ]
     for name in names:
         (tmp_path / name).touch()
-    assert [path.name for path in nights_of(tmp_path, "a")] == [names[1], names[2], names[0]]
+    assert [path.name for path in run_files(tmp_path, "a")] == [names[1], names[2], names[0]]
 
 
 def test_the_unfinished_night_is_the_last_one_before_tonight(tmp_path):
     first, second = (make(tmp_path / f"a-2027-05-0{day}.state", 1) for day in (1, 2))
-    known, unreadable = surveyed(nights_of(tmp_path, "a"))
+    known, unreadable = read_runs(run_files(tmp_path, "a"))
     assert unreadable == []
     assert unfinished_before(tmp_path / "a-2027-05-03.state", known).path == second
     assert unfinished_before(second, known).path == first
@@ -67,15 +67,15 @@ def test_an_unfinished_night_goes_only_if_it_was_given_up(tmp_path, policy, left
     for day in (1, 2, 3):
         make(night_path(tmp_path, "a", f"2027-05-0{day}"), 1)
         Path(tmp_path, f"a-2027-05-0{day}.state.sandbox").touch()
-    gone = forget_old(nights_of(tmp_path, "a"), keep=1, on_unfinished=policy)
-    assert len(nights_of(tmp_path, "a")) == left
+    gone = remove_old(run_files(tmp_path, "a"), keep=1, on_unfinished=policy)
+    assert len(run_files(tmp_path, "a")) == left
     assert len(gone) == 3 - left
     assert len(list(tmp_path.iterdir())) == 2 * left
 
 
 def test_a_file_that_cannot_be_read_teaches_no_pace(tmp_path):
     (tmp_path / "a-2027-05-01.state").write_text("no state file")
-    assert pace_of(nights_of(tmp_path, "a"), WINDOW) == FIRST_PACE
+    assert throughput_of(run_files(tmp_path, "a"), WINDOW) == DEFAULT_THROUGHPUT
 
 
 def test_volumes_of_unknown_size_are_not_called_too_large(tmp_path):
@@ -119,7 +119,7 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_its_target_left_alone(tm
     (tmp_path / ".link.lock").symlink_to("victim")
     os.mkfifo(tmp_path / ".pipe.lock")
     for job, words in (("link", "symbolic link"), ("pipe", "no regular file")):
-        with pytest.raises(ConfigError, match=words), alone(tmp_path, job):
+        with pytest.raises(ConfigError, match=words), exclusive_lock(tmp_path, job):
             pass
     assert (tmp_path / "victim").read_text() == "precious"
 

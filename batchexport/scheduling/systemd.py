@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchexport.emit.order import StartOrder
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule, fields_of
+from batchexport.scheduling.cron import Schedule, fields_of
+from batchexport.scheduling.unit_spec import UnitSpec
 
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
@@ -19,28 +19,28 @@ Wants=network-online.target
 After=network-online.target
 
 [Service]
-# A oneshot service never runs twice at once.
+# A oneshot service never runs twice at the same time.
 Type=oneshot
 ExecStart={command}
 WorkingDirectory={folder}
-# OS_CLOUD, OS_CLIENT_CONFIG_FILE and the like; the dash: it need not be there.
+# OS_CLOUD, OS_CLIENT_CONFIG_FILE and the like; with the dash, the file is optional.
 EnvironmentFile=-/etc/batchexport/{name}.env
-{environment}# 75: the window closed with work left, or was closed. The next night goes on.
+{environment}# 75: the window was closed, or closed with work left. The next night resumes the run.
 SuccessExitStatus=75
 TimeoutStartSec=infinity
-# The first SIGTERM drains: requests under way get their answers, the cloud goes on working{and_servers}.
+# The first SIGTERM drains: requests in flight finish, exports continue in the cloud{and_servers}.
 KillSignal=SIGTERM
 KillMode=mixed
 TimeoutStopSec={stop}
-# No core file: it would hold what the run signed in with.
+# No core file: it would contain the credentials.
 LimitCORE=0
 UMask=0077
-# Left to it: the network, and the folders of its state files and reports. Add others that it is to write to
-# below /etc, /usr or a home, such as that of a metrics file.
+# It may write to the folders of its state files and reports. Add any other folder below /etc, /usr or a home
+# that it must write to, such as the one of a metrics file.
 ProtectSystem=full
 ProtectHome=read-only
 {writes_to}
-# As root it reads and writes files of others; with User= that can go, too.
+# As root it reads and writes other users' files; with User= this can be removed, too.
 CapabilityBoundingSet=CAP_DAC_OVERRIDE
 NoNewPrivileges=yes
 PrivateTmp=yes
@@ -71,7 +71,7 @@ Description=Starts batchexport for the nights of {job}
 
 [Timer]
 {calendar}
-# A start that was missed is made up for, at noon too: the program itself looks whether its window is open.
+# A missed start is made up for, even at noon: the program itself checks whether its window is open.
 Persistent=true
 
 [Install]
@@ -79,39 +79,37 @@ WantedBy=timers.target
 """
 
 
-def service(order: StartOrder) -> str:
-    """The unit that works through one night."""
-    words = (*order.program, "run", str(order.job_path))
-    clouds = (
-        f"Environment={_word(f'OS_CLIENT_CONFIG_FILE={order.clouds_path}')}\n" if order.clouds_path else ""
-    )
+def service(spec: UnitSpec) -> str:
+    """The service unit that runs one night."""
+    words = (*spec.program, "run", str(spec.job_path))
+    clouds = f"Environment={_word(f'OS_CLIENT_CONFIG_FILE={spec.clouds_path}')}\n" if spec.clouds_path else ""
     return _SERVICE.format(
-        name=order.name,
-        mark=order.mark,
-        job=_plain(order.job_path.name),
+        name=spec.name,
+        mark=spec.mark,
+        job=_plain(spec.job_path.name),
         command=" ".join(map(_word, words)),
-        folder=_plain(str(order.job_path.parent)),
+        folder=_plain(str(spec.job_path.parent)),
         environment=clouds,
-        and_servers=",\n# and servers that were stopped are started, as soon as their copies are done"
-        if order.stops_servers
+        and_servers=",\n# and stopped servers are restarted as soon as their exports are done"
+        if spec.stops_servers
         else "",
-        stop="infinity" if order.stops_servers else 180,
-        writes_to="\n".join(f"ReadWritePaths={_path(path)}" for path in _folders(order)),
+        stop="infinity" if spec.stops_servers else 180,
+        writes_to="\n".join(f"ReadWritePaths={_path(path)}" for path in _folders(spec)),
     )
 
 
-def timer(order: StartOrder) -> str:
-    """The unit that starts it."""
-    calendar = "\n".join(f"OnCalendar={event}" for event in calendar_events(order.schedule))
-    return _TIMER.format(name=order.name, mark=order.mark, job=_plain(order.job_path.name), calendar=calendar)
+def timer(spec: UnitSpec) -> str:
+    """The timer unit that starts the service."""
+    calendar = "\n".join(f"OnCalendar={event}" for event in calendar_events(spec.schedule))
+    return _TIMER.format(name=spec.name, mark=spec.mark, job=_plain(spec.job_path.name), calendar=calendar)
 
 
 def calendar_events(schedule: Schedule) -> list[str]:
-    """The schedule as calendar events. Raises ConfigError for what they cannot say."""
+    """The schedule as calendar events. Raises ConfigError for a schedule they cannot express."""
     fields = fields_of(schedule)
     if fields is None:
         raise ConfigError(
-            f'schedule "{schedule.cron}": systemd knows no last day or n-th weekday of a month',
+            f'schedule "{schedule.cron}": systemd supports no last day or n-th weekday of a month',
             hint="emit it for cron, or let `batchexport schedule run` start it",
         )
     clock = f"{_listed(fields.hours, 24)}:{_listed(fields.minutes, 60)}:00 {schedule.zone.key}"
@@ -119,7 +117,7 @@ def calendar_events(schedule: Schedule) -> list[str]:
     weekdays = ""
     if len(fields.weekdays) < 7:
         weekdays = ",".join(_WEEKDAYS[day] for day in sorted(fields.weekdays)) + " "
-    if fields.either_day:  # cron takes a day that is named either way, one event takes both together
+    if fields.either_day:  # cron matches either field, a single event both
         return [f"*-{months}-{days} {clock}", f"{weekdays}*-{months}-* {clock}"]
     return [f"{weekdays}*-{months}-{days} {clock}"]
 
@@ -129,17 +127,17 @@ def _listed(values: frozenset[int], count: int) -> str:
 
 
 def _word(text: str) -> str:
-    """One word of a command line; systemd expands % and $ and splits at spaces."""
+    """One word of a command line, quoted: systemd expands % and $ and splits at spaces."""
     plain = _plain(text).replace("$", "$$").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{plain}"' if any(sign in text for sign in " \t\"'\\;#") else plain
 
 
-def _folders(order: StartOrder) -> list[Path]:
-    return sorted({order.job_path.parent, *order.writes_to})
+def _folders(spec: UnitSpec) -> list[Path]:
+    return sorted({spec.job_path.parent, *spec.writes_to})
 
 
 def _path(path: Path) -> str:
-    """One path of a list; the minus: it need not be there yet."""
+    """One path of a list; with the minus, it need not exist yet."""
     return _word(f"-{path}")
 
 

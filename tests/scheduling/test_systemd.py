@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.emit import StartOrder, service, timer
-from batchexport.emit.systemd import calendar_events
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule, starts
+from batchexport.scheduling.cron import Schedule, starts
+from batchexport.scheduling.systemd import calendar_events, service, timer
+from batchexport.scheduling.unit_spec import UnitSpec
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze, of the Debian package systemd"
@@ -25,11 +25,11 @@ def order(
     path="/jobs/nightly.toml", cron="0 22 * * mon-fri", program=(sys.executable, "-m", "batchexport"), **more
 ):
     schedule = Schedule(cron=cron, zone=BERLIN)
-    return StartOrder(job_path=Path(path), schedule=schedule, window=None, program=program, **more)
+    return UnitSpec(job_path=Path(path), schedule=schedule, window=None, program=program, **more)
 
 
 def verified(folder, asked):
-    """What systemd says about the units of an order."""
+    """What systemd says about the units of a spec."""
     units = {f"{asked.name}.service": service(asked), f"{asked.name}.timer": timer(asked)}
     for name, text in units.items():
         (folder / name).write_text(text)
@@ -80,7 +80,7 @@ def test_a_day_that_is_named_either_way_takes_two_events():
 
 
 def test_what_systemd_cannot_say_is_refused():
-    with pytest.raises(ConfigError, match="knows no last day"):
+    with pytest.raises(ConfigError, match="supports no last day"):
         timer(order(cron="0 22 L * *"))
 
 

@@ -4,7 +4,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.window import DateRange, Session, Window, instant, next_session, session_at, session_on
+from batchexport.scheduling.window import (
+    DateRange,
+    Opening,
+    Window,
+    instant,
+    next_opening,
+    opening_at,
+    opening_on,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHT = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN, grace_s=0.0)
@@ -22,8 +30,8 @@ def window(hours="22:00-06:00", **kept):
 
 @pytest.mark.parametrize(("night", "hours"), [(SPRING, 7), (AUTUMN, 9), (date(2027, 5, 1), 8)])
 def test_a_night_has_7_8_or_9_hours(night, hours):
-    session = session_on(NIGHT, night)
-    assert session.closes_at - session.opens_at == hours * 3600
+    opening = opening_on(NIGHT, night)
+    assert opening.closes_at - opening.opens_at == hours * 3600
 
 
 @pytest.mark.parametrize("hours", ["22:00-06:00", "23:30-02:30", "02:30-05:00", "01:00-02:15"])
@@ -42,7 +50,7 @@ def test_minute_by_minute_it_opens_and_closes_once_and_keeps_to_the_wall_clock(z
     place = window(hours, zone=ZoneInfo(zone))
     begin = int(datetime(first.year, first.month, first.day, 12, tzinfo=place.zone).timestamp())
     minutes = range(begin, begin + 20 * 3600, 60)
-    states = [session_at(place, now) is not None for now in minutes]
+    states = [opening_at(place, now) is not None for now in minutes]
     changes = [after for before, after in pairwise(states) if before != after]
     assert changes == [True, False]
     for now, is_open in zip(minutes, states, strict=True):
@@ -72,58 +80,58 @@ def test_minutes_beyond_a_day_are_those_of_the_next():
 
 def test_days_are_those_of_the_opening():
     weekdays = window(days=frozenset(range(5)))
-    assert session_at(weekdays, at("2027-05-01T05:00"))  # Saturday morning belongs to Friday
-    assert session_at(weekdays, at("2027-05-01T23:00")) is None
-    assert session_at(weekdays, at("2027-05-03T05:00")) is None
-    assert session_at(weekdays, at("2027-05-03T22:00")).night == date(2027, 5, 3)
+    assert opening_at(weekdays, at("2027-05-01T05:00"))  # Saturday morning belongs to Friday
+    assert opening_at(weekdays, at("2027-05-01T23:00")) is None
+    assert opening_at(weekdays, at("2027-05-03T05:00")) is None
+    assert opening_at(weekdays, at("2027-05-03T22:00")).night == date(2027, 5, 3)
 
 
 def test_the_end_is_not_in_the_window():
-    assert session_at(NIGHT, at("2027-05-02T05:59:59"))
-    assert session_at(NIGHT, at("2027-05-02T06:00")) is None
+    assert opening_at(NIGHT, at("2027-05-02T05:59:59"))
+    assert opening_at(NIGHT, at("2027-05-02T06:00")) is None
 
 
 def test_a_whole_day_is_always_open_and_changes_its_night_at_midnight():
     always = window("00:00-00:00")
-    assert session_at(always, at("2027-05-01T23:59")).night == date(2027, 5, 1)
-    assert session_at(always, at("2027-05-02T00:00")).night == date(2027, 5, 2)
+    assert opening_at(always, at("2027-05-01T23:59")).night == date(2027, 5, 1)
+    assert opening_at(always, at("2027-05-02T00:00")).night == date(2027, 5, 2)
 
 
 def test_the_grace_belongs_to_the_night_that_closed():
     patient = window(grace_s=3600.0)
-    session = session_at(patient, at("2027-05-02T06:30"))
-    assert session == Session(
+    opening = opening_at(patient, at("2027-05-02T06:30"))
+    assert opening == Opening(
         night=date(2027, 5, 1),
         opens_at=at("2027-05-01T22:00"),
         closes_at=at("2027-05-02T06:00"),
         watched_until=at("2027-05-02T07:00"),
     )
-    assert session_at(patient, at("2027-05-02T07:00")) is None
+    assert opening_at(patient, at("2027-05-02T07:00")) is None
 
 
 def test_an_open_session_comes_before_the_grace_of_the_last():
     long = window("22:00-20:00", grace_s=86_400.0)
-    assert session_at(long, at("2027-05-03T21:00")).night == date(2027, 5, 2)
-    assert session_at(long, at("2027-05-03T22:30")).night == date(2027, 5, 3)
+    assert opening_at(long, at("2027-05-03T21:00")).night == date(2027, 5, 2)
+    assert opening_at(long, at("2027-05-03T22:30")).night == date(2027, 5, 3)
 
 
 def test_nothing_is_open_on_a_blacked_out_calendar_day():
     out = DateRange(first=date(2027, 5, 2), last=date(2027, 5, 3))
     blacked = window(blackout=(out,))
     minutes = range(int(at("2027-05-01T12:00")), int(at("2027-05-04T12:00")), 60)
-    open_days = {datetime.fromtimestamp(now, BERLIN).date() for now in minutes if session_at(blacked, now)}
+    open_days = {datetime.fromtimestamp(now, BERLIN).date() for now in minutes if opening_at(blacked, now)}
     assert open_days == {date(2027, 5, 1), date(2027, 5, 4)}
-    assert session_on(blacked, date(2027, 5, 1)).closes_at == at("2027-05-02T00:00")
-    assert session_on(blacked, date(2027, 5, 2)) is None
-    assert session_on(blacked, date(2027, 5, 3)).opens_at == at("2027-05-04T00:00")
+    assert opening_on(blacked, date(2027, 5, 1)).closes_at == at("2027-05-02T00:00")
+    assert opening_on(blacked, date(2027, 5, 2)) is None
+    assert opening_on(blacked, date(2027, 5, 3)).opens_at == at("2027-05-04T00:00")
 
 
 def test_the_next_session_is_the_first_that_opens_later():
-    assert next_session(NIGHT, at("2027-05-01T21:59")).night == date(2027, 5, 1)
-    assert next_session(NIGHT, at("2027-05-01T22:00")).night == date(2027, 5, 2)
+    assert next_opening(NIGHT, at("2027-05-01T21:59")).night == date(2027, 5, 1)
+    assert next_opening(NIGHT, at("2027-05-01T22:00")).night == date(2027, 5, 2)
 
 
 def test_a_window_that_never_opens_has_no_next_session():
     today = date(2027, 5, 1)
     ever = DateRange(first=today - timedelta(days=9), last=today + timedelta(days=999))
-    assert next_session(window(blackout=(ever,)), at("2027-05-01T00:00")) is None
+    assert next_opening(window(blackout=(ever,)), at("2027-05-01T00:00")) is None

@@ -1,6 +1,6 @@
-"""When a job is to start: cron expressions in a time zone, across its clock changes. Pure.
+"""When a job starts: cron expressions in a time zone, across daylight-saving changes. Pure.
 
-The program decides at each start whether its window is open, so a start too many does no harm here.
+Each start checks whether its window is open, so one start too many is harmless.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from batchexport.window import HORIZON_DAYS, Window, change_between
+from batchexport.scheduling.window import HORIZON_DAYS, Window, change_between
 
 if TYPE_CHECKING:
     from cronsim import CronSim
 
 DAY_S = 86_400
-#: How far back the last start is looked for, step by step: most schedules are daily.
+#: How far back the last start is searched, in steps; most schedules are daily.
 _LOOK_BACK_DAYS = (2, 9, 32, HORIZON_DAYS)
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """Starts by a cron expression on the wall clock of a place."""
+    """A cron expression in a time zone."""
 
     cron: str
     zone: ZoneInfo
 
 
 class CronFields(msgspec.Struct, frozen=True, kw_only=True):
-    """A cron expression taken apart, for those who write schedules in other words."""
+    """A parsed cron expression, for translation into other schedule formats."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]  #: Sunday is 0
-    either_day: bool  #: whether a day counts that is named as a day or as a weekday; else it must be both
+    either_day: bool  #: True = a day that matches either day or weekday counts; False = it must match both
 
 
 class ClockChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A scheduled time that the wall clock skips or shows twice."""
+    """A scheduled time that a daylight-saving change skips or repeats."""
 
-    at: datetime  #: as written in the schedule, without a zone
-    skipped: bool  #: False = shown twice
-    starts_at: float  #: when the start happens instead, or the first time
+    at: datetime  #: local time of the schedule, without a zone
+    skipped: bool  #: False = repeated
+    starts_at: float  #: the actual start; the first of a repeated time
 
 
 def checked_cron(text: str) -> str:
-    """The expression with single spaces. Raises ValueError where it is none, or never comes true."""
+    """The expression with single spaces. Raises ValueError if it is invalid or never matches."""
     from cronsim import CronSimError
 
     expression = " ".join(text.split())
@@ -66,7 +66,7 @@ def checked_cron(text: str) -> str:
 
 
 def fields_of(schedule: Schedule) -> CronFields | None:
-    """The fields; None where they name a last day, or weekdays by their place in the month."""
+    """The fields; None if they use a last day or the n-th weekday of a month."""
     cron = _simulated(schedule.cron, datetime.fromtimestamp(0, UTC))
     weekdays = {day % 7 for day in cron.weekdays if isinstance(day, int)}
     if min(cron.days) < 0 or len(weekdays) < len({day for day in cron.weekdays if day != 7}):
@@ -89,21 +89,21 @@ def from_window(window: Window) -> Schedule:
 
 
 def starts(schedule: Schedule, after: float) -> Iterator[float]:
-    """The starts after an instant, in order; endless but for schedules that end."""
+    """The starts after an instant, in order; endless unless the schedule ends."""
     begun = datetime.fromtimestamp(after, schedule.zone)
     for start in _simulated(schedule.cron, begun):
-        # The local time alone cannot tell the second showing of an hour from the first.
+        # Local time alone cannot tell the second occurrence of an hour from the first.
         if (at := start.timestamp()) > after:
             yield at
 
 
 def next_start(schedule: Schedule, after: float) -> float | None:
-    """The first start after an instant; None = there is none."""
+    """The first start after an instant; None = the schedule has ended."""
     return next(starts(schedule, after), None)
 
 
 def last_start(schedule: Schedule, now: float) -> float | None:
-    """The latest start up to an instant; None = there was none for over a year."""
+    """The latest start up to `now`; None = there was none within 400 days."""
     for days in _LOOK_BACK_DAYS:
         latest = None
         for at in starts(schedule, now - days * DAY_S):
@@ -116,10 +116,10 @@ def last_start(schedule: Schedule, now: float) -> float | None:
 
 
 def clock_changes(schedule: Schedule, after: float, *, days: int = HORIZON_DAYS) -> list[ClockChange]:
-    """The scheduled times of the coming days that a clock change skips or doubles."""
+    """Scheduled times of the coming days that a daylight-saving change skips or repeats."""
     minute, hour = schedule.cron.split()[:2]
     if minute.startswith("*") or hour.startswith("*"):
-        return []  # these go by elapsed time, and never fall into the change
+        return []  # these run at intervals, which no change skips or repeats
     found: list[ClockChange] = []
     for change_at in _changes(schedule.zone, after, days):
         before, behind = (_wall(at, schedule.zone) for at in (change_at - 1, change_at))
@@ -141,7 +141,7 @@ def told(at: float, zone: ZoneInfo) -> str:
 
 
 def _simulated(cron: str, after: datetime) -> CronSim:
-    """The expression's times after another; loaded late, for most commands ask for none."""
+    """The times that match after `after`. Imported lazily: most commands need no schedule."""
     from cronsim import CronSim
 
     return CronSim(cron, after)

@@ -1,4 +1,4 @@
-"""What is to be started, and when: all that a unit, a crontab or a manifest is made from."""
+"""What to start and when: the input for systemd units, a crontab or a Kubernetes manifest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from batchexport.schedule import Schedule
-from batchexport.window import Window
+from batchexport.scheduling.cron import Schedule
+from batchexport.scheduling.window import Window
 
 #: Kubernetes puts 11 characters of its own behind the name of a CronJob, and takes 63.
 _MAX_NAME = 52
@@ -18,22 +18,24 @@ _PREFIX = "batchexport-"
 _MARK = "# Job file: "
 
 
-class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
+class UnitSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One job file with its schedule."""
 
-    job_path: Path  #: absolute, and printable: a line break in it would begin a line of somebody's choice
+    job_path: Path  #: absolute and printable: a line break could inject a line into the emitted file
     schedule: Schedule
     window: Window | None
-    program: tuple[str, ...]  #: how batchexport is called here
-    stops_servers: bool = False  #: a drain waits for exports, to start them again
-    writes_to: tuple[Path, ...] = ()  #: the folders of state files and reports; absolute
-    clouds_path: Path | None = None  #: the clouds.yaml to use, whatever the folder of the job holds
+    program: tuple[str, ...]  #: the command that runs batchexport on this host
+    stops_servers: bool = (
+        False  #: True = stopping it takes as long as its exports, because it restarts servers
+    )
+    writes_to: tuple[Path, ...] = ()  #: absolute folders of state files and reports
+    clouds_path: Path | None = None  #: the clouds.yaml to pin with OS_CLIENT_CONFIG_FILE; None = not pinned
 
     @property
     def name(self) -> str:
-        """A name that units and manifests may have: lower case letters, digits and hyphens.
+        """A name that is valid for units and manifests: lower-case letters, digits and hyphens.
 
-        Where that is not the name of the job file, a few digits of its own tell it from others like it.
+        A job file name that had to be changed gets a short hash, so that two of them cannot collide.
         """
         stem = self.job_path.stem
         letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
@@ -46,13 +48,13 @@ class StartOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> str:
-        """The line by which an emitted file tells whose it is."""
+        """The comment that says which job file an emitted file belongs to."""
         return f"{_MARK}{self.job_path}"
 
     def is_mine(self, text: str) -> bool:
-        """Whether a file that was emitted earlier starts this job, as far as it tells."""
+        """Whether an emitted file belongs to this job, as far as it says."""
         marks = [line for line in text.splitlines() if line.startswith(_MARK)]
         if marks:
             return marks == [self.mark]
-        # Of an earlier version: what names a job file at all names its path.
+        # Written by an earlier version, without the comment: it names the path of its job file.
         return ".toml" not in text or str(self.job_path) in text or self.job_path.name in text

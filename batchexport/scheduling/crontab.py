@@ -1,4 +1,4 @@
-"""A crontab. Its times are those of the host: the cron of Debian knows no CRON_TZ."""
+"""A crontab, in the host's time zone: Debian's cron does not support CRON_TZ."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from collections import defaultdict
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from batchexport.emit.order import StartOrder
 from batchexport.errors import ConfigError
-from batchexport.schedule import DAY_S, Schedule, starts
+from batchexport.scheduling.cron import DAY_S, Schedule, starts
+from batchexport.scheduling.unit_spec import UnitSpec
 
 _YEAR_S = 366 * DAY_S
 
 
-def crontab(order: StartOrder, *, host_zone: ZoneInfo, now: float) -> str:
-    """Lines for `crontab -e`, with comments. Raises ConfigError for what host time cannot say."""
-    schedule = order.schedule
+def crontab(spec: UnitSpec, *, host_zone: ZoneInfo, now: float) -> str:
+    """Lines for `crontab -e`, with comments. Raises ConfigError for what host time cannot express."""
+    schedule = spec.schedule
     lines = [
-        f"# batchexport, the nights of {order.job_path.name}: {schedule.cron} in {schedule.zone.key}",
-        order.mark,
-        f"# Written in this host's time, {host_zone.key}: cron reads no other.",
+        f"# batchexport, the nights of {spec.job_path.name}: {schedule.cron} in {schedule.zone.key}",
+        spec.mark,
+        f"# Times are in this host's time zone, {host_zone.key}: cron supports no other.",
     ]
     times = host_times(schedule, host_zone, now)
     if times != [schedule.cron]:
-        lines.append("# Every hour that it can be here, summer and winter: each night is begun once.")
-    lines.append("# Exit code 75 means that the window closed with work left; the next night goes on.")
-    command = _command(order)
+        lines.append("# Both the summer and the winter hour are listed; each night still starts only once.")
+    lines.append("# Exit code 75: the window closed with work left; the next night resumes it.")
+    command = _command(spec)
     return "\n".join([*lines, *(f"{time} {command}" for time in times)]) + "\n"
 
 
 def host_times(schedule: Schedule, host_zone: ZoneInfo, now: float) -> list[str]:
-    """Cron expressions in host time that are true at every start of the coming year."""
+    """Cron expressions in host time that match every start of the coming year."""
     if schedule.zone.key == host_zone.key:
         return [schedule.cron]
     if schedule.cron.split()[2:4] != ["*", "*"]:
         raise ConfigError(
-            f'schedule "{schedule.cron}" names days of the month in {schedule.zone.key}, and this host keeps'
-            f" {host_zone.key}: there they may be other days",
+            f'schedule "{schedule.cron}" names days of the month in {schedule.zone.key}, but this host is in'
+            f" {host_zone.key}, where they may be other days",
             hint="emit it for systemd, or write the schedule in the host's time zone",
         )
     minutes: dict[tuple[int, int], set[int]] = defaultdict(set)
@@ -67,12 +67,12 @@ def _listed(values: set[int] | tuple[int, ...], count: int) -> str:
     return "*" if len(values) == count else ",".join(map(str, sorted(values)))
 
 
-def _command(order: StartOrder) -> str:
-    """What cron hands to the shell: a bare % would end the line there."""
-    job = str(order.job_path)
-    # As a person does it there: whatever is found by the current folder is found by cron, too. The lock keeps
-    # cron from mailing about a night that is at work already.
-    go = shlex.join(("cd", str(order.job_path.parent)))
-    run = shlex.join(("flock", "-n", job, *order.program, "run", "--quiet", job))
-    pinned = f"OS_CLIENT_CONFIG_FILE={shlex.quote(str(order.clouds_path))} " if order.clouds_path else ""
+def _command(spec: UnitSpec) -> str:
+    """The shell command of the crontab line, with % escaped: cron would end the line there."""
+    job = str(spec.job_path)
+    # cd: relative paths resolve as they do for a person in that folder. flock: no mail about a night that is
+    # already running.
+    go = shlex.join(("cd", str(spec.job_path.parent)))
+    run = shlex.join(("flock", "-n", job, *spec.program, "run", "--quiet", job))
+    pinned = f"OS_CLIENT_CONFIG_FILE={shlex.quote(str(spec.clouds_path))} " if spec.clouds_path else ""
     return f"{go} && {pinned}{run}".replace("%", r"\%")

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.emit import StartOrder, crontab
-from batchexport.emit.crontab import host_times
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule, starts
+from batchexport.scheduling.cron import Schedule, starts
+from batchexport.scheduling.crontab import crontab, host_times
+from batchexport.scheduling.unit_spec import UnitSpec
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2027, 1, 1, tzinfo=UTC).timestamp()
@@ -18,7 +18,7 @@ YEAR_S = 365 * 86_400
 
 def order(path="/jobs/nightly.toml", cron="0 22 * * *"):
     schedule = Schedule(cron=cron, zone=BERLIN)
-    return StartOrder(job_path=Path(path), schedule=schedule, window=None, program=("batchexport",))
+    return UnitSpec(job_path=Path(path), schedule=schedule, window=None, program=("batchexport",))
 
 
 def test_on_a_host_in_the_same_zone_the_line_is_the_schedule():

@@ -1,7 +1,7 @@
-"""When exports may begin: nightly hours by the wall clock of a place, right across its clock changes. Pure.
+"""When exports may start: nightly hours of a time zone, correct across daylight-saving changes. Pure.
 
-A session is one night's opening. Its times are seconds since the epoch, so that nothing but this module and
-`schedule` ever reckons with local time.
+A window opens once a night. An opening's times are seconds since the epoch, so that only this module and
+`cron` deal with local time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 
 DAY_MINUTES = 24 * 60
 EVERY_DAY = frozenset(range(7))
-#: How far ahead an opening is looked for: more than a year of blackout is a mistake, not a window.
+#: How far ahead the next opening is searched. A blackout of more than a year is a mistake.
 HORIZON_DAYS = 400
-#: Longest default wait for exports that outlast the window: most end within the hour.
+#: How long exports that outlast the window are polled by default; most end within the hour.
 DEFAULT_GRACE_S = 3600.0
 
 
@@ -30,27 +30,29 @@ class DateRange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """Hours of the wall clock in which exports may begin and are expected to end."""
+    """Wall-clock hours in which exports may start and are expected to end."""
 
     opens_min: int  #: minutes after midnight
-    closes_min: int  #: likewise; not after `opens_min` = on the next day
+    closes_min: int  #: likewise; if not later than `opens_min`, it is on the next day
     zone: ZoneInfo
     days: frozenset[int] = EVERY_DAY  #: of the opening; Monday is 0
-    blackout: tuple[DateRange, ...] = ()  #: calendar days without any session, cut out of those around them
-    grace_s: float = DEFAULT_GRACE_S  #: how long after the close running exports are watched
+    blackout: tuple[
+        DateRange, ...
+    ] = ()  #: calendar days on which the window stays closed, midnight to midnight
+    grace_s: float = DEFAULT_GRACE_S  #: how long after the close running exports are still polled
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """One opening of a window."""
 
-    night: date  #: local date of the opening: the night's name
+    night: date  #: local date on which it opens; names the night
     opens_at: float
     closes_at: float
     watched_until: float
 
 
-def session_on(window: Window, day: date) -> Session | None:
-    """The session that opens on this local date, or None where there is none."""
+def opening_on(window: Window, day: date) -> Opening | None:
+    """The opening on this local date; None = the window stays closed."""
     if day.weekday() not in window.days:
         return None
     next_day = day + timedelta(days=1)
@@ -64,34 +66,34 @@ def session_on(window: Window, day: date) -> Session | None:
         closes_at = min(closes_at, midnight_at)
     if opens_at >= closes_at:
         return None
-    return Session(
+    return Opening(
         night=day, opens_at=opens_at, closes_at=closes_at, watched_until=closes_at + window.grace_s
     )
 
 
-def session_at(window: Window, now: float) -> Session | None:
-    """The session that is open at `now`, else the one whose grace lasts; None = closed."""
+def opening_at(window: Window, now: float) -> Opening | None:
+    """The opening at `now`, else the one whose grace period lasts; None = closed."""
     today = datetime.fromtimestamp(now, window.zone).date()
-    # A session lasts a day at most, its grace hardly more: no older one can matter.
-    found = [session_on(window, today - timedelta(days=back)) for back in range(4)]
+    # An opening lasts a day at most, its grace period hardly longer: older ones cannot matter.
+    found = [opening_on(window, today - timedelta(days=back)) for back in range(4)]
     near = [each for each in found if each is not None and each.opens_at <= now < each.watched_until]
     return max(near, key=lambda each: (now < each.closes_at, each.opens_at), default=None)
 
 
-def next_session(window: Window, now: float) -> Session | None:
-    """The first session that opens after `now`; None = none within the next 400 days."""
+def next_opening(window: Window, now: float) -> Opening | None:
+    """The first opening after `now`; None = none within the next 400 days."""
     today = datetime.fromtimestamp(now, window.zone).date()
     for ahead in range(-1, HORIZON_DAYS):
-        session = session_on(window, today + timedelta(days=ahead))
-        if session is not None and session.opens_at > now:
-            return session
+        opening = opening_on(window, today + timedelta(days=ahead))
+        if opening is not None and opening.opens_at > now:
+            return opening
     return None
 
 
 def instant(day: date, minutes: int, zone: ZoneInfo) -> float:
-    """Seconds since the epoch at which the wall clock shows so many minutes after midnight of `day`.
+    """Seconds since the epoch at which the wall clock shows `minutes` after midnight of `day`.
 
-    A time that the clock shows twice counts the first time; one that it skips is the moment of the skip.
+    Of a time that the clock shows twice, the first; for a time it skips, the moment of the change.
     """
     extra_days, minutes = divmod(minutes, DAY_MINUTES)
     wall_time = time(minutes // 60, minutes % 60)

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.schedule import (
+from batchexport.scheduling.cron import (
     Schedule,
     checked_cron,
     clock_changes,
@@ -15,7 +15,7 @@ from batchexport.schedule import (
     starts,
     told,
 )
-from batchexport.window import Window
+from batchexport.scheduling.window import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -6,10 +6,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from batchexport.emit import StartOrder, cron_job
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule
-from batchexport.window import Window
+from batchexport.scheduling.cron import Schedule
+from batchexport.scheduling.kubernetes import cron_job
+from batchexport.scheduling.unit_spec import UnitSpec
+from batchexport.scheduling.window import Window
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
@@ -17,10 +18,8 @@ WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
 
 def manifest(path="/jobs/nightly.toml", cron="0 22 * * *", window=WINDOW, **more):
     schedule = Schedule(cron=cron, zone=BERLIN)
-    order = StartOrder(
-        job_path=Path(path), schedule=schedule, window=window, program=("batchexport",), **more
-    )
-    return yaml.safe_load(cron_job(order, image="registry/batchexport:1"))
+    spec = UnitSpec(job_path=Path(path), schedule=schedule, window=window, program=("batchexport",), **more)
+    return yaml.safe_load(cron_job(spec, image="registry/batchexport:1"))
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
@@ -57,7 +56,7 @@ def test_sunday_is_0():
 
 
 def test_what_kubernetes_cannot_say_is_refused():
-    with pytest.raises(ConfigError, match="knows no last day"):
+    with pytest.raises(ConfigError, match="supports no last day"):
         manifest(cron="0 22 * * 5#2")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from batchexport.emit.order import StartOrder
 from batchexport.errors import ConfigError
-from batchexport.schedule import Schedule, fields_of
+from batchexport.scheduling.cron import Schedule, fields_of
+from batchexport.scheduling.unit_spec import UnitSpec
 
-#: Without a window, a start may come so late.
+#: Without a window, a start may be this late.
 _LATEST_START_S = 3600
 
-#: How long a drain may take: as an answer does, or as a copy of the largest volumes.
+#: How long a drain may take: as long as a response, or as the copy of the largest volume.
 _GRACE_S, _GRACE_WITH_SERVERS_S = 180, 86_400
 
 _MANIFEST = """\
@@ -29,9 +29,9 @@ spec:
   startingDeadlineSeconds: {deadline_s}
   jobTemplate:
     spec:
-      # What died is started again and carries on; what ended on purpose is not. 75: the window closed with
-      # work left. Kubernetes shows such a night as failed, and the next one goes on with it. 4 is none of
-      # them: the lease of a pod that was killed lasts 30 s longer than the pod.
+      # A crashed pod is restarted and resumes the run; one that exited on purpose is not. 75: the window
+      # closed with work left; Kubernetes shows the job as failed, and the next night resumes it. 4 is not
+      # listed: the lease of a killed pod outlives it by 30 s.
       backoffLimit: 3
       podFailurePolicy:
         rules:
@@ -46,7 +46,7 @@ spec:
           terminationGracePeriodSeconds: {grace_s}
           automountServiceAccountToken: false
           securityContext:
-            # That of the image which the Dockerfile of batchexport makes.
+            # The group of the image that the Dockerfile of batchexport builds.
             fsGroup: 10001
             fsGroupChangePolicy: OnRootMismatch
             seccompProfile:
@@ -83,31 +83,31 @@ spec:
 """
 
 
-def cron_job(order: StartOrder, *, image: str) -> str:
+def cron_job(spec: UnitSpec, *, image: str) -> str:
     """The manifest, in YAML. `image` is a container image whose entry point is batchexport.
 
     Raises ConfigError for a schedule that Kubernetes cannot keep.
     """
-    folder = str(order.job_path.parent)
+    folder = str(spec.job_path.parent)
     return _MANIFEST.format(
-        mark=order.mark,
-        grace_s=_GRACE_WITH_SERVERS_S if order.stops_servers else _GRACE_S,
-        name=order.name,
-        claim=order.name,
+        mark=spec.mark,
+        grace_s=_GRACE_WITH_SERVERS_S if spec.stops_servers else _GRACE_S,
+        name=spec.name,
+        claim=spec.name,
         secret="openstack-clouds",
-        job=order.job_path.name,
+        job=spec.job_path.name,
         folder=folder,
         folder_json=_quoted(folder),
-        job_path=_quoted(str(order.job_path)),
-        cron=_quoted(_cron(order.schedule)),
-        zone=_quoted(order.schedule.zone.key),
-        deadline_s=_deadline_s(order),
+        job_path=_quoted(str(spec.job_path)),
+        cron=_quoted(_cron(spec.schedule)),
+        zone=_quoted(spec.schedule.zone.key),
+        deadline_s=_deadline_s(spec),
         image=_quoted(image),
     )
 
 
 def _quoted(text: str) -> str:
-    """A JSON text is a YAML text too, quoted as it has to be; but YAML knows no surrogates in pairs."""
+    """JSON strings are valid, quoted YAML, except for surrogate pairs, which YAML does not know."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -116,7 +116,7 @@ def _cron(schedule: Schedule) -> str:
     fields = fields_of(schedule)
     if fields is None:
         raise ConfigError(
-            f'schedule "{schedule.cron}": Kubernetes knows no last day or n-th weekday of a month',
+            f'schedule "{schedule.cron}": Kubernetes supports no last day or n-th weekday of a month',
             hint="let `batchexport schedule run` start it",
         )
     *others, weekdays = schedule.cron.split()
@@ -125,9 +125,9 @@ def _cron(schedule: Schedule) -> str:
     return " ".join([*others, weekdays])
 
 
-def _deadline_s(order: StartOrder) -> int:
-    """How late a start may come: to the end of the window, as the wall clock has it."""
-    window = order.window
+def _deadline_s(spec: UnitSpec) -> int:
+    """How late a start may be, in seconds: until the window closes on the wall clock."""
+    window = spec.window
     if window is None:
         return _LATEST_START_S
     minutes = (window.closes_min - window.opens_min) % 1440 or 1440

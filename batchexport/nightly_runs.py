@@ -1,4 +1,4 @@
-"""The state files of a job's nights: which one a night has, which was left unfinished, which may go."""
+"""The state files of a job's nightly runs: how they are named, which is unfinished, which may be removed."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ import msgspec
 from batchexport.config.nights import Nights, OnUnfinished
 from batchexport.errors import ConfigError, StateError, StateInUseError
 from batchexport.model import FINAL_STATES, JobState, TargetKey
-from batchexport.pace import Pace, learned
-from batchexport.schedule import last_start
+from batchexport.scheduling.cron import last_start
+from batchexport.scheduling.throughput import Throughput, fit_throughput
+from batchexport.scheduling.window import Opening, Window, opening_at
 from batchexport.store import StateReader
-from batchexport.window import Session, Window, session_at
 
 _UNDER_WAY = frozenset({JobState.SUBMITTING, JobState.EXPORTING})
 _NIGHT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}-[0-9]{2})?"
-#: The pace of so many nights is that of the next one; older ones met another cloud.
+#: Recent nights whose exports predict the next one's throughput; older ones no longer do.
 _PACE_NIGHTS = 5
-#: Ended exports of each night that are enough to tell its pace.
+#: Ended exports read of each night: enough to fit its throughput.
 _PACE_EXPORTS = 2000
 
 
-class NightFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The state file of a night, and what is left in it."""
+class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file of one nightly run, and what is left to do in it."""
 
     path: Path
-    to_do: int  #: rows that are not at their end
-    under_way: int  #: of these, rows that the cloud works on, or may
-    servers_down: int  #: servers that were stopped and are not up again
+    to_do: int  #: rows that have not ended
+    under_way: int  #: of these, rows whose request was or may have been accepted
+    servers_down: int  #: servers that were stopped and not restarted yet
 
     @property
     def pending(self) -> int:
-        """Rows that wait to be sent."""
+        """Rows whose request has not been sent."""
         return self.to_do - self.under_way
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What the file says now. Raises StateError where it cannot be read."""
+        """Read the file. Raises StateError if it cannot be read."""
         with StateReader(path) as reader:
             tallies, servers_down = reader.tallies(), len(reader.servers())
         return cls(
@@ -59,27 +59,27 @@ class NightFile(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def night_name(nights: Nights, session: Session | None, now: float) -> str:
-    """What a night is called: the same for every process that starts in it.
+def night_name(nights: Nights, opening: Opening | None, now: float) -> str:
+    """The name of the current night, the same for every process that starts in it.
 
-    By the date its window opened, else by the last scheduled start, else by the date (UTC).
+    The date its window opened, else the last scheduled start, else the date (UTC).
     """
-    if session is not None:
-        return session.night.isoformat()
+    if opening is not None:
+        return opening.night.isoformat()
     if nights.schedule is not None and (started_at := last_start(nights.schedule, now)) is not None:
         return datetime.fromtimestamp(started_at, nights.schedule.zone).strftime("%Y-%m-%dT%H-%M")
     return datetime.fromtimestamp(now, UTC).date().isoformat()
 
 
 def night_path(folder: Path, job: str, night: str) -> Path:
-    """The state file of a night."""
+    """The path of a night's state file."""
     return folder / f"{job}-{night}.state"
 
 
-def files_beside(path: Path) -> list[Path]:
-    """The other state files in the folder of this one, the newest first, but for those of nights.
+def other_state_files(path: Path) -> list[Path]:
+    """The other state files in the folder of this one, newest first, nightly runs excepted.
 
-    Nights export the same volumes again and again, as they should: one of them is compared with none.
+    Nightly runs export the same volumes every night on purpose, so they are not searched for duplicates.
     """
     night = re.compile(rf".+-{_NIGHT}\.state")
     if night.fullmatch(path.name):
@@ -88,28 +88,28 @@ def files_beside(path: Path) -> list[Path]:
     return sorted((each for each in others if each != path), key=_changed_at, reverse=True)
 
 
-def nights_of(folder: Path, job: str) -> list[Path]:
-    """The state files of all nights of a job, the oldest first."""
+def run_files(folder: Path, job: str) -> list[Path]:
+    """The state files of all nightly runs of a job, oldest first."""
     name = re.compile(rf"{re.escape(job)}-{_NIGHT}\.state")
     return sorted(path for path in folder.glob("*.state") if name.fullmatch(path.name))
 
 
-def surveyed(nights: Iterable[Path]) -> tuple[list[NightFile], list[StateError]]:
-    """The state files of nights with what is left in them, and the errors of those that cannot be read.
+def read_runs(nights: Iterable[Path]) -> tuple[list[NightlyRun], list[StateError]]:
+    """The nightly runs in these files, and the errors of those that cannot be read.
 
-    What cannot be read may hold anything: it is never taken for a night with nothing left.
+    An unreadable file may hold anything: it never counts as a run with nothing left.
     """
     found, unreadable = [], []
     for path in nights:
         try:
-            found.append(NightFile.read(path))
+            found.append(NightlyRun.read(path))
         except StateError as error:
             unreadable.append(error)
     return found, unreadable
 
 
-def unfinished_before(tonight: Path, nights: Sequence[NightFile]) -> NightFile | None:
-    """The night before tonight, if it did not get through its list."""
+def unfinished_before(tonight: Path, nights: Sequence[NightlyRun]) -> NightlyRun | None:
+    """The last run before tonight's, if it did not finish its list."""
     earlier = [night for night in nights if night.path.name < tonight.name]
     return earlier[-1] if earlier and earlier[-1].to_do else None
 
@@ -122,14 +122,14 @@ def _changed_at(path: Path) -> float:
 
 
 def rows_to_do(path: Path) -> int:
-    """Rows of a state file that are not at their end. Raises StateError."""
-    return NightFile.read(path).to_do
+    """Rows of a state file that have not ended. Raises StateError."""
+    return NightlyRun.read(path).to_do
 
 
 def exported_since(path: Path, since: float, until: float) -> frozenset[tuple[TargetKey, str]]:
-    """The volumes whose export began between these instants and is under way or done.
+    """The volumes whose export started between these instants and is running or done.
 
-    A row that found its image later began with its intent, which is by the cloud's clock.
+    For a row whose image was found later, the start is its intent, by the cloud's clock.
     """
     with StateReader(path) as reader:
         return frozenset(
@@ -139,34 +139,34 @@ def exported_since(path: Path, since: float, until: float) -> frozenset[tuple[Ta
         )
 
 
-def pace_of(paths: Sequence[Path], window: Window) -> Pace:
-    """The pace of the exports in the newest of these state files; those that cannot be read say nothing.
+def throughput_of(paths: Sequence[Path], window: Window) -> Throughput:
+    """The throughput of the exports in the newest of these state files; unreadable ones are passed over.
 
-    What ended while nobody looked is left out: it was noticed a day later.
+    Exports that ended outside a window are left out: their end was only noticed a day later.
     """
-    return learned(
+    return fit_throughput(
         (size_gib, finished_at - accepted_at)
         for path in paths[-_PACE_NIGHTS:]
         for size_gib, accepted_at, finished_at in _ended_exports(path)
-        if (session := session_at(window, accepted_at)) and finished_at <= session.watched_until
+        if (opening := opening_at(window, accepted_at)) and finished_at <= opening.watched_until
     )
 
 
-def too_large(path: Path, most_gib: int) -> list[str]:
-    """The pending volumes that are larger than this."""
+def too_large(path: Path, max_gib: int) -> list[str]:
+    """The pending volumes larger than `max_gib`."""
     with StateReader(path) as reader:
         jobs = reader.jobs({JobState.PENDING})
-        return [job.volume_id for job in jobs if job.size_gib is not None and job.size_gib > most_gib]
+        return [job.volume_id for job in jobs if job.size_gib is not None and job.size_gib > max_gib]
 
 
-def forget_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished) -> list[Path]:
-    """Remove the state files of the oldest nights beyond `keep`, and tell which.
+def remove_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished) -> list[Path]:
+    """Remove the state files of the oldest nights beyond `keep`; returns the removed paths.
 
-    One that is unfinished stays, unless unfinished nights are given up anyway; one that knows of servers that
-    are down stays in any case, and so does one that cannot be read, for it may.
+    An unfinished one stays, unless unfinished nights are abandoned anyway. One with servers that are down
+    always stays, and so does one that cannot be read: it may have some.
     """
     gone = []
-    for night in surveyed(nights[:-keep])[0]:
+    for night in read_runs(nights[:-keep])[0]:
         given_up = on_unfinished is OnUnfinished.ABANDON or not night.to_do
         if given_up and not night.servers_down:
             for part in night.path.parent.glob(f"{escape(night.path.name)}*"):
@@ -176,10 +176,10 @@ def forget_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished
 
 
 @contextmanager
-def alone(folder: Path, job: str) -> Iterator[None]:
-    """The nights of a job for this process alone; StateInUseError where another has them.
+def exclusive_lock(folder: Path, job: str) -> Iterator[None]:
+    """Hold the job's lock, so that one process at a time works on its nights. Raises StateInUseError.
 
-    The lock ends with the process, however it ends.
+    The lock is released when the process ends, however it ends.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def alone(folder: Path, job: str) -> Iterator[None]:
 
 
 def _lock_handle(path: Path) -> int:
-    """The lock file, opened. In a shared folder others may have put a link or a pipe in its place."""
+    """Open the lock file. In a shared folder somebody may have planted a link or a pipe in its place."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(path, flags, 0o600)
@@ -223,4 +223,4 @@ def _ended_exports(path: Path) -> Iterator[tuple[int, float, float]]:
                 if job.size_gib and job.accepted_at and job.finished_at:
                     yield job.size_gib, job.accepted_at, job.finished_at
     except StateError:
-        return  # what cannot be read teaches nothing; whoever needs the file will say what is wrong with it
+        return  # whoever needs the file reports what is wrong with it
