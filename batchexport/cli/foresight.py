@@ -11,7 +11,7 @@ from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk
-from batchexport.engine.preview import preview
+from batchexport.engine.plan import plan
 from batchexport.model import TargetKey
 from batchexport.plan import Outlook
 from batchexport.store import StateFile
@@ -25,7 +25,7 @@ def foreseen(order: Order) -> Mapping[TargetKey, Outlook]:
             keys = [target.key for target in state.targets()]
             limits = order.settings.limits
             async with connections(keys, order.access, limits, state_path=state_path) as connect:
-                return await preview(state, connect, order.settings)
+                return await plan(state, connect, order.settings)
 
     # The list may have a million rows: they wait on disk for their volumes, as those of a run do.
     with TemporaryDirectory(prefix="batchexport-") as folder:

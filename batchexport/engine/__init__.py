@@ -6,8 +6,7 @@ from batchexport.engine.ledger import OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled
 from batchexport.engine.removal import Found
-from batchexport.engine.run import reconcile_all, run
-from batchexport.engine.targets import Connect
+from batchexport.engine.run import Connect, reconcile_all, run
 
 __all__ = [
     "Claims",

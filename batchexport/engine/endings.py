@@ -10,10 +10,9 @@ import msgspec
 
 from batchexport.config import Settings
 from batchexport.engine import decide
-from batchexport.engine.feed import SINGLE_READS, ActiveFeed
 from batchexport.engine.ledger import Ledger
+from batchexport.engine.polling import SINGLE_READS, ActiveFeed, Reads, Turns
 from batchexport.engine.ports import Cloud
-from batchexport.engine.reads import Reads, Turns
 from batchexport.errors import CloudError, QuotaError, RefusedError
 from batchexport.model import Ending, Image, Job, JobState, Volume
 

@@ -1,9 +1,11 @@
-"""A whole run: every row of a state file, on all its targets."""
+"""A whole run: every row of a store, on all its targets at once, each with its lease and its cloud."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from batchexport.clock import SteadyClock
@@ -12,9 +14,21 @@ from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled, reconcile
 from batchexport.engine.target import work
-from batchexport.engine.targets import Connect, check_clouds, on_each_target
-from batchexport.model import FINAL_STATES, JobState
-from batchexport.store import Lease, StateFile
+from batchexport.errors import (
+    BatchExportError,
+    CloudError,
+    LeaseLostError,
+    StateError,
+    StopRequestedError,
+)
+from batchexport.model import FINAL_STATES, JobState, TargetKey
+from batchexport.store import Lease, StateFile, TargetRecord, check_bound
+
+log = logging.getLogger(__name__)
+
+#: Opens the cloud of a target, at the rate that was learnt of it earlier (None = nothing learnt).
+Connect = Callable[[TargetKey, float | None], AbstractAsyncContextManager[Cloud]]
+Work = Callable[[Cloud, Lease], Awaitable[None]]
 
 
 async def run(
@@ -89,3 +103,142 @@ async def reconcile_all(
 
     await on_each_target(state, connect, one, file_lost=lambda: None, rebind=rebind)
     return results
+
+
+async def on_each_target(
+    state: StateFile,
+    connect: Connect,
+    work: Work,
+    *,
+    file_lost: Callable[[], object],
+    again: frozenset[JobState] = frozenset(),
+    rebind: bool = False,
+    others: Sequence[Path] = (),
+) -> None:
+    """Do `work` on every target. One that cannot go on does not hold up the others.
+
+    Once it is signed in, a target is bound to its cloud, or found to belong to it; rows in the states of
+    `again` are put back to pending then, and not before. With `rebind` the cloud's addresses may be new.
+    Rows whose volumes `others`, further state files, show as exported are skipped.
+
+    What ended a target is raised when all are done; the first sign that the state file is lost to this
+    process is also told to `file_lost`. Raises StateInUseError before any work if another process has a
+    target.
+    """
+    targets = state.targets()
+    leases = await _take_all(state, targets)
+    errors: list[BatchExportError] = []
+
+    async def one(target: TargetRecord, lease: Lease) -> None:
+        try:
+            async with connect(target.key, target.requests_per_second) as cloud:
+                if cloud.identity is not None:
+                    await state.bind(lease, cloud.identity, rebind=rebind)
+                if again:
+                    await state.retry(lease, again)
+                await _skip_known_twice(state, target, lease)
+                await _skip_exported(state, target, lease, others)
+                await work(cloud, lease)
+        except BaseException as error:
+            plain = _plain(error)
+            log.info("target %s ended: %s", target.key, plain)
+            if isinstance(plain, StopRequestedError):
+                return
+            errors.append(plain)
+            if isinstance(plain, (LeaseLostError, StateError)):
+                file_lost()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for target, lease in zip(targets, leases, strict=True):
+                group.create_task(one(target, lease))
+    finally:
+        await _release_all(state, leases)
+    if errors:
+        raise max(errors, key=_gravity)
+
+
+async def _skip_known_twice(state: StateFile, target: TargetRecord, lease: Lease) -> None:
+    """Rows whose volume another target has, too, because both turned out to be one project: not sent."""
+    if skipped := await state.skip_known_twice(lease):
+        log.warning(
+            "%d rows of target %s are skipped: it is the project of another target of this list,"
+            " which names the same volumes",
+            skipped,
+            target.key,
+        )
+
+
+async def _skip_exported(
+    state: StateFile, target: TargetRecord, lease: Lease, others: Sequence[Path]
+) -> None:
+    if not others or not await state.pending(lease):
+        return
+    for path, rows in (await state.skip_exported_elsewhere(lease, others)).items():
+        log.warning(
+            "%d rows of target %s are exported already by %s: skipped; --again exports them once more",
+            rows,
+            target.key,
+            path,
+        )
+
+
+async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> None:
+    """Raise WrongCloudError where a target is another cloud than it was: what came of it counts there alone.
+
+    Nothing depends on the clouds' answers: where none can be signed in to, nothing is known against it. A
+    sign-in that is not set up is another matter: raises ConfigError, for the cloud that was asked for may be
+    any.
+    """
+    for target in state.targets():
+        if target.identity is None:
+            continue
+        try:
+            async with connect(target.key, target.requests_per_second) as cloud:
+                found = cloud.identity
+        except CloudError as error:
+            log.info("not checked that target %s is the cloud it was: %s", target.key, error)
+        else:
+            if found is not None:
+                check_bound(target.identity, found, rebind=rebind)
+
+
+async def _take_all(state: StateFile, targets: Sequence[TargetRecord]) -> list[Lease]:
+    leases: list[Lease] = []
+    try:
+        for target in targets:
+            leases.append(await state.take(target.target_id))
+    except BaseException:
+        await _release_all(state, leases)
+        raise
+    return leases
+
+
+async def _release_all(state: StateFile, leases: Sequence[Lease]) -> None:
+    for lease in leases:
+        try:
+            await state.release(lease)
+        except (LeaseLostError, StateError) as error:
+            log.info("the lease of target %d could not be given back: %s", lease.target_id, error)
+
+
+def _plain(error: BaseException) -> BatchExportError:
+    """The error of ours inside what a task group raised; anything else is raised as it is."""
+    found = [leaf for leaf in _leaves(error) if not isinstance(leaf, asyncio.CancelledError)]
+    ours = [leaf for leaf in found if isinstance(leaf, BatchExportError)]
+    if not found or len(ours) < len(found):
+        raise error
+    return max(ours, key=_gravity)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _gravity(error: BatchExportError) -> bool:
+    """Of several errors the one to end with: one about the state file before one about a cloud."""
+    return isinstance(error, (StateError, LeaseLostError))

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger, Unsettled
+from batchexport.engine.polling import AWAY_MAX_S, Pause, Turns, is_signed_out
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
-from batchexport.engine.reads import AWAY_MAX_S, Pause, Turns, is_signed_out
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Accepted, Image, Job, JobState, Volume
 from batchexport.retry import UNREACHABLE

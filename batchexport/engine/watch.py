@@ -10,10 +10,9 @@ import asyncio
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.endings import Endings
-from batchexport.engine.feed import SINGLE_READS, ActiveFeed
 from batchexport.engine.ledger import Ledger
+from batchexport.engine.polling import SINGLE_READS, ActiveFeed, Pause, Reads, Turns
 from batchexport.engine.ports import Cloud
-from batchexport.engine.reads import Pause, Reads, Turns
 from batchexport.errors import CloudError
 
 #: A list page carries this many records at best.

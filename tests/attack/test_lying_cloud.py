@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.engine import refusals
+from batchexport.engine import send_failures
 from batchexport.report.rows import Format, report_lines
 from batchexport.retry import Backoff
 from batchexport.store import StateReader
@@ -133,7 +133,7 @@ TIMES = {"version": 9, "token": 9}
 @pytest.fixture(autouse=True)
 def soon_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that is forbidden waits for others, which there are none of here."""
-    monkeypatch.setattr(refusals, "WITNESS_S", 0.2)
+    monkeypatch.setattr(send_failures, "WITNESS_S", 0.2)
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ def test_a_sign_in_that_is_refused_for_long_is_tried_a_few_times_only(bench):
 
 
 def test_a_cloud_that_never_answers_again_ends_the_run(bench, monkeypatch):
-    monkeypatch.setattr("batchexport.engine.reads.AWAY_MAX_S", 1200.0)
+    monkeypatch.setattr("batchexport.engine.polling.AWAY_MAX_S", 1200.0)
     bench.load(IDS)
     cloud = BadReads({}, bad=set(READS), error=WAYS["504"], upload_s=30_000.0)
     with pytest.raises(RunStoppedError, match="answered no look"):

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from batchexport.config import Settings
 from batchexport.engine.decide import ending_of
 from batchexport.engine.ledger import Ledger
+from batchexport.engine.polling import is_signed_out
 from batchexport.engine.ports import Cloud
-from batchexport.engine.reads import is_signed_out
 from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, JobState, Server, ServerState

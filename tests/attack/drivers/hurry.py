@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchexport.cli.app import main
-from batchexport.engine import decide, refusals
+from batchexport.engine import decide, send_failures
 from batchexport.retry import Backoff
 
 TIMES = 50
@@ -15,7 +15,7 @@ def hurry() -> None:
     """Shorten the waits of this process."""
     for name in ABSENCES:
         setattr(decide, name, getattr(decide, name) / TIMES)
-    refusals.WITNESS_S /= TIMES
+    send_failures.WITNESS_S /= TIMES
     patient = Backoff.delay_s
     Backoff.delay_s = lambda *args, **kwargs: patient(*args, **kwargs) / TIMES  # type: ignore[method-assign]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from batchexport.config import Settings
 from batchexport.engine.ports import Cloud
+from batchexport.engine.run import Connect, on_each_target
 from batchexport.engine.servers.moves import why_not_stopped
-from batchexport.engine.targets import Connect, on_each_target
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import Outlook, Rules, judge, survey
@@ -19,19 +19,19 @@ from batchexport.store import Lease, StateFile, Unsent
 log = logging.getLogger(__name__)
 
 
-async def preview(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, Outlook]:
+async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, Outlook]:
     """Look at every row of a state file that nobody worked on. Raises what `on_each_target` raises."""
     keys = {target.target_id: target.key for target in state.targets()}
     outlooks = {key: Outlook() for key in keys.values()}
 
     async def one(cloud: Cloud, lease: Lease) -> None:
-        await look_ahead(cloud, state, lease, settings, outlooks[keys[lease.target_id]])
+        await _plan_target(cloud, state, lease, settings, outlooks[keys[lease.target_id]])
 
     await on_each_target(state, connect, one, file_lost=lambda: None)
     return outlooks
 
 
-async def look_ahead(
+async def _plan_target(
     cloud: Cloud, state: StateFile, lease: Lease, settings: Settings, outlook: Outlook
 ) -> None:
     """Fill the outlook of one target. Asks for pages, and for a few volumes that no page shows."""
