@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
-from batchexport.cloud import CloudClient
+from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import BatchExportError, ConfigError, SignInError
 from batchexport.model import Image, TargetKey, Volume
@@ -30,7 +30,7 @@ def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], Bat
             connections([key], access, settings.limits, state_path=state_path) as connect,
             connect(key, None) as cloud,
         ):
-            assert isinstance(cloud, CloudClient)  # the engine's view of it has no account to look at
+            assert isinstance(cloud, Cloud)  # the engine's view of it has no account to look at
             async for check in _checks(cloud):
                 checks.append(check)
 
@@ -42,16 +42,16 @@ def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], Bat
     return checks, None
 
 
-async def _checks(cloud: CloudClient) -> AsyncIterator[Check]:
+async def _checks(cloud: Cloud) -> AsyncIterator[Check]:
     for check in (
         *fitness.of_account(cloud.facts),
         *fitness.of_configuration(cloud.facts),
         *fitness.of_endpoints(cloud.facts, cloud.dialect),
     ):
         yield check
-    yield _listed("volumes", await _first_page(cloud.volumes()))
-    yield _listed("images", await _first_page(cloud.images()))
-    yield fitness.of_quota(await cloud.image_quota())
+    yield _listed("volumes", await _first_page(cloud.block_storage.volumes()))
+    yield _listed("images", await _first_page(cloud.image.images()))
+    yield fitness.of_quota(await cloud.image.get_quota())
     ahead_s = cloud.server_now_s() - time.time()
     yield fitness.of_clock(ahead_s, signs_requests=cloud.facts.signs_requests)
 

@@ -33,7 +33,12 @@ def discovered(
             ) as connect,
             connect(key, None) as cloud,
         ):
-            return [volume async for page in cloud.volumes() for volume in page if wanted.fits(volume)]
+            return [
+                volume
+                async for page in cloud.block_storage.volumes()
+                for volume in page
+                if wanted.fits(volume)
+            ]
 
     with TemporaryDirectory(prefix="batchexport-") as folder:
         return run_in_loop(look(Path(folder) / "discover.state"))

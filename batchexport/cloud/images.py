@@ -112,19 +112,22 @@ _PAGE = LenientDecoder(ImagePage)
 _QUOTA = LenientDecoder(QuotaAnswer)
 
 
-class Images:
+class ImageService:
     """The images of one project."""
 
-    def __init__(self, session: Session, endpoint: Endpoint, *, project_id: str | None) -> None:
+    def __init__(
+        self, session: Session, endpoint: Endpoint, dialect: Dialect, *, project_id: str | None
+    ) -> None:
         self._session = session
         self._endpoint = endpoint
+        self._dialect = dialect
         self._project_id = project_id
 
     async def probe(self) -> None:
         """One small request: raises what every other would meet, and tells the time of this service."""
         await self._session.read(self._endpoint, "/images?limit=1", _PAGE)
 
-    async def image(self, image_id: str) -> Image | None:
+    async def get_image(self, image_id: str) -> Image | None:
         """The image, or None where the cloud knows none of this id.
 
         Raises TransientError for an answer about another one.
@@ -137,9 +140,9 @@ class Images:
         require_same(image_id, record.id, "image", path)
         return record.image()
 
-    async def quota(self, dialect: Dialect) -> ImageQuota | None:
+    async def get_quota(self) -> ImageQuota | None:
         """How many images the project may have and has, or None where nobody tells: only IMS does."""
-        if dialect.name is not DialectName.EVS:
+        if self._dialect.name is not DialectName.EVS:
             return None
         native = Endpoint(url=self._endpoint.url.removesuffix("/v2") + "/v1", version="v1")
         try:
@@ -153,7 +156,7 @@ class Images:
                 return ImageQuota(allowed=each.quota, used=each.used)
         return None
 
-    async def delete(self, image_id: str, *, fence: Callable[[], None]) -> None:
+    async def delete_image(self, image_id: str, *, fence: Callable[[], None]) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
         path = f"/images/{quote(image_id, safe='')}"
         await self._session.request("DELETE", self._endpoint, path, fence=fence)

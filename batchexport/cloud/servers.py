@@ -91,8 +91,8 @@ _SERVER = msgspec.json.Decoder(ServerAnswer, strict=False)
 _PAGE = msgspec.json.Decoder(ServerPage, strict=False)
 
 
-class Servers:
-    """The servers of one project."""
+class Compute:
+    """The servers of one project. Every call raises ConfigError where the cloud has no compute service."""
 
     def __init__(
         self, session: Session, endpoints: ComputeEndpoints, *, batches: Batches | None = None
@@ -147,11 +147,11 @@ class Servers:
 
     async def _server_or_error(self, server_id: str) -> Server | CloudError:
         try:
-            return await self.server(server_id)
+            return await self.get_server(server_id)
         except CloudError as error:
             return error
 
-    async def server(self, server_id: str) -> Server:
+    async def get_server(self, server_id: str) -> Server:
         """The server, asked for by its id. Raises CloudError where nothing can be learned of it."""
         path = f"/servers/{quote(server_id, safe='')}"
         try:
@@ -168,7 +168,7 @@ class Servers:
             )
         return record.server()
 
-    async def stop(
+    async def stop_servers(
         self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
     ) -> dict[str, CloudError]:
         """Ask for these to be stopped. Returns why, for those of which it was not taken or nobody knows.
@@ -178,8 +178,10 @@ class Servers:
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
-    async def start(self, server_ids: Sequence[str], *, fence: Callable[[], None]) -> dict[str, CloudError]:
-        """Ask for these to be started; returns as `stop`."""
+    async def start_servers(
+        self, server_ids: Sequence[str], *, fence: Callable[[], None]
+    ) -> dict[str, CloudError]:
+        """Ask for these to be started; returns as `stop_servers`."""
         return await self._power(START, server_ids, hard=False, fence=fence)
 
     async def _power(

@@ -130,8 +130,8 @@ _LONG_PAGE = LenientDecoder(LongVolumePage)
 _MESSAGES = LenientDecoder(MessagesAnswer)
 
 
-class Volumes:
-    """The volumes of one project."""
+class BlockStorage:
+    """The block storage of one project."""
 
     def __init__(self, session: Session, endpoint: Endpoint, dialect: Dialect) -> None:
         self._session = session
@@ -143,7 +143,7 @@ class Volumes:
         """One small request: raises what every other would meet. Many at once could lock a wrong key."""
         await self._session.read(self._endpoint, "/volumes/detail?limit=1", _PAGE)
 
-    async def volume(self, volume_id: str) -> Volume | None:
+    async def get_volume(self, volume_id: str) -> Volume | None:
         """The volume, or None where the cloud knows none of this id.
 
         Raises TransientError for an answer about another one.
@@ -188,7 +188,7 @@ class Volumes:
                 log.warning("the cloud does not list volumes by status; reading them all with their details")
         return self._status_heeded
 
-    async def export(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
         """Start the export of a volume to an image: one request, never repeated."""
         fields = export_fields(request, self._dialect, api_version=self._endpoint.version)
         path = f"/volumes/{quote(request.volume_id, safe='')}/action"

@@ -64,8 +64,8 @@ async def _clean(cloud: Cloud, abandoned: Abandoned, remover: Remover | None, st
 
 async def _look(cloud: Cloud, abandoned: Abandoned) -> tuple[Found, str]:
     """The volume first: while it is uploading, the image may be one that is just being written."""
-    volume = await cloud.volume(abandoned.volume_id)
-    image = await cloud.image(abandoned.image_id)
+    volume = await cloud.block_storage.get_volume(abandoned.volume_id)
+    image = await cloud.image.get_image(abandoned.image_id)
     if image is None:
         return Found.GONE, "gone"
     if image.status not in UNFINISHED_STATUSES:
@@ -80,10 +80,10 @@ async def _look(cloud: Cloud, abandoned: Abandoned) -> tuple[Found, str]:
 async def _seen_otherwise(cloud: Cloud, abandoned: Abandoned) -> str | None:
     """What lists show against it, for a read by id may be behind; None = nothing, or they are refused."""
     try:
-        for image in await cloud.images_named(abandoned.image_name):
+        for image in await cloud.image.images_named(abandoned.image_name):
             if image.image_id == abandoned.image_id and image.status not in UNFINISHED_STATUSES:
                 return f"listed as {image.status}: only unfinished images are removed"
-        async for page in cloud.volumes(status="uploading"):
+        async for page in cloud.block_storage.volumes(status="uploading"):
             if any(volume.volume_id == abandoned.volume_id for volume in page):
                 return "its volume is listed as uploading"
     except SignInError:

@@ -182,7 +182,7 @@ class Endings:
         if image is not None:
             return False
         try:
-            named = await self._cloud.images_named(job.image_name)
+            named = await self._cloud.image.images_named(job.image_name)
         except CloudError as unread:
             self._reads.failed_in_part("images by name", unread)
             return False if self._is_no_witness(unread, job) else None
@@ -195,7 +195,7 @@ class Endings:
     async def _volume(self, job: Job) -> tuple[Volume | None, CloudError | None]:
         """The volume of a job by its id, or why it cannot be read."""
         try:
-            return await self._cloud.volume(job.volume_id), None
+            return await self._cloud.block_storage.get_volume(job.volume_id), None
         except CloudError as error:
             self._reads.failed_in_part("volumes by their ids", error)
             return None, error
@@ -214,7 +214,7 @@ class Endings:
         left = [image_id for image_id in wanted if image_id not in images]
         for image_id in self._turns.of(left, 2 * SINGLE_READS):
             try:
-                images[image_id] = await self._cloud.image(image_id)
+                images[image_id] = await self._cloud.image.get_image(image_id)
             except CloudError as error:
                 self._reads.failed_in_part("images by their ids", error)
         self._ledger.images_seen(images)
@@ -224,7 +224,7 @@ class Endings:
         """The ending with the cloud's own account of the failure, where it keeps one."""
         words = None
         try:
-            words = await self._cloud.failure_reason(job.volume_id, job.request_id)
+            words = await self._cloud.block_storage.failure_reason(job.volume_id, job.request_id)
         except CloudError as error:
             self._reads.failed_in_part("the reasons of failures", error)
         reason = f"{ending.reason}: {words}" if words else ending.reason

@@ -36,7 +36,7 @@ async def _plan_target(
 ) -> None:
     """Fill the outlook of one target. Asks for pages, and for a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
-    outlook.quota = await cloud.image_quota()
+    outlook.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, state, lease, outlook)
 
     def seen(row: Unsent, volume: Volume | None) -> None:
@@ -58,7 +58,7 @@ async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
     if not outlook.volumes_by_server:
         return
     try:
-        async for page in cloud.servers(sorted(outlook.volumes_by_server)):
+        async for page in cloud.compute.servers(sorted(outlook.volumes_by_server)):
             outlook.servers.update((server.server_id, server) for server in page)
     except CloudError as error:
         log.warning("cannot look at the servers that are to be stopped (%s)", error)
@@ -71,7 +71,7 @@ async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
 async def _taken_names(cloud: Cloud, state: StateFile, lease: Lease, outlook: Outlook) -> set[int]:
     """The ids of jobs whose image name is taken; the images are counted on the way."""
     taken: set[int] = set()
-    async for page in cloud.images():
+    async for page in cloud.image.images():
         outlook.images += len(page)
         rows = await state.unsent_named(lease, list({image.name for image in page}))
         taken.update(row.job.job_id for row in rows)

@@ -211,7 +211,7 @@ class ActiveFeed:
             since = min(job.intent_at or 0.0 for job in exporting.values()) - decide.CLOCK_MARGIN_S
         newest, pages, strayed = since, 0, False
         try:
-            async for page in self._cloud.images(status="active", updated_since=since):
+            async for page in self._cloud.image.images(status="active", updated_since=since):
                 pages += 1
                 for image in page:
                     updated_at = image.updated_at or 0.0
@@ -231,7 +231,7 @@ class ActiveFeed:
     async def _by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
         wanted = set(image_ids)
         try:
-            async for page in self._cloud.images_by_id(image_ids):
+            async for page in self._cloud.image.images_by_id(image_ids):
                 if any(image.image_id not in wanted for image in page):
                     self._lists_by_id = False
                 yield page
@@ -246,7 +246,7 @@ class ActiveFeed:
         failures = 0  # in a row
         for image_id in image_ids:
             try:
-                image = await self._cloud.image(image_id)
+                image = await self._cloud.image.get_image(image_id)
             except CloudError:
                 failures += 1
                 if failures == min(SINGLE_FAILURES, len(image_ids)):

@@ -14,66 +14,14 @@ from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server
 Fence = Callable[[], None]
 
 
-class Servers(Protocol):
-    """The compute service of the same project. Stopping and starting may be repeated: see `servers` first."""
-
-    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """What is known of these servers now, page by page. What is left out proves nothing."""
-        ...
-
-    async def server(self, server_id: str) -> Server:
-        """The server, asked for by its id; CloudError where nothing can be learned of it."""
-        ...
-
-    async def stop_servers(
-        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
-    ) -> Mapping[str, CloudError]:
-        """Ask for these to be stopped; `hard` where the guest does not heed a gentle stop.
-
-        Returns why, by server id, for those of which it was not taken or nobody knows; `servers` tells when
-        the others are down. Raises SignInError, which is about all of them.
-        """
-        ...
-
-    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> Mapping[str, CloudError]:
-        """Ask for these to be started; returns as `stop_servers`."""
-        ...
-
-
-def cloud_name(cloud: Cloud) -> str | None:
-    """What the cloud was signed in to by; None = by no name."""
-    return None if cloud.identity is None else cloud.identity.cloud
-
-
-class Cloud(Servers, Protocol):
-    """One project in one region. Every call passes the gate and raises only errors of `CloudError`.
-
-    Reads are repeated by the client after a transient failure; `upload_volume_to_image` never is.
-    An iterator yields one list per page, and each page is one request.
-    """
-
-    #: Which cloud, region and project it turned out to be; None = it cannot tell, and any is taken for it.
-    identity: CloudIdentity | None
-
-    @property
-    def dialect(self) -> Dialect:
-        """The rules of its block storage."""
-        ...
-
-    @property
-    def requests_per_second(self) -> float:
-        """The rate the gate allows now, by what the cloud taught it; 0 = not limited."""
-        ...
-
-    def server_now_s(self) -> float:
-        """Seconds since the epoch by the cloud's clock, as its `Date` headers tell it."""
-        ...
+class BlockStorage(Protocol):
+    """The block storage of one project. Reads are repeated by the client after a transient failure."""
 
     async def upload_volume_to_image(self, request: ExportRequest, *, fence: Fence) -> Accepted:
         """Start the export of a volume: one request, never repeated by the client."""
         ...
 
-    async def volume(self, volume_id: str) -> Volume | None:
+    async def get_volume(self, volume_id: str) -> Volume | None:
         """The volume, or None where the cloud knows none of this id."""
         ...
 
@@ -81,7 +29,15 @@ class Cloud(Servers, Protocol):
         """Pages of the project's volumes with their details; with a status, short ones of it alone."""
         ...
 
-    async def image(self, image_id: str) -> Image | None:
+    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
+        """The cloud's own message on a failed export, or None where it keeps none."""
+        ...
+
+
+class ImageService(Protocol):
+    """The images of one project. Reads are repeated by the client after a transient failure."""
+
+    async def get_image(self, image_id: str) -> Image | None:
         """The image, or None where the cloud knows none of this id."""
         ...
 
@@ -102,10 +58,6 @@ class Cloud(Servers, Protocol):
         """
         ...
 
-    async def image_quota(self) -> ImageQuota | None:
-        """How many images the project may have and has, or None where the cloud does not tell."""
-        ...
-
     def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
         """Those of these images that are there, in batches of `decide.IDS_PER_REQUEST`, one request each.
 
@@ -117,6 +69,79 @@ class Cloud(Servers, Protocol):
         """Delete the image; NotFoundError where it is gone already."""
         ...
 
-    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
-        """The cloud's own message on a failed export, or None where it keeps none."""
+    async def get_quota(self) -> ImageQuota | None:
+        """How many images the project may have and has, or None where the cloud does not tell."""
         ...
+
+
+class Compute(Protocol):
+    """The servers of one project. Stopping and starting may be repeated: look at `servers` first.
+
+    Every call raises ConfigError where the cloud has no compute service.
+    """
+
+    def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
+        """What is known of these servers now, page by page. A server that is left out proves nothing."""
+        ...
+
+    async def get_server(self, server_id: str) -> Server:
+        """The server, asked for by its id; CloudError where nothing can be learned of it."""
+        ...
+
+    async def stop_servers(
+        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
+    ) -> Mapping[str, CloudError]:
+        """Ask for these to be stopped; `hard` where the guest ignores a gentle stop.
+
+        Returns, by server id, why a server was refused or is in doubt; `servers` tells when the others are
+        down. Raises SignInError, which is about all of them.
+        """
+        ...
+
+    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> Mapping[str, CloudError]:
+        """Ask for these to be started; returns as `stop_servers`."""
+        ...
+
+
+class Cloud(Protocol):
+    """One project in one region. Every call passes the rate limiter and raises only errors of `CloudError`.
+
+    An iterator yields one list per page, and each page is one request.
+    """
+
+    #: Which cloud, region and project it turned out to be; None = it cannot tell, and any is taken for it.
+    identity: CloudIdentity | None
+
+    @property
+    def block_storage(self) -> BlockStorage:
+        """Its volumes."""
+        ...
+
+    @property
+    def image(self) -> ImageService:
+        """Its images."""
+        ...
+
+    @property
+    def compute(self) -> Compute:
+        """Its servers."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """The rules of its block storage."""
+        ...
+
+    @property
+    def requests_per_second(self) -> float:
+        """The rate that is allowed now, by what the cloud taught us; 0 = not limited."""
+        ...
+
+    def server_now_s(self) -> float:
+        """Seconds since the epoch by the cloud's clock, as its `Date` headers tell it."""
+        ...
+
+
+def cloud_name(cloud: Cloud) -> str | None:
+    """The name that the cloud was signed in to by; None = it has none."""
+    return None if cloud.identity is None else cloud.identity.cloud

@@ -87,17 +87,17 @@ async def _look_again(
     CloudError where the list cannot be read: the rows stay pending, and are found out by sending.
     """
     rows = {row.job.volume_id: row for row in missing}
-    async for page in cloud.volumes():
+    async for page in cloud.block_storage.volumes():
         for volume in page:
             if (row := rows.pop(volume.volume_id, None)) is not None:
                 seen(row, volume)
     for row in rows.values():
-        seen(row, await cloud.volume(row.job.volume_id))
+        seen(row, await cloud.block_storage.get_volume(row.job.volume_id))
 
 
 async def _compare_quota(cloud: Cloud, state: StateFile, ledger: Ledger) -> None:
     """Warn where the project has no room for the images. Rows are left alone: images may be removed."""
-    quota = await cloud.image_quota()
+    quota = await cloud.image.get_quota()
     if quota is not None and (rows := await state.pending(ledger.lease)) > quota.left:
         log.warning(
             "preflight: %d rows to export, but the project may have %d images and has %d",

@@ -69,7 +69,7 @@ class PriorImages:
         since = None if list_all else self._state.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
         try:
-            async for page in self._cloud.images(created_since=since):
+            async for page in self._cloud.image.images(created_since=since):
                 if names := [image.name for image in page if self._run_id in image.name]:
                     unnoticed += await known.claim_named(
                         self._lease, names, server_now_s=self._cloud.server_now_s()
@@ -94,14 +94,14 @@ class PriorImages:
         """What is there now. `named` are the images of the job's name, where they were read already."""
         known = await self._state.images.of(job)
         if named is None:
-            named = await self._cloud.images_named(job.image_name)
+            named = await self._cloud.image.images_named(job.image_name)
         for earlier in known.earlier_names - {job.image_name}:
-            named = [*named, *await self._cloud.images_named(earlier)]
+            named = [*named, *await self._cloud.image.images_named(earlier)]
         by_name = {image.image_id: image for image in named}
         live: list[Image] = []
         orphaned: list[Image] = []
         for image_id, code in known.of_attempts.items():
-            image = _better(await self._cloud.image(image_id), by_name.get(image_id))
+            image = _better(await self._cloud.image.get_image(image_id), by_name.get(image_id))
             if image is None or image.status in decide.DEAD_STATUSES:
                 continue
             given_up = code == decide.ORPHANED and image.status not in decide.COMPLETE_STATUSES
@@ -142,7 +142,7 @@ class PriorImages:
             self._lease, job.job_id, image.image_id, run_id=self._run_id, at_s=time.time()
         )
         try:
-            await self._cloud.delete_image(image.image_id, fence=fence)
+            await self._cloud.image.delete_image(image.image_id, fence=fence)
         except NotFoundError:
             pass
         except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
@@ -151,8 +151,8 @@ class PriorImages:
             return decide.Again(decide.ending_of(error, note))
         await removals.answered(self._lease, number, "removed", why, at_s=time.time())
         # By its id and by its name: a gateway without a back end answers 404 to anything.
-        named = {each.image_id: each for each in await self._cloud.images_named(image.name)}
-        left = await self._cloud.image(image.image_id) or named.get(image.image_id)
+        named = {each.image_id: each for each in await self._cloud.image.images_named(image.name)}
+        left = await self._cloud.image.get_image(image.image_id) or named.get(image.image_id)
         if left is None or left.status in decide.DEAD_STATUSES:
             return None
         reason = f"image {left.image_id} of an earlier attempt was deleted, and is still {left.status}"

@@ -92,8 +92,8 @@ async def _look(cloud: Cloud, outdated: Judged, defaults: ImageOptions) -> tuple
     newer, older = outdated.instead, outdated.image
     assert newer is not None
     try:
-        stays = await cloud.image(newer.image_id)
-        goes = await cloud.image(older.image_id)
+        stays = await cloud.image.get_image(newer.image_id)
+        goes = await cloud.image.get_image(older.image_id)
     except CloudError as error:
         return Found.STUCK, str(error)
     if goes is None:
@@ -125,7 +125,7 @@ async def _settle(
     """Note of images that were asked to be deleted before a crash that they are gone, where they are."""
     for image in doubtful:
         try:
-            if await cloud.image(image.image_id) is not None:
+            if await cloud.image.get_image(image.image_id) is not None:
                 continue
             paths = [each.state_path for each in image.records]
             async with removing(cloud, paths, target, run_id=image.run_id, now=now) as remover:
@@ -143,7 +143,7 @@ async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:
     ids = {image.image_id for image in ours}
     since_s = min(image.intent_at or 0.0 for image in ours) - CLOCK_MARGIN_S
     found: dict[str, Image] = {}
-    async for page in cloud.images(created_since=max(0.0, since_s)):
+    async for page in cloud.image.images(created_since=max(0.0, since_s)):
         found.update({image.image_id: image for image in page if image.image_id in ids})
     return found
 

@@ -78,7 +78,7 @@ async def _look(
 ) -> decide.Adopt | decide.Ambiguous | decide.Again | None:
     """What one look shows; None = no image, for the first time. What cannot be looked at stays as it is."""
     try:
-        volume = await cloud.volume(job.volume_id)
+        volume = await cloud.block_storage.get_volume(job.volume_id)
         found = await prior.look(job)
     except CloudError as error:
         if isinstance(error, (SignInError, UnreachableError)):

@@ -62,7 +62,7 @@ class Remover:
         await self.settle(image_id, records, Found.STUCK, "asked again: the answer is not known")
         notes = [(self._held[each.state_path], await self._note(each, image_id)) for each in records]
         try:
-            await self._cloud.delete_image(image_id, fence=self._fence)
+            await self._cloud.image.delete_image(image_id, fence=self._fence)
             found = Found.REMOVED
         except NotFoundError:
             found, words = Found.GONE, "gone"

@@ -197,7 +197,7 @@ class SendFailures:
         """The volume's status forbade the export: see what it is, for it may be our own doing."""
         ledger = self._ledger
         try:
-            volume = await self._cloud.volume(job.volume_id)
+            volume = await self._cloud.block_storage.get_volume(job.volume_id)
         except CloudError as unseen:
             log.warning("volume %s: cannot look at it (%s)", job.volume_id, unseen)
             ledger.doubt(job, refused=True, ending=decide.ending_of(error))

@@ -104,7 +104,7 @@ class Settler:
         return min(30.0, max(1.0, self._settle_s / 2))
 
     async def _read(self, job: Job) -> Sight:
-        volume = await self._cloud.volume(job.volume_id)
+        volume = await self._cloud.block_storage.get_volume(job.volume_id)
         uploading = volume is not None and volume.status == "uploading"
         return Sight(uploading, volume is None, None)
 
@@ -126,11 +126,11 @@ class Settler:
     async def _listed(self, doubts: Sequence[Unsettled]) -> list[Sight]:
         """What two lists show. They prove what they show; what they leave out is read singly in the end."""
         uploading: set[str] = set()
-        async for volumes in self._cloud.volumes(status="uploading"):
+        async for volumes in self._cloud.block_storage.volumes(status="uploading"):
             uploading.update(volume.volume_id for volume in volumes)
         images: dict[str, list[Image]] = {doubt.job.image_name: [] for doubt in doubts}
         since = min(doubt.job.first_intent_at or 0.0 for doubt in doubts) - decide.CLOCK_MARGIN_S
-        async for page in self._cloud.images(created_since=since):
+        async for page in self._cloud.image.images(created_since=since):
             for image in page:
                 if image.name in images:
                     images[image.name].append(image)
@@ -185,7 +185,7 @@ class Settler:
 
     async def _volume_in_list(self, volume_id: str) -> Volume | None:
         """The volume as a list shows it that a read by its id does not."""
-        async for page in self._cloud.volumes():
+        async for page in self._cloud.block_storage.volumes():
             for volume in page:
                 if volume.volume_id == volume_id:
                     return volume

@@ -196,7 +196,7 @@ class Submitter:
                 if (cleared := await self._witness.cleared(job, request)) is None:
                     return
                 request = cleared
-            accepted = await self._cloud.upload_volume_to_image(request, fence=fence)
+            accepted = await self._cloud.block_storage.upload_volume_to_image(request, fence=fence)
         except CloudError as error:
             await self._failures.met(job, request, error, under_way=self._senders - 1)
         except NotSentError:

@@ -108,7 +108,7 @@ class Watcher:
             return None, None
         found: set[str] = set()
         try:
-            async for page in self._cloud.volumes(status="uploading"):
+            async for page in self._cloud.block_storage.volumes(status="uploading"):
                 found.update(volume.volume_id for volume in page)
         except CloudError as error:
             self._are_volumes_listed = False

@@ -39,7 +39,7 @@ async def survey(
     left, pages = await state.unsized(lease), 0
     cheaper = left <= 1
     if not cheaper:
-        async for page in cloud.volumes():
+        async for page in cloud.block_storage.volumes():
             pages += 1
             left -= await _join(page, state, lease, seen)
             if cheaper := left <= pages + 1:  # as much again, and each row could have been read by itself
@@ -66,7 +66,7 @@ async def _read_singly(
     """How many of these rows were read, and of how many the volume is there."""
     found = 0
     for read, row in enumerate(rows, 1):
-        volume = await cloud.volume(row.job.volume_id)
+        volume = await cloud.block_storage.get_volume(row.job.volume_id)
         seen(row, volume)
         if volume is not None:
             found += 1

@@ -54,14 +54,14 @@ async def verify(cloud: Inventory, images: ExportedImages, asked: ImageOptions, 
     wishes = asked.over(defaults_of(cloud.dialect))
     pages, since_s = 0, (images.oldest_s or 0.0) - CLOCK_MARGIN_S
     if (left := len(images)) > 1:
-        async for page in cloud.images(created_since=since_s):
+        async for page in cloud.image.images(created_since=since_s):
             pages += 1
             left -= _compare(images, {image.image_id: image for image in page}, wishes, found)
             if left <= pages + 1:  # as much again, and each image could have been read by itself
                 break
     rows = images.first(max(SINGLE_READS, pages + 1))
     for row in rows:
-        _note(row, await cloud.image(row.image_id), wishes, found)
+        _note(row, await cloud.image.get_image(row.image_id), wishes, found)
     found.unseen = left - len(rows)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud import CloudClient, SignIns, connect
+from batchexport.cloud import Cloud, SignIns, connect
 from batchexport.cloud.sign_ins import Persistence
 from batchexport.config.settings import CloudSettings, Limits
-from batchexport.engine.ports import Cloud, Servers
+from batchexport.engine.ports import Cloud as CloudPort
 from batchexport.errors import (
     ConfigError,
     FatalError,
@@ -46,22 +46,22 @@ def keystone(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def look(key: TargetKey = ANY, access: CloudSettings = ONE) -> None:
     """Connect and list what is there."""
     async with connect(key, access, limits=LIMITS, sign_ins=SignIns(ONCE)) as client:
-        assert [page async for page in client.volumes()] == []
-        assert [page async for page in client.images()] == []
+        assert [page async for page in client.block_storage.volumes()] == []
+        assert [page async for page in client.image.images()] == []
 
 
 async def test_the_client_is_what_the_engine_asks_for(keystone: Keystone) -> None:
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        cloud: Cloud = client
+        cloud: CloudPort = client
         assert cloud.requests_per_second == 0
 
 
 async def test_one_sign_in_serves_every_call(keystone: Keystone) -> None:
     keystone.service = Reply(404)
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert await client.volume("v") is None
-        assert await client.image("i") is None
-        assert await client.failure_reason("v", None) is None
+        assert await client.block_storage.get_volume("v") is None
+        assert await client.image.get_image("i") is None
+        assert await client.block_storage.failure_reason("v", None) is None
     assert len(keystone.requests) == 1
     asked = [seen for seen in keystone.server.seen if "identity" not in seen.path]
     assert {seen.token for seen in asked} == {"tok-1"}
@@ -74,14 +74,14 @@ async def test_an_export_goes_to_the_volume(keystone: Keystone) -> None:
     keystone.service = Reply(202, {"os-volume_upload_image": {"image_id": "i1"}})
     request = ExportRequest(volume_id="v1", image_name="n", options=NO_OPTIONS)
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        accepted = await client.upload_volume_to_image(request, fence=lambda: None)
+        accepted = await client.block_storage.upload_volume_to_image(request, fence=lambda: None)
     assert accepted.image_id == "i1"
 
 
 async def test_images_are_found_by_name(keystone: Keystone) -> None:
     keystone.service = Reply(200, {"images": [{"id": "i1", "name": "n", "status": "active"}]})
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert [image.image_id for image in await client.images_named("n")] == ["i1"]
+        assert [image.image_id for image in await client.image.images_named("n")] == ["i1"]
 
 
 async def test_the_image_service_tells_the_time_before_anything_is_exported(keystone: Keystone) -> None:
@@ -110,9 +110,9 @@ async def test_targets_may_share_a_gate(keystone: Keystone) -> None:
 async def test_the_connections_are_closed_at_the_end(keystone: Keystone) -> None:
     async with connect(ANY, ONE, limits=LIMITS) as client:
         pass
-    assert isinstance(client, CloudClient)
+    assert isinstance(client, Cloud)
     with pytest.raises(RuntimeError, match="closed"):
-        await client.volume("v")
+        await client.block_storage.get_volume("v")
 
 
 async def test_the_rows_cloud_wins(keystone: Keystone) -> None:
@@ -288,7 +288,7 @@ async def test_a_proxy_from_the_environment_is_used(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     keystone.service = Reply(404)
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert await client.volume("v") is None
+        assert await client.block_storage.get_volume("v") is None
     assert keystone.server.seen[-1].headers["Host"] == "cinder.example"
 
 
@@ -300,7 +300,7 @@ async def test_every_address_of_a_service_is_reached_through_its_proxy(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     async with connect(ANY, ONE, limits=LIMITS) as client:
         keystone.service = Reply(200, {"quotas": {"resources": []}})
-        assert await client.image_quota() is None
+        assert await client.image.get_quota() is None
     assert keystone.server.seen[-1].path.endswith("/v1/cloudimages/quota")
     assert keystone.server.seen[-1].headers["Host"] == "ims.example"
 
@@ -322,14 +322,14 @@ async def test_the_compute_service_is_looked_for_only_when_it_is_needed(keystone
     async with connect(ANY, ONE, limits=LIMITS) as client:
         for _ in range(2):
             with pytest.raises(ConfigError, match="no compute service"):
-                await client.stop_servers(["s1"], hard=False, fence=lambda: None)
+                await client.compute.stop_servers(["s1"], hard=False, fence=lambda: None)
 
 
 async def test_servers_are_stopped_started_and_looked_at(keystone: Keystone) -> None:
     assert keystone.catalog is not None
     keystone.catalog.append(("compute", f"{keystone.server.url}/compute"))
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        servers: Servers = client
+        servers = client.compute
         keystone.service = Reply(202)
         assert await servers.stop_servers(["s1"], hard=False, fence=lambda: None) == {}
         assert await servers.start_servers(["s1"], fence=lambda: None) == {}
@@ -349,7 +349,7 @@ async def test_a_compute_endpoint_can_be_set_by_hand(keystone: Keystone, tmp_pat
     clouds_yaml(tmp_path, f"{url}/identity/v3", compute_endpoint_override=f"{url}/by-hand")
     keystone.service = NO_SUCH_SERVER
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert [[each.exists for each in page] async for page in client.servers(["s1"])] == [[False]]
+        assert [[each.exists for each in page] async for page in client.compute.servers(["s1"])] == [[False]]
     assert keystone.server.seen[-1].path == f"/by-hand/v2.1/{PROJECT_ID}/servers/s1"
 
 
@@ -362,5 +362,5 @@ async def test_the_compute_service_is_reached_through_its_proxy(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     keystone.service = NO_SUCH_SERVER
     async with connect(ANY, ONE, limits=LIMITS) as client:
-        assert [[each.exists for each in page] async for page in client.servers(["s1"])] == [[False]]
+        assert [[each.exists for each in page] async for page in client.compute.servers(["s1"])] == [[False]]
     assert keystone.server.seen[-1].headers["Host"] == "nova.example"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud import CloudClient, connect, server_batches
+from batchexport.cloud import Cloud, connect, server_batches
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError, SignInError, VolumeStateError
@@ -81,7 +81,7 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield made[0]
 
 
-def signed_in(cloud: str = BY_KEY, *, project: str | None = None) -> AbstractAsyncContextManager[CloudClient]:
+def signed_in(cloud: str = BY_KEY, *, project: str | None = None) -> AbstractAsyncContextManager[Cloud]:
     return connect(TargetKey(project=project), CloudSettings(cloud=cloud), limits=LIMITS)
 
 
@@ -90,19 +90,22 @@ async def test_a_volume_is_exported_and_its_image_found(site: Site, cloud: str) 
     site.write_clouds()
     async with signed_in(cloud) as client:
         assert client.dialect.name is DialectName.EVS
-        accepted = await client.upload_volume_to_image(REQUEST, fence=lambda: None)
-        image = await client.image(accepted.image_id)
+        accepted = await client.block_storage.upload_volume_to_image(REQUEST, fence=lambda: None)
+        image = await client.image.get_image(accepted.image_id)
         assert image is not None
         assert (image.name, image.status) == (REQUEST.image_name, "active")
         assert image.size_bytes == accepted.size_gib * 2**30  # and not the 0 in `size`
-        assert [found.image_id for found in await client.images_named(REQUEST.image_name)] == [image.image_id]
-        pages = [page async for page in client.images(updated_since=image.updated_at)]
+        assert [found.image_id for found in await client.image.images_named(REQUEST.image_name)] == [
+            image.image_id
+        ]
+        pages = [page async for page in client.image.images(updated_since=image.updated_at)]
         assert [[found.image_id for found in page] for page in pages] == [[image.image_id]]
-        listed = [volume.volume_id async for page in client.volumes(status="available") for volume in page]
+        available = client.block_storage.volumes(status="available")
+        listed = [volume.volume_id async for page in available for volume in page]
         assert listed == [VOLUME]
-        assert await client.failure_reason(VOLUME, accepted.request_id) is None
-        await client.delete_image(image.image_id, fence=lambda: None)
-        assert await client.image(image.image_id) is None
+        assert await client.block_storage.failure_reason(VOLUME, accepted.request_id) is None
+        await client.image.delete_image(image.image_id, fence=lambda: None)
+        assert await client.image.get_image(image.image_id) is None
     assert site.sandbox.counts["auth"] == (1 if cloud == BY_TOKEN else 0)
 
 
@@ -114,9 +117,9 @@ async def test_a_volume_in_use_is_refused_for_its_status_and_exported_with_force
     request = replace(REQUEST, volume_id=USED.volume_id)
     async with signed_in(cloud) as client:
         with pytest.raises(VolumeStateError, match="valid status"):
-            await client.upload_volume_to_image(request, fence=lambda: None)
+            await client.block_storage.upload_volume_to_image(request, fence=lambda: None)
         forced = replace(request, options=replace(request.options, force=True))
-        await client.upload_volume_to_image(forced, fence=lambda: None)
+        await client.block_storage.upload_volume_to_image(forced, fence=lambda: None)
 
 
 @pytest.mark.parametrize("cloud", [BY_TOKEN, BY_KEY])
@@ -128,27 +131,29 @@ async def test_servers_go_down_and_up_in_one_batch_each(
     first, second, locked = (server.server_id for server in SERVERS)
     gone = "7d1f7d0c-0000-4000-8000-000000000009"
     async with signed_in(cloud) as client:
-        failed = await client.stop_servers([first, second, locked, gone], hard=False, fence=lambda: None)
+        failed = await client.compute.stop_servers(
+            [first, second, locked, gone], hard=False, fence=lambda: None
+        )
         assert {server_id: error.code for server_id, error in failed.items()} == dict.fromkeys(
             (locked, gone), "Ecs.0100"
         )
         assert await statuses(client) == {first: "shutoff", second: "shutoff", locked: "active"}
-        assert await client.start_servers([first, second], fence=lambda: None) == {}
-        assert await client.stop_servers([first], hard=True, fence=lambda: None) == {}
+        assert await client.compute.start_servers([first, second], fence=lambda: None) == {}
+        assert await client.compute.stop_servers([first], hard=True, fence=lambda: None) == {}
         assert await statuses(client) == {first: "shutoff", second: "active", locked: "active"}
     assert (site.sandbox.counts["act_on_servers"], site.sandbox.counts["act_on_server"]) == (2, 1)
 
 
-async def statuses(client: CloudClient) -> dict[str, str]:
+async def statuses(client: Cloud) -> dict[str, str]:
     ids = [server.server_id for server in SERVERS]
-    return {server.server_id: server.status async for page in client.servers(ids) for server in page}
+    return {server.server_id: server.status async for page in client.compute.servers(ids) for server in page}
 
 
 async def test_a_token_that_evs_calls_bad_is_renewed(site: Site) -> None:
     site.write_clouds()
     async with signed_in(BY_TOKEN) as client:
         site.sandbox.revoke_tokens()
-        assert await client.volume(VOLUME) is not None
+        assert await client.block_storage.get_volume(VOLUME) is not None
     assert site.sandbox.counts["auth"] == 2
 
 
@@ -156,7 +161,7 @@ async def test_a_temporary_key_goes_with_its_security_token(site: Site) -> None:
     token = f"    security_token: {SECURITY_TOKEN}\n"
     site.write_clouds(access=TEMPORARY_ACCESS_KEY, secret=TEMPORARY_SECRET_KEY, more=token)
     async with signed_in() as client:
-        assert await client.volume(VOLUME) is not None
+        assert await client.block_storage.get_volume(VOLUME) is not None
 
 
 @pytest.mark.parametrize(
@@ -208,19 +213,20 @@ async def test_a_key_that_is_withdrawn_under_way_is_not_tried_until_it_locks(sit
     site.write_clouds()
     async with signed_in() as client:
         site.clock_off_s = 3600
-        results = await asyncio.gather(*(client.volume(VOLUME) for _ in range(50)), return_exceptions=True)
+        reads = [client.block_storage.get_volume(VOLUME) for _ in range(50)]
+        results = await asyncio.gather(*reads, return_exceptions=True)
         assert all(isinstance(result, SignInError) for result in results)
         sent = site.sandbox.counts["bad_signatures"]
         assert sent <= LIMITS.concurrency
         with pytest.raises(SignInError):
-            await client.volume(VOLUME)
+            await client.block_storage.get_volume(VOLUME)
         assert site.sandbox.counts["bad_signatures"] == sent
 
 
 async def test_the_rows_project_must_be_an_id(site: Site) -> None:
     site.write_clouds()
     async with signed_in(project=PROJECT_ID) as client:
-        assert await client.volume(VOLUME) is not None
+        assert await client.block_storage.get_volume(VOLUME) is not None
     with pytest.raises(ConfigError, match="'demo' is none"):
         async with signed_in(project="demo"):
             pass

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.images import Images
-from batchexport.dialect import CINDER, EVS
+from batchexport.cloud.images import ImageService
+from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import SignInError, TransientError
 from batchexport.model import Image, ImageDetails, ImageQuota
 from tests.cloud.conftest import Bench
@@ -22,8 +22,8 @@ RECORD = {
 MOMENT = 1_795_420_847.0
 
 
-def images(bench: Bench, project_id: str | None = "p1") -> Images:
-    return Images(bench.session, bench.endpoint, project_id=project_id)
+def images(bench: Bench, project_id: str | None = "p1", dialect: Dialect = CINDER) -> ImageService:
+    return ImageService(bench.session, bench.endpoint, dialect, project_id=project_id)
 
 
 def page(*names: str, following: str | None = None) -> Reply:
@@ -33,7 +33,7 @@ def page(*names: str, following: str | None = None) -> Reply:
 
 async def test_an_image_is_read_in_our_words(bench: Bench) -> None:
     bench.server.answers(Reply(200, RECORD))
-    assert await images(bench).image("i1") == Image(
+    assert await images(bench).get_image("i1") == Image(
         image_id="i1",
         name="img",
         status="active",
@@ -46,19 +46,19 @@ async def test_an_image_is_read_in_our_words(bench: Bench) -> None:
 
 async def test_an_image_the_cloud_does_not_know_is_none(bench: Bench) -> None:
     bench.server.answers(Reply(404, {"message": "No image found<br />", "code": "404 Not Found"}))
-    assert await images(bench).image("i1") is None
+    assert await images(bench).get_image("i1") is None
 
 
 async def test_a_queued_image_has_no_size_yet(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"id": "i1", "name": None, "status": "queued", "size": None}))
-    assert await images(bench).image("i1") == Image(
+    assert await images(bench).get_image("i1") == Image(
         image_id="i1", name="", status="queued", details=ImageDetails()
     )
 
 
 async def test_the_size_of_ims_is_in_another_field(bench: Bench) -> None:
     bench.server.answers(Reply(200, RECORD | {"size": 0, "__image_size": "2048"}))
-    found = await images(bench).image("i1")
+    found = await images(bench).get_image("i1")
     assert found is not None and found.size_bytes == 2048
 
 
@@ -66,7 +66,7 @@ async def test_a_size_of_0_is_one_unless_ims_says_it(bench: Bench) -> None:
     bench.server.answers(
         Reply(200, RECORD | {"size": 0}), Reply(200, RECORD | {"size": 0, "__imagetype": "private"})
     )
-    found = [await images(bench).image("i1") for _ in range(2)]
+    found = [await images(bench).get_image("i1") for _ in range(2)]
     assert [each and each.size_bytes for each in found] == [0, None]
 
 
@@ -136,7 +136,7 @@ async def test_an_image_tells_what_it_holds(bench: Bench) -> None:
         "os_hash_value": "00ff",
     }
     bench.server.answers(Reply(200, RECORD | told))
-    found = await images(bench).image("i1")
+    found = await images(bench).get_image("i1")
     assert found is not None and found.details == ImageDetails("qcow2", "bare", 10, 2048, "sha512:00ff")
 
 
@@ -158,26 +158,27 @@ async def test_ims_tells_how_many_images_may_be_made(
     bench: Bench, reply: Reply, quota: ImageQuota | None
 ) -> None:
     bench.server.answers(reply)
-    service = Images(bench.session, Endpoint(url=f"{bench.server.url}/ims/v2", version="v2"), project_id="p1")
-    assert await service.quota(EVS) == quota
+    endpoint = Endpoint(url=f"{bench.server.url}/ims/v2", version="v2")
+    service = ImageService(bench.session, endpoint, EVS, project_id="p1")
+    assert await service.get_quota() == quota
     assert bench.server.seen[0].path == "/ims/v1/cloudimages/quota"
 
 
 async def test_other_image_services_are_not_asked(bench: Bench) -> None:
-    assert await images(bench).quota(CINDER) is None
+    assert await images(bench).get_quota() is None
     assert bench.server.seen == []
 
 
 async def test_a_quota_is_not_asked_for_without_a_sign_in(bench: Bench) -> None:
     bench.server.answers(Reply(401, {"error": {"message": "token expired", "code": 401}}))
     with pytest.raises(SignInError):
-        await images(bench).quota(EVS)
+        await images(bench, dialect=EVS).get_quota()
 
 
 async def test_an_answer_about_another_image_is_none_about_this(bench: Bench) -> None:
     bench.server.answers(Reply(200, RECORD | {"id": "i2"}))
     with pytest.raises(TransientError, match="asked for image i1, answered with another one"):
-        await images(bench).image("i1")
+        await images(bench).get_image("i1")
 
 
 @pytest.mark.parametrize("by", ["name", "list"])

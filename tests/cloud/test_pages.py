@@ -10,7 +10,7 @@ import pytest
 
 from batchexport.cloud import pages
 from batchexport.cloud.page_sizes import SMALL_LISTS
-from batchexport.cloud.volumes import Volumes
+from batchexport.cloud.volumes import BlockStorage
 from batchexport.dialect import CINDER
 from batchexport.errors import RefusedError, TransientError, UnreachableError
 from tests.cloud.conftest import Bench
@@ -18,7 +18,7 @@ from tests.cloud.scripted import Reply, Seen
 
 
 async def listed(bench: Bench) -> list[list[str]]:
-    volumes = Volumes(bench.session, bench.endpoint, CINDER)
+    volumes = BlockStorage(bench.session, bench.endpoint, CINDER)
     return [[volume.volume_id for volume in page] async for page in volumes.volumes()]
 
 

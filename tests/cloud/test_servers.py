@@ -7,7 +7,7 @@ import pytest
 
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
 from batchexport.cloud.server_batches import JOB_LOOK_S, JOB_PATIENCE_S, Batches, wait_s
-from batchexport.cloud.servers import Servers
+from batchexport.cloud.servers import Compute as ComputeClient
 from batchexport.errors import (
     CloudError,
     LeaseLostError,
@@ -50,7 +50,9 @@ class Compute:
         ecs = Endpoint(url=f"{url}/v1/p1", version="v1") if self.on_ecs else None
         batches = ecs and Batches(self.bench.session, ecs, steady=lambda: self.now_s, sleep=self.sleep)
         self.slept: list[float] = []
-        self.servers = Servers(self.bench.session, ComputeEndpoints(nova=nova, ecs=ecs), batches=batches)
+        self.servers = ComputeClient(
+            self.bench.session, ComputeEndpoints(nova=nova, ecs=ecs), batches=batches
+        )
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -71,7 +73,7 @@ class Compute:
         return [server async for page in self.servers.servers(server_ids) for server in page]
 
     async def stop(self, *server_ids: str, hard: bool = False) -> dict[str, CloudError]:
-        return await self.servers.stop(server_ids, hard=hard, fence=no_fence)
+        return await self.servers.stop_servers(server_ids, hard=hard, fence=no_fence)
 
 
 @pytest.fixture
@@ -194,7 +196,7 @@ async def test_nova_is_asked_for_each_server_alone(nova: Compute) -> None:
         ("POST", "/v2.1/p1/servers/s2/action"),
     ]
     assert nova.sent == [{"os-stop": None}] * 2
-    assert await nova.servers.start(["s1"], fence=no_fence) == {}
+    assert await nova.servers.start_servers(["s1"], fence=no_fence) == {}
     assert nova.sent[-1] == {"os-start": None}
 
 
@@ -230,14 +232,14 @@ async def test_what_the_fence_raises_goes_through_and_nothing_is_sent(nova: Comp
 
     nova.answers(TAKEN)
     with pytest.raises(LeaseLostError):
-        await nova.servers.stop(["s1", "s2", "s3"], hard=False, fence=closed)
+        await nova.servers.stop_servers(["s1", "s2", "s3"], hard=False, fence=closed)
     assert nova.sent == []
 
 
 async def test_a_single_server_on_ecs_needs_no_job(ecs: Compute) -> None:
     ecs.answers(TAKEN)
     assert await ecs.stop("s1", hard=True) == {}
-    assert await ecs.servers.start(["s1"], fence=no_fence) == {}
+    assert await ecs.servers.start_servers(["s1"], fence=no_fence) == {}
     assert ecs.sent == [{"os-stop": {"type": "HARD"}}, {"os-start": {}}]
     assert {path for _, path in ecs.asked} == {"/v2.1/p1/servers/s1/action"}
 
@@ -256,7 +258,7 @@ async def test_ecs_stops_many_by_one_request_and_its_job_is_followed(
 
 async def test_ecs_starts_without_a_type(ecs: Compute) -> None:
     ecs.answers(JOB, job("SUCCESS"))
-    await ecs.servers.start(["s1", "s2"], fence=no_fence)
+    await ecs.servers.start_servers(["s1", "s2"], fence=no_fence)
     assert ecs.sent == [{"os-start": {"servers": [{"id": "s1"}, {"id": "s2"}]}}]
 
 

@@ -70,7 +70,7 @@ async def sign_in(keystone: Keystone, folder: Path, kind: str, auth: Mapping[str
         entry["auth_methods"] = about.pop("auth_methods")
     (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"one": entry}}))
     async with connect(TargetKey(), CloudSettings(cloud="one"), limits=LIMITS) as client:
-        assert [page async for page in client.volumes()] == []
+        assert [page async for page in client.block_storage.volumes()] == []
 
 
 OPENID = {"client_id": "batch", "openid_scope": "openid", **FEDERATED}

@@ -252,7 +252,7 @@ async def test_keystone_away_at_first_does_not_cost_the_run(
             TargetKey(region="R1"), CloudSettings(cloud="one"), limits=LIMITS, sign_ins=sign_ins
         ) as client,
     ):
-        assert [page async for page in client.volumes()] == []
+        assert [page async for page in client.block_storage.volumes()] == []
     assert len(keystone.requests) == 1
     assert PASSWORD in str(keystone.requests)
 

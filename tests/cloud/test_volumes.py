@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.cloud.page_sizes import PAGE_SIZE
-from batchexport.cloud.volumes import Volumes
+from batchexport.cloud.volumes import BlockStorage
 from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import (
     FatalError,
@@ -33,8 +33,8 @@ ACCEPTED = {
 }
 
 
-def volumes(bench: Bench, dialect: Dialect = CINDER) -> Volumes:
-    return Volumes(bench.session, bench.endpoint, dialect)
+def volumes(bench: Bench, dialect: Dialect = CINDER) -> BlockStorage:
+    return BlockStorage(bench.session, bench.endpoint, dialect)
 
 
 def request(**options: str | bool) -> ExportRequest:
@@ -47,7 +47,7 @@ NONE_LISTED = Reply(200, {"volumes": []})
 async def export(
     bench: Bench, dialect: Dialect = CINDER, **options: str | bool
 ) -> tuple[dict[str, object], Accepted]:
-    accepted = await volumes(bench, dialect).export(request(**options), fence=lambda: None)
+    accepted = await volumes(bench, dialect).upload_volume_to_image(request(**options), fence=lambda: None)
     return json.loads(bench.server.seen[-1].body)["os-volume_upload_image"], accepted
 
 
@@ -57,7 +57,7 @@ async def listed(bench: Bench, dialect: Dialect = CINDER, status: str | None = N
 
 async def test_a_volume_is_read_in_our_words(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"volume": DETAILED}))
-    assert await volumes(bench).volume("v1") == Volume(
+    assert await volumes(bench).get_volume("v1") == Volume(
         volume_id="v1",
         status="in-use",
         size_gib=40,
@@ -69,7 +69,7 @@ async def test_a_volume_is_read_in_our_words(bench: Bench) -> None:
 
 async def test_a_volume_the_cloud_does_not_know_is_none(bench: Bench) -> None:
     bench.server.answers(Reply(404, {"itemNotFound": {"code": 404, "message": "no"}}))
-    assert await volumes(bench).volume("v/1") is None
+    assert await volumes(bench).get_volume("v/1") is None
     assert bench.server.seen[0].path == "/v3/p1/volumes/v%2F1"
 
 
@@ -293,7 +293,7 @@ async def test_an_acceptance_of_another_request_is_unknown(
 async def test_an_answer_about_another_volume_is_none_about_this(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"volume": {"id": "v2", "status": "available", "size": 1}}))
     with pytest.raises(TransientError, match="asked for volume v1, answered with another one"):
-        await volumes(bench).volume("v1")
+        await volumes(bench).get_volume("v1")
 
 
 async def test_a_200_is_an_acceptance_too(bench: Bench) -> None:
@@ -375,7 +375,7 @@ async def test_a_volume_is_encrypted_where_either_cloud_says_so(
     bench: Bench, record: dict[str, object], encrypted: bool
 ) -> None:
     bench.server.answers(Reply(200, {"volume": {"id": "v1", "status": "available"} | record}))
-    found = await volumes(bench).volume("v1")
+    found = await volumes(bench).get_volume("v1")
     assert found is not None and found.details is not None and found.details.encrypted is encrypted
 
 

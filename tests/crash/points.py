@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import TCPConnector
 
-from batchexport.cloud.client import CloudClient
+from batchexport.cloud.volumes import BlockStorage
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
@@ -109,8 +109,8 @@ def _around_claims(reach: Reach) -> None:
 
 
 def _around_sending(reach: Reach) -> None:
-    upload = _after(reach, "after_202", CloudClient.upload_volume_to_image)
-    CloudClient.upload_volume_to_image = upload  # type: ignore[method-assign,assignment]
+    upload = _after(reach, "after_202", BlockStorage.upload_volume_to_image)
+    BlockStorage.upload_volume_to_image = upload  # type: ignore[method-assign,assignment]
     connect = TCPConnector.connect
 
     async def connected(self: TCPConnector, request: Any, *args: Any, **kwargs: Any) -> Any:

@@ -50,7 +50,14 @@ class FakeCloud:
     dialect = CINDER
     identity = None
 
-    async def image_quota(self):
+    @property
+    def block_storage(self):
+        """This one object is each of the cloud's services."""
+        return self
+
+    image = compute = block_storage
+
+    async def get_quota(self):
         return None
 
     def server_now_s(self):
@@ -188,7 +195,7 @@ class FakeCloud:
         self.most_in_progress = max(self.most_in_progress, in_progress)
         return image_id
 
-    async def volume(self, volume_id):
+    async def get_volume(self, volume_id):
         self._read("volume")
         return self._volume(volume_id, self.server_now_s())
 
@@ -199,7 +206,7 @@ class FakeCloud:
         volumes = [volume for volume_id in known if (volume := self._volume(volume_id, now))]
         yield [volume for volume in volumes if status in (None, volume.status)]
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         self._read("image")
         return self._image(image_id, self.server_now_s()) if image_id in self.records else None
 

@@ -120,7 +120,7 @@ class ServedCloud(FakeCloud):
         self._read("servers")
         yield [self._server(each) for each in server_ids if not self._is_within(self.away, each)]
 
-    async def server(self, server_id):
+    async def get_server(self, server_id):
         self._read("server")
         if self._is_within(self.away, server_id):
             raise TransientError("cell2 is not responding", status=500)

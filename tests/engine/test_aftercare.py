@@ -172,20 +172,20 @@ def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(bench, st
     async def volume(volume_id):
         return status and Volume(volume_id=volume_id, status="available")
 
-    cloud.volume = volume
+    cloud.get_volume = volume
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
     assert image.image_id in cloud.records
 
 
 def test_an_image_that_is_listed_as_active_is_never_removed(bench):
     cloud, image = left_over(bench, "orphan")
-    behind = run_fast(cloud.image(image.image_id))
+    behind = run_fast(cloud.get_image(image.image_id))
     cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
 
     async def by_id(image_id):
         return behind
 
-    cloud.image = by_id
+    cloud.get_image = by_id
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
     assert image.image_id in cloud.records
 

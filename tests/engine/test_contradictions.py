@@ -89,7 +89,7 @@ def test_a_cloud_that_is_away_for_hours_makes_no_request_in_doubt_ambiguous(benc
 class Invisible(FakeCloud):
     """A volume is in the list and cannot be found by its id."""
 
-    async def volume(self, volume_id):
+    async def get_volume(self, volume_id):
         self._read("volume")
 
     async def volumes(self, *, status=None):
@@ -114,8 +114,8 @@ class Moody(FakeCloud):
         super().__init__(**given)
         self.reads = list(reads)
 
-    async def volume(self, volume_id):
-        found = await super().volume(volume_id)
+    async def get_volume(self, volume_id):
+        found = await super().get_volume(volume_id)
         return found if not self.reads else self.reads.pop(0)
 
 
@@ -162,13 +162,13 @@ def test_an_unfinished_image_that_another_read_shows_complete_is_taken(bench, mo
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     bench.run(cloud, retries=0)
     cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
-    truly, late = FakeCloud.image, [True]
+    truly, late = FakeCloud.get_image, [True]
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         found = await truly(self, image_id)
         return replace(found, status="saving") if found and late and late.pop() else found
 
-    monkeypatch.setattr(FakeCloud, "image", image)
+    monkeypatch.setattr(FakeCloud, "get_image", get_image)
     retry(bench)
     bench.run(cloud)
     one_image_each(bench, cloud, ids)
@@ -186,7 +186,7 @@ class HalfBlind(FakeCloud):
         self._read("images")
         yield []
 
-    async def volume(self, volume_id):
+    async def get_volume(self, volume_id):
         if self.answers:
             return Volume(volume_id=volume_id, status="uploading", size_gib=10)
         raise TransientError("service unavailable", status=503)
@@ -215,10 +215,10 @@ def test_an_ambiguous_row_that_cannot_be_looked_at_keeps_no_other_from_being_rec
         del cloud.records[cloud.exports_of(each)[0]]
 
     class Odd(FakeCloud):
-        async def volume(self, volume_id):
+        async def get_volume(self, volume_id):
             if volume_id == ids[0]:
                 raise ForbiddenError("blocked by a policy", method="GET", status=403)
-            return await super().volume(volume_id)
+            return await super().get_volume(volume_id)
 
     cloud.__class__ = Odd
     found = reconcile(bench, cloud)
@@ -277,7 +277,7 @@ def test_a_volume_that_is_uploading_by_its_id_is_so_though_no_list_shows_it(benc
 class Flickering(FakeCloud):
     """The image is imported for long, is not found by its id, and by its name not for a while."""
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         self._read("image")
 
     async def images_named(self, name):

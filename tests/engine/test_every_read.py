@@ -105,10 +105,10 @@ def test_an_image_that_nobody_may_read_ends_its_row_and_no_other(bench):
     bench.load(IDS, options=ImageOptions(timeout_s=600.0))
 
     class OneHidden(ServedCloud):
-        async def image(self, image_id):
+        async def get_image(self, image_id):
             if self.records[image_id]["volume_id"] == IDS[1]:
                 raise WAYS["403"]()
-            return await super().image(image_id)
+            return await super().get_image(image_id)
 
     cloud = OneHidden({}, faults={IDS[1]: ["fails"], IDS[2]: ["fails"]})
     bench.run(cloud, settings=STOP)
@@ -178,12 +178,14 @@ def test_two_looks_at_once_end_each_export_once(bench):
     let_pass(60.0)
 
     class Slow:
+        image = property(lambda self: self)
+
         def __getattr__(self, name):
             return getattr(cloud, name)
 
-        async def image(self, image_id):
+        async def get_image(self, image_id):
             await asyncio.sleep(3.0)
-            return await cloud.image(image_id)
+            return await cloud.get_image(image_id)
 
         async def images(self, **asked):
             await asyncio.sleep(3.0)

@@ -55,7 +55,7 @@ class Replica(FakeCloud):
     def _seen_at(self):
         return super().server_now_s() - self.lag_s
 
-    async def volume(self, volume_id):
+    async def get_volume(self, volume_id):
         self._read("volume")
         return self._volume(volume_id, self._seen_at())
 
@@ -65,7 +65,7 @@ class Replica(FakeCloud):
         volumes = [volume for each in known if (volume := self._volume(each, self._seen_at()))]
         yield [volume for volume in volumes if status in (None, volume.status)]
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         self._read("image")
         return self._image(image_id, self._seen_at()) if image_id in self.records else None
 
@@ -95,8 +95,8 @@ class Hiding(FakeCloud):
     def _hidden(self, image_id, for_s):
         return self.server_now_s() < self.records[image_id]["created"] + for_s
 
-    async def image(self, image_id):
-        found = await super().image(image_id)
+    async def get_image(self, image_id):
+        found = await super().get_image(image_id)
         return None if found is None or self._hidden(image_id, self.by_id_s) else found
 
     def _all_images(self):
@@ -291,8 +291,8 @@ class Missing(FakeCloud):
         super().__init__(**given)
         self.until = EPOCH + fast_now() + until_s
 
-    async def volume(self, volume_id):
-        found = await super().volume(volume_id)
+    async def get_volume(self, volume_id):
+        found = await super().get_volume(volume_id)
         return None if self.server_now_s() < self.until else found
 
 
@@ -432,7 +432,7 @@ def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(bench, m
     async def nothing(self, image_id):
         self._read("image")
 
-    monkeypatch.setattr(FakeCloud, "image", nothing)
+    monkeypatch.setattr(FakeCloud, "get_image", nothing)
     retry(bench)
     bench.run(cloud)
     one_image_each(bench, cloud, ids)
@@ -444,7 +444,7 @@ def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(bench, m
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
-    delete, read, away = FakeCloud.delete_image, FakeCloud.image, []
+    delete, read, away = FakeCloud.delete_image, FakeCloud.get_image, []
 
     async def delete_image(self, image_id, *, fence):
         if not away:
@@ -452,12 +452,12 @@ def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(bench, m
             raise NotFoundError("no back end", status=404)
         await delete(self, image_id, fence=fence)
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         found = await read(self, image_id)
         return None if len(away) == 1 and away.append("once") is None else found
 
     monkeypatch.setattr(FakeCloud, "delete_image", delete_image)
-    monkeypatch.setattr(FakeCloud, "image", image)
+    monkeypatch.setattr(FakeCloud, "get_image", get_image)
     bench.run(cloud)
     one_image_each(bench, cloud, ids)
     assert cloud.deleted == ["image-1"]

@@ -28,7 +28,7 @@ class ListingCloud(FakeCloud):
         listed = [volume for volume_id in IDS if (volume := self._volume(volume_id, now))]
         yield [volume for volume in listed if status in (None, volume.status)]
 
-    async def image_quota(self):
+    async def get_quota(self):
         return self.quota
 
 
@@ -198,8 +198,8 @@ def test_a_volume_that_was_missing_once_is_exported(bench, back_in):
                 shown = back_in == "list" and self.calls["volume"] > 0
                 yield page if shown or status else [each for each in page if each.volume_id != IDS[1]]
 
-        async def volume(self, volume_id):
-            found = await super().volume(volume_id)
+        async def get_volume(self, volume_id):
+            found = await super().get_volume(volume_id)
             behind = (
                 volume_id == IDS[1] and (back_in == "list" or self.calls["volume"] < 2) and not self.posts
             )

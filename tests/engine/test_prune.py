@@ -24,6 +24,11 @@ class Cloud:
 
     dialect = CINDER
 
+    @property
+    def image(self):
+        """This one object is the image service, too."""
+        return self
+
     def __init__(self, looks=None, *, delete_error=None, at_delete=None):
         self.listed = [shown(0), shown(1)]
         self.deleted = []
@@ -34,7 +39,7 @@ class Cloud:
         assert created_since < 200_000.0 - 80_000
         yield [*self.listed, shown(7)]
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         look = self._looks[image_id]
         if isinstance(look, Exception):
             raise look

@@ -22,6 +22,11 @@ class Cloud:
 
     dialect = CINDER
 
+    @property
+    def image(self):
+        """This one object is the image service, too."""
+        return self
+
     def __init__(self, images, chance):
         self.there = {image.image_id: image for image in images}
         self.chance = chance
@@ -30,7 +35,7 @@ class Cloud:
     async def images(self, *, created_since):
         yield [image for image in self.there.values() if self.chance.random() < 0.95]
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         if self.chance.random() < 0.05:
             raise UnreachableError("no answer")
         if image_id in self.there and self.chance.random() < 0.1:  # somebody is at work on it

@@ -36,7 +36,7 @@ def test_a_volume_that_is_not_found_is_not_sent_with_force(bench):
     """Its server may run by now, and nobody looked."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s0"]})
-    truly, sent = cloud.volume, []
+    truly, sent = cloud.get_volume, []
 
     async def volume(volume_id):
         found = await truly(volume_id)
@@ -47,7 +47,7 @@ def test_a_volume_that_is_not_found_is_not_sent_with_force(bench):
             return None
         return found
 
-    cloud.volume = volume
+    cloud.get_volume = volume
     bench.run(cloud, settings=STOP)
     assert sent
     assert not cloud.torn

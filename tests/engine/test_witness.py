@@ -174,13 +174,13 @@ def test_a_server_that_a_dead_run_left_down_is_not_copied_under(bench, tmp_path,
 def test_a_copy_of_somebody_else_that_never_ends_keeps_a_server_down_no_longer_than_copies_take(bench):
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s"], IDS[1]: ["s"]})
-    look = cloud.volume
+    look = cloud.get_volume
 
     async def volume(volume_id):
         seen = await look(volume_id)
         return seen if volume_id == IDS[0] else replace(seen, status="uploading")
 
-    cloud.volume = volume
+    cloud.get_volume = volume
     assert 3600.0 < down_for_s(bench, cloud) < 2 * 3600.0
     assert (cloud.running(), afoot(bench)) == ({"s"}, {})
 
@@ -264,13 +264,13 @@ def test_a_volume_that_is_detached_from_its_server_goes_without_force_and_withou
             down.append(True)
             cloud.attached[IDS[0]] = ()
 
-    look = cloud.volume
+    look = cloud.get_volume
 
     async def volume(volume_id):
         detach()
         return await look(volume_id)
 
-    cloud.volume = volume
+    cloud.get_volume = volume
     bench.run(cloud, settings=STOP)
     assert down
     assert reasons(bench) == {IDS[0]: ("succeeded", None)}
@@ -362,13 +362,13 @@ def test_two_looks_at_the_same_exports_end_each_once(bench):
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=30.0)
     dead = crashed(bench, cloud, after=4)
     let_pass(60.0)
-    look = cloud.image
+    look = cloud.get_image
 
     async def image(image_id):
         await asyncio.sleep(20.0)
         return await look(image_id)
 
-    cloud.image = image
+    cloud.get_image = image
     dead.run(cloud, settings=ONLY_UP, stop=0.0)
     assert (cloud.running(), afoot(dead)) == ({"a"}, {})
     assert set(dead.states().values()) == {"succeeded"}

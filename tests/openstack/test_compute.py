@@ -22,7 +22,7 @@ async def client():
 
 
 async def status_of(client, server_id):
-    found = [server async for page in client.servers([server_id]) for server in page]
+    found = [server async for page in client.compute.servers([server_id]) for server in page]
     return found[0].status if found and found[0].exists else None
 
 
@@ -37,12 +37,12 @@ async def until(client, server_id, status, seconds=60):
 async def test_a_server_is_stopped_and_started(compute, make_server, client):
     server_id = make_server()
     assert await status_of(client, server_id) == "active"
-    assert await client.stop_servers([server_id], hard=False, fence=allowed) == {}
+    assert await client.compute.stop_servers([server_id], hard=False, fence=allowed) == {}
     await until(client, server_id, "shutoff")
-    again = await client.stop_servers([server_id], hard=False, fence=allowed)
+    again = await client.compute.stop_servers([server_id], hard=False, fence=allowed)
     assert (type(again[server_id]), again[server_id].status) == (RefusedError, 409)
     assert "vm_state stopped" in str(again[server_id])
-    assert await client.start_servers([server_id], fence=allowed) == {}
+    assert await client.compute.start_servers([server_id], fence=allowed) == {}
     await until(client, server_id, "active")
 
 
@@ -52,7 +52,7 @@ async def test_a_server_that_is_locked_or_gone_does_not_keep_another_from_stoppi
     locked, other, gone = make_server(), make_server(), str(uuid.uuid4())
     compute.lock_server(locked)
     # Whoever locked it could stop it as an administrator; the owner cannot.
-    failed = await client.stop_servers([locked, gone, other], hard=False, fence=allowed)
+    failed = await client.compute.stop_servers([locked, gone, other], hard=False, fence=allowed)
     assert {server_id: type(error) for server_id, error in failed.items()} == {
         locked: RefusedError,
         gone: NotFoundError,
@@ -65,6 +65,8 @@ async def test_a_server_that_is_locked_or_gone_does_not_keep_another_from_stoppi
 async def test_servers_are_found_by_pages_too(make_server, client):
     made = [make_server() for _ in range(4)]
     gone = str(uuid.uuid4())
-    found = {server.server_id: server async for page in client.servers([*made, gone]) for server in page}
+    found = {
+        server.server_id: server async for page in client.compute.servers([*made, gone]) for server in page
+    }
     assert [found[server_id].status for server_id in made] == ["active"] * 4
     assert not found[gone].exists

@@ -17,7 +17,14 @@ class FakeInventory:
         self._page = page
         self._quota = quota
 
-    async def volume(self, volume_id):
+    @property
+    def block_storage(self):
+        """This one object is each of the cloud's services."""
+        return self
+
+    image = block_storage
+
+    async def get_volume(self, volume_id):
         self.calls["volume"] += 1
         everything = self._volumes + self._unlisted
         return next((volume for volume in everything if volume.volume_id == volume_id), None)
@@ -27,7 +34,7 @@ class FakeInventory:
             self.calls["volumes"] += 1
             yield page
 
-    async def image(self, image_id):
+    async def get_image(self, image_id):
         self.calls["image"] += 1
         everything = self._images + self._unlisted
         return next((image for image in everything if image.image_id == image_id), None)
@@ -38,7 +45,7 @@ class FakeInventory:
             self.calls["images"] += 1
             yield page
 
-    async def image_quota(self):
+    async def get_quota(self):
         return self._quota
 
     def _pages(self, records):

@@ -78,7 +78,7 @@ class Copies:
             key = (server.server_id, volume_id)
             bound_s = LAG_S
             try:
-                volume = await self._cloud.volume(volume_id)
+                volume = await self._cloud.block_storage.get_volume(volume_id)
             except CloudError as error:
                 why = f"its volume {volume_id} cannot be looked at ({error})"
             else:

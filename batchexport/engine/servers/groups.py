@@ -121,7 +121,7 @@ class ServerGroups:
         """What is known of these servers now, by id."""
         if not server_ids:
             return {}
-        pages = self._cloud.servers(sorted(server_ids))
+        pages = self._cloud.compute.servers(sorted(server_ids))
         return {server.server_id: server async for page in pages for server in page}
 
     async def _ours(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
@@ -148,7 +148,7 @@ class ServerGroups:
         """The row, on the servers that its volume is attached to now; on none where it is not in use."""
         if not row.held:
             return row
-        volume = await self._cloud.volume(row.job.volume_id)
+        volume = await self._cloud.block_storage.get_volume(row.job.volume_id)
         if volume is None or volume.status != "in-use":
             await self._book.let_go(self._ledger.lease, [row.job])
             self._ledger.released([])

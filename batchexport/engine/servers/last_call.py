@@ -71,12 +71,12 @@ async def _start(cloud: Cloud, ledger: Ledger, copies: Copies, server_ids: Seque
     """Those of these that took the order to start, or need none."""
     found: dict[str, Server] = {}
     try:
-        async for page in cloud.servers(server_ids):
+        async for page in cloud.compute.servers(server_ids):
             found.update((server.server_id, server) for server in page)
         free = await copies.free(server_ids, found)
         up = [each for each in free if fit_of(found.get(each)) not in (Fit.OFF, Fit.UNSEEN)]
         down = [each for each in free if each not in up]
-        failed = await cloud.start_servers(down, fence=ledger.lease.check_owned) if down else {}
+        failed = await cloud.compute.start_servers(down, fence=ledger.lease.check_owned) if down else {}
     except CloudError as error:
         log.warning("cannot start servers (%s)", error)
         return []

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.ports import Fence, Servers
+from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.submit import NotSentError
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.retry import UNREACHABLE
@@ -28,7 +28,7 @@ Order = Callable[[Sequence[str], Fence], Awaitable[Mapping[str, CloudError]]]
 class ServerOrders:
     """Orders to the compute service of one target. Each may be repeated."""
 
-    def __init__(self, cloud: Servers, ledger: Ledger, *, hard: bool) -> None:
+    def __init__(self, cloud: Cloud, ledger: Ledger, *, hard: bool) -> None:
         self._cloud = cloud
         self._ledger = ledger
         self._hard = hard
@@ -54,7 +54,7 @@ class ServerOrders:
                 raise NotSentError
 
         async def send(asked: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-            return await self._cloud.stop_servers(asked, hard=self._hard, fence=fence)
+            return await self._cloud.compute.stop_servers(asked, hard=self._hard, fence=fence)
 
         failed = await self._give(send, list(server_ids), fence)
         return {server_id: error for server_id, error in failed.items() if _is_final(error)}
@@ -63,7 +63,7 @@ class ServerOrders:
         """Ask for these to be started. Whatever is answered, they are to be asked again until they are up."""
 
         async def send(asked: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-            return await self._cloud.start_servers(asked, fence=fence)
+            return await self._cloud.compute.start_servers(asked, fence=fence)
 
         await self._give(send, list(server_ids), self._fence)
 

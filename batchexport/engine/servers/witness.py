@@ -91,7 +91,7 @@ class Witness:
         self._ledger.ended(job, JobState.FAILED, replace(ending, code=SERVER_UNSEEN))
 
     async def _clearance(self, job: Job) -> Clearance:
-        volume = await self._cloud.volume(job.volume_id)
+        volume = await self._cloud.block_storage.get_volume(job.volume_id)
         if volume is not None and volume.status == "available":
             return Clearance.NOT_IN_USE
         if volume is None or volume.status != "in-use":
@@ -120,7 +120,7 @@ class Witness:
             if not _is_running(found[server_id]):
                 continue
             try:
-                sure[server_id] = await self._cloud.server(server_id)
+                sure[server_id] = await self._cloud.compute.get_server(server_id)
             except CloudError as error:
                 log.debug("server %s is listed as running and cannot be read: %s", server_id, error)
                 del sure[server_id]
@@ -188,7 +188,7 @@ class Witness:
             log.warning("volume %s is copied while server %s runs", job.volume_id, named(server))
 
     async def _look(self, server_ids: Sequence[str]) -> list[Server]:
-        return [await self._cloud.server(server_id) for server_id in server_ids]
+        return [await self._cloud.compute.get_server(server_id) for server_id in server_ids]
 
 
 def _is_running(server: Server | None) -> bool:
