@@ -128,7 +128,7 @@ async def _drive(
                         settings,
                         stop=stop.event,
                         on_change=on_change,
-                        most_gib=hours.max_gib_at if hours else None,
+                        max_gib_at=hours.max_gib_at if hours else None,
                         again=frozenset(again),
                         others=() if settings.export_again else nightly_runs.other_state_files(state_path),
                     )

@@ -68,13 +68,13 @@ class Ambiguous(msgspec.Struct, frozen=True):
     ending: Ending
 
 
-class Again(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True):
     """No image came of this attempt, and another may succeed."""
 
     ending: Ending
 
 
-class Doubt(msgspec.Struct, frozen=True):
+class InDoubt(msgspec.Struct, frozen=True):
     """The volume is being exported, perhaps by an earlier request of ours: settle that first."""
 
 
@@ -109,7 +109,7 @@ def settle(
     clear_for_s: float | None,
     settle_s: float,
     overdue: bool,
-) -> Adopt | Ambiguous | Again | Fail | Wait:
+) -> Adopt | Ambiguous | Retry | Fail | Wait:
     """What became of a request whose answer never came.
 
     `images` are those that could be its result, read after the volume; `proved` says that nobody else's can
@@ -127,7 +127,7 @@ def settle(
         return Wait()
     if missing:
         return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
-    return Again(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
+    return Retry(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
 
 
 def several(images: Sequence[Image]) -> Ending:
@@ -144,7 +144,7 @@ def unproved(image: Image) -> Ending:
 
 def reconcile(
     images: Sequence[Image], *, proved: bool, uploading: bool, clear_for_s: float | None, settle_s: float
-) -> Adopt | Ambiguous | Again:
+) -> Adopt | Ambiguous | Retry:
     """What became of an ambiguous job, after somebody may have cleared up in the cloud.
 
     The arguments are those of `settle`.
@@ -159,7 +159,7 @@ def reconcile(
         if not uploading:
             reason = "no image that could be the result was seen, but not for long enough to be sure"
         return Ambiguous(Ending(reason=reason, code="ambiguous"))
-    return Again(Ending(reason="all images that could be the result were removed", code="removed"))
+    return Retry(Ending(reason="all images that could be the result were removed", code="removed"))
 
 
 def alive(images: Sequence[Image]) -> list[Image]:
@@ -182,17 +182,17 @@ def may_have_been_sent(job: Job) -> bool:
 
 def refused_for_status(
     error: CloudError, volume: Volume | None, *, in_use: InUse, forced: bool
-) -> Doubt | Again | Hold | Fail | Skip:
+) -> InDoubt | Retry | Hold | Fail | Skip:
     """What to do with a job that the cloud refused because of its volume's status."""
     if volume is None or volume.status in ("uploading", "available"):
         # Available now, it was not: perhaps for an export of ours that has just ended. And what has a status
         # is there: that it is not found may be a replica that lags.
-        return Doubt()
+        return InDoubt()
     ending = ending_of(error, f"the volume is {volume.status}")
     if volume.status == "in-use":
         return _refused_in_use(ending, in_use=in_use, forced=forced)
     if volume.status in PASSING_STATUSES:
-        return Again(ending)
+        return Retry(ending)
     return Fail(ending)
 
 
@@ -213,7 +213,7 @@ def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Hold | Fa
 
 def verdict(
     image: Image | None, *, same_for_s: float, size_gib: int | None, overdue: bool
-) -> Succeed | Again | Wait:
+) -> Succeed | Retry | Wait:
     """What became of an export whose volume is no longer uploading.
 
     The image was read after the volume. `same_for_s` is how long every look has shown the volume free and the
@@ -223,17 +223,17 @@ def verdict(
     if image is None:
         if same_for_s < absent_after_s(size_gib):
             return Wait()
-        return Again(Ending(reason="the export failed: the cloud removed the image", code="image_gone"))
+        return Retry(Ending(reason="the export failed: the cloud removed the image", code="image_gone"))
     if image.status == "active":
         return Succeed(Ending(reason="active"))
     if image.status == "deactivated":
         return Succeed(Ending(reason="the image is complete but was deactivated", code="deactivated"))
     if image.status in DEAD_STATUSES:
-        return Again(Ending(reason=f"the export failed: the image is {image.status}", code="image_dead"))
+        return Retry(Ending(reason=f"the export failed: the image is {image.status}", code="image_dead"))
     if same_for_s < orphan_after_s(size_gib) or not (image.status == "queued" or overdue):
         return Wait()
     reason = f"the export failed: the image stayed {image.status} although the volume is free"
-    return Again(Ending(reason=reason, code=ORPHANED))
+    return Retry(Ending(reason=reason, code=ORPHANED))
 
 
 def absent_after_s(size_gib: int | None) -> float:

@@ -72,7 +72,7 @@ class Endings:
         """The image is complete."""
         self._full = 0
         self._forget(job)
-        self._ledger.ended(job, JobState.SUCCEEDED, ending)
+        self._ledger.finish(job, JobState.SUCCEEDED, ending)
 
     async def look_singly(self, jobs: Sequence[Job]) -> None:
         """Judge these, whose volumes no list shows: each is read by its id first."""
@@ -106,7 +106,7 @@ class Endings:
                 self.succeed(job, decide.finished(image, job, self._settings.image))
             case decide.Succeed(ending):
                 self.succeed(job, ending)
-            case decide.Again(ending):
+            case decide.Retry(ending):
                 contradicted = await self._is_seen_otherwise(job, image)
                 if contradicted is False:
                     await self._again(job, ending)
@@ -120,7 +120,7 @@ class Endings:
         if job.image_id not in self._ledger.exporting:  # ended while the cloud was asked for its words
             return
         self._forget(job)
-        self._ledger.again(job, ending)
+        self._ledger.retry_or_fail(job, ending)
         self._full = self._full + 1 if _FULL_WORDS.search(ending.reason) else 0
         if self._full >= FULL_AFTER:
             words = f"{self._full} exports in a row found no room for their images: {ending.reason}"
@@ -166,7 +166,7 @@ class Endings:
             return
         self._forget(job)
         ending = decide.stuck(job, image, is_read=is_read, is_uploading=is_uploading)
-        self._ledger.ended(job, JobState.FAILED, ending)
+        self._ledger.finish(job, JobState.FAILED, ending)
 
     async def _is_seen_otherwise(self, job: Job, image: Image | None) -> bool | None:
         """Whether witnesses of another kind contradict that the export came to nothing; None = not known.

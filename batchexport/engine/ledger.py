@@ -26,13 +26,15 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[Job, JobState, JobState, Ending | None], None]
 
 
-class Unsettled(msgspec.Struct):
+class JobInDoubt(msgspec.Struct):
     """A job whose last request may or may not have been carried out."""
 
     job: Job
     since: float  #: loop time at which the request ended, or the file was opened after a crash
-    refused: bool = False  #: this request was refused; the doubt is about an earlier one
-    alone: bool = False  #: the cloud took others meanwhile: if it was not sent, that was an attempt
+    was_rejected: bool = False  #: this request was refused; the doubt is about an earlier one
+    counts_as_attempt: bool = (
+        False  #: the cloud took others meanwhile: if it was not sent, that was an attempt
+    )
     ending: Ending | None = None  #: what to say if it turns out that nothing was sent
     clear_since: float | None = None  #: loop time since which the volume is free and no image was found
     seen_uploading: bool = False  #: the volume was, at some look since the request
@@ -73,9 +75,9 @@ class Ledger:
     ) -> None:
         self.lease = lease
         self.exporting: dict[str, Job] = {}  #: by image id
-        self.unsettled: dict[int, Unsettled] = {}  #: by job id
+        self.in_doubt: dict[int, JobInDoubt] = {}  #: by job id
         self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
-        self.on_stopped_servers: set[int] = set()  #: job ids: in use, and every server of theirs is down
+        self.servers_down: set[int] = set()  #: job ids: in use, and every server of theirs is down
         self.forced: set[int] = set()  #: job ids: sent, or to be sent, only while their servers are off
         self.disturbed: dict[int, str] = {}  #: job id -> the server that ran while its volume was exported
         #: By job id; rows of `forced` whose image is there, and whose servers are to be looked at once more.
@@ -83,7 +85,7 @@ class Ledger:
         self.confirmable = asyncio.Event()
         self.force_ignored: Ending | None = None  #: why it is no use to stop servers here
         self.held = asyncio.Event()  #: there may be rows that wait for servers
-        self.blind = False  #: the cloud lets nobody watch any more: what is under way stays so
+        self.polling_unavailable = False  #: the cloud lets nobody watch any more: what is under way stays so
         self.stopping = asyncio.Event()  #: nothing more is to be started
         self.stopped_by: BatchExportError | None = None
         self._image_statuses: dict[str, str] = {}  # as last kept, by image id
@@ -97,7 +99,7 @@ class Ledger:
     @property
     def in_progress(self) -> int:
         """Jobs that the cloud is copying, or may be."""
-        return len(self.exporting) + len(self.unsettled) + len(self.sending)
+        return len(self.exporting) + len(self.in_doubt) + len(self.sending)
 
     def stop(self, error: BatchExportError | None = None) -> None:
         """Start nothing more; with an error, the target ends with it once what was sent has its answer."""
@@ -121,7 +123,7 @@ class Ledger:
         """Take over what an earlier process left under way."""
         since = asyncio.get_running_loop().time()
         self.exporting = {job.image_id: job for job in exporting if job.image_id is not None}
-        self.unsettled = {job.job_id: Unsettled(job, since) for job in unsettled}
+        self.in_doubt = {job.job_id: JobInDoubt(job, since) for job in unsettled}
 
     def claimed(self, jobs: list[Job]) -> None:
         """Note jobs whose intent is on disk."""
@@ -129,7 +131,7 @@ class Ledger:
             self.sending.add(job.job_id)
             self._tell(job, JobState.PENDING, JobState.SUBMITTING)
 
-    def accepted(self, job: Job, accepted: Accepted) -> None:
+    def accept(self, job: Job, accepted: Accepted) -> None:
         """The cloud took the job, or was found to have taken it."""
         at = self._now()
         size = job.size_gib if accepted.size_gib is None else accepted.size_gib
@@ -140,7 +142,7 @@ class Ledger:
         self.exporting[accepted.image_id] = job
         self._tell(job, JobState.SUBMITTING, JobState.EXPORTING)
 
-    def ended(self, job: Job, state: JobState, ending: Ending) -> None:
+    def finish(self, job: Job, state: JobState, ending: Ending) -> None:
         """The job reached a final state; one of `forced` succeeds when `confirmed`."""
         if self._is_over(job):
             return
@@ -150,7 +152,7 @@ class Ledger:
         else:
             self._end(job, state, ending)
 
-    def confirmed(self, job_id: int, ending: Ending) -> None:
+    def confirm(self, job_id: int, ending: Ending) -> None:
         """The servers of a row of `to_confirm` were looked at: it ends like this."""
         job, _ = self.to_confirm.pop(job_id)
         self._end(job, JobState.SUCCEEDED, ending)
@@ -159,22 +161,22 @@ class Ledger:
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         self._state.ended(self.lease, job, state, ending, at_s=self._now())
         self._forget(job)
-        for memory in (self.on_stopped_servers, self.forced):
+        for memory in (self.servers_down, self.forced):
             memory.discard(job.job_id)
         self.disturbed.pop(job.job_id, None)
         self._tell(job, before, state, ending)
         self._count(state)
 
-    def refused(self, job: Job, state: JobState, ending: Ending) -> None:
+    def reject(self, job: Job, state: JobState, ending: Ending) -> None:
         """A job never tried, or held, ends without an attempt: none could succeed."""
         self._state.refused(self.lease, job, state, ending, at_s=self._now())
         self._moved()
         self._tell(job, JobState.PENDING, state, ending)
         self._count(state)
 
-    def held_back(self, job: Job) -> None:
+    def hold_unsent(self, job: Job) -> None:
         """The volume is in use: the row waits until its servers are down, as if nothing had been sent."""
-        self.put_back(job, None, after_s=math.inf, counted=False)
+        self.snooze(job, None, after_s=math.inf)
         self.held.set()
 
     def hold(self, job: Job, server_ids: Sequence[str]) -> None:
@@ -190,61 +192,71 @@ class Ledger:
             self._image_statuses.update(changed)
             self._state.images_seen(self.lease, changed)
 
-    def released(self, job_ids: Iterable[int]) -> None:
+    def release(self, job_ids: Iterable[int]) -> None:
         """These rows may go: their servers are down."""
         going = set(job_ids)
-        self.on_stopped_servers |= going
+        self.servers_down |= going
         self.forced |= going
         for job_id in going:
             self.disturbed.pop(job_id, None)
         self._moved()
 
-    def adopting(self, job: Job) -> None:
+    def note_adoption(self, job: Job) -> None:
         """An image of an earlier attempt is taken. Since the row had come to its end, before `retry`, nothing
         kept its servers down while that image was written.
         """
         if job.attempts_before and job.job_id in self.forced:
             self.disturbed.setdefault(job.job_id, "of its volume")
 
-    def detached(self, job: Job) -> None:
+    def detach(self, job: Job) -> None:
         """The volume is in use no longer: its servers do not matter to the row."""
-        for memory in (self.on_stopped_servers, self.forced):
+        for memory in (self.servers_down, self.forced):
             memory.discard(job.job_id)
 
-    def again(self, job: Job, ending: Ending) -> None:
+    def retry_or_fail(self, job: Job, ending: Ending) -> None:
         """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
         made = job.attempt - job.attempts_before
         if made > self._settings.limits.retries:
             note = f"{ending.reason} (attempt {made} of {made})" if made > 1 else ending.reason
-            self.ended(job, JobState.FAILED, replace(ending, reason=note))
+            self.finish(job, JobState.FAILED, replace(ending, reason=note))
         else:
-            self.put_back(job, ending, after_s=BETWEEN_ATTEMPTS.delay_s(made), counted=True)
+            self._requeue(job, ending, after_s=BETWEEN_ATTEMPTS.delay_s(made), counted=True)
 
-    def put_back(
+    def snooze(self, job: Job, ending: Ending | None, *, after_s: float, sent: bool = False) -> None:
+        """Back to the queue for `after_s` seconds; the attempt does not count.
+
+        `sent`: its request may have reached the cloud all the same.
+        """
+        self._requeue(job, ending, after_s=after_s, counted=False, sent=sent)
+
+    def _requeue(
         self, job: Job, ending: Ending | None, *, after_s: float, counted: bool, sent: bool = False
     ) -> None:
-        """Back to the queue for `after_s` seconds; uncounted, the attempt never was.
-
-        `sent` says that its request may have reached the cloud all the same.
-        """
         if self._is_over(job):
             return
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         at = self._now()
         # Whoever keeps servers down goes before those that never waited.
-        waits = after_s > 0 or job.job_id in self.on_stopped_servers
+        waits = after_s > 0 or job.job_id in self.servers_down
         next_at = at + after_s if waits else 0.0
         self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted, sent=sent)
         self._forget(job)
         self._tell(job, before, JobState.PENDING, ending)
 
-    def doubt(
-        self, job: Job, *, refused: bool = False, alone: bool = False, ending: Ending | None = None
+    def mark_in_doubt(
+        self,
+        job: Job,
+        *,
+        was_rejected: bool = False,
+        counts_as_attempt: bool = False,
+        ending: Ending | None = None,
     ) -> None:
         """The request may have been carried out: nothing is sent for this job until that is settled."""
         self.sending.discard(job.job_id)
         since = asyncio.get_running_loop().time()
-        self.unsettled[job.job_id] = Unsettled(job, since, refused=refused, alone=alone, ending=ending)
+        self.in_doubt[job.job_id] = JobInDoubt(
+            job, since, was_rejected=was_rejected, counts_as_attempt=counts_as_attempt, ending=ending
+        )
         self._moved()
 
     def _is_over(self, job: Job) -> bool:
@@ -264,7 +276,7 @@ class Ledger:
 
     def _forget(self, job: Job) -> None:
         self.sending.discard(job.job_id)
-        self.unsettled.pop(job.job_id, None)
+        self.in_doubt.pop(job.job_id, None)
         self.to_confirm.pop(job.job_id, None)
         if job.image_id is not None:
             self.exporting.pop(job.image_id, None)

@@ -92,7 +92,7 @@ class Reads:
             log.warning("cannot read %s (%s); going on without", kind, error)
 
     def _give_up(self, error: BatchExportError) -> None:
-        self._ledger.blind = True
+        self._ledger.polling_unavailable = True
         self._ledger.stop(error)
 
 

@@ -59,7 +59,7 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         if not settings.preflight:
             return
         size_gib = None if volume is None else volume.size_gib
-        ledger.refused(replace(row.job, size_gib=size_gib), *ending)
+        ledger.reject(replace(row.job, size_gib=size_gib), *ending)
         ended[ending[0]] += 1
 
     try:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 UNNOTICED_MARGIN_S = 86_400.0
 
 #: What becomes of a job for which no request may be sent now.
-Prevented = decide.Adopt | decide.Ambiguous | decide.Again
+Prevented = decide.Adopt | decide.Ambiguous | decide.Retry
 
 
 class Prior(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +134,7 @@ class PriorImages:
             await self._state.images.looked_up(self._lease, job, [image.image_id for image in prior.named])
         return None
 
-    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Again | None:
+    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Retry | None:
         """Delete an unfinished image of an earlier attempt; else why it is to be tried again later."""
         log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id)
         removals, why = self._state.removals, f"{image.status} after an attempt that was given up"
@@ -148,7 +148,7 @@ class PriorImages:
         except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
             await removals.answered(self._lease, number, "stuck", str(error), at_s=time.time())
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
-            return decide.Again(decide.ending_of(error, note))
+            return decide.Retry(decide.ending_of(error, note))
         await removals.answered(self._lease, number, "removed", why, at_s=time.time())
         # By its id and by its name: a gateway without a back end answers 404 to anything.
         named = {each.image_id: each for each in await self._cloud.image.images_named(image.name)}
@@ -156,7 +156,7 @@ class PriorImages:
         if left is None or left.status in decide.DEAD_STATUSES:
             return None
         reason = f"image {left.image_id} of an earlier attempt was deleted, and is still {left.status}"
-        return decide.Again(Ending(reason=reason, code=decide.ORPHANED))
+        return decide.Retry(Ending(reason=reason, code=decide.ORPHANED))
 
 
 def _better(by_id: Image | None, by_name: Image | None) -> Image | None:

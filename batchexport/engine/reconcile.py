@@ -75,7 +75,7 @@ async def _look(
     *,
     clear_for_s: float | None,
     settle_s: float,
-) -> decide.Adopt | decide.Ambiguous | decide.Again | None:
+) -> decide.Adopt | decide.Ambiguous | decide.Retry | None:
     """What one look shows; None = no image, for the first time. What cannot be looked at stays as it is."""
     try:
         volume = await cloud.block_storage.get_volume(job.volume_id)
@@ -103,7 +103,7 @@ def _apply(
     state: StateFile,
     lease: Lease,
     job: Job,
-    verdict: decide.Adopt | decide.Ambiguous | decide.Again,
+    verdict: decide.Adopt | decide.Ambiguous | decide.Retry,
     at_s: float,
 ) -> Reconciled:
     match verdict:
@@ -113,7 +113,7 @@ def _apply(
             state.accepted(lease, job, accepted, at_s=at_s, deadline_at=deadline_at)
             words = f"adopted image {image.image_id}, which is {image.status}"
             return Reconciled(job=job, state=JobState.EXPORTING, words=words)
-        case decide.Again(ending):
+        case decide.Retry(ending):
             state.reopen(lease, job)
             return Reconciled(job=job, state=JobState.PENDING, words=ending.reason)
         case decide.Ambiguous(ending):

@@ -39,7 +39,7 @@ async def run(
     stop: asyncio.Event,
     now: Callable[[], float] | None = None,
     on_change: OnChange | None = None,
-    most_gib: Callable[[float], int] | None = None,
+    max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
     others: Sequence[Path] = (),
@@ -48,7 +48,7 @@ async def run(
 
     Rows whose volumes `others`, further state files, show as exported are skipped.
 
-    `most_gib` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
+    `max_gib_at` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
     more, and what is left stays pending. None = any may. With `start_anyway` servers are started although
     their volumes are being copied, and the rows of these say so.
 
@@ -74,7 +74,7 @@ async def run(
             stop=stop,
             now=clock,
             on_change=on_change,
-            most_gib=most_gib,
+            max_gib_at=max_gib_at,
             start_anyway=start_anyway,
         )
 

@@ -154,26 +154,26 @@ class SendFailures:
         match error:
             case OutcomeUnknownError():
                 log.warning("volume %s: %s; checking what became of the request", job.volume_id, error)
-                ledger.doubt(job, alone=self._is_alone(job))
+                ledger.mark_in_doubt(job, counts_as_attempt=self._counts_as_attempt(job))
             case ThrottledError():  # the client has lowered the rate already
-                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                ledger.snooze(job, decide.ending_of(error), after_s=0.0)
             case TransientError():
                 self._trouble(job, error)
             case VolumeStateError():
                 await self._look(job, request, error)
             case NotFoundError():  # a replica may not know it yet: it takes time and a list to be sure
-                ledger.doubt(job, refused=True, ending=decide.ending_of(error))
+                ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
             case ForbiddenError():
                 self._forbidden(job, error, under_way)
             case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
-                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                ledger.snooze(job, decide.ending_of(error), after_s=0.0)
                 self._hold_for(pause_s)
                 log.warning("the sign-in is refused (%s); next try in %.0f s", error, pause_s)
             case FatalError():
-                ledger.put_back(job, decide.ending_of(error), after_s=0.0, counted=False)
+                ledger.snooze(job, decide.ending_of(error), after_s=0.0)
                 ledger.stop(error)
             case RefusedError():
-                ledger.ended(job, JobState.FAILED, decide.ending_of(error))
+                ledger.finish(job, JobState.FAILED, decide.ending_of(error))
             case _:
                 raise error
 
@@ -181,13 +181,13 @@ class SendFailures:
         ending = decide.ending_of(error)
         match self._refusals.forbidden(job, under_way=under_way):
             case Forbidden.THIS_ROW:
-                self._ledger.ended(job, JobState.FAILED, ending)
+                self._ledger.finish(job, JobState.FAILED, ending)
             case Forbidden.LATER:
-                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                self._ledger.snooze(job, ending, after_s=self._refusals.wait_s(job))
                 if self._refusals.is_pressing:
                     self._hold_for(PAUSE_S)
             case Forbidden.ALL:
-                self._ledger.put_back(job, ending, after_s=self._refusals.wait_s(job), counted=False)
+                self._ledger.snooze(job, ending, after_s=self._refusals.wait_s(job))
                 self._ledger.stop(error)
 
     def _hold_for(self, seconds: float) -> None:
@@ -200,34 +200,34 @@ class SendFailures:
             volume = await self._cloud.block_storage.get_volume(job.volume_id)
         except CloudError as unseen:
             log.warning("volume %s: cannot look at it (%s)", job.volume_id, unseen)
-            ledger.doubt(job, refused=True, ending=decide.ending_of(error))
+            ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
             return
         forced = bool(request.options.force)
         in_use = job.options.in_use or self._settings.in_use
         match decide.refused_for_status(error, volume, in_use=in_use, forced=forced):
-            case decide.Doubt():
-                ledger.doubt(job, refused=True, ending=decide.ending_of(error))
-            case decide.Again(ending):
-                ledger.again(job, ending)
+            case decide.InDoubt():
+                ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
+            case decide.Retry(ending):
+                ledger.retry_or_fail(job, ending)
             case decide.Hold():
-                ledger.held_back(job)
+                ledger.hold_unsent(job)
             case decide.Fail(ending) if ending.code == decide.FORCE_IGNORED and self._is_first_refusal(job):
                 # Perhaps for somebody's export that ended before the volume was looked at.
                 after_s = BETWEEN_ATTEMPTS.delay_s(1)
-                ledger.put_back(job, ending, after_s=after_s, counted=False)
+                ledger.snooze(job, ending, after_s=after_s)
             case decide.Fail(ending):
                 if ending.code == decide.FORCE_IGNORED and in_use is InUse.STOP:
                     ledger.force_ignored = ending
-                ledger.ended(job, JobState.FAILED, ending)
+                ledger.finish(job, JobState.FAILED, ending)
             case decide.Skip(ending):
-                ledger.ended(job, JobState.SKIPPED, ending)
+                ledger.finish(job, JobState.SKIPPED, ending)
 
     def _is_first_refusal(self, job: Job) -> bool:
         is_first = job.job_id not in self._force_refused
         self._force_refused.add(job.job_id)
         return is_first
 
-    def _is_alone(self, job: Job) -> bool:
+    def _counts_as_attempt(self, job: Job) -> bool:
         """Whether the cloud took others since it last took nothing of this job."""
         alone = self._taken > self._taken_before.get(job.job_id, self._taken)
         self._taken_before[job.job_id] = self._taken
@@ -247,9 +247,9 @@ class SendFailures:
             self._told_of_trouble = True
             log.warning("the cloud takes no requests (%s); next try in %.0f s", error, delay_s)
         if unreachable:
-            self._ledger.put_back(job, ending, after_s=delay_s, counted=False)
+            self._ledger.snooze(job, ending, after_s=delay_s)
         else:
-            self._ledger.doubt(job, alone=self._is_alone(job), ending=ending)
+            self._ledger.mark_in_doubt(job, counts_as_attempt=self._counts_as_attempt(job), ending=ending)
         if self._in_vain > TROUBLE_AFTER and loop_now - self._in_vain_since > GIVE_UP_AFTER_S:
             minutes = (loop_now - self._in_vain_since) / 60
             self._ledger.stop(

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from batchexport.config import Settings
 from batchexport.engine import decide
-from batchexport.engine.ledger import Ledger, Unsettled
+from batchexport.engine.ledger import JobInDoubt, Ledger
 from batchexport.engine.polling import AWAY_MAX_S, Pause, Turns, is_signed_out
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
@@ -23,7 +23,7 @@ from batchexport.retry import UNREACHABLE
 log = logging.getLogger(__name__)
 
 #: What one look can say of a job in doubt.
-Settled = decide.Adopt | decide.Ambiguous | decide.Again | decide.Fail | decide.Wait
+Settled = decide.Adopt | decide.Ambiguous | decide.Retry | decide.Fail | decide.Wait
 
 #: Beyond this many jobs in doubt, two lists cost less than two reads for each.
 SINGLE_READS = 4
@@ -54,19 +54,19 @@ class Settler:
     async def run(self) -> None:
         """Settle for ever; the caller cancels it when nothing is in doubt any more."""
         while True:
-            while not self._ledger.unsettled:
+            while not self._ledger.in_doubt:
                 await asyncio.wait([self._ledger.next_change()])
             try:
                 await self.look()
             except CloudError as error:
                 log.warning("cannot check in-doubt requests (%s); checking again", error)
                 self._give_up_overdue(error)
-            if self._ledger.unsettled:
+            if self._ledger.in_doubt:
                 await asyncio.sleep(self._interval_s())
 
     async def look(self) -> None:
         """One look at every job in doubt. One that cannot be looked at keeps none of the others waiting."""
-        doubts: Sequence[Unsettled] = list(self._ledger.unsettled.values())
+        doubts: Sequence[JobInDoubt] = list(self._ledger.in_doubt.values())
         sights: Sequence[Sight | None] | None = None
         if len(doubts) > SINGLE_READS:
             sights = await self._read_lists(doubts)
@@ -83,19 +83,19 @@ class Settler:
                 self._give_up(doubt, error)
 
     def _give_up_overdue(self, error: CloudError) -> None:
-        for doubt in list(self._ledger.unsettled.values()):
+        for doubt in list(self._ledger.in_doubt.values()):
             self._give_up(doubt, error)
 
-    def _give_up(self, doubt: Unsettled, error: CloudError) -> None:
+    def _give_up(self, doubt: JobInDoubt, error: CloudError) -> None:
         """Leave a job to a person that could not be looked at until its deadline, or hours after it.
 
         What is refused stays so; a cloud that does not answer may be away for hours.
         """
         if self._is_overdue(doubt, by_s=0.0 if isinstance(error, RefusedError) else AWAY_MAX_S):
             ending = decide.ending_of(error, "nobody can tell what became of its request")
-            self._ledger.ended(doubt.job, JobState.AMBIGUOUS, replace(ending, code="ambiguous"))
+            self._ledger.finish(doubt.job, JobState.AMBIGUOUS, replace(ending, code="ambiguous"))
 
-    def _is_overdue(self, doubt: Unsettled, *, by_s: float = 0.0) -> bool:
+    def _is_overdue(self, doubt: JobInDoubt, *, by_s: float = 0.0) -> bool:
         deadline_s = decide.deadline_s(doubt.job.size_gib, doubt.job.options.over(self._image).timeout_s)
         return asyncio.get_running_loop().time() - doubt.since >= deadline_s + by_s
 
@@ -108,7 +108,7 @@ class Settler:
         uploading = volume is not None and volume.status == "uploading"
         return Sight(uploading, volume is None, None)
 
-    async def _read_lists(self, doubts: Sequence[Unsettled]) -> list[Sight] | None:
+    async def _read_lists(self, doubts: Sequence[JobInDoubt]) -> list[Sight] | None:
         """What two lists show, or None where they are not to be had: then each is read by itself."""
         if not self._lists_pause.is_over():
             return None
@@ -123,7 +123,7 @@ class Settler:
         self._lists_pause.worked()
         return sights
 
-    async def _listed(self, doubts: Sequence[Unsettled]) -> list[Sight]:
+    async def _listed(self, doubts: Sequence[JobInDoubt]) -> list[Sight]:
         """What two lists show. They prove what they show; what they leave out is read singly in the end."""
         uploading: set[str] = set()
         async for volumes in self._cloud.block_storage.volumes(status="uploading"):
@@ -136,9 +136,9 @@ class Settler:
                     images[image.name].append(image)
         return [Sight(d.job.volume_id in uploading, False, images[d.job.image_name]) for d in doubts]
 
-    async def _settle(self, doubt: Unsettled, sight: Sight) -> None:
+    async def _settle(self, doubt: JobInDoubt, sight: Sight) -> None:
         verdict = await self._judge(doubt, sight)
-        if sight.named is not None and isinstance(verdict, decide.Again | decide.Ambiguous):
+        if sight.named is not None and isinstance(verdict, decide.Retry | decide.Ambiguous):
             # A list may be late or short: before anything is sent or given up, each is read by itself.
             sight = await self._read(doubt.job)
             verdict = await self._judge(doubt, sight)
@@ -146,7 +146,7 @@ class Settler:
             verdict = await self._second_witness(doubt, verdict)
         self._apply(doubt, verdict)
 
-    async def _second_witness(self, doubt: Unsettled, verdict: decide.Fail) -> Settled:
+    async def _second_witness(self, doubt: JobInDoubt, verdict: decide.Fail) -> Settled:
         """What becomes of a job whose volume is not found by its id, after a look at the list of volumes.
 
         Where there is no list, the volume must be missing for as long as anything that is called absent.
@@ -162,7 +162,7 @@ class Settler:
             return verdict
         return await self._judge(doubt, Sight(volume.status == "uploading", False, None))
 
-    async def _judge(self, doubt: Unsettled, sight: Sight) -> Settled:
+    async def _judge(self, doubt: JobInDoubt, sight: Sight) -> Settled:
         prior = await self._prior.look(doubt.job, named=sight.named)
         loop_now = asyncio.get_running_loop().time()
         doubt.seen_uploading = doubt.seen_uploading or sight.uploading
@@ -180,7 +180,7 @@ class Settler:
             overdue=self._is_overdue(doubt),
         )
         if isinstance(verdict, decide.Adopt) and verdict.image in prior.live:
-            self._ledger.adopting(doubt.job)
+            self._ledger.note_adoption(doubt.job)
         return verdict
 
     async def _volume_in_list(self, volume_id: str) -> Volume | None:
@@ -191,21 +191,21 @@ class Settler:
                     return volume
         return None
 
-    def _apply(self, doubt: Unsettled, verdict: Settled) -> None:
+    def _apply(self, doubt: JobInDoubt, verdict: Settled) -> None:
         job = doubt.job
         match verdict:
             case decide.Adopt(image):
                 log.info("volume %s: found its image %s, going on with it", job.volume_id, image.image_id)
-                self._ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
+                self._ledger.accept(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
             case decide.Ambiguous(ending):
-                self._ledger.ended(job, JobState.AMBIGUOUS, ending)
+                self._ledger.finish(job, JobState.AMBIGUOUS, ending)
             case decide.Fail(ending):
-                self._ledger.ended(job, JobState.FAILED, ending)
-            case decide.Again(ending) if doubt.refused or doubt.alone:
-                self._ledger.again(job, doubt.ending or ending)
-            case decide.Again(ending):
+                self._ledger.finish(job, JobState.FAILED, ending)
+            case decide.Retry(ending) if doubt.was_rejected or doubt.counts_as_attempt:
+                self._ledger.retry_or_fail(job, doubt.ending or ending)
+            case decide.Retry(ending):
                 # Behind the others, so that one row that never arrives does not keep them from their turn.
                 after_s = UNREACHABLE.delay_s(1)
-                self._ledger.put_back(job, doubt.ending or ending, after_s=after_s, counted=False, sent=True)
+                self._ledger.snooze(job, doubt.ending or ending, after_s=after_s, sent=True)
             case decide.Wait():
                 pass

@@ -42,7 +42,7 @@ class Submitter:
         prior: PriorImages,
         *,
         now: Callable[[], float] = time.time,
-        most_gib: Callable[[float], int] | None = None,
+        max_gib_at: Callable[[float], int] | None = None,
     ) -> None:
         self._cloud = cloud
         self._state = state
@@ -51,7 +51,7 @@ class Submitter:
         self._settings = settings
         self._prior = prior
         self._now = now
-        self._most_gib = most_gib  # of the volumes that may begin at a time; 0 = none; None = all
+        self._max_gib_at = max_gib_at  # of the volumes that may begin at a time; 0 = none; None = all
         self._ready: deque[Job] = deque()  # claimed, and no sender has them yet
         self._senders = 0
         self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and nothing was sent
@@ -82,7 +82,7 @@ class Submitter:
 
     def _return_ready(self) -> None:
         while self._ready:
-            self._ledger.put_back(self._ready.popleft(), None, after_s=0.0, counted=False)
+            self._ledger.snooze(self._ready.popleft(), None, after_s=0.0)
 
     def _start_senders(self, group: asyncio.TaskGroup) -> None:
         while self._senders < self._settings.limits.concurrency and (job := self._next()):
@@ -111,8 +111,8 @@ class Submitter:
         if room <= 0 or len(self._ready) > ahead // 2:
             return []
         now_s = self._now()
-        most_gib = self._most_gib(now_s) if self._most_gib else None
-        if most_gib == 0:
+        max_gib = self._max_gib_at(now_s) if self._max_gib_at else None
+        if max_gib == 0:
             return []
         try:
             self._state.check_in_place()
@@ -121,15 +121,15 @@ class Submitter:
             return []
         server_now_s = self._cloud.server_now_s()
         jobs = await self._state.claim(
-            self._ledger.lease, room, now_s=now_s, server_now_s=server_now_s, most_gib=most_gib
+            self._ledger.lease, room, now_s=now_s, server_now_s=server_now_s, most_gib=max_gib
         )
         self._ledger.claimed(jobs)
         return jobs
 
     def _is_too_late(self, job: Job) -> bool:
         """Whether the job fitted when it was claimed, and does not any more: the gate may have been shut."""
-        most_gib = self._most_gib(self._now()) if self._most_gib else None
-        return most_gib is not None and (most_gib == 0 or (job.size_gib or 0) > most_gib)
+        max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
+        return max_gib is not None and (max_gib == 0 or (job.size_gib or 0) > max_gib)
 
     def _room(self) -> int:
         """How many jobs may be claimed now."""
@@ -152,13 +152,13 @@ class Submitter:
         if self._failures.hold_s:
             return self._failures.hold_s
         ledger = self._ledger
-        under_way = len(ledger.sending) + len(ledger.unsettled)
+        under_way = len(ledger.sending) + len(ledger.in_doubt)
         if self._settings.wait:
             under_way += len(ledger.exporting)
         if under_way and ledger.lease.fresh and (self._ready or self._room() <= 0):
             return math.inf
-        most_gib = self._most_gib(self._now()) if self._most_gib else None
-        due_at = await self._state.next_due_s(ledger.lease, most_gib=most_gib) if most_gib != 0 else None
+        max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
+        due_at = await self._state.next_due_s(ledger.lease, most_gib=max_gib) if max_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf
         if math.isinf(due_at):
@@ -187,12 +187,12 @@ class Submitter:
             job,
             self._settings.image,
             self._settings.in_use,
-            servers_down=job.job_id in self._ledger.on_stopped_servers,
+            servers_down=job.job_id in self._ledger.servers_down,
         )
         try:
             if self._prior.is_wanted(job) and await self._is_prevented(job):
                 return
-            if job.job_id in self._ledger.on_stopped_servers:
+            if job.job_id in self._ledger.servers_down:
                 if (cleared := await self._witness.cleared(job, request)) is None:
                     return
                 request = cleared
@@ -200,11 +200,11 @@ class Submitter:
         except CloudError as error:
             await self._failures.met(job, request, error, under_way=self._senders - 1)
         except NotSentError:
-            self._ledger.put_back(job, None, after_s=0.0, counted=False)
+            self._ledger.snooze(job, None, after_s=0.0)
         except asyncio.CancelledError:
             # Else the request is on its way: the row stays `submitting`, and is settled next time.
             if task in self._unsent:
-                self._ledger.put_back(job, None, after_s=0.0, counted=False)
+                self._ledger.snooze(job, None, after_s=0.0)
             raise
         else:
             self._failures.taken(job)
@@ -212,9 +212,9 @@ class Submitter:
                 log.warning(
                     "volume %s: answered with the image of another volume; looking for its own", job.volume_id
                 )
-                self._ledger.doubt(job)
+                self._ledger.mark_in_doubt(job)
             else:
-                self._ledger.accepted(job, accepted)
+                self._ledger.accept(job, accepted)
         finally:
             self._unsent.pop(task, None)
 
@@ -231,15 +231,15 @@ class Submitter:
             prevented = await self._prior.clear(job, fence=fence)
         except CloudError as error:
             log.warning("volume %s: cannot look for its images (%s)", job.volume_id, error)
-            ledger.doubt(job, alone=True, ending=decide.ending_of(error))
+            ledger.mark_in_doubt(job, counts_as_attempt=True, ending=decide.ending_of(error))
             return True
         match prevented:
             case decide.Adopt(image):
                 log.info("volume %s: its image %s is there already", job.volume_id, image.image_id)
-                ledger.adopting(job)
-                ledger.accepted(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
+                ledger.note_adoption(job)
+                ledger.accept(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
             case decide.Ambiguous(ending):
-                ledger.ended(job, JobState.AMBIGUOUS, ending)
-            case decide.Again(ending):
-                ledger.again(job, ending)
+                ledger.finish(job, JobState.AMBIGUOUS, ending)
+            case decide.Retry(ending):
+                ledger.retry_or_fail(job, ending)
         return prevented is not None

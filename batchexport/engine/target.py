@@ -37,7 +37,7 @@ async def work(
     stop: asyncio.Event,
     now: Callable[[], float],
     on_change: OnChange | None,
-    most_gib: Callable[[float], int] | None = None,
+    max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
 ) -> None:
     """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`,
@@ -50,9 +50,9 @@ async def work(
     """
     ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
-    downtime = Downtime(cloud, state, ledger, settings, most_gib=most_gib, anyway=start_anyway)
+    downtime = Downtime(cloud, state, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:
-        await _work(cloud, state, ledger, settings, downtime, stop=stop, now=now, most_gib=most_gib)
+        await _work(cloud, state, ledger, settings, downtime, stop=stop, now=now, max_gib_at=max_gib_at)
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
             words = await last_call(cloud, state, ledger)
@@ -72,13 +72,13 @@ async def _work(
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
-    most_gib: Callable[[float], int] | None,
+    max_gib_at: Callable[[float], int] | None,
 ) -> None:
     await downtime.resumed()
     if stop.is_set():  # before anything is claimed: such a run only brings up what is down
         ledger.stop()
     prior = PriorImages(cloud, state, ledger.lease)
-    submitter = Submitter(cloud, state, ledger, settings, prior, now=now, most_gib=most_gib)
+    submitter = Submitter(cloud, state, ledger, settings, prior, now=now, max_gib_at=max_gib_at)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
@@ -117,7 +117,7 @@ async def _look_around(prior: PriorImages, ledger: Ledger, settings: Settings) -
     jobs = await prior.survey(list_all=settings.preflight)
     ledger.claimed(jobs)
     for job in jobs:
-        ledger.doubt(job)
+        ledger.mark_in_doubt(job)
 
 
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:

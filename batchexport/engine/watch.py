@@ -43,7 +43,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         look_at = loop.time()
         extra_s = 0.0
-        while not self._ledger.blind:
+        while not self._ledger.polling_unavailable:
             while not self._ledger.exporting:
                 await asyncio.wait([self._ledger.next_change()])
                 look_at = loop.time()

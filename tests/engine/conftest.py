@@ -48,7 +48,7 @@ class Bench:
         stop_when=None,
         on_change=None,
         settings=None,
-        most_gib=None,
+        max_gib_at=None,
         stop=None,
         start_anyway=False,
         **limits,
@@ -84,7 +84,7 @@ class Bench:
                     stop=stopping,
                     now=lambda: EPOCH + loop.time(),
                     on_change=changed,
-                    most_gib=most_gib,
+                    max_gib_at=max_gib_at,
                     start_anyway=start_anyway,
                 )
             return changes

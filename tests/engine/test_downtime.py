@@ -204,12 +204,12 @@ def test_nothing_is_stopped_outside_of_the_window_and_what_is_left_keeps_nothing
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=300.0)
     closed = []
 
-    def most_gib(now):
+    def max_gib_at(now):
         if cloud.orders:
             closed.append(now)
         return 0 if len(cloud.records) else 100
 
-    bench.run(cloud, settings=settings(max_down=1), most_gib=most_gib)
+    bench.run(cloud, settings=settings(max_down=1), max_gib_at=max_gib_at)
     assert sorted(bench.states().values()) == ["pending", "succeeded"]
     assert cloud.orders == [("stop", "a"), ("start", "a")]
     check(bench, cloud)
@@ -218,7 +218,7 @@ def test_nothing_is_stopped_outside_of_the_window_and_what_is_left_keeps_nothing
 def test_a_volume_too_large_for_the_window_stops_nothing(bench):
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
-    bench.run(cloud, settings=settings(), most_gib=lambda now: 9)
+    bench.run(cloud, settings=settings(), max_gib_at=lambda now: 9)
     assert bench.states()[IDS[0]] == "pending"
     assert cloud.orders == []
 

@@ -152,7 +152,7 @@ class Almanac:
                     stop=stop,
                     now=now,
                     on_change=changed,
-                    most_gib=hours.max_gib_at if hours else None,
+                    max_gib_at=hours.max_gib_at if hours else None,
                 )
 
         try:

@@ -47,7 +47,7 @@ def test_several_images_are_left_to_a_person_with_all_their_ids():
         (False, None, decide.Wait),
         (False, 0.0, decide.Wait),
         (False, 29.9, decide.Wait),
-        (False, 30.0, decide.Again),
+        (False, 30.0, decide.Retry),
     ],
 )
 def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_time(
@@ -132,8 +132,8 @@ def reconcile(images=(), *, proved=True, uploading=False, clear_for_s=None):
         ({"uploading": True, "clear_for_s": 900.0}, decide.Ambiguous),  # its image may only not show yet
         ({"clear_for_s": None}, decide.Ambiguous),
         ({"clear_for_s": 29.9}, decide.Ambiguous),
-        ({"clear_for_s": 30.0}, decide.Again),
-        ({"images": [image("deleted")], "clear_for_s": 30.0}, decide.Again),
+        ({"clear_for_s": 30.0}, decide.Retry),
+        ({"images": [image("deleted")], "clear_for_s": 30.0}, decide.Retry),
     ],
 )
 def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(given, expected):
@@ -143,9 +143,9 @@ def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(given, 
 @pytest.mark.parametrize(
     ("status", "in_use", "forced", "expected", "words"),
     [
-        ("uploading", InUse.FAIL, False, decide.Doubt, ""),
-        ("available", InUse.FAIL, False, decide.Doubt, ""),
-        ("detaching", InUse.FAIL, False, decide.Again, "detaching"),
+        ("uploading", InUse.FAIL, False, decide.InDoubt, ""),
+        ("available", InUse.FAIL, False, decide.InDoubt, ""),
+        ("detaching", InUse.FAIL, False, decide.Retry, "detaching"),
         ("in-use", InUse.FAIL, False, decide.Fail, "--in-use"),
         ("in-use", InUse.SKIP, False, decide.Skip, "attached"),
         ("in-use", InUse.FORCE, True, decide.Fail, "does not honour force"),
@@ -174,7 +174,9 @@ def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
 
 
 def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt():
-    assert isinstance(decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.Doubt)
+    assert isinstance(
+        decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.InDoubt
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,20 +184,20 @@ def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt()
     [
         (None, 0.0, True, decide.Wait, None),
         (None, 69.9, True, decide.Wait, None),
-        (None, 70.0, False, decide.Again, "image_gone"),
+        (None, 70.0, False, decide.Retry, "image_gone"),
         (image("active"), 0.0, False, decide.Succeed, None),
         (image("deactivated"), 0.0, False, decide.Succeed, "deactivated"),
-        (image("killed"), 0.0, False, decide.Again, "image_dead"),
-        (image("deleted"), 0.0, False, decide.Again, "image_dead"),
-        (image("pending_delete"), 0.0, False, decide.Again, "image_dead"),
+        (image("killed"), 0.0, False, decide.Retry, "image_dead"),
+        (image("deleted"), 0.0, False, decide.Retry, "image_dead"),
+        (image("pending_delete"), 0.0, False, decide.Retry, "image_dead"),
         (image("queued"), 0.0, True, decide.Wait, None),
         (image("queued"), 349.9, True, decide.Wait, None),
-        (image("queued"), 350.0, False, decide.Again, "image_orphaned"),
+        (image("queued"), 350.0, False, decide.Retry, "image_orphaned"),
         (image("saving"), 350.0, False, decide.Wait, None),
         (image("importing"), 1e6, False, decide.Wait, None),
         (image("saving"), 349.9, True, decide.Wait, None),
-        (image("importing"), 350.0, True, decide.Again, "image_orphaned"),
-        (image("a word of next year"), 350.0, True, decide.Again, "image_orphaned"),
+        (image("importing"), 350.0, True, decide.Retry, "image_orphaned"),
+        (image("a word of next year"), 350.0, True, decide.Retry, "image_orphaned"),
     ],
 )
 def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, same_for_s, overdue, expected, code):

@@ -56,7 +56,7 @@ class ServerCare:
         chosen = group.chosen
         for row in group.rows:
             if (ending := chosen.failed.get(row.job.job_id)) is not None:
-                self._ledger.refused(row.job, JobState.FAILED, ending)
+                self._ledger.reject(row.job, JobState.FAILED, ending)
         if chosen.passing:
             return
         rows = [row for row in group.rows if row.job.job_id not in chosen.failed]
@@ -133,7 +133,7 @@ class ServerCare:
             errors = [refused[server_id] for server_id in row.server_ids if server_id in refused]
             if errors and row.held:
                 ending = refusal("its server may not be stopped", errors[0])
-                self._ledger.refused(row.job, JobState.FAILED, ending)
+                self._ledger.reject(row.job, JobState.FAILED, ending)
 
     async def _bring_up(
         self, server_ids: Collection[str], rows: Sequence[LinkedRow], found: Mapping[str, Server]
@@ -200,11 +200,11 @@ class ServerCare:
         going = [row.job for row in waiting if set(row.server_ids) <= set(ready)]
         if going:
             await self._book.release(self._ledger.lease, going, at_s=self._ledger.now())
-            self._ledger.released(job.job_id for job in going)
+            self._ledger.release(job.job_id for job in going)
 
     def _recall(self, rows: Sequence[LinkedRow], server_ids: Collection[str]) -> None:
         """These servers are coming up: their rows may no longer be sent as if they were down."""
-        self._ledger.on_stopped_servers.difference_update(
+        self._ledger.servers_down.difference_update(
             row.job.job_id for row in rows if not set(server_ids).isdisjoint(row.server_ids)
         )
 
@@ -219,7 +219,7 @@ class ServerCare:
         for row in rows:
             mine = [by_id[server_id] for server_id in row.server_ids if server_id in by_id]
             if mine and row.held:
-                self._ledger.refused(row.job, JobState.FAILED, why(mine[0]))
+                self._ledger.reject(row.job, JobState.FAILED, why(mine[0]))
 
     def _why_not_stopped(self, server: AfootServer) -> Ending:
         status, words = self._sights.status(server.server_id), self._orders.words.get(server.server_id)

@@ -51,14 +51,14 @@ class Downtime:
         ledger: Ledger,
         settings: Settings,
         *,
-        most_gib: Callable[[float], int] | None = None,
+        max_gib_at: Callable[[float], int] | None = None,
         anyway: bool = False,
     ) -> None:
         self._command = partial(on_state_file, state_path=state.path, cloud=cloud_name(cloud))
         self._book = state.servers
         self._ledger = ledger
         self._settings = settings
-        self._most_gib = most_gib
+        self._max_gib_at = max_gib_at
         self._anyway = anyway
         orders = ServerOrders(cloud, ledger, hard=settings.downtimes.hard_stop)
         self._copies = Copies(cloud, state, ledger)
@@ -93,7 +93,7 @@ class Downtime:
         down = {server.server_id for server in afoot if server.state is ServerState.DOWN}
         self._care.take_over(down)
         free = [row for row in rows if not row.held and down.issuperset(row.server_ids)]
-        self._ledger.released(row.job.job_id for row in free)
+        self._ledger.release(row.job.job_id for row in free)
         self._ledger.forced.update(row.job.job_id for row in await self._book.under_way(lease))
         self._ledger.disturbed.update(await self._book.disturbed(lease))
 
@@ -215,16 +215,16 @@ class Downtime:
         in_use = row.job.options.in_use or self._settings.in_use
         if self._is_closing() or self._ledger.force_ignored is not None or in_use is not InUse.STOP:
             return False
-        most_gib = self._most_gib(self._ledger.now()) if self._most_gib else None
-        return most_gib is None or (most_gib > 0 and (row.job.size_gib or 0) <= most_gib)
+        max_gib = self._max_gib_at(self._ledger.now()) if self._max_gib_at else None
+        return max_gib is None or (max_gib > 0 and (row.job.size_gib or 0) <= max_gib)
 
     def _wanted(self, rows: Sequence[LinkedRow]) -> set[str]:
         """The servers that must be down; notes on the way which have volumes that are being copied."""
         under_way = [] if self._anyway else [row for row in rows if row.state is not JobState.PENDING]
         left_alone = under_way
-        if self._settings.wait and not self._ledger.blind:
+        if self._settings.wait and not self._ledger.polling_unavailable:
             left_alone = []
-        elif not self._ledger.blind:
+        elif not self._ledger.polling_unavailable:
             left_alone = [row for row in under_way if row.state is JobState.EXPORTING]
         self._copying = _longest(left_alone)
         self._waited_for = _longest(under_way)

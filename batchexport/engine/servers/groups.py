@@ -90,7 +90,7 @@ class ServerGroups:
         while page := await self._book.next_held(self._ledger.lease, last, limit=PAGE):
             last = page[-1].job.job_id
             for row in await self._ours(page):
-                self._ledger.refused(row.job, JobState.FAILED, ending)
+                self._ledger.reject(row.job, JobState.FAILED, ending)
 
     async def look(self, rows: Sequence[LinkedRow], *, afoot: Collection[str]) -> Group:
         """The group as it is now: its volumes one by one, for they may have been waiting long; its servers.
@@ -131,7 +131,7 @@ class ServerGroups:
         if not others:
             return list(rows)
         await self._book.let_go(self._ledger.lease, others)
-        self._ledger.released([])
+        self._ledger.release([])
         return [row for row in rows if row.job not in others]
 
     async def _together(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
@@ -151,7 +151,7 @@ class ServerGroups:
         volume = await self._cloud.block_storage.get_volume(row.job.volume_id)
         if volume is None or volume.status != "in-use":
             await self._book.let_go(self._ledger.lease, [row.job])
-            self._ledger.released([])
+            self._ledger.release([])
             return replace(row, held=False, server_ids=())
         server_ids = tuple(sorted(volume.server_ids))
         if server_ids != row.server_ids:
@@ -169,7 +169,7 @@ class ServerGroups:
         log.info("volume %s: cannot look at it (%s)", row.job.volume_id, error)
         if loop_now - since >= (REFUSED_MAX_S if isinstance(error, RefusedError) else AWAY_MAX_S):
             ending = refusal("its volume cannot be looked at before its server is stopped", error)
-            self._ledger.refused(row.job, JobState.FAILED, ending)
+            self._ledger.reject(row.job, JobState.FAILED, ending)
 
     async def _choose(self, rows: Sequence[LinkedRow], afoot: Collection[str]) -> Chosen:
         server_ids = {server_id for row in rows for server_id in row.server_ids} - set(afoot)

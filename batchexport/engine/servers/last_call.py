@@ -58,7 +58,7 @@ async def last_call(cloud: Cloud, state: StateFile, ledger: Ledger) -> str | Non
 def _busy(left: LeftDown, ledger: Ledger) -> set[str]:
     """The servers whose volumes are being copied, as far as memory knows better than the file."""
     exporting = {job.job_id for job in ledger.exporting.values()} - ledger.to_confirm.keys()
-    under_way = exporting | ledger.unsettled.keys() | ledger.sending
+    under_way = exporting | ledger.in_doubt.keys() | ledger.sending
     return {
         server_id
         for row in left.rows

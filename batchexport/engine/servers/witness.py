@@ -71,12 +71,12 @@ class Witness:
             case Clearance.UNFORCED:
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.NOT_IN_USE:
-                self._ledger.detached(job)
+                self._ledger.detach(job)
                 await self._book.link(self._ledger.lease, job, ())
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.HOLD:
-                self._ledger.on_stopped_servers.discard(job.job_id)
-                self._ledger.held_back(job)
+                self._ledger.servers_down.discard(job.job_id)
+                self._ledger.hold_unsent(job)
                 return None
         assert_never(clearance)
 
@@ -84,11 +84,11 @@ class Witness:
         loop_now = asyncio.get_running_loop().time()
         since = self._unseen_since.setdefault(job.job_id, loop_now)
         if loop_now - since < self._patience_s:
-            self._ledger.put_back(job, None, after_s=LOOK_AGAIN_S, counted=False)
+            self._ledger.snooze(job, None, after_s=LOOK_AGAIN_S)
             return
         self._unseen_since.pop(job.job_id, None)
         ending = ending_of(error, "not sent: whether its servers are off cannot be seen")
-        self._ledger.ended(job, JobState.FAILED, replace(ending, code=SERVER_UNSEEN))
+        self._ledger.finish(job, JobState.FAILED, replace(ending, code=SERVER_UNSEEN))
 
     async def _clearance(self, job: Job) -> Clearance:
         volume = await self._cloud.block_storage.get_volume(job.volume_id)
@@ -171,14 +171,14 @@ class Witness:
                 " disk of a running server"
             )
             ending = _noting(ending, words, SERVER_RAN)
-        self._ledger.confirmed(job.job_id, ending)
+        self._ledger.confirm(job.job_id, ending)
 
     def _unseen(self, job: Job, ending: Ending, error: CloudError) -> None:
         loop_now = asyncio.get_running_loop().time()
         since = self._unseen_since.setdefault(job.job_id, loop_now)
         if loop_now - since >= CONFIRM_WITHIN_S and job.job_id in self._ledger.to_confirm:
             words = f"whether its servers stayed off cannot be seen: {error}"
-            self._ledger.confirmed(job.job_id, _noting(ending, words, SERVER_UNSEEN))
+            self._ledger.confirm(job.job_id, _noting(ending, words, SERVER_UNSEEN))
         elif loop_now == since:
             log.warning("volume %s: its servers cannot be looked at (%s); again later", job.volume_id, error)
 
