@@ -15,7 +15,6 @@ from batchexport.errors import ConfigError
 from batchexport.sandbox import Profile, SandboxServer, SandboxSettings
 from batchexport.sandbox.settings import PROJECT_ID
 from batchexport.sandbox.weather import FAULTS, PRESETS, Weather, read_weather, settings, weather_from
-from tests.sandbox import weather_reference
 from tests.sandbox.asking import ACTION, IMAGES, NEWEST, START, V3, VOLUME, asking, by_password
 
 VOLUMES = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"weather-{number}")) for number in range(40)]
@@ -407,13 +406,6 @@ async def test_the_journal_tells_of_every_request_and_by_whom(tmp_path):
     assert '"made_by":"somebody"' in lines[0]
     assert '"event":"request"' in lines[1]
     assert '"status":400' in lines[1]
-
-
-def test_the_page_about_weather_is_that_of_the_code():
-    """To mend it: python -m tests.sandbox.weather_reference."""
-    assert weather_reference.PAGE.read_text(encoding="utf-8") == weather_reference.page_with(
-        weather_reference.reference()
-    )
 
 
 async def test_the_weather_is_the_same_for_the_other_family_of_clouds():
