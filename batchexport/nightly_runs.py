@@ -17,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from batchexport.config.nights import Nights, OnUnfinished
+from batchexport.config.schedule import OnUnfinished, ScheduleConfig
 from batchexport.errors import ConfigError, StateError, StateInUseError
 from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.scheduling.cron import last_start
@@ -59,7 +59,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def night_name(nights: Nights, opening: Opening | None, now: float) -> str:
+def night_name(nights: ScheduleConfig, opening: Opening | None, now: float) -> str:
     """The name of the current night, the same for every process that starts in it.
 
     The date its window opened, else the last scheduled start, else the date (UTC).

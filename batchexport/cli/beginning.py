@@ -13,7 +13,7 @@ from batchexport import intake
 from batchexport.cli.layers import Order
 from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
-from batchexport.config.wanted import Wanted
+from batchexport.config.volume_filter import VolumeFilter
 from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey
@@ -207,7 +207,7 @@ def dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
         return run_in_loop(look(Path(folder) / "dialect.state"))
 
 
-def _list_beside(state_path: Path, order: Order, wanted: Wanted, talk: Talk) -> Path:
+def _list_beside(state_path: Path, order: Order, wanted: VolumeFilter, talk: Talk) -> Path:
     """The list of what fits now, written beside the state file that will be made of it."""
     from batchexport.cli.discovery import discovered
     from batchexport.report.volumes import csv_text

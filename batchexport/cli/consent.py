@@ -26,7 +26,7 @@ async def agree(state_path: Path, settings: Settings) -> None:
         )
     if _covers(run, settings):
         return
-    if not settings.downtimes.agreed:
+    if not settings.server_stops.agreed:
         raise ConfigError(
             f"servers may be stopped for {count_of(waiting or rows, 'row')} of {run.list_name},"
             " and nobody agreed to it",

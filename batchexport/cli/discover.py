@@ -58,10 +58,10 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     words="Volumes with this metadata. May be repeated: all must fit.",
 )
 @option(
-    "--min-size", "least_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or more."
+    "--min-size", "min_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or more."
 )
 @option(
-    "--max-size", "most_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or less."
+    "--max-size", "max_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or less."
 )
 @visiting_options
 def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None:
@@ -72,17 +72,17 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     from batchexport.cli.discovery import discovered, list_text, write_list
     from batchexport.cli.layers import layer_from_flags, settings_from
     from batchexport.cli.logs import start_log
-    from batchexport.config.wanted import Wanted
+    from batchexport.config.volume_filter import VolumeFilter
     from batchexport.report.words import count_of
 
     output = None if output is not None and str(output) == "-" else output
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
-    wanted = Wanted(**{name: flags.pop(name) for name in Wanted.__struct_fields__})
+    wanted = VolumeFilter(**{name: flags.pop(name) for name in VolumeFilter.__struct_fields__})
     start_log(talk_of())
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
     if not volumes:
-        any_wish = any(getattr(wanted, name) not in ((), None) for name in Wanted.__struct_fields__)
+        any_wish = any(getattr(wanted, name) not in ((), None) for name in VolumeFilter.__struct_fields__)
         say("no volume fits" if any_wish else "the project has no volumes")
     if output is None:
         tell(list_text(volumes, form).rstrip("\n"))

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from batchexport.cli.connections import connections
 from batchexport.cli.execution import run_in_loop
 from batchexport.config import CloudSettings, Settings
-from batchexport.config.wanted import Wanted
+from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
 from batchexport.joblist import JobList, Problem
 from batchexport.model import TargetKey, Volume
@@ -21,7 +21,7 @@ from batchexport.whole_file import write_whole
 
 
 def discovered(
-    wanted: Wanted, settings: Settings, access: CloudSettings, *, for_a_run: bool = False
+    wanted: VolumeFilter, settings: Settings, access: CloudSettings, *, for_a_run: bool = False
 ) -> list[Volume]:
     """The volumes of the project that are wanted, in the order in which the cloud lists them."""
     key = TargetKey()
@@ -37,7 +37,7 @@ def discovered(
                 volume
                 async for page in cloud.block_storage.volumes()
                 for volume in page
-                if wanted.fits(volume)
+                if wanted.matches(volume)
             ]
 
     with TemporaryDirectory(prefix="batchexport-") as folder:

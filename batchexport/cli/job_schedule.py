@@ -9,7 +9,7 @@ import msgspec
 
 from batchexport.cli.options import ALLOWED
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.nights import Nights
+from batchexport.config.schedule import ScheduleConfig
 from batchexport.errors import ConfigError
 from batchexport.model import InUse
 from batchexport.scheduling.cron import Schedule, clock_changes, told
@@ -21,7 +21,7 @@ class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path  #: absolute
     schedule: Schedule
-    nights: Nights
+    nights: ScheduleConfig
     stops_servers: bool = False
     writes_to: tuple[Path, ...] = ()  #: the folders of its state files and reports
 

@@ -14,20 +14,19 @@ from msgspec.structs import replace
 
 from batchexport.cli.options import ALLOWED, JOB_FILE
 from batchexport.cli.run_options import SIGN_IN
-from batchexport.config import CloudSettings, Downtimes, InUse, Limits, Settings
-from batchexport.config.layer import Layer
-from batchexport.config.nights import Nights
+from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
+from batchexport.config.schedule import ScheduleConfig
+from batchexport.config.settings import Layer
 from batchexport.dialect import DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError, JobListError
 from batchexport.model import ImageOptions
 
 if TYPE_CHECKING:
-    from batchexport.config.notify import Notify
-    from batchexport.config.reports import Reports
-    from batchexport.config.wanted import Wanted
+    from batchexport.config.outputs import Notify, Reports
+    from batchexport.config.volume_filter import VolumeFilter
 
 _LIMITS = Limits.__struct_fields__
-_DOWNTIMES = Downtimes.__struct_fields__
+_STOPS = ServerStops.__struct_fields__
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
@@ -40,8 +39,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     said_state_path: Path | None
     settings: Settings
     access: CloudSettings
-    wanted: Wanted | None = None  #: what is discovered for the list; None = it is a file
-    nights: Nights = msgspec.field(default_factory=Nights)  #: of the job file; without one, at any time
+    wanted: VolumeFilter | None = None  #: what is discovered for the list; None = it is a file
+    nights: ScheduleConfig = ScheduleConfig()  #: of the job file; without one, at any time
     notify: Notify | None = None
     reports: Reports | None = None
     job_name: str = ""  #: the job file's name; empty without one
@@ -122,14 +121,14 @@ def order_from(
     `in_use` is what becomes of volumes in use where neither says it.
     """
     layer, state_path = layer_from_flags(flags), flags.get("state_path")
-    plan, job_name, job_folder = Nights(), "", Path()
+    plan, job_name, job_folder = ScheduleConfig(), "", Path()
     notify, reports, wanted = None, None, None
     if is_job_file(source):
         from batchexport.config.jobfile import read_job_file
 
         job_file = read_job_file(Path(source), allowed=ALLOWED)
         plan, job_name, job_folder = job_file.nights, Path(source).stem, Path(source).parent
-        notify, reports, wanted = job_file.notify, job_file.reports, job_file.wanted
+        notify, reports, wanted = job_file.notify, job_file.reports, job_file.volume_filter
         if state_path is not None:
             plan = replace(plan, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
@@ -210,7 +209,14 @@ def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
     return Layer(
         **{
             name: flags.get(name)
-            for name in (*_LIMITS, *_DOWNTIMES, "name_template", "dialect", "encoding", "sign_in_timeout_s")
+            for name in (
+                *_LIMITS,
+                *_STOPS,
+                "name_template",
+                "dialect",
+                "encoding",
+                "sign_in_timeout_s",
+            )
         },
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
@@ -241,9 +247,9 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
-    downtimes = replace(Downtimes(), **_said(layer, _DOWNTIMES))
+    server_stops = replace(ServerStops(), **_said(layer, _STOPS))
     said = _said(layer, ("name_template", "in_use", "wait", "preflight", "encoding"))
-    settings = replace(Settings(limits=limits, downtimes=downtimes, image=layer.image), **said)
+    settings = replace(Settings(limits=limits, server_stops=server_stops, image=layer.image), **said)
     access = CloudSettings(
         cloud=layer.cloud,
         options=layer.options,

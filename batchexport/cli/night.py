@@ -19,7 +19,7 @@ from batchexport.cli.pruning import prune_after
 from batchexport.cli.talk import Talk, say
 from batchexport.cli.telling import told_about
 from batchexport.config import CloudSettings, Settings
-from batchexport.config.nights import OnUnfinished
+from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
 from batchexport.model import TargetKey
 from batchexport.nightly_runs import NightlyRun

@@ -10,7 +10,7 @@ import click
 
 from batchexport.cli.completing import StateFilePath
 from batchexport.cli.talk_options import Decorator, all_of, option, talk_options
-from batchexport.config.values import encoding
+from batchexport.config.values import parse_encoding
 from batchexport.dialect import CONTAINER_FORMATS, OS_TYPES, VISIBILITIES, DialectName, disk_formats
 from batchexport.errors import ConfigError
 
@@ -82,7 +82,7 @@ def form_option(*forms: str, of: str, words: str = "Form of the answer.") -> Dec
 
 encoding_option = option(
     "--encoding",
-    type=Parsed("encoding", encoding),
+    type=Parsed("encoding", parse_encoding),
     metavar="NAME",
     show_default="utf-8, or utf-16 with its mark",
     words="How the list is encoded, as gb18030 or cp1252. It is never guessed.",

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchexport.background_writer import BackgroundWriter
-    from batchexport.config.notify import Notify
-    from batchexport.config.reports import Reports
+    from batchexport.config.outputs import Notify, Reports
     from batchexport.tell.address import Address
     from batchexport.tell.telling import Telling
 

@@ -22,7 +22,7 @@ from batchexport.cli.options import (
 from batchexport.cli.talk_options import Section
 from batchexport.cli.telling import telling_options
 from batchexport.cli.weather_option import weather_option
-from batchexport.config import Downtimes, InUse, Limits, MaxFailures, Settings
+from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
@@ -123,7 +123,7 @@ server_options = all_of(
         "--max-servers-down",
         "max_down",
         least=1,
-        default=Downtimes().max_down,
+        default=ServerStops().max_down,
         words="With --in-use stop: most servers down at once.",
     ),
     option(

@@ -1,6 +1,6 @@
 """Settings: what a run is asked to do, put together from flags, environment, job file and defaults."""
 
-from batchexport.config.settings import CloudSettings, Downtimes, Limits, MaxFailures, Settings
+from batchexport.config.settings import CloudSettings, Limits, MaxFailures, ServerStops, Settings
 from batchexport.model import InUse
 
-__all__ = ["CloudSettings", "Downtimes", "InUse", "Limits", "MaxFailures", "Settings"]
+__all__ = ["CloudSettings", "InUse", "Limits", "MaxFailures", "ServerStops", "Settings"]

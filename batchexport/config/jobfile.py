@@ -8,17 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from batchexport.config import nights, values
-from batchexport.config.layer import Layer
-from batchexport.config.nights import Nights
-from batchexport.config.notify import Notify, notify_from
-from batchexport.config.reports import Reports, reports_from
-from batchexport.config.table import Table, did_you_mean
-from batchexport.config.wanted import Wanted, wanted_from
+from batchexport.config import schedule, values
+from batchexport.config.outputs import Notify, Reports, notify_from, reports_from
+from batchexport.config.schedule import ScheduleConfig
+from batchexport.config.settings import Layer
+from batchexport.config.values import Table, did_you_mean
+from batchexport.config.volume_filter import VolumeFilter, volume_filter_from
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions, InUse
 
-_TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *nights.TABLES, "report", "notify")
+_TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *schedule.TABLES, "report", "notify")
 
 
 #: Sign-in values that a job file does not hold: it is no place for secrets.
@@ -44,11 +43,11 @@ _SIGN_IN = (
 class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     """A job file, read and checked. Its paths stand as seen from the folder it is in."""
 
-    list_path: Path | None  #: None = made of what fits `wanted`
+    list_path: Path | None  #: None = made of what fits `volume_filter`
     state_path: Path | None  #: None = not said: named after the list, or the job file where it names none
     layer: Layer
-    wanted: Wanted | None = None  #: None = the list is a file
-    nights: Nights = msgspec.field(default_factory=Nights)
+    volume_filter: VolumeFilter | None = None  #: None = the list is a file
+    nights: ScheduleConfig = msgspec.field(default_factory=ScheduleConfig)
     notify: Notify | None = None  #: None = nobody
     reports: Reports | None = None  #: None = none are written
 
@@ -61,15 +60,15 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     content = _toml(path)
     problems = [f"[{name}]: unknown{did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
     tables = {name: Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
-    wanted = wanted_from(tables["discover"]) if "discover" in content else None
-    list_name, state_name = _list_name(tables["job"], wanted), tables["job"].text("state")
+    volume_filter = volume_filter_from(tables["discover"]) if "discover" in content else None
+    list_name, state_name = _list_name(tables["job"], volume_filter), tables["job"].text("state")
     layer = _layer(tables)
-    plan = nights.nights_from(tables, said=frozenset(content), folder=path.parent)
+    nights = schedule.schedule_from(tables, said=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
     tables["cloud"].refuse(_SIGN_IN, "belongs in the entry of clouds.yaml that name names, or in a variable")
     for table in tables.values():
-        table.refuse_the_rest()
+        table.refuse_unread()
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{path}: {count}, nothing was started", *problems]))
@@ -78,50 +77,50 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
         list_path=None if list_name is None else values.path_in(path.parent, list_name),
         state_path=state_path,
         layer=layer,
-        wanted=wanted,
-        nights=plan,
+        volume_filter=volume_filter,
+        nights=nights,
         notify=notify,
         reports=reports,
     )
 
 
-def _list_name(job: Table, wanted: Wanted | None) -> str | None:
+def _list_name(job: Table, volume_filter: VolumeFilter | None) -> str | None:
     """The list's file, which must be named unless the list is discovered."""
-    name = job.text("list", required=wanted is None)
-    if name is not None and wanted is not None:
+    name = job.text("list", required=volume_filter is None)
+    if name is not None and volume_filter is not None:
         job.problem("list", "stands beside [discover]; a list is a file, or made of what fits")
     return name
 
 
 def _layer(tables: Mapping[str, Table]) -> Layer:
     cloud, image, limits, servers = (tables[name] for name in ("cloud", "image", "limits", "servers"))
-    in_use = servers.read("in_use", values.in_use)
+    in_use = servers.read("in_use", values.parse_in_use)
     return Layer(
         cloud=cloud.text("name"),
         dialect=cloud.text("dialect"),
         options=_said(region_name=cloud.text("region"), project_name=cloud.text("project")),
         name_template=image.text("name_template"),
-        encoding=tables["job"].read("encoding", values.encoding),
+        encoding=tables["job"].read("encoding", values.parse_encoding),
         image=ImageOptions(
             disk_format=image.text("disk_format"),
             container_format=image.text("container_format"),
             os_type=image.text("os_type"),
             visibility=image.text("visibility"),
-            protected=image.flag("protected"),
+            protected=image.boolean("protected"),
         ),
         requests_per_second=limits.number("requests_per_second"),
-        max_exports=limits.whole("max_exports", least=1),
-        concurrency=limits.whole("concurrency", least=1),
+        max_exports=limits.integer("max_exports", minimum=1),
+        concurrency=limits.integer("concurrency", minimum=1),
         poll_interval_s=limits.duration("poll_interval", above=0),
-        retries=limits.whole("retries", least=0),
-        max_failures=limits.read("max_failures", values.max_failures),
+        retries=limits.integer("retries", minimum=0),
+        max_failures=limits.read("max_failures", values.parse_max_failures),
         settle_s=limits.duration("settle_time"),
         in_use=in_use,
         agreed=True if in_use is InUse.STOP else None,
-        hard_stop=servers.flag("hard_stop"),
-        max_down=servers.whole("max_down", least=1),
+        hard_stop=servers.boolean("hard_stop"),
+        max_down=servers.integer("max_down", minimum=1),
         stop_timeout_s=servers.duration("stop_timeout", above=0),
-        preflight=tables["job"].flag("preflight"),
+        preflight=tables["job"].boolean("preflight"),
     )
 
 

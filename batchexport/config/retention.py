@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 if TYPE_CHECKING:
-    from batchexport.config.table import Table
+    from batchexport.config.values import Table
 
 _DAY_S = 86_400.0
 #: Days that each rule reaches back for each that it keeps: what [job] keep must cover.
@@ -62,8 +62,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 
 def retention_from(table: Table, zone: ZoneInfo | None) -> Retention | None:
     """The rules of `[images]`, by the days of this zone; None where the table has none: all images stay."""
-    keep, keep_last = table.whole("keep", least=1), table.whole("keep_last", least=1)
-    counts = {name: table.whole(name, least=1) for name in _DAYS if name != "keep_last"}
+    keep, keep_last = table.integer("keep", minimum=1), table.integer("keep_last", minimum=1)
+    counts = {name: table.integer(name, minimum=1) for name in _DAYS if name != "keep_last"}
     within_s = table.duration("keep_within", above=0)
     if keep is not None and keep_last is not None:
         table.problem("keep", "is another word for keep_last, which stands beside it")
@@ -75,7 +75,7 @@ def retention_from(table: Table, zone: ZoneInfo | None) -> Retention | None:
 
 def first_key(table: Table) -> str:
     """The first rule that the table names: where a word about all of them belongs."""
-    return next(name for name in ("keep", *_DAYS, "keep_within") if table.says(name))
+    return next(name for name in ("keep", *_DAYS, "keep_within") if table.has(name))
 
 
 def _buckets(name: str, most: int, keys: Sequence[object]) -> list[str]:

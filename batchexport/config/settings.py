@@ -1,9 +1,9 @@
-"""The settings of a run as frozen records. Every default has its reason beside it."""
+"""The settings of a run as frozen records, each default with its reason, and the layers they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import msgspec
 
@@ -60,7 +60,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_failures: MaxFailures = msgspec.field(default_factory=MaxFailures)
 
 
-class Downtimes(msgspec.Struct, frozen=True, kw_only=True):
+class ServerStops(msgspec.Struct, frozen=True, kw_only=True):
     """How servers are stopped whose volumes are to be exported with `InUse.STOP`."""
 
     #: Cut the power instead of asking the guest to shut down. Where a cloud has no such stop, it asks.
@@ -94,9 +94,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
     in_use: InUse = InUse.FAIL  #: for rows that say nothing of it
-    downtimes: Downtimes = msgspec.field(default_factory=Downtimes)
+    server_stops: ServerStops = msgspec.field(default_factory=ServerStops)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     export_again: bool = False  #: volumes, too, that another state file beside this one shows as exported
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
     encoding: str | None = None  #: of the list, a codec of Python; None = UTF-8, or what a mark says
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What one place says about a run. None = nothing is said here, the next layer decides."""
+
+    requests_per_second: float | None = None
+    max_exports: int | None = None
+    concurrency: int | None = None
+    poll_interval_s: float | None = None
+    retries: int | None = None
+    max_failures: MaxFailures | None = None
+    settle_s: float | None = None
+    in_use: InUse | None = None
+    hard_stop: bool | None = None
+    max_down: int | None = None
+    stop_timeout_s: float | None = None
+    agreed: bool | None = None
+    name_template: str | None = None
+    encoding: str | None = None
+    image: ImageOptions = NO_OPTIONS
+    wait: bool | None = None
+    preflight: bool | None = None
+    cloud: str | None = None
+    dialect: str | None = None
+    sign_in_timeout_s: float | None = None
+    #: Sign-in values by the names openstacksdk gives them. Not in the repr: passwords pass through here.
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def over(self, below: Layer) -> Layer:
+        """The layer with `below` filling what is not said here."""
+        mixed = {
+            each.name: getattr(below if getattr(self, each.name) is None else self, each.name)
+            for each in fields(self)
+        }
+        mixed["image"] = self.image.over(below.image)
+        mixed["options"] = {**below.options, **self.options}
+        return Layer(**mixed)

@@ -1,6 +1,6 @@
-"""Single values of a job file, read from what TOML gives, and of flags where they are written the same way.
+"""Tables of a job file and their values, as TOML gives them. Some functions also parse flags.
 
-Raise ValueError, with words that fit behind the name of the key.
+The functions raise ValueError; its message continues a sentence that begins with the key.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from batchexport.config.settings import MaxFailures
+from batchexport.errors import ConfigError
 from batchexport.model import InUse
+
+Value = TypeVar("Value")
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -25,8 +29,8 @@ def duration_s(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def text(value: object) -> str:
-    """A text with something in it."""
+def parse_text(value: object) -> str:
+    """A text that is not blank."""
     if not isinstance(value, str):
         raise ValueError(f"is {kind(value)}; it must be a text in quotes")
     if not value.strip():
@@ -34,21 +38,21 @@ def text(value: object) -> str:
     return value
 
 
-def flag(value: object) -> bool:
+def parse_bool(value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
         raise ValueError(f"is {kind(value)}; it must be true or false")
     return value
 
 
-def whole(value: object) -> int:
+def parse_int(value: object) -> int:
     """A whole number, of either sign."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"is {kind(value)}; it must be a whole number")
     return value
 
 
-def number(value: object) -> float:
+def parse_number(value: object) -> float:
     """A number from 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"is {kind(value)}; it must be a number")
@@ -57,9 +61,9 @@ def number(value: object) -> float:
     return float(value)
 
 
-def duration(value: object) -> float:
-    """Seconds, of a number or a text with a unit."""
-    return duration_s(value) if isinstance(value, str) else number(value)
+def parse_duration(value: object) -> float:
+    """Seconds, from a number or a text with a unit."""
+    return duration_s(value) if isinstance(value, str) else parse_number(value)
 
 
 def path_in(folder: Path, name: str) -> Path:
@@ -70,9 +74,9 @@ def path_in(folder: Path, name: str) -> Path:
         return folder / name
 
 
-def encoding(value: object) -> str:
+def parse_encoding(value: object) -> str:
     """The name of a text encoding."""
-    name = text(value)
+    name = parse_text(value)
     try:
         is_of_text = codecs.lookup(name)._is_text_encoding
     except LookupError:
@@ -82,38 +86,114 @@ def encoding(value: object) -> str:
     return name
 
 
-def max_failures(value: object) -> MaxFailures:
+def parse_max_failures(value: object) -> MaxFailures:
     """A number of failures, or a share of the rows."""
-    return MaxFailures.parse(value if isinstance(value, str) else str(whole(value)))
+    return MaxFailures.parse(value if isinstance(value, str) else str(parse_int(value)))
 
 
-def in_use(value: object) -> InUse:
-    """What becomes of volumes in use."""
-    return InUse(one_of(text(value), [each.value for each in InUse]))
+def parse_in_use(value: object) -> InUse:
+    """What to do about volumes in use."""
+    return InUse(one_of(parse_text(value), [each.value for each in InUse]))
 
 
 def one_of(word: str, allowed: Sequence[str]) -> str:
-    """The word, if it is one of those allowed."""
+    """The word, if allowed."""
     if word not in allowed:
         raise ValueError(f'"{word}" is not known; allowed: {", ".join(allowed)}')
     return word
 
 
-def at_least(number: int, least: int) -> int:
-    """The number, if it is not below `least`."""
-    if number < least:
-        raise ValueError(f"is {number}; it must be {least} or more")
+def at_least(number: int, minimum: int) -> int:
+    """The number, if it is at least `minimum`."""
+    if number < minimum:
+        raise ValueError(f"is {number}; it must be {minimum} or more")
     return number
 
 
-def above(seconds: float, bound: float | None) -> float:
-    """The seconds, if they are above `bound`; None = any are."""
+def more_than(seconds: float, bound: float | None) -> float:
+    """The seconds, if they are more than `bound`; None = no bound."""
     if bound is not None and seconds <= bound:
         raise ValueError(f"is {seconds:g}; it must be more than {bound:g}")
     return seconds
 
 
 def kind(value: object) -> str:
-    """What a TOML value is, in a user's words."""
+    """The type of a TOML value, in a user's words."""
     kinds = {bool: "true or false", str: "a text", int: "a whole number", float: "a number", list: "an array"}
     return kinds.get(type(value), "a table" if isinstance(value, dict) else "a date or time")
+
+
+class Table:
+    """One table of the file, read key by key. A wrong value is added to `problems` and read as missing."""
+
+    def __init__(
+        self, name: str, content: object, problems: list[str], allowed: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._name, self._problems, self._allowed = name, problems, allowed
+        self._known: list[str] = []
+        self._content: Mapping[str, object] = content if isinstance(content, dict) else {}
+        if not isinstance(content, dict):
+            problems.append(f"[{name}]: is {kind(content)}; it must be a table")
+
+    def read(self, key: str, reader: Callable[[object], Value]) -> Value | None:
+        """The parsed value of the key; None = missing or wrong."""
+        self._known.append(key)
+        if key not in self._content:
+            return None
+        try:
+            return reader(self._content[key])
+        except (ValueError, ConfigError) as error:
+            self.problem(key, str(error))
+            return None
+
+    def require(self, key: str, reader: Callable[[object], Value]) -> Value | None:
+        """As `read`, for a required key."""
+        if key not in self._content:
+            self.problem(key, "missing")
+        return self.read(key, reader)
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        return key in self._content
+
+    def problem(self, key: str, words: str) -> None:
+        """Add a problem with a key."""
+        self._problems.append(f"[{self._name}] {key}: {words}")
+
+    def text(self, key: str, *, required: bool = False) -> str | None:
+        words = self._allowed.get(key)
+        reader = parse_text if words is None else lambda value: one_of(parse_text(value), words)
+        return self.require(key, reader) if required else self.read(key, reader)
+
+    def boolean(self, key: str) -> bool | None:
+        return self.read(key, parse_bool)
+
+    def number(self, key: str) -> float | None:
+        return self.read(key, parse_number)
+
+    def integer(self, key: str, *, minimum: int) -> int | None:
+        return self.read(key, lambda value: at_least(parse_int(value), minimum))
+
+    def duration(self, key: str, *, above: float | None = None) -> float | None:
+        return self.read(key, lambda value: more_than(parse_duration(value), above))
+
+    def refuse(self, keys: Iterable[str], words: str) -> None:
+        """Adds a problem for each of these keys that is present and was not read."""
+        for key in keys:
+            if key in self._content and key not in self._known:
+                self._known.append(key)
+                self.problem(key, words)
+
+    def refuse_unread(self) -> None:
+        """Adds a problem for each key that was not read."""
+        for key in self._content:
+            if key not in self._known:
+                self.problem(key, f"unknown key{did_you_mean(key, self._known)}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion for an unknown word; empty where no known one is similar."""
+    import difflib  # only a wrong job file needs it
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -8,7 +8,7 @@ import ssl
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
-from batchexport.config.notify import Mail, MailSecurity
+from batchexport.config.outputs import Mail, MailSecurity
 from batchexport.tell.delivery import TRY_S, NotTakenError
 from batchexport.tell.message import Message
 

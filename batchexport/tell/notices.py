@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from batchexport.config.notify import Notify, When
+from batchexport.config.outputs import Notify, When
 from batchexport.tell import mail, web
 from batchexport.tell.delivery import deliver
 from batchexport.tell.message import Message

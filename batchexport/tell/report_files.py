@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchexport.config.reports import Reports
+from batchexport.config.outputs import Reports
 from batchexport.errors import StateError
 from batchexport.report.forms import Form, written
 from batchexport.store import StateReader

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from batchexport.config.notify import Notify
-from batchexport.config.reports import Reports
+from batchexport.config.outputs import Notify, Reports
 from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
 from batchexport.model import Ending, Job, JobState, TargetKey

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from batchexport.config.notify import WebhookForm
+from batchexport.config.outputs import WebhookForm
 from batchexport.errors import ConfigError
 from batchexport.proxies import proxy_for
 from batchexport.tell.chat import for_slack, for_teams

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from batchexport import intake
 from batchexport.cli.consent import agree
 from batchexport.cli.layers import order_from, settings_for
-from batchexport.config import Downtimes, InUse, Settings
+from batchexport.config import InUse, ServerStops, Settings
 from batchexport.errors import ConfigError
 from batchexport.store import StateReader
 from tests.cli.lists import write_list
 
 STOP = Settings(in_use=InUse.STOP)
-YES = Downtimes(agreed=True)
+YES = ServerStops(agreed=True)
 PATH = Path("list.state")
 
 
@@ -48,7 +48,7 @@ def test_consent_is_asked_for_and_the_rows_are_counted():
 
 def test_consent_is_kept_so_that_going_on_needs_none():
     prepared()
-    assert ask(replace(STOP, downtimes=YES)) is True
+    assert ask(replace(STOP, server_stops=YES)) is True
     assert ask(STOP) is True
     settings, _ = settings_for(PATH, {})
     assert settings.in_use is InUse.STOP
@@ -60,7 +60,7 @@ def test_consent_to_some_rows_is_none_to_all():
     prepared(in_use="stop")
     with pytest.raises(ConfigError):
         ask(Settings())
-    assert ask(Settings(downtimes=YES)) is True
+    assert ask(Settings(server_stops=YES)) is True
     assert ask(Settings()) is True
     with pytest.raises(ConfigError):
         ask(STOP)
@@ -69,16 +69,16 @@ def test_consent_to_some_rows_is_none_to_all():
 def test_servers_that_nobody_waits_for_are_not_stopped():
     prepared()
     with pytest.raises(ConfigError, match="--no-wait"):
-        ask(replace(STOP, wait=False, downtimes=YES))
+        ask(replace(STOP, wait=False, server_stops=YES))
 
 
 def test_a_job_file_agrees_only_where_it_says_stop():
     write_list(Path("list.csv"), 1)
     Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "stop"\nstop_timeout = "5m"\n')
     settings = order_from("job.toml", {}, {}).settings
-    assert settings.downtimes == Downtimes(agreed=True, stop_timeout_s=300.0)
+    assert settings.server_stops == ServerStops(agreed=True, stop_timeout_s=300.0)
     Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "skip"\n')
-    assert not order_from("job.toml", {"in_use": "stop"}, {}).settings.downtimes.agreed
+    assert not order_from("job.toml", {"in_use": "stop"}, {}).settings.server_stops.agreed
 
 
 def test_a_run_without_consent_ends_before_it_signs_in(batchexport):

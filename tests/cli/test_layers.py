@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.cli.layers import order_from
 from batchexport.cli.run import run
-from batchexport.config import CloudSettings, Downtimes, InUse, Limits, MaxFailures, Settings
+from batchexport.config import CloudSettings, InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.dialect import EVS
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions
@@ -63,7 +63,7 @@ def test_every_flag_finds_its_setting():
         image=ImageOptions(disk_format="vhd", container_format="bare", os_type="linux", protected=False),
         name_template="{volume_id}",
         in_use=InUse.FORCE,
-        downtimes=Downtimes(hard_stop=True, max_down=2, stop_timeout_s=60.0, agreed=True),
+        server_stops=ServerStops(hard_stop=True, max_down=2, stop_timeout_s=60.0, agreed=True),
         wait=False,
     )
 

@@ -14,7 +14,7 @@ from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
 from batchexport.cli.talk import Talk
-from batchexport.config.nights import OnUnfinished
+from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import (
     ConfigError,
     SignInError,

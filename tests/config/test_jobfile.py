@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.config import CloudSettings, InUse, MaxFailures
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.layer import Layer
+from batchexport.config.settings import Layer
 from batchexport.config.values import duration_s
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions

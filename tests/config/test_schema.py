@@ -10,7 +10,7 @@ import pytest
 from batchexport.cli.options import ALLOWED
 from batchexport.config import Limits
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.reports import FORMATS
+from batchexport.config.outputs import FORMATS
 from batchexport.errors import ConfigError
 from tests.config.test_jobfile import EVERYTHING
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import RefusedError, TransientError
 from batchexport.model import ImageOptions, ServerState
 from tests.engine.conftest import volume_ids
@@ -11,9 +11,9 @@ from tests.engine.fake_servers import Machine, ServedCloud
 IDS = volume_ids(6)
 
 
-def settings(*, in_use=InUse.STOP, limits=None, **downtimes):
+def settings(*, in_use=InUse.STOP, limits=None, **server_stops):
     limits = {"poll_interval_s": 10.0, **(limits or {})}
-    return Settings(in_use=in_use, limits=Limits(**limits), downtimes=Downtimes(**downtimes))
+    return Settings(in_use=in_use, limits=Limits(**limits), server_stops=ServerStops(**server_stops))
 
 
 def afoot(bench):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import FatalError, RefusedError, SignInError, TransientError
 from batchexport.model import ServerState
 from tests.engine.conftest import Bench, volume_ids
@@ -51,7 +51,7 @@ class AwayCloud(ServedCloud):
 def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench):
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=300.0)
-    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1))
+    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1))
     dead = crashed(bench, cloud, after=3, settings=one_down)
     only_up = Settings(in_use=InUse.STOP, limits=LIMITS, wait=False, preflight=False)
     dead.run(cloud, settings=only_up, stop=0.0)
@@ -88,7 +88,7 @@ def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench):
 def test_another_word_on_volumes_in_use_lets_rows_go_and_starts_their_servers(bench):
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]})
-    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1))
+    one_down = Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1))
     dead = crashed(bench, cloud, after=1, settings=one_down)
     dead.run(cloud, settings=Settings(limits=LIMITS))
     assert {job.code for job in dead.jobs().values()} == {"in_use"}
@@ -105,7 +105,7 @@ def test_a_volume_that_was_detached_while_it_waited_stops_nothing(bench):
 
     bench.run(
         cloud,
-        settings=Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1)),
+        settings=Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1)),
         on_change=changed,
     )
     assert set(bench.states().values()) == {"succeeded"}
@@ -122,7 +122,7 @@ def test_a_volume_that_was_moved_while_it_waited_stops_its_new_server(bench):
 
     bench.run(
         cloud,
-        settings=Settings(in_use=InUse.STOP, limits=LIMITS, downtimes=Downtimes(max_down=1)),
+        settings=Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1)),
         on_change=changed,
     )
     assert [server_id for order, server_id in cloud.orders if order == "stop"] == ["a", "c"]

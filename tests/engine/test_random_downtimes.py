@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine.servers.witness import SERVER_RAN, SERVER_UNSEEN
 from batchexport.errors import OutcomeUnknownError, RefusedError, TransientError
 from batchexport.model import JobState, ServerState
@@ -82,7 +82,7 @@ def test_whatever_happens_every_server_that_ran_runs_again(tmp_path, seed):
         limits=Limits(
             poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0
         ),
-        downtimes=Downtimes(max_down=dice.choice([1, 2, 10]), stop_timeout_s=300.0),
+        server_stops=ServerStops(max_down=dice.choice([1, 2, 10]), stop_timeout_s=300.0),
     )
     bench = Bench(tmp_path / "0.state")
     bench.load(ids)

@@ -10,7 +10,7 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.report.rows import Format, report_lines
 from batchexport.sandbox import SandboxServer, SandboxVolume
 from batchexport.sandbox.weather import Weather, settings
@@ -91,7 +91,7 @@ def test_under_any_weather_no_law_of_evidence_is_broken(tmp_path, seed, monkeypa
     told = Settings(
         in_use=InUse.STOP,
         limits=Limits(poll_interval_s=5.0, max_exports=4, concurrency=3, retries=RETRIES, settle_s=30.0),
-        downtimes=Downtimes(max_down=dice.choice([1, 10]), stop_timeout_s=300.0),
+        server_stops=ServerStops(max_down=dice.choice([1, 10]), stop_timeout_s=300.0),
     )
     bench = Bench(tmp_path / "0.state")
     bench.load(ids)

@@ -9,7 +9,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from batchexport.config import Downtimes, InUse, Limits, Settings
+from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine import run
 from batchexport.errors import FatalError, RefusedError, SignInError, StateWriteError, TransientError
 from batchexport.model import JobState, ServerState
@@ -485,7 +485,7 @@ def test_what_an_earlier_run_left_down_and_somebody_started_is_stopped_anew(benc
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]})
     dead = crashed(bench, cloud, after=2, settings=one_down)
     cloud.machines["a"].turn("active", None, 0.0)
-    dead.run(cloud, settings=Settings(in_use=InUse.STOP, downtimes=Downtimes(), limits=one_down.limits))
+    dead.run(cloud, settings=Settings(in_use=InUse.STOP, server_stops=ServerStops(), limits=one_down.limits))
     cloud.look_everywhere()
     assert (cloud.torn, cloud.running(), afoot(dead)) == ([], {"a"}, {})
     assert {state for state, _ in reasons(dead).values()} == {"succeeded"}

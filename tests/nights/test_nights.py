@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.config.nights import Nights, OnUnfinished
+from batchexport.config.schedule import OnUnfinished, ScheduleConfig
 from batchexport.errors import ConfigError
 from batchexport.nightly_runs import (
     exclusive_lock,
@@ -32,11 +32,11 @@ EVENING = datetime(2027, 5, 1, 23, 30, tzinfo=BERLIN).timestamp()
 def test_a_night_is_called_after_its_window_its_schedule_or_its_date():
     opening = opening_on(WINDOW, date(2027, 5, 1))
     schedule = Schedule(cron="15 */6 * * *", zone=BERLIN)
-    assert night_name(Nights(window=WINDOW, schedule=schedule), opening, EVENING) == "2027-05-01"
-    assert night_name(Nights(schedule=schedule), None, EVENING) == "2027-05-01T18-15"
-    assert night_name(Nights(), None, EVENING) == "2027-05-01"
+    assert night_name(ScheduleConfig(window=WINDOW, schedule=schedule), opening, EVENING) == "2027-05-01"
+    assert night_name(ScheduleConfig(schedule=schedule), None, EVENING) == "2027-05-01T18-15"
+    assert night_name(ScheduleConfig(), None, EVENING) == "2027-05-01"
     never = Schedule(cron="0 0 29 2 *", zone=BERLIN)
-    assert night_name(Nights(schedule=never), None, EVENING) == "2027-05-01"
+    assert night_name(ScheduleConfig(schedule=never), None, EVENING) == "2027-05-01"
 
 
 def test_only_the_nights_of_the_job_are_found_in_order(tmp_path):

@@ -6,7 +6,7 @@ from email import message_from_bytes, policy
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from batchexport.config.notify import Mail, MailSecurity
+from batchexport.config.outputs import Mail, MailSecurity
 from batchexport.tell import mail as module
 from batchexport.tell.delivery import NotTakenError
 from batchexport.tell.mail import letter, send_mail

@@ -1,6 +1,6 @@
 import pytest
 
-from batchexport.config.notify import Heartbeat, Mail, MailSecurity, Notify, When
+from batchexport.config.outputs import Heartbeat, Mail, MailSecurity, Notify, When
 from batchexport.tell.message import Message
 from batchexport.tell.notices import tell_end, tell_start
 from tests.tell.receivers import Clock, receiver

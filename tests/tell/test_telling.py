@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport.config.notify import Heartbeat, Notify
-from batchexport.config.reports import Reports
+from batchexport.config.outputs import Heartbeat, Notify, Reports
 from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
 from batchexport.tell import telling as module
 from batchexport.tell.address import Address

@@ -4,7 +4,7 @@ import socket
 import pytest
 from aiohttp import web
 
-from batchexport.config.notify import WebhookForm
+from batchexport.config.outputs import WebhookForm
 from batchexport.tell.chat import for_teams
 from batchexport.tell.delivery import NotTakenError
 from batchexport.tell.message import Message

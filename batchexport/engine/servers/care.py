@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from batchexport.config import Downtimes
+from batchexport.config import ServerStops
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.servers import moves
 from batchexport.engine.servers.copies import Copies
@@ -29,7 +29,7 @@ class ServerCare:
         orders: ServerOrders,
         state: StateFile,
         ledger: Ledger,
-        settings: Downtimes,
+        settings: ServerStops,
         *,
         copies: Copies,
         may_go: Callable[[LinkedRow], bool],

@@ -60,13 +60,13 @@ class Downtime:
         self._settings = settings
         self._max_gib_at = max_gib_at
         self._anyway = anyway
-        orders = ServerOrders(cloud, ledger, hard=settings.downtimes.hard_stop)
+        orders = ServerOrders(cloud, ledger, hard=settings.server_stops.hard_stop)
         self._copies = Copies(cloud, state, ledger)
         self._care = ServerCare(
             orders,
             state,
             ledger,
-            settings.downtimes,
+            settings.server_stops,
             copies=self._copies,
             may_go=self._may_go,
             anyway=anyway,
@@ -206,7 +206,7 @@ class Downtime:
             sum(row.job.job_id not in known for row in rows),
             servers_down=len(afoot),
             rows_down=len(busy),
-            max_down=self._settings.downtimes.max_down,
+            max_down=self._settings.server_stops.max_down,
             max_exports=self._settings.limits.max_exports,
         )
 

@@ -220,7 +220,7 @@ class ServerGroups:
 
     def _tired_of(self, server_ids: Collection[str], found: Mapping[str, Server]) -> set[str]:
         loop_now = asyncio.get_running_loop().time()
-        patience_s = {True: moves.GONE_AFTER_S, False: self._settings.downtimes.stop_timeout_s}
+        patience_s = {True: moves.GONE_AFTER_S, False: self._settings.server_stops.stop_timeout_s}
         tired_of: set[str] = set()
         for server_id in server_ids:
             missing = _is_missing(found.get(server_id))

@@ -45,7 +45,7 @@ class Witness:
     """Looks at servers by their ids for the rows of one target that go only while these are off."""
 
     def __init__(self, cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
-        self._patience_s = settings.downtimes.stop_timeout_s
+        self._patience_s = settings.server_stops.stop_timeout_s
         self._cloud = cloud
         self._book = state.servers
         self._ledger = ledger

@@ -1,4 +1,4 @@
-"""Who is told how a night went: the `[notify]` table of a job file."""
+"""Notifications and reports of a run: the `[notify]` and `[report]` tables of a job file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
+
+from batchexport.config import values
+
 if TYPE_CHECKING:
-    from batchexport.config.table import Table
+    from batchexport.config.values import Table
 
 Made = TypeVar("Made")
 Word = TypeVar("Word", bound=StrEnum)
@@ -19,6 +24,10 @@ Word = TypeVar("Word", bound=StrEnum)
 #: A value that is taken from the environment: secrets do not belong into a job file.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+#: Report formats, by the names that `report --format` gives them.
+FORMATS = ("html", "markdown", "csv", "json", "table")
 
 
 class When(StrEnum):
@@ -227,3 +236,30 @@ def _one_of(allowed: type[Word]) -> Callable[[str], Word]:
         return allowed(text)
 
     return word
+
+
+class Reports(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports to be written when a run ends, named after its state file."""
+
+    folder: Path | None = None  #: None = none are written
+    formats: tuple[str, ...] = ("html",)
+
+
+def reports_from(table: Table, *, folder: Path) -> Reports:
+    """What the table asks for. `folder` is where its paths begin."""
+    name, formats = table.text("folder"), table.read("formats", _report_formats)
+    if name is None:
+        if formats is not None:
+            table.problem("folder", "missing: where the reports go")
+        return Reports()
+    return Reports(folder=values.path_in(folder, name), formats=formats or ("html",))
+
+
+def _report_formats(value: object) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) else [value]
+    for one in listed:
+        if one not in FORMATS:
+            raise ValueError(f"{one!r} is not known; allowed: {', '.join(FORMATS)}")
+    if not listed:
+        raise ValueError("is empty; leave the key out instead")
+    return tuple(dict.fromkeys(listed))

@@ -2,7 +2,7 @@ import pytest
 
 from batchexport.cli.discover import discover
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.wanted import Wanted
+from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError
 from batchexport.model import Volume
 from tests.config.test_schema import SCHEMA
@@ -34,21 +34,21 @@ GOLD = volume(
         ({"server_ids": ["s9"]}, False),
         ({"metadata": [("tier", "g*")]}, True),
         ({"metadata": [("tier", "gold"), ("owner", "*")]}, False),
-        ({"least_gib": 40, "most_gib": 40}, True),
-        ({"least_gib": 41}, False),
-        ({"most_gib": 39}, False),
-        ({"names": ["db-*"], "most_gib": 39}, False),
+        ({"min_gib": 40, "max_gib": 40}, True),
+        ({"min_gib": 41}, False),
+        ({"max_gib": 39}, False),
+        ({"names": ["db-*"], "max_gib": 39}, False),
     ],
 )
 def test_a_volume_is_chosen_if_every_wish_fits(wish, fits):
-    assert Wanted(**wish).fits(GOLD) is fits
+    assert VolumeFilter(**wish).matches(GOLD) is fits
 
 
 def test_a_volume_that_says_nothing_fits_only_where_nothing_is_asked():
     unknown = Volume(volume_id="v", status="available")
-    assert Wanted(statuses=["available"]).fits(unknown)
-    for wish in ({"names": ["?*"]}, {"zones": ["a"]}, {"most_gib": 9}, {"metadata": [("a", "*")]}):
-        assert not Wanted(**wish).fits(unknown)
+    assert VolumeFilter(statuses=["available"]).matches(unknown)
+    for wish in ({"names": ["?*"]}, {"zones": ["a"]}, {"max_gib": 9}, {"metadata": [("a", "*")]}):
+        assert not VolumeFilter(**wish).matches(unknown)
 
 
 def wanted(tmp_path, text, *, job=""):
@@ -70,20 +70,20 @@ def test_a_job_file_has_every_wish_of_the_command(tmp_path):
     """
     found = wanted(tmp_path, text)
     assert found.list_path is None
-    assert found.wanted == Wanted(
+    assert found.volume_filter == VolumeFilter(
         statuses=("available",),
         names=("db-*", "web-*"),
         zones=("az1",),
         types=("SSD",),
         metadata=(("tier", "gold"), ("owner", "*")),
         server_ids=("server-1",),
-        least_gib=10,
-        most_gib=10,
+        min_gib=10,
+        max_gib=10,
     )
 
 
 def test_a_table_that_says_nothing_wants_every_volume(tmp_path):
-    assert wanted(tmp_path, "").wanted == Wanted()
+    assert wanted(tmp_path, "").volume_filter == VolumeFilter()
 
 
 def test_the_words_are_those_of_the_command():

@@ -2,8 +2,7 @@ import pytest
 
 from batchexport.config import jobfile
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.notify import Heartbeat, MailSecurity, Notify, WebhookForm, When
-from batchexport.config.reports import Reports
+from batchexport.config.outputs import Heartbeat, MailSecurity, Notify, Reports, WebhookForm, When
 from batchexport.errors import ConfigError
 
 JOB = '[job]\nlist = "volumes.csv"\n'

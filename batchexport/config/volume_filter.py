@@ -1,7 +1,4 @@
-"""Which volumes of a project belong in a list: the wishes of `discover`, and of `[discover]` in a job file.
-
-Pure: a volume and a set of wishes.
-"""
+"""Which volumes of a project belong in a list: the options of `discover`, or `[discover]` in a job file."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ import msgspec
 from batchexport.model import Volume, VolumeDetails
 
 if TYPE_CHECKING:
-    from batchexport.config.table import Table
+    from batchexport.config.values import Table
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a volume must be. Of several values of one wish, one must fit; an empty wish fits every volume."""
+class VolumeFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Criteria for volumes. One of several values of a criterion must match; an empty one matches all."""
 
     statuses: Sequence[str] = ()
     names: Sequence[str] = ()  #: patterns as a shell has them: `db-*`
@@ -26,11 +23,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     types: Sequence[str] = ()
     metadata: Sequence[tuple[str, str]] = ()  #: every pair must be there; the value is a pattern
     server_ids: Sequence[str] = ()
-    least_gib: int | None = None
-    most_gib: int | None = None
+    min_gib: int | None = None
+    max_gib: int | None = None
 
-    def fits(self, volume: Volume) -> bool:
-        """Whether the volume is one of those."""
+    def matches(self, volume: Volume) -> bool:
+        """Whether the volume meets every criterion."""
         details = volume.details or VolumeDetails()
         return (
             _among(volume.status, self.statuses)
@@ -38,32 +35,32 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             and _among(details.availability_zone, self.zones)
             and _among(details.volume_type, self.types)
             and (not self.server_ids or not set(self.server_ids).isdisjoint(volume.server_ids))
-            and self._fits_size(volume.size_gib)
+            and self._matches_size(volume.size_gib)
             and all(_has(details, key, pattern) for key, pattern in self.metadata)
         )
 
-    def _fits_size(self, size_gib: int | None) -> bool:
-        if self.least_gib is None and self.most_gib is None:
+    def _matches_size(self, size_gib: int | None) -> bool:
+        if self.min_gib is None and self.max_gib is None:
             return True
         if size_gib is None:
             return False
-        return (self.least_gib or 0) <= size_gib and (self.most_gib is None or size_gib <= self.most_gib)
+        return (self.min_gib or 0) <= size_gib and (self.max_gib is None or size_gib <= self.max_gib)
 
 
-def wanted_from(table: Table) -> Wanted:
-    """The wishes that the table holds; its keys are called as the options of `discover` are."""
-    least_gib, most_gib = table.whole("min_size", least=0), table.whole("max_size", least=0)
-    if least_gib is not None and most_gib is not None and least_gib > most_gib:
+def volume_filter_from(table: Table) -> VolumeFilter:
+    """The criteria in the table; its keys are named like the options of `discover`."""
+    min_gib, max_gib = table.integer("min_size", minimum=0), table.integer("max_size", minimum=0)
+    if min_gib is not None and max_gib is not None and min_gib > max_gib:
         table.problem("max_size", "is below min_size: no volume fits")
-    return Wanted(
+    return VolumeFilter(
         statuses=table.read("status", _texts) or (),
         names=table.read("name", _texts) or (),
         zones=table.read("availability_zone", _texts) or (),
         types=table.read("type", _texts) or (),
         metadata=table.read("metadata", _pairs) or (),
         server_ids=table.read("attached_to", _texts) or (),
-        least_gib=least_gib,
-        most_gib=most_gib,
+        min_gib=min_gib,
+        max_gib=max_gib,
     )
 
 

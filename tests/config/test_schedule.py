@@ -4,8 +4,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from batchexport.config.jobfile import read_job_file
-from batchexport.config.nights import Nights, OnUnfinished
 from batchexport.config.retention import Retention
+from batchexport.config.schedule import OnUnfinished, ScheduleConfig
 from batchexport.errors import ConfigError
 from batchexport.scheduling.cron import Schedule
 from batchexport.scheduling.window import DateRange, Window
@@ -40,7 +40,7 @@ def test_every_key_is_read(tmp_path):
     time_zone = "UTC"
     """
     job = 'state_dir = "nights"\nkeep = 3\non_unfinished = "skip"'
-    assert nights(tmp_path, text, job=job) == Nights(
+    assert nights(tmp_path, text, job=job) == ScheduleConfig(
         state_dir=tmp_path / "nights",
         keep=3,
         on_unfinished=OnUnfinished.SKIP,
@@ -92,7 +92,7 @@ def test_two_words_for_one_rule_are_refused(tmp_path):
 
 
 def test_without_a_word_on_nights_there_are_none(tmp_path):
-    assert nights(tmp_path, "") == Nights()
+    assert nights(tmp_path, "") == ScheduleConfig()
 
 
 def test_a_window_alone_starts_at_its_opening(tmp_path):

@@ -1,4 +1,4 @@
-"""Nights in a job file: `[window]`, `[schedule]`, and what `[job]` says of where each night is kept."""
+"""The schedule of a job file: `[window]`, `[schedule]`, and where `[job]` keeps each night."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchexport.scheduling.cron import Schedule, checked_cron, from_window
 from batchexport.scheduling.window import DEFAULT_GRACE_S, EVERY_DAY, DateRange, Window
 
 if TYPE_CHECKING:
-    from batchexport.config.table import Table
+    from batchexport.config.values import Table
 
 TABLES = ("window", "schedule", "images")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -28,15 +28,15 @@ _MOST_GRACE_S = 86_400.0
 
 
 class OnUnfinished(StrEnum):
-    """What becomes of an earlier night that did not get through its list."""
+    """What to do about an earlier night that did not finish its list."""
 
-    RESUME = "resume"  #: it is carried on first, then tonight's list in the time that is left
-    SKIP = "skip"  #: it is carried on, and tonight's list is left out
-    ABANDON = "abandon"  #: it stays as it is, and tonight's list begins at once
+    RESUME = "resume"  #: finish it first, then tonight's list in the remaining time
+    SKIP = "skip"  #: finish it, and leave tonight's list out
+    ABANDON = "abandon"  #: leave it as it is, and begin tonight's list at once
 
 
-class Nights(msgspec.Struct, frozen=True, kw_only=True):
-    """When a job may work, when it starts, and where each night is kept."""
+class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """When a job may work, when it starts, and where each run is kept."""
 
     state_dir: Path | None = None  #: one state file a night; None = one for all
     keep: int | None = None  #: how many of them; None = all
@@ -46,12 +46,12 @@ class Nights(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule | None = None  #: None = started by hand
 
 
-def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Path) -> Nights:
-    """The nights that the file speaks of. `said` names its tables, `folder` is where its paths begin."""
+def schedule_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Path) -> ScheduleConfig:
+    """The schedule of the file. `said` names its tables; its paths are relative to `folder`."""
     job = tables["job"]
     window = _window(tables["window"]) if "window" in said else None
     schedule = _schedule(tables["schedule"], window, "window" in said) if "schedule" in said else None
-    state_dir, keep = job.text("state_dir"), job.whole("keep", least=1)
+    state_dir, keep = job.text("state_dir"), job.integer("keep", minimum=1)
     zone = schedule.zone if schedule else window.zone if window else None
     retention = _retention(tables["images"], zone, state_dir, keep)
     on_unfinished = job.read("on_unfinished", _on_unfinished)
@@ -61,7 +61,7 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
                 job.problem(key, "is about one state file a night; set state_dir too")
     elif job.read("state", str) is not None:
         job.problem("state", "stands beside state_dir; a job has one state file, or one a night")
-    return Nights(
+    return ScheduleConfig(
         state_dir=None if state_dir is None else values.path_in(folder, state_dir),
         keep=keep,
         retention=retention,
@@ -74,7 +74,7 @@ def nights_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Pa
 def _retention(
     table: Table, zone: ZoneInfo | None, state_dir: str | None, nights: int | None
 ) -> Retention | None:
-    """Which images of a volume stay; which are ours, only the state files of their nights know."""
+    """The rules by which images of a volume stay. Only earlier nights' state files know which are ours."""
     rules = retention_from(table, zone)
     if rules is None:
         return None
