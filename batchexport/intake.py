@@ -19,7 +19,7 @@ from batchexport import __version__
 from batchexport.config import Settings
 from batchexport.dialect import EVS, Dialect
 from batchexport.errors import JobListError, ListChangedError, StateCorruptError
-from batchexport.joblist import Column, JobList, Problem, sha256_of
+from batchexport.lists import Column, JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
 from batchexport.naming import MarkingNamer, Namer, Names, UnfitNameError
 from batchexport.store import (

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from batchexport.cli.app import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
-from batchexport.joblist.columns import DESCRIPTIONS, REPORT_DESCRIPTIONS, Column
+from batchexport.lists.columns import DESCRIPTIONS, REPORT_DESCRIPTIONS, Column
 from batchexport.model import InUse, JobState, TargetKey
 from batchexport.report.advice import CODES, advice_on
 from batchexport.sandbox.weather import FAULTS

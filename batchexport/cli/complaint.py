@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from batchexport.cli.talk import LogFormat, marked, say, talk_of
 from batchexport.errors import BatchExportError, JobListError
-from batchexport.joblist.problem import printable
+from batchexport.lists.problem import printable
 
 #: Problems of one kind that are shown, and lines of any.
 MOST_OF_A_KIND, MOST_LINES = 10, 100

@@ -13,7 +13,7 @@ from batchexport.cli.execution import run_in_loop
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
-from batchexport.joblist import JobList, Problem
+from batchexport.lists import JobList, Problem
 from batchexport.model import TargetKey, Volume
 from batchexport.report.volumes import COLUMNS, csv_text, json_text
 from batchexport.report.words import count_of

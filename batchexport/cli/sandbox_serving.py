@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from batchexport.cli.signals import stop_on_signals
 from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError, JobListError
-from batchexport.joblist import JobList, Problem
+from batchexport.lists import JobList, Problem
 from batchexport.sandbox import (
     Faults,
     Profile,

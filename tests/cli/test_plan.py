@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from batchexport.cloud.images import Images
 from batchexport.errors import RefusedError
-from batchexport.joblist import JobList
+from batchexport.lists import JobList
 from batchexport.plan import fitness
 from batchexport.sandbox import SandboxServer, clouds_yaml
 from batchexport.store import StateReader

@@ -12,7 +12,7 @@ from batchexport import errors
 from batchexport.__main__ import main
 from batchexport.cli.app import Program
 from batchexport.cli.options import talk_options
-from batchexport.joblist import Problem
+from batchexport.lists import Problem
 from batchexport.model import NO_OPTIONS
 from tests.cli.lists import write_list
 from tests.report.state_files import HERE, build

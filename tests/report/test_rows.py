@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from batchexport.dialect import CINDER
-from batchexport.joblist import REPORT_COLUMNS, Column, JobList
+from batchexport.lists import REPORT_COLUMNS, Column, JobList
 from batchexport.model import NO_OPTIONS, ImageOptions, JobRow, JobState
 from batchexport.report.rows import COLUMNS, Format, report_lines
 from batchexport.store import StateReader

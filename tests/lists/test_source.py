@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from batchexport.errors import JobListError
-from batchexport.joblist import JobList, Problem, sha256_of
+from batchexport.lists import JobList, Problem, sha256_of
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 

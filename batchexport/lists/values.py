@@ -9,7 +9,7 @@ from uuid import UUID
 
 from batchexport.config.values import duration_s as config_duration_s
 from batchexport.dialect import LENIENT, Dialect
-from batchexport.joblist.problem import printable
+from batchexport.lists.problem import printable
 
 _UUID = re.compile(
     r"(?:urn:uuid:)?[{'\"]*"

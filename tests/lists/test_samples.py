@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.joblist import JobList, Problem
+from batchexport.lists import JobList, Problem
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 GOOD = sorted(path.name for path in SAMPLES.glob("volumes*.*"))

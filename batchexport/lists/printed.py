@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import Column
-from batchexport.joblist.csv_header import Header, header_of, is_comment
-from batchexport.joblist.csv_list import Record, read_under
-from batchexport.joblist.rows import Parts, Place
-from batchexport.joblist.source import EndlessLineError, Source
+from batchexport.lists.columns import Column
+from batchexport.lists.csv_header import Header, header_of, is_comment
+from batchexport.lists.csv_list import Record, read_under
+from batchexport.lists.rows import Parts, Place
+from batchexport.lists.source import EndlessLineError, Source
 
 #: The line under the header of a table in Markdown.
 _RULE = re.compile(r":?-+:?")

@@ -9,10 +9,10 @@ from typing import TypeVar
 import msgspec
 
 from batchexport.dialect import CONTAINER_FORMATS, LENIENT, OS_TYPES, VISIBILITIES, Dialect, disk_formats
-from batchexport.joblist import values
-from batchexport.joblist.columns import Column
-from batchexport.joblist.problem import Problem
-from batchexport.joblist.values import UnfitError
+from batchexport.lists import values
+from batchexport.lists.columns import Column
+from batchexport.lists.problem import Problem
+from batchexport.lists.values import UnfitError
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
 Value = TypeVar("Value")

@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.dialect import CINDER, EVS
 from batchexport.errors import JobListError
-from batchexport.joblist import REPORT_COLUMNS
+from batchexport.lists import REPORT_COLUMNS
 from batchexport.model import NO_OPTIONS, ImageOptions, TargetKey
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import msgspec
 
 from batchexport.errors import JobListError
-from batchexport.joblist import values
-from batchexport.joblist.columns import Column, UnknownColumnError, meaning, plain
-from batchexport.joblist.problem import Problem, shown
-from batchexport.joblist.rows import Place
-from batchexport.joblist.source import EndlessLineError, Source
+from batchexport.lists import values
+from batchexport.lists.columns import Column, UnknownColumnError, meaning, plain
+from batchexport.lists.problem import Problem, shown
+from batchexport.lists.rows import Place
+from batchexport.lists.source import EndlessLineError, Source
 
 COMMENT = "#"
 _SEPARATORS = ",;\t|"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.json_row import JsonRowReader, row_of
-from batchexport.joblist.problem import NoRowsError
-from batchexport.joblist.rows import Parts, Place
-from batchexport.joblist.source import Source
+from batchexport.lists.json_row import JsonRowReader, row_of
+from batchexport.lists.problem import NoRowsError
+from batchexport.lists.rows import Parts, Place
+from batchexport.lists.source import Source
 
 _ROWS_UNDER = ("jobs", "volumes")
 _NOTHING = ("", "~", "null", "Null", "NULL")

@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from batchexport.dialect import Dialect
-from batchexport.joblist import JobList, Problem
+from batchexport.lists import JobList, Problem
 from batchexport.model import JobRow
 
 

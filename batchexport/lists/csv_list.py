@@ -10,12 +10,12 @@ from operator import itemgetter
 from typing import TypeVar
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import COMMON_COLUMNS, Column, is_status_of_others, status_fault
-from batchexport.joblist.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
-from batchexport.joblist.formulas import unguarded
-from batchexport.joblist.problem import NoRowsError, Problem
-from batchexport.joblist.rows import Parts, Place, RowChecker, Texts
-from batchexport.joblist.source import EndlessLineError, Source
+from batchexport.lists.columns import COMMON_COLUMNS, Column, is_status_of_others, status_fault
+from batchexport.lists.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
+from batchexport.lists.formulas import unguarded
+from batchexport.lists.problem import NoRowsError, Problem
+from batchexport.lists.rows import Parts, Place, RowChecker, Texts
+from batchexport.lists.source import EndlessLineError, Source
 from batchexport.model import JobRow, JobRows
 
 Cells = list[str]

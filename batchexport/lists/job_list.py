@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.csv_list import read_csv
-from batchexport.joblist.formats import ForeignFileError, Format, detect
-from batchexport.joblist.json_list import read_json, read_json_lines
-from batchexport.joblist.printed import read_ids, read_table
-from batchexport.joblist.problem import NoRowsError, Problem
-from batchexport.joblist.rows import Parts, Place
-from batchexport.joblist.source import Source, name_of, opened
-from batchexport.joblist.yaml_list import read_yaml
+from batchexport.lists.csv_list import read_csv
+from batchexport.lists.formats import ForeignFileError, Format, detect
+from batchexport.lists.json_list import read_json, read_json_lines
+from batchexport.lists.printed import read_ids, read_table
+from batchexport.lists.problem import NoRowsError, Problem
+from batchexport.lists.rows import Parts, Place
+from batchexport.lists.source import Source, name_of, opened
+from batchexport.lists.yaml_list import read_yaml
 from batchexport.model import JobRow, JobRows
 
 _READERS: dict[Format, Callable[[Source, Dialect | None], Parts]] = {

@@ -8,7 +8,7 @@ import lzma
 
 import pytest
 
-from batchexport.joblist import JobList
+from batchexport.lists import JobList
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 B = "c5333daa-fbc8-4d1d-bf79-b0567bb45d15"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from batchexport.dialect import CINDER, EVS
-from batchexport.joblist import Problem
-from batchexport.joblist.problem import shown
+from batchexport.lists import Problem
+from batchexport.lists.problem import shown
 from batchexport.model import InUse
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"

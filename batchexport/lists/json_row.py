@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import (
+from batchexport.lists.columns import (
     COMMON_COLUMNS,
     Column,
     UnknownColumnError,
@@ -15,9 +15,9 @@ from batchexport.joblist.columns import (
     meanings,
     status_fault,
 )
-from batchexport.joblist.problem import Problem, shown
-from batchexport.joblist.rows import Place, RowChecker, Texts
-from batchexport.joblist.values import UnfitError
+from batchexport.lists.problem import Problem, shown
+from batchexport.lists.rows import Place, RowChecker, Texts
+from batchexport.lists.values import UnfitError
 from batchexport.model import JobRow
 
 _ACTION = "os-volume_upload_image"

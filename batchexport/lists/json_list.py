@@ -10,12 +10,12 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.joblist.columns import Column, UnknownColumnError, meaning, plain
-from batchexport.joblist.csv_header import SAVE_AS_UTF8
-from batchexport.joblist.json_row import JsonRowReader
-from batchexport.joblist.problem import NoRowsError, Problem
-from batchexport.joblist.rows import Place
-from batchexport.joblist.source import EndlessLineError, Source
+from batchexport.lists.columns import Column, UnknownColumnError, meaning, plain
+from batchexport.lists.csv_header import SAVE_AS_UTF8
+from batchexport.lists.json_row import JsonRowReader
+from batchexport.lists.problem import NoRowsError, Problem
+from batchexport.lists.rows import Place
+from batchexport.lists.source import EndlessLineError, Source
 from batchexport.model import JobRow
 
 _ROW = msgspec.json.Decoder(dict[str, object])

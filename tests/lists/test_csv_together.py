@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchexport.joblist import JobList, csv_list, source
+from batchexport.lists import JobList, csv_list, source
 from batchexport.model import JobRows
 
 GOOD = "{:08d}-0000-4000-8000-000000000000,name-{},raw"
