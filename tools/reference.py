@@ -21,12 +21,12 @@ from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
 from batchexport.lists.columns import DESCRIPTIONS, REPORT_DESCRIPTIONS, Column
 from batchexport.model import InUse, JobState, TargetKey
+from batchexport.observe.events import COMMON_FIELDS, FIELDS
+from batchexport.observe.metrics import RunMetrics, Standing
 from batchexport.report.advice import CODES, advice_on
 from batchexport.sandbox.weather import FAULTS
 from batchexport.sandbox.weather.presets import SIDES
 from batchexport.sandbox.weather.settings import Services
-from batchexport.tell.events import COMMON_FIELDS, FIELDS
-from batchexport.tell.metrics import RunMetrics, Standing
 
 ROOT = Path(__file__).parents[1]
 _PART = re.compile(r"(<!-- generated: ([a-z -]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchexport.background_writer import BackgroundWriter, DescriptorSink, FileSink
 from batchexport.cli.outlets import Outlets
-from batchexport.tell.events import EventStream, dropped_events
+from batchexport.observe.events import EventStream, dropped_events
 
 log = logging.getLogger(__name__)
 

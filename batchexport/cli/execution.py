@@ -21,11 +21,11 @@ from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
+from batchexport.observe.clouds import remember_clouds
 from batchexport.report.summary import summary_text
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateFile, StateReader
-from batchexport.tell.clouds import noting
 
 Result = TypeVar("Result")
 
@@ -124,7 +124,7 @@ async def _drive(
                 with shown(progress_for(meter, talk, screen)):
                     await engine.run(
                         state,
-                        noting(connect, clouds),
+                        remember_clouds(connect, clouds),
                         settings,
                         stop=stop.event,
                         on_change=on_change,

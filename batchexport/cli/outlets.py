@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from batchexport.background_writer import BackgroundWriter
     from batchexport.config.outputs import Notify, Reports
-    from batchexport.tell.address import Address
-    from batchexport.tell.telling import Telling
+    from batchexport.observe.metrics_server import Address
+    from batchexport.observe.run_observer import RunObserver
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -28,7 +28,7 @@ class Outlets:
     reports: Reports | None = None
     name: str = ""  #: of the list or job file, for those who are told by name
     notes: list[str] = field(default_factory=list)  #: what a notice tells beside the run itself
-    telling: Telling | None = None  #: made when the first run begins
+    telling: RunObserver | None = None  #: made when the first run begins
     event_writer: BackgroundWriter | None = None  #: where events go; closed when the command ends
 
     def take_from_job(self, name: str, notify: Notify | None, reports: Reports | None) -> None:

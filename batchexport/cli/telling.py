@@ -19,12 +19,12 @@ from batchexport.cli.outlets import Outlets
 from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import Section
 from batchexport.errors import BatchExportError, ConfigError
+from batchexport.observe.metrics_server import parse_address
 from batchexport.redaction import redacted
-from batchexport.tell.address import parse_address
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
-    from batchexport.tell.telling import Telling
+    from batchexport.observe.run_observer import RunObserver
 
 
 log = logging.getLogger(__name__)
@@ -142,8 +142,8 @@ async def others_see(
         yield connect, None
         return
     telling = _telling_of(talk.outlets)
-    async with telling.during(state_path):
-        yield telling.seeing(connect), telling.change
+    async with telling.observing(state_path):
+        yield telling.instrument(connect), telling.job_changed
 
 
 def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
@@ -160,12 +160,12 @@ def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
             outlets.event_writer.close()
 
 
-def _telling_of(outlets: Outlets) -> Telling:
+def _telling_of(outlets: Outlets) -> RunObserver:
     if outlets.telling is None:
         from batchexport.cli.event_stream import event_stream
-        from batchexport.tell.telling import Telling
+        from batchexport.observe.run_observer import RunObserver
 
-        outlets.telling = Telling(
+        outlets.telling = RunObserver(
             name=outlets.name,
             events=event_stream(outlets),
             events_broken=silence_stdout if outlets.stdout_is_taken else None,

@@ -371,7 +371,7 @@ class AwayAtFirst:
 
 
 class Clock:
-    """Time that passes by waiting exclusive_lock."""
+    """Time that passes by waiting alone."""
 
     def __init__(self):
         self.now = time.time()

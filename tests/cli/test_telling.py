@@ -14,11 +14,11 @@ from batchexport.cli.outlets import Outlets
 from batchexport.cli.talk import Talk
 from batchexport.cli.telling import end_told
 from batchexport.errors import ConfigError, StateInUseError
-from batchexport.tell.telling import Telling
+from batchexport.observe.run_observer import RunObserver
 from tests.cli.lists import write_list
 from tests.cli.test_run import QUICK
+from tests.observe.receivers import receiver
 from tests.store.making import make
-from tests.tell.receivers import receiver
 
 
 @pytest.fixture
@@ -170,10 +170,10 @@ def test_nobody_there_does_not_change_how_a_run_ends(batchexport):
         port = unused.getsockname()[1]
         job = job_file(f'[notify]\nwebhook = "http://127.0.0.1:{port}/secret"\n')
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("batchexport.tell.delivery.WAITS_S", ())
+            patch.setattr("batchexport.observe.notifications.WAITS_S", ())
             result = batchexport("run", job)
     assert result.exit_code == 0
-    assert "the webhook could not be told: 127.0.0.1: " in result.stderr
+    assert "the webhook could not be notified: 127.0.0.1: " in result.stderr
     assert "secret" not in result.output
 
 
@@ -228,7 +228,7 @@ def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(monkeypatch, ca
     def impatient(telling, exit_code, error):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Telling, "end", impatient)
+    monkeypatch.setattr(RunObserver, "end", impatient)
     with end_told(Talk(outlets=Outlets(events="e.ndjson"))):
         pass
     assert "interrupted; perhaps not everybody was told" in capsys.readouterr().err

@@ -4,13 +4,12 @@ import json
 
 import pytest
 
+from batchexport.observe.message import Outcome, message_on, with_state
 from batchexport.report.forms import Form, written
 from batchexport.report.servers import MOST_NAMED, servers_json, servers_line, servers_text
 from batchexport.report.status import status_json, status_text
 from batchexport.report.summary import summary_text
 from batchexport.store import StateReader
-from batchexport.tell.message import message_on
-from batchexport.tell.outcome import Outcome, with_state
 from tests.report.state_files import AT, build_succeeded, volume_id
 from tests.store.making import alter
 

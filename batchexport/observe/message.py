@@ -1,4 +1,4 @@
-"""What is told of a run that ended: a title, a few lines, the figures. Pure."""
+"""The message about a run that ended: its outcome as a title, a few lines and figures."""
 
 from __future__ import annotations
 
@@ -8,37 +8,43 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from batchexport.errors import StateError
 from batchexport.redaction import redacted
+from batchexport.report.causes import top_reasons
+from batchexport.report.context import context_of
 from batchexport.report.servers import MOST_NAMED, servers_line
-from batchexport.report.totals import totals_json
+from batchexport.report.totals import Totals, totals_json
 from batchexport.report.verdict import totals_sentence
 from batchexport.report.words import count_of, duration, number, one_line
-from batchexport.store import Downtime
-from batchexport.tell.outcome import Outcome
+from batchexport.store import Downtime, ReasonCount, ServerReport, StateReader
 
-#: A window that closed with work left is a night as it should be: the next one goes on.
+#: Reasons of failed rows that are given.
+MAX_REASONS = 3
+#: The facts of the context that are given; the others are in the message anyway.
+_TOLD = frozenset({"cloud", "clouds", "host"})
+#: 75, a window that closed with work left, is normal: the next night resumes the run.
 GOOD_CODES = frozenset({0, 75})
 _WORDS = {
     0: "done",
     2: "not started",
     3: "done, with failures",
-    4: "not started, another process works on it",
-    75: "stopped at the end of its window, to be carried on",
-    129: "stopped by SIGHUP, to be carried on",
-    130: "stopped by SIGINT, to be carried on",
-    131: "stopped by SIGQUIT, to be carried on",
-    143: "stopped by SIGTERM, to be carried on",
+    4: "not started, another process is working on it",
+    75: "window closed, to be resumed",
+    129: "stopped by SIGHUP, to be resumed",
+    130: "stopped by SIGINT, to be resumed",
+    131: "stopped by SIGQUIT, to be resumed",
+    143: "stopped by SIGTERM, to be resumed",
 }
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What everybody is told."""
+    """The message that every receiver gets."""
 
     title: str
     lines: Sequence[str]
     good: bool
     figures: dict[str, object] = msgspec.field(default_factory=dict)
-    attachment: Path | None = None  #: a report to send along, where the way can carry one
+    attachment: Path | None = None  #: a report to attach, where the channel allows it
 
     @property
     def text(self) -> str:
@@ -46,10 +52,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([self.title, *self.lines])
 
 
-def message_on(outcome: Outcome) -> Message:
+def message_for(outcome: Outcome) -> Message:
     """The message about a run that ended."""
     how = _WORDS.get(outcome.exit_code) or ("stopped early" if outcome.totals else "not started")
-    if outcome.error is not None:  # that of a foreign library has not been through our error tree
+    if outcome.error is not None:  # errors of other libraries may hold secrets
         outcome = replace(outcome, error=redacted(outcome.error))
     lines = [f"error: {one_line(outcome.error, 500)}"] if outcome.error else []
     if line := servers_line(outcome.servers):
@@ -95,3 +101,38 @@ def _figures(outcome: Outcome) -> dict[str, object]:
         "took_s": outcome.took_s,
         **totals,
     }
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that ended. If a command could not start one, only the first three fields are set."""
+
+    name: str  #: of the list or job
+    exit_code: int
+    error: str | None  #: what ended it; None = it ended by itself
+    state_file: str | None = None
+    run_id: str | None = None
+    totals: Totals | None = None
+    took_s: float | None = None  #: seconds of this process
+    servers: Sequence[ServerReport] = ()  #: stopped for exports and not restarted yet
+    reasons: Sequence[ReasonCount] = ()
+    reports: Sequence[Path] = ()
+    facts: Sequence[tuple[str, str]] = ()  #: (name, value): cloud, host and so on
+    downtimes: Sequence[Downtime] = ()  #: every downtime of a server, current ones included
+
+
+def with_state(outcome: Outcome, state_path: Path) -> Outcome:
+    """The outcome completed from the state file; if that cannot be read, its error is set instead."""
+    named = replace(outcome, state_file=str(state_path))
+    try:
+        with StateReader(state_path) as reader:
+            return replace(
+                named,
+                run_id=reader.run.run_id,
+                totals=Totals.of(reader.tallies()),
+                servers=reader.servers(),
+                reasons=top_reasons(reader, MAX_REASONS),
+                facts=[fact for fact in context_of(reader).facts if fact[0] in _TOLD],
+                downtimes=reader.downtimes(),
+            )
+    except StateError as error:
+        return replace(named, error=outcome.error or str(error))

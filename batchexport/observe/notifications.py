@@ -1,4 +1,4 @@
-"""Everybody who is to be told of a run, told at once."""
+"""Who is notified of a run: heartbeat, webhook and mail, all at the same time."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from batchexport.config.outputs import Notify, When
-from batchexport.tell import mail, web
-from batchexport.tell.delivery import deliver
-from batchexport.tell.message import Message
+from batchexport.observe import mail, webhook
+from batchexport.observe.delivery import deliver
+from batchexport.observe.message import Message
 
 
-async def tell_start(notify: Notify, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
-    """Call the heartbeat's address for a start, where there is one."""
+async def notify_start(
+    notify: Notify, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> None:
+    """Call the heartbeat's start URL, if one is set."""
     if notify.heartbeat and notify.heartbeat.start:
-        await deliver("the heartbeat", partial(web.call, notify.heartbeat.start), sleep=sleep)
+        await deliver("the heartbeat", partial(webhook.ping, notify.heartbeat.start), sleep=sleep)
 
 
-async def tell_end(
+async def notify_end(
     notify: Notify, message: Message, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 ) -> None:
-    """Tell all of them how the run ended; those that cannot be reached are named in the log."""
+    """Notify every receiver of how the run ended; one that cannot be reached is logged as a warning."""
     sends = _sends(notify, message)
     await asyncio.gather(*(deliver(receiver, send, sleep=sleep) for receiver, send in sends.items()))
 
@@ -31,12 +33,12 @@ def _sends(notify: Notify, message: Message) -> dict[str, Callable[[], Awaitable
     if notify.heartbeat is not None:
         url = notify.heartbeat.success if message.good else notify.heartbeat.failure
         if url is not None:
-            sends["the heartbeat"] = partial(web.call, url)
+            sends["the heartbeat"] = partial(webhook.ping, url)
     if notify.when is When.FAILURE and message.good:
         return sends
     if notify.webhook is not None:
-        body = web.webhook_body(message, notify.webhook_form)
-        sends["the webhook"] = partial(web.post_json, notify.webhook, body)
+        body = webhook.webhook_body(message, notify.webhook_form)
+        sends["the webhook"] = partial(webhook.post_json, notify.webhook, body)
     if notify.mail is not None:
         sends["the mail server"] = partial(mail.send_mail, notify.mail, message)
     return sends

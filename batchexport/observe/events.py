@@ -1,4 +1,4 @@
-"""Events: one JSON object a line, for programs that follow a run. FIELDS says what each holds."""
+"""Events: one JSON object a line, for programs that follow a run. docs/morning.md documents the fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchexport.store import RunRecord
 
 log = logging.getLogger(__name__)
 
-#: Raised when a field changes its meaning or goes away; fields may be added without it.
+#: Raised when a field changes its meaning or is removed; fields may be added without it.
 SCHEMA = 1
 
 
@@ -93,14 +93,14 @@ class EventStream(Protocol):
     """What events are written to."""
 
     def write(self, text: str, /) -> int:
-        """Take the text. Raises OSError, or ValueError where it is closed."""
+        """Take the text. Raises OSError, or ValueError if the stream is closed."""
 
     def flush(self) -> None:
-        """Let the text be seen."""
+        """Pass the text on to readers."""
 
 
 class EventLog:
-    """Writes events to a stream; when that breaks, it says so once and writes no more."""
+    """Writes events to a stream; when the stream breaks, it warns once and writes no more."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class EventLog:
         self._run_id: str | None = None
 
     def run_started(self, run: RunRecord, totals: Totals, state_file: str) -> None:
-        """A process begins, or carries on, with a run."""
+        """A process starts or resumes a run."""
         self._run_id = run.run_id
         self._write(
             Event.RUN_STARTED,
@@ -137,7 +137,7 @@ class EventLog:
         place: tuple[int, TargetKey],
         volume_name: str | None = None,
     ) -> None:
-        """A row went from one state to another. `place` is its line in the list, and its target."""
+        """A row went from one state to another. `place` is its line in the list and its target."""
         line, target = place
         self._write(
             Event.JOB_CHANGED,
@@ -162,12 +162,12 @@ class EventLog:
         )
 
     def rate_changed(self, target: TargetKey, requests_per_second: float) -> None:
-        """The rate that the cloud allows is another one now."""
+        """The rate that the cloud allows has changed."""
         values = {"target": str(target), "requests_per_second": round(requests_per_second, 3)}
         self._write(Event.RATE_CHANGED, values)
 
     def run_ended(self, exit_code: int, error: str | None, totals: Totals | None) -> None:
-        """The process ends its work on the run. `totals` is None where no state file was made."""
+        """The process ends its work on the run. `totals` is None if there is no state file."""
         values = {
             "exit_code": exit_code,
             "error": error,
@@ -181,26 +181,30 @@ class EventLog:
         try:
             self._stream.write(_line(event, self._now(), {"run_id": self._run_id, **values}))
             self._stream.flush()
-        except (OSError, ValueError) as error:  # a closed stream is a ValueError
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self._broken = True
-            log.warning("events are written no more: %s", error)
+            log.warning(
+                "no more events are written: %s",
+                error,
+                extra={"action": "events_broken", "error": str(error)},
+            )
             if self._tell_broken is not None:
                 self._tell_broken()
 
 
 def dropped_events(count: int) -> str:
-    """The event in the place of those that no reader took in time."""
+    """The event that stands for events dropped because their reader was too slow."""
     return _line(Event.EVENTS_DROPPED, time.time(), {"run_id": None, "count": count})
 
 
 def _line(event: Event, at: float, values: Mapping[str, object]) -> str:
-    time_of_it = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-    head = {"schema": SCHEMA, "time": time_of_it, "event": event}
+    time_ = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    head = {"schema": SCHEMA, "time": time_, "event": event}
     return redacted(json.dumps({**head, **values}, ensure_ascii=False)) + "\n"
 
 
 def _export_seconds(job: Job, before: JobState, now: float) -> float | None:
-    """How long the export took that ended just now; None where none ended."""
+    """Seconds that the export which just ended took; None if none ended."""
     if before is not JobState.EXPORTING or job.accepted_at is None:
         return None
     return round(max(0.0, now - job.accepted_at), 3)

@@ -4,9 +4,9 @@ import json
 from msgspec.structs import replace
 
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
+from batchexport.observe.events import COMMON_FIELDS, FIELDS, Event, EventLog, dropped_events
 from batchexport.report.totals import Totals
 from batchexport.store import RunRecord
-from batchexport.tell.events import COMMON_FIELDS, FIELDS, Event, EventLog, dropped_events
 
 RUN = RunRecord(
     run_id="20260921-abcdef",

@@ -7,11 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from batchexport.errors import ConfigError
 from batchexport.identity import CloudIdentity
 from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
+from batchexport.observe.metrics import MetricsFile, RunMetrics, Snapshot
+from batchexport.observe.metrics_server import Address, serve_metrics
 from batchexport.store import RunRecord, Tally
-from batchexport.tell.address import Address
-from batchexport.tell.metrics import RunMetrics, Standing
-from batchexport.tell.metrics_file import MetricsFile
-from batchexport.tell.metrics_server import metrics_served
 
 HERE, EAST = TargetKey(), TargetKey("cloud", "east", "p")
 RUN = RunRecord(
@@ -41,8 +39,8 @@ def job(accepted_at):
 
 
 def metrics_of(clouds=None, *, tallies=TALLIES, servers_down=0, now=5000.0, **options):
-    standing = Standing(tallies=tallies, servers_down=servers_down)
-    return RunMetrics(lambda: standing, clouds or {}, now=lambda: now, **options)
+    snapshot = Snapshot(tallies=tallies, servers_down=servers_down)
+    return RunMetrics(lambda: snapshot, clouds or {}, now=lambda: now, **options)
 
 
 def samples(metrics):
@@ -118,8 +116,8 @@ def test_exports_that_succeed_go_into_the_histogram():
 
 def test_targets_are_named_as_sign_in_found_them():
     identity = CloudIdentity(cloud="prod", region="eu-de", project_id="1f", project_name="archive")
-    standing = Standing(tallies=TALLIES[:1], identities={HERE: identity}, stalled=2)
-    found = samples(RunMetrics(lambda: standing, {}))
+    snapshot = Snapshot(tallies=TALLIES[:1], identities={HERE: identity}, stalled=2)
+    found = samples(RunMetrics(lambda: snapshot, {}))
     where = {"cloud": "prod", "region": "eu-de", "project": "archive"}
     assert found[("batchexport_jobs", *sorted({**where, "state": "pending"}.items()))] == 3
     assert found[("batchexport_exports_stalled",)] == 2
@@ -178,7 +176,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(tmp_path,
 
 async def test_metrics_are_served_while_the_context_lasts():
     async with (
-        metrics_served(Address("127.0.0.1", 0), metrics_of()) as address,
+        serve_metrics(Address("127.0.0.1", 0), metrics_of()) as address,
         aiohttp.ClientSession() as http,
     ):
         async with http.get(f"http://{address}/metrics") as answer:
@@ -192,7 +190,7 @@ async def test_metrics_are_served_while_the_context_lasts():
 
 
 async def test_a_port_that_is_taken_is_a_setting_to_mend():
-    async with metrics_served(Address("127.0.0.1", 0), metrics_of()) as taken:
+    async with serve_metrics(Address("127.0.0.1", 0), metrics_of()) as taken:
         with pytest.raises(ConfigError, match=f"--metrics-addr: cannot listen on {taken}"):
-            async with metrics_served(taken, metrics_of()):
+            async with serve_metrics(taken, metrics_of()):
                 pass

@@ -5,11 +5,10 @@ import pytest
 from aiohttp import web
 
 from batchexport.config.outputs import WebhookForm
-from batchexport.tell.chat import for_teams
-from batchexport.tell.delivery import NotTakenError
-from batchexport.tell.message import Message
-from batchexport.tell.web import call, post_json, webhook_body
-from tests.tell.receivers import receiver
+from batchexport.observe.delivery import DeliveryError
+from batchexport.observe.message import Message
+from batchexport.observe.webhook import escape_for_teams, ping, post_json, webhook_body
+from tests.observe.receivers import receiver
 
 MESSAGE = Message(title="done", lines=["8 of 10", "größer"], good=False, figures={"failed": 2})
 
@@ -39,27 +38,27 @@ async def test_a_webhook_is_posted_as_json():
 
 async def test_a_heartbeat_is_called():
     async with receiver() as found:
-        await call(f"{found.url}/ping?status=up")
+        await ping(f"{found.url}/ping?status=up")
     assert found.calls == [("GET", "/ping?status=up", "")]
 
 
 @pytest.mark.parametrize(
-    ("status", "for_good"),
+    ("status", "permanent"),
     [(404, True), (429, False), (408, False), (503, False), (302, False)],
 )
-async def test_an_answer_says_whether_to_try_again(status, for_good):
+async def test_an_answer_says_whether_to_try_again(status, permanent):
     async with receiver(status) as found:
-        with pytest.raises(NotTakenError, match=f"^127.0.0.1 answered {status}$") as caught:
-            await call(f"{found.url}/secret")
-    assert caught.value.for_good is for_good
+        with pytest.raises(DeliveryError, match=f"^127.0.0.1 answered {status}$") as caught:
+            await ping(f"{found.url}/secret")
+    assert caught.value.permanent is permanent
 
 
 async def test_nobody_there_names_the_host_and_not_the_secret():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    with pytest.raises(NotTakenError) as caught:
-        await call(f"http://127.0.0.1:{port}/secret")
+    with pytest.raises(DeliveryError) as caught:
+        await ping(f"http://127.0.0.1:{port}/secret")
     assert "secret" not in str(caught.value)
     assert str(caught.value).startswith("127.0.0.1: ")
 
@@ -78,10 +77,10 @@ async def test_neither_netrc_nor_a_redirect_has_a_say(tmp_path, monkeypatch):
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    with pytest.raises(NotTakenError, match="answered 302") as caught:
+    with pytest.raises(DeliveryError, match="answered 302") as caught:
         await post_json(f"http://127.0.0.1:{runner.addresses[0][1]}/hook", {})
     await runner.cleanup()
-    assert not caught.value.for_good
+    assert not caught.value.permanent
     assert len(seen) == 1
     assert "Authorization" not in seen[0]
 
@@ -90,7 +89,7 @@ async def test_notices_go_through_the_proxy_of_the_environment(monkeypatch):
     async with receiver() as found:
         monkeypatch.setenv("all_proxy", found.url.replace("http://", "http://me:word@"))
         monkeypatch.setenv("no_proxy", "10.0.0.0/8")
-        await call("http://chat.invalid/ping")
+        await ping("http://chat.invalid/ping")
     ((method, _, _),) = found.calls
     assert method == "GET"
 
@@ -112,4 +111,4 @@ def test_no_word_of_a_cloud_links_or_calls_anybody_in_a_chat():
 
 
 def test_a_line_that_looks_like_a_list_stays_a_line():
-    assert for_teams("- a") == "\\- a" and for_teams("1. a") == "\\1. a"
+    assert escape_for_teams("- a") == "\\- a" and escape_for_teams("1. a") == "\\1. a"

@@ -1,4 +1,4 @@
-"""The clouds that a run connects to, for those who look at their rates and counts."""
+"""The clients of the clouds that a run connects to, for whoever shows their rates and request counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from batchexport.engine import Cloud, Connect
 from batchexport.model import TargetKey
 
 
-def noting(connect: Connect, clouds: MutableMapping[TargetKey, Cloud]) -> Connect:
-    """The same connections; the client of each is put into `clouds`, and stays there once it is closed."""
+def remember_clouds(connect: Connect, clouds: MutableMapping[TargetKey, Cloud]) -> Connect:
+    """The same connections; each client is put into `clouds`, and stays there after it is closed."""
 
     @asynccontextmanager
     async def opened(key: TargetKey, learnt: float | None) -> AsyncIterator[Cloud]:
@@ -18,7 +18,7 @@ def noting(connect: Connect, clouds: MutableMapping[TargetKey, Cloud]) -> Connec
             clouds[key] = cloud
             yield cloud
 
-    def noted(key: TargetKey, learnt: float | None) -> AbstractAsyncContextManager[Cloud]:
+    def connected(key: TargetKey, learnt: float | None) -> AbstractAsyncContextManager[Cloud]:
         return opened(key, learnt)
 
-    return noted
+    return connected

@@ -4,10 +4,9 @@ from pathlib import Path
 import pytest
 
 from batchexport.model import JobState, ServerState, TargetKey
+from batchexport.observe.message import Outcome, message_for, with_state
 from batchexport.report.totals import Totals
 from batchexport.store import Downtime, ReasonCount
-from batchexport.tell.message import message_on
-from batchexport.tell.outcome import Outcome, with_state
 from tests.report.state_files import build_mixed
 
 TOTALS = Totals(Counter({JobState.SUCCEEDED: 8, JobState.FAILED: 2}), Counter({JobState.SUCCEEDED: 80}), 10)
@@ -18,7 +17,7 @@ def outcome(exit_code=3, **facts):
 
 
 def test_a_message_says_how_it_went_why_and_where_to_look():
-    message = message_on(
+    message = message_for(
         outcome(
             took_s=3600,
             state_file="/srv/night.state",
@@ -42,24 +41,24 @@ def test_a_message_says_how_it_went_why_and_where_to_look():
     ("code", "good"), [(0, True), (75, True), (3, False), (6, False), (143, False), (1, False)]
 )
 def test_a_night_that_the_next_one_carries_on_is_a_good_one(code, good):
-    assert message_on(outcome(code)).good is good
+    assert message_for(outcome(code)).good is good
 
 
 @pytest.mark.parametrize(
     ("code", "totals", "words"),
     [
         (0, TOTALS, "done (exit code 0)"),
-        (75, TOTALS, "stopped at the end of its window, to be carried on"),
+        (75, TOTALS, "window closed, to be resumed"),
         (6, TOTALS, "stopped early (exit code 6)"),
         (2, None, "not started (exit code 2)"),
     ],
 )
 def test_the_title_goes_by_the_exit_code(code, totals, words):
-    assert words in message_on(outcome(code, totals=totals)).title
+    assert words in message_for(outcome(code, totals=totals)).title
 
 
 def test_what_ended_a_run_is_told_first():
-    message = message_on(outcome(2, totals=None, error="march.csv: 3 problems\n line 2"))
+    message = message_for(outcome(2, totals=None, error="march.csv: 3 problems\n line 2"))
     assert list(message.lines) == ["error: march.csv: 3 problems line 2"]
     assert message.figures["state_file"] is None
 
@@ -95,7 +94,7 @@ def test_servers_that_were_stopped_and_the_cloud_are_told_by_name():
         )
         for number in range(1, 8)
     ]
-    message = message_on(outcome(0, downtimes=times, facts=[("cloud", "prod, region eu-de"), ("host", "h")]))
+    message = message_for(outcome(0, downtimes=times, facts=[("cloud", "prod, region eu-de"), ("host", "h")]))
     assert (
         "servers stopped and up again: web 46 min, s2 46 min, s3 46 min, s4 46 min, s5 46 min and 2 more"
         in (message.lines)

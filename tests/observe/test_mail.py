@@ -7,10 +7,10 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from batchexport.config.outputs import Mail, MailSecurity
-from batchexport.tell import mail as module
-from batchexport.tell.delivery import NotTakenError
-from batchexport.tell.mail import letter, send_mail
-from batchexport.tell.message import Message
+from batchexport.observe import mail as module
+from batchexport.observe.delivery import DeliveryError
+from batchexport.observe.mail import build_mail, send_mail
+from batchexport.observe.message import Message
 
 
 class Post:
@@ -98,36 +98,36 @@ async def test_a_mail_is_handed_over_with_the_report(serve, post, tmp_path):
 
 def test_a_report_that_is_too_large_or_gone_stays_away(serve, tmp_path, monkeypatch):
     to = Mail(host="h", port=25, security=MailSecurity.NONE, sender="a@b", recipients=("c@d",))
-    assert not letter(to, message(tmp_path / "gone.html")).is_multipart()
+    assert not build_mail(to, message(tmp_path / "gone.html")).is_multipart()
     (tmp_path / "night.html").write_text("12345")
-    monkeypatch.setattr(module, "MOST_ATTACHED_BYTES", 4)
-    assert not letter(to, message(tmp_path / "night.html")).is_multipart()
+    monkeypatch.setattr(module, "MAX_ATTACHED_BYTES", 4)
+    assert not build_mail(to, message(tmp_path / "night.html")).is_multipart()
 
 
-@pytest.mark.parametrize(("refusal", "for_good"), [("554 no", True), ("451 later", False)])
-async def test_a_server_that_refuses_the_mail_is_quoted(serve, post, refusal, for_good):
+@pytest.mark.parametrize(("refusal", "permanent"), [("554 no", True), ("451 later", False)])
+async def test_a_server_that_refuses_the_mail_is_quoted(serve, post, refusal, permanent):
     to, post.refuse = await serve(), refusal
-    with pytest.raises(NotTakenError, match=f"^127.0.0.1 answered {refusal}$") as caught:
+    with pytest.raises(DeliveryError, match=f"^127.0.0.1 answered {refusal}$") as caught:
         await send_mail(to, message())
-    assert caught.value.for_good is for_good
+    assert caught.value.permanent is permanent
 
 
 async def test_refused_recipients_are_named(serve, post):
     to, post.refuse_rcpt = await serve(), {"boss@example.org": "550 unknown"}
-    with pytest.raises(NotTakenError, match=r"refused boss@example\.org"):
+    with pytest.raises(DeliveryError, match=r"refused boss@example\.org"):
         await send_mail(to, message())
     assert len(post.mails) == 1
     post.refuse_rcpt["ops@example.org"] = "550 unknown"
-    with pytest.raises(NotTakenError, match="refused every recipient"):
+    with pytest.raises(DeliveryError, match="refused every recipient"):
         await send_mail(to, message())
 
 
 async def test_a_server_that_is_not_there_may_come_back(serve):
     to = await serve()
     gone = Mail(host=to.host, port=1, security=to.security, sender=to.sender, recipients=to.recipients)
-    with pytest.raises(NotTakenError) as caught:
+    with pytest.raises(DeliveryError) as caught:
         await send_mail(gone, message())
-    assert not caught.value.for_good
+    assert not caught.value.permanent
 
 
 async def test_a_user_signs_in(serve, post):
@@ -137,7 +137,7 @@ async def test_a_user_signs_in(serve, post):
     options = {"authenticator": known, "auth_require_tls": False}
     await send_mail(await serve(user="me", password="hunter2", **options), message())
     assert len(post.mails) == 1
-    with pytest.raises(NotTakenError, match="answered 535") as caught:
+    with pytest.raises(DeliveryError, match="answered 535") as caught:
         await send_mail(await serve(user="me", password="hunter3", **options), message())
     assert "hunter" not in str(caught.value)
 
@@ -145,7 +145,7 @@ async def test_a_user_signs_in(serve, post):
 async def test_starttls_is_used_and_its_certificate_checked(serve, post, certificate, monkeypatch):
     path, context = certificate
     to = await serve(MailSecurity.STARTTLS, tls_context=context, require_starttls=True)
-    with pytest.raises(NotTakenError, match="certificate"):
+    with pytest.raises(DeliveryError, match="certificate"):
         await send_mail(to, message())
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     await send_mail(to, message())
@@ -153,7 +153,7 @@ async def test_starttls_is_used_and_its_certificate_checked(serve, post, certifi
 
 
 async def test_a_server_without_starttls_gets_no_mail_in_the_clear(serve, post):
-    with pytest.raises(NotTakenError):
+    with pytest.raises(DeliveryError):
         await send_mail(await serve(MailSecurity.STARTTLS), message())
     assert post.mails == []
 

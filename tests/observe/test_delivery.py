@@ -1,9 +1,9 @@
 import asyncio
 import logging
 
-from batchexport.tell import delivery
-from batchexport.tell.delivery import NotTakenError, deliver
-from tests.tell.receivers import Clock
+from batchexport.observe import delivery
+from batchexport.observe.delivery import DeliveryError, deliver
+from tests.observe.receivers import Clock
 
 
 def sender(*outcomes):
@@ -28,21 +28,21 @@ async def test_what_comes_through_is_sent_once():
 
 async def test_what_may_pass_is_tried_again(caplog):
     clock = Clock()
-    send, tries = sender(NotTakenError("503"), TimeoutError(), None)
+    send, tries = sender(DeliveryError("503"), TimeoutError(), None)
     assert await deliver("the webhook", send, sleep=clock.sleep)
     assert (len(tries), clock.waits) == (3, [2.0, 8.0])
     assert caplog.records == []
 
 
 async def test_there_is_an_end_to_it_and_a_warning(caplog):
-    send, tries = sender(*[NotTakenError("example answered 503")] * 3)
+    send, tries = sender(*[DeliveryError("example answered 503")] * 3)
     assert not await deliver("the webhook", send, sleep=Clock().sleep)
     assert len(tries) == 3
-    assert caplog.messages == ["the webhook could not be told: example answered 503"]
+    assert caplog.messages == ["the webhook could not be notified: example answered 503"]
 
 
 async def test_what_is_refused_for_good_is_not_tried_again():
-    send, tries = sender(NotTakenError("404", for_good=True))
+    send, tries = sender(DeliveryError("404", permanent=True))
     assert not await deliver("the webhook", send, sleep=Clock().sleep)
     assert len(tries) == 1
 
@@ -51,10 +51,10 @@ async def test_no_fault_of_a_library_gets_through(caplog):
     caplog.set_level(logging.WARNING)
     send, _ = sender(*[RuntimeError("https://hooks/secret")] * 3)
     assert not await deliver("the webhook", send, sleep=Clock().sleep)
-    assert caplog.messages == ["the webhook could not be told: RuntimeError"]
+    assert caplog.messages == ["the webhook could not be notified: RuntimeError"]
 
 
 async def test_silence_is_not_waited_for(monkeypatch, caplog):
     monkeypatch.setattr(delivery, "TRY_S", 0.01)
     assert not await deliver("the webhook", asyncio.Event().wait, sleep=Clock().sleep)
-    assert caplog.messages == ["the webhook could not be told: no answer in 0.01 s"]
+    assert caplog.messages == ["the webhook could not be notified: no answer in 0.01 s"]

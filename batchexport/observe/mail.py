@@ -1,4 +1,4 @@
-"""Mail about a run, over SMTP."""
+"""Mail about a run, sent over SMTP."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
 from batchexport.config.outputs import Mail, MailSecurity
-from batchexport.tell.delivery import TRY_S, NotTakenError
-from batchexport.tell.message import Message
+from batchexport.observe.delivery import TRY_S, DeliveryError
+from batchexport.observe.message import Message
 
-#: Larger reports stay where they are: mail servers commonly refuse more than 10 MB.
-MOST_ATTACHED_BYTES = 5_000_000
+#: Larger reports are not attached: mail servers commonly refuse more than 10 MB.
+MAX_ATTACHED_BYTES = 5_000_000
 
 
 async def send_mail(mail: Mail, message: Message) -> None:
-    """Hand the message to the server. Raises NotTakenError."""
-    await asyncio.to_thread(_send, mail, letter(mail, message))
+    """Send the message. Raises DeliveryError."""
+    await asyncio.to_thread(_send, mail, build_mail(mail, message))
 
 
-def letter(mail: Mail, message: Message) -> EmailMessage:
-    """The message as a mail, with the report attached where there is one."""
+def build_mail(mail: Mail, message: Message) -> EmailMessage:
+    """The message as a mail, with the HTML report attached if there is one."""
     mail_message = EmailMessage()
     mail_message["Subject"] = " ".join(message.title.split())
     mail_message["From"], mail_message["To"] = mail.sender, ", ".join(mail.recipients)
     mail_message["Date"], mail_message["Message-ID"] = formatdate(), make_msgid(domain="batchexport.invalid")
-    mail_message["Auto-Submitted"] = "auto-generated"  # so that nobody's holiday answers it
+    mail_message["Auto-Submitted"] = "auto-generated"  # no vacation replies
     mail_message.set_content("\n".join(message.lines) + "\n")
     report = message.attachment
-    if report is not None and report.is_file() and report.stat().st_size <= MOST_ATTACHED_BYTES:
+    if report is not None and report.is_file() and report.stat().st_size <= MAX_ATTACHED_BYTES:
         page = report.read_text(encoding="utf-8")
         mail_message.add_attachment(page, subtype="html", filename=report.name)
     return mail_message
@@ -44,13 +44,13 @@ def _send(mail: Mail, mail_message: EmailMessage) -> None:
             refused = server.send_message(mail_message)
     except smtplib.SMTPResponseException as error:
         words = f"{mail.host} answered {error.smtp_code} {_words(error.smtp_error)}"
-        raise NotTakenError(words, for_good=error.smtp_code >= 500) from error
+        raise DeliveryError(words, permanent=error.smtp_code >= 500) from error
     except smtplib.SMTPRecipientsRefused as error:
-        raise NotTakenError(f"{mail.host} refused every recipient", for_good=True) from error
+        raise DeliveryError(f"{mail.host} refused every recipient", permanent=True) from error
     except (smtplib.SMTPException, OSError) as error:
-        raise NotTakenError(f"{mail.host}: {error}") from error
+        raise DeliveryError(f"{mail.host}: {error}") from error
     if refused:
-        raise NotTakenError(f"{mail.host} refused {', '.join(refused)}", for_good=True)
+        raise DeliveryError(f"{mail.host} refused {', '.join(refused)}", permanent=True)
 
 
 def _connection(mail: Mail) -> smtplib.SMTP:

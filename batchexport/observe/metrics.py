@@ -1,10 +1,12 @@
-"""Metrics of a run, in the text form that Prometheus reads. Rows and bytes are those of the state file."""
+"""Metrics of a run in Prometheus' text format. Rows and bytes come from the state file."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -17,15 +19,16 @@ from prometheus_client.registry import Collector
 from batchexport.identity import CloudIdentity
 from batchexport.model import Ending, Job, JobState, TargetKey
 from batchexport.store import RunRecord, Tally
+from batchexport.whole_file import write_whole
 
-#: From half a minute to half a day, each about twice the one before it.
+#: Histogram buckets from half a minute to half a day, each about twice the one before it.
 EXPORT_BUCKETS_S = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200)
 BYTES_PER_GIB = 1024**3
 _TARGET = ("cloud", "region", "project")
 
 
 class TrafficCounts(Protocol):
-    """Requests by their answer; 0 stands for none."""
+    """Requests by HTTP status; 0 = no response."""
 
     @property
     def by_status(self) -> Mapping[int, int]: ...
@@ -35,7 +38,7 @@ class TrafficCounts(Protocol):
 
 @runtime_checkable
 class CountedCloud(Protocol):
-    """A client that counts what it sends."""
+    """A cloud client that counts its requests."""
 
     @property
     def requests_per_second(self) -> float: ...
@@ -43,8 +46,8 @@ class CountedCloud(Protocol):
     def traffic(self) -> TrafficCounts: ...
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the state file says at a moment."""
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the state file says at one moment."""
 
     tallies: Sequence[Tally] = ()
     servers_down: int = 0
@@ -53,15 +56,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunMetrics(Collector):
-    """What there is to know of one run, gathered anew for each reader.
+    """The metrics of one run, collected anew for each scrape.
 
-    `clouds` are the clients of the targets, which are also read after they were closed; those that do not
-    count what they send are passed over.
+    `clouds` are the clients of the targets, which may be closed already; a client that does not count its
+    requests is ignored.
     """
 
     def __init__(
         self,
-        standing: Callable[[], Standing],
+        snapshot: Callable[[], Snapshot],
         clouds: Mapping[TargetKey, object],
         *,
         last_success_at: float | None = None,
@@ -69,7 +72,7 @@ class RunMetrics(Collector):
         host: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._standing = standing
+        self._snapshot = snapshot
         self._clouds = clouds
         self._last_success_at = last_success_at
         self._job, self._host = job, host
@@ -87,42 +90,44 @@ class RunMetrics(Collector):
         self._registry.register(self)
 
     def text(self) -> str:
-        """All of it, as a page for a scraper or a file for a collector."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry).decode()
 
     def begin(self, run: RunRecord) -> None:
-        """Which run this is about."""
+        """Set the run that the metrics are about."""
         self._run = run
 
     def job_changed(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
-        """Note how long an export took that has just succeeded."""
+        """Record the duration of an export that has just succeeded."""
         if after is JobState.SUCCEEDED and job.accepted_at is not None:
             self._took.observe(max(0.0, self._now() - job.accepted_at))
 
     def end(self, exit_code: int) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         self._ended = (self._now(), exit_code)
         if exit_code == 0:
             self._last_success_at = self._ended[0]
 
     def describe(self) -> Sequence[Metric]:
-        """Nothing: what there is depends on the moment, and registering must not read the state file."""
+        """Nothing: registering must not read the state file."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric but the histogram, as it is now."""
-        standing = self._standing()
-        yield _jobs(standing)
-        yield _bytes(standing)
-        yield _gauge("servers_down", "Servers stopped for exports that are not up", standing.servers_down)
-        yield _gauge("exports_stalled", "Exports past their deadline", standing.stalled)
-        yield from self._traffic(standing)
+        """The current value of every metric except the histogram."""
+        snapshot = self._snapshot()
+        yield _jobs(snapshot)
+        yield _bytes(snapshot)
+        yield _gauge(
+            "servers_down", "Servers stopped for exports and not restarted yet", snapshot.servers_down
+        )
+        yield _gauge("exports_stalled", "Exports past their deadline", snapshot.stalled)
+        yield from self._traffic(snapshot)
         yield from self._course()
 
-    def _traffic(self, standing: Standing) -> Iterator[Metric]:
+    def _traffic(self, snapshot: Snapshot) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "batchexport_http_requests",
-            "Requests sent, by HTTP status; none = no answer came",
+            "Requests sent, by HTTP status; none = no response",
             labels=["code"],
         )
         clouds = {key: cloud for key, cloud in self._clouds.items() if isinstance(cloud, CountedCloud)}
@@ -131,52 +136,52 @@ class RunMetrics(Collector):
             requests.add_metric([str(status or "none")], count)
         yield requests
         throttled = sum(cloud.traffic.throttled for cloud in clouds.values())
-        words = "Answers by which the cloud asked for fewer requests"
+        words = "Responses by which the cloud asked for fewer requests"
         yield CounterMetricFamily("batchexport_throttled", words, value=throttled)
         limit = GaugeMetricFamily(
-            "batchexport_requests_per_second_limit", "Rate allowed now; 0 = not limited", labels=_TARGET
+            "batchexport_requests_per_second_limit", "Rate allowed now; 0 = unlimited", labels=_TARGET
         )
         for target, cloud in clouds.items():
-            limit.add_metric(_labels(target, standing), cloud.requests_per_second)
+            limit.add_metric(_labels(target, snapshot), cloud.requests_per_second)
         yield limit
 
     def _course(self) -> Iterator[Metric]:
         if self._run is not None:
             info = GaugeMetricFamily(
                 "batchexport_run_info",
-                "The run that the others are about",
+                "The run that all other metrics are about",
                 labels=["run_id", "list_name", "job", "host"],
             )
             info.add_metric([self._run.run_id, self._run.list_name, self._job, self._host], 1)
             yield info
-        yield _gauge("run_started_timestamp_seconds", "When this process began", self._started_at)
+        yield _gauge("run_started_timestamp_seconds", "When this process started", self._started_at)
         if self._ended is not None:
             ended_at, exit_code = self._ended
             yield _gauge("run_ended_timestamp_seconds", "When this process ended its work", ended_at)
-            yield _gauge("run_exit_code", "How it ended: 0 = every row succeeded or was skipped", exit_code)
+            yield _gauge("run_exit_code", "Its exit code: 0 = every row succeeded or was skipped", exit_code)
         if self._last_success_at is not None:
             words = "When a run last ended with exit code 0"
             yield _gauge("last_success_timestamp_seconds", words, self._last_success_at)
 
 
-def _jobs(standing: Standing) -> Metric:
+def _jobs(snapshot: Snapshot) -> Metric:
     family = GaugeMetricFamily("batchexport_jobs", "Rows of the list, by state", labels=["state", *_TARGET])
-    tallies = standing.tallies
+    tallies = snapshot.tallies
     counts = {(tally.target, tally.state): tally.jobs for tally in tallies}
     for target in dict.fromkeys(tally.target for tally in tallies):
         for state in JobState:
-            family.add_metric([state.value, *_labels(target, standing)], counts.get((target, state), 0))
+            family.add_metric([state.value, *_labels(target, snapshot)], counts.get((target, state), 0))
     return family
 
 
-def _bytes(standing: Standing) -> Metric:
+def _bytes(snapshot: Snapshot) -> Metric:
     family = CounterMetricFamily("batchexport_exported_bytes", "Size of the volumes exported", labels=_TARGET)
-    tallies = standing.tallies
+    tallies = snapshot.tallies
     for target in dict.fromkeys(tally.target for tally in tallies):
         gib = sum(
             tally.gib for tally in tallies if tally.target == target and tally.state is JobState.SUCCEEDED
         )
-        family.add_metric(_labels(target, standing), gib * BYTES_PER_GIB)
+        family.add_metric(_labels(target, snapshot), gib * BYTES_PER_GIB)
     return family
 
 
@@ -184,9 +189,62 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(f"batchexport_{name}", words, value=value)
 
 
-def _labels(target: TargetKey, standing: Standing) -> list[str]:
-    """Cloud, region and project as sign-in found them; before it, as the list names them."""
-    identity = standing.identities.get(target)
+def _labels(target: TargetKey, snapshot: Snapshot) -> list[str]:
+    """Cloud, region and project as authentication found them; before it, as the list names them."""
+    identity = snapshot.identities.get(target)
     if identity is None:
         return [part or "" for part in target]
     return [identity.cloud or "", identity.region or "", identity.project or ""]
+
+
+log = logging.getLogger(__name__)
+
+_LAST_SUCCESS = "batchexport_last_success_timestamp_seconds"
+
+
+class MetricsFile:
+    """A metrics file for node_exporter's textfile collector, complete at every moment.
+
+    A failed write is logged once and retried at each update.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._warned = False
+
+    def last_success_at(self) -> float | None:
+        """When a run last succeeded according to the existing file; None = never, or not known."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            found = [line.split()[1] for line in lines if line.startswith(f"{_LAST_SUCCESS} ")]
+            return float(found[0]) if found else None
+        except (OSError, ValueError, IndexError) as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning(
+                    "the time of the last success is not known: cannot read %s: %s",
+                    self.path,
+                    error,
+                    extra={"action": "metrics_unreadable", "path": str(self.path), "error": str(error)},
+                )
+            return None
+
+    def write(self, metrics: RunMetrics) -> None:
+        """Replace the file by the current metrics."""
+        self.write_text(metrics.text())
+
+    def write_text(self, text: str) -> None:
+        """Replace the file by this text. Safe to call in a thread."""
+        try:
+            # 0644 whatever the umask: the collector is another user. No wait: a pipe without a reader must
+            # not hold up the run.
+            write_whole(self.path, [text], mode=0o644, wait=False)
+            self._warned = False
+        except OSError as error:
+            if not self._warned:
+                log.warning(
+                    "cannot write the metrics to %s: %s",
+                    self.path,
+                    error.strerror,
+                    extra={"action": "metrics_unwritable", "path": str(self.path), "error": error.strerror},
+                )
+            self._warned = True

@@ -1,9 +1,9 @@
 import pytest
 
 from batchexport.config.outputs import Heartbeat, Mail, MailSecurity, Notify, When
-from batchexport.tell.message import Message
-from batchexport.tell.notices import tell_end, tell_start
-from tests.tell.receivers import Clock, receiver
+from batchexport.observe.message import Message
+from batchexport.observe.notifications import notify_end, notify_start
+from tests.observe.receivers import Clock, receiver
 
 
 def message(*, good):
@@ -21,30 +21,30 @@ def notify(url, **changes):
 
 async def test_the_heartbeat_hears_of_a_start():
     async with receiver() as found:
-        await tell_start(notify(found.url))
-        await tell_start(Notify())
-        await tell_start(Notify(heartbeat=Heartbeat(success=found.url)))
+        await notify_start(notify(found.url))
+        await notify_start(Notify())
+        await notify_start(Notify(heartbeat=Heartbeat(success=found.url)))
     assert paths(found) == ["/start"]
 
 
 @pytest.mark.parametrize(("good", "beat"), [(True, "/ok"), (False, "/fail")])
 async def test_everybody_hears_of_the_end(good, beat):
     async with receiver() as found:
-        await tell_end(notify(found.url), message(good=good))
+        await notify_end(notify(found.url), message(good=good))
     assert paths(found) == sorted(["/hook", beat])
 
 
 @pytest.mark.parametrize(("good", "told"), [(True, ["/ok"]), (False, ["/fail", "/hook"])])
 async def test_people_may_want_to_hear_of_failures_only(good, told):
     async with receiver() as found:
-        await tell_end(notify(found.url, when=When.FAILURE), message(good=good))
+        await notify_end(notify(found.url, when=When.FAILURE), message(good=good))
     assert paths(found) == told
 
 
 async def test_a_heartbeat_without_an_address_for_failure_is_silent():
     async with receiver() as found:
         heartbeat = Heartbeat(success=f"{found.url}/ok")
-        await tell_end(Notify(heartbeat=heartbeat), message(good=False))
+        await notify_end(Notify(heartbeat=heartbeat), message(good=False))
     assert found.calls == []
 
 
@@ -52,7 +52,7 @@ async def test_one_who_cannot_be_reached_does_not_keep_the_others_from_hearing(c
     clock = Clock()
     nobody = Mail(host="127.0.0.1", port=1, security=MailSecurity.NONE, sender="a@b", recipients=("c@d",))
     async with receiver(503, 503, 503) as found:
-        await tell_end(
+        await notify_end(
             Notify(webhook=f"{found.url}/hook", mail=nobody), message(good=False), sleep=clock.sleep
         )
     assert paths(found) == ["/hook"] * 3

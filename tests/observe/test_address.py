@@ -1,6 +1,6 @@
 import pytest
 
-from batchexport.tell.address import parse_address
+from batchexport.observe.metrics_server import parse_address
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from batchexport.config.outputs import Heartbeat, Notify, Reports
 from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
-from batchexport.tell import telling as module
-from batchexport.tell.address import Address
-from batchexport.tell.report_files import write_reports
-from batchexport.tell.telling import Telling
+from batchexport.observe import run_observer as module
+from batchexport.observe.metrics_server import Address
+from batchexport.observe.run_observer import RunObserver, write_reports
+from tests.observe.receivers import receiver
 from tests.report.state_files import AT, build_mixed
-from tests.tell.receivers import receiver
 
 JOB = Job(job_id=6, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_at=AT)
 
@@ -57,9 +56,9 @@ class Client:
 
 async def test_a_run_is_told_from_its_beginning_to_its_end(state_path):
     stream = io.StringIO()
-    telling = Telling(events=stream, now=lambda: AT + 60)
-    async with telling.during(state_path):
-        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+    telling = RunObserver(events=stream, now=lambda: AT + 60)
+    async with telling.observing(state_path):
+        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
     telling.run_ended(state_path, 3, None)
     started, changed, ended = events(stream)
     assert (started["event"], started["totals"]["rows"], started["state_file"]) == (
@@ -78,13 +77,13 @@ async def test_a_run_is_told_from_its_beginning_to_its_end(state_path):
 async def test_rates_are_told_when_they_change(state_path, monkeypatch):
     monkeypatch.setattr(module, "TICK_S", 0.001)
     stream, client = io.StringIO(), Client()
-    telling = Telling(events=stream)
+    telling = RunObserver(events=stream)
 
     @asynccontextmanager
     async def connect(key, learnt):
         yield client
 
-    async with telling.during(state_path), telling.seeing(connect)(TargetKey(), 2.0) as cloud:
+    async with telling.observing(state_path), telling.instrument(connect)(TargetKey(), 2.0) as cloud:
         assert cloud is client
         await until(lambda: rates(stream) == [5.0])
         client.requests_per_second = 2.5
@@ -93,10 +92,10 @@ async def test_rates_are_told_when_they_change(state_path, monkeypatch):
 
 async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end(state_path, tmp_path):
     path = tmp_path / "b.prom"
-    telling = Telling(metrics_file=path, now=lambda: AT + 60)
-    async with telling.during(state_path):
+    telling = RunObserver(metrics_file=path, now=lambda: AT + 60)
+    async with telling.observing(state_path):
         assert value(path.read_text(), "batchexport_run_started_timestamp_seconds") == AT + 60
-        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
     telling.run_ended(state_path, 74, "disk full")
     text = path.read_text()
     assert value(text, "batchexport_run_exit_code") == 74
@@ -106,8 +105,8 @@ async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end
 
 async def test_where_metrics_are_served_is_said(state_path):
     said = []
-    telling = Telling(metrics_address=Address("127.0.0.1", 0), say=said.append)
-    async with telling.during(state_path):
+    telling = RunObserver(metrics_address=Address("127.0.0.1", 0), say=said.append)
+    async with telling.observing(state_path):
         (line,) = said
         assert line.startswith("metrics: http://127.0.0.1:") and line.endswith("/metrics")
     telling.run_ended(state_path, 0, None)
@@ -117,10 +116,10 @@ async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
     state_path, tmp_path, monkeypatch
 ):
     path = tmp_path / "b.prom"
-    telling = Telling(metrics_file=path, events=io.StringIO())
-    async with telling.during(state_path):
+    telling = RunObserver(metrics_file=path, events=io.StringIO())
+    async with telling.observing(state_path):
         telling._reader.close()
-        telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
         telling._look()
         assert 'state="failed"} 1.0' in path.read_text()
 
@@ -129,16 +128,16 @@ async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(state
     def fail(*values):
         raise RuntimeError("a fault of ours")
 
-    telling = Telling(events=io.StringIO())
+    telling = RunObserver(events=io.StringIO())
     monkeypatch.setattr(telling._events, "job_changed", fail)
-    async with telling.during(state_path):
+    async with telling.observing(state_path):
         for _ in range(3):
-            telling.change(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
-    assert caplog.messages == ["a change could not be told: RuntimeError: a fault of ours"]
+            telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+    assert caplog.messages == ["a change could not be reported: RuntimeError: a fault of ours"]
 
 
 async def test_reports_are_written_in_the_forms_asked_for(state_path, tmp_path):
-    telling = Telling(
+    telling = RunObserver(
         reports=Reports(folder=tmp_path / "out", formats=("html", "markdown", "csv", "json", "table"))
     )
     telling.run_ended(state_path, 0, None)
@@ -155,7 +154,7 @@ async def test_reports_that_cannot_be_written_are_a_warning(state_path, tmp_path
 
 def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path):
     stream, path = io.StringIO(), tmp_path / "b.prom"
-    Telling(name="nightly", events=stream, metrics_file=path).end(2, "3 problems")
+    RunObserver(name="nightly", events=stream, metrics_file=path).end(2, "3 problems")
     (event,) = events(stream)
     assert (event["exit_code"], event["error"], event["totals"]) == (2, "3 problems", None)
     assert value(path.read_text(), "batchexport_run_exit_code") == 2
@@ -164,19 +163,19 @@ def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path):
 @pytest.mark.parametrize("code", [0, 75])
 def test_a_command_that_did_nothing_on_purpose_is_silent(code):
     stream = io.StringIO()
-    Telling(events=stream, notify=Notify(webhook="http://127.0.0.1:1/")).end(code, None)
+    RunObserver(events=stream, notify=Notify(webhook="http://127.0.0.1:1/")).end(code, None)
     assert stream.getvalue() == ""
 
 
 async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(state_path, tmp_path):
     async with receiver() as found:
         beat = Heartbeat(success=f"{found.url}/ok", start=f"{found.url}/start", failure=f"{found.url}/fail")
-        telling = Telling(
+        telling = RunObserver(
             notify=Notify(webhook=f"{found.url}/hook", heartbeat=beat),
             reports=Reports(folder=tmp_path / "out"),
         )
         for _ in range(2):
-            async with telling.during(state_path):
+            async with telling.observing(state_path):
                 await until(lambda: found.calls)
             telling.run_ended(state_path, 3, None)
         await asyncio.to_thread(telling.end, 3, None)
@@ -192,8 +191,8 @@ async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(
 async def test_what_else_is_to_be_known_is_told_at_the_end(state_path):
     notes = []
     async with receiver() as found:
-        telling = Telling(notify=Notify(webhook=f"{found.url}/hook"), notes=notes)
-        async with telling.during(state_path):
+        telling = RunObserver(notify=Notify(webhook=f"{found.url}/hook"), notes=notes)
+        async with telling.observing(state_path):
             notes.append("passed over: old.state")
         telling.run_ended(state_path, 3, None)
         await asyncio.to_thread(telling.end, 3, None)
@@ -208,6 +207,6 @@ async def test_a_start_that_nobody_hears_does_not_hold_the_run_up(state_path):
 
     server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    telling = Telling(notify=Notify(heartbeat=Heartbeat(success=url, start=url)))
-    async with server, asyncio.timeout(5), telling.during(state_path):
+    telling = RunObserver(notify=Notify(heartbeat=Heartbeat(success=url, start=url)))
+    async with server, asyncio.timeout(5), telling.observing(state_path):
         await asyncio.sleep(0)
