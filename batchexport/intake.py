@@ -294,7 +294,7 @@ def _is_nameless(problem: Problem) -> bool:
 
 def _load_together(jobs: JobList, build: Builder, namer: Names) -> Iterator[JobRow | Problem]:
     """Load what can be loaded many rows at a time; what is given is left to the caller, in its order."""
-    for part in jobs.parts():
+    for part in jobs.chunks():
         if not isinstance(part, JobRows):
             yield part
         elif (names := namer.names(part)) is not None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from batchexport.dialect import EVS, LENIENT, Dialect
 from batchexport.errors import ConfigError
-from batchexport.lists.formulas import unguarded
+from batchexport.lists.csv_text import unguarded
 from batchexport.model import JobRow, JobRows, TargetKey
 from batchexport.store import MADE
 

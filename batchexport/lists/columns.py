@@ -1,12 +1,17 @@
-"""The columns of a job list: what a header or a JSON key means, and what to say of one that means nothing."""
+"""The columns of a job list: which header or JSON key names one, and which values it takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
+from typing import NoReturn
+from uuid import UUID
+
+from batchexport.config.values import duration_s
+from batchexport.dialect import LENIENT, Dialect
+from batchexport.lists.problem import printable
 
 
 class Column(StrEnum):
@@ -190,7 +195,117 @@ def status_fault(status: str) -> str:
 def _advice(word: str) -> str:
     if word in _TOOL_NAMES:
         return "could be the volume's name or the image's: call it volume_name or image_name, or take it out"
+
+    from difflib import get_close_matches  # only a wrong header needs it
+
     close = get_close_matches(word, _MEANINGS, n=1, cutoff=_ALIKE)
     if close:
         return f"is not known here; did you mean {_MEANINGS[close[0]]}?"
     return f"is not known here; known: {', '.join(Column)}"
+
+
+_UUID = re.compile(
+    r"(?:urn:uuid:)?[{'\"]*"
+    r"([0-9a-f]{8}(-?)[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{4}\2[0-9a-f]{12})"
+    r"[}'\"]*"
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BOOLEANS = {
+    "true": True,
+    "yes": True,
+    "1": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "0": False,
+    "off": False,
+}
+
+#: No copy takes a month; a longer one is a slip of the pen.
+_MAX_TIMEOUT_S = 31 * 86_400
+
+#: Keystone's limit for the name of a project, and Nova's for a region's.
+_MAX_LOCATION = 255
+
+
+class InvalidValue(ValueError):
+    """The text is not what its column allows; the message continues a sentence that begins with the text."""
+
+
+def parse_volume_id(text: str) -> str:
+    """The id in lower case with hyphens, from a UUID in either case, with or without hyphens.
+
+    Braces, quotes and `urn:uuid:` around it, as other tools write them, do not count.
+    """
+    match = _UUID.fullmatch(text.strip().lower())
+    if match is None:
+        raise InvalidValue(
+            "is not a UUID; allowed: 16369c5d-384d-4e64-b37a-56d898769362 or the same without hyphens"
+        )
+    return str(UUID(match[1]))
+
+
+def parse_image_name(text: str, *, dialect: Dialect | None) -> str:
+    """The name as it is. Without a dialect it passes if either family of clouds takes it."""
+    rules = dialect or LENIENT
+    if (fault := rules.image_name_fault(text)) is None:
+        return text
+    raise InvalidValue(f"{printable(fault)}; allowed: {rules.image_name_rule}{_way_out(text, rules)}")
+
+
+def _way_out(name: str, rules: Dialect) -> str:
+    """What to say of a name that only clouds of the other family take."""
+    if rules is LENIENT or LENIENT.image_name_fault(name):
+        return ""
+    return f" (the rule of {rules.name}; --dialect {LENIENT.name} takes it, where the cloud is one)"
+
+
+def one_of(allowed: Sequence[str]) -> Callable[[str], str]:
+    """A reader of words of a closed set, in any letter case."""
+
+    def read(text: str) -> str:
+        word = text.lower()
+        if word not in allowed:
+            raise InvalidValue(f"is not allowed; allowed: {', '.join(allowed)}")
+        return word
+
+    return read
+
+
+def refused_by(dialect: Dialect) -> Callable[[str], NoReturn]:
+    """A reader for a column that this family of clouds has no use for: whatever it holds is a fault."""
+
+    def read(text: str) -> NoReturn:
+        raise InvalidValue(f"is not taken by a cloud of the family {dialect.name}; leave it empty")
+
+    return read
+
+
+def parse_bool(text: str) -> bool:
+    """Yes or no, in the words that people and spreadsheets write."""
+    try:
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        raise InvalidValue("is neither yes nor no; allowed: true, false, yes, no, 1, 0, on, off") from None
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds, from a number alone or with its unit."""
+    try:
+        seconds = duration_s(text)
+    except ValueError:
+        raise InvalidValue(
+            "is not a duration; allowed: seconds, or a number with its unit, as in 90, 90s, 30m, 9h or 2d"
+        ) from None
+    if not 0 < seconds <= _MAX_TIMEOUT_S:
+        raise InvalidValue("is out of range; allowed: more than 0s, at most 31d")
+    return seconds
+
+
+def parse_location(text: str) -> str:
+    """The name of a cloud, region or project."""
+    if len(text) > _MAX_LOCATION or _CONTROL.search(text):
+        raise InvalidValue(
+            f"is not a name; allowed: up to {_MAX_LOCATION} characters, none a control character"
+        )
+    return text

@@ -11,10 +11,17 @@ from typing import TypeVar
 
 from batchexport.dialect import Dialect
 from batchexport.lists.columns import COMMON_COLUMNS, Column, is_status_of_others, status_fault
-from batchexport.lists.csv_header import SAVE_AS_UTF8, Header, csv_fault, find_header, is_comment, lost_byte
-from batchexport.lists.formulas import unguarded
-from batchexport.lists.problem import NoRowsError, Problem
-from batchexport.lists.rows import Parts, Place, RowChecker, Texts
+from batchexport.lists.csv_text import (
+    SAVE_AS_UTF8,
+    Header,
+    csv_fault,
+    find_header,
+    is_comment,
+    lost_byte,
+    unguarded,
+)
+from batchexport.lists.problem import Location, NoRowsError, Problem
+from batchexport.lists.rows import Chunks, RawRow, RowChecker
 from batchexport.lists.source import EndlessLineError, Source
 from batchexport.model import JobRow, JobRows
 
@@ -30,7 +37,7 @@ _LONGEST_PIECE = 131_072
 _QUOTE = '"'
 
 
-def read_csv(source: Source, dialect: Dialect | None) -> Parts:
+def read_csv(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems in file order; returns the number of data rows, good and bad.
 
     Rows of nothing but blanks are no data, nor are lines that begin with `#` where volume_id is the first
@@ -42,7 +49,7 @@ def read_csv(source: Source, dialect: Dialect | None) -> Parts:
 
 def read_under(
     header: Header, source: Source, dialect: Dialect | None, records: Iterable[Record] | None = None
-) -> Parts:
+) -> Chunks:
     """The rows under a header, and what is wrong with either; as `read_csv`. None as `records` = what the
     source has left, as CSV.
     """
@@ -84,7 +91,7 @@ class _RowReader:
         self._image_name = _name(self._name_place, default="")
         self._volume_name = _name(self._volume_name_place, default=None)
 
-    def read_all(self) -> Parts:
+    def read_all(self) -> Chunks:
         """Everything behind the header; returns the number of data rows."""
         rows = 0
         line = self._header.line + 1
@@ -101,7 +108,7 @@ class _RowReader:
                     rows += yield from self._read_lines(lines, line)
                     line += len(lines)
         except EndlessLineError as error:
-            yield Place(source=self._source.name, line=line).problem(str(error))
+            yield Location(source=self._source.name, line=line).problem(str(error))
             rows += 1
         return rows
 
@@ -114,11 +121,11 @@ class _RowReader:
         columns = columns_of(text, self._header.separator, self._header.width)
         return None if columns is None else self._of_columns(line, columns)
 
-    def _read_lines(self, lines: Iterable[str], line: int) -> Parts:
+    def _read_lines(self, lines: Iterable[str], line: int) -> Chunks:
         """What `lines` hold, the first of which is the line of that number."""
         return self.read_records(_records(lines, line, self._header))
 
-    def read_records(self, records: Iterable[Record]) -> Parts:
+    def read_records(self, records: Iterable[Record]) -> Chunks:
         """The rows of these records; returns their number."""
         rows, records = 0, iter(records)
         while batch := list(islice(records, _AT_ONCE)):
@@ -175,24 +182,24 @@ class _RowReader:
             )
             if job is not None:
                 return (job,)
-        return self._read_closely(Place(source=self._source.name, line=line), record)
+        return self._read_closely(Location(source=self._source.name, line=line), record)
 
     def _suspicious(self, cells: Cells) -> bool:
         status_place = self._header.status_place
         is_of_others = status_place is not None and is_status_of_others(cells[status_place])
         return is_of_others or self._source.damaged or is_comment(cells[0])
 
-    def _read_closely(self, place: Place, record: Cells | str) -> Sequence[JobRow | Problem]:
+    def _read_closely(self, location: Location, record: Cells | str) -> Sequence[JobRow | Problem]:
         if isinstance(record, str):
-            return (place.problem(record),)
+            return (location.problem(record),)
         if not any(map(str.strip, record)) or (self._id_place == 0 and is_comment(record[0])):
             return ()
         fault = self._record_fault(record)
         if fault is not None:
-            return (place.problem(fault),)
+            return (location.problem(fault),)
         return self._checker.read(
-            place,
-            Texts(
+            location,
+            RawRow(
                 volume_id=record[self._id_place],
                 image_name=self._image_name(record),
                 volume_name=self._volume_name(record),

@@ -1,20 +1,29 @@
-"""Job lists in JSON and JSON Lines, row by row."""
+"""Job lists in JSON and JSON Lines. A row may hold the API's own `"os-volume_upload_image"` object."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from batchexport.dialect import Dialect
-from batchexport.lists.columns import Column, UnknownColumnError, meaning, plain
-from batchexport.lists.csv_header import SAVE_AS_UTF8
-from batchexport.lists.json_row import JsonRowReader
-from batchexport.lists.problem import NoRowsError, Problem
-from batchexport.lists.rows import Place
+from batchexport.lists.columns import (
+    COMMON_COLUMNS,
+    Column,
+    InvalidValue,
+    UnknownColumnError,
+    is_status_of_others,
+    meaning,
+    meanings,
+    plain,
+    status_fault,
+)
+from batchexport.lists.csv_text import SAVE_AS_UTF8
+from batchexport.lists.problem import Location, NoRowsError, Problem, shown
+from batchexport.lists.rows import Chunks, RawRow, RowChecker
 from batchexport.lists.source import EndlessLineError, Source
 from batchexport.model import JobRow
 
@@ -32,10 +41,24 @@ _KEY_END = re.compile(rb'"\s*:')
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OFFSET = re.compile(r" \(byte (\d+)\)")
 
-Found = Generator[JobRow | Problem, None, int]
+_ACTION = "os-volume_upload_image"
+_ACTION_COLUMNS = frozenset(
+    {
+        Column.IMAGE_NAME,
+        Column.DISK_FORMAT,
+        Column.CONTAINER_FORMAT,
+        Column.FORCE,
+        Column.OS_TYPE,
+        Column.VISIBILITY,
+        Column.PROTECTED,
+    }
+)
+_YES_OR_NO = frozenset({Column.FORCE, Column.PROTECTED})
+#: A name of digits alone is a number to some that write JSON.
+_NAMES = frozenset({Column.IMAGE_NAME, Column.VOLUME_NAME})
 
 
-def read_json_lines(source: Source, dialect: Dialect | None) -> Found:
+def read_json_lines(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems line by line; blank lines and comments do not count. Returns the number of rows,
     good and bad.
     """
@@ -47,13 +70,13 @@ def read_json_lines(source: Source, dialect: Dialect | None) -> Found:
                 line += 1
                 if text.strip() and not text.lstrip().startswith(b"#"):
                     rows += 1
-                    yield from _read_row(reader, Place(source=source.name, line=line), text)
+                    yield from _read_row(reader, Location(source=source.name, line=line), text)
     except EndlessLineError as error:
-        yield Place(source=source.name, line=line + 1).problem(str(error))
+        yield Location(source=source.name, line=line + 1).problem(str(error))
     return rows
 
 
-def read_json(source: Source, dialect: Dialect | None) -> Found:
+def read_json(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems of an array, or of that under `"jobs"` or `"volumes"`. Returns the number of
     rows, good and bad.
 
@@ -65,14 +88,14 @@ def read_json(source: Source, dialect: Dialect | None) -> Found:
         elements, problems = _elements(document, source.name)
     except _DECODE_ERRORS as error:
         line, wrong = _fault(document, error)
-        yield Place(source=source.name, line=line).problem(wrong)
+        yield Location(source=source.name, line=line).problem(wrong)
         return 0
     yield from problems
     if not elements and not problems:
         raise NoRowsError(f"{source.name}: has no rows", hint="add an object for each volume to the array")
     reader = JsonRowReader(dialect)
     for number, element in enumerate(elements, start=1):
-        yield from _read_row(reader, Place(source=source.name, line=number, counted="element"), element)
+        yield from _read_row(reader, Location(source=source.name, line=number, counted="element"), element)
     return len(elements)
 
 
@@ -80,31 +103,31 @@ def _elements(document: bytes, name: str) -> tuple[Sequence[msgspec.Raw | bytes]
     """The rows, still encoded, and what is wrong around them."""
     if document.lstrip().startswith(b"["):
         return _ROWS.decode(document), []
-    place = Place(source=name, line=1)
+    location = Location(source=name, line=1)
     entries = _DOCUMENT.decode(document)
     if twice := _key_there_twice(document, entries, inside=False):
-        return [], [place.problem("is there twice", value=twice)]
+        return [], [location.problem("is there twice", value=twice)]
     if "jobs" in entries:
         rows = _ROWS.decode(entries.pop("jobs"))
-        return rows, [] if entries.keys() >= _REPORT_KEYS else _misplaced(place, entries, beside="jobs")
+        return rows, [] if entries.keys() >= _REPORT_KEYS else _misplaced(location, entries, beside="jobs")
     if "volumes" in entries:
         rows = _ROWS.decode(entries.pop("volumes"))
         ours = [key for key in entries if plain(key) in _OURS]
-        return rows, [*_misplaced(place, ours, beside="volumes"), *_missing(place, entries, len(rows))]
+        return rows, [*_misplaced(location, ours, beside="volumes"), *_missing(location, entries, len(rows))]
     if any(_is_id(key, entries) for key in entries):
         return [document], []
     wrong = (
         'the document has no "jobs"; allowed: {"jobs": [...]}, {"volumes": [...]}, or an array, or one '
         "object on each line"
     )
-    return [], [place.problem(wrong)]
+    return [], [location.problem(wrong)]
 
 
-def _misplaced(place: Place, keys: Iterable[str], *, beside: str) -> list[Problem]:
-    return [place.problem(f'does not belong beside "{beside}"; take it out', value=key) for key in keys]
+def _misplaced(location: Location, keys: Iterable[str], *, beside: str) -> list[Problem]:
+    return [location.problem(f'does not belong beside "{beside}"; take it out', value=key) for key in keys]
 
 
-def _missing(place: Place, entries: Mapping[str, msgspec.Raw], rows: int) -> list[Problem]:
+def _missing(location: Location, entries: Mapping[str, msgspec.Raw], rows: int) -> list[Problem]:
     """A problem where an answer of the API is the first page of several."""
     more = bytes(entries.get("volumes_links", b""))
     count = bytes(entries.get("count", b""))
@@ -115,7 +138,7 @@ def _missing(place: Place, entries: Mapping[str, msgspec.Raw], rows: int) -> lis
         f"the document holds {rows} volumes{of_all}, one page of the answer: fetch the others too, or let "
         "`batchexport discover` make the list"
     )
-    return [place.problem(wrong)]
+    return [location.problem(wrong)]
 
 
 def _is_id(key: str, beside: Iterable[str]) -> bool:
@@ -150,18 +173,20 @@ def _times(key: str, text: bytes) -> int:
     return len(re.findall(re.escape(msgspec.json.encode(key)) + rb"\s*:", text))
 
 
-def _read_row(reader: JsonRowReader, place: Place, text: bytes | msgspec.Raw) -> Sequence[JobRow | Problem]:
+def _read_row(
+    reader: JsonRowReader, location: Location, text: bytes | msgspec.Raw
+) -> Sequence[JobRow | Problem]:
     raw = bytes(text).strip()
     try:
         if raw.startswith(b'"'):
-            return reader.read(place, {Column.VOLUME_ID: _ID.decode(raw)})
+            return reader.read(location, {Column.VOLUME_ID: _ID.decode(raw)})
         row = _ROW.decode(raw)
         twice = _key_there_twice(raw, row, inside=True)
     except _DECODE_ERRORS as error:
-        return (place.problem(_fault(raw, error)[1]),)
+        return (location.problem(_fault(raw, error)[1]),)
     if twice is not None:
-        return (place.problem("is there twice in one row; which of the two is meant?", value=twice),)
-    return reader.read(place, row)
+        return (location.problem("is there twice in one row; which of the two is meant?", value=twice),)
+    return reader.read(location, row)
 
 
 def _fault(text: bytes, error: Exception) -> tuple[int, str]:
@@ -181,3 +206,110 @@ def _fault(text: bytes, error: Exception) -> tuple[int, str]:
     line = before.count(b"\n") + 1
     column = len(before) - before.rfind(b"\n")
     return line, f"is not JSON at byte {column} of the line: {_OFFSET.sub('', words)}"
+
+
+def row_of(value: object) -> Mapping[str, object] | None:
+    """The row that a value of a list stands for: an object, or the id alone; None = it is no row."""
+    if isinstance(value, dict):
+        return value
+    return {Column.VOLUME_ID: value} if isinstance(value, str) else None
+
+
+class JsonRowReader:
+    """Makes rows of decoded JSON objects. A key that means nothing is told once for the whole list."""
+
+    def __init__(self, dialect: Dialect | None) -> None:
+        self._checker = RowChecker(dialect=dialect, common=COMMON_COLUMNS)
+        self._told: set[str] = set()
+
+    def read(self, location: Location, row: Mapping[str, object]) -> Sequence[JobRow | Problem]:
+        """The job, or every problem of the row."""
+        status = row.get("status", row.get("Status"))
+        if isinstance(status, str) and is_status_of_others(status) and ("id" in row or "ID" in row):
+            return (location.problem(status_fault(status)),)
+        said = _Said(location, self._told)
+        said.take(row)
+        texts = RawRow(
+            volume_id=said.texts.get(Column.VOLUME_ID, ""),
+            image_name=said.texts.get(Column.IMAGE_NAME, ""),
+            volume_name=said.texts.get(Column.VOLUME_NAME),
+            common=tuple([said.texts.get(column, "") for column in COMMON_COLUMNS]),
+        )
+        found = self._checker.read(location, texts)
+        if not said.problems:
+            return found
+        told = {problem.field for problem in said.problems}
+        more = [item for item in found if isinstance(item, Problem) and item.field not in told]
+        return said.problems + more
+
+
+class _Said:
+    """What a row says in each column, gathered from the row itself and the API's object in it."""
+
+    def __init__(self, location: Location, told: set[str]) -> None:
+        self.texts: dict[Column, str] = {}
+        self.problems: list[Problem] = []
+        self._place = location
+        self._told = told
+
+    def take(self, row: Mapping[str, object]) -> None:
+        """Take over what the row says, and what is wrong with its keys and the types of its values."""
+        for (key, value), column in zip(row.items(), meanings(tuple(row)), strict=True):
+            if key != _ACTION:
+                self._take_entry(key, value, column)
+            elif isinstance(value, dict):
+                self._take_action(value)
+            else:
+                wrong = "is not an object as the API takes it"
+                self.problems.append(self._place.problem(wrong, field=_ACTION, value=_as_json(value)))
+
+    def _take_action(self, action: Mapping[str, object]) -> None:
+        for (key, value), column in zip(action.items(), meanings(tuple(action)), strict=True):
+            if column in _ACTION_COLUMNS:
+                self._take_entry(key, value, column)
+            else:
+                allowed = ", ".join(column for column in Column if column in _ACTION_COLUMNS)
+                wrong = f"does not belong in the API's object; allowed: {allowed}"
+                self.problems.append(self._place.problem(wrong, field=_ACTION, value=key))
+
+    def _take_entry(self, key: str, value: object, column: Column | UnknownColumnError | None) -> None:
+        if isinstance(column, UnknownColumnError):
+            if key not in self._told:
+                self._told.add(key)
+                self.problems.append(self._place.problem(str(column), value=key))
+            return
+        if column is None:
+            return
+        try:
+            text = _text(column, value)
+        except InvalidValue as error:
+            self.problems.append(self._place.problem(str(error), field=column, value=_as_json(value)))
+            return
+        if not text and column is Column.VOLUME_NAME:
+            self.texts.setdefault(column, "")  # said to have none, which is not the same as not said
+        if text and (first := self.texts.setdefault(column, text)) != text:
+            wrong = f"is said a second time: the row says {shown(first)} as well"
+            self.problems.append(self._place.problem(wrong, field=column, value=text))
+
+
+def _text(column: Column, value: object) -> str:
+    """The value as a CSV cell would hold it; null says nothing. Raises InvalidValue for a wrong type."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if column in _NAMES and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if column in _YES_OR_NO:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        raise InvalidValue("is neither yes nor no; allowed: true, false")
+    if column is Column.TIMEOUT and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}" if value < 1e6 else str(value)
+    if column is Column.TIMEOUT:
+        raise InvalidValue('is not a duration; allowed: a text with a unit, as in "90s", "30m", "9h" or "2d"')
+    raise InvalidValue("is not a text; write it in quotes")
+
+
+def _as_json(value: object) -> str:
+    return msgspec.json.encode(value).decode("utf-8", errors="replace")

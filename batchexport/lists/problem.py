@@ -1,4 +1,4 @@
-"""One thing wrong in a job list, and how it reads."""
+"""Problems of a job list, and their text."""
 
 from __future__ import annotations
 
@@ -48,3 +48,22 @@ def shown(value: str) -> str:
     if len(text) > _SHOWN_CHARACTERS:
         text = text[: _SHOWN_CHARACTERS - 1] + "…"
     return f'"{text}"'
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in which list a row stands."""
+
+    source: str
+    line: int
+    counted: str = "line"
+
+    def problem(self, message: str, *, field: str | None = None, value: str | None = None) -> Problem:
+        """A problem at this place."""
+        return Problem(
+            source=self.source,
+            line=self.line,
+            counted=self.counted,
+            field=field,
+            value=value,
+            message=message,
+        )

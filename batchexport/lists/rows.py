@@ -9,15 +9,14 @@ from typing import TypeVar
 import msgspec
 
 from batchexport.dialect import CONTAINER_FORMATS, LENIENT, OS_TYPES, VISIBILITIES, Dialect, disk_formats
-from batchexport.lists import values
-from batchexport.lists.columns import Column
-from batchexport.lists.problem import Problem
-from batchexport.lists.values import UnfitError
+from batchexport.lists import columns
+from batchexport.lists.columns import Column, InvalidValue
+from batchexport.lists.problem import Location, Problem
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
 Value = TypeVar("Value")
 #: What the reader of a format gives, in file order; it returns the number of data rows, good and bad.
-Parts = Generator[JobRow | JobRows | Problem, None, int]
+Chunks = Generator[JobRow | JobRows | Problem, None, int]
 
 _CANONICAL_ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: What such an id turns into, by its hexadecimal digits turned into zeros.
@@ -29,26 +28,7 @@ _DIGITS_TO_ZEROS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 _REMEMBERED = 1000
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where in which list a row stands."""
-
-    source: str
-    line: int
-    counted: str = "line"
-
-    def problem(self, message: str, *, field: str | None = None, value: str | None = None) -> Problem:
-        """A problem at this place."""
-        return Problem(
-            source=self.source,
-            line=self.line,
-            counted=self.counted,
-            field=field,
-            value=value,
-            message=message,
-        )
-
-
-class Texts(msgspec.Struct, frozen=True, kw_only=True):
+class RawRow(msgspec.Struct, frozen=True, kw_only=True):
     """What a row says, as texts; an empty one says nothing."""
 
     volume_id: str
@@ -94,8 +74,8 @@ class RowChecker:
             return None
         if not _CANONICAL_ID.fullmatch(volume_id):
             try:
-                volume_id = values.volume_id(volume_id)
-            except UnfitError:
+                volume_id = columns.parse_volume_id(volume_id)
+            except InvalidValue:
                 return None
         return JobRow(
             line=line,
@@ -132,29 +112,29 @@ class RowChecker:
             volume_names=volume_names,
         )
 
-    def read(self, place: Place, texts: Texts) -> Sequence[JobRow | Problem]:
+    def read(self, location: Location, texts: RawRow) -> Sequence[JobRow | Problem]:
         """The row as a job, or every problem it has."""
-        job = self.job(place.line, texts.volume_id, texts.image_name, texts.common, texts.volume_name)
-        return (job,) if job is not None else self._problems(place, texts)
+        job = self.job(location.line, texts.volume_id, texts.image_name, texts.common, texts.volume_name)
+        return (job,) if job is not None else self._problems(location, texts)
 
     def _all_names_fit(self, names: Sequence[str]) -> bool:
         # None of the patterns takes a line end: where there are as many as names, each ends one.
         text = "\n".join([*names, ""])
         return text.count("\n") == len(names) and self._names_fit(text) is not None
 
-    def _problems(self, place: Place, texts: Texts) -> list[Problem]:
+    def _problems(self, location: Location, texts: RawRow) -> list[Problem]:
         faults: list[tuple[Column, str, str]] = []
         volume_id = texts.volume_id.strip()
         if volume_id:
-            _value(Column.VOLUME_ID, volume_id, values.volume_id, faults)
+            _value(Column.VOLUME_ID, volume_id, columns.parse_volume_id, faults)
         if texts.image_name:
             _value(Column.IMAGE_NAME, texts.image_name, self._image_name, faults)
         faults += self._learn(texts.common).faults
-        found = [] if volume_id else [place.problem("is missing", field=Column.VOLUME_ID)]
-        return found + [place.problem(wrong, field=column, value=text) for column, text, wrong in faults]
+        found = [] if volume_id else [location.problem("is missing", field=Column.VOLUME_ID)]
+        return found + [location.problem(wrong, field=column, value=text) for column, text, wrong in faults]
 
     def _image_name(self, text: str) -> str:
-        return values.image_name(text, dialect=self._dialect)
+        return columns.parse_image_name(text, dialect=self._dialect)
 
     def _learn(self, common: tuple[str, ...]) -> _Common:
         if len(self._known) >= _REMEMBERED:
@@ -171,28 +151,28 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
     def read(column: Column, parse: Callable[[str], Value]) -> Value | None:
         return _value(column, texts.get(column, ""), parse, faults)
 
-    os_type = values.one_of(OS_TYPES)
-    visibility = values.one_of(VISIBILITIES)
-    protected: Callable[[str], bool] = values.boolean
+    os_type = columns.one_of(OS_TYPES)
+    visibility = columns.one_of(VISIBILITIES)
+    protected: Callable[[str], bool] = columns.parse_bool
     if dialect is not None and not dialect.takes_os_type:
-        os_type = values.refused_by(dialect)
+        os_type = columns.refused_by(dialect)
     if dialect is not None and not dialect.takes_visibility:
-        visibility = values.refused_by(dialect)
-        protected = values.refused_by(dialect)
+        visibility = columns.refused_by(dialect)
+        protected = columns.refused_by(dialect)
     options = ImageOptions(
-        disk_format=read(Column.DISK_FORMAT, values.one_of(disk_formats(dialect))),
-        container_format=read(Column.CONTAINER_FORMAT, values.one_of(CONTAINER_FORMATS)),
-        force=read(Column.FORCE, values.boolean),
+        disk_format=read(Column.DISK_FORMAT, columns.one_of(disk_formats(dialect))),
+        container_format=read(Column.CONTAINER_FORMAT, columns.one_of(CONTAINER_FORMATS)),
+        force=read(Column.FORCE, columns.parse_bool),
         in_use=read(Column.IN_USE, _in_use),
         os_type=read(Column.OS_TYPE, os_type),
         visibility=read(Column.VISIBILITY, visibility),
         protected=read(Column.PROTECTED, protected),
-        timeout_s=read(Column.TIMEOUT, values.duration_s),
+        timeout_s=read(Column.TIMEOUT, columns.parse_duration_s),
     )
     target = TargetKey(
-        cloud=read(Column.CLOUD, values.place),
-        region=read(Column.REGION, values.place),
-        project=read(Column.PROJECT, values.place),
+        cloud=read(Column.CLOUD, columns.parse_location),
+        region=read(Column.REGION, columns.parse_location),
+        project=read(Column.PROJECT, columns.parse_location),
     )
     return _Common(
         target=target, options=NO_OPTIONS if options == NO_OPTIONS else options, faults=tuple(faults)
@@ -206,7 +186,7 @@ def _all_canonical(volume_ids: Sequence[str]) -> bool:
 
 
 def _in_use(text: str) -> InUse:
-    return InUse(values.one_of([each.value for each in InUse])(text))
+    return InUse(columns.one_of([each.value for each in InUse])(text))
 
 
 def _value(
@@ -217,6 +197,6 @@ def _value(
         return None
     try:
         return parse(text)
-    except UnfitError as error:
+    except InvalidValue as error:
         faults.append((column, text, str(error)))
         return None

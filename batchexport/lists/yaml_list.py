@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from batchexport.dialect import Dialect
-from batchexport.lists.json_row import JsonRowReader, row_of
-from batchexport.lists.problem import NoRowsError
-from batchexport.lists.rows import Parts, Place
+from batchexport.lists.json_list import JsonRowReader, row_of
+from batchexport.lists.problem import Location, NoRowsError
+from batchexport.lists.rows import Chunks
 from batchexport.lists.source import Source
 
 _ROWS_UNDER = ("jobs", "volumes")
@@ -29,7 +29,7 @@ class _Marked(dict[str, object]):
     line = 1
 
 
-def read_yaml(source: Source, dialect: Dialect | None) -> Parts:
+def read_yaml(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems in file order; returns the number of rows, good and bad.
 
     Every scalar is the text that stands there. The document is held in memory as a whole. Raises NoRowsError
@@ -38,18 +38,18 @@ def read_yaml(source: Source, dialect: Dialect | None) -> Parts:
     try:
         rows = _rows(source.rest())
     except _Fault as error:
-        yield Place(source=source.name, line=error.line).problem(str(error))
+        yield Location(source=source.name, line=error.line).problem(str(error))
         return 0
     if not rows:
         raise NoRowsError(f"{source.name}: has no rows", hint="add an entry for each volume")
     reader = JsonRowReader(dialect)
     for line, value in rows:
-        place = Place(source=source.name, line=line)
+        location = Location(source=source.name, line=line)
         row = row_of(value)
         if row is None:
-            yield place.problem("is no row; a row looks like - volume_id: …")
+            yield location.problem("is no row; a row looks like - volume_id: …")
         else:
-            yield from reader.read(place, row)
+            yield from reader.read(location, row)
     return len(rows)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 
 from batchexport.lists import REPORT_COLUMNS, Column
-from batchexport.lists.formulas import guarded
+from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
 from batchexport.report.context import context_json, context_of
 from batchexport.report.downtimes import downtime_json, downtime_lines, volumes_of

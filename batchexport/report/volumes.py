@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from batchexport.lists import DISCOVERED_COLUMNS
-from batchexport.lists.formulas import guarded
+from batchexport.lists.csv_text import guarded
 from batchexport.model import Volume, VolumeDetails
 
 COLUMNS = ("volume_id", *DISCOVERED_COLUMNS)

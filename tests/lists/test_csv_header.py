@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from batchexport.lists.csv_header import csv_fault
+from batchexport.lists.csv_text import csv_fault
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 

@@ -95,12 +95,12 @@ def test_lists_without_names_of_images_are_the_same_in_either_way(
 def test_what_is_right_comes_in_one_piece(tmp_path, monkeypatch):
     path = tmp_path / "list.csv"
     path.write_text("\n".join(["volume_id,image_name,disk_format", *(GOOD.format(n, n) for n in range(25))]))
-    parts = list(JobList(path).parts())
+    parts = list(JobList(path).chunks())
     assert [type(part) for part in parts] == [JobRows] * 2
     assert [(len(part), part.first_line) for part in parts] == [(24, 2), (1, 26)]  # it has no line end
     monkeypatch.setattr(csv_list, "_LONGEST_PIECE", 0)
     monkeypatch.setattr(csv_list, "_AT_ONCE", 10)
-    parts = list(JobList(path).parts())
+    parts = list(JobList(path).chunks())
     assert [type(part) for part in parts] == [JobRows] * 4
     assert [(len(part), part.first_line) for part in parts] == [(10, 2), (10, 12), (4, 22), (1, 26)]
     assert [row.line for row in parts[2]] == [22, 23, 24, 25]

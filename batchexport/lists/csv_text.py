@@ -1,4 +1,4 @@
-"""The header line of a CSV list: where it is, what separates its cells, and which column stands where."""
+"""The text of a CSV list: header line, separators, comments, damage, and cells that look like formulas."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from batchexport.errors import JobListError
-from batchexport.lists import values
+from batchexport.lists import columns
 from batchexport.lists.columns import Column, UnknownColumnError, meaning, plain
-from batchexport.lists.problem import Problem, shown
-from batchexport.lists.rows import Place
+from batchexport.lists.problem import Location, Problem, shown
 from batchexport.lists.source import EndlessLineError, Source
 
 COMMENT = "#"
@@ -26,6 +25,10 @@ SAVE_AS_UTF8 = (
 )
 #: What stands in the text for a byte that is not UTF-8.
 LOST_BYTE = re.compile("[\udc80-\udcff]")
+
+#: A spreadsheet takes such a cell for a formula, and could send data away with it. Names are other people's
+#: words: an apostrophe makes them text, and reading removes it. Full-width signs count as well.
+_FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +55,9 @@ def find_header(source: Source, lines: Iterator[str]) -> Header:
             if said := _SEPARATOR_LINE.fullmatch(text):
                 separators = said[1]
             elif text.strip() and not is_comment(text):
-                return _read_header(Place(source=source.name, line=line), text, separators)
+                return _read_header(Location(source=source.name, line=line), text, separators)
     except EndlessLineError as error:
-        problem = Place(source=source.name, line=line + 1).problem(str(error))
+        problem = Location(source=source.name, line=line + 1).problem(str(error))
         return Header(line=line + 1, places={}, problems=(problem,))
     raise JobListError(
         f"{source.name}: is empty", hint="begin with a line that names the columns: volume_id,image_name"
@@ -85,13 +88,15 @@ def csv_fault(error: csv.Error) -> str:
     return f"is not CSV: {words}"
 
 
-def header_of(place: Place, names: list[str], *, separator: str = ",", skips_blanks: bool = False) -> Header:
+def header_of(
+    location: Location, names: list[str], *, separator: str = ",", skips_blanks: bool = False
+) -> Header:
     """The header that these names make."""
     if lost := lost_byte("".join(names)):
-        return Header(line=place.line, places={}, problems=(place.problem(f"{lost}; {SAVE_AS_UTF8}"),))
+        return Header(line=location.line, places={}, problems=(location.problem(f"{lost}; {SAVE_AS_UTF8}"),))
     if _is_volume_id(names[0]):
-        return Header(line=place.line, places={}, problems=(place.problem(_advice_on_header(names)),))
-    places, problems = _places(place, names)
+        return Header(line=location.line, places={}, problems=(location.problem(_advice_on_header(names)),))
+    places, problems = _places(location, names)
     if Column.VOLUME_ID not in places:
         # What else is unknown matters once there are ids: of a foreign list, all of it is.
         found = ", ".join(names)
@@ -100,11 +105,11 @@ def header_of(place: Place, names: list[str], *, separator: str = ",", skips_bla
             f"found: {shown(found)}"
         )
         near = [each for each in problems if "did you mean volume_id?" in each.message]
-        problems = [*near, place.problem(wrong, field=Column.VOLUME_ID)]
+        problems = [*near, location.problem(wrong, field=Column.VOLUME_ID)]
     words = [plain(name) for name in names]
     tells_status = "id" in words and words.count("status") == 1
     return Header(
-        line=place.line,
+        line=location.line,
         separator=separator,
         width=len(names),
         status_place=words.index("status") if tells_status else None,
@@ -114,13 +119,13 @@ def header_of(place: Place, names: list[str], *, separator: str = ",", skips_bla
     )
 
 
-def _read_header(place: Place, text: str, separators: str) -> Header:
+def _read_header(location: Location, text: str, separators: str) -> Header:
     skips_blanks = _BLANK_BEFORE_QUOTE.search(text) is not None
     try:
         separator, names = _split(text, separators, skips_blanks=skips_blanks)
     except csv.Error as error:
-        return Header(line=place.line, places={}, problems=(place.problem(csv_fault(error)),))
-    return header_of(place, names, separator=separator, skips_blanks=skips_blanks)
+        return Header(line=location.line, places={}, problems=(location.problem(csv_fault(error)),))
+    return header_of(location, names, separator=separator, skips_blanks=skips_blanks)
 
 
 def _advice_on_header(names: list[str]) -> str:
@@ -156,7 +161,7 @@ def _split(text: str, separators: str, *, skips_blanks: bool) -> tuple[str, list
     return separator, names
 
 
-def _places(place: Place, names: list[str]) -> tuple[dict[Column, int], list[Problem]]:
+def _places(location: Location, names: list[str]) -> tuple[dict[Column, int], list[Problem]]:
     places: dict[Column, int] = {}
     problems = []
     beside = frozenset(map(plain, names))
@@ -164,11 +169,11 @@ def _places(place: Place, names: list[str]) -> tuple[dict[Column, int], list[Pro
         try:
             column = meaning(name, beside=beside)
         except UnknownColumnError as error:
-            problems.append(place.problem(str(error), field=f"column {index + 1}", value=name))
+            problems.append(location.problem(str(error), field=f"column {index + 1}", value=name))
             continue
         if column in places:
             wrong = f"is there twice: column {places[column] + 1} is {column} already"
-            problems.append(place.problem(wrong, field=f"column {index + 1}", value=name))
+            problems.append(location.problem(wrong, field=f"column {index + 1}", value=name))
         elif column is not None:
             places[column] = index
     return places, problems
@@ -184,7 +189,17 @@ def _is_known(name: str, beside: frozenset[str]) -> bool:
 
 def _is_volume_id(text: str) -> bool:
     try:
-        values.volume_id(text)
-    except values.UnfitError:
+        columns.parse_volume_id(text)
+    except columns.InvalidValue:
         return False
     return True
+
+
+def guarded(text: str) -> str:
+    """The text as it may stand in a CSV cell."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """The text again that `guarded` made a cell of."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from batchexport.dialect import Dialect
 from batchexport.lists.columns import Column
-from batchexport.lists.csv_header import Header, header_of, is_comment
 from batchexport.lists.csv_list import Record, read_under
-from batchexport.lists.rows import Parts, Place
+from batchexport.lists.csv_text import Header, header_of, is_comment
+from batchexport.lists.problem import Location
+from batchexport.lists.rows import Chunks
 from batchexport.lists.source import EndlessLineError, Source
 
 #: The line under the header of a table in Markdown.
@@ -30,20 +31,20 @@ _SEVERAL_COLUMNS = (
 )
 
 
-def read_table(source: Source, dialect: Dialect | None) -> Parts:
+def read_table(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems of a table, whose first line names the columns; as `read_csv`."""
     records = _cells_of_table(source)
     for line, record in records:
-        place = Place(source=source.name, line=line)
+        location = Location(source=source.name, line=line)
         if isinstance(record, str):
-            yield place.problem(record)
+            yield location.problem(record)
             return 0
-        return (yield from read_under(header_of(place, record), source, dialect, records))
-    yield Place(source=source.name, line=1).problem("is the border of a table without rows")
+        return (yield from read_under(header_of(location, record), source, dialect, records))
+    yield Location(source=source.name, line=1).problem("is the border of a table without rows")
     return 0
 
 
-def read_ids(source: Source, dialect: Dialect | None) -> Parts:
+def read_ids(source: Source, dialect: Dialect | None) -> Chunks:
     """Rows and problems of lines that hold an id, and perhaps the volume's name; as `read_csv`."""
     header = Header(line=0, width=2, places={Column.VOLUME_ID: 0, Column.VOLUME_NAME: 1}, problems=())
     lines = _ids_and_names(source)
