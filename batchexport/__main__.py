@@ -11,7 +11,7 @@ def main() -> None:
     # looking for some: while modules are loaded, on the way, and once more at the end.
     gc.set_threshold(100_000, 20, 100)
     _leave_no_core_file()
-    from batchexport.cli.app import main as run_program
+    from batchexport.cli.program import main as run_program
 
     try:
         run_program()

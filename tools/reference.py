@@ -14,9 +14,9 @@ from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
+from batchexport.cli.app import app
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport.cli.app import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
 from batchexport.lists.columns import DESCRIPTIONS, REPORT_DESCRIPTIONS, Column

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from batchexport import engine
 from batchexport.cli.connections import connections, visits
+from batchexport.cli.console import err
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.signals import stop_on_signals
-from batchexport.cli.talk import say
 from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Claims, Cleaned, Found, Reconciled
 from batchexport.errors import CloudError
@@ -83,7 +83,7 @@ def start_servers(state_path: Path, settings: Settings, access: CloudSettings, *
             keys = [target.key for target in state.targets()]
             quick = replace(settings, wait=False, preflight=False)
             async with connections(keys, access, settings.limits, state_path=state_path) as connect:
-                with stop_on_signals(say, first=words):
+                with stop_on_signals(err, first=words):
                     await engine.run(state, connect, quick, stop=nothing_more, start_anyway=anyway)
 
     run_in_loop(start())

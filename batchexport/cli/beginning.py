@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from batchexport import intake
+from batchexport.cli.console import TerminalConsole, err
 from batchexport.cli.layers import Order
-from batchexport.cli.talk import Talk, say
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.dialect import Dialect
@@ -43,18 +43,18 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 def begin(
     order: Order,
     state_path: Path,
-    talk: Talk,
+    console: TerminalConsole,
     *,
     leave_out: Collection[tuple[TargetKey, str]] = (),
 ) -> Settings:
     """Make the state file, or bring it to its list; the settings to work on it with."""
-    return begin_with(order, state_path, talk, leave_out=leave_out).settings
+    return begin_with(order, state_path, console, leave_out=leave_out).settings
 
 
 def begin_with(
     order: Order,
     state_path: Path,
-    talk: Talk,
+    console: TerminalConsole,
     *,
     leave_out: Collection[tuple[TargetKey, str]] = (),
 ) -> Begun:
@@ -64,7 +64,7 @@ def begin_with(
     does, and CloudError where the volumes cannot be listed.
     """
     if order.wanted is not None and state_path.exists():
-        return Begun(settings=carry_on(order, state_path, talk))
+        return Begun(settings=carry_on(order, state_path, console))
     dialect = order.dialect
     if (
         dialect is None
@@ -73,7 +73,7 @@ def begin_with(
     ):
         dialect = dialect_of(order.settings, order.access)
     prepared = intake.prepare(
-        order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, talk),
+        order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, console),
         state_path,
         order.settings,
         dialect=dialect,
@@ -81,19 +81,19 @@ def begin_with(
         called=order.job_file_name if order.wanted is not None else None,
     )
     if prepared.resumed:
-        _say_what_goes_on(order, state_path, talk)
-        _say_what_changed(prepared.differences, talk)
+        _say_what_goes_on(order, state_path, console)
+        _say_what_changed(prepared.differences, console)
     else:
         rows, cloud = count_of(prepared.rows, "row"), cloud_asked(order.access)
-        talk.mention(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
+        console.info(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
     return Begun(settings=order.settings, prepared=prepared)
 
 
-def carry_on(order: Order, state_path: Path, talk: Talk) -> Settings:
+def carry_on(order: Order, state_path: Path, console: TerminalConsole) -> Settings:
     """The settings to go on with a state file, its list and images as they were when it was made."""
     with StateReader(state_path) as reader:
         settings = intake.as_stored(order.settings, reader.run)
-    _say_what_goes_on(order, state_path, talk)
+    _say_what_goes_on(order, state_path, console)
     return settings
 
 
@@ -168,18 +168,18 @@ def changes_foreseen(order: Order) -> list[str]:
     return [there, *differences_lines(checked.differences)]
 
 
-def _say_what_changed(differences: intake.Differences | None, talk: Talk) -> None:
+def _say_what_changed(differences: intake.Differences | None, console: TerminalConsole) -> None:
     if differences is None:
         return
     if text := changes_text(differences):
-        talk.mention(f"the list has changed: {text}")
+        console.info(f"the list has changed: {text}")
     for words in refusals(differences):
-        say(words, level="warning")
+        err(words, level="warning")
 
 
-def _say_what_goes_on(order: Order, state_path: Path, talk: Talk) -> None:
+def _say_what_goes_on(order: Order, state_path: Path, console: TerminalConsole) -> None:
     with StateReader(state_path) as reader:
-        talk.mention(f"{going_on(reader, order.access)}, state file {state_path}")
+        console.info(f"{going_on(reader, order.access)}, state file {state_path}")
 
 
 def list_path_beside(state_path: Path) -> Path:
@@ -207,7 +207,7 @@ def dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
         return run_in_loop(look(Path(folder) / "dialect.state"))
 
 
-def _list_beside(state_path: Path, order: Order, wanted: VolumeFilter, talk: Talk) -> Path:
+def _list_beside(state_path: Path, order: Order, wanted: VolumeFilter, console: TerminalConsole) -> Path:
     """The list of what fits now, written beside the state file that will be made of it."""
     from batchexport.cli.discovery import discovered
     from batchexport.report.volumes import csv_text
@@ -226,5 +226,5 @@ def _list_beside(state_path: Path, order: Order, wanted: VolumeFilter, talk: Tal
         if volumes
         else "no volume fits"
     )
-    talk.mention(f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
+    console.info(f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
     return path

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -41,12 +41,12 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.cli.pruning import outdated_of_job
 
-    start_log(talk_of())
+    start_log(console_of())
     remove = yes and not dry_run
     if is_job_file(path):
         results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=remove), "made old"
     else:
         results = aftercare.cleaned(path, *settings_for(path, flags), remove=remove)
         kind = "of attempts that came to nothing"
-    tell(aftercare.cleaned_text(results, kind, remove=remove))
+    out(aftercare.cleaned_text(results, kind, remove=remove))
     raise click.exceptions.Exit(3 if aftercare.stuck(results) else 0)

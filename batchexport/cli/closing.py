@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from batchexport.cli.talk import say
+from batchexport.cli.console import err
 from batchexport.model import JobState
 from batchexport.report.words import duration
 from batchexport.scheduling.throughput import OpenHours
@@ -80,9 +80,9 @@ async def _close(hours: OpenHours, stop: asyncio.Event, now: Callable[[], float]
         return
     grace_s = hours.watched_until - now()
     if grace_s > 0:
-        say(f"the window is closed: nothing more begins, what runs is watched for {duration(grace_s)}")
+        err(f"the window is closed: nothing more begins, what runs is watched for {duration(grace_s)}")
     if not await _stopped_before(hours.watched_until, stop, now):
-        say("the time to watch is over: what runs is looked up when the window opens again")
+        err("the time to watch is over: what runs is looked up when the window opens again")
         stop.set()
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, err, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, Decorator, Parsed, form_option, option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import say, talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -79,15 +79,15 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
     wanted = VolumeFilter(**{name: flags.pop(name) for name in VolumeFilter.__struct_fields__})
-    start_log(talk_of())
+    start_log(console_of())
     volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
     if not volumes:
         any_wish = any(getattr(wanted, name) not in ((), None) for name in VolumeFilter.__struct_fields__)
-        say("no volume fits" if any_wish else "the project has no volumes")
+        err("no volume fits" if any_wish else "the project has no volumes")
     if output is None:
-        tell(list_text(volumes, form).rstrip("\n"))
+        out(list_text(volumes, form).rstrip("\n"))
         return
     written = write_list(output, volumes, form, append=append)
     if volumes:
         fit = f"{count_of(len(volumes), 'volume')} {'fits' if len(volumes) == 1 else 'fit'}"
-        talk_of().mention(f"{fit}, {count_of(written, 'row')} written to {output}")
+        console_of().info(f"{fit}, {count_of(written, 'row')} written to {output}")

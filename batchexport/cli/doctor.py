@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, err, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.talk import say, talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -32,11 +32,11 @@ def doctor(**flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.plan.fitness import Fit
 
-    start_log(talk_of())
+    start_log(console_of())
     checks, error = checked(*settings_from(layer_from_flags(flags)))
-    tell(checked_text(checks))
+    out(checked_text(checks))
     if error is not None:
         if error.hint:
-            say(f"hint: {error.hint}")
+            err(f"hint: {error.hint}")
         raise click.exceptions.Exit(error.exit_code)
     raise click.exceptions.Exit(6 if any(check.fit is Fit.BAD for check in checks) else 0)

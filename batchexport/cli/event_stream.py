@@ -8,27 +8,27 @@ from io import UnsupportedOperation
 from pathlib import Path
 
 from batchexport.background_writer import BackgroundWriter, DescriptorSink, FileSink
-from batchexport.cli.outlets import Outlets
+from batchexport.cli.sinks import Sinks
 from batchexport.observe.events import EventStream, dropped_events
 
 log = logging.getLogger(__name__)
 
 
-def event_stream(outlets: Outlets) -> EventStream | None:
+def event_stream(sinks: Sinks) -> EventStream | None:
     """Where events go; None = nowhere, which is told where it was asked otherwise: no run ends by it."""
-    if outlets.events is None:
+    if sinks.events is None:
         return None
-    where = "stdout" if outlets.stdout_is_taken else outlets.events
+    where = "stdout" if sinks.stdout_is_taken else sinks.events
     try:
-        sink = DescriptorSink(sys.stdout.fileno()) if outlets.stdout_is_taken else FileSink(Path(where))
+        sink = DescriptorSink(sys.stdout.fileno()) if sinks.stdout_is_taken else FileSink(Path(where))
     except UnsupportedOperation:
         return sys.stdout  # no file of the system stands behind it
     except OSError as error:
         log.warning("--events: cannot write to %s: %s; the run goes on without", where, error.strerror)
         return None
-    outlets.event_writer = BackgroundWriter(
+    sinks.event_writer = BackgroundWriter(
         sink,
         dropped=dropped_events,
         trouble=lambda error: log.warning("events cannot be written to %s: %s", where, error.strerror),
     )
-    return outlets.event_writer
+    return sinks.event_writer

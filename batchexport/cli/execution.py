@@ -12,12 +12,12 @@ from batchexport import engine, nightly_runs
 from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.connections import connections
 from batchexport.cli.consent import agree
+from batchexport.cli.console import TerminalConsole, err, out_or_err
 from batchexport.cli.logs import start_log
+from batchexport.cli.observe_run import observe_run, others_see
 from batchexport.cli.progress import Meter, progress_for, shown
 from batchexport.cli.screen import leave_at_once, unblocked_stderr
 from batchexport.cli.signals import Stop, stop_on_signals
-from batchexport.cli.talk import Talk, say, tell_or_say
-from batchexport.cli.telling import others_see, run_told
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
@@ -39,7 +39,7 @@ def execute(
     state_path: Path,
     settings: Settings,
     access: CloudSettings,
-    talk: Talk,
+    console: TerminalConsole,
     *,
     again: Collection[JobState] = (),
     hours: OpenHours | None = None,
@@ -51,15 +51,15 @@ def execute(
     or none has moved for some minutes: the rest is watched later. Raises BatchExportError for what ends a run
     early.
     """
-    start_log(talk)
+    start_log(console)
     started = time.monotonic()
-    with run_told(state_path, talk) as told:
+    with observe_run(state_path, console) as told:
         try:
-            stop = run_in_loop(_drive(state_path, settings, access, talk, again, hours, watch))
+            stop = run_in_loop(_drive(state_path, settings, access, console, again, hours, watch))
         except (RunStoppedError, CloudError):
-            _sum_up(state_path, access, talk, started)
+            _sum_up(state_path, access, console, started)
             raise
-        totals, servers_down = _sum_up(state_path, access, talk, started)
+        totals, servers_down = _sum_up(state_path, access, console, started)
         told.exit_code = exit_code(
             totals,
             stopped=stop.exit_code,
@@ -99,7 +99,7 @@ async def _drive(
     state_path: Path,
     settings: Settings,
     access: CloudSettings,
-    talk: Talk,
+    console: TerminalConsole,
     again: Collection[JobState],
     hours: OpenHours | None,
     watch: bool,
@@ -109,8 +109,8 @@ async def _drive(
     async with StateFile.open(state_path) as state:
         with (
             StateReader(state_path) as reader,
-            unblocked_stderr(talk) as screen,
-            stop_on_signals(say, leave=leave_at_once) as stop,
+            unblocked_stderr(console) as screen,
+            stop_on_signals(err, leave=leave_at_once) as stop,
         ):
             meter = Meter(reader, clouds, max_rate=settings.limits.requests_per_second)
             keys = [target.key for target in state.targets()]
@@ -119,9 +119,9 @@ async def _drive(
                 connected as plain,
                 closing(hours, stop.event),
                 sending_only(None if watch else state_path, stop.event),
-                others_see(state_path, talk, plain) as (connect, on_change),
+                others_see(state_path, console, plain) as (connect, on_change),
             ):
-                with shown(progress_for(meter, talk, screen)):
+                with shown(progress_for(meter, console, screen)):
                     await engine.run(
                         state,
                         remember_clouds(connect, clouds),
@@ -135,12 +135,14 @@ async def _drive(
     return stop
 
 
-def _sum_up(state_path: Path, access: CloudSettings, talk: Talk, started: float) -> tuple[Totals, int]:
+def _sum_up(
+    state_path: Path, access: CloudSettings, console: TerminalConsole, started: float
+) -> tuple[Totals, int]:
     """What the rows come to, and how many servers are not up; both are told."""
     with StateReader(state_path) as reader:
         totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
-        if not talk.quiet:
+        if not console.quiet:
             took_s = time.monotonic() - started
-            show = say if talk.outlets.stdout_is_taken else tell_or_say
+            show = err if console.sinks.stdout_is_taken else out_or_err
             show(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
     return totals, servers_down

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from batchexport.cli.beginning import begin
 from batchexport.cli.connections import connections
+from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
-from batchexport.cli.talk import Talk
 from batchexport.engine.plan import plan
 from batchexport.model import TargetKey
 from batchexport.plan import Outlook
@@ -30,5 +30,5 @@ def foreseen(order: Order) -> Mapping[TargetKey, Outlook]:
     # The list may have a million rows: they wait on disk for their volumes, as those of a run do.
     with TemporaryDirectory(prefix="batchexport-") as folder:
         state_path = Path(folder) / "plan.state"
-        begin(order, state_path, Talk(quiet=True))
+        begin(order, state_path, TerminalConsole(quiet=True))
         return run_in_loop(look(state_path))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.console import console_of, out
 from batchexport.cli.options import STATE_FILE, option
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -44,8 +44,8 @@ def give_up(
     from batchexport.cli import giving_up
     from batchexport.cli.logs import start_log
 
-    start_log(talk_of())
+    start_log(console_of())
     done = giving_up.given_up(
         state_path, volume_ids=volume_ids, stalled=stalled, server_ids=server_ids, sure=yes
     )
-    tell(giving_up.given_up_text(done, state_path, sure=yes))
+    out(giving_up.given_up_text(done, state_path, sure=yes))

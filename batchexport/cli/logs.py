@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-from batchexport.cli.talk import LogFormat, Talk, json_line, put
+from batchexport.cli.console import LogFormat, TerminalConsole, json_line, write
 from batchexport.log_level import NOTICE
 
 #: What every log record has by itself; anything else came in through `extra`.
@@ -20,7 +20,7 @@ class ScreenHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            put(self.format(record))
+            write(self.format(record))
         except Exception:  # the contract of logging: a record that cannot be written must not end the run
             self.handleError(record)
 
@@ -37,27 +37,27 @@ class JsonLines(logging.Formatter):
         return json_line(at, record.levelname.lower(), record.name, record.getMessage(), more)
 
 
-def level(talk: Talk) -> int:
+def level(console: TerminalConsole) -> int:
     """The level from which records are shown."""
-    if talk.quiet:
+    if console.quiet:
         return logging.ERROR
-    return {0: NOTICE, 1: logging.INFO}.get(talk.verbose, logging.DEBUG)
+    return {0: NOTICE, 1: logging.INFO}.get(console.verbose, logging.DEBUG)
 
 
-def start_log(talk: Talk) -> None:
+def start_log(console: TerminalConsole) -> None:
     """Send the program's own log to stderr. May be called again: the last call counts.
 
     Of the libraries that sign in, only errors are told, with `-v` warnings: their debug logs hold headers.
     """
     handler = ScreenHandler()
-    as_json = talk.log_format == LogFormat.JSON
+    as_json = console.log_format == LogFormat.JSON
     handler.setFormatter(
         JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     logger = logging.getLogger("batchexport")
     logger.handlers = [handler]
-    logger.setLevel(level(talk))
+    logger.setLevel(level(console))
     for name in SIGN_IN_LIBRARIES:
         library = logging.getLogger(name)
         library.handlers = [handler]
-        library.setLevel(logging.WARNING if talk.verbose and not talk.quiet else logging.ERROR)
+        library.setLevel(logging.WARNING if console.verbose and not console.quiet else logging.ERROR)

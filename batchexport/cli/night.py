@@ -13,11 +13,11 @@ import msgspec
 
 from batchexport import nightly_runs
 from batchexport.cli.beginning import begin, carry_on
+from batchexport.cli.console import TerminalConsole, err
 from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
 from batchexport.cli.layers import Order
+from batchexport.cli.observe_run import told_about
 from batchexport.cli.pruning import prune_after
-from batchexport.cli.talk import Talk, say
-from batchexport.cli.telling import told_about
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
@@ -53,7 +53,7 @@ class Work(Protocol):
         state_path: Path,
         settings: Settings,
         access: CloudSettings,
-        talk: Talk,
+        console: TerminalConsole,
         *,
         hours: OpenHours | None,
         watch: bool = True,
@@ -62,7 +62,7 @@ class Work(Protocol):
 
 def spend_night(
     order: Order,
-    talk: Talk,
+    console: TerminalConsole,
     *,
     now: Callable[[], float] = time.time,
     work: Work = execute,
@@ -71,9 +71,11 @@ def spend_night(
     """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
     window = order.nights.window
     opening = opening_at(window, now()) if window else None
-    night = Night(order=order, talk=talk, opening=opening, now=now, work=work, pause=pause, began_at=now())
+    night = Night(
+        order=order, console=console, opening=opening, now=now, work=work, pause=pause, began_at=now()
+    )
     if window and opening is None:
-        talk.mention(_closed(window, now()))
+        console.info(_closed(window, now()))
         return night.stay_closed()
     if order.nights.state_dir is None:
         return night.go_on_with_the_list()
@@ -85,7 +87,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     """One night at work, from `began_at` to the end of its opening."""
 
     order: Order
-    talk: Talk
+    console: TerminalConsole
     opening: Opening | None
     now: Callable[[], float]
     work: Work
@@ -108,7 +110,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         path = self.order.state_path
         if not path.exists() and self._is_over():
             return WINDOW_CLOSED
-        return self._patiently(lambda: self._work_on(path, begin(self.order, path, self.talk), [path]))
+        return self._patiently(lambda: self._work_on(path, begin(self.order, path, self.console), [path]))
 
     def spend(self, folder: Path) -> int:
         """A job with a state file a night: what can go of the unfinished one first, then tonight's list.
@@ -132,11 +134,11 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))
         if tonights < SIGNALLED and plan.on_unfinished is not OnUnfinished.ABANDON:
             code = self._watch(earlier, last, code, known)
-            told_about(tonight, self.talk)
+            told_about(tonight, self.console)
         code = code if code > SIGNALLED else tonights or code
         if tonights in _ENDED_BY_ITSELF and code <= SIGNALLED and tonight.exists():
             until = self.opening.watched_until if self.opening else None
-            prune_after(self.order, tonight, nightly_runs.run_files(folder, job), self.talk, until=until)
+            prune_after(self.order, tonight, nightly_runs.run_files(folder, job), self.console, until=until)
         if plan.keep is not None:
             self._forget(nightly_runs.run_files(folder, job), plan.keep)
         return code
@@ -150,9 +152,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _warn(self, words: str) -> None:
         """Say it now, and in the notice of this night."""
-        say(words, level="warning")
-        if words not in self.talk.outlets.notes:
-            self.talk.outlets.notes.append(words)
+        err(words, level="warning")
+        if words not in self.console.sinks.notes:
+            self.console.sinks.notes.append(words)
 
     def _of_an_earlier(self, path: Path, do: Callable[[Path], int]) -> int:
         """What is done about an earlier night: whatever is wrong with it is said, and ends nothing.
@@ -208,10 +210,10 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _look_at(self, path: Path) -> int:
         """See what became of the exports of a night; nothing of it begins."""
-        self.talk.mention(f"looking at what is under way of an earlier night for {duration(_OLDER_S)}")
+        self.console.info(f"looking at what is under way of an earlier night for {duration(_OLDER_S)}")
         hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
         return self.work(
-            path, carry_on(self.order, path, self.talk), self.order.access, self.talk, hours=hours
+            path, carry_on(self.order, path, self.console), self.order.access, self.console, hours=hours
         )
 
     def _patiently(self, do: Callable[[], int], *, until: float | None = None) -> int:
@@ -224,7 +226,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             except TransientError as error:
                 if self.now() + pause_s >= until:
                     raise
-                say(f"{error}; trying again in {duration(pause_s)}", level="warning")
+                err(f"{error}; trying again in {duration(pause_s)}", level="warning")
             self.pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -235,17 +237,17 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def _spend_on_tonight(self, tonight: Path, known: list[Path], last: NightlyRun | None) -> int:
         if tonight.exists():
             if not nightly_runs.rows_to_do(tonight):
-                self.talk.mention(f"this night is done already: {tonight}")
+                self.console.info(f"this night is done already: {tonight}")
                 return _ended_with(tonight)
             return self._carry_on(tonight, known)
         if self._is_over():
             return WINDOW_CLOSED
         done = self._exported_tonight(last.path) if last else frozenset()
         if done:
-            self.talk.mention(
+            self.console.info(
                 f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list"
             )
-        return self._work_on(tonight, begin(self.order, tonight, self.talk, leave_out=done), known)
+        return self._work_on(tonight, begin(self.order, tonight, self.console, leave_out=done), known)
 
     def _exported_tonight(self, path: Path) -> frozenset[tuple[TargetKey, str]]:
         """The volumes of last night's list whose export began this night."""
@@ -258,14 +260,14 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _carry_on(self, path: Path, known: list[Path], watch: bool = True) -> int:
         """Go on with a night as its list and its image settings were when it began."""
-        return self._work_on(path, carry_on(self.order, path, self.talk), known, watch=watch)
+        return self._work_on(path, carry_on(self.order, path, self.console), known, watch=watch)
 
     def _bring_servers_up(self, path: Path) -> int:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
-        self.talk.mention(f"servers were left down by an earlier night: bringing them up, state file {path}")
+        self.console.info(f"servers were left down by an earlier night: bringing them up, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
-        settings = carry_on(self.order, path, self.talk)
-        return self.work(path, settings, self.order.access, self.talk, hours=over)
+        settings = carry_on(self.order, path, self.console)
+        return self.work(path, settings, self.order.access, self.console, hours=over)
 
     def _work_on(self, path: Path, settings: Settings, known: list[Path], *, watch: bool = True) -> int:
         hours, window = None, self.order.nights.window
@@ -275,7 +277,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
                 watched_until=self.opening.watched_until,
                 throughput=nightly_runs.throughput_of(known, window),
             )
-        code = self.work(path, settings, self.order.access, self.talk, hours=hours, watch=watch)
+        code = self.work(path, settings, self.order.access, self.console, hours=hours, watch=watch)
         if code == WINDOW_CLOSED and hours is not None and window is not None:
             return self._tell_what_is_left(path, window, hours.throughput)
         return code
@@ -289,18 +291,18 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         left = f"{count_of(to_do, 'row')} left for another night"
         opening = next_opening(window, self.now())
         if opening is None:
-            self.talk.mention(left)
+            self.console.info(left)
             return WINDOW_CLOSED
-        self.talk.mention(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
+        self.console.info(f"{left}; the window opens again {told(opening.opens_at, window.zone)}")
         most_gib = throughput.max_gib(opening.closes_at - opening.opens_at)
         if never := nightly_runs.too_large(path, most_gib):
-            self.talk.mention(_too_large(never, most_gib))
+            self.console.info(_too_large(never, most_gib))
         return _NEVER_FITS if len(never) == to_do else WINDOW_CLOSED
 
     def _forget(self, known: list[Path], keep: int) -> None:
         gone = nightly_runs.remove_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
         if gone:
-            self.talk.mention(f"removed the state files of {count_of(len(gone), 'old night')}")
+            self.console.info(f"removed the state files of {count_of(len(gone), 'old night')}")
 
 
 def _closed(window: Window, now: float) -> str:

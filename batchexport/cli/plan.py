@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import encoding_option, form_option
 from batchexport.cli.run_options import image_options, planning_options
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -38,11 +38,11 @@ def plan(source: str, form: str, **flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.report.planned import plan_json, plan_text
 
-    start_log(talk_of())
+    start_log(console_of())
     order = order_from(source, flags, os.environ)
     for line in changes_foreseen(order):
-        talk_of().mention(line)
+        console_of().info(line)
     outlooks = foreseen(order)
     show = plan_json if form == "json" else plan_text
-    tell(show(outlooks, order.settings.limits))
+    out(show(outlooks, order.settings.limits))
     raise click.exceptions.Exit(3 if any(outlook.cannot for outlook in outlooks.values()) else 0)

@@ -12,16 +12,16 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from batchexport.cli.figures import (
+from batchexport.cli.console import LogFormat, TerminalConsole, err, on_terminal
+from batchexport.cli.counters import (
     NO_MOMENTUM,
-    Figures,
+    Counters,
     outlook_parts,
     progress_line,
     side_note,
     slowest_line,
 )
 from batchexport.cli.screen import Screen, terminal_columns
-from batchexport.cli.talk import LogFormat, Talk, on_terminal, say
 from batchexport.errors import StateError
 from batchexport.model import TargetKey
 from batchexport.report.momentum import MOST_ENDINGS, Momentum, momentum_of
@@ -60,25 +60,25 @@ class Meter:
         """`max_rate` = requests/s that the settings allow; 0 = they do not limit them."""
         self._reader, self._clouds, self._max_rate, self._now = reader, clouds or {}, max_rate, now
         self._began_at = now()
-        self._figures = Figures(totals=Totals.of([]))
+        self._figures = Counters(totals=Totals.of([]))
         self._momentum, self._under_way = NO_MOMENTUM, list[UnderWay]()
         self._reckoned_at = 0.0
 
-    def figures(self, *, last: bool = False) -> Figures:
-        """The figures as they are now, at the `last` with their pace; as before where nothing can be read."""
+    def counters(self, *, last: bool = False) -> Counters:
+        """The counters now; with `last`, their pace too. As before where nothing can be read."""
         try:
             self._figures = self._read(last)
         except StateError as error:
             log.debug("the state file could not be read for the progress: %s", error)
         return self._figures
 
-    def _read(self, last: bool) -> Figures:
+    def _read(self, last: bool) -> Counters:
         now, totals = self._now(), Totals.of(self._reader.tallies())
         if last or now - self._reckoned_at >= _PACE_EVERY_S or now < self._reckoned_at:
             self._reckoned_at = now
             self._under_way = self._reader.under_way()
             self._momentum = self._reckoned(totals, now)
-        return Figures(
+        return Counters(
             totals=totals,
             at=now,
             momentum=self._momentum,
@@ -104,7 +104,7 @@ class Progress(Protocol):
     every_s: float
 
     def show(self) -> None:
-        """Show the figures as they are now."""
+        """Show the counters as they are now."""
 
     def close(self) -> None:
         """Show them for the last time."""
@@ -119,10 +119,10 @@ class Lines:
         self._meter = meter
 
     def show(self) -> None:
-        say(progress_line(self._meter.figures()))
+        err(progress_line(self._meter.counters()))
 
     def close(self) -> None:
-        say(progress_line(self._meter.figures(last=True)))
+        err(progress_line(self._meter.counters(last=True)))
 
 
 class Bars:
@@ -135,10 +135,10 @@ class Bars:
         self.show()
 
     def show(self) -> None:
-        self._screen.paint(bar_lines(self._meter.figures(), terminal_columns() - 1, blocks=_has_blocks()))
+        self._screen.paint(bar_lines(self._meter.counters(), terminal_columns() - 1, blocks=_has_blocks()))
 
     def close(self) -> None:
-        lines = bar_lines(self._meter.figures(last=True), terminal_columns() - 1, blocks=_has_blocks())
+        lines = bar_lines(self._meter.counters(last=True), terminal_columns() - 1, blocks=_has_blocks())
         self._screen.paint(lines)
         self._screen.leave()
 
@@ -155,17 +155,17 @@ class Silence:
         """Say nothing."""
 
 
-def bar_lines(figures: Figures, width: int, *, blocks: bool = True) -> list[str]:
+def bar_lines(counters: Counters, width: int, *, blocks: bool = True) -> list[str]:
     """The bars as lines of at most `width` columns; `blocks` = the font has them."""
-    rows = f"{number(figures.done)} of {number(figures.total)}"
-    lines = _bar("rows", _share(figures.done, figures.total), rows, side_note(figures), width, blocks)
-    notes = ", ".join(outlook_parts(figures))
-    if figures.gib_total:
-        share = _share(figures.gib_done, figures.gib_total)
-        lines += _bar("GiB ", share, figures.gib_words, notes, width, blocks)
+    rows = f"{number(counters.done)} of {number(counters.total)}"
+    lines = _bar("rows", _share(counters.done, counters.total), rows, side_note(counters), width, blocks)
+    notes = ", ".join(outlook_parts(counters))
+    if counters.gib_total:
+        share = _share(counters.gib_done, counters.gib_total)
+        lines += _bar("GiB ", share, counters.gib_words, notes, width, blocks)
     elif notes:
         lines.append(notes)
-    slowest = slowest_line(figures)
+    slowest = slowest_line(counters)
     return [cut(line, width) for line in (*lines, slowest) if line]
 
 
@@ -188,11 +188,11 @@ def _has_blocks() -> bool:
     return (getattr(sys.stderr, "encoding", None) or "").lower().startswith("utf")
 
 
-def progress_for(meter: Meter, talk: Talk, screen: Screen) -> Progress:
+def progress_for(meter: Meter, console: TerminalConsole, screen: Screen) -> Progress:
     """The way that fits where stderr goes and how much the user wants to hear."""
-    if talk.quiet:
+    if console.quiet:
         return Silence()
-    bars = on_terminal() and talk.log_format != LogFormat.JSON
+    bars = on_terminal() and console.log_format != LogFormat.JSON
     return Bars(meter, screen) if bars else Lines(meter)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from batchexport import nightly_runs
 from batchexport.cli.connections import visits
+from batchexport.cli.console import TerminalConsole, err
 from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
-from batchexport.cli.talk import Talk, say
 from batchexport.config.retention import Retention
 from batchexport.engine import Cleaned, Connect, Found
 from batchexport.engine.prune import prune
@@ -20,7 +20,7 @@ from batchexport.report.words import count_of
 
 
 def prune_after(
-    order: Order, tonight: Path, known: Sequence[Path], talk: Talk, *, until: float | None
+    order: Order, tonight: Path, known: Sequence[Path], console: TerminalConsole, *, until: float | None
 ) -> None:
     """Remove what tonight made old, until this time. Whatever goes wrong is said, and ends nothing."""
     if order.nights.retention is None:
@@ -28,14 +28,14 @@ def prune_after(
     try:
         results = outdated(order, tonight, known, remove=True, until=until)
     except BatchExportError as error:
-        say(f"old images were left alone: {error}", level="warning")
+        err(f"old images were left alone: {error}", level="warning")
         return
     removed = sum(each.found is Found.REMOVED for each in results)
     if removed:
-        talk.mention(f"removed {count_of(removed, 'image')} that newer ones made old")
+        console.info(f"removed {count_of(removed, 'image')} that newer ones made old")
     for each in results:
         if each.found in (Found.KEPT, Found.STUCK):
-            say(f"image {each.image.image_id} is left: {each.words}", level="warning")
+            err(f"image {each.image.image_id} is left: {each.words}", level="warning")
 
 
 def outdated_of_job(order: Order, *, remove: bool) -> list[Cleaned]:
@@ -98,5 +98,5 @@ async def _on_each(
     if errors and not results:
         raise errors[0]
     for each in errors:
-        say(f"old images were left alone: {each}", level="warning")
+        err(f"old images were left alone: {each}", level="warning")
     return results

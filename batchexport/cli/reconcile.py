@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -39,8 +39,8 @@ def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...]
     from batchexport.cli.logs import start_log
     from batchexport.engine import Claims
 
-    start_log(talk_of())
+    start_log(console_of())
     claims = Claims(ours=frozenset(ours), not_ours=frozenset(not_ours))
     results = aftercare.reconciled(state_path, *settings_for(state_path, flags), claims)
-    tell(aftercare.reconciled_text(results))
+    out(aftercare.reconciled_text(results))
     raise click.exceptions.Exit(3 if aftercare.unsettled(results) else 0)

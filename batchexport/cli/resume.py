@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of
 from batchexport.cli.help import Command
 from batchexport.cli.run_options import job_option, working_options
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import talk_of
 
 EPILOG = """\b
 Examples:
@@ -37,6 +37,6 @@ def resume(state_path: Path, **flags: Any) -> None:
     from batchexport.cli.layers import order_to_go_on
 
     order = order_to_go_on(state_path, flags, os.environ)
-    carry_on(order, state_path, talk_of())
-    talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
-    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, talk_of()))
+    carry_on(order, state_path, console_of())
+    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
+    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, console_of()))

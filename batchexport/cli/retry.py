@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of
 from batchexport.cli.help import Command
 from batchexport.cli.options import option
 from batchexport.cli.run_options import job_option, working_options
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import talk_of
 
 EPILOG = """\b
 Examples:
@@ -42,14 +42,14 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
     order = order_to_go_on(state_path, flags, os.environ)
-    carry_on(order, state_path, talk_of())
+    carry_on(order, state_path, console_of())
     with StateReader(state_path) as reader:
         tallies = reader.tallies()
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
     tried = f"{count_of(rows, 'row')} to be tried again"
-    talk_of().mention(tried if rows else _nothing_to_try_again(skipped))
-    talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
-    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, talk_of(), again=again))
+    console_of().info(tried if rows else _nothing_to_try_again(skipped))
+    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
+    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, console_of(), again=again))
 
 
 def _nothing_to_try_again(skipped: bool) -> str:

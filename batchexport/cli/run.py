@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import encoding_option, option
-from batchexport.cli.outlets import Outlets
 from batchexport.cli.run_options import image_options, state_option, working_options
-from batchexport.cli.talk import talk_of, tell
+from batchexport.cli.sinks import Sinks
 
 if TYPE_CHECKING:
     from batchexport.cli.layers import Order
@@ -55,19 +55,19 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
 
     order = order_from(source, flags, os.environ)
     if dry_run:
-        talk_of().outlets = Outlets()
-        tell(_preview(order))
+        console_of().sinks = Sinks()
+        out(_preview(order))
         return
-    start_log(talk_of())
-    talk_of().outlets.take_from_job(order.job_name, order.notify, order.reports)
+    start_log(console_of())
+    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
     if order.nights.state_dir or order.nights.window:
         from batchexport.cli.night import spend_night
 
-        raise click.exceptions.Exit(spend_night(order, talk_of()))
+        raise click.exceptions.Exit(spend_night(order, console_of()))
     state_path = order.state_path
-    begun = begin_with(order, state_path, talk_of())
+    begun = begin_with(order, state_path, console_of())
     try:
-        code = execute(state_path, begun.settings, order.access, talk_of())
+        code = execute(state_path, begun.settings, order.access, console_of())
     except ConfigError:
         # Nothing was started, and nothing is left of it: what is mended now begins anew.
         if begun.is_new and is_file(order.source):

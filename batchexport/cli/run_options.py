@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.observe_run import telling_options
 from batchexport.cli.options import (
     FILE,
     STATE_FILE,
@@ -20,7 +21,6 @@ from batchexport.cli.options import (
     talk_options,
 )
 from batchexport.cli.talk_options import Section
-from batchexport.cli.telling import telling_options
 from batchexport.cli.weather_option import weather_option
 from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.console import out
 from batchexport.cli.help import Command
 from batchexport.cli.options import form_option, talk_options
-from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -30,4 +30,4 @@ def runs(folder: Path, form: str) -> None:
     from batchexport.report.runs import runs_in, runs_json, runs_text
 
     show = runs_json if form == "json" else runs_text
-    tell(show(runs_in(folder)))
+    out(show(runs_in(folder)))

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.console import console_of
 from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, option, talk_options
-from batchexport.cli.talk import talk_of
 from batchexport.cli.weather_option import own_weather_option
 
 EPILOG = """\b
@@ -111,7 +111,9 @@ def sandbox(**flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.cli.sandbox_serving import serve_until_stopped, settings_from
 
-    start_log(talk_of())
+    start_log(console_of())
     clouds_path: Path | None = flags.pop("clouds_path")
     port: int = flags.pop("port")
-    run_in_loop(serve_until_stopped(settings_from(flags), port=port, clouds_path=clouds_path, talk=talk_of()))
+    run_in_loop(
+        serve_until_stopped(settings_from(flags), port=port, clouds_path=clouds_path, console=console_of())
+    )

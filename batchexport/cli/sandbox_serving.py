@@ -10,8 +10,8 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from batchexport.cli.console import TerminalConsole, err
 from batchexport.cli.signals import stop_on_signals
-from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError, JobListError
 from batchexport.lists import JobList, Problem
 from batchexport.sandbox import (
@@ -116,17 +116,17 @@ def _volumes(names: Mapping[str, str | None]) -> tuple[SandboxVolume, ...]:
 
 
 async def serve_until_stopped(
-    settings: SandboxSettings, *, port: int, clouds_path: Path | None, talk: Talk
+    settings: SandboxSettings, *, port: int, clouds_path: Path | None, console: TerminalConsole
 ) -> None:
     """Serve until SIGINT or SIGTERM. Prints the clouds.yaml on stdout, or the URL where it goes to a file."""
-    with stop_on_signals(say, first="the sandbox ends", second="leaving now") as stop:
+    with stop_on_signals(err, first="the sandbox ends", second="leaving now") as stop:
         async with serve(settings, port=port) as sandbox:
             if clouds_path is None:
                 click.echo(clouds_yaml(sandbox.url, settings.profile), nl=False)
             else:
                 write_clouds_yaml(clouds_path, sandbox.url, settings.profile)
                 click.echo(sandbox.url)
-            talk.mention(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
+            console.info(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
             await stop.event.wait()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from batchexport import __version__
+from batchexport.cli.console import err
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option, talk_options
-from batchexport.cli.talk import say
 
 EPILOG = """\b
 Examples:
@@ -55,4 +55,4 @@ def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
             click.echo(text)
         return
     for path in write_emitted(output, job_path, texts):
-        say(f"wrote {path}")
+        err(f"wrote {path}")

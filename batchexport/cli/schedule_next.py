@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.console import err, marked, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option, talk_options
-from batchexport.cli.talk import marked, say, tell
 
 EPILOG = """\b
 Examples:
@@ -40,6 +40,6 @@ def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
         job = scheduled_job(path)
         times = list(islice(starts(job.schedule, now), count))
         for at in times:
-            tell(f"{path.name}: {told(at, job.schedule.zone)}")
+            out(f"{path.name}: {told(at, job.schedule.zone)}")
         for words in warnings(job, times, now=now):
-            say(f"{marked('warning:', 'yellow')} {path.name}: {words}")
+            err(f"{marked('warning:', 'yellow')} {path.name}: {words}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.console import console_of
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, talk_options
-from batchexport.cli.talk import talk_of
 
 EPILOG = """\b
 Examples:
@@ -32,5 +32,5 @@ def keep(job_paths: tuple[Path, ...]) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.cli.timetable import keep_timetable
 
-    start_log(talk_of())
-    raise click.exceptions.Exit(run_in_loop(keep_timetable(job_paths, talk_of())))
+    start_log(console_of())
+    raise click.exceptions.Exit(run_in_loop(keep_timetable(job_paths, console_of())))

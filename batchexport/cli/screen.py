@@ -11,7 +11,7 @@ from io import UnsupportedOperation
 from typing import Protocol
 
 from batchexport.background_writer import BackgroundWriter, DescriptorSink, drain_all
-from batchexport.cli.talk import LogFormat, Talk, json_line, lines_go_to
+from batchexport.cli.console import LogFormat, TerminalConsole, json_line, lines_go_to
 from batchexport.report.words import count_of, cut
 
 #: Everything from the cursor on is gone.
@@ -73,12 +73,12 @@ class Screen:
 
 
 @contextmanager
-def unblocked_stderr(talk: Talk) -> Iterator[Screen]:
+def unblocked_stderr(console: TerminalConsole) -> Iterator[Screen]:
     """Stderr as a screen while the context lasts: all that is said goes over it, and waits for nobody."""
 
     def dropped(count: int) -> str:
         text = f"{count_of(count, 'line')} left out here: nobody took them in time"
-        if talk.log_format == LogFormat.JSON:
+        if console.log_format == LogFormat.JSON:
             text = json_line(datetime.now(UTC), "warning", "batchexport", text, {})
         return f"{text}\n"
 

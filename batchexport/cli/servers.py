@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -55,10 +55,10 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     if anyway and not start:
         raise click.UsageError("--anyway says how to --start servers: give both")
     if start:
-        start_log(talk_of())
+        start_log(console_of())
         aftercare.start_servers(state_path, *settings_for(state_path, flags), anyway=anyway)
     with StateReader(state_path) as reader:
         left = reader.servers()
         names = reader.volume_names({each for server in left for each in server.volume_ids})
-    tell(servers_json(left) if form == "json" else servers_text(left, names))
+    out(servers_json(left) if form == "json" else servers_text(left, names))
     raise click.exceptions.Exit(3 if start and left else 0)

@@ -31,7 +31,7 @@ class Stop(msgspec.Struct, kw_only=True):
 
 @contextmanager
 def stop_on_signals(
-    say: Callable[[str], None],
+    err: Callable[[str], None],
     *,
     first: str = "finishing the requests under way; once more leaves at once",
     second: str = "leaving now; the state file is right, run the same command to go on",
@@ -53,9 +53,9 @@ def stop_on_signals(
         if stop.signal_number is None:
             stop.signal_number = number
             stop.event.set()
-            say(f"{name}: {first}")
+            err(f"{name}: {first}")
         elif number != signal.SIGHUP:
-            say(f"{name}: {second}")
+            err(f"{name}: {second}")
             leave(128 + number)
 
     heeded = [number for number in _SIGNALS if not _is_ignored(number)]

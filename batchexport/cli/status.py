@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from batchexport.cli.console import out
 from batchexport.cli.help import Command
 from batchexport.cli.options import Parsed, form_option, option, talk_options
 from batchexport.cli.run_options import interval_s
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -46,10 +46,10 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
     if watch:
         if form != "table":
             raise click.UsageError("--watch is for people; follow a run as JSON with run --events")
-        from batchexport.cli.watching import watch as watch_run
+        from batchexport.cli.status_watch import watch as watch_run
 
         watch_run(state_path, every_s=every_s)
         return
     show = status_json if form == "json" else status_text
     with StateReader(state_path) as reader:
-        tell(show(reader, state_path, now=time.time()))
+        out(show(reader, state_path, now=time.time()))

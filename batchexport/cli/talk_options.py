@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from batchexport.cli.talk import LogFormat, talk_of
+from batchexport.cli.console import LogFormat, console_of
 
 Decorator = Callable[[Any], Any]
 
@@ -64,12 +64,12 @@ def _parameters(command: Any) -> list[Any]:
     return command.params if isinstance(command, click.Command) else getattr(command, "__click_params__", [])
 
 
-def _for_talk(name: str) -> dict[str, Any]:
+def _for_console(name: str) -> dict[str, Any]:
     """Attributes of an option that is kept for the whole program, whichever command it was given to."""
 
     def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value:
-            setattr(talk_of(context), name, value)
+            setattr(console_of(context), name, value)
 
     return {"expose_value": False, "callback": keep}
 
@@ -90,15 +90,15 @@ talk_options = all_of(
         count=True,
         type=_Verbosity(min=0),
         words="Say more on stderr; -vv says all.",
-        **_for_talk("verbose"),
+        **_for_console("verbose"),
     ),
-    option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_talk("quiet")),
+    option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_console("quiet")),
     option(
         "--log-format",
         type=click.Choice([each.value for each in LogFormat]),
         show_default=LogFormat.TEXT.value,
         words="Form of the log on stderr; json is one object per line.",
-        **_for_talk("log_format"),
+        **_for_console("log_format"),
     ),
     section=Section.OUTPUT,
 )

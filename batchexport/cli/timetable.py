@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from batchexport.cli.console import TerminalConsole, err
 from batchexport.cli.job_schedule import ScheduledJob, scheduled_job
 from batchexport.cli.signals import stop_on_signals
-from batchexport.cli.talk import Talk, say
 from batchexport.errors import ConfigError
 from batchexport.scheduling.cron import next_start, told
 from batchexport.scheduling.window import opening_at
@@ -84,7 +84,7 @@ class Timetable(msgspec.Struct, kw_only=True):
             except ConfigError as error:
                 if known is None:
                     raise
-                say(f"{error}\n{path.name}: going on with what it said before")
+                err(f"{error}\n{path.name}: going on with what it said before")
                 continue
             if known is None:
                 self.entries[path] = known = Entry(job, first_start(job, now))
@@ -112,26 +112,26 @@ class Timetable(msgspec.Struct, kw_only=True):
 
     def _begin(self, entry: Entry) -> None:
         if entry.night is not None and not entry.night.done():
-            say(f"{entry.job.path.name}: still at work, this start is left out")
+            err(f"{entry.job.path.name}: still at work, this start is left out")
             return
         entry.night = self.group.create_task(self._night(entry))
 
     async def _night(self, entry: Entry) -> None:
-        say(f"{entry.job.path.name}: starting")
+        err(f"{entry.job.path.name}: starting")
         code = await self.start(entry.job.path, self.stop)
-        say(f"{entry.job.path.name}: ended with exit code {code}")
+        err(f"{entry.job.path.name}: ended with exit code {code}")
         if _may_go_better(code) and not self.stop.is_set():
             entry.plan_again(self.now())
         self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
         when = "never again" if entry.next_at is None else told(entry.next_at, entry.job.schedule.zone)
-        say(f"{entry.job.path.name}: next start {when}")
+        err(f"{entry.job.path.name}: next start {when}")
 
 
 async def keep_timetable(
     paths: Sequence[Path],
-    talk: Talk,
+    console: TerminalConsole,
     *,
     now: Callable[[], float] = time.time,
     start: Start | None = None,
@@ -146,13 +146,13 @@ async def keep_timetable(
         return True
 
     with stop_on_signals(
-        say, first="running nights are drained", second="leaving now", on_hangup=read_again
+        err, first="running nights are drained", second="leaving now", on_hangup=read_again
     ) as stop:
         # Errors of reading come before any task runs: a group would wrap them.
         for path in paths:
             scheduled_job(path)
         async with asyncio.TaskGroup() as group:
-            begin = start or child_of(talk)
+            begin = start or child_of(console)
             table = Timetable(start=begin, stop=stop.event, now=now, group=group)
             table.read(paths)
             while not stop.event.is_set():
@@ -164,9 +164,9 @@ async def keep_timetable(
     return stop.exit_code or 0
 
 
-def child_of(talk: Talk) -> Start:
+def child_of(console: TerminalConsole) -> Start:
     """What starts a night as a process that speaks as loudly as this one."""
-    words = ["-v"] * talk.verbose + ["-q"] * talk.quiet + ["--log-format", talk.log_format]
+    words = ["-v"] * console.verbose + ["-q"] * console.quiet + ["--log-format", console.log_format]
 
     async def start(path: Path, stop: asyncio.Event) -> int:
         # -P: a csv.py beside the job file is no part of Python. A session of its own: Ctrl-C reaches this

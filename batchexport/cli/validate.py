@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
+from batchexport.cli.console import out
 from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option, encoding_option, talk_options
-from batchexport.cli.talk import tell
 
 EPILOG = """\b
 Examples:
@@ -37,9 +37,9 @@ def validate(source: str, **flags: Any) -> None:
 
     order = order_from(source, flags, os.environ)
     if order.wanted is not None:
-        tell(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
+        out(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
         return
     if is_job_file(source):
-        tell(f"{source}: no problems in the job file")
+        out(f"{source}: no problems in the job file")
     checked = intake.check(order.source, order.settings, dialect=order.dialect)
-    tell(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")
+    out(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")

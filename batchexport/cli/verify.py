@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.state_argument import STATE_OR_JOB
-from batchexport.cli.talk import talk_of, tell
 
 EPILOG = """\b
 Examples:
@@ -36,7 +36,7 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.report.verification import verification_json, verification_text
 
-    start_log(talk_of())
+    start_log(console_of())
     found = verified(state_path, *settings_for(state_path, flags))
-    tell(verification_json(found) if form == "json" else verification_text(found))
+    out(verification_json(found) if form == "json" else verification_text(found))
     raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

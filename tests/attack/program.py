@@ -16,7 +16,7 @@ from pathlib import Path
 import openstack.config  # noqa: F401  # notes the current folder when it is imported: not that of some test
 from click.testing import CliRunner
 
-from batchexport.cli.app import app
+from batchexport.cli.program import app
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVERS = Path(__file__).parent / "drivers"

@@ -4,7 +4,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from batchexport.cli.app import app
+from batchexport.cli.program import app
 
 
 @pytest.fixture(autouse=True)

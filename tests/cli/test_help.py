@@ -4,7 +4,7 @@ import click
 import pytest
 
 from batchexport import __version__
-from batchexport.cli.app import app, help_width
+from batchexport.cli.program import app, help_width
 
 COMMANDS = [
     "doctor",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.cli.console import TerminalConsole, err, marked
 from batchexport.cli.logs import JsonLines, ScreenHandler, start_log
-from batchexport.cli.talk import Talk, marked, say
 from batchexport.log_level import NOTICE
 from tests.cli.lists import write_list
 from tests.cli.served import served, volumes
@@ -16,9 +16,9 @@ from tests.store.making import make
 log = logging.getLogger("batchexport.somewhere")
 
 
-def spoken(capsys, **talk):
+def spoken(capsys, **console):
     """What is left on stderr of one record of each level."""
-    start_log(Talk(**talk))
+    start_log(TerminalConsole(**console))
     log.debug("a debug line")
     log.info("an info line", extra={"action": "claimed", "job_id": 7})
     log.warning("a warning")
@@ -27,11 +27,11 @@ def spoken(capsys, **talk):
 
 
 @pytest.mark.parametrize(
-    ("talk", "lines"),
+    ("console", "lines"),
     [({"quiet": True}, 1), ({}, 2), ({"verbose": 1}, 3), ({"verbose": 2}, 4), ({"verbose": 5}, 4)],
 )
-def test_verbosity_chooses_the_levels(capsys, talk, lines):
-    assert len(spoken(capsys, **talk)) == lines
+def test_verbosity_chooses_the_levels(capsys, console, lines):
+    assert len(spoken(capsys, **console)) == lines
 
 
 def test_a_line_of_text_has_time_level_and_words(capsys):
@@ -52,7 +52,7 @@ def test_json_has_one_object_a_line_with_what_extra_added(capsys):
 
 
 def test_a_traceback_stays_on_its_json_line(capsys):
-    start_log(Talk(log_format="json"))
+    start_log(TerminalConsole(log_format="json"))
     try:
         raise ValueError("odd")
     except ValueError:
@@ -62,7 +62,7 @@ def test_a_traceback_stays_on_its_json_line(capsys):
 
 
 def test_other_libraries_do_not_speak(capsys):
-    start_log(Talk(verbose=2))
+    start_log(TerminalConsole(verbose=2))
     logging.getLogger("keystoneauth.session").debug("X-Auth-Token: secret")
     assert capsys.readouterr().err == ""
 
@@ -85,7 +85,7 @@ def test_a_closed_stderr_is_not_worth_an_error(monkeypatch):
 
     gone = Gone()
     monkeypatch.setattr(sys, "stderr", gone)
-    say("hello")
+    err("hello")
     assert sys.stderr is gone
 
 
@@ -131,7 +131,7 @@ def test_saying_all_names_each_request_with_its_answer(batchexport):
 
 
 def test_an_ordinary_event_is_shown_as_information(capsys):
-    start_log(Talk())
+    start_log(TerminalConsole())
     log.log(NOTICE, "server a is up again")
     log.info("a detail")
     (line,) = capsys.readouterr().err.splitlines()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from batchexport.cli.closing import closing
+from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
-from batchexport.cli.talk import Talk
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import (
     ConfigError,
@@ -226,7 +226,7 @@ class Attendant:
         self.seen = []
         self.in_vain = in_vain
 
-    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
+    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
         self.seen.append((state_path.name, hours and hours.closes_at))
         if not self.in_vain:
             alter(state_path, "UPDATE server SET state = 'up'")
@@ -254,7 +254,7 @@ def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(batchex
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     work = Attendant(in_vain=in_vain)
     order = order_from(str(job_file(hours=closed_hours())), {}, {})
-    assert spend_night(order, Talk(), work=work) == code
+    assert spend_night(order, TerminalConsole(), work=work) == code
     assert work.seen == [(night.name, 0.0)]
 
 
@@ -263,7 +263,7 @@ def test_one_state_file_for_all_nights_is_brought_up_too(batchexport):
     finished_night(batchexport, "all.state", job=job)
     work = Attendant()
     order = order_from(str(job_file(job=job, hours=closed_hours())), {}, {})
-    assert spend_night(order, Talk(), work=work) == 75
+    assert spend_night(order, TerminalConsole(), work=work) == 75
     assert work.seen == [("all.state", 0.0)]
 
 
@@ -272,7 +272,7 @@ def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport):
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
     alter(night, "UPDATE job SET state = 'pending' WHERE job_id = 1")
     work = Attendant()
-    spend_night(order_from(str(job_file(job=job)), {}, {}), Talk(), work=work)
+    spend_night(order_from(str(job_file(job=job)), {}, {}), TerminalConsole(), work=work)
     assert work.seen[0] == (night.name, 0.0)
     assert len(work.seen) == 2
 
@@ -282,7 +282,7 @@ def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(batche
     path, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     alter(night, "UPDATE job SET state = 'exporting' WHERE job_id = 1")
     work = Attendant()
-    spend_night(order_from(str(path), {}, {}), Talk(), work=work)
+    spend_night(order_from(str(path), {}, {}), TerminalConsole(), work=work)
     assert work.seen[0][0] == night.name
     assert work.seen[1][0] != night.name
 
@@ -314,9 +314,9 @@ def test_a_notice_names_what_was_passed_over(batchexport):
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     path = job_file()
     damaged(night)
-    talk = Talk()
-    assert spend_night(order_from(str(path), {}, {}), talk, work=Attendant()) == 0
-    (note,) = talk.outlets.notes
+    console = TerminalConsole()
+    assert spend_night(order_from(str(path), {}, {}), console, work=Attendant()) == 0
+    (note,) = console.sinks.notes
     assert night.name in note
 
 
@@ -362,7 +362,7 @@ class AwayAtFirst:
         self.error = error or UnreachableError("identity service: connection refused")
         self.began = []
 
-    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
+    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
         self.began.append(self.clock())
         if len(self.began) <= self.times:
             raise self.error
@@ -384,7 +384,9 @@ class Clock:
 
 
 def night_of(work, clock, path):
-    return spend_night(order_from(str(path), {}, {}), Talk(), work=work, now=clock, pause=clock.pause)
+    return spend_night(
+        order_from(str(path), {}, {}), TerminalConsole(), work=work, now=clock, pause=clock.pause
+    )
 
 
 def test_a_service_that_is_away_when_a_night_begins_is_waited_for(batchexport, capsys):
@@ -427,7 +429,7 @@ def unfinished(batchexport):
 class Troubled(AwayAtFirst):
     """An earlier night of which nothing can be worked on; tonight's is done at once."""
 
-    def __call__(self, state_path, settings, access, talk, *, hours, watch=True):
+    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
         self.began.append(state_path.name)
         if "2020" in state_path.name:
             raise self.error

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from batchexport import errors
 from batchexport.__main__ import main
-from batchexport.cli.app import Program
 from batchexport.cli.options import talk_options
+from batchexport.cli.program import Program
 from batchexport.lists import Problem
 from batchexport.model import NO_OPTIONS
 from tests.cli.lists import write_list

@@ -5,10 +5,10 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from batchexport.cli.figures import Figures, progress_line, side_note
+from batchexport.cli.console import TerminalConsole
+from batchexport.cli.counters import Counters, progress_line, side_note
 from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, progress_for, shown
 from batchexport.cli.screen import Screen
-from batchexport.cli.talk import Talk
 from batchexport.model import JobState, TargetKey
 from batchexport.report.momentum import Momentum
 from batchexport.report.totals import Totals
@@ -28,8 +28,8 @@ def tally(state, jobs, gib=0, sized_jobs=0):
     return Tally(target=TargetKey(), state=state, jobs=jobs, gib=gib, sized_jobs=sized_jobs)
 
 
-def figures(*tallies, **more):
-    return Figures(totals=Totals.of(tallies), at=NOW, **more)
+def counters(*tallies, **more):
+    return Counters(totals=Totals.of(tallies), at=NOW, **more)
 
 
 def pace(**more):
@@ -71,35 +71,35 @@ async def reader(tmp_path):
 
 
 def test_one_row_is_no_rows():
-    assert progress_line(figures(tally(PENDING, 1))) == "0 of 1 row done"
+    assert progress_line(counters(tally(PENDING, 1))) == "0 of 1 row done"
 
 
 def test_gib_to_come_are_those_of_the_state_file_and_those_of_no_image_do_not_count():
-    found = figures(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8, 240, 8), tally(FAILED, 5, 900, 4))
+    found = counters(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8, 240, 8), tally(FAILED, 5, 900, 4))
     assert (found.gib_done, found.gib_total) == (0, 300)
 
 
 def test_volumes_that_nobody_has_seen_count_as_the_mean_of_the_others():
-    found = figures(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8))
+    found = counters(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8))
     assert (found.gib_total, found.gib_words) == (300, "0 of about 300")
-    assert figures(tally(EXPORTING, 2, 60, 2)).gib_words == "0 of 60"
+    assert counters(tally(EXPORTING, 2, 60, 2)).gib_words == "0 of 60"
 
 
 def test_without_a_size_there_are_no_gib():
-    assert figures(tally(PENDING, 3)).gib_total == 0
+    assert counters(tally(PENDING, 3)).gib_total == 0
 
 
 def test_the_note_tells_only_what_there_is():
-    assert side_note(figures(tally(EXPORTING, 2), tally(FAILED, 1), tally(PENDING, 5))) == (
+    assert side_note(counters(tally(EXPORTING, 2), tally(FAILED, 1), tally(PENDING, 5))) == (
         "2 exporting, 1 failed"
     )
-    assert side_note(figures(tally(EXPORTING, 2), stalled=1, servers_down=2)) == (
+    assert side_note(counters(tally(EXPORTING, 2), stalled=1, servers_down=2)) == (
         "2 exporting, 1 stalled, 2 servers down"
     )
 
 
 def test_a_line_tells_rows_gib_rate_and_time_left():
-    found = figures(
+    found = counters(
         tally(SUCCEEDED, 30, 300, 30),
         tally(PENDING, 20, 200, 20),
         momentum=pace(rows_per_minute=20.0, left_s=60.0),
@@ -112,12 +112,12 @@ def test_a_line_tells_rows_gib_rate_and_time_left():
 
 
 def test_the_last_line_has_no_time_left():
-    found = figures(tally(SUCCEEDED, 10), momentum=pace(rows_per_minute=10.0, left_s=5.0))
+    found = counters(tally(SUCCEEDED, 10), momentum=pace(rows_per_minute=10.0, left_s=5.0))
     assert progress_line(found) == "10 of 10 rows done, 10.0 rows/min"
 
 
 def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named():
-    found = figures(
+    found = counters(
         tally(EXPORTING, 2, 500, 2),
         momentum=pace(quiet_s=700.0),
         under_way=[export(3900, image_status="queued"), export(30, name="young"), export(600, name="web")],
@@ -129,7 +129,7 @@ def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named
 
 
 def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider():
-    found = figures(
+    found = counters(
         tally(SUCCEEDED, 1, 10, 1),
         tally(PENDING, 3, 30, 3),
         momentum=pace(left_s=90.0),
@@ -146,7 +146,7 @@ def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider():
 
 
 def test_what_is_all_done_is_a_full_bar_and_no_more():
-    (line,) = bar_lines(figures(tally(FAILED, 4)), 60)
+    (line,) = bar_lines(counters(tally(FAILED, 4)), 60)
     assert "100%" in line and "4 of 4" in line
 
 
@@ -156,11 +156,11 @@ def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(re
 
     times = iter([AT + 300, AT + 700])
     meter = Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0, now=lambda: next(times))
-    found = meter.figures()
+    found = meter.counters()
     assert (found.total, found.done, found.rates) == (7, 5, [2.5])
     assert found.momentum.rows_per_minute is not None
     assert [each.volume_id for each in found.under_way] == ["00000005-0000-4000-8000-000000000000"]
-    late = Meter(reader, now=lambda: AT + 5000).figures()
+    late = Meter(reader, now=lambda: AT + 5000).counters()
     assert (late.momentum.rows_per_minute, late.stalled) == (None, 1)
 
 
@@ -168,20 +168,22 @@ def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader):
     class Cloud:
         requests_per_second = 5.0
 
-    assert Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0).figures().rates == []
+    assert Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0).counters().rates == []
 
 
 def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader):
     meter = Meter(reader)
-    before = meter.figures()
+    before = meter.counters()
     reader.close()
-    assert meter.figures().total == before.total == 7
+    assert meter.counters().total == before.total == 7
 
 
-@pytest.mark.parametrize(("talk", "kind"), [(Talk(), Bars), (Talk(quiet=True), Silence)])
-def test_a_terminal_gets_bars_unless_quiet(terminal, reader, talk, kind):
+@pytest.mark.parametrize(
+    ("console", "kind"), [(TerminalConsole(), Bars), (TerminalConsole(quiet=True), Silence)]
+)
+def test_a_terminal_gets_bars_unless_quiet(terminal, reader, console, kind):
     with redirect_stderr(terminal):
-        progress = progress_for(Meter(reader), talk, Screen(terminal))
+        progress = progress_for(Meter(reader), console, Screen(terminal))
         progress.close()
     assert type(progress) is kind
     assert ("5 of 7" in terminal.getvalue()) is (kind is Bars)
@@ -190,7 +192,7 @@ def test_a_terminal_gets_bars_unless_quiet(terminal, reader, talk, kind):
 def test_a_terminal_that_cannot_be_painted_on_gets_lines(terminal, reader, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     with redirect_stderr(terminal):
-        assert type(progress_for(Meter(reader), Talk(), Screen(terminal))) is Lines
+        assert type(progress_for(Meter(reader), TerminalConsole(), Screen(terminal))) is Lines
 
 
 async def test_progress_is_shown_at_its_pace_and_once_at_the_end():

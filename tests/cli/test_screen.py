@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from batchexport.cli import screen as module
+from batchexport.cli.console import TerminalConsole, err, marked, out, write
 from batchexport.cli.logs import start_log
 from batchexport.cli.screen import Screen, leave_at_once, unblocked_stderr
-from batchexport.cli.talk import Talk, marked, put, say, tell
 
 
 class Terminal:
@@ -122,10 +122,10 @@ def test_a_stuck_stderr_holds_nobody_up(monkeypatch):
     reader, end = os.pipe()
     with open(end, "w") as stuck, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123  a descriptor
         patch.setattr(sys, "stderr", stuck)
-        with unblocked_stderr(Talk()) as screen:
-            start_log(Talk())
+        with unblocked_stderr(TerminalConsole()) as screen:
+            start_log(TerminalConsole())
             for number in range(5000):
-                say(f"line {number} " + "x" * 100)
+                err(f"line {number} " + "x" * 100)
                 logging.getLogger("batchexport").warning("a warning")
             assert not screen.is_taking
             screen.paint(["not worth a place in the queue"])
@@ -137,10 +137,10 @@ def test_a_stuck_stderr_holds_nobody_up(monkeypatch):
 def test_lines_arrive_and_those_after_it_go_the_usual_way(capfd, monkeypatch):
     with open(os.dup(2), "w") as real, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123  a descriptor
         patch.setattr(sys, "stderr", real)
-        with unblocked_stderr(Talk()):
-            say("one")
-            put("two")
-        say("three")
+        with unblocked_stderr(TerminalConsole()):
+            err("one")
+            write("two")
+        err("three")
         real.flush()
     assert capfd.readouterr().err == "one\ntwo\nthree\n"
 
@@ -157,11 +157,11 @@ STEERING = "\x1b]0;owned\x07 \x1b[31mred\x9b1m \u202eevil\r back"
 
 
 def test_nothing_that_is_told_steers_a_terminal(capsys):
-    say(STEERING)
-    tell(f"{STEERING}\n\tsecond line")
-    out, err = capsys.readouterr()
-    assert err == repr(STEERING)[1:-1] + "\n"
-    assert out == repr(STEERING)[1:-1] + "\n\tsecond line\n"
+    err(STEERING)
+    out(f"{STEERING}\n\tsecond line")
+    printed, said = capsys.readouterr()
+    assert said == repr(STEERING)[1:-1] + "\n"
+    assert printed == repr(STEERING)[1:-1] + "\n\tsecond line\n"
 
 
 def test_our_own_colours_stay_on_a_terminal(monkeypatch, capsys):
@@ -169,7 +169,7 @@ def test_our_own_colours_stay_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     taken = []
-    monkeypatch.setattr("batchexport.cli.talk._taker", taken.append)
-    put(f"{marked('error:', 'red')} {STEERING}")
+    monkeypatch.setattr("batchexport.cli.console._taker", taken.append)
+    write(f"{marked('error:', 'red')} {STEERING}")
     assert taken[0].startswith("\x1b[31m\x1b[1merror:\x1b[0m \\x1b]0;owned")
     assert "\x1b]" not in taken[0] and "\x07" not in taken[0] and "\x9b" not in taken[0]

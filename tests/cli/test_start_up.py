@@ -15,7 +15,7 @@ HEAVY = [
 ]
 SCRIPT = f"""
 import sys
-from batchexport.cli.app import app
+from batchexport.cli.program import app
 try:
     app.main(sys.argv[1:], prog_name="batchexport")
 except SystemExit as end:

@@ -10,9 +10,9 @@ import click
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport.cli.outlets import Outlets
-from batchexport.cli.talk import Talk
-from batchexport.cli.telling import end_told
+from batchexport.cli.console import TerminalConsole
+from batchexport.cli.observe_run import notify_on_exit
+from batchexport.cli.sinks import Sinks
 from batchexport.errors import ConfigError, StateInUseError
 from batchexport.observe.run_observer import RunObserver
 from tests.cli.lists import write_list
@@ -199,16 +199,19 @@ def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport):
     ids=lambda value: type(value).__name__,
 )
 def test_however_a_command_ends_it_is_told(error, code, words):
-    talk = Talk(outlets=Outlets(events="e.ndjson"))
-    with pytest.raises(type(error)), end_told(talk):
+    console = TerminalConsole(sinks=Sinks(events="e.ndjson"))
+    with pytest.raises(type(error)), notify_on_exit(console):
         raise error
     (event,) = events(Path("e.ndjson").read_text())
     assert (event["exit_code"], event["error"]) == (code, words)
-    assert talk.outlets.event_writer.closed
+    assert console.sinks.event_writer.closed
 
 
 def test_an_error_that_became_an_exit_code_keeps_its_words():
-    with pytest.raises(click.exceptions.Exit), end_told(Talk(outlets=Outlets(events="e.ndjson"))):
+    with (
+        pytest.raises(click.exceptions.Exit),
+        notify_on_exit(TerminalConsole(sinks=Sinks(events="e.ndjson"))),
+    ):
         raise click.exceptions.Exit(6) from ConfigError("rights")
     assert events(Path("e.ndjson").read_text())[0]["error"] == "rights"
 
@@ -229,7 +232,7 @@ def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(monkeypatch, ca
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunObserver, "end", impatient)
-    with end_told(Talk(outlets=Outlets(events="e.ndjson"))):
+    with notify_on_exit(TerminalConsole(sinks=Sinks(events="e.ndjson"))):
         pass
     assert "interrupted; perhaps not everybody was told" in capsys.readouterr().err
 

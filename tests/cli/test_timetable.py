@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from batchexport.cli.console import TerminalConsole
 from batchexport.cli.job_schedule import scheduled_job
-from batchexport.cli.talk import Talk
 from batchexport.cli.timetable import LOOK_EVERY_S, Timetable, child_of, first_start, keep_timetable
 from batchexport.errors import ConfigError
 from tests.cli.lists import write_list
@@ -224,7 +224,7 @@ async def test_signals_are_heard_while_nothing_is_due(job_path, capsys):
         return 143
 
     keeping = asyncio.ensure_future(
-        keep_timetable([job_path], Talk(), now=lambda: at("2027-05-01T23:00"), start=start)
+        keep_timetable([job_path], TerminalConsole(), now=lambda: at("2027-05-01T23:00"), start=start)
     )
     await told("nightly.toml: starting", stderr, capsys)
     job_path.write_text(NIGHTLY.replace("06:00", "05:00"))
@@ -239,7 +239,7 @@ async def test_signals_are_heard_while_nothing_is_due(job_path, capsys):
 
 async def test_a_night_is_a_process_with_its_own_exit_code(job_path):
     job_path.write_text(NIGHTLY.replace("22:00-06:00", closed_hours()).replace("Europe/Berlin", "UTC"))
-    start = child_of(Talk(quiet=True))
+    start = child_of(TerminalConsole(quiet=True))
     assert await start(job_path, asyncio.Event()) == 75
 
 
@@ -249,13 +249,16 @@ async def test_a_night_takes_no_module_of_the_current_folder(job_path, monkeypat
     monkeypatch.chdir(job_path.parent)
     for name in ("csv", "random", "click", "tomllib"):
         (job_path.parent / f"{name}.py").write_text("raise SystemExit(99)")
-    assert await child_of(Talk(quiet=True))(job_path, asyncio.Event()) == 75
+    assert await child_of(TerminalConsole(quiet=True))(job_path, asyncio.Event()) == 75
 
 
 async def test_a_night_is_ended_when_the_timetable_is(job_path):
     stop = asyncio.Event()
     stop.set()
-    assert await child_of(Talk(verbose=2, log_format="json"))(job_path, stop) in (143, -signal.SIGTERM)
+    assert await child_of(TerminalConsole(verbose=2, log_format="json"))(job_path, stop) in (
+        143,
+        -signal.SIGTERM,
+    )
 
 
 def always_open(folder):

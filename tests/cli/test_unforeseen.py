@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 
-from batchexport.cli.complaint import only_error
+from batchexport.cli.error_output import only_error
 
 
 def test_the_one_error_inside_groups_is_the_one_to_tell() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cli.watching import watch, watch_text
+from batchexport.cli.status_watch import watch, watch_text
 from batchexport.model import TargetKey
 from batchexport.store import Holder, Owner, StateReader
 from tests.report.nights import EVENING, make_night

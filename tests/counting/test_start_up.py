@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from batchexport.cli.app import app
 from batchexport.cli.commands import WORDS
+from batchexport.cli.program import app
 
 LOADED = """
 import sys
-from batchexport.cli.app import app
+from batchexport.cli.program import app
 try:
     app.main(sys.argv[1:], prog_name="batchexport")
 except SystemExit:

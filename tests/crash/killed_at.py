@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     if chosen.lease_s is not None:
         haste.shorten_leases(chosen.lease_s)
 
-    from batchexport.cli.app import main as batchexport
+    from batchexport.cli.program import main as batchexport
 
     sys.argv = ["batchexport", *theirs]
     if chosen.point == TIME:

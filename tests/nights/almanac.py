@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from batchexport.cli.closing import closing, sending_only
+from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
-from batchexport.cli.talk import Talk
 from batchexport.engine import run
 from batchexport.errors import CloudError
 from batchexport.model import JobState
@@ -72,7 +72,7 @@ class Almanac:
         window="",
         upload_s=60.0,
     ):
-        self.folder, self.talk, self.sizes = folder, Talk(quiet=True), {}
+        self.folder, self.console, self.sizes = folder, TerminalConsole(quiet=True), {}
         self.worked_on = []  # state files, and whether their exports were watched
         self.cloud = FakeCloud(upload_s=upload_s)
         self.job_path = folder / "nightly.toml"
@@ -117,11 +117,11 @@ class Almanac:
     def start(self, *, killed_after=None):
         """What a timer does: the exit code of a night that starts now."""
 
-        def work(path, settings, access, talk, *, hours, watch=True):
+        def work(path, settings, access, console, *, hours, watch=True):
             self.worked_on.append((path.name, watch))
             return self._work(path, settings, hours, killed_after, watch)
 
-        return spend_night(self.order(), self.talk, now=now, work=work)
+        return spend_night(self.order(), self.console, now=now, work=work)
 
     def start_at(self, day, hour, minute=0, **how):
         travel_to(local(day, hour, minute))

@@ -84,7 +84,7 @@ def test_volumes_of_unknown_size_are_not_called_too_large(tmp_path):
 
 def test_volumes_that_no_window_can_hold_are_named(tmp_path, capsys):
     almanac = Almanac(tmp_path, volumes=1, job="", hours="22:00-22:04")
-    almanac.talk.quiet = False
+    almanac.console.quiet = False
     almanac.sized(10)
     assert almanac.start_at(date(2033, 3, 1), 22) == 3  # no night ever goes on with it: somebody has to look
     stderr = capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchexport.cli.app import main
+from batchexport.cli.program import main
 from batchexport.engine import decide, send_failures
 from batchexport.retry import Backoff
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from batchexport.cli.app import main
+from batchexport.cli.program import main
 from batchexport.store import StateFile
 
 StateFile.open = staticmethod(  # type: ignore[method-assign]  # the driver's whole purpose

@@ -12,8 +12,8 @@ import click
 
 from batchexport import __version__
 from batchexport.cli.commands import Commands, write_commands
+from batchexport.cli.console import console_of, err, flush_output, is_gone, silence_stdout
 from batchexport.cli.streams import is_of_stdout, too_many_files
-from batchexport.cli.talk import flush_output, is_gone, say, silence_stdout, talk_of
 from batchexport.cli.talk_options import talk_options
 from batchexport.errors import EXIT_CODES, BatchExportError, ConfigError, StateWriteError
 
@@ -61,14 +61,14 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a BatchExportError is told, with what to do next."""
-        from batchexport.cli.telling import end_told
+        from batchexport.cli.observe_run import notify_on_exit
 
         if any(name.startswith("BATCHEXPORT_") for name in os.environ):
             from batchexport.cli.variables import unknown_variables
 
             for words in unknown_variables(self, os.environ):
-                say(f"warning: {words}", level="warning")
-        with end_told(talk_of(ctx)):
+                err(f"warning: {words}", level="warning")
+        with notify_on_exit(console_of(ctx)):
             return self._invoke(ctx)
 
     def make_context(self, *words: Any, **extra: Any) -> click.Context:
@@ -90,9 +90,9 @@ class Program(click.Group):
         except click.UsageError as error:
             raise _told(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()) from error
         except BatchExportError as error:
-            from batchexport.cli.complaint import complain
+            from batchexport.cli.error_output import print_error
 
-            complain(error)
+            print_error(error)
             raise click.exceptions.Exit(error.exit_code) from error
         except OSError as error:
             if not is_gone(error):
@@ -100,7 +100,7 @@ class Program(click.Group):
             silence_stdout()
             raise click.exceptions.Exit(0) from error  # the reader has what it wanted
         except KeyboardInterrupt as error:
-            say("interrupted")
+            err("interrupted")
             raise click.exceptions.Exit(128 + signal.SIGINT) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -114,11 +114,11 @@ def _told(error: click.UsageError, command: str = "batchexport") -> Exception:
     """
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error  # asks for the help, which Click shows
-    from batchexport.cli.complaint import complain
+    from batchexport.cli.error_output import print_error
 
     words = _NAMED.sub(_place_of, error.format_message()).rstrip(".")
     command = error.ctx.command_path if error.ctx else command
-    complain(
+    print_error(
         ConfigError(
             words if words[:1] == "-" or words[1:2].isupper() else words[:1].lower() + words[1:],
             hint=f"`{command} --help` tells what it takes",
@@ -135,16 +135,16 @@ def _place_of(named: re.Match[str]) -> str:
 
 def _unforeseen(error: Exception) -> click.exceptions.Exit:
     """The end of a command by an error that is none of ours, once it is told."""
-    from batchexport.cli.complaint import complain, complain_unexpected
+    from batchexport.cli.error_output import print_error, print_unexpected
 
     if isinstance(error, OSError) and is_of_stdout(error):
         silence_stdout()
-        complain(StateWriteError(f"cannot write to standard output: {error.strerror}"))
+        print_error(StateWriteError(f"cannot write to standard output: {error.strerror}"))
         return click.exceptions.Exit(StateWriteError.exit_code)
     if limit := too_many_files(error):
-        complain(ConfigError(limit, hint="raise the limit, with `ulimit -n 1024`, or lower --concurrency"))
+        print_error(ConfigError(limit, hint="raise the limit, with `ulimit -n 1024`, or lower --concurrency"))
         return click.exceptions.Exit(ConfigError.exit_code)
-    complain_unexpected(error)
+    print_unexpected(error)
     return click.exceptions.Exit(1)
 
 
@@ -170,8 +170,8 @@ def main() -> None:
 
     prepare_streams()
     if (limit := raise_file_limit()) is not None:
-        say(f"error: this process may open {limit} files at once, and needs {MIN_OPEN_FILES}")
-        say("hint: raise the limit first: ulimit -n 1024")
+        err(f"error: this process may open {limit} files at once, and needs {MIN_OPEN_FILES}")
+        err("hint: raise the limit first: ulimit -n 1024")
         sys.exit(ConfigError.exit_code)
     _exit_on_signals()
     try:

@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 
-from batchexport.cli.talk import LogFormat, marked, say, talk_of
+from batchexport.cli.console import LogFormat, console_of, err, marked
 from batchexport.errors import BatchExportError, JobListError
 from batchexport.lists.problem import printable
 
@@ -19,14 +19,14 @@ _VALUES = re.compile(r'"(?:[^"\\]|\\.)*"|\d+')
 _SEE_MORE = "run again with -vv to see where"
 
 
-def complain(error: BatchExportError) -> None:
+def print_error(error: BatchExportError) -> None:
     """Tell of an error of ours, with its problems and its hint."""
     problems = [f"{problem}" for problem in error.problems] if isinstance(error, JobListError) else []
-    if talk_of().log_format != LogFormat.JSON:  # a program may want them all
+    if console_of().log_format != LogFormat.JSON:  # a program may want them all
         problems = _listed(problems)
     if isinstance(error, JobListError) and error.total > len(error.problems):
         problems.append(f"… and {error.total - len(error.problems)} more")
-    _complain(error, str(error), problems, error.hint)
+    _print_error(error, str(error), problems, error.hint)
 
 
 def _listed(texts: Sequence[str]) -> list[str]:
@@ -45,11 +45,11 @@ def _listed(texts: Sequence[str]) -> list[str]:
     return lines
 
 
-def complain_unexpected(error: Exception) -> None:
+def print_unexpected(error: Exception) -> None:
     """Tell of an error that nobody foresaw, without its traceback unless it was asked for."""
     error = only_error(error)
-    hint = _SEE_MORE if talk_of().verbose < 2 else None
-    _complain(error, f"unexpected {type(error).__name__}: {error}", [], hint)
+    hint = _SEE_MORE if console_of().verbose < 2 else None
+    _print_error(error, f"unexpected {type(error).__name__}: {error}", [], hint)
 
 
 def only_error(error: Exception) -> Exception:
@@ -62,20 +62,20 @@ def only_error(error: Exception) -> Exception:
     return error
 
 
-def _complain(error: Exception, words: str, problems: list[str], hint: str | None) -> None:
-    talk = talk_of()
-    trace = "".join(traceback.format_exception(error)).rstrip() if talk.verbose > 1 else None
-    if talk.log_format == LogFormat.JSON:
+def _print_error(error: Exception, words: str, problems: list[str], hint: str | None) -> None:
+    console = console_of()
+    trace = "".join(traceback.format_exception(error)).rstrip() if console.verbose > 1 else None
+    if console.log_format == LogFormat.JSON:
         more = {"error": type(error).__name__, "problems": problems, "hint": hint, "traceback": trace}
-        say(words, level="error", **{name: value for name, value in more.items() if value})
+        err(words, level="error", **{name: value for name, value in more.items() if value})
         return
     if trace:
-        say(trace)
-    say(f"{marked('error:', 'red')} {_harmless(words)}")
+        err(trace)
+    err(f"{marked('error:', 'red')} {_harmless(words)}")
     for problem in problems:
-        say(f"  {_harmless(problem)}")
+        err(f"  {_harmless(problem)}")
     if hint:
-        say(f"{marked('hint:', 'yellow')} {_harmless(hint)}")
+        err(f"{marked('hint:', 'yellow')} {_harmless(hint)}")
 
 
 def _harmless(text: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Outlets:
+class Sinks:
     """None and empty = nobody is told in this way."""
 
     events: str | None = None  #: path, or - for stdout

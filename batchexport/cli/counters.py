@@ -19,7 +19,7 @@ _NAMED_FROM_S = 60.0
 NO_MOMENTUM = Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """A run at a moment, as its state file has it."""
 
     totals: Totals
@@ -58,39 +58,39 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if left is None else self.gib_done + round(left)
 
 
-def side_note(figures: Figures) -> str:
+def side_note(counters: Counters) -> str:
     """What a bar shows beside itself: what is under way and what went wrong."""
-    rows = figures.totals.rows
+    rows = counters.totals.rows
     states = (JobState.EXPORTING, *_LEFT_OUT)
     notes = [f"{number(rows[state])} {state}" for state in states if rows[state]]
-    notes += [f"{number(figures.stalled)} stalled"] if figures.stalled else []
-    notes += [f"{count_of(figures.servers_down, 'server')} down"] if figures.servers_down else []
+    notes += [f"{number(counters.stalled)} stalled"] if counters.stalled else []
+    notes += [f"{count_of(counters.servers_down, 'server')} down"] if counters.servers_down else []
     return ", ".join(notes)
 
 
-def outlook_parts(figures: Figures) -> list[str]:
+def outlook_parts(counters: Counters) -> list[str]:
     """When it may be through, and what holds it up."""
-    if not figures.totals.to_do:
+    if not counters.totals.to_do:
         return []
-    return [*left_parts(figures.momentum), *(limited_text(rate) for rate in figures.rates)]
+    return [*left_parts(counters.momentum), *(limited_text(rate) for rate in counters.rates)]
 
 
-def slowest_line(figures: Figures) -> str:
+def slowest_line(counters: Counters) -> str:
     """The exports that take longest; empty while all are young."""
-    old = [each for each in figures.under_way if figures.at - each.accepted_at >= _NAMED_FROM_S]
-    named = slowest_text(old, figures.at)
+    old = [each for each in counters.under_way if counters.at - each.accepted_at >= _NAMED_FROM_S]
+    named = slowest_text(old, counters.at)
     return f"slowest: {named}" if named else ""
 
 
-def progress_line(figures: Figures) -> str:
+def progress_line(counters: Counters) -> str:
     """One line on where the run is."""
-    parts = [f"{number(figures.done)} of {count_of(figures.total, 'row')} done"]
-    if note := side_note(figures):
+    parts = [f"{number(counters.done)} of {count_of(counters.total, 'row')} done"]
+    if note := side_note(counters):
         parts[0] += f" ({note})"
-    if figures.gib_total:
-        parts.append(f"{figures.gib_words} GiB")
-    if figures.momentum.rows_per_minute is not None:
-        parts.append(f"{figures.momentum.rows_per_minute:,.1f} rows/min")
-    line = ", ".join([*parts, *outlook_parts(figures)])
-    slowest = slowest_line(figures)
+    if counters.gib_total:
+        parts.append(f"{counters.gib_words} GiB")
+    if counters.momentum.rows_per_minute is not None:
+        parts.append(f"{counters.momentum.rows_per_minute:,.1f} rows/min")
+    line = ", ".join([*parts, *outlook_parts(counters)])
+    slowest = slowest_line(counters)
     return f"{line}; {slowest}" if slowest else line

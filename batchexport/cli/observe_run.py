@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchexport.cli.complaint import only_error
+from batchexport.cli.console import TerminalConsole, console_of, err, silence_stdout
+from batchexport.cli.error_output import only_error
 from batchexport.cli.options import FILE, Parsed, all_of, option
-from batchexport.cli.outlets import Outlets
-from batchexport.cli.talk import Talk, say, silence_stdout, talk_of
+from batchexport.cli.sinks import Sinks
 from batchexport.cli.talk_options import Section
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 _NOT_AT_WORK = frozenset({4, 5, 74})
 
 
-def _for_outlets(name: str) -> dict[str, Any]:
-    """Attributes of an option that is kept with the program's outlets, whichever command it was given to."""
+def _for_sinks(name: str) -> dict[str, Any]:
+    """Attributes of an option that is kept with the program's sinks, whichever command it was given to."""
 
     def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value is not None:
-            setattr(talk_of(context).outlets, name, value)
+            setattr(console_of(context).sinks, name, value)
 
     return {"expose_value": False, "callback": keep}
 
@@ -48,41 +48,41 @@ telling_options = all_of(
         "--events",
         metavar="FILE|-",
         words="Append what happens to a file, one JSON object a line; - is stdout.",
-        **_for_outlets("events"),
+        **_for_sinks("events"),
     ),
     option(
         "--metrics-file",
         type=FILE,
         metavar="FILE",
         words="Keep metrics for Prometheus' textfile collector in this file, also after a failure.",
-        **_for_outlets("metrics_file"),
+        **_for_sinks("metrics_file"),
     ),
     option(
         "--metrics-addr",
         type=Parsed("address", parse_address),
         metavar="[HOST:]PORT",
         words="Serve metrics at http://HOST:PORT/metrics while the run goes on; without a host, locally.",
-        **_for_outlets("metrics_addr"),
+        **_for_sinks("metrics_addr"),
     ),
     section=Section.EVENTS,
 )
 
 
-class HowItEnded(msgspec.Struct):
+class Ending(msgspec.Struct):
     """For those who are told; 1 unless somebody knows better."""
 
     exit_code: int = 1
 
 
 @contextmanager
-def run_told(state_path: Path, talk: Talk) -> Iterator[HowItEnded]:
+def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
     """Around one run: its end is told however it ends. The caller sets the exit code."""
-    ending = HowItEnded()
-    telling = _telling_of(talk.outlets) if talk.outlets.any else None
+    ending = Ending()
+    telling = _telling_of(console.sinks) if console.sinks.any else None
     began_at = time.time()
 
     def ended(exit_code: int, error: str | None) -> None:
-        _note_end(state_path, talk, began_at, exit_code, error)
+        _note_end(state_path, console, began_at, exit_code, error)
         if telling is not None:
             telling.run_ended(state_path, exit_code, error)
 
@@ -94,7 +94,9 @@ def run_told(state_path: Path, talk: Talk) -> Iterator[HowItEnded]:
     ended(ending.exit_code, None)
 
 
-def _note_end(state_path: Path, talk: Talk, began_at: float, exit_code: int, error: str | None) -> None:
+def _note_end(
+    state_path: Path, console: TerminalConsole, began_at: float, exit_code: int, error: str | None
+) -> None:
     """Note how the work ended in its state file; not where the file could not be worked on at all."""
     if exit_code in _NOT_AT_WORK:
         return
@@ -106,7 +108,7 @@ def _note_end(state_path: Path, talk: Talk, began_at: float, exit_code: int, err
         exit_code=exit_code,
         error=None if error is None else redacted(error),
         host=socket.gethostname(),
-        job=talk.outlets.name or None,
+        job=console.sinks.name or None,
     )
     try:
         note_end(state_path, end)
@@ -115,68 +117,68 @@ def _note_end(state_path: Path, talk: Talk, began_at: float, exit_code: int, err
 
 
 @contextmanager
-def end_told(talk: Talk) -> Iterator[None]:
+def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
     """Around a whole command: those who are told once are told when it ends, however it ends."""
     try:
         yield
     except BaseException as error:
-        if talk.outlets.any:
-            _tell_end(talk.outlets, *_ending_of(error))
+        if console.sinks.any:
+            _tell_end(console.sinks, *_ending_of(error))
         raise
-    if talk.outlets.any:
-        _tell_end(talk.outlets, 0, None)
+    if console.sinks.any:
+        _tell_end(console.sinks, 0, None)
 
 
-def told_about(state_path: Path, talk: Talk) -> None:
+def told_about(state_path: Path, console: TerminalConsole) -> None:
     """What is told at the end is of this run, whichever was worked on last."""
-    if talk.outlets.telling is not None and state_path.exists():
-        talk.outlets.telling.is_about(state_path)
+    if console.sinks.telling is not None and state_path.exists():
+        console.sinks.telling.is_about(state_path)
 
 
 @asynccontextmanager
 async def others_see(
-    state_path: Path, talk: Talk, connect: Connect
+    state_path: Path, console: TerminalConsole, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
     """Around the work of a run: connections and observer, with those told who want to be told meanwhile."""
-    if not talk.outlets.any:
+    if not console.sinks.any:
         yield connect, None
         return
-    telling = _telling_of(talk.outlets)
+    telling = _telling_of(console.sinks)
     async with telling.observing(state_path):
         yield telling.instrument(connect), telling.job_changed
 
 
-def _tell_end(outlets: Outlets, exit_code: int, error: str | None) -> None:
+def _tell_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
     try:
-        _telling_of(outlets).end(exit_code, error)
+        _telling_of(sinks).end(exit_code, error)
     except KeyboardInterrupt:
-        say("interrupted; perhaps not everybody was told")
+        err("interrupted; perhaps not everybody was told")
     except ConfigError as unopened:
         # Told already, if it was what ended the command; the others are not told by a half-made list.
         if str(unopened) != error:
-            say(f"nobody was told: {unopened}")
+            err(f"nobody was told: {unopened}")
     finally:
-        if outlets.event_writer is not None:
-            outlets.event_writer.close()
+        if sinks.event_writer is not None:
+            sinks.event_writer.close()
 
 
-def _telling_of(outlets: Outlets) -> RunObserver:
-    if outlets.telling is None:
+def _telling_of(sinks: Sinks) -> RunObserver:
+    if sinks.telling is None:
         from batchexport.cli.event_stream import event_stream
         from batchexport.observe.run_observer import RunObserver
 
-        outlets.telling = RunObserver(
-            name=outlets.name,
-            events=event_stream(outlets),
-            events_broken=silence_stdout if outlets.stdout_is_taken else None,
-            metrics_file=outlets.metrics_file,
-            metrics_address=outlets.metrics_addr,
-            notify=outlets.notify,
-            reports=outlets.reports,
-            notes=outlets.notes,
-            say=talk_of().mention,
+        sinks.telling = RunObserver(
+            name=sinks.name,
+            events=event_stream(sinks),
+            events_broken=silence_stdout if sinks.stdout_is_taken else None,
+            metrics_file=sinks.metrics_file,
+            metrics_address=sinks.metrics_addr,
+            notify=sinks.notify,
+            reports=sinks.reports,
+            notes=sinks.notes,
+            say=console_of().info,
         )
-    return outlets.telling
+    return sinks.telling
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:

@@ -15,7 +15,7 @@ from typing import TextIO
 
 import click
 
-from batchexport.cli.outlets import Outlets
+from batchexport.cli.sinks import Sinks
 from batchexport.redaction import redacted
 
 #: Foreground colour, bold and their end, as `marked` writes them.
@@ -30,7 +30,7 @@ class LogFormat(StrEnum):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Talk:
+class TerminalConsole:
     """What `-v`, `-q`, `--log-format` and `--events` and its like asked for; one per program, held by Click's
     root context.
     """
@@ -38,26 +38,26 @@ class Talk:
     verbose: int = 0
     quiet: bool = False
     log_format: str = LogFormat.TEXT
-    outlets: Outlets = field(default_factory=Outlets)
+    sinks: Sinks = field(default_factory=Sinks)
 
-    def mention(self, text: str) -> None:
-        """Say it, unless `-q` asked for silence."""
+    def info(self, text: str) -> None:
+        """Report progress, unless `-q` asked for silence."""
         if not self.quiet:
-            say(text)
+            err(text)
 
 
-def talk_of(context: click.Context | None = None) -> Talk:
-    """The program's `Talk`; as nothing was asked for where no command runs yet."""
+def console_of(context: click.Context | None = None) -> TerminalConsole:
+    """The program's `TerminalConsole`; as nothing was asked for where no command runs yet."""
     context = context or click.get_current_context(silent=True)
-    return Talk() if context is None else context.find_root().ensure_object(Talk)
+    return TerminalConsole() if context is None else context.find_root().ensure_object(TerminalConsole)
 
 
-def say(text: str, *, level: str = "info", **more: object) -> None:
+def err(text: str, *, level: str = "info", **more: object) -> None:
     """Tell something on stderr. In the JSON form it is a log line of this level, and holds `more` as well."""
     context = click.get_current_context(silent=True)
-    if context is not None and talk_of(context).log_format == LogFormat.JSON:
+    if context is not None and console_of(context).log_format == LogFormat.JSON:
         text = json_line(datetime.now(UTC), level, "batchexport", text, more)
-    put(text)
+    write(text)
 
 
 def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping[str, object]) -> str:
@@ -72,7 +72,7 @@ def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping
 _taker: Callable[[str], None] | None = None  # of lines for stderr, while a run goes on
 
 
-def put(text: str) -> None:
+def write(text: str) -> None:
     """Print a line on stderr, above the progress where there is any, and without secrets."""
     text = _plain(redacted(text))
     if _taker is not None:
@@ -105,7 +105,7 @@ def lines_go_to(taker: Callable[[str], None]) -> Iterator[None]:
         _taker = before
 
 
-def tell(text: str) -> None:
+def out(text: str) -> None:
     """Print data on stdout; a reader who went away is not worth an error."""
     from batchexport.report.words import harmless
 
@@ -137,7 +137,7 @@ def flush_output() -> None:
         except OSError as error:
             _silence(stream)
             if not is_gone(error) and stream is sys.stdout:
-                say(f"error: cannot write to standard output: {error.strerror}")
+                err(f"error: cannot write to standard output: {error.strerror}")
                 raise SystemExit(74) from error
 
 
@@ -147,13 +147,13 @@ def _silence(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def tell_or_say(text: str) -> None:
+def out_or_err(text: str) -> None:
     """Print data on stdout, or on stderr where stdout takes none: what was done must not be lost by that."""
     try:
-        tell(text)
+        out(text)
     except OSError:
         silence_stdout()
-        say(text)
+        err(text)
 
 
 def on_terminal() -> bool:
