@@ -78,7 +78,7 @@ def start_servers(state_path: Path, settings: Settings, access: CloudSettings, *
         nothing_more.set()  # what is left of such a run is to bring servers up
         words = "servers that were asked to start are waited for; once more leaves at once"
         async with StateFile.open(state_path) as state:
-            if not await state.servers.count_afoot():
+            if not await state.count_afoot():
                 return
             keys = [target.key for target in state.targets()]
             quick = replace(settings, wait=False, preflight=False)

@@ -34,7 +34,7 @@ async def agree(state_path: Path, settings: Settings) -> None:
             " shows which servers",
         )
     async with StateFile.open(state_path) as state:
-        await state.servers.agree(settings.in_use)
+        await state.agree(settings.in_use)
 
 
 def _covers(run: RunRecord, settings: Settings) -> bool:

@@ -15,7 +15,7 @@ from batchexport.cli.execution import run_in_loop
 from batchexport.errors import ConfigError
 from batchexport.report.context import context_of
 from batchexport.report.words import count_of
-from batchexport.store import Lease, OpenRow, StateFile, StateReader
+from batchexport.store import OpenRow, StateFile, StateReader, Work
 
 SERVER_WORDS = "given up on purpose: start it yourself if it is to run"
 
@@ -40,35 +40,34 @@ def given_up(
     volume_ids = [volume_id.lower() for volume_id in volume_ids]
 
     async def give_up() -> GivenUp:
-        async with StateFile.open(state_path) as state, _all_targets(state) as leases:
+        async with StateFile.open(state_path) as state, _all_targets(state) as taken:
             chosen = [
-                await engine.rows_to_give_up(state, lease, volume_ids=volume_ids, stalled=stalled)
-                for lease in leases
+                await engine.rows_to_give_up(work, volume_ids=volume_ids, stalled=stalled) for work in taken
             ]
             rows = [row for each in chosen for row in each]
-            afoot = {server.server_id for lease in leases for server in await state.servers.afoot(lease)}
+            afoot = {server.server_id for work in taken for server in await work.servers.afoot()}
             _check(state_path, volume_ids, rows, server_ids, afoot)
             if sure:
-                for lease, each in zip(leases, chosen, strict=True):
-                    await engine.give_up(state, lease, each)
+                for work, each in zip(taken, chosen, strict=True):
+                    await engine.give_up(work, each)
                 for server_id in server_ids:
-                    await state.servers.give_up(server_id, SERVER_WORDS, at_s=time.time())
+                    await state.give_up_server(server_id, SERVER_WORDS, at_s=time.time())
             return GivenUp(rows=rows, server_ids=server_ids)
 
     return run_in_loop(give_up())
 
 
 @asynccontextmanager
-async def _all_targets(state: StateFile) -> AsyncIterator[list[Lease]]:
-    """The leases of all targets: nobody else is at work on the file meanwhile."""
-    leases: list[Lease] = []
+async def _all_targets(state: StateFile) -> AsyncIterator[list[Work]]:
+    """All targets: nobody else is at work on the file meanwhile."""
+    taken: list[Work] = []
     try:
         for target in state.targets():
-            leases.append(await state.take(target.target_id))
-        yield leases
+            taken.append(await state.take(target.target_id))
+        yield taken
     finally:
-        for lease in leases:
-            await state.release(lease)
+        for work in taken:
+            await work.release()
 
 
 def _check(

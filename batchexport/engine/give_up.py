@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 
 from batchexport.engine import decide
 from batchexport.model import Ending, JobState
-from batchexport.store import Lease, OpenRow, StateFile
+from batchexport.store import OpenRow, Work
 
 #: The code of rows that somebody gave up on.
 GIVEN_UP = "given_up"
 
 
 async def rows_to_give_up(
-    state: StateFile,
-    lease: Lease,
+    work: Work,
     *,
     volume_ids: Sequence[str],
     stalled: bool,
@@ -25,24 +24,22 @@ async def rows_to_give_up(
 
     A request in doubt has no deadline of its own: it gets that of an export that began with it.
     """
-    found = {row.job.job_id: row for row in await state.open_rows(lease, volume_ids)}
+    found = {row.job.job_id: row for row in await work.open_rows(volume_ids)}
     if stalled:
         at_s = now()
-        for row in await state.stalled_rows(lease, now_s=at_s):
+        for row in await work.stalled_rows(now_s=at_s):
             allowed_s = decide.deadline_s(row.job.size_gib, row.job.options.timeout_s)
             if row.state is JobState.EXPORTING or at_s >= (row.job.intent_at or 0.0) + allowed_s:
                 found.setdefault(row.job.job_id, row)
     return [found[job_id] for job_id in sorted(found)]
 
 
-async def give_up(
-    state: StateFile, lease: Lease, rows: Sequence[OpenRow], *, now: Callable[[], float] = time.time
-) -> None:
+async def give_up(work: Work, rows: Sequence[OpenRow], *, now: Callable[[], float] = time.time) -> None:
     """End these rows as failed. Nothing is sent: what the cloud still does for them, it goes on doing."""
     for row in rows:
         ending = Ending(reason=f"given up on purpose while {row.state}: {left_behind(row)}", code=GIVEN_UP)
-        state.give_up(lease, row, ending, at_s=now())
-    await state.flush()
+        work.give_up(row, ending, at_s=now())
+    await work.flush()
 
 
 def left_behind(row: OpenRow) -> str:

@@ -18,7 +18,7 @@ from batchexport.engine.decide import deadline_s
 from batchexport.errors import BatchExportError, RunStoppedError
 from batchexport.model import Accepted, Ending, Image, Job, JobState
 from batchexport.retry import BETWEEN_ATTEMPTS
-from batchexport.store import Lease, StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +65,13 @@ class Ledger:
 
     def __init__(
         self,
-        state: StateFile,
-        lease: Lease,
+        work: Work,
         settings: Settings,
         breaker: Breaker,
         *,
         now: Callable[[], float] = time.time,
         on_change: OnChange | None = None,
     ) -> None:
-        self.lease = lease
         self.exporting: dict[str, Job] = {}  #: by image id
         self.in_doubt: dict[int, JobInDoubt] = {}  #: by job id
         self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
@@ -89,7 +87,7 @@ class Ledger:
         self.stopping = asyncio.Event()  #: nothing more is to be started
         self.stopped_by: BatchExportError | None = None
         self._image_statuses: dict[str, str] = {}  # as last kept, by image id
-        self._state = state
+        self.work = work
         self._settings = settings
         self._breaker = breaker
         self._now = now
@@ -136,7 +134,7 @@ class Ledger:
         at = self._now()
         size = job.size_gib if accepted.size_gib is None else accepted.size_gib
         deadline_at = at + deadline_s(size, job.options.over(self._settings.image).timeout_s)
-        self._state.accepted(self.lease, job, accepted, at_s=at, deadline_at=deadline_at)
+        self.work.accepted(job, accepted, at_s=at, deadline_at=deadline_at)
         self._forget(job)
         job = job.taken(accepted, size_gib=size, accepted_at=at, deadline_at=deadline_at)
         self.exporting[accepted.image_id] = job
@@ -159,7 +157,7 @@ class Ledger:
 
     def _end(self, job: Job, state: JobState, ending: Ending) -> None:
         before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
-        self._state.ended(self.lease, job, state, ending, at_s=self._now())
+        self.work.ended(job, state, ending, at_s=self._now())
         self._forget(job)
         for memory in (self.servers_down, self.forced):
             memory.discard(job.job_id)
@@ -169,7 +167,7 @@ class Ledger:
 
     def reject(self, job: Job, state: JobState, ending: Ending) -> None:
         """A job never tried, or held, ends without an attempt: none could succeed."""
-        self._state.refused(self.lease, job, state, ending, at_s=self._now())
+        self.work.refused(job, state, ending, at_s=self._now())
         self._moved()
         self._tell(job, JobState.PENDING, state, ending)
         self._count(state)
@@ -181,7 +179,7 @@ class Ledger:
 
     def hold(self, job: Job, server_ids: Sequence[str]) -> None:
         """A pending row waits until these servers are down."""
-        self._state.servers.hold(self.lease, job, server_ids)
+        self.work.servers.hold(job, server_ids)
         self.held.set()
 
     def images_seen(self, images: Mapping[str, Image | None]) -> None:
@@ -190,7 +188,7 @@ class Ledger:
         changed = {key: status for key, status in found.items() if self._image_statuses.get(key) != status}
         if changed:
             self._image_statuses.update(changed)
-            self._state.images_seen(self.lease, changed)
+            self.work.images_seen(changed)
 
     def release(self, job_ids: Iterable[int]) -> None:
         """These rows may go: their servers are down."""
@@ -239,7 +237,7 @@ class Ledger:
         # Whoever keeps servers down goes before those that never waited.
         waits = after_s > 0 or job.job_id in self.servers_down
         next_at = at + after_s if waits else 0.0
-        self._state.put_back(self.lease, job, ending, next_at=next_at, at_s=at, counted=counted, sent=sent)
+        self.work.put_back(job, ending, next_at=next_at, at_s=at, counted=counted, sent=sent)
         self._forget(job)
         self._tell(job, before, JobState.PENDING, ending)
 

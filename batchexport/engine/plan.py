@@ -14,7 +14,7 @@ from batchexport.model import TargetKey, Volume
 from batchexport.plan import Outlook, Rules, judge, survey
 from batchexport.plan.findings import Finding, Weight
 from batchexport.plan.judge import name_taken
-from batchexport.store import Lease, StateFile, Unsent
+from batchexport.store import StateFile, Unsent, Work
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,18 @@ async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mappin
     keys = {target.target_id: target.key for target in state.targets()}
     outlooks = {key: Outlook() for key in keys.values()}
 
-    async def one(cloud: Cloud, lease: Lease) -> None:
-        await _plan_target(cloud, state, lease, settings, outlooks[keys[lease.target_id]])
+    async def one(cloud: Cloud, work: Work) -> None:
+        await _plan_target(cloud, work, settings, outlooks[keys[work.target_id]])
 
     await on_each_target(state, connect, one, file_lost=lambda: None)
     return outlooks
 
 
-async def _plan_target(
-    cloud: Cloud, state: StateFile, lease: Lease, settings: Settings, outlook: Outlook
-) -> None:
+async def _plan_target(cloud: Cloud, work: Work, settings: Settings, outlook: Outlook) -> None:
     """Fill the outlook of one target. Asks for pages, and for a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     outlook.quota = await cloud.image.get_quota()
-    taken = await _taken_names(cloud, state, lease, outlook)
+    taken = await _taken_names(cloud, work, outlook)
 
     def seen(row: Unsent, volume: Volume | None) -> None:
         findings = judge(row.job, volume, rules)
@@ -45,7 +43,7 @@ async def _plan_target(
             findings.append(name_taken(row.job))
         outlook.add(row, volume, findings)
 
-    unseen = await survey(cloud, state, lease, seen, read_all=True)
+    unseen = await survey(cloud, work, seen, read_all=True)
     await _look_at_servers(cloud, outlook)
     if unseen.missing:
         outlook.presumed_missing = unseen.rows
@@ -68,11 +66,11 @@ async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
             outlook.rule_out(server.server_id, Finding(weight=Weight.CANNOT, code=code, words=words))
 
 
-async def _taken_names(cloud: Cloud, state: StateFile, lease: Lease, outlook: Outlook) -> set[int]:
+async def _taken_names(cloud: Cloud, work: Work, outlook: Outlook) -> set[int]:
     """The ids of jobs whose image name is taken; the images are counted on the way."""
     taken: set[int] = set()
     async for page in cloud.image.images():
         outlook.images += len(page)
-        rows = await state.unsent_named(lease, list({image.name for image in page}))
+        rows = await work.unsent_named(list({image.name for image in page}))
         taken.update(row.job.job_id for row in rows)
     return taken

@@ -16,7 +16,7 @@ from batchexport.errors import CloudError
 from batchexport.model import JobState, Volume
 from batchexport.plan import Rules, judge, survey
 from batchexport.plan.findings import ending_for, stops_servers
-from batchexport.store import RunRecord, StateFile, Unsent
+from batchexport.store import RunRecord, Unsent, Work
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ def is_wanted(settings: Settings, run: RunRecord) -> bool:
     return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
 
 
-async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
+async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings) -> None:
     """End every row that cannot go, without sending it, and note the sizes of the volumes.
 
     Rows that servers are to be stopped for are held; without `settings.preflight` that is all. Costs pages.
     Rows that were tried or looked at before are passed over, and nothing is asked for none. What the cloud
     does not want to list is found out by sending: the run goes on without.
     """
-    if not await state.unsized(ledger.lease):
+    if not await work.unsized():
         return
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     ended: Counter[JobState] = Counter()
@@ -63,12 +63,12 @@ async def preflight(cloud: Cloud, state: StateFile, ledger: Ledger, settings: Se
         ended[ending[0]] += 1
 
     try:
-        await survey(cloud, state, ledger.lease, first_seen)
+        await survey(cloud, work, first_seen)
         if missing and settings.preflight:
             await asyncio.sleep(min(MISSING_AGAIN_S, settings.limits.settle_s))
             await _look_again(cloud, missing, seen)
         if settings.preflight:
-            await _compare_quota(cloud, state, ledger)
+            await _compare_quota(cloud, work, ledger)
     except CloudError as error:
         log.warning("cannot look at the volumes first (%s); going on without", error)
     for job_state, rows in ended.items():
@@ -95,10 +95,10 @@ async def _look_again(
         seen(row, await cloud.block_storage.get_volume(row.job.volume_id))
 
 
-async def _compare_quota(cloud: Cloud, state: StateFile, ledger: Ledger) -> None:
+async def _compare_quota(cloud: Cloud, work: Work, ledger: Ledger) -> None:
     """Warn where the project has no room for the images. Rows are left alone: images may be removed."""
     quota = await cloud.image.get_quota()
-    if quota is not None and (rows := await state.pending(ledger.lease)) > quota.left:
+    if quota is not None and (rows := await work.pending()) > quota.left:
         log.warning(
             "preflight: %d rows to export, but the project may have %d images and has %d",
             rows,

@@ -12,7 +12,7 @@ from batchexport.engine import decide
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.errors import CloudError, NotFoundError, RefusedError
 from batchexport.model import Ending, Image, Job
-from batchexport.store import Lease, StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,10 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
 class PriorImages:
     """Looks for the images of a job, by id and by name, and notes those that are not its own."""
 
-    def __init__(self, cloud: Cloud, state: StateFile, lease: Lease) -> None:
+    def __init__(self, cloud: Cloud, work: Work) -> None:
         self._cloud = cloud
-        self._state = state
-        self._lease = lease
-        self._run_id = state.run.run_id
+        self._work = work
+        self._run_id = work.run.run_id
         self._last_listed = 0
 
     async def survey(self, *, list_all: bool) -> list[Job]:
@@ -63,25 +62,23 @@ class PriorImages:
         noted that have such a name: an image that turns up later is the row's own. Without, or where the list
         cannot be read, each of these names is looked up before the first request for it.
         """
-        known = self._state.images
-        unlisted = await known.any_unlisted(self._lease, run_id=self._run_id)
+        known = self._work.images
+        unlisted = await known.any_unlisted(run_id=self._run_id)
         list_all = list_all and unlisted
-        since = None if list_all else self._state.run.created_at - UNNOTICED_MARGIN_S
+        since = None if list_all else self._work.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
         try:
             async for page in self._cloud.image.images(created_since=since):
                 if names := [image.name for image in page if self._run_id in image.name]:
-                    unnoticed += await known.claim_named(
-                        self._lease, names, server_now_s=self._cloud.server_now_s()
-                    )
+                    unnoticed += await known.claim_named(names, server_now_s=self._cloud.server_now_s())
                 if list_all:
-                    await known.note_named(self._lease, [(image.name, image.image_id) for image in page])
+                    await known.note_named([(image.name, image.image_id) for image in page])
         except CloudError as error:
             log.warning("cannot list the images that are there (%s); going on without", error)
         else:
             if list_all or not unlisted:
-                await known.listed(self._lease)
-        self._last_listed = await known.last_listed(self._lease)
+                await known.listed()
+        self._last_listed = await known.last_listed()
         return unnoticed
 
     def is_wanted(self, job: Job) -> bool:
@@ -92,7 +89,7 @@ class PriorImages:
 
     async def look(self, job: Job, *, named: Sequence[Image] | None = None) -> Prior:
         """What is there now. `named` are the images of the job's name, where they were read already."""
-        known = await self._state.images.of(job)
+        known = await self._work.images.of(job)
         if named is None:
             named = await self._cloud.image.images_named(job.image_name)
         for earlier in known.earlier_names - {job.image_name}:
@@ -131,25 +128,23 @@ class PriorImages:
             if (failure := await self._discard(job, image, fence)) is not None:
                 return failure
         if not prior.proved:
-            await self._state.images.looked_up(self._lease, job, [image.image_id for image in prior.named])
+            await self._work.images.looked_up(job, [image.image_id for image in prior.named])
         return None
 
     async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Retry | None:
         """Delete an unfinished image of an earlier attempt; else why it is to be tried again later."""
         log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id)
-        removals, why = self._state.removals, f"{image.status} after an attempt that was given up"
-        number = await removals.asked(
-            self._lease, job.job_id, image.image_id, run_id=self._run_id, at_s=time.time()
-        )
+        removals, why = self._work.removals, f"{image.status} after an attempt that was given up"
+        number = await removals.asked(job.job_id, image.image_id, run_id=self._run_id, at_s=time.time())
         try:
             await self._cloud.image.delete_image(image.image_id, fence=fence)
         except NotFoundError:
             pass
         except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
-            await removals.answered(self._lease, number, "stuck", str(error), at_s=time.time())
+            await removals.answered(number, "stuck", str(error), at_s=time.time())
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
             return decide.Retry(decide.ending_of(error, note))
-        await removals.answered(self._lease, number, "removed", why, at_s=time.time())
+        await removals.answered(number, "removed", why, at_s=time.time())
         # By its id and by its name: a gateway without a back end answers 404 to anything.
         named = {each.image_id: each for each in await self._cloud.image.images_named(image.name)}
         left = await self._cloud.image.get_image(image.image_id) or named.get(image.image_id)

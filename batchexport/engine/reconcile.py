@@ -15,7 +15,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
 from batchexport.errors import CloudError, SignInError, UnreachableError
 from batchexport.model import Accepted, Job, JobState
-from batchexport.store import Lease, StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 async def reconcile(
     cloud: Cloud,
-    state: StateFile,
-    lease: Lease,
+    work: Work,
     claims: Claims,
     *,
     settle_s: float,
@@ -48,10 +47,10 @@ async def reconcile(
 
     Where no image is left, it is looked at again after `settle_s`: one look does not prove that none is.
     """
-    prior = PriorImages(cloud, state, lease)
-    jobs = await state.ambiguous(lease)
+    prior = PriorImages(cloud, work)
+    jobs = await work.ambiguous()
     for job in jobs:
-        await state.images.disown(lease, job, claims.not_ours)
+        await work.images.disown(job, claims.not_ours)
     results = {
         job.job_id: await _look(cloud, prior, job, claims, clear_for_s=None, settle_s=settle_s)
         for job in jobs
@@ -62,8 +61,8 @@ async def reconcile(
             results[job.job_id] = await _look(
                 cloud, prior, job, claims, clear_for_s=settle_s, settle_s=settle_s
             )
-    told = [_apply(state, lease, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
-    await state.flush()
+    told = [_apply(work, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
+    await work.flush()
     return told
 
 
@@ -100,8 +99,7 @@ async def _look(
 
 
 def _apply(
-    state: StateFile,
-    lease: Lease,
+    work: Work,
     job: Job,
     verdict: decide.Adopt | decide.Ambiguous | decide.Retry,
     at_s: float,
@@ -110,11 +108,11 @@ def _apply(
         case decide.Adopt(image):
             accepted = Accepted(image_id=image.image_id, size_gib=job.size_gib, request_id=None)
             deadline_at = at_s + decide.deadline_s(job.size_gib, job.options.timeout_s)
-            state.accepted(lease, job, accepted, at_s=at_s, deadline_at=deadline_at)
+            work.accepted(job, accepted, at_s=at_s, deadline_at=deadline_at)
             words = f"adopted image {image.image_id}, which is {image.status}"
             return Reconciled(job=job, state=JobState.EXPORTING, words=words)
         case decide.Retry(ending):
-            state.reopen(lease, job)
+            work.reopen(job)
             return Reconciled(job=job, state=JobState.PENDING, words=ending.reason)
         case decide.Ambiguous(ending):
             return Reconciled(job=job, state=JobState.AMBIGUOUS, words=ending.reason)

@@ -8,13 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
-import msgspec
-
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError, LeaseLostError, NotFoundError, StateError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import Recorded
-from batchexport.store import Lease, StateFile
+from batchexport.store import StateFile, Work
 
 #: As in a run: a lease lasts 30 s.
 _RENEW_EVERY_S = 10.0
@@ -31,24 +29,11 @@ class Found(StrEnum):
     STUCK = "stuck"  #: could not be removed, or not be looked at
 
 
-class Held(msgspec.Struct, frozen=True):
-    """A state file, open, with the lease of one of its targets."""
-
-    state: StateFile
-    lease: Lease
-
-    def fence(self) -> None:
-        """Raises LeaseLostError where another process may have taken the target."""
-        self.lease.check_owned()
-        if not self.lease.fresh:
-            raise LeaseLostError("the lease ran out before the request was sent; nothing was removed")
-
-
 class Remover:
     """Deletes images that the rows of some state files name, which are held meanwhile."""
 
     def __init__(
-        self, cloud: Cloud, held: dict[Path, Held], *, run_id: str, now: Callable[[], float]
+        self, cloud: Cloud, held: dict[Path, Work], *, run_id: str, now: Callable[[], float]
     ) -> None:
         self._cloud = cloud
         self._held = held
@@ -69,24 +54,24 @@ class Remover:
         except CloudError as error:
             found, words = Found.STUCK, str(error)
         for held, number in notes:
-            await held.state.removals.answered(held.lease, number, found.value, words, at_s=self._now())
+            await held.removals.answered(number, found.value, words, at_s=self._now())
         return found, words
 
     async def settle(self, image_id: str, records: Sequence[Recorded], found: Found, words: str) -> None:
         """Note what came of earlier requests to delete the image whose answer nobody knows."""
         for each in records:
             held = self._held[each.state_path]
-            await held.state.removals.settle(held.lease, image_id, found.value, words, at_s=self._now())
+            await held.removals.settle(image_id, found.value, words, at_s=self._now())
 
     async def _note(self, record: Recorded, image_id: str) -> int:
         held = self._held[record.state_path]
-        return await held.state.removals.asked(
-            held.lease, record.job_id, image_id, run_id=self._run_id, at_s=self._now()
-        )
+        return await held.removals.asked(record.job_id, image_id, run_id=self._run_id, at_s=self._now())
 
     def _fence(self) -> None:
         for held in self._held.values():
-            held.fence()
+            held.check_owned()
+            if not held.fresh:
+                raise LeaseLostError("the lease ran out before the request was sent; nothing was removed")
 
 
 @asynccontextmanager
@@ -105,23 +90,23 @@ async def removing(
 
 
 @asynccontextmanager
-async def _hold(path: Path, key: TargetKey, now: Callable[[], float]) -> AsyncIterator[Held]:
+async def _hold(path: Path, key: TargetKey, now: Callable[[], float]) -> AsyncIterator[Work]:
     async with StateFile.open(path, now=now) as state:
         target_id = next((each.target_id for each in state.targets() if each.key == key), None)
         if target_id is None:
             raise StateError(f"{path}: it has no target {key}")
-        lease = await state.take(target_id, is_work=False)
-        renewing = asyncio.create_task(_renew(state, lease))
+        work = await state.take(target_id, is_work=False)
+        renewing = asyncio.create_task(_renew(work))
         try:
-            yield Held(state, lease)
+            yield work
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             with suppress(LeaseLostError, StateError):
-                await state.release(lease)
+                await work.release()
 
 
-async def _renew(state: StateFile, lease: Lease) -> None:
+async def _renew(work: Work) -> None:
     while True:
         await asyncio.sleep(_RENEW_EVERY_S)
-        await state.renew(lease)
+        await work.renew()

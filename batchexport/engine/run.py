@@ -13,7 +13,7 @@ from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled, reconcile
-from batchexport.engine.target import work
+from batchexport.engine.target import run_target
 from batchexport.errors import (
     BatchExportError,
     CloudError,
@@ -22,13 +22,13 @@ from batchexport.errors import (
     StopRequestedError,
 )
 from batchexport.model import FINAL_STATES, JobState, TargetKey
-from batchexport.store import Lease, StateFile, TargetRecord, check_bound
+from batchexport.store import StateFile, TargetRecord, Work, check_bound
 
 log = logging.getLogger(__name__)
 
 #: Opens the cloud of a target, at the rate that was learnt of it earlier (None = nothing learnt).
 Connect = Callable[[TargetKey, float | None], AbstractAsyncContextManager[Cloud]]
-Work = Callable[[Cloud, Lease], Awaitable[None]]
+OnTarget = Callable[[Cloud, Work], Awaitable[None]]
 
 
 async def run(
@@ -58,17 +58,16 @@ async def run(
     counts = await state.counts()
     to_do = (set(JobState) - FINAL_STATES) | again
     is_finished = not any(counts[job_state] for job_state in to_do)
-    if is_finished and not await state.servers.count_afoot():
+    if is_finished and not await state.count_afoot():
         await check_clouds(state, connect, rebind=settings.rebind_cloud)
         return  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows), state.path)
 
-    async def one(cloud: Cloud, lease: Lease) -> None:
-        await work(
+    async def one(cloud: Cloud, work: Work) -> None:
+        await run_target(
             cloud,
-            state,
-            lease,
+            work,
             settings,
             breaker,
             stop=stop,
@@ -98,8 +97,8 @@ async def reconcile_all(
     """
     results: list[Reconciled] = []
 
-    async def one(cloud: Cloud, lease: Lease) -> None:
-        results.extend(await reconcile(cloud, state, lease, claims, settle_s=settle_s))
+    async def one(cloud: Cloud, work: Work) -> None:
+        results.extend(await reconcile(cloud, work, claims, settle_s=settle_s))
 
     await on_each_target(state, connect, one, file_lost=lambda: None, rebind=rebind)
     return results
@@ -108,14 +107,14 @@ async def reconcile_all(
 async def on_each_target(
     state: StateFile,
     connect: Connect,
-    work: Work,
+    on_target: OnTarget,
     *,
     file_lost: Callable[[], object],
     again: frozenset[JobState] = frozenset(),
     rebind: bool = False,
     others: Sequence[Path] = (),
 ) -> None:
-    """Do `work` on every target. One that cannot go on does not hold up the others.
+    """Do this on every target. One that cannot go on does not hold up the others.
 
     Once it is signed in, a target is bound to its cloud, or found to belong to it; rows in the states of
     `again` are put back to pending then, and not before. With `rebind` the cloud's addresses may be new.
@@ -126,19 +125,19 @@ async def on_each_target(
     target.
     """
     targets = state.targets()
-    leases = await _take_all(state, targets)
+    taken = await _take_all(state, targets)
     errors: list[BatchExportError] = []
 
-    async def one(target: TargetRecord, lease: Lease) -> None:
+    async def one(target: TargetRecord, work: Work) -> None:
         try:
             async with connect(target.key, target.requests_per_second) as cloud:
                 if cloud.identity is not None:
-                    await state.bind(lease, cloud.identity, rebind=rebind)
+                    await work.bind(cloud.identity, rebind=rebind)
                 if again:
-                    await state.retry(lease, again)
-                await _skip_known_twice(state, target, lease)
-                await _skip_exported(state, target, lease, others)
-                await work(cloud, lease)
+                    await work.retry(again)
+                await _skip_known_twice(work, target)
+                await _skip_exported(work, target, others)
+                await on_target(cloud, work)
         except BaseException as error:
             plain = _plain(error)
             log.info("target %s ended: %s", target.key, plain)
@@ -150,17 +149,17 @@ async def on_each_target(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for target, lease in zip(targets, leases, strict=True):
-                group.create_task(one(target, lease))
+            for target, work in zip(targets, taken, strict=True):
+                group.create_task(one(target, work))
     finally:
-        await _release_all(state, leases)
+        await _release_all(taken)
     if errors:
         raise max(errors, key=_gravity)
 
 
-async def _skip_known_twice(state: StateFile, target: TargetRecord, lease: Lease) -> None:
+async def _skip_known_twice(work: Work, target: TargetRecord) -> None:
     """Rows whose volume another target has, too, because both turned out to be one project: not sent."""
-    if skipped := await state.skip_known_twice(lease):
+    if skipped := await work.skip_known_twice():
         log.warning(
             "%d rows of target %s are skipped: it is the project of another target of this list,"
             " which names the same volumes",
@@ -169,12 +168,10 @@ async def _skip_known_twice(state: StateFile, target: TargetRecord, lease: Lease
         )
 
 
-async def _skip_exported(
-    state: StateFile, target: TargetRecord, lease: Lease, others: Sequence[Path]
-) -> None:
-    if not others or not await state.pending(lease):
+async def _skip_exported(work: Work, target: TargetRecord, others: Sequence[Path]) -> None:
+    if not others or not await work.pending():
         return
-    for path, rows in (await state.skip_exported_elsewhere(lease, others)).items():
+    for path, rows in (await work.skip_exported_elsewhere(others)).items():
         log.warning(
             "%d rows of target %s are exported already by %s: skipped; --again exports them once more",
             rows,
@@ -203,23 +200,23 @@ async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> N
                 check_bound(target.identity, found, rebind=rebind)
 
 
-async def _take_all(state: StateFile, targets: Sequence[TargetRecord]) -> list[Lease]:
-    leases: list[Lease] = []
+async def _take_all(state: StateFile, targets: Sequence[TargetRecord]) -> list[Work]:
+    taken: list[Work] = []
     try:
         for target in targets:
-            leases.append(await state.take(target.target_id))
+            taken.append(await state.take(target.target_id))
     except BaseException:
-        await _release_all(state, leases)
+        await _release_all(taken)
         raise
-    return leases
+    return taken
 
 
-async def _release_all(state: StateFile, leases: Sequence[Lease]) -> None:
-    for lease in leases:
+async def _release_all(taken: Sequence[Work]) -> None:
+    for work in taken:
         try:
-            await state.release(lease)
+            await work.release()
         except (LeaseLostError, StateError) as error:
-            log.info("the lease of target %d could not be given back: %s", lease.target_id, error)
+            log.info("the lease of target %d could not be given back: %s", work.target_id, error)
 
 
 def _plain(error: BaseException) -> BatchExportError:

@@ -18,7 +18,7 @@ from batchexport.engine.send_failures import SendFailures
 from batchexport.engine.servers.witness import Witness
 from batchexport.errors import CloudError, StateError
 from batchexport.model import Accepted, Job, JobState
-from batchexport.store import StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Submitter:
     def __init__(
         self,
         cloud: Cloud,
-        state: StateFile,
+        work: Work,
         ledger: Ledger,
         settings: Settings,
         prior: PriorImages,
@@ -45,8 +45,8 @@ class Submitter:
         max_gib_at: Callable[[float], int] | None = None,
     ) -> None:
         self._cloud = cloud
-        self._state = state
-        self._witness = Witness(cloud, state, ledger, settings)
+        self._work = work
+        self._witness = Witness(cloud, work, ledger, settings)
         self._ledger = ledger
         self._settings = settings
         self._prior = prior
@@ -115,14 +115,12 @@ class Submitter:
         if max_gib == 0:
             return []
         try:
-            self._state.check_in_place()
+            self._work.check_in_place()
         except StateError as error:
             self._ledger.stop(error)
             return []
         server_now_s = self._cloud.server_now_s()
-        jobs = await self._state.claim(
-            self._ledger.lease, room, now_s=now_s, server_now_s=server_now_s, most_gib=max_gib
-        )
+        jobs = await self._work.claim(room, now_s=now_s, server_now_s=server_now_s, most_gib=max_gib)
         self._ledger.claimed(jobs)
         return jobs
 
@@ -133,7 +131,7 @@ class Submitter:
 
     def _room(self) -> int:
         """How many jobs may be claimed now."""
-        if self._failures.hold_s or not self._ledger.lease.fresh:
+        if self._failures.hold_s or not self._ledger.work.fresh:
             return 0
         ledger = self._ledger
         most = self._settings.limits.max_exports - ledger.in_progress
@@ -155,16 +153,16 @@ class Submitter:
         under_way = len(ledger.sending) + len(ledger.in_doubt)
         if self._settings.wait:
             under_way += len(ledger.exporting)
-        if under_way and ledger.lease.fresh and (self._ready or self._room() <= 0):
+        if under_way and ledger.work.fresh and (self._ready or self._room() <= 0):
             return math.inf
         max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
-        due_at = await self._state.next_due_s(ledger.lease, most_gib=max_gib) if max_gib != 0 else None
+        due_at = await self._work.next_due_s(most_gib=max_gib) if max_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf
         if math.isinf(due_at):
             ledger.held.set()
             return math.inf
-        if not ledger.lease.fresh:
+        if not ledger.work.fresh:
             return LEASE_LOOK_S  # this process or its disk stood still: the renewal is on its way
         if self._room() <= 0:
             return math.inf
@@ -178,8 +176,8 @@ class Submitter:
 
         def fence() -> None:
             # Called with the connection in hand, right before the first byte: who took over is safe from us.
-            self._ledger.lease.check_owned()
-            if self._ledger.stopping.is_set() or not self._ledger.lease.fresh or self._is_too_late(job):
+            self._ledger.work.check_owned()
+            if self._ledger.stopping.is_set() or not self._ledger.work.fresh or self._is_too_late(job):
                 raise NotSentError
             self._unsent.pop(task, None)
 
@@ -223,8 +221,8 @@ class Submitter:
         ledger = self._ledger
 
         def fence() -> None:
-            ledger.lease.check_owned()
-            if ledger.stopping.is_set() or not ledger.lease.fresh:
+            ledger.work.check_owned()
+            if ledger.stopping.is_set() or not ledger.work.fresh:
                 raise NotSentError
 
         try:

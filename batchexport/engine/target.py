@@ -18,7 +18,7 @@ from batchexport.engine.settle import Settler
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
-from batchexport.store import Lease, StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 ErrorT = TypeVar("ErrorT", bound=BaseException)
@@ -27,10 +27,9 @@ ErrorT = TypeVar("ErrorT", bound=BaseException)
 RENEW_EVERY_S = 10.0
 
 
-async def work(
+async def run_target(
     cloud: Cloud,
-    state: StateFile,
-    lease: Lease,
+    work: Work,
     settings: Settings,
     breaker: Breaker,
     *,
@@ -48,14 +47,14 @@ async def work(
     servers that are free are asked to start, and its hint names them. With `start_anyway` servers are started
     although their volumes are being copied.
     """
-    ledger = Ledger(state, lease, settings, breaker, now=now, on_change=on_change)
-    ledger.resumed(await state.exporting(lease), await state.unsettled(lease))
-    downtime = Downtime(cloud, state, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
+    ledger = Ledger(work, settings, breaker, now=now, on_change=on_change)
+    ledger.resumed(await work.exporting(), await work.unsettled())
+    downtime = Downtime(cloud, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:
-        await _work(cloud, state, ledger, settings, downtime, stop=stop, now=now, max_gib_at=max_gib_at)
+        await _run_parts(cloud, work, ledger, settings, downtime, stop=stop, now=now, max_gib_at=max_gib_at)
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
-            words = await last_call(cloud, state, ledger)
+            words = await last_call(cloud, work, ledger)
             for each in unwritable:
                 each.hint = "; ".join(filter(None, (each.hint, words)))
         raise
@@ -63,9 +62,9 @@ async def work(
         raise ledger.stopped_by
 
 
-async def _work(
+async def _run_parts(
     cloud: Cloud,
-    state: StateFile,
+    work: Work,
     ledger: Ledger,
     settings: Settings,
     downtime: Downtime,
@@ -77,12 +76,12 @@ async def _work(
     await downtime.resumed()
     if stop.is_set():  # before anything is claimed: such a run only brings up what is down
         ledger.stop()
-    prior = PriorImages(cloud, state, ledger.lease)
-    submitter = Submitter(cloud, state, ledger, settings, prior, now=now, max_gib_at=max_gib_at)
+    prior = PriorImages(cloud, work)
+    submitter = Submitter(cloud, work, ledger, settings, prior, now=now, max_gib_at=max_gib_at)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
-        _keep(state, ledger.lease, cloud, ledger),
+        _keep(work, cloud, ledger),
         watcher.run(),
         Settler(cloud, ledger, prior, settings).run(),
     ]
@@ -90,8 +89,8 @@ async def _work(
         tasks = [group.create_task(side) for side in aside]
         try:
             await _until_stopping(_look_around(prior, ledger, settings), ledger)
-            if is_wanted(settings, state.run):
-                await _until_stopping(preflight(cloud, state, ledger, settings), ledger)
+            if is_wanted(settings, work.run):
+                await _until_stopping(preflight(cloud, work, ledger, settings), ledger)
             tasks.append(group.create_task(downtime.run()))
             await submitter.run()
             if not settings.wait:
@@ -100,7 +99,7 @@ async def _work(
         finally:
             for task in tasks:
                 task.cancel()
-    await state.flush()
+    await work.flush()
 
 
 def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
@@ -123,10 +122,10 @@ async def _look_around(prior: PriorImages, ledger: Ledger, settings: Settings) -
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:
     """Wait for what comes first, and break it off when the run is to stop."""
     async with asyncio.TaskGroup() as group:
-        work = group.create_task(first)
+        task = group.create_task(first)
         stopping = group.create_task(ledger.stopping.wait())
-        work.add_done_callback(lambda _: stopping.cancel())
-        stopping.add_done_callback(lambda _: work.cancel())
+        task.add_done_callback(lambda _: stopping.cancel())
+        stopping.add_done_callback(lambda _: task.cancel())
 
 
 async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:
@@ -135,7 +134,7 @@ async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:
     ledger.stop()
 
 
-async def _keep(state: StateFile, lease: Lease, cloud: Cloud, ledger: Ledger) -> None:
+async def _keep(work: Work, cloud: Cloud, ledger: Ledger) -> None:
     """Renew the lease for ever, and keep the rate that the cloud taught us for the next run.
 
     Where the file is no longer in its place, nothing more begins: the next process would not know of it.
@@ -143,11 +142,11 @@ async def _keep(state: StateFile, lease: Lease, cloud: Cloud, ledger: Ledger) ->
     learned = cloud.requests_per_second
     while True:
         await asyncio.sleep(RENEW_EVERY_S)
-        await state.renew(lease)
+        await work.renew()
         try:
-            state.check_in_place()
+            work.check_in_place()
         except StateError as error:
             ledger.stop(error)
         if (rate := cloud.requests_per_second) != learned:
-            state.learned(lease, rate)
+            work.learned(rate)
             learned = rate

@@ -11,7 +11,7 @@ import msgspec
 
 from batchexport.model import Volume
 from batchexport.plan.ports import Inventory
-from batchexport.store import Lease, StateFile, Unsent
+from batchexport.store import Unsent, Work
 
 #: Rows that no page showed are read one by one, up to so many: a list may be shorter than what can be read
 #: (an administrator's is), so that nothing is called missing by it alone.
@@ -28,27 +28,25 @@ class Unseen(msgspec.Struct, frozen=True, kw_only=True):
     missing: bool  #: of those that were read, none was there: these will not be either
 
 
-async def survey(
-    cloud: Inventory, state: StateFile, lease: Lease, seen: OnRow, *, read_all: bool = False
-) -> Unseen:
+async def survey(cloud: Inventory, work: Work, seen: OnRow, *, read_all: bool = False) -> Unseen:
     """Tell `seen` of every row never tried and not looked at before, and note the sizes of their volumes.
 
     A row that is in no page is read by itself; the first one that is there after all shows that pages are not
     the whole truth here, and the others are left unseen, unless `read_all` asks for as many as allowed.
     """
-    left, pages = await state.unsized(lease), 0
+    left, pages = await work.unsized(), 0
     cheaper = left <= 1
     if not cheaper:
         async for page in cloud.block_storage.volumes():
             pages += 1
-            left -= await _join(page, state, lease, seen)
+            left -= await _join(page, work, seen)
             if cheaper := left <= pages + 1:  # as much again, and each row could have been read by itself
                 break
     if left <= 0:
         return Unseen(rows=0, missing=False)
     limit = max(SINGLE_READS, pages + 1)
-    rows = await state.unsent_after(lease, 0, limit=limit)
-    read, found = await _read_singly(cloud, rows, state, lease, seen, until_found=not (cheaper or read_all))
+    rows = await work.unsent_after(0, limit=limit)
+    read, found = await _read_singly(cloud, rows, work, seen, until_found=not (cheaper or read_all))
     if read == len(rows) < limit:
         return Unseen(rows=0, missing=False)
     return Unseen(rows=max(0, left - read), missing=not found)
@@ -57,8 +55,7 @@ async def survey(
 async def _read_singly(
     cloud: Inventory,
     rows: Sequence[Unsent],
-    state: StateFile,
-    lease: Lease,
+    work: Work,
     seen: OnRow,
     *,
     until_found: bool,
@@ -70,24 +67,24 @@ async def _read_singly(
         seen(row, volume)
         if volume is not None:
             found += 1
-            _note_sizes([volume], state, lease)
+            _note_sizes([volume], work)
             if until_found:
                 return read, found
     return len(rows), found
 
 
-async def _join(page: Sequence[Volume], state: StateFile, lease: Lease, seen: OnRow) -> int:
+async def _join(page: Sequence[Volume], work: Work, seen: OnRow) -> int:
     """How many rows the volumes of a page belong to; `seen` is told of each."""
     volumes = {volume.volume_id: volume for volume in page}
-    rows = await state.unsent_of(lease, list(volumes))
+    rows = await work.unsent_of(list(volumes))
     for row in rows:
         seen(row, volumes[row.job.volume_id])
-    _note_sizes(page, state, lease)
+    _note_sizes(page, work)
     return len(rows)
 
 
-def _note_sizes(volumes: Sequence[Volume], state: StateFile, lease: Lease) -> None:
+def _note_sizes(volumes: Sequence[Volume], work: Work) -> None:
     sizes = {volume.volume_id: volume.size_gib for volume in volumes if volume.size_gib is not None}
-    state.sizes(lease, sizes)
+    work.sizes(sizes)
     if names := {volume.volume_id: volume.name for volume in volumes if volume.name}:
-        state.volume_names(lease, names)
+        work.volume_names(names)

@@ -10,8 +10,7 @@ from batchexport.store.exported import ExportedImages
 from batchexport.store.giving_up import OpenRow
 from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.identities import check_bound
-from batchexport.store.last_look import LeftDown, left_down
-from batchexport.store.lease import Lease
+from batchexport.store.last_look import LeftDown
 from batchexport.store.merge import MADE, Differences, RefusedRow, compare, take_in
 from batchexport.store.neighbours import Elsewhere
 from batchexport.store.owner import Owner
@@ -36,6 +35,7 @@ from batchexport.store.sessions import Session
 from batchexport.store.state import StateFile
 from batchexport.store.unreadable import Unreadable, look_into
 from batchexport.store.untried import discard_untried, is_untried
+from batchexport.store.work import Work
 
 __all__ = [
     "MADE",
@@ -51,7 +51,6 @@ __all__ = [
     "ExportedImages",
     "Holder",
     "JobReport",
-    "Lease",
     "LeftDown",
     "LinkedRow",
     "OpenRow",
@@ -72,12 +71,12 @@ __all__ = [
     "UnderWay",
     "Unreadable",
     "Unsent",
+    "Work",
     "building",
     "check_bound",
     "compare",
     "discard_untried",
     "is_untried",
-    "left_down",
     "look_into",
     "note_end",
     "take_in",

@@ -14,10 +14,9 @@ import msgspec
 
 from batchexport.model import Job
 from batchexport.store.changes import CLAIM
-from batchexport.store.lease import Lease
 from batchexport.store.queries import job_of
 from batchexport.store.schema import UNIQUE_INDEXES
-from batchexport.store.writer import Writer
+from batchexport.store.writer import TargetWriter
 
 #: Images of the job's name that were seen before the first request for it: not its own.
 BEFORE_TABLE = """
@@ -93,44 +92,42 @@ class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
 class ImageBook:
     """Reads and notes what is known of images. A note is on disk when its call returns."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: TargetWriter) -> None:
         self._writer = writer
 
     async def of(self, job: Job) -> KnownImages:
         """What is known of the images of a job."""
-        return await self._writer.ask(partial(_known, job=job))
+        return await self._writer.run(partial(_known, job=job))
 
-    async def looked_up(self, held: Lease, job: Job, image_ids: Iterable[str]) -> None:
+    async def looked_up(self, job: Job, image_ids: Iterable[str]) -> None:
         """These are all images of the job's name that are there before its attempt, and not its own."""
         ids = tuple(image_ids)
-        await self._writer.ask(partial(_note_look, job=job, image_ids=ids), held)
+        await self._writer.run(partial(_note_look, job=job, image_ids=ids))
 
-    async def disown(self, held: Lease, job: Job, image_ids: Iterable[str]) -> None:
+    async def disown(self, job: Job, image_ids: Iterable[str]) -> None:
         """These images are not the job's own, whatever their names say."""
         if ids := tuple(image_ids):
-            await self._writer.ask(partial(_note_before, job_id=job.job_id, image_ids=ids), held)
+            await self._writer.run(partial(_note_before, job_id=job.job_id, image_ids=ids))
 
-    async def note_named(self, held: Lease, images: Sequence[tuple[str, str]]) -> None:
+    async def note_named(self, images: Sequence[tuple[str, str]]) -> None:
         """These images, name and id, are there before anything was sent for the rows of their names."""
-        await self._writer.ask(partial(note_named, target_id=held.target_id, images=images), held)
+        await self._writer.ask(note_named, images=images)
 
-    async def listed(self, held: Lease) -> None:
+    async def listed(self) -> None:
         """Every image of the project was noted by `note_named`, for every row that the target now has."""
-        await self._writer.ask(partial(_note_list, target_id=held.target_id), held)
+        await self._writer.ask(_note_list)
 
-    async def last_listed(self, held: Lease) -> int:
+    async def last_listed(self) -> int:
         """The last job whose name a list of all images was searched for; 0 = there was no list."""
-        return await self._writer.ask(partial(_last_listed, target_id=held.target_id), held)
+        return await self._writer.ask(_last_listed)
 
-    async def claim_named(self, held: Lease, names: Sequence[str], *, server_now_s: float) -> list[Job]:
+    async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
         """The rows of these names for which nothing was sent as far as is known: submitting now."""
-        claiming = partial(_claim_named, target_id=held.target_id, names=names, server_now=server_now_s)
-        return await self._writer.ask(claiming, held)
+        return await self._writer.ask(_claim_named, names=names, server_now=server_now_s)
 
-    async def any_unlisted(self, held: Lease, *, run_id: str) -> bool:
+    async def any_unlisted(self, *, run_id: str) -> bool:
         """Whether there are rows to send whose names prove nothing and were not searched for in a list."""
-        asking = partial(_any_unlisted, target_id=held.target_id, run_id=run_id)
-        return await self._writer.ask(asking, held)
+        return await self._writer.ask(_any_unlisted, run_id=run_id)
 
 
 def make_tables(db: sqlite3.Connection) -> None:

@@ -11,8 +11,7 @@ from functools import partial
 import msgspec
 
 from batchexport.store.history import Ask
-from batchexport.store.lease import Lease
-from batchexport.store.writer import Writer
+from batchexport.store.writer import TargetWriter
 
 _TABLE = """
     CREATE TABLE IF NOT EXISTS removal (
@@ -52,29 +51,22 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 class RemovalBook:
     """The removals of one open state file: durable once awaited, and refused to whoever lost the lease."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: TargetWriter) -> None:
         self._writer = writer
 
-    async def asked(self, held: Lease, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
+    async def asked(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
         """Note that the image is about to be deleted; the number of the note."""
-        held.check_owned()
-        return await self._writer.ask(
-            partial(_note, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s), held
+        return await self._writer.run(
+            partial(_note, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
         )
 
-    async def answered(self, held: Lease, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
+    async def answered(self, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
         """Note what came of it."""
-        held.check_owned()
-        await self._writer.ask(
-            partial(_run, statement=_ANSWER, values=(at_s, outcome, words, removal_id)), held
-        )
+        await self._writer.run(partial(_run, statement=_ANSWER, values=(at_s, outcome, words, removal_id)))
 
-    async def settle(self, held: Lease, image_id: str, outcome: str, words: str, *, at_s: float) -> None:
+    async def settle(self, image_id: str, outcome: str, words: str, *, at_s: float) -> None:
         """Note what came of every earlier request to delete the image that was never answered."""
-        held.check_owned()
-        await self._writer.ask(
-            partial(_run, statement=_SETTLE, values=(at_s, outcome, words, image_id)), held
-        )
+        await self._writer.run(partial(_run, statement=_SETTLE, values=(at_s, outcome, words, image_id)))
 
 
 def _note(db: sqlite3.Connection, *, job_id: int, image_id: str, run_id: str, at_s: float) -> int:

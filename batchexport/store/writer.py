@@ -314,6 +314,37 @@ class Writer:
                 loop.call_soon_threadsafe(partial(_settle, answers))
 
 
+class TargetWriter:
+    """The writer as the owner of one target uses it: whatever is queued is fenced by the lease."""
+
+    def __init__(self, writer: Writer, lease: Lease) -> None:
+        self._writer = writer
+        self._lease = lease
+
+    def run(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """The result of an operation, once it is durable. Raises LeaseLostError where the lease is lost."""
+        self._lease.check_owned()
+        return self._writer.ask(operation, self._lease)
+
+    def ask(self, operation: Callable[..., T], **values: object) -> asyncio.Future[T]:
+        """The result of an operation on the target, once it is durable; it is given the target's id, too."""
+        return self.run(partial(operation, target_id=self._lease.target_id, **values))
+
+    def submit(self, operation: Callable[..., object], **values: object) -> None:
+        """Queue a change of the target that nobody awaits; it is given the target's id, too."""
+        self._lease.check_owned()
+        self._writer.submit(partial(operation, target_id=self._lease.target_id, **values), self._lease)
+
+    def submit_one_of(self, kind: Kind, item: object) -> None:
+        """Queue a change of a kind that comes in crowds."""
+        self._lease.check_owned()
+        self._writer.submit_one_of(kind, item, self._lease)
+
+    def check(self) -> None:
+        """Raise the first error of a change that nobody awaited."""
+        self._writer.check()
+
+
 def _settle(answers: list[_Answer]) -> None:
     for waiter, result, error in answers:
         if waiter.done():

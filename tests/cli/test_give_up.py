@@ -101,9 +101,9 @@ def test_what_cannot_be_given_up_is_told(path, batchexport, options, words):
 def test_nothing_is_given_up_under_a_process_that_works(path, batchexport):
     async def meanwhile():
         async with StateFile.open(path) as state:
-            lease = await state.take(1)
+            work = await state.take(1)
             result = await asyncio.to_thread(batchexport, "give-up", str(path), "--stalled", "--yes")
-            await state.release(lease)
+            await work.release()
             return result
 
     result = asyncio.run(meanwhile())
@@ -136,9 +136,9 @@ def test_a_row_given_up_is_looked_at_before_it_is_sent_again(tmp_path, batchexpo
 
     async def retry():
         async with StateFile.open(bench.path) as state:
-            lease = await state.take(1)
-            await state.retry(lease)
-            await state.release(lease)
+            work = await state.take(1)
+            await work.retry()
+            await work.release()
 
     asyncio.run(retry())
     bench.run(cloud)

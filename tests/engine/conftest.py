@@ -97,15 +97,15 @@ class Bench:
         async def go():
             loop = asyncio.get_running_loop()
             state = self.open()
-            lease = await state.take(1)
+            work = await state.take(1)
             now = EPOCH + loop.time()
-            for job in await state.claim(lease, 1000, now_s=now, server_now_s=now):
+            for job in await work.claim(1000, now_s=now, server_now_s=now):
                 if job.volume_id in sent:
                     request = ExportRequest(
                         volume_id=job.volume_id, image_name=job.image_name, options=NO_OPTIONS
                     )
                     await cloud.upload_volume_to_image(request, fence=lambda: None)
-            await state.release(lease)
+            await work.release()
             await state.close()
 
         run_fast(go())

@@ -221,12 +221,12 @@ def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench)
 
     async def beside():
         async with bench.open() as state:
-            lease = await state.take(1)
+            work = await state.take(1)
             try:
                 with pytest.raises(StateInUseError):
                     await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=time.time)
             finally:
-                await state.release(lease)
+                await work.release()
 
     run_fast(beside())
     assert image.image_id in cloud.records

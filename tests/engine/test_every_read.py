@@ -194,13 +194,13 @@ def test_two_looks_at_once_end_each_export_once(bench):
 
     async def go():
         async with bench.open() as state:
-            lease = await state.take(1)
-            ledger = Ledger(state, lease, Settings(), Breaker(None))
-            ledger.resumed(await state.exporting(lease), [])
+            work = await state.take(1)
+            ledger = Ledger(work, Settings(), Breaker(None))
+            ledger.resumed(await work.exporting(), [])
             watcher = Watcher(Slow(), ledger, Settings())
             await asyncio.gather(watcher.look(), watcher.look())
             await state.flush()
-            await state.release(lease)
+            await work.release()
 
     run_fast(go())
     assert set(bench.states().values()) == {"succeeded"}

@@ -364,9 +364,9 @@ def once_empty(looks):
 def retry(bench):
     async def go():
         async with bench.open() as state:
-            lease = await state.take(1)
-            retried = await state.retry(lease)
-            await state.release(lease)
+            work = await state.take(1)
+            retried = await work.retry()
+            await work.release()
             return retried
 
     assert run_fast(go()) == 1

@@ -12,7 +12,7 @@ from batchexport.engine.prune import prune
 from batchexport.errors import LeaseLostError, NotFoundError, StateError, UnreachableError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import Recorded
-from batchexport.store import Lease, StateFile, StateReader
+from batchexport.store import StateFile, StateReader, Work
 from tests.plan.test_retention import ours, shown
 from tests.store.making import alter, make
 
@@ -155,10 +155,10 @@ async def test_what_cannot_be_noted_is_not_deleted(volumes):
 
 async def test_an_image_whose_state_file_is_at_work_stays(volumes):
     async with StateFile.open(path_of(volumes)) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         cloud = Cloud()
         found, words = await pruned(cloud, volumes)
-        await state.release(lease)
+        await work.release()
     assert found is Found.STUCK
     assert "in use by process" in words
     assert cloud.deleted == []
@@ -180,7 +180,7 @@ async def test_a_process_that_was_taken_over_deletes_nothing(volumes, monkeypatc
 
 
 async def test_nothing_is_deleted_once_the_lease_has_run_out(volumes, monkeypatch):
-    monkeypatch.setattr(Lease, "fresh", property(lambda _: False))
+    monkeypatch.setattr(Work, "fresh", property(lambda _: False))
     cloud = Cloud()
     with pytest.raises(LeaseLostError, match="ran out"):
         await pruned(cloud, volumes)

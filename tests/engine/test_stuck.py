@@ -135,9 +135,9 @@ def test_copies_that_find_no_room_now_and_then_stop_no_run(bench):
 def retry(bench):
     async def go():
         async with bench.open() as state:
-            lease = await state.take(1)
-            await state.retry(lease)
-            await state.release(lease)
+            work = await state.take(1)
+            await work.retry()
+            await work.release()
 
     run_fast(go())
 

@@ -41,9 +41,9 @@ def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench)
 
     async def retry():
         async with bench.open() as state:
-            lease = await state.take(1)
-            assert await state.retry(lease) == 1
-            await state.release(lease)
+            work = await state.take(1)
+            assert await work.retry() == 1
+            await work.release()
 
     run_fast(retry())
     bench.run(cloud)

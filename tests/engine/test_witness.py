@@ -213,9 +213,9 @@ def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retr
 
     async def retry():
         async with bench.open() as state:
-            lease = await state.take(1)
-            await state.retry(lease, frozenset({JobState.FAILED}))
-            await state.release(lease)
+            work = await state.take(1)
+            await work.retry(frozenset({JobState.FAILED}))
+            await work.release()
 
     run_fast(retry())
     bench.run(cloud, settings=STOP)

@@ -166,9 +166,9 @@ class Almanac:
 
     async def _tell_sizes(self, path):
         async with self._open(path) as state:
-            lease = await state.take(1)
-            state.sizes(lease, self.sizes)
-            await state.release(lease)
+            work = await state.take(1)
+            work.sizes(self.sizes)
+            await work.release()
 
     def _open(self, path):
         return StateFile.open(path, now=now, clock=fast_now)

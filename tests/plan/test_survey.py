@@ -21,15 +21,15 @@ async def look(path, cloud, **options):
     """What `survey` told, by the number of the row, and what it left."""
     told = {}
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
 
         def seen(unsent, found):
             assert unsent.job.job_id not in told
             told[unsent.job.job_id] = None if found is None else found.size_gib
 
-        unseen = await survey(cloud, state, lease, seen, **options)
-        left = await state.unsized(lease)
-        await state.release(lease)
+        unseen = await survey(cloud, work, seen, **options)
+        left = await work.unsized()
+        await work.release()
     return told, unseen, left
 
 
@@ -96,10 +96,10 @@ async def test_rows_that_were_looked_at_or_tried_are_passed_over(path):
     first = FakeInventory(volumes=listed(1, 2), page=50)
     await look(path, first)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        (job,) = await state.claim(lease, 1, now_s=1.0, server_now_s=1.0)
+        work = await state.take(1)
+        (job,) = await work.claim(1, now_s=1.0, server_now_s=1.0)
         assert job.size_gib == 1
-        await state.release(lease)
+        await work.release()
     told, _, _ = await look(path, FakeInventory(volumes=listed(1, 2, 3, 4), page=50))
     assert told == {3: 3, 4: 4}
 

@@ -24,13 +24,13 @@ async def succeed(path, count, *, image_hash=HASH):
     options = ImageOptions(disk_format="qcow2")
     make(path, [row(1, options=options), *(row(n) for n in range(2, count + 1))])
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        for job in await state.claim(lease, count, now_s=1000.0, server_now_s=1000.0):
+        work = await state.take(1)
+        for job in await work.claim(count, now_s=1000.0, server_now_s=1000.0):
             accepted = Accepted(image_id=image_id(job.job_id), size_gib=10, request_id=None)
-            state.accepted(lease, job, accepted, at_s=1001.0, deadline_at=9000.0)
+            work.accepted(job, accepted, at_s=1001.0, deadline_at=9000.0)
             done = Ending(reason="active", image_hash=image_hash)
-            state.ended(lease, job, JobState.SUCCEEDED, done, at_s=1002.0)
-        await state.release(lease)
+            work.ended(job, JobState.SUCCEEDED, done, at_s=1002.0)
+        await work.release()
 
 
 def images(*numbers, **changes):

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from batchexport.model import NO_OPTIONS, Accepted, Ending, Job, JobRow, JobState, TargetKey
-from batchexport.store import Lease, RunRecord, StateFile, building
+from batchexport.store import RunRecord, StateFile, Work, building
 
 EVENING = 1_790_028_000.0  # 2026-09-21T22:00:00Z
 TARGETS = (TargetKey("prod", "eu-de", None), TargetKey("prod", "eu-nl", "archive"))
@@ -78,42 +78,40 @@ async def make_night(
         )
     async with StateFile.open(path) as state:
         for target in state.targets():
-            lease = await state.take(target.target_id)
-            await _work(state, lease, draw, begins_at, until_s)
-            state.learned(lease, 3.5)
-            await state.release(lease)
+            work = await state.take(target.target_id)
+            await _work(work, draw, begins_at, until_s)
+            work.learned(3.5)
+            await work.release()
     return path
 
 
-async def _work(
-    state: StateFile, lease: Lease, draw: random.Random, begins_at: float, until_s: float
-) -> None:
+async def _work(work: Work, draw: random.Random, begins_at: float, until_s: float) -> None:
     """Export with SLOTS at once; each slot takes the next row when it is free."""
     free = [begins_at + 2.0 * slot for slot in range(SLOTS)]
     while (at := heapq.heappop(free)) < begins_at + until_s:
-        jobs = await state.claim(lease, 1, now_s=at + 7200, server_now_s=at)
+        jobs = await work.claim(1, now_s=at + 7200, server_now_s=at)
         if not jobs:
             return
         if 1800 < at - begins_at < 3600 and draw.random() < 0.6:
             ending = Ending(reason="Too many requests, retry after 5 s", code="APIGW.0308", status=429)
-            state.put_back(lease, jobs[0], ending, next_at=at + 5, at_s=at, counted=False)
+            work.put_back(jobs[0], ending, next_at=at + 5, at_s=at, counted=False)
             heapq.heappush(free, at + 5)
             continue
-        heapq.heappush(free, _export(state, lease, jobs[0], draw, at))
+        heapq.heappush(free, _export(work, jobs[0], draw, at))
 
 
-def _export(state: StateFile, lease: Lease, job: Job, draw: random.Random, at: float) -> float:
+def _export(work: Work, job: Job, draw: random.Random, at: float) -> float:
     """One attempt; when its slot is free again."""
     size_gib = draw.choice(SIZES_GIB)
     outcome, ending, taken = _ending(draw, job.volume_id)
     if not taken:
-        state.ended(lease, job, outcome, ending, at_s=at + 1)
+        work.ended(job, outcome, ending, at_s=at + 1)
         return at + 2
     took_s = 20 + size_gib * draw.uniform(6, 14)
     accepted = Accepted(
         image_id=str(uuid.UUID(int=draw.getrandbits(128))), size_gib=size_gib, request_id="req-accepted"
     )
-    state.accepted(lease, job, accepted, at_s=at, deadline_at=at + 36000)
+    work.accepted(job, accepted, at_s=at, deadline_at=at + 36000)
     exporting = Job(
         job_id=job.job_id,
         volume_id=job.volume_id,
@@ -124,9 +122,7 @@ def _export(state: StateFile, lease: Lease, job: Job, draw: random.Random, at: f
     )
     if draw.random() < 0.02 and job.attempt < 3:
         lost = Ending(reason="the export failed: the cloud removed the image", code="image_gone")
-        state.put_back(
-            lease, exporting, lost, next_at=at + took_s / 3 + 60, at_s=at + took_s / 3, counted=True
-        )
+        work.put_back(exporting, lost, next_at=at + took_s / 3 + 60, at_s=at + took_s / 3, counted=True)
         return at + took_s / 3
-    state.ended(lease, exporting, outcome, ending, at_s=at + took_s)
+    work.ended(exporting, outcome, ending, at_s=at + took_s)
     return at + took_s

@@ -51,32 +51,32 @@ async def build_mixed(path):
     build(path, [*rows, (EAST, "image 6", NO_OPTIONS), (EAST, "image 7", NO_OPTIONS)])
     async with StateFile.open(path) as state:
         for target in state.targets():
-            lease = await state.take(target.target_id)
-            jobs = await state.claim(lease, 5, now_s=AT + 10, server_now_s=AT + 10)
+            work = await state.take(target.target_id)
+            jobs = await work.claim(5, now_s=AT + 10, server_now_s=AT + 10)
             endings = ENDINGS[: len(jobs)] if target.key == HERE else ENDINGS_EAST
             for job, (outcome, ending) in zip(jobs, endings, strict=True):
                 image_id = f"image-id-{job.job_id}"
                 if outcome is JobState.PENDING:
-                    state.put_back(lease, job, ending, next_at=AT + 99, at_s=AT + 30, counted=True)
+                    work.put_back(job, ending, next_at=AT + 99, at_s=AT + 30, counted=True)
                     continue
                 if outcome in (JobState.EXPORTING, JobState.SUCCEEDED):
                     answer = Accepted(image_id=image_id, size_gib=100, request_id="req-1")
-                    state.accepted(lease, job, answer, at_s=AT + 20, deadline_at=AT + 3600)
+                    work.accepted(job, answer, at_s=AT + 20, deadline_at=AT + 3600)
                 if outcome is not JobState.EXPORTING:
-                    state.ended(lease, job, outcome, ending, at_s=AT + 600)
-            await state.release(lease)
+                    work.ended(job, outcome, ending, at_s=AT + 600)
+            await work.release()
 
 
 async def build_succeeded(path, ending=PLAIN):
     """One row, exported."""
     build(path, [(HERE, "image 1", NO_OPTIONS)])
     async with StateFile.open(path) as state:
-        lease = await state.take(state.targets()[0].target_id)
-        (job,) = await state.claim(lease, 1, now_s=AT, server_now_s=AT)
+        work = await state.take(state.targets()[0].target_id)
+        (job,) = await work.claim(1, now_s=AT, server_now_s=AT)
         answer = Accepted(image_id="image-id-1", size_gib=5, request_id=None)
-        state.accepted(lease, job, answer, at_s=AT, deadline_at=AT + 3600)
-        state.ended(lease, job, JobState.SUCCEEDED, ending, at_s=AT + 9)
-        await state.release(lease)
+        work.accepted(job, answer, at_s=AT, deadline_at=AT + 3600)
+        work.ended(job, JobState.SUCCEEDED, ending, at_s=AT + 9)
+        await work.release()
 
 
 ENDINGS = [

@@ -90,7 +90,7 @@ async def test_the_page_shows_stops_and_when_the_run_was_carried_on(interrupted)
 async def test_a_later_look_at_a_night_that_was_done_is_no_part_of_it(tmp_path):
     path = await make_night(tmp_path / "a.state", 20)
     async with StateFile.open(path) as state:
-        await state.release(await state.take(1))
+        await (await state.take(1)).release()
     with StateReader(path) as reader:
         night = night_of(reader, now=EVENING + 90_000)
     assert night.totals.to_do == 0

@@ -123,11 +123,11 @@ async def failed_file(path, *reasons):
     """A state file with a failed row for each of these reasons."""
     make(path, len(reasons))
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for reason in reasons:
-            (job,) = await claim(state, lease)
-            state.ended(lease, job, JobState.FAILED, Ending(reason=reason, code="X.1", status=400), at_s=1.0)
-        await state.release(lease)
+            (job,) = await claim(work)
+            work.ended(job, JobState.FAILED, Ending(reason=reason, code="X.1", status=400), at_s=1.0)
+        await work.release()
     return StateReader(path)
 
 

@@ -40,18 +40,18 @@ async def path(tmp_path):
     path = tmp_path / "night.state"
     await build_mixed(path)
     async with StateFile.open(path) as state:
-        lease = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
-        await state.bind(lease, IDENTITY)
-        state.volume_names(lease, NAMES)
-        state.images_seen(lease, {"image-id-5": "queued"})
-        rows = await state.exporting(lease)
-        await state.servers.link(lease, rows[0], ["s1", "s2"])
+        work = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
+        await work.bind(IDENTITY)
+        work.volume_names(NAMES)
+        work.images_seen({"image-id-5": "queued"})
+        rows = await work.exporting()
+        await work.servers.link(rows[0], ["s1", "s2"])
         for server, at_s in (("s1", AT), ("s2", AT + 100)):
             found = Server(server_id=server, status="active", name=f"web-{server}")
-            await state.servers.stopping(lease, [found], at_s=at_s)
-            await state.servers.down(lease, [server], at_s=at_s + 10)
-        await state.servers.up(lease, ["s1"], at_s=AT + 2760)
-        await state.release(lease)
+            await work.servers.stopping([found], at_s=at_s)
+            await work.servers.down([server], at_s=at_s + 10)
+        await work.servers.up(["s1"], at_s=AT + 2760)
+        await work.release()
     with StateReader(path) as reader:
         ended_at = max(session.ended_at for session in reader.sessions())
     note_end(
@@ -90,8 +90,8 @@ def test_the_context_is_that_of_the_last_process(path):
 
 async def test_a_process_that_ended_without_a_word_has_no_exit_code(path):
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        await state.release(lease)
+        work = await state.take(1)
+        await work.release()
     with StateReader(path) as reader:
         found = context_of(reader)
     assert (found.exit_code, found.how_it_ended, found.job) == (None, None, "nightly")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
-from batchexport.store import Lease, RunRecord, StateFile, StateReader, building
+from batchexport.store import RunRecord, StateReader, Work, building
 
 HERE = TargetKey()
 THERE = TargetKey("other", "eu-de", "backup")
@@ -52,31 +52,31 @@ def make(path: Path, rows: Sequence[JobRow] | int = 1) -> Path:
     return path
 
 
-async def claim(state: StateFile, lease: Lease, limit: int = 1, *, now_s: float = 100.0) -> list[Job]:
-    return await state.claim(lease, limit, now_s=now_s, server_now_s=now_s + 0.5)
+async def claim(work: Work, limit: int = 1, *, now_s: float = 100.0) -> list[Job]:
+    return await work.claim(limit, now_s=now_s, server_now_s=now_s + 0.5)
 
 
-def accept(state: StateFile, lease: Lease, job: Job, image_id: str | None = None) -> None:
+def accept(work: Work, job: Job, image_id: str | None = None) -> None:
     accepted = Accepted(image_id=image_id or image(job.job_id), size_gib=10, request_id=f"req-{job.job_id}")
-    state.accepted(lease, job, accepted, at_s=101.0, deadline_at=4000.0)
+    work.accepted(job, accepted, at_s=101.0, deadline_at=4000.0)
 
 
-async def bring(state: StateFile, lease: Lease, to: JobState) -> Job:
+async def bring(work: Work, to: JobState) -> Job:
     """The next job of the list, brought to this state."""
-    (job,) = await claim(state, lease)
+    (job,) = await claim(work)
     match to:
         case JobState.PENDING:
-            state.put_back(lease, job, REFUSED, next_at=1000.0, at_s=102.0, counted=True)
+            work.put_back(job, REFUSED, next_at=1000.0, at_s=102.0, counted=True)
         case JobState.EXPORTING:
-            accept(state, lease, job)
+            accept(work, job)
         case JobState.SUCCEEDED:
-            accept(state, lease, job)
-            state.ended(lease, job, to, DONE, at_s=103.0)
+            accept(work, job)
+            work.ended(job, to, DONE, at_s=103.0)
         case JobState.FAILED | JobState.SKIPPED | JobState.AMBIGUOUS:
-            state.ended(lease, job, to, REFUSED, at_s=103.0)
+            work.ended(job, to, REFUSED, at_s=103.0)
         case JobState.SUBMITTING:
             pass
-    await state.flush()
+    await work.flush()
     return job
 
 

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateError
 from batchexport.model import Accepted, Ending, Job, JobState
-from batchexport.store import Lease, StateFile, StateReader
+from batchexport.store import StateFile, StateReader, Work
 from tests.store.making import DONE, REFUSED, THERE, accept, ask, bring, claim, image, make, row, states
 
-Change = Callable[[StateFile, Lease, Job], None]
+Change = Callable[[Work, Job], None]
 
 PENDING, SUBMITTING, EXPORTING = JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING
 SUCCEEDED, FAILED = JobState.SUCCEEDED, JobState.FAILED
@@ -19,13 +19,11 @@ SKIPPED, AMBIGUOUS = JobState.SKIPPED, JobState.AMBIGUOUS
 
 
 def end(to: JobState) -> Change:
-    return lambda state, lease, job: state.ended(lease, job, to, DONE, at_s=110.0)
+    return lambda work, job: work.ended(job, to, DONE, at_s=110.0)
 
 
 def put_back(ending: Ending | None, *, counted: bool) -> Change:
-    return lambda state, lease, job: state.put_back(
-        lease, job, ending, next_at=500.0, at_s=110.0, counted=counted
-    )
+    return lambda work, job: work.put_back(job, ending, next_at=500.0, at_s=110.0, counted=counted)
 
 
 #: Each change by name: the states it may start from, and where it leads.
@@ -38,7 +36,7 @@ CHANGES: dict[str, tuple[Change, set[JobState], JobState]] = {
     "put back": (put_back(REFUSED, counted=True), {SUBMITTING, EXPORTING}, PENDING),
     "put back uncounted": (put_back(REFUSED, counted=False), {SUBMITTING, EXPORTING}, PENDING),
     "put back unsent": (put_back(None, counted=False), {SUBMITTING}, PENDING),
-    "reopened": (lambda state, lease, job: state.reopen(lease, job), {AMBIGUOUS}, PENDING),
+    "reopened": (lambda work, job: work.reopen(job), {AMBIGUOUS}, PENDING),
 }
 
 
@@ -49,9 +47,9 @@ async def test_a_change_happens_from_its_states_and_from_no_other(
 ) -> None:
     change, allowed, after = CHANGES[name]
     async with StateFile.open(make(path)) as state:
-        lease = await state.take(1)
-        job = await bring(state, lease, before)
-        change(state, lease, job)
+        work = await state.take(1)
+        job = await bring(work, before)
+        change(work, job)
         if before in allowed:
             await state.flush()
         else:
@@ -62,10 +60,10 @@ async def test_a_change_happens_from_its_states_and_from_no_other(
 
 async def test_a_change_that_is_not_allowed_keeps_nothing_else_from_being_written(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        first, second = await claim(state, lease, 2)
-        state.ended(lease, first, SUCCEEDED, DONE, at_s=110.0)
-        accept(state, lease, second)
+        work = await state.take(1)
+        first, second = await claim(work, 2)
+        work.ended(first, SUCCEEDED, DONE, at_s=110.0)
+        accept(work, second)
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
     assert states(made) == [SUBMITTING, EXPORTING, PENDING]
@@ -73,32 +71,32 @@ async def test_a_change_that_is_not_allowed_keeps_nothing_else_from_being_writte
 
 async def test_nothing_is_claimed_after_a_change_that_is_not_allowed(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.ended(lease, job, SUCCEEDED, DONE, at_s=110.0)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.ended(job, SUCCEEDED, DONE, at_s=110.0)
         with pytest.raises(StateError, match="cannot become succeeded"):
             await state.flush()
         with pytest.raises(StateError, match="cannot become succeeded"):
-            await claim(state, lease)
+            await claim(work)
     assert states(made) == [SUBMITTING, PENDING, PENDING]
 
 
 async def test_closing_tells_of_a_change_that_was_not_allowed(made: Path) -> None:
     with pytest.raises(StateError, match="cannot become succeeded"):
         async with StateFile.open(made) as state:
-            lease = await state.take(1)
-            (job,) = await claim(state, lease)
-            state.ended(lease, job, SUCCEEDED, DONE, at_s=110.0)
+            work = await state.take(1)
+            (job,) = await claim(work)
+            work.ended(job, SUCCEEDED, DONE, at_s=110.0)
 
 
 async def test_an_earlier_attempt_has_nothing_more_to_say(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (first,) = await claim(state, lease)
-        state.put_back(lease, first, REFUSED, next_at=1.0, at_s=110.0, counted=True)
-        (second,) = await claim(state, lease)
+        work = await state.take(1)
+        (first,) = await claim(work)
+        work.put_back(first, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        (second,) = await claim(work)
         assert (second.job_id, second.attempt) == (1, 2)
-        accept(state, lease, first)
+        accept(work, first)
         with pytest.raises(
             StateError, match="attempt 1 cannot become exporting: it is submitting in attempt 2"
         ):
@@ -109,34 +107,34 @@ async def test_a_lease_changes_no_job_of_another_target(path: Path) -> None:
     make(path, [row(1), row(2, target=THERE)])
     async with StateFile.open(path) as state:
         here, there = await state.take(1), await state.take(2)
-        (job,) = await claim(state, here)
-        accept(state, there, job)
+        (job,) = await claim(here)
+        accept(there, job)
         with pytest.raises(StateError, match="of target 1"):
             await state.flush()
 
 
 async def test_a_job_that_is_not_there_is_told(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        accept(state, lease, replace(job, job_id=77))
+        work = await state.take(1)
+        (job,) = await claim(work)
+        accept(work, replace(job, job_id=77))
         with pytest.raises(StateError, match=r"job 77 .* there is no such job"):
             await state.flush()
 
 
 async def test_an_end_must_be_a_final_state(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
+        work = await state.take(1)
+        (job,) = await claim(work)
         with pytest.raises(StateError, match="pending is no end"):
-            state.ended(lease, job, PENDING, DONE, at_s=110.0)
+            work.ended(job, PENDING, DONE, at_s=110.0)
 
 
 async def test_an_accepted_job_carries_what_the_cloud_answered(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        job = await bring(state, lease, EXPORTING)
-        assert await state.exporting(lease) == [
+        work = await state.take(1)
+        job = await bring(work, EXPORTING)
+        assert await work.exporting() == [
             replace(
                 job,
                 image_id=image(1),
@@ -150,28 +148,27 @@ async def test_an_accepted_job_carries_what_the_cloud_answered(made: Path) -> No
 
 async def test_an_answer_without_a_size_keeps_the_known_one(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.sizes(lease, {job.volume_id: 7})
-        state.accepted(
-            lease,
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.sizes({job.volume_id: 7})
+        work.accepted(
             job,
             Accepted(image_id=image(1), size_gib=None, request_id=None),
             at_s=1.0,
             deadline_at=2.0,
         )
-        (exporting,) = await state.exporting(lease)
+        (exporting,) = await work.exporting()
         assert exporting.size_gib == 7
 
 
 async def test_every_attempt_that_ended_stays_in_the_audit_trail(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, REFUSED, next_at=120.0, at_s=110.0, counted=True)
-        (job,) = await claim(state, lease, now_s=120.0)
-        accept(state, lease, job)
-        state.ended(lease, job, FAILED, Ending(reason="the image is gone"), at_s=130.0)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, REFUSED, next_at=120.0, at_s=110.0, counted=True)
+        (job,) = await claim(work, now_s=120.0)
+        accept(work, job)
+        work.ended(job, FAILED, Ending(reason="the image is gone"), at_s=130.0)
     with StateReader(made) as reader:
         first, second = reader.attempts(1)
     assert (first.attempt, first.outcome, first.reason, first.code, first.status, first.request_id) == (
@@ -195,47 +192,47 @@ async def test_every_attempt_that_ended_stays_in_the_audit_trail(made: Path) -> 
 
 async def test_images_of_ended_attempts_are_remembered(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for number in (1, 2):
-            (job,) = await claim(state, lease)
-            accept(state, lease, job, image(number))
-            state.put_back(lease, job, None, next_at=1.0, at_s=110.0, counted=True)
-        (job,) = await claim(state, lease)
-        known = await state.images.of(job)
+            (job,) = await claim(work)
+            accept(work, job, image(number))
+            work.put_back(job, None, next_at=1.0, at_s=110.0, counted=True)
+        (job,) = await claim(work)
+        known = await work.images.of(job)
         assert known.of_attempts == {image(1): None, image(2): None}
-        assert (await state.images.of(replace(job, job_id=2))).of_attempts == {}
+        assert (await work.images.of(replace(job, job_id=2))).of_attempts == {}
 
 
 async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, None, next_at=0.0, at_s=110.0, counted=False)
-        (again,) = await claim(state, lease)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, None, next_at=0.0, at_s=110.0, counted=False)
+        (again,) = await claim(work)
     assert again == job
     assert ask(made, "SELECT count(*) FROM attempt") == [(0,)]
 
 
 async def test_an_uncounted_attempt_keeps_its_reason_and_frees_its_number(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, REFUSED, next_at=120.0, at_s=110.0, counted=False)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, REFUSED, next_at=120.0, at_s=110.0, counted=False)
         await state.flush()
         with StateReader(made) as reader:
             waiting = next(reader.jobs())
             assert (waiting.attempts, waiting.reason, waiting.next_at) == (0, "volume is in-use", 120.0)
             assert [one.attempt for one in reader.attempts(1)] == [1]
-        (again,) = await claim(state, lease, now_s=120.0)
+        (again,) = await claim(work, now_s=120.0)
         assert again.attempt == 1
 
 
 async def test_the_first_intent_outlives_every_later_one(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease, now_s=100.0)
-        state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
-        (job,) = await claim(state, lease, now_s=200.0)
+        work = await state.take(1)
+        (job,) = await claim(work, now_s=100.0)
+        work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        (job,) = await claim(work, now_s=200.0)
         assert (job.first_intent_at, job.intent_at) == (100.5, 200.5)
 
 
@@ -243,11 +240,11 @@ async def test_retry_brings_failed_jobs_of_its_target_back_with_a_full_allowance
     make(path, [row(1), row(2, target=THERE), row(3)])
     async with StateFile.open(path) as state:
         here, there = await state.take(1), await state.take(2)
-        await bring(state, here, FAILED)
-        await bring(state, there, FAILED)
-        await bring(state, here, SKIPPED)
-        assert await state.retry(here) == 1
-        (again,) = await claim(state, here)
+        await bring(here, FAILED)
+        await bring(there, FAILED)
+        await bring(here, SKIPPED)
+        assert await here.retry() == 1
+        (again,) = await claim(here)
         assert (again.job_id, again.attempt, again.attempts_before) == (1, 2, 1)
     assert states(path) == [SUBMITTING, FAILED, SKIPPED]
 
@@ -256,10 +253,10 @@ async def test_retry_brings_failed_jobs_of_its_target_back_with_a_full_allowance
 async def test_retry_takes_the_states_it_is_told(path: Path, final: JobState) -> None:
     make(path, 3)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for one in (FAILED, SKIPPED, AMBIGUOUS):
-            await bring(state, lease, one)
-        assert await state.retry(lease, frozenset({final})) == 1
+            await bring(work, one)
+        assert await work.retry(frozenset({final})) == 1
         assert (await state.counts())[final] == 0
         assert (await state.counts())[PENDING] == 1
 
@@ -267,19 +264,19 @@ async def test_retry_takes_the_states_it_is_told(path: Path, final: JobState) ->
 @pytest.mark.parametrize("wrong", [SUCCEEDED, SUBMITTING, EXPORTING, PENDING])
 async def test_retry_refuses_states_that_are_not_to_be_tried_again(made: Path, wrong: JobState) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         with pytest.raises(StateError, match=f"jobs that are {wrong} cannot be tried again"):
-            await state.retry(lease, frozenset({FAILED, wrong}))
+            await work.retry(frozenset({FAILED, wrong}))
 
 
 async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        assert await state.unsized(lease) == 3
-        first, second = await claim(state, lease, 2)
-        state.sizes(lease, {first.volume_id: 5, second.volume_id: 6, "not-in-the-list": 7})
-        state.sizes(lease, {second.volume_id: 8})
-        assert await state.unsized(lease) == 1
+        work = await state.take(1)
+        assert await work.unsized() == 3
+        first, second = await claim(work, 2)
+        work.sizes({first.volume_id: 5, second.volume_id: 6, "not-in-the-list": 7})
+        work.sizes({second.volume_id: 8})
+        assert await work.unsized() == 1
     with StateReader(made) as reader:
         assert [job.size_gib for job in reader.jobs()] == [5, 8, None]
 
@@ -287,7 +284,7 @@ async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
 async def test_the_learnt_rate_is_there_for_the_next_process(made: Path) -> None:
     async with StateFile.open(made) as state:
         assert [target.requests_per_second for target in state.targets()] == [None]
-        state.learned(await state.take(1), 2.5)
+        (await state.take(1)).learned(2.5)
     async with StateFile.open(made) as state:
         assert [target.requests_per_second for target in state.targets()] == [2.5]
 
@@ -295,10 +292,10 @@ async def test_the_learnt_rate_is_there_for_the_next_process(made: Path) -> None
 async def test_a_row_that_was_tried_is_not_refused_as_if_it_never_was(made: Path) -> None:
     """Between two attempts a row may have an image: only what was never sent, or is held, ends unsent."""
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, REFUSED, next_at=500.0, at_s=110.0, counted=True)
-        state.refused(lease, job, FAILED, REFUSED, at_s=111.0)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, REFUSED, next_at=500.0, at_s=110.0, counted=True)
+        work.refused(job, FAILED, REFUSED, at_s=111.0)
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
     assert states(made)[0] == PENDING
@@ -308,15 +305,15 @@ async def test_retry_keeps_the_size_of_what_was_sent_and_forgets_that_of_what_ne
     """A row never sent is looked at anew, and its size is what says that somebody has."""
     make(path, 2)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        sent = await bring(state, lease, FAILED)
+        work = await state.take(1)
+        sent = await bring(work, FAILED)
         (unsent,) = [replace(sent, job_id=2, attempt=0)]
         ask_for = {sent.volume_id: 40}
-        state.sizes(lease, ask_for)
+        work.sizes(ask_for)
         await state.flush()
-        state.refused(lease, unsent, FAILED, REFUSED, at_s=110.0)
+        work.refused(unsent, FAILED, REFUSED, at_s=110.0)
         await state.flush()
-        assert await state.retry(lease) == 2
+        assert await work.retry() == 2
     sizes = ask(path, "SELECT size_gib FROM job ORDER BY job_id")
     assert sizes[0] == (40,)
     assert sizes[1] == (None,)

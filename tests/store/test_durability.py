@@ -26,15 +26,15 @@ def say(jobs, state):
 
 async def work():
     async with StateFile.open(Path(sys.argv[1])) as state:
-        lease = await state.take(1)
-        while jobs := await claim(state, lease, 7):
+        target = await state.take(1)
+        while jobs := await claim(target, 7):
             say(jobs, "submitting")
             for job in jobs:
-                accept(state, lease, job)
+                accept(target, job)
             await state.flush()
             say(jobs, "exporting")
             for job in jobs:
-                state.ended(lease, job, JobState.SUCCEEDED, DONE, at_s=1.0)
+                target.ended(job, JobState.SUCCEEDED, DONE, at_s=1.0)
             await state.flush()
             say(jobs, "succeeded")
 
@@ -75,11 +75,11 @@ async def test_a_file_whose_process_was_killed_is_whole_and_goes_on(path: Path) 
     make(path, 3000)
     await acknowledged_before_kill(path, lines=100)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         counts = await state.counts()
-        assert len(await state.unsettled(lease)) == counts[JobState.SUBMITTING]
-        assert len(await state.exporting(lease)) == counts[JobState.EXPORTING]
-        assert await state.next_due_s(lease) == 0.0
+        assert len(await work.unsettled()) == counts[JobState.SUBMITTING]
+        assert len(await work.exporting()) == counts[JobState.EXPORTING]
+        assert await work.next_due_s() == 0.0
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
     assert ask(path, "PRAGMA foreign_key_check") == []
     assert [entry.name for entry in path.parent.iterdir()] == ["march.state"]

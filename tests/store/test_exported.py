@@ -19,13 +19,13 @@ async def run(path: Path) -> Path:
     """Two rows that became images, the second with a hash, and one that failed."""
     make(path, [row(1, options=RAW), row(2), row(3)])
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        await bring(state, lease, JobState.SUCCEEDED)
-        (job,) = await claim(state, lease, now_s=200.0)
-        accept(state, lease, job)
-        state.ended(lease, job, JobState.SUCCEEDED, Ending(reason="active", image_hash="md5:1"), at_s=9.0)
-        await bring(state, lease, JobState.FAILED)
-        await state.release(lease)
+        work = await state.take(1)
+        await bring(work, JobState.SUCCEEDED)
+        (job,) = await claim(work, now_s=200.0)
+        accept(work, job)
+        work.ended(job, JobState.SUCCEEDED, Ending(reason="active", image_hash="md5:1"), at_s=9.0)
+        await bring(work, JobState.FAILED)
+        await work.release()
     return path
 
 

@@ -36,49 +36,49 @@ def test_a_statement_goes_by_its_index(db: sqlite3.Connection, statement: str, i
 
 async def sized(state: StateFile, sizes: list[int | None]):
     """A lease, after the first volumes were given these sizes."""
-    lease = await state.take(1)
-    jobs = await state.claim(lease, 100, now_s=0.0, server_now_s=0.0)
+    work = await state.take(1)
+    jobs = await work.claim(100, now_s=0.0, server_now_s=0.0)
     for job in jobs:
-        state.put_back(lease, job, None, next_at=0.0, at_s=0.0, counted=False)
+        work.put_back(job, None, next_at=0.0, at_s=0.0, counted=False)
     known = zip(jobs, sizes, strict=True)
-    state.sizes(lease, {job.volume_id: size for job, size in known if size is not None})
-    return lease
+    work.sizes({job.volume_id: size for job, size in known if size is not None})
+    return work
 
 
-async def claimed(state, lease, most_gib):
-    jobs = await state.claim(lease, 100, now_s=50.0, server_now_s=0.0, most_gib=most_gib)
+async def claimed(work, most_gib):
+    jobs = await work.claim(100, now_s=50.0, server_now_s=0.0, most_gib=most_gib)
     return [job.size_gib for job in jobs]
 
 
 async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path):
     async with StateFile.open(make(tmp_path / "a.state", 4)) as state:
-        lease = await sized(state, [30, 10, 50, 20])
-        assert await claimed(state, lease, 30) == [30, 10, 20]
-        assert await state.next_due_s(lease, most_gib=30) is None
-        assert await state.next_due_s(lease, most_gib=50) == 0.0
-        assert await claimed(state, lease, 50) == [50]
+        work = await sized(state, [30, 10, 50, 20])
+        assert await claimed(work, 30) == [30, 10, 20]
+        assert await work.next_due_s(most_gib=30) is None
+        assert await work.next_due_s(most_gib=50) == 0.0
+        assert await claimed(work, 50) == [50]
 
 
 async def test_an_unknown_size_counts_as_the_mean_of_the_known(tmp_path):
     async with StateFile.open(make(tmp_path / "a.state", 3)) as state:
-        lease = await sized(state, [10, 30, None])
-        assert await claimed(state, lease, 19) == [10]
-        assert await claimed(state, lease, 20) == [None]
+        work = await sized(state, [10, 30, None])
+        assert await claimed(work, 19) == [10]
+        assert await claimed(work, 20) == [None]
 
 
 async def test_where_no_size_is_known_everything_fits(tmp_path):
     async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
-        lease = await sized(state, [None, None])
-        assert await claimed(state, lease, 1) == [None, None]
+        work = await sized(state, [None, None])
+        assert await claimed(work, 1) == [None, None]
 
 
 async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path):
     async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
-        lease = await sized(state, [10, 40])
-        jobs = await state.claim(lease, 2, now_s=0.0, server_now_s=0.0)
+        work = await sized(state, [10, 40])
+        jobs = await work.claim(2, now_s=0.0, server_now_s=0.0)
         for job, due_at in zip(jobs, (90.0, 40.0), strict=True):
-            state.put_back(lease, job, Ending(reason="busy"), next_at=due_at, at_s=0.0, counted=True)
-        assert await state.next_due_s(lease, most_gib=40) == 40.0
-        assert await state.next_due_s(lease, most_gib=39) == 90.0
-        assert await claimed(state, lease, 39) == []
-        assert await claimed(state, lease, 40) == [40]
+            work.put_back(job, Ending(reason="busy"), next_at=due_at, at_s=0.0, counted=True)
+        assert await work.next_due_s(most_gib=40) == 40.0
+        assert await work.next_due_s(most_gib=39) == 90.0
+        assert await claimed(work, 39) == []
+        assert await claimed(work, 40) == [40]

@@ -81,13 +81,13 @@ async def test_changes_wait_for_room_on_the_disk_and_none_is_lost(
 ) -> None:
     path = make(small_disk / "a.state", 3)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        jobs = await claim(state, lease, 3)
+        work = await state.take(1)
+        jobs = await claim(work, 3)
         with filled(small_disk):
             for number in range(2000):  # more than the space that the log has left in its last page
-                state.learned(lease, float(number))
+                work.learned(float(number))
             for job in jobs:
-                accept(state, lease, job)
+                accept(work, job)
             await refused.wait()
             assert state.backlog > 0
         await state.flush()
@@ -99,9 +99,9 @@ async def test_changes_wait_for_room_on_the_disk_and_none_is_lost(
 async def test_a_claim_waits_for_room_on_the_disk(small_disk: Path, refused: asyncio.Event) -> None:
     path = make(small_disk / "a.state", 1000)  # more than the log has room for that was used before
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         with filled(small_disk):
-            claiming = asyncio.create_task(claim(state, lease, 1000))
+            claiming = asyncio.create_task(claim(work, 1000))
             await refused.wait()
             assert not claiming.done()
         assert len(await claiming) == 1000
@@ -109,11 +109,11 @@ async def test_a_claim_waits_for_room_on_the_disk(small_disk: Path, refused: asy
 
 async def test_a_file_that_may_not_grow_is_waited_for_as_well(made: Path, refused: asyncio.Event) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        jobs = await claim(state, lease, 3)
+        work = await state.take(1)
+        jobs = await claim(work, 3)
         with no_file_grows_beyond(4096):
             for job in jobs:
-                accept(state, lease, job)
+                accept(work, job)
             await refused.wait()
         await state.flush()
     assert states(made) == EXPORTED
@@ -123,15 +123,15 @@ async def test_a_disk_that_stays_full_ends_every_call_with_a_write_error(
     made: Path, refused: asyncio.Event
 ) -> None:
     state = StateFile.open(made, write_grace_s=0.05)
-    lease = await state.take(1)
-    first, second, _ = await claim(state, lease, 3)
+    work = await state.take(1)
+    first, second, _ = await claim(work, 3)
     with no_file_grows_beyond(4096):
-        accept(state, lease, first)
-        waiting = [asyncio.create_task(state.flush()), asyncio.create_task(claim(state, lease))]
+        accept(work, first)
+        waiting = [asyncio.create_task(state.flush()), asyncio.create_task(claim(work))]
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StateWriteError, StateWriteError]
     with pytest.raises(StateWriteError, match="cannot write it"):
-        accept(state, lease, second)
+        accept(work, second)
     with pytest.raises(StateWriteError) as caught:
         await state.flush()
     assert "make room on the disk" in str(caught.value.hint)
@@ -143,18 +143,18 @@ async def test_a_disk_that_stays_full_ends_every_call_with_a_write_error(
 async def test_the_error_that_ended_the_work_is_not_hidden_by_the_disk(made: Path) -> None:
     with pytest.raises(RuntimeError, match="what went wrong first"):
         async with StateFile.open(made, write_grace_s=0.05) as state:
-            lease = await state.take(1)
+            work = await state.take(1)
             with no_file_grows_beyond(4096), pytest.raises(StateWriteError):
-                await claim(state, lease)
+                await claim(work)
             raise RuntimeError("what went wrong first")
 
 
 async def test_leaving_in_a_hurry_does_not_wait_for_the_disk(made: Path, refused: asyncio.Event) -> None:
     state = StateFile.open(made, write_grace_s=3600.0)
-    lease = await state.take(1)
-    (job,) = await claim(state, lease)
+    work = await state.take(1)
+    (job,) = await claim(work)
     with no_file_grows_beyond(4096):
-        accept(state, lease, job)
+        accept(work, job)
         await refused.wait()
         closing = asyncio.create_task(state.close())
         await asyncio.sleep(0)

@@ -19,16 +19,16 @@ async def worked(tmp_path: Path) -> Path:
     rows = [*(row(number) for number in (1, 2, 3)), row(4, target=THERE)]
     path = make(tmp_path / "a.state", rows)
     async with StateFile.open(path) as state:
-        lease = await state.take(state.targets()[0].target_id)
-        await bring(state, lease, JobState.SUCCEEDED)
-        await bring(state, lease, JobState.FAILED)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, THROTTLED, next_at=0.0, at_s=110.0, counted=False)
-        (job,) = await claim(state, lease)
-        accept(state, lease, job)
-        state.put_back(lease, job, REFUSED, next_at=500.0, at_s=250.0, counted=True)
-        state.learned(lease, 2.5)
-        await state.release(lease)
+        work = await state.take(state.targets()[0].target_id)
+        await bring(work, JobState.SUCCEEDED)
+        await bring(work, JobState.FAILED)
+        (job,) = await claim(work)
+        work.put_back(job, THROTTLED, next_at=0.0, at_s=110.0, counted=False)
+        (job,) = await claim(work)
+        accept(work, job)
+        work.put_back(job, REFUSED, next_at=500.0, at_s=250.0, counted=True)
+        work.learned(2.5)
+        await work.release()
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.model import Ending, Job, JobState
-from batchexport.store import Lease, StateFile
+from batchexport.store import StateFile, Work
 from tests.store.making import DONE, accept, claim, image, make, volume
 
 RUN = "20270101-abcdef"  # names hold it in a real run; those of these files do not
@@ -25,13 +25,13 @@ def made(tmp_path: Path) -> Path:
 
 async def test_images_that_were_there_before_anything_was_sent_are_told_from_the_jobs_own(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        assert await state.images.any_unlisted(lease, run_id=RUN)
-        await state.images.note_named(lease, [(name(1), image(7)), ("somebody else's", image(8))])
-        await state.images.listed(lease)
-        assert not await state.images.any_unlisted(lease, run_id=RUN)
-        first, second = await claim(state, lease, 2)
-        known = [await state.images.of(job) for job in (first, second)]
+        work = await state.take(1)
+        assert await work.images.any_unlisted(run_id=RUN)
+        await work.images.note_named([(name(1), image(7)), ("somebody else's", image(8))])
+        await work.images.listed()
+        assert not await work.images.any_unlisted(run_id=RUN)
+        first, second = await claim(work, 2)
+        known = [await work.images.of(job) for job in (first, second)]
     assert [each.before for each in known] == [{image(7)}, frozenset()]
     assert all(each.complete for each in known)
 
@@ -39,46 +39,46 @@ async def test_images_that_were_there_before_anything_was_sent_are_told_from_the
 async def test_a_list_after_the_first_request_notes_nothing_for_its_row(made: Path) -> None:
     """What shows then may be the job's own."""
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (sent,) = await claim(state, lease)
-        await state.images.note_named(lease, [(name(1), image(7)), (name(2), image(8))])
-        (other,) = await claim(state, lease)
-        assert (await state.images.of(sent)).before == frozenset()
-        assert (await state.images.of(other)).before == {image(8)}
+        work = await state.take(1)
+        (sent,) = await claim(work)
+        await work.images.note_named([(name(1), image(7)), (name(2), image(8))])
+        (other,) = await claim(work)
+        assert (await work.images.of(sent)).before == frozenset()
+        assert (await work.images.of(other)).before == {image(8)}
 
 
 async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_looked_up(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        assert not (await state.images.of(job)).complete
-        await state.images.looked_up(lease, job, [image(9)])
-        known = await state.images.of(job)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        assert not (await work.images.of(job)).complete
+        await work.images.looked_up(job, [image(9)])
+        known = await work.images.of(job)
         assert (known.complete, known.before) == (True, {image(9)})
 
 
 async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: Path) -> None:
-    async def fail(state: StateFile, lease: Lease) -> Job:
-        (job,) = await claim(state, lease)
-        state.ended(lease, job, JobState.FAILED, DONE, at_s=110.0)
+    async def fail(work: Work) -> Job:
+        (job,) = await claim(work)
+        work.ended(job, JobState.FAILED, DONE, at_s=110.0)
         return job
 
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        await state.images.listed(lease)
-        job = await fail(state, lease)
-        assert (await state.images.of(job)).complete
-        await state.retry(lease)
-        again = (await claim(state, lease, 3))[0]
+        work = await state.take(1)
+        await work.images.listed()
+        job = await fail(work)
+        assert (await work.images.of(job)).complete
+        await work.retry()
+        again = (await claim(work, 3))[0]
         assert again.job_id == job.job_id
-        assert not (await state.images.of(again)).complete
-        await state.images.looked_up(lease, again, [])
-        assert (await state.images.of(again)).complete
-        state.ended(lease, again, JobState.FAILED, DONE, at_s=120.0)
-        await state.retry(lease)
-        third = (await claim(state, lease, 3))[0]
+        assert not (await work.images.of(again)).complete
+        await work.images.looked_up(again, [])
+        assert (await work.images.of(again)).complete
+        work.ended(again, JobState.FAILED, DONE, at_s=120.0)
+        await work.retry()
+        third = (await claim(work, 3))[0]
         assert third.job_id == job.job_id
-        assert not (await state.images.of(third)).complete
+        assert not (await work.images.of(third)).complete
 
 
 @pytest.mark.parametrize("sent", [False, True])
@@ -86,32 +86,32 @@ async def test_only_a_request_that_may_have_been_sent_leaves_the_time_of_its_int
     made: Path, sent: bool
 ) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, LOST, next_at=0.0, at_s=110.0, counted=False, sent=sent)
-        again = (await claim(state, lease, now_s=200.0))[0]
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, LOST, next_at=0.0, at_s=110.0, counted=False, sent=sent)
+        again = (await claim(work, now_s=200.0))[0]
         assert (again.job_id, again.intent_at) == (job.job_id, 200.5)
         assert again.first_intent_at == (100.5 if sent else 200.5)
         # Once sent, a later attempt that surely was not does not make it forgotten.
-        state.put_back(lease, again, LOST, next_at=0.0, at_s=210.0, counted=False)
-        third = (await claim(state, lease, now_s=300.0))[0]
+        work.put_back(again, LOST, next_at=0.0, at_s=210.0, counted=False)
+        third = (await claim(work, now_s=300.0))[0]
         assert third.first_intent_at == (100.5 if sent else 300.5)
 
 
 async def test_an_accepted_request_was_sent(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        accept(state, lease, job)
-        state.put_back(lease, job, None, next_at=0.0, at_s=110.0, counted=True)
-        (again,) = await claim(state, lease, now_s=200.0)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        accept(work, job)
+        work.put_back(job, None, next_at=0.0, at_s=110.0, counted=True)
+        (again,) = await claim(work, now_s=200.0)
         assert again.first_intent_at == 100.5
 
 
 async def test_rows_whose_images_show_are_claimed_by_their_names_unless_they_were_sent(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        await claim(state, lease)
-        claimed = await state.images.claim_named(lease, [name(1), name(3), "other"], server_now_s=50.0)
+        work = await state.take(1)
+        await claim(work)
+        claimed = await work.images.claim_named([name(1), name(3), "other"], server_now_s=50.0)
         assert [(job.job_id, job.attempt) for job in claimed] == [(3, 1)]
-        assert {job.job_id for job in await state.unsettled(lease)} == {1, 3}
+        assert {job.job_id for job in await work.unsettled()} == {1, 3}

@@ -23,7 +23,7 @@ class Clock:
 async def test_each_take_raises_the_epoch(made: Path) -> None:
     async with StateFile.open(made) as state:
         first = await state.take(1)
-        await state.release(first)
+        await first.release()
         second = await state.take(1)
         assert (first.epoch, second.epoch) == (1, 2)
 
@@ -44,9 +44,9 @@ async def test_a_living_owner_is_named_and_not_replaced(made: Path) -> None:
 
 async def test_a_released_target_is_free_at_once(made: Path) -> None:
     async with StateFile.open(made) as one, StateFile.open(made) as other:
-        await one.release(await one.take(1))
-        lease = await other.take(1)
-        assert lease.epoch == 2
+        await (await one.take(1)).release()
+        work = await other.take(1)
+        assert work.epoch == 2
 
 
 async def test_a_frozen_owner_is_replaced_when_its_lease_has_run_out(made: Path) -> None:
@@ -57,16 +57,16 @@ async def test_a_frozen_owner_is_replaced_when_its_lease_has_run_out(made: Path)
         with pytest.raises(StateInUseError):
             await other.take(1)
         now.now += 0.1
-        lease = await other.take(1)
-        assert lease.epoch == 2
+        work = await other.take(1)
+        assert work.epoch == 2
 
 
 async def test_a_renewed_lease_is_kept_from_others_for_longer(made: Path) -> None:
     now = Clock()
     async with StateFile.open(made, now=now) as one, StateFile.open(made, now=now) as other:
-        lease = await one.take(1, ttl_s=30.0)
+        work = await one.take(1, ttl_s=30.0)
         now.now += 20.0
-        await one.renew(lease)
+        await work.renew()
         now.now += 29.0
         with pytest.raises(StateInUseError):
             await other.take(1)
@@ -75,28 +75,28 @@ async def test_a_renewed_lease_is_kept_from_others_for_longer(made: Path) -> Non
 async def test_an_overtaken_owner_writes_nothing_more(made: Path) -> None:
     now = Clock()
     async with StateFile.open(made, now=now) as frozen, StateFile.open(made, now=now) as taker:
-        lease = await frozen.take(1)
-        (job,) = await claim(frozen, lease)
+        work = await frozen.take(1)
+        (job,) = await claim(work)
         now.now += 60.0
         await taker.take(1)
-        accept(frozen, lease, job)
+        accept(work, job)
         await frozen.flush()
         assert states(made) == [JobState.SUBMITTING, JobState.PENDING, JobState.PENDING]
         with pytest.raises(LeaseLostError, match="another process took it over"):
-            accept(frozen, lease, job)
+            accept(work, job)
 
 
 @pytest.mark.parametrize("call", ["renew", "claim", "unsettled", "exporting", "release", "next_due_s"])
 async def test_an_overtaken_owner_hears_of_it_whatever_it_asks(made: Path, call: str) -> None:
     now = Clock()
     async with StateFile.open(made, now=now) as frozen, StateFile.open(made, now=now) as taker:
-        lease = await frozen.take(1)
+        work = await frozen.take(1)
         now.now += 60.0
         await taker.take(1)
         with pytest.raises(LeaseLostError):
-            await (claim(frozen, lease) if call == "claim" else getattr(frozen, call)(lease))
+            await (claim(work) if call == "claim" else getattr(work, call)())
         with pytest.raises(LeaseLostError):
-            lease.check_owned()
+            work.check_owned()
     assert states(made) == [JobState.PENDING] * 3
 
 
@@ -104,55 +104,55 @@ async def test_one_lost_lease_does_not_touch_the_changes_of_another(made: Path) 
     now = Clock()
     async with StateFile.open(made, now=now) as state:
         old = await state.take(1)
-        one, two = await claim(state, old, 2)
+        one, two = await claim(old, 2)
         now.now += 60.0
         new = await state.take(1)
-        accept(state, old, one)
-        accept(state, new, two)
+        accept(old, one)
+        accept(new, two)
         await state.flush()
     assert states(made) == [JobState.SUBMITTING, JobState.EXPORTING, JobState.PENDING]
 
 
 async def test_a_released_lease_lets_nothing_more_through(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        await state.release(lease)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        await work.release()
         with pytest.raises(LeaseLostError, match="it was released"):
-            lease.check_owned()
+            work.check_owned()
         with pytest.raises(LeaseLostError, match="it was released"):
-            accept(state, lease, job)
+            accept(work, job)
 
 
 async def test_a_lease_runs_out_here_five_seconds_before_it_does_for_others(made: Path) -> None:
     clock = Clock()
     async with StateFile.open(made, clock=clock) as state:
-        lease = await state.take(1, ttl_s=30.0)
+        work = await state.take(1, ttl_s=30.0)
         clock.now += 24.9
-        assert lease.fresh
+        assert work.fresh
         clock.now += 0.1
-        assert not lease.fresh
-        lease.check_owned()  # not fresh is not lost: nobody has taken it yet
+        assert not work.fresh
+        work.check_owned()  # not fresh is not lost: nobody has taken it yet
 
 
 async def test_a_renewal_that_comes_late_but_first_makes_the_lease_good_again(made: Path) -> None:
     clock = Clock()
     async with StateFile.open(made, clock=clock) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         clock.now += 100.0
-        await state.renew(lease)
-        assert lease.fresh
+        await work.renew()
+        assert work.fresh
         clock.now += 25.0
-        assert not lease.fresh
+        assert not work.fresh
 
 
 async def test_results_are_written_even_after_the_time_has_run_out(made: Path) -> None:
     clock = Clock()
     async with StateFile.open(made, clock=clock) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
+        work = await state.take(1)
+        (job,) = await claim(work)
         clock.now += 100.0
-        accept(state, lease, job)
+        accept(work, job)
     assert states(made)[0] == JobState.EXPORTING
 
 
@@ -166,9 +166,9 @@ async def test_an_owner_that_cannot_be_read_is_told_and_not_replaced(made: Path)
 
 async def test_the_reader_names_who_holds_a_target(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         with StateReader(made) as reader:
             (holder,) = reader.owners()
             assert holder.alive is True
-            await state.release(lease)
+            await work.release()
             assert reader.owners() == []

@@ -129,7 +129,7 @@ def test_a_migration_that_fails_leaves_the_older_file(made: Path, monkeypatch: p
 
 async def test_a_clean_end_leaves_one_file(made: Path) -> None:
     async with StateFile.open(made) as state:
-        await claim(state, await state.take(1))
+        await claim(await state.take(1))
         beside = {".state", ".state-wal", ".state-shm", ".lock"}
         assert {entry.suffix for entry in made.parent.iterdir()} == beside
     assert [entry.name for entry in made.parent.iterdir()] == ["march.state"]
@@ -137,7 +137,7 @@ async def test_a_clean_end_leaves_one_file(made: Path) -> None:
 
 async def test_the_log_beside_the_file_is_for_its_owner_alone(made: Path) -> None:
     async with StateFile.open(made) as state:
-        await claim(state, await state.take(1))
+        await claim(await state.take(1))
         modes = {entry.stat().st_mode & 0o777 for entry in made.parent.iterdir()}
     assert modes == {0o600}
 
@@ -145,7 +145,7 @@ async def test_the_log_beside_the_file_is_for_its_owner_alone(made: Path) -> Non
 async def test_a_reader_at_the_end_does_not_keep_the_file_from_closing(made: Path) -> None:
     with StateReader(made) as reader:
         async with StateFile.open(made) as state:
-            await claim(state, await state.take(1))
+            await claim(await state.take(1))
             assert len(list(reader.jobs())) == 3
         assert [tally.state for tally in reader.tallies()] == ["pending", "submitting"]
 

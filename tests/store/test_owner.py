@@ -134,5 +134,5 @@ async def test_the_file_of_a_killed_process_is_taken_over_at_once(made: Path) ->
         await holder.wait()
         with StateReader(made) as reader:
             assert [one.alive for one in reader.owners()] == [False]
-        lease = await state.take(1)
-        assert lease.epoch == 2
+        work = await state.take(1)
+        assert work.epoch == 2

@@ -28,8 +28,8 @@ async def test_tallies_tell_jobs_and_sizes_by_target_and_state(path: Path) -> No
     make(path, [row(1), row(2), row(3, target=THERE), row(4)])
     async with StateFile.open(path) as state:
         here, there = await state.take(1), await state.take(2)
-        await bring(state, here, JobState.EXPORTING)
-        await bring(state, there, JobState.SUCCEEDED)
+        await bring(here, JobState.EXPORTING)
+        await bring(there, JobState.SUCCEEDED)
     with StateReader(path) as reader:
         assert reader.tallies() == [
             Tally(target=HERE, state=JobState.PENDING, jobs=2, gib=0, sized_jobs=0),
@@ -41,15 +41,15 @@ async def test_tallies_tell_jobs_and_sizes_by_target_and_state(path: Path) -> No
 async def test_a_reader_sees_each_change_once_it_is_durable(made: Path) -> None:
     with StateReader(made) as reader:
         async with StateFile.open(made) as state:
-            lease = await state.take(1)
-            await claim(state, lease)
+            work = await state.take(1)
+            await claim(work)
             assert [tally.state for tally in reader.tallies()] == [JobState.PENDING, JobState.SUBMITTING]
         assert [job.state for job in reader.jobs()] == ["submitting", "pending", "pending"]
 
 
 async def test_a_report_holds_all_that_is_known_of_a_finished_job(made: Path) -> None:
     async with StateFile.open(made) as state:
-        await bring(state, await state.take(1), JobState.SUCCEEDED)
+        await bring(await state.take(1), JobState.SUCCEEDED)
     with StateReader(made) as reader:
         job = next(reader.jobs())
     assert (job.job_id, job.line, job.target, job.volume_id) == (1, 2, HERE, volume(1))
@@ -61,10 +61,10 @@ async def test_a_report_holds_all_that_is_known_of_a_finished_job(made: Path) ->
 
 async def test_a_report_of_a_job_under_way_has_no_reason_of_an_earlier_attempt(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
-        await claim(state, lease)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        await claim(work)
     with StateReader(made) as reader:
         first = next(reader.jobs())
     assert (first.attempts, first.reason, first.request_id) == (2, None, None)
@@ -73,10 +73,10 @@ async def test_a_report_of_a_job_under_way_has_no_reason_of_an_earlier_attempt(m
 async def test_jobs_can_be_asked_for_by_state(path: Path) -> None:
     make(path, 4)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        await bring(state, lease, JobState.FAILED)
-        await bring(state, lease, JobState.SUCCEEDED)
-        await bring(state, lease, JobState.SKIPPED)
+        work = await state.take(1)
+        await bring(work, JobState.FAILED)
+        await bring(work, JobState.SUCCEEDED)
+        await bring(work, JobState.SKIPPED)
     with StateReader(path) as reader:
         chosen = reader.jobs({JobState.FAILED, JobState.SKIPPED})
         assert [job.job_id for job in chosen] == [1, 3]
@@ -86,11 +86,11 @@ async def test_jobs_can_be_asked_for_by_state(path: Path) -> None:
 async def test_a_long_list_is_read_completely_while_it_is_worked_on(path: Path) -> None:
     make(path, 5000)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         with StateReader(path) as reader:
             jobs = reader.jobs()
             seen = [next(jobs).job_id]
-            await claim(state, lease, 5000)
+            await claim(work, 5000)
             seen += [job.job_id for job in jobs]
     assert seen == list(range(1, 5001))
 
@@ -98,12 +98,12 @@ async def test_a_long_list_is_read_completely_while_it_is_worked_on(path: Path) 
 async def test_the_most_frequent_reasons_come_first(path: Path) -> None:
     make(path, 5)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         gone = Ending(reason="the image is gone")
         for ending in (gone, REFUSED, gone):
-            (job,) = await claim(state, lease)
-            state.ended(lease, job, JobState.FAILED, ending, at_s=1.0)
-        await bring(state, lease, JobState.SKIPPED)
+            (job,) = await claim(work)
+            work.ended(job, JobState.FAILED, ending, at_s=1.0)
+        await bring(work, JobState.SKIPPED)
     with StateReader(path) as reader:
         assert list(reader.reasons()) == [
             ReasonCount(reason="the image is gone", code=None, jobs=2),
@@ -113,29 +113,29 @@ async def test_the_most_frequent_reasons_come_first(path: Path) -> None:
 
 async def test_an_adopted_job_loses_the_words_of_its_doubt(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        job = await bring(state, lease, JobState.AMBIGUOUS)
-        accept(state, lease, job)
+        work = await state.take(1)
+        job = await bring(work, JobState.AMBIGUOUS)
+        accept(work, job)
         await state.flush()
         with StateReader(made) as reader:
             adopted = next(reader.jobs())
             assert (adopted.state, adopted.reason, adopted.finished_at) == ("exporting", None, None)
-        state.ended(lease, job, JobState.SUCCEEDED, DONE, at_s=120.0)
+        work.ended(job, JobState.SUCCEEDED, DONE, at_s=120.0)
     with StateReader(made) as reader:
         assert [one.outcome for one in reader.attempts(1)] == ["ambiguous", "succeeded"]
 
 
 async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for image_id in (image(91), image(92)):
-            (job,) = await claim(state, lease)
-            accept(state, lease, job, image_id)
-            state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
-        (job,) = await claim(state, lease)
-        accept(state, lease, job, image(93))
-        state.ended(lease, job, JobState.SUCCEEDED, DONE, at_s=120.0)
-        await bring(state, lease, JobState.FAILED)
+            (job,) = await claim(work)
+            accept(work, job, image_id)
+            work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        (job,) = await claim(work)
+        accept(work, job, image(93))
+        work.ended(job, JobState.SUCCEEDED, DONE, at_s=120.0)
+        await bring(work, JobState.FAILED)
     with StateReader(made) as reader:
         assert reader.abandoned() == [
             Abandoned(
@@ -151,12 +151,12 @@ async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) 
 
 async def test_an_image_that_was_adopted_after_all_is_not_abandoned(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for _ in range(2):
-            (job,) = await claim(state, lease)
-            accept(state, lease, job, image(91))
+            (job,) = await claim(work)
+            accept(work, job, image(91))
             if job.attempt == 1:
-                state.put_back(lease, job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+                work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
     with StateReader(made) as reader:
         assert reader.abandoned() == []
 

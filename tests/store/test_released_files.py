@@ -34,6 +34,6 @@ def test_it_is_read(released):
 async def test_it_is_opened_for_work(released):
     async with StateFile.open(released) as state:
         (target,) = state.targets()
-        lease = await state.take(target.target_id)
-        assert await state.claim(lease, 10, now_s=0.0, server_now_s=0.0) == []
-        await state.release(lease)
+        work = await state.take(target.target_id)
+        assert await work.claim(10, now_s=0.0, server_now_s=0.0) == []
+        await work.release()

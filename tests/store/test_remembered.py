@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
-from batchexport.store import ProcessEnd, StateFile, StateReader, building, note_end
+from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, note_end
 from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
 
 
@@ -48,31 +48,31 @@ async def test_the_clouds_names_take_the_place_of_the_lists_and_strangers_are_pa
 ) -> None:
     path = make(tmp_path / "a.state", [replace(row(1), volume_name="old"), row(2)])
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        state.volume_names(lease, {volume(1): "new", volume(9): "a stranger"})
-        await bring(state, lease, JobState.EXPORTING)
+        work = await state.take(1)
+        work.volume_names({volume(1): "new", volume(9): "a stranger"})
+        await bring(work, JobState.EXPORTING)
     with StateReader(path) as reader:
         assert [job.volume_name for job in reader.jobs()] == ["new", None]
         assert reader.volume_names([volume(9)]) == {}
         assert [each.name for each in reader.under_way()] == ["new"]
 
 
-async def stop(state: StateFile, lease: object, number: int, *, at_s: float) -> None:
+async def stop(work: Work, number: int, *, at_s: float) -> None:
     server = Server(server_id="web", status="active", name="web-1")
-    await state.servers.stopping(lease, [server], at_s=at_s)
-    await state.servers.down(lease, ["web"], at_s=at_s + 10)
+    await work.servers.stopping([server], at_s=at_s)
+    await work.servers.down(["web"], at_s=at_s + 10)
 
 
 async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state", 2)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        (first, _) = await state.unsent_after(lease, 0, limit=2)
-        state.servers.hold(lease, first.job, ["web"])
-        await stop(state, lease, 1, at_s=100.0)
-        await state.servers.up(lease, ["web"], at_s=500.0)
-        await state.servers.up(lease, ["web"], at_s=501.0)  # twice is once
-        await stop(state, lease, 1, at_s=900.0)
+        work = await state.take(1)
+        (first, _) = await work.unsent_after(0, limit=2)
+        work.servers.hold(first.job, ["web"])
+        await stop(work, 1, at_s=100.0)
+        await work.servers.up(["web"], at_s=500.0)
+        await work.servers.up(["web"], at_s=501.0)  # twice is once
+        await stop(work, 1, at_s=900.0)
         with StateReader(path) as reader:
             over, now = reader.downtimes()
     assert (over.stopping_at, over.down_at, over.up_at, over.state) == (100.0, 110.0, 500.0, ServerState.UP)
@@ -83,9 +83,9 @@ async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_pa
 async def test_a_file_of_old_knows_of_the_last_time(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state", 1)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        await stop(state, lease, 1, at_s=100.0)
-        await state.servers.up(lease, ["web"], at_s=500.0)
+        work = await state.take(1)
+        await stop(work, 1, at_s=100.0)
+        await work.servers.up(["web"], at_s=500.0)
     db = sqlite3.connect(path)
     db.execute("DROP TABLE downtime")
     db.close()
@@ -109,9 +109,9 @@ def test_how_the_last_process_ended_is_kept(tmp_path: Path) -> None:
 async def test_an_end_is_noted_beside_a_reader(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state")
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        accept(state, lease, job)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        accept(work, job)
     with StateReader(path) as reader:
         note_end(path, ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=0, error=None, host=None, job=None))
         assert reader.last_end() is not None
@@ -120,12 +120,12 @@ async def test_an_end_is_noted_beside_a_reader(tmp_path: Path) -> None:
 async def test_what_an_image_was_when_it_was_looked_at_stands_with_its_export(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state", 2)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        await bring(state, lease, JobState.EXPORTING)
+        work = await state.take(1)
+        await bring(work, JobState.EXPORTING)
         with StateReader(path) as reader:
             assert [each.image_status for each in reader.under_way()] == [None]
-        state.images_seen(lease, {image(1): "queued", image(2): "saving"})
-        state.images_seen(lease, {image(1): "saving"})
+        work.images_seen({image(1): "queued", image(2): "saving"})
+        work.images_seen({image(1): "saving"})
         await state.flush()
     with StateReader(path) as reader:
         assert [each.image_status for each in reader.under_way()] == ["saving"]

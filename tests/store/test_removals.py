@@ -17,10 +17,10 @@ async def done(tmp_path):
     """A state file whose two rows succeeded."""
     path = make(tmp_path / "a.state", 2)
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         for _ in range(2):
-            await bring(state, lease, JobState.SUCCEEDED)
-        await state.release(lease)
+            await bring(work, JobState.SUCCEEDED)
+        await work.release()
     return path
 
 
@@ -37,20 +37,20 @@ def test_a_file_that_had_nothing_to_note_has_nothing(done):
 async def log(path):
     """What notes removals in the state file, as the process that has its lease."""
     async with StateFile.open(path) as state:
-        lease = await state.take(1, is_work=False)
+        work = await state.take(1, is_work=False)
 
         class Log:
             async def asked(self, job_id, image_id):
-                return await state.removals.asked(lease, job_id, image_id, run_id="next", at_s=5.0)
+                return await work.removals.asked(job_id, image_id, run_id="next", at_s=5.0)
 
             async def answered(self, number, outcome, words=""):
-                await state.removals.answered(lease, number, outcome, words, at_s=6.0)
+                await work.removals.answered(number, outcome, words, at_s=6.0)
 
             async def settle(self, image_id, outcome):
-                await state.removals.settle(lease, image_id, outcome, "", at_s=7.0)
+                await work.removals.settle(image_id, outcome, "", at_s=7.0)
 
         yield Log()
-        await state.release(lease)
+        await work.release()
 
 
 async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateCorruptError
 from batchexport.model import ImageOptions, InUse, JobState, Server, ServerState
-from batchexport.store import Lease, LinkedRow, StateFile, StateReader, discard_untried
+from batchexport.store import LinkedRow, StateFile, StateReader, Work, discard_untried
 from tests.store.making import DONE, accept, alter, claim, make, row, volume
 
 WEB, DB = Server(server_id="web", status="active", name="web-1"), Server(server_id="db", status="active")
@@ -22,87 +22,87 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Lease]]:
+async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Work]]:
     async with StateFile.open(path) as state:
         yield state, await state.take(1)
 
 
-async def held(state: StateFile, lease: Lease) -> list[LinkedRow]:
-    return await state.servers.next_held(lease, 0, limit=10)
+async def held(work: Work) -> list[LinkedRow]:
+    return await work.servers.next_held(0, limit=10)
 
 
-async def hold_first(state: StateFile, lease: Lease, *server_ids: str) -> LinkedRow:
+async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
     """The first row of the list, waiting for these."""
-    (first, *_) = await state.unsent_after(lease, 0, limit=1)
-    state.servers.hold(lease, first.job, server_ids)
-    (linked,) = await held(state, lease)
+    (first, *_) = await work.unsent_after(0, limit=1)
+    work.servers.hold(first.job, server_ids)
+    (linked,) = await held(work)
     return linked
 
 
-async def take_down(state: StateFile, lease: Lease, row: LinkedRow, *found: Server) -> None:
+async def take_down(work: Work, row: LinkedRow, *found: Server) -> None:
     server_ids = [server.server_id for server in found]
-    await state.servers.stopping(lease, found, at_s=10.0)
-    await state.servers.down(lease, server_ids, at_s=20.0)
-    await state.servers.release(lease, [row.job], at_s=50.0)
+    await work.servers.stopping(found, at_s=10.0)
+    await work.servers.down(server_ids, at_s=20.0)
+    await work.servers.release([row.job], at_s=50.0)
 
 
-async def test_a_row_that_waits_is_claimed_by_nobody(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    linked = await hold_first(state, lease, "web", "db")
+async def test_a_row_that_waits_is_claimed_by_nobody(opened: tuple[StateFile, Work]) -> None:
+    _, work = opened
+    linked = await hold_first(work, "web", "db")
     assert (linked.job.job_id, linked.held, linked.server_ids) == (1, True, ("db", "web"))
-    jobs = await claim(state, lease, 10, now_s=9e12)
+    jobs = await claim(work, 10, now_s=9e12)
     assert [job.job_id for job in jobs] == [2, 3]
-    assert await state.next_due_s(lease) == float("inf")
+    assert await work.next_due_s() == float("inf")
 
 
 async def test_a_row_that_is_released_goes_before_those_that_never_waited(
-    opened: tuple[StateFile, Lease],
+    opened: tuple[StateFile, Work],
 ) -> None:
-    state, lease = opened
-    (_, _, last) = await state.unsent_after(lease, 0, limit=3)
-    state.servers.hold(lease, last.job, ["web"])
-    await state.servers.release(lease, [last.job], at_s=50.0)
-    (job,) = await claim(state, lease)
+    _, work = opened
+    (_, _, last) = await work.unsent_after(0, limit=3)
+    work.servers.hold(last.job, ["web"])
+    await work.servers.release([last.job], at_s=50.0)
+    (job,) = await claim(work)
     assert job.job_id == 3
 
 
-async def test_rows_are_found_by_any_of_their_servers(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    await hold_first(state, lease, "web", "db")
-    assert [each.job.job_id for each in await state.servers.rows_of(lease, ["db"])] == [1]
-    assert await state.servers.rows_of(lease, ["other"]) == []
+async def test_rows_are_found_by_any_of_their_servers(opened: tuple[StateFile, Work]) -> None:
+    _, work = opened
+    await hold_first(work, "web", "db")
+    assert [each.job.job_id for each in await work.servers.rows_of(["db"])] == [1]
+    assert await work.servers.rows_of(["other"]) == []
 
 
 async def test_no_server_is_started_while_its_volume_may_be_copied(
-    opened: tuple[StateFile, Lease],
+    opened: tuple[StateFile, Work],
 ) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
-    (job,) = await claim(state, lease)
-    assert await state.servers.start(lease, ["web"]) == frozenset()
-    accept(state, lease, job)
-    assert await state.servers.start(lease, ["web"]) == frozenset()
+    _, work = opened
+    await take_down(work, await hold_first(work, "web"), WEB)
+    (job,) = await claim(work)
+    assert await work.servers.start(["web"]) == frozenset()
+    accept(work, job)
+    assert await work.servers.start(["web"]) == frozenset()
     taken = replace(job, image_id="ffffffff-0000-4000-8000-000000000001")
-    state.ended(lease, taken, JobState.SUCCEEDED, DONE, at_s=103.0)
-    assert await state.servers.start(lease, ["web"]) == {"web"}
+    work.ended(taken, JobState.SUCCEEDED, DONE, at_s=103.0)
+    assert await work.servers.start(["web"]) == {"web"}
 
 
-async def test_starting_a_server_holds_what_is_pending_of_it(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
-    assert await held(state, lease) == []
-    assert await state.servers.start(lease, ["web"]) == {"web"}
-    assert [each.job.job_id for each in await held(state, lease)] == [1]
+async def test_starting_a_server_holds_what_is_pending_of_it(opened: tuple[StateFile, Work]) -> None:
+    _, work = opened
+    await take_down(work, await hold_first(work, "web"), WEB)
+    assert await held(work) == []
+    assert await work.servers.start(["web"]) == {"web"}
+    assert [each.job.job_id for each in await held(work)] == [1]
 
 
 async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
-    opened: tuple[StateFile, Lease], path: Path
+    opened: tuple[StateFile, Work], path: Path
 ) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web", "db"), WEB, DB)
-    await state.servers.start(lease, ["db"])
-    await state.servers.note(lease, "db", "does not start: no valid host")
-    assert await state.servers.count_afoot() == 2
+    state, work = opened
+    await take_down(work, await hold_first(work, "web", "db"), WEB, DB)
+    await work.servers.start(["db"])
+    await work.servers.note("db", "does not start: no valid host")
+    assert await state.count_afoot() == 2
     with StateReader(path) as reader:
         db, web = reader.servers()
     assert (web.name, web.state, web.stopping_at, web.down_at) == ("web-1", ServerState.DOWN, 10.0, 20.0)
@@ -111,52 +111,52 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
         "does not start: no valid host",
         (volume(1),),
     )
-    await state.servers.up(lease, ["web", "db"], at_s=60.0)
-    assert await state.servers.count_afoot() == 0
+    await work.servers.up(["web", "db"], at_s=60.0)
+    assert await state.count_afoot() == 0
 
 
 @pytest.mark.parametrize("outcome", [JobState.FAILED, JobState.AMBIGUOUS])
 async def test_a_row_that_is_tried_again_waits_for_its_servers_again(
-    opened: tuple[StateFile, Lease], outcome: JobState
+    opened: tuple[StateFile, Work], outcome: JobState
 ) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
-    (job,) = await claim(state, lease)
-    state.ended(lease, job, outcome, DONE, at_s=103.0)
+    _, work = opened
+    await take_down(work, await hold_first(work, "web"), WEB)
+    (job,) = await claim(work)
+    work.ended(job, outcome, DONE, at_s=103.0)
     if outcome is JobState.FAILED:
-        await state.retry(lease)
+        await work.retry()
     else:
-        state.reopen(lease, job)
-    assert [each.job.job_id for each in await held(state, lease)] == [1]
+        work.reopen(job)
+    assert [each.job.job_id for each in await held(work)] == [1]
 
 
-async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    (job,) = await claim(state, lease)
-    state.put_back(lease, job, None, next_at=float("inf"), at_s=1.0, counted=True)
-    (linked,) = await held(state, lease)
-    state.refused(lease, linked.job, JobState.FAILED, DONE, at_s=2.0)
+async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFile, Work]) -> None:
+    state, work = opened
+    (job,) = await claim(work)
+    work.put_back(job, None, next_at=float("inf"), at_s=1.0, counted=True)
+    (linked,) = await held(work)
+    work.refused(linked.job, JobState.FAILED, DONE, at_s=2.0)
     await state.flush()
     assert (await state.counts())[JobState.FAILED] == 1
 
 
-async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    linked = await hold_first(state, lease, "web")
-    await state.servers.link(lease, linked.job, ["db"])
-    assert await state.servers.rows_of(lease, ["web"]) == []
-    await state.servers.let_go(lease, [linked.job])
-    assert await state.servers.rows_of(lease, ["db"]) == []
-    assert await state.next_due_s(lease) == 0.0
+async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[StateFile, Work]) -> None:
+    _, work = opened
+    linked = await hold_first(work, "web")
+    await work.servers.link(linked.job, ["db"])
+    assert await work.servers.rows_of(["web"]) == []
+    await work.servers.let_go([linked.job])
+    assert await work.servers.rows_of(["db"]) == []
+    assert await work.next_due_s() == 0.0
 
 
 async def test_a_file_that_knows_of_a_stopped_server_is_kept(path: Path) -> None:
     async with StateFile.open(path) as state:
-        lease = await state.take(1)
-        linked = await hold_first(state, lease, "web")
-        await state.servers.stopping(lease, [WEB], at_s=10.0)
+        work = await state.take(1)
+        linked = await hold_first(work, "web")
+        await work.servers.stopping([WEB], at_s=10.0)
         assert linked.job.attempt == 0
-        await state.release(lease)
+        await work.release()
     assert not discard_untried(path)
 
 
@@ -169,7 +169,7 @@ async def test_rows_that_stop_servers_are_counted_by_their_own_word_and_the_runs
         assert reader.rows_that_stop(InUse.FAIL)[0] == 2
         assert reader.rows_that_stop(InUse.STOP)[0] == 3
     async with StateFile.open(path) as state:
-        await state.servers.agree(InUse.STOP)
+        await state.agree(InUse.STOP)
     with StateReader(path) as reader:
         assert (reader.run.in_use, reader.run.may_stop) == (InUse.STOP, True)
 
@@ -187,71 +187,71 @@ def test_a_word_that_nobody_wrote_is_damage(path: Path) -> None:
 
 
 async def test_a_row_that_waits_is_shown_as_waiting_for_no_time(
-    opened: tuple[StateFile, Lease], path: Path
+    opened: tuple[StateFile, Work], path: Path
 ) -> None:
-    state, lease = opened
-    await hold_first(state, lease, "web")
+    _, work = opened
+    await hold_first(work, "web")
     with StateReader(path) as reader:
         first, *_ = reader.jobs()
     assert (first.state, first.next_at) == (JobState.PENDING, None)
 
 
 async def test_a_server_that_is_started_anyway_disturbs_the_export_under_way(
-    opened: tuple[StateFile, Lease],
+    opened: tuple[StateFile, Work],
 ) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
-    (job,) = await claim(state, lease)
-    accept(state, lease, job)
-    assert await state.servers.disturbed(lease) == {}
-    assert await state.servers.start(lease, ["web"], anyway=True) == {"web"}
-    assert await state.servers.disturbed(lease) == {1: "web (web-1)"}
-    await state.servers.up(lease, ["web"], at_s=99.0)
-    assert await state.servers.disturbed(lease) == {1: "web (web-1)"}
-    assert [row.job.job_id for row in await state.servers.under_way(lease)] == [1]
+    _, work = opened
+    await take_down(work, await hold_first(work, "web"), WEB)
+    (job,) = await claim(work)
+    accept(work, job)
+    assert await work.servers.disturbed() == {}
+    assert await work.servers.start(["web"], anyway=True) == {"web"}
+    assert await work.servers.disturbed() == {1: "web (web-1)"}
+    await work.servers.up(["web"], at_s=99.0)
+    assert await work.servers.disturbed() == {1: "web (web-1)"}
+    assert [row.job.job_id for row in await work.servers.under_way()] == [1]
 
 
 async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
-    opened: tuple[StateFile, Lease],
+    opened: tuple[StateFile, Work],
 ) -> None:
-    state, lease = opened
-    linked = await hold_first(state, lease, "web")
-    await state.servers.runs(lease, ["web"], at_s=5.0)
-    await state.servers.release(lease, [linked.job], at_s=50.0)
-    (job,) = await claim(state, lease)
-    accept(state, lease, job)
-    assert await state.servers.disturbed(lease) == {}
-    await state.servers.runs(lease, ["web"], at_s=60.0)
-    assert await state.servers.disturbed(lease) == {1: "web"}
+    _, work = opened
+    linked = await hold_first(work, "web")
+    await work.servers.runs(["web"], at_s=5.0)
+    await work.servers.release([linked.job], at_s=50.0)
+    (job,) = await claim(work)
+    accept(work, job)
+    assert await work.servers.disturbed() == {}
+    await work.servers.runs(["web"], at_s=60.0)
+    assert await work.servers.disturbed() == {1: "web"}
 
 
-async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Lease]) -> None:
-    state, lease = opened
-    await take_down(state, lease, await hold_first(state, lease, "web"), WEB)
-    assert await state.servers.give_up("db", "words", at_s=60.0) == 0
-    assert await state.servers.give_up("web", "given up by hand", at_s=60.0) == 1
-    assert await state.servers.afoot(lease) == []
-    assert await state.servers.give_up("web", "again", at_s=61.0) == 0
+async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Work]) -> None:
+    state, work = opened
+    await take_down(work, await hold_first(work, "web"), WEB)
+    assert await state.give_up_server("db", "words", at_s=60.0) == 0
+    assert await state.give_up_server("web", "given up by hand", at_s=60.0) == 1
+    assert await work.servers.afoot() == []
+    assert await state.give_up_server("web", "again", at_s=61.0) == 0
     with StateReader(state.path) as reader:
         (downtime,) = reader.downtimes()
     assert (downtime.state, downtime.up_at) == (ServerState.GONE, 60.0)
-    assert len(await held(state, lease)) == 1
+    assert len(await held(work)) == 1
 
 
 async def test_servers_that_other_state_files_have_stopped_are_found(
-    opened: tuple[StateFile, Lease], tmp_path: Path
+    opened: tuple[StateFile, Work], tmp_path: Path
 ) -> None:
-    state, lease = opened
+    _, work = opened
     other = make(tmp_path / "b.state", 1)
     (tmp_path / "c.state").write_bytes(b"no state file")
-    assert await state.servers.down_elsewhere(lease) == {}
+    assert await work.servers.down_elsewhere() == {}
     async with StateFile.open(other) as theirs:
         held_there = await theirs.take(1)
-        await take_down(theirs, held_there, await hold_first(theirs, held_there, "web"), WEB)
-        found = await state.servers.down_elsewhere(lease)
+        await take_down(held_there, await hold_first(held_there, "web"), WEB)
+        found = await work.servers.down_elsewhere()
         assert {each: (where.path, where.is_working) for each, where in found.items()} == {
             "web": (other, True)
         }
-        await theirs.release(held_there)
-    found = await state.servers.down_elsewhere(lease)
+        await held_there.release()
+    found = await work.servers.down_elsewhere()
     assert not found["web"].is_working

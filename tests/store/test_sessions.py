@@ -23,9 +23,9 @@ def test_a_file_that_nobody_worked_on_has_none(made: Path) -> None:
 async def test_a_target_that_is_taken_and_left_is_noted(made: Path) -> None:
     now = Clock(100.0)
     async with StateFile.open(made, now=now) as state:
-        lease = await state.take(1)
+        work = await state.take(1)
         now.now = 160.0
-        await state.release(lease)
+        await work.release()
     assert noted(made) == [Session(target_id=1, began_at=100.0, ended_at=160.0, was_lost=False)]
 
 
@@ -38,9 +38,9 @@ async def test_who_is_at_work_has_no_end(made: Path) -> None:
 async def test_who_never_left_was_last_seen_at_the_renewal_of_the_lease(made: Path) -> None:
     now = Clock(100.0)
     async with StateFile.open(made, now=now) as lost, StateFile.open(made, now=now) as next_one:
-        lease = await lost.take(1)
+        work = await lost.take(1)
         now.now = 150.0
-        await lost.renew(lease)
+        await work.renew()
         now.now = 400.0
         await next_one.take(1)
     assert noted(made) == [
@@ -54,7 +54,7 @@ async def test_files_of_earlier_releases_keep_count_from_now_on(tmp_path: Path, 
     path = shutil.copy(released, tmp_path / "old.state")
     assert noted(path) == []
     async with StateFile.open(path) as state:
-        await state.release(await state.take(1))
+        await (await state.take(1)).release()
     assert len(noted(path)) == 1
 
 

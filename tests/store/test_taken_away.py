@@ -19,7 +19,7 @@ import pytest
 
 from batchexport.errors import StateError, StateInUseError, StateWriteError
 from batchexport.model import JobState
-from batchexport.store import Lease, StateFile, StateReader, building, locks, writer
+from batchexport.store import StateFile, StateReader, Work, building, locks, writer
 from batchexport.store.locks import Locks, file_system
 from batchexport.store.owner import this_process
 from tests.store.making import accept, alter, claim, make, states
@@ -30,14 +30,14 @@ OWNER = (
 )
 
 
-async def at_work(path: Path, **how: Any) -> tuple[StateFile, Lease]:
+async def at_work(path: Path, **how: Any) -> tuple[StateFile, Work]:
     """Somebody who has sent the first row."""
     state = StateFile.open(path)
-    lease = await state.take(1, **how)
-    (job,) = await claim(state, lease)
-    accept(state, lease, job)
+    work = await state.take(1, **how)
+    (job,) = await claim(work)
+    accept(work, job)
     await state.flush()
-    return state, lease
+    return state, work
 
 
 def elsewhere(tmp_path: Path) -> Path:
@@ -122,9 +122,9 @@ async def test_the_mark_is_there_however_much_was_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "CHANGES_PER_CHECKPOINT", 1)
-    state, lease = await at_work(made)
-    for job in await claim(state, lease, 2):
-        accept(state, lease, job)
+    state, work = await at_work(made)
+    for job in await claim(work, 2):
+        accept(work, job)
         await state.flush()
     copy = elsewhere(tmp_path)
     shutil.copy(made, copy)
@@ -182,14 +182,14 @@ async def test_who_may_live_on_another_machine_is_waited_for(
 
 
 async def test_a_file_removed_under_a_run_is_noticed_and_its_place_is_kept(made: Path) -> None:
-    state, lease = await at_work(made)
+    state, work = await at_work(made)
     state.check_in_place()
     os.unlink(made)  # noqa: PTH108
     with pytest.raises(StateError, match="removed or replaced"):
         state.check_in_place()
     with pytest.raises(StateInUseError, match="removed or moved"), building(made):
         pass
-    await state.release(lease)
+    await work.release()
     await state.close()
     assert states(made) == [JobState.EXPORTING, JobState.PENDING, JobState.PENDING]
     assert [each.name for each in made.parent.iterdir() if each.suffix == ".lock"] == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchexport.model import Job, JobState
-from batchexport.store import Lease, StateFile
+from batchexport.store import StateFile, Work
 from tests.store.making import DONE, REFUSED, THERE, accept, ask, claim, make, row, volume
 
 JOBS = 6
@@ -28,18 +28,18 @@ class Life(RuleBasedStateMachine):
         make(self.path, [row(n) if n % 3 else row(n, target=THERE) for n in range(1, JOBS + 1)])
         self.loop = asyncio.new_event_loop()
         self.expected = Counter({JobState.PENDING: JOBS})
-        self.submitting: list[tuple[Lease, Job]] = []
-        self.exporting: list[tuple[Lease, Job]] = []
+        self.submitting: list[tuple[Work, Job]] = []
+        self.exporting: list[tuple[Work, Job]] = []
         self.now_s = 100.0
         self.open()
 
     def open(self) -> None:
         self.state = StateFile.open(self.path)
-        self.leases = [self.loop.run_until_complete(self.state.take(target_id)) for target_id in (1, 2)]
+        self.taken = [self.loop.run_until_complete(self.state.take(target_id)) for target_id in (1, 2)]
 
     def close(self) -> None:
-        for lease in self.leases:
-            self.loop.run_until_complete(self.state.release(lease))
+        for work in self.taken:
+            self.loop.run_until_complete(work.release())
         self.loop.run_until_complete(self.state.close())
 
     def move(self, before: JobState, after: JobState) -> None:
@@ -48,51 +48,51 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), limit=st.integers(1, 3))
     def claim(self, which: int, limit: int) -> None:
-        lease = self.leases[which]
+        work = self.taken[which]
         self.now_s += 10.0
-        for job in self.loop.run_until_complete(claim(self.state, lease, limit, now_s=self.now_s)):
-            self.submitting.append((lease, job))
+        for job in self.loop.run_until_complete(claim(work, limit, now_s=self.now_s)):
+            self.submitting.append((work, job))
             self.move(JobState.PENDING, JobState.SUBMITTING)
 
     @precondition(lambda self: self.submitting)
     @rule()
     def accepted(self) -> None:
-        lease, job = self.submitting.pop()
-        accept(self.state, lease, job)
-        self.exporting.append((lease, job))
+        work, job = self.submitting.pop()
+        accept(work, job)
+        self.exporting.append((work, job))
         self.move(JobState.SUBMITTING, JobState.EXPORTING)
 
     @precondition(lambda self: self.submitting)
     @rule(final=st.sampled_from([JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS]))
     def refused(self, final: JobState) -> None:
-        lease, job = self.submitting.pop()
-        self.state.ended(lease, job, final, REFUSED, at_s=self.now_s)
+        work, job = self.submitting.pop()
+        work.ended(job, final, REFUSED, at_s=self.now_s)
         self.move(JobState.SUBMITTING, final)
 
     @precondition(lambda self: self.exporting)
     @rule(final=st.sampled_from([JobState.SUCCEEDED, JobState.FAILED]))
     def finished(self, final: JobState) -> None:
-        lease, job = self.exporting.pop()
-        self.state.ended(lease, job, final, DONE, at_s=self.now_s)
+        work, job = self.exporting.pop()
+        work.ended(job, final, DONE, at_s=self.now_s)
         self.move(JobState.EXPORTING, final)
 
     @precondition(lambda self: self.submitting or self.exporting)
     @rule(counted=st.booleans(), later_s=st.sampled_from([0.0, 15.0]))
     def put_back(self, counted: bool, later_s: float) -> None:
         before = JobState.SUBMITTING if self.submitting else JobState.EXPORTING
-        lease, job = (self.submitting or self.exporting).pop()
+        work, job = (self.submitting or self.exporting).pop()
         next_at = self.now_s + later_s if later_s else 0.0
-        self.state.put_back(lease, job, REFUSED, next_at=next_at, at_s=self.now_s, counted=counted)
+        work.put_back(job, REFUSED, next_at=next_at, at_s=self.now_s, counted=counted)
         self.move(before, JobState.PENDING)
 
     @rule(number=st.integers(1, JOBS), size_gib=st.integers(1, 100))
     def sized(self, number: int, size_gib: int) -> None:
-        for lease in self.leases:
-            self.state.sizes(lease, {volume(number): size_gib})
+        for work in self.taken:
+            work.sizes({volume(number): size_gib})
 
     @rule(final=st.sampled_from([JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS]))
     def retry(self, final: JobState) -> None:
-        again = (self.state.retry(lease, frozenset({final})) for lease in self.leases)
+        again = (work.retry(frozenset({final})) for work in self.taken)
         retried = sum(self.loop.run_until_complete(each) for each in again)
         assert retried == self.expected[final]
         self.expected[final] -= retried
@@ -102,14 +102,10 @@ class Life(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.close()
         self.open()
-        found = [self.loop.run_until_complete(self.state.unsettled(lease)) for lease in self.leases]
-        self.submitting = [
-            (lease, job) for lease, jobs in zip(self.leases, found, strict=True) for job in jobs
-        ]
-        found = [self.loop.run_until_complete(self.state.exporting(lease)) for lease in self.leases]
-        self.exporting = [
-            (lease, job) for lease, jobs in zip(self.leases, found, strict=True) for job in jobs
-        ]
+        found = [self.loop.run_until_complete(work.unsettled()) for work in self.taken]
+        self.submitting = [(work, job) for work, jobs in zip(self.taken, found, strict=True) for job in jobs]
+        found = [self.loop.run_until_complete(work.exporting()) for work in self.taken]
+        self.exporting = [(work, job) for work, jobs in zip(self.taken, found, strict=True) for job in jobs]
 
     @invariant()
     def the_tally_is_a_full_count(self) -> None:

@@ -21,12 +21,12 @@ SUCCEEDED = JobState.SUCCEEDED
 @pytest.mark.parametrize("rows", [1, 2, 3, 8, 9, 500, 700])
 async def test_any_number_of_jobs_goes_its_way_together(path: Path, rows: int) -> None:
     async with StateFile.open(make(path, rows)) as state:
-        lease = await state.take(1)
-        jobs = await claim(state, lease, rows)
+        work = await state.take(1)
+        jobs = await claim(work, rows)
         for job in jobs:
-            accept(state, lease, job)
+            accept(work, job)
         for job in jobs:
-            state.ended(lease, job, SUCCEEDED, DONE, at_s=110.0)
+            work.ended(job, SUCCEEDED, DONE, at_s=110.0)
     assert ask(path, "SELECT state, count(*), sum(size_gib) FROM job GROUP BY state") == [
         ("succeeded", rows, 10 * rows)
     ]
@@ -39,9 +39,9 @@ async def test_any_number_of_jobs_goes_its_way_together(path: Path, rows: int) -
 @pytest.mark.parametrize("end", sorted(set(together.ENDED) - {SUCCEEDED}))
 async def test_jobs_end_together_in_every_final_state(path: Path, end: JobState) -> None:
     async with StateFile.open(make(path, 3)) as state:
-        lease = await state.take(1)
-        for job in await claim(state, lease, 3):
-            state.ended(lease, job, end, REFUSED, at_s=110.0)
+        work = await state.take(1)
+        for job in await claim(work, 3):
+            work.ended(job, end, REFUSED, at_s=110.0)
     assert states(path) == [end] * 3
     assert ask(
         path, "SELECT DISTINCT outcome, http_status, code, reason, request_id, ended_at FROM attempt"
@@ -52,17 +52,17 @@ async def test_what_a_crowd_writes_is_what_each_would_have_written(path: Path, t
     alone = tmp_path / "alone.state"
     for file, flush in ((make(path, 4), False), (make(alone, 4), True)):
         async with StateFile.open(file) as state:
-            lease = await state.take(1)
-            jobs = await claim(state, lease, 4)
+            work = await state.take(1)
+            jobs = await claim(work, 4)
             for number, job in enumerate(jobs):
                 size = None if number == 2 else number
                 taken = Accepted(image_id=image(number), size_gib=size, request_id=f"req-{number}")
-                state.accepted(lease, job, taken, at_s=100.125 + number, deadline_at=200.25)
+                work.accepted(job, taken, at_s=100.125 + number, deadline_at=200.25)
                 if flush:
                     await state.flush()
             for job in jobs:
                 ending = Ending(reason="it's active", code='"c"', status=200, image_hash="sha512:00")
-                state.ended(lease, job, SUCCEEDED, ending, at_s=300.5)
+                work.ended(job, SUCCEEDED, ending, at_s=300.5)
                 if flush:
                     await state.flush()
     for table in ("job", "attempt", "tally"):
@@ -72,13 +72,13 @@ async def test_what_a_crowd_writes_is_what_each_would_have_written(path: Path, t
 @pytest.mark.parametrize("wrong", [each for count in (1, 2) for each in combinations(range(4), count)])
 async def test_one_that_is_not_allowed_is_left_out_and_told(path: Path, wrong: tuple[int, ...]) -> None:
     async with StateFile.open(make(path, 4)) as state:
-        lease = await state.take(1)
-        jobs = await claim(state, lease, 4)
+        work = await state.take(1)
+        jobs = await claim(work, 4)
         for number in wrong:
-            state.ended(lease, jobs[number], JobState.FAILED, REFUSED, at_s=105.0)
+            work.ended(jobs[number], JobState.FAILED, REFUSED, at_s=105.0)
         await state.flush()
         for job in jobs:
-            accept(state, lease, job)
+            accept(work, job)
         with pytest.raises(StateError, match=f"job {wrong[0] + 1} .* cannot become exporting: it is failed"):
             await state.flush()
     expected = [JobState.FAILED if number in wrong else EXPORTING for number in range(4)]
@@ -90,13 +90,13 @@ async def test_one_that_is_not_allowed_is_left_out_and_told(path: Path, wrong: t
 @pytest.mark.parametrize("change", ["accepted", "ended"])
 async def test_a_job_twice_in_one_crowd_is_changed_once_and_told(path: Path, change: str) -> None:
     async with StateFile.open(make(path, 2)) as state:
-        lease = await state.take(1)
-        first, second = await claim(state, lease, 2)
+        work = await state.take(1)
+        first, second = await claim(work, 2)
         for job in (first, second, first):
             if change == "accepted":
-                accept(state, lease, job)
+                accept(work, job)
             else:
-                state.ended(lease, job, JobState.FAILED, REFUSED, at_s=105.0)
+                work.ended(job, JobState.FAILED, REFUSED, at_s=105.0)
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
     assert states(path) == [EXPORTING if change == "accepted" else JobState.FAILED] * 2
@@ -107,12 +107,12 @@ async def test_crowds_of_two_targets_do_not_mix(path: Path) -> None:
     make(path, [row(1), row(2), row(3, target=THERE), row(4, target=THERE)])
     async with StateFile.open(path) as state:
         here, there = await state.take(1), await state.take(2)
-        for lease in (here, there):
-            for job in await claim(state, lease, 2):
-                accept(state, lease, job)
+        for work in (here, there):
+            for job in await claim(work, 2):
+                accept(work, job)
         await state.flush()
-        for job in await state.exporting(here):
-            state.ended(there, job, SUCCEEDED, DONE, at_s=110.0)
+        for job in await here.exporting():
+            there.ended(job, SUCCEEDED, DONE, at_s=110.0)
         with pytest.raises(StateError, match="of target 1"):
             await state.flush()
     assert states(path) == [EXPORTING] * 4
@@ -120,14 +120,14 @@ async def test_crowds_of_two_targets_do_not_mix(path: Path) -> None:
 
 async def test_after_the_target_was_taken_over_a_crowd_changes_nothing(path: Path) -> None:
     async with StateFile.open(make(path, 3)) as state:
-        lease = await state.take(1)
-        jobs = await claim(state, lease, 3)
+        work = await state.take(1)
+        jobs = await claim(work, 3)
         db = sqlite3.connect(path)
         db.execute("UPDATE target SET epoch = epoch + 1")
         db.commit()
         db.close()
         for job in jobs:
-            accept(state, lease, job)
+            accept(work, job)
         await state.flush()
     assert states(path) == [SUBMITTING] * 3
 

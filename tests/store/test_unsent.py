@@ -10,58 +10,58 @@ import pytest
 
 from batchexport.errors import StateError
 from batchexport.model import Ending, JobState
-from batchexport.store import Lease, StateFile, StateReader, unsent
+from batchexport.store import StateFile, StateReader, Work, unsent
 from batchexport.store.opening import open_for_work
 from tests.store.making import THERE, ask, bring, claim, make, row, states, volume
 
 GONE = Ending(reason="not sent: the cloud knows no such volume", code="volume_not_found")
 
 
-async def lines(state: StateFile, lease: Lease, *numbers: int) -> list[int]:
-    return [found.line for found in await state.unsent_of(lease, [volume(number) for number in numbers])]
+async def lines(work: Work, *numbers: int) -> list[int]:
+    return [found.line for found in await work.unsent_of([volume(number) for number in numbers])]
 
 
 async def test_rows_are_found_by_their_volumes_in_the_order_of_the_list(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        assert await lines(state, lease, 3, 9, 1) == [2, 4]
-        assert await lines(state, lease) == []
+        work = await state.take(1)
+        assert await lines(work, 3, 9, 1) == [2, 4]
+        assert await lines(work) == []
 
 
 async def test_rows_of_another_target_are_not_ours(path: Path) -> None:
     make(path, [row(1), row(2, target=THERE)])
     async with StateFile.open(path) as state:
-        lease = await state.take(2)
-        assert await lines(state, lease, 1, 2) == [3]
-        assert await state.unsized(lease) == await state.pending(lease) == 1
+        work = await state.take(2)
+        assert await lines(work, 1, 2) == [3]
+        assert await work.unsized() == await work.pending() == 1
 
 
 async def test_rows_whose_volume_was_looked_at_or_that_were_tried_are_left_out(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        await bring(state, lease, JobState.PENDING)
-        state.sizes(lease, {volume(2): 5})
-        assert await lines(state, lease, 1, 2, 3) == [4]
-        assert [found.job.volume_id for found in await state.unsent_after(lease, 0, limit=9)] == [volume(3)]
-        assert await state.unsent_after(lease, 3, limit=9) == []
+        work = await state.take(1)
+        await bring(work, JobState.PENDING)
+        work.sizes({volume(2): 5})
+        assert await lines(work, 1, 2, 3) == [4]
+        assert [found.job.volume_id for found in await work.unsent_after(0, limit=9)] == [volume(3)]
+        assert await work.unsent_after(3, limit=9) == []
 
 
 async def test_rows_are_found_by_their_image_names(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        found = await state.unsent_named(lease, [f"{volume(2)}-run", "another"])
+        work = await state.take(1)
+        found = await work.unsent_named([f"{volume(2)}-run", "another"])
         assert [unsent.line for unsent in found] == [3]
 
 
 @pytest.mark.parametrize("end", [JobState.FAILED, JobState.SKIPPED])
 async def test_a_row_ends_without_an_attempt(made: Path, end: JobState) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (first, *_) = await state.unsent_after(lease, 0, limit=1)
-        state.refused(lease, first.job, end, GONE, at_s=5.0)
+        work = await state.take(1)
+        (first, *_) = await work.unsent_after(0, limit=1)
+        work.refused(first.job, end, GONE, at_s=5.0)
         await state.flush()
-        assert await state.unsized(lease) == 2
-        assert len(await claim(state, lease, 9)) == 2
+        assert await work.unsized() == 2
+        assert len(await claim(work, 9)) == 2
     with StateReader(made) as reader:
         job = next(reader.jobs())
         assert (job.state, job.attempts, job.reason, job.code) == (end, 0, GONE.reason, GONE.code)
@@ -72,9 +72,9 @@ async def test_a_row_ends_without_an_attempt(made: Path, end: JobState) -> None:
 
 async def test_a_row_that_was_sent_cannot_end_without_an_attempt(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (job,) = await claim(state, lease)
-        state.refused(lease, job, JobState.FAILED, GONE, at_s=5.0)
+        work = await state.take(1)
+        (job,) = await claim(work)
+        work.refused(job, JobState.FAILED, GONE, at_s=5.0)
         with pytest.raises(StateError, match="cannot become failed: it is submitting"):
             await state.flush()
     assert states(made)[0] is JobState.SUBMITTING
@@ -82,22 +82,22 @@ async def test_a_row_that_was_sent_cannot_end_without_an_attempt(made: Path) -> 
 
 async def test_a_pending_row_does_not_end_as_if_it_had_been_sent(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        job = await bring(state, lease, JobState.PENDING)
-        state.ended(lease, job, JobState.FAILED, GONE, at_s=5.0)
+        work = await state.take(1)
+        job = await bring(work, JobState.PENDING)
+        work.ended(job, JobState.FAILED, GONE, at_s=5.0)
         with pytest.raises(StateError, match="cannot become failed: it is pending"):
             await state.flush()
 
 
 async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -> None:
     async with StateFile.open(made) as state:
-        lease = await state.take(1)
-        (first, *_) = await state.unsent_after(lease, 0, limit=1)
-        state.sizes(lease, {first.job.volume_id: 5})
-        state.refused(lease, first.job, JobState.FAILED, GONE, at_s=5.0)
-        assert await state.retry(lease) == 1
-        assert await lines(state, lease, 1) == [2]
-        assert len(await claim(state, lease, 9)) == 3
+        work = await state.take(1)
+        (first, *_) = await work.unsent_after(0, limit=1)
+        work.sizes({first.job.volume_id: 5})
+        work.refused(first.job, JobState.FAILED, GONE, at_s=5.0)
+        assert await work.retry() == 1
+        assert await lines(work, 1) == [2]
+        assert len(await claim(work, 9)) == 3
 
 
 @pytest.mark.parametrize(

@@ -91,14 +91,14 @@ async def test_a_lock_that_is_never_given_up_is_a_write_error(made: Path) -> Non
 async def test_damage_met_on_the_way_ends_every_call(path: Path) -> None:
     make(path, 20_000)
     state = StateFile.open(path)
-    lease = await state.take(1)
+    work = await state.take(1)
     with path.open("r+b") as file:
         file.seek(16 * 4096)
         file.write(b"\xff" * 200 * 4096)
     with pytest.raises(StateCorruptError, match="malformed"):
-        while jobs := await claim(state, lease, 500):
+        while jobs := await claim(work, 500):
             for job in jobs:
-                accept(state, lease, job)
+                accept(work, job)
     with pytest.raises(StateCorruptError):
         await state.flush()
     with pytest.raises(StateCorruptError):

@@ -16,7 +16,7 @@ from batchexport.engine.servers.orders import ServerOrders
 from batchexport.engine.servers.sights import ServerSights
 from batchexport.log_level import NOTICE
 from batchexport.model import Ending, JobState, Server, ServerState
-from batchexport.store import AfootServer, LinkedRow, StateFile
+from batchexport.store import AfootServer, LinkedRow, Work
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class ServerCare:
     def __init__(
         self,
         orders: ServerOrders,
-        state: StateFile,
+        work: Work,
         ledger: Ledger,
         settings: ServerStops,
         *,
@@ -40,7 +40,7 @@ class ServerCare:
         self._command = command  # one that can be pasted, on this state file
         self._copies = copies
         self._anyway = anyway  # start servers under copies as well
-        self._book = state.servers
+        self._book = work.servers
         self._ledger = ledger
         self._settings = settings
         self._may_go = may_go
@@ -63,7 +63,7 @@ class ServerCare:
         server_ids = {server.server_id for server in chosen.stop}
         if chosen.stop:
             # On disk before it is asked for: after a crash this means "may have been stopped by us".
-            await self._book.stopping(self._ledger.lease, chosen.stop, at_s=self._ledger.now())
+            await self._book.stopping(chosen.stop, at_s=self._ledger.now())
             for server in chosen.stop:
                 self._sights.forget(server.server_id)
                 log.log(NOTICE, "stopping server %s for the export of its volumes", named(server))
@@ -108,7 +108,7 @@ class ServerCare:
             case Move.ASK_TO_STOP:
                 await self._stop(server_ids, rows)
             case Move.NOTE_DOWN:
-                await self._book.down(self._ledger.lease, server_ids, at_s=self._ledger.now())
+                await self._book.down(server_ids, at_s=self._ledger.now())
                 _tell(servers, "is down", level=NOTICE)
             case Move.GIVE_UP:
                 self._fail_for(servers, rows, self._why_not_stopped)
@@ -122,7 +122,7 @@ class ServerCare:
             case Move.NOTE_STARTED:
                 _tell(servers, "was started by somebody else before the exports of its volumes ended")
                 await self._note_up(move, servers, rows)
-                held = await self._book.rows_of(self._ledger.lease, server_ids)
+                held = await self._book.rows_of(server_ids)
                 self._fail_for(servers, held, _why_started)
             case Move.STUCK:
                 await self._ask_again(servers, found)
@@ -140,7 +140,7 @@ class ServerCare:
     ) -> None:
         """Start those of these that nothing is being copied of; the others when that has ended."""
         free = await self._free(server_ids, found)
-        started = await self._book.start(self._ledger.lease, free, anyway=self._anyway)
+        started = await self._book.start(free, anyway=self._anyway)
         self._recall(rows, started)
         if self._anyway:
             self._disturb(rows, started)
@@ -161,7 +161,7 @@ class ServerCare:
     async def _note_up(self, move: Move, servers: Sequence[AfootServer], rows: Sequence[LinkedRow]) -> None:
         state = ServerState.GONE if move is Move.NOTE_GONE else ServerState.UP
         server_ids = [server.server_id for server in servers]
-        await self._book.up(self._ledger.lease, server_ids, at_s=self._ledger.now(), state=state)
+        await self._book.up(server_ids, at_s=self._ledger.now(), state=state)
         self._recall(rows, server_ids)
         self.stuck.difference_update(server_ids)
         for server_id in server_ids:
@@ -189,7 +189,7 @@ class ServerCare:
                 continue
             self.stuck.add(server.server_id)
             words = self._orders.words.get(server.server_id, "the cloud gives no reason")
-            await self._book.note(self._ledger.lease, server.server_id, f"does not start: {words}")
+            await self._book.note(server.server_id, f"does not start: {words}")
             start = self._command("servers", options=" --start")
             hint = f"start it yourself, or with `{start}` when the cloud can"
             log.error("server %s does not start (%s): %s", named(server), words, hint)
@@ -199,7 +199,7 @@ class ServerCare:
         waiting = [row for row in rows if row.held and row.server_ids and self._may_go(row)]
         going = [row.job for row in waiting if set(row.server_ids) <= set(ready)]
         if going:
-            await self._book.release(self._ledger.lease, going, at_s=self._ledger.now())
+            await self._book.release(going, at_s=self._ledger.now())
             self._ledger.release(job.job_id for job in going)
 
     def _recall(self, rows: Sequence[LinkedRow], server_ids: Collection[str]) -> None:

@@ -12,7 +12,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import CloudError
 from batchexport.model import Server
-from batchexport.store import StateFile
+from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,12 @@ class Copies:
     """Which servers are to stay off a little longer, for somebody else copies a volume of theirs."""
 
     def __init__(
-        self, cloud: Cloud, state: StateFile, ledger: Ledger, *, own: frozenset[str] | None = None
+        self, cloud: Cloud, work: Work, ledger: Ledger, *, own: frozenset[str] | None = None
     ) -> None:
         """`own` are the volumes of our rows on these servers; None = ask the state file."""
         self._own = own
         self._cloud = cloud
-        self._book = state.servers
+        self._book = work.servers
         self._ledger = ledger
         self._since: dict[tuple[str, str], float] = {}  # (server id, volume id) -> loop time
         self._again_at: dict[str, float] = {}  # server id -> loop time
@@ -55,7 +55,7 @@ class Copies:
             if server_id in self.busy and loop_now < self._again_at[server_id]:
                 continue
             if own is None:
-                own = await self._book.volumes_of(self._ledger.lease, server_ids)
+                own = await self._book.volumes_of(server_ids)
             if (why := await self._why_not(server, own)) is None:
                 self.forget(server_id)
                 free.append(server_id)

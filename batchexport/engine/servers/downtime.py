@@ -25,7 +25,7 @@ from batchexport.engine.servers.witness import Witness
 from batchexport.errors import CloudError, SignInError
 from batchexport.model import Job, JobState, ServerState
 from batchexport.shell_command import on_state_file
-from batchexport.store import AfootServer, LinkedRow, StateFile
+from batchexport.store import AfootServer, LinkedRow, Work
 
 log = logging.getLogger(__name__)
 
@@ -47,24 +47,24 @@ class Downtime:
     def __init__(
         self,
         cloud: Cloud,
-        state: StateFile,
+        work: Work,
         ledger: Ledger,
         settings: Settings,
         *,
         max_gib_at: Callable[[float], int] | None = None,
         anyway: bool = False,
     ) -> None:
-        self._command = partial(on_state_file, state_path=state.path, cloud=cloud_name(cloud))
-        self._book = state.servers
+        self._command = partial(on_state_file, state_path=work.path, cloud=cloud_name(cloud))
+        self._book = work.servers
         self._ledger = ledger
         self._settings = settings
         self._max_gib_at = max_gib_at
         self._anyway = anyway
         orders = ServerOrders(cloud, ledger, hard=settings.server_stops.hard_stop)
-        self._copies = Copies(cloud, state, ledger)
+        self._copies = Copies(cloud, work, ledger)
         self._care = ServerCare(
             orders,
-            state,
+            work,
             ledger,
             settings.server_stops,
             copies=self._copies,
@@ -72,8 +72,8 @@ class Downtime:
             anyway=anyway,
             command=self._command,
         )
-        self._groups = ServerGroups(cloud, state, ledger, settings, may_go=self._may_go)
-        self._witness = Witness(cloud, state, ledger, settings)
+        self._groups = ServerGroups(cloud, work, ledger, settings, may_go=self._may_go)
+        self._witness = Witness(cloud, work, ledger, settings)
         self._waited_for: dict[str, Job] = {}  # by server id: an export that is being made, or may be
         self._copying: dict[str, Job] = {}  # the same, where this run does not wait for the export to end
         self._failing_since: float | None = None  # loop time since which no look succeeded
@@ -87,15 +87,14 @@ class Downtime:
 
     async def resumed(self) -> None:
         """Take over what an earlier process left: rows that may go because their servers are down."""
-        lease = self._ledger.lease
-        afoot = await self._book.afoot(lease)
-        rows = await self._book.rows_of(lease, [server.server_id for server in afoot])
+        afoot = await self._book.afoot()
+        rows = await self._book.rows_of([server.server_id for server in afoot])
         down = {server.server_id for server in afoot if server.state is ServerState.DOWN}
         self._care.take_over(down)
         free = [row for row in rows if not row.held and down.issuperset(row.server_ids)]
         self._ledger.release(row.job.job_id for row in free)
-        self._ledger.forced.update(row.job.job_id for row in await self._book.under_way(lease))
-        self._ledger.disturbed.update(await self._book.disturbed(lease))
+        self._ledger.forced.update(row.job.job_id for row in await self._book.under_way())
+        self._ledger.disturbed.update(await self._book.disturbed())
 
     async def run(self) -> None:
         """Look after servers until `finish` was called and all are up; the caller may cancel it then."""
@@ -124,7 +123,7 @@ class Downtime:
         Those that turn out to have begun, of requests that were in doubt, are looked at once as well.
         """
         self._glance = look
-        if not self._ledger.exporting or not await self._book.afoot(self._ledger.lease):
+        if not self._ledger.exporting or not await self._book.afoot():
             return
         self._glanced_at.update(self._ledger.exporting)
         try:
@@ -155,17 +154,16 @@ class Downtime:
             self._note_refused(error)
         except CloudError as error:
             self._note_failure(error)
-        afoot = await self._book.afoot(self._ledger.lease)
+        afoot = await self._book.afoot()
         return afoot, is_idle and not afoot
 
     async def _step(self) -> bool:
         """Carry on with the servers that are not up, and take the next down. True = nothing hangs on any."""
-        lease = self._ledger.lease
-        await self._witness.confirm(await self._book.under_way(lease))
-        afoot = await self._book.afoot(lease)
-        rows = await self._book.rows_of(lease, [server.server_id for server in afoot]) if afoot else []
+        await self._witness.confirm(await self._book.under_way())
+        afoot = await self._book.afoot()
+        rows = await self._book.rows_of([server.server_id for server in afoot]) if afoot else []
         known = {row.job.job_id for row in rows}
-        rows += [row for row in await self._book.under_way(lease) if row.job.job_id not in known]
+        rows += [row for row in await self._book.under_way() if row.job.job_id not in known]
         wanted = self._wanted(rows)
         self._say_what_is_waited_for(afoot)
         if afoot or rows:
@@ -178,13 +176,13 @@ class Downtime:
             await self._groups.fail_all(self._ledger.force_ignored)
         if not self._is_closing():
             await self._take_more()
-        return not rows and not await self._book.next_held(lease, 0, limit=1)
+        return not rows and not await self._book.next_held(0, limit=1)
 
     async def _take_more(self) -> None:
         """Take groups down, in the order of the list, as long as there is room for the next."""
         passed: set[int] = set()
         while True:
-            afoot = {server.server_id for server in await self._book.afoot(self._ledger.lease)}
+            afoot = {server.server_id for server in await self._book.afoot()}
             rows = await self._groups.next(but=passed, afoot=afoot)
             if not rows or not await self._has_room(rows, afoot):
                 return
@@ -199,7 +197,7 @@ class Downtime:
 
     async def _has_room(self, rows: Sequence[LinkedRow], afoot: set[str]) -> bool:
         more = {server_id for row in rows for server_id in row.server_ids} - afoot
-        busy = await self._book.rows_of(self._ledger.lease, afoot) if afoot else []
+        busy = await self._book.rows_of(afoot) if afoot else []
         known = {row.job.job_id for row in busy}
         return moves.is_room(
             len(more),

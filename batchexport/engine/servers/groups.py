@@ -17,7 +17,7 @@ from batchexport.engine.servers.moves import Chosen, Fit
 from batchexport.errors import CloudError, RefusedError, SignInError
 from batchexport.model import Ending, JobState, Server
 from batchexport.shell_command import on_state_file
-from batchexport.store import Elsewhere, LinkedRow, StateFile
+from batchexport.store import Elsewhere, LinkedRow, Work
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ class ServerGroups:
     def __init__(
         self,
         cloud: Cloud,
-        state: StateFile,
+        work: Work,
         ledger: Ledger,
         settings: Settings,
         *,
         may_go: Callable[[LinkedRow], bool],
     ) -> None:
         self._cloud = cloud
-        self._book = state.servers
+        self._book = work.servers
         self._ledger = ledger
         self._settings = settings
         self._may_go = may_go
@@ -74,7 +74,7 @@ class ServerGroups:
         """
         loop_now = asyncio.get_running_loop().time()
         last = 0
-        while page := await self._book.next_held(self._ledger.lease, last, limit=PAGE):
+        while page := await self._book.next_held(last, limit=PAGE):
             last = page[-1].job.job_id
             for row in await self._ours(page):
                 seen_to = row.server_ids and set(row.server_ids) <= set(afoot)
@@ -87,7 +87,7 @@ class ServerGroups:
     async def fail_all(self, ending: Ending) -> None:
         """End every row that waits."""
         last = 0
-        while page := await self._book.next_held(self._ledger.lease, last, limit=PAGE):
+        while page := await self._book.next_held(last, limit=PAGE):
             last = page[-1].job.job_id
             for row in await self._ours(page):
                 self._ledger.reject(row.job, JobState.FAILED, ending)
@@ -130,7 +130,7 @@ class ServerGroups:
         others = [row.job for row in rows if (row.job.options.in_use or policy) is not InUse.STOP]
         if not others:
             return list(rows)
-        await self._book.let_go(self._ledger.lease, others)
+        await self._book.let_go(others)
         self._ledger.release([])
         return [row for row in rows if row.job not in others]
 
@@ -140,7 +140,7 @@ class ServerGroups:
         known: set[str] = set()
         while new := {server_id for row in group.values() for server_id in row.server_ids} - known:
             known |= new
-            more = await self._book.rows_of(self._ledger.lease, new)
+            more = await self._book.rows_of(new)
             group.update((row.job.job_id, row) for row in more)
         return sorted(group.values(), key=lambda row: row.job.job_id)
 
@@ -150,12 +150,12 @@ class ServerGroups:
             return row
         volume = await self._cloud.block_storage.get_volume(row.job.volume_id)
         if volume is None or volume.status != "in-use":
-            await self._book.let_go(self._ledger.lease, [row.job])
+            await self._book.let_go([row.job])
             self._ledger.release([])
             return replace(row, held=False, server_ids=())
         server_ids = tuple(sorted(volume.server_ids))
         if server_ids != row.server_ids:
-            await self._book.link(self._ledger.lease, row.job, server_ids)
+            await self._book.link(row.job, server_ids)
         job = replace(row.job, size_gib=volume.size_gib or row.job.size_gib)
         return replace(row, job=job, server_ids=server_ids)
 
@@ -202,7 +202,7 @@ class ServerGroups:
         loop_now = asyncio.get_running_loop().time()
         if loop_now >= self._files_at:
             self._files_at = loop_now + FILES_EVERY_S
-            self._elsewhere = await self._book.down_elsewhere(self._ledger.lease)
+            self._elsewhere = await self._book.down_elsewhere()
         return {each: self._elsewhere[each] for each in server_ids if each in self._elsewhere}
 
     def _must_wait_for(self, server_id: str, other: Elsewhere) -> bool:

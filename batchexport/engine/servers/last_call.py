@@ -17,7 +17,7 @@ from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import BatchExportError, CloudError, StateError
 from batchexport.model import JobState, Server
 from batchexport.shell_command import on_state_file
-from batchexport.store import AfootServer, LeftDown, StateFile, left_down
+from batchexport.store import AfootServer, LeftDown, Work
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +26,13 @@ WITHIN_S = 60.0
 ASK_EVERY_S = 5.0
 
 
-async def last_call(cloud: Cloud, state: StateFile, ledger: Ledger) -> str | None:
+async def last_call(cloud: Cloud, work: Work, ledger: Ledger) -> str | None:
     """Start the servers that no row under way needs down, as far as that goes within a minute.
 
     Returns which servers are not known to be up, and what starts them; None where there are none.
     """
     try:
-        left = left_down(state.path, ledger.lease)
+        left = work.left_down()
     except StateError as error:
         return f"servers may be down (cannot read which: {error})"
     if left is None or not left.servers:
@@ -42,7 +42,7 @@ async def last_call(cloud: Cloud, state: StateFile, ledger: Ledger) -> str | Non
     asked: list[AfootServer] = []
     try:
         async with asyncio.timeout(WITHIN_S):
-            copies = Copies(cloud, state, ledger, own=left.volume_ids)
+            copies = Copies(cloud, work, ledger, own=left.volume_ids)
             while waiting:
                 started = await _start(cloud, ledger, copies, list(waiting))
                 asked += [waiting.pop(server_id) for server_id in started]
@@ -52,7 +52,7 @@ async def last_call(cloud: Cloud, state: StateFile, ledger: Ledger) -> str | Non
         log.warning("not every server could be asked to start in time")
     except BatchExportError as error:
         log.warning("not every server could be asked to start (%s)", error)
-    return _words(asked, [server for server in left.servers if server not in asked], cloud, state)
+    return _words(asked, [server for server in left.servers if server not in asked], cloud, work)
 
 
 def _busy(left: LeftDown, ledger: Ledger) -> set[str]:
@@ -76,7 +76,7 @@ async def _start(cloud: Cloud, ledger: Ledger, copies: Copies, server_ids: Seque
         free = await copies.free(server_ids, found)
         up = [each for each in free if fit_of(found.get(each)) not in (Fit.OFF, Fit.UNSEEN)]
         down = [each for each in free if each not in up]
-        failed = await cloud.compute.start_servers(down, fence=ledger.lease.check_owned) if down else {}
+        failed = await cloud.compute.start_servers(down, fence=ledger.work.check_owned) if down else {}
     except CloudError as error:
         log.warning("cannot start servers (%s)", error)
         return []
@@ -85,11 +85,11 @@ async def _start(cloud: Cloud, ledger: Ledger, copies: Copies, server_ids: Seque
     return [each for each in free if each not in failed]
 
 
-def _words(asked: Sequence[AfootServer], left: Sequence[AfootServer], cloud: Cloud, state: StateFile) -> str:
+def _words(asked: Sequence[AfootServer], left: Sequence[AfootServer], cloud: Cloud, work: Work) -> str:
     parts = []
     if asked:
         parts.append(f"servers asked to start, not seen up: {', '.join(map(named, asked))}")
     if left:
         parts.append(f"servers still down: {', '.join(map(named, left))}")
-    start = on_state_file("servers", state.path, " --start", cloud=cloud_name(cloud))
+    start = on_state_file("servers", work.path, " --start", cloud=cloud_name(cloud))
     return f"{'; '.join(parts)}; `{start}` starts what is free"

@@ -95,8 +95,8 @@ class ServerOrders:
         self._again_at[server_id] = asyncio.get_running_loop().time() + delay_s
 
     def _fence(self) -> None:
-        self._ledger.lease.check_owned()
-        if not self._ledger.lease.fresh:
+        self._ledger.work.check_owned()
+        if not self._ledger.work.fresh:
             raise NotSentError
 
 

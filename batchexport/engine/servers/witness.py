@@ -18,7 +18,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.servers.moves import Fit, fit_of, named
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, JobState, Server, ServerState
-from batchexport.store import AfootServer, LinkedRow, StateFile
+from batchexport.store import AfootServer, LinkedRow, Work
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ class Clearance(Enum):
 class Witness:
     """Looks at servers by their ids for the rows of one target that go only while these are off."""
 
-    def __init__(self, cloud: Cloud, state: StateFile, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, cloud: Cloud, work: Work, ledger: Ledger, settings: Settings) -> None:
         self._patience_s = settings.server_stops.stop_timeout_s
         self._cloud = cloud
-        self._book = state.servers
+        self._book = work.servers
         self._ledger = ledger
         self._unseen_since: dict[int, float] = {}  # job id -> loop time
 
@@ -72,7 +72,7 @@ class Witness:
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.NOT_IN_USE:
                 self._ledger.detach(job)
-                await self._book.link(self._ledger.lease, job, ())
+                await self._book.link(job, ())
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.HOLD:
                 self._ledger.servers_down.discard(job.job_id)
@@ -101,7 +101,7 @@ class Witness:
             return Clearance.GO
         up = ", ".join(named(server) for server in servers if fit_of(server) is not Fit.OFF)
         log.warning("volume %s waits again, its servers are not all off: %s", job.volume_id, up or "unknown")
-        await self._book.link(self._ledger.lease, job, volume.server_ids)
+        await self._book.link(job, volume.server_ids)
         return Clearance.HOLD
 
     async def second_look(
@@ -143,7 +143,7 @@ class Witness:
             self._disturb(row.job, running[0])
             strangers.update(server.server_id for server in running if server.server_id not in ours)
         if strangers:
-            await self._book.runs(self._ledger.lease, strangers, at_s=self._ledger.now())
+            await self._book.runs(strangers, at_s=self._ledger.now())
 
     async def confirm(self, rows: Sequence[LinkedRow]) -> None:
         """Look once more at the servers of rows whose image is there, and end these rows."""

@@ -1,0 +1,260 @@
+"""One target of a state file under its live lease: what the engine reads of it, and every change it makes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchexport.errors import StateError
+from batchexport.identity import CloudIdentity
+from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.store import (
+    changes,
+    elsewhere,
+    fitting,
+    giving_up,
+    identities,
+    image_statuses,
+    queries,
+    together,
+    unsent,
+    volume_names,
+)
+from batchexport.store.giving_up import OpenRow
+from batchexport.store.known_images import ImageBook
+from batchexport.store.last_look import LeftDown, left_down
+from batchexport.store.lease import Lease
+from batchexport.store.records import RunRecord, TargetRecord, Unsent
+from batchexport.store.removals import RemovalBook
+from batchexport.store.schema import UNIQUE_INDEXES
+from batchexport.store.server_book import ServerBook
+from batchexport.store.writer import TargetWriter, Writer, undone_if_cancelled
+
+if TYPE_CHECKING:
+    from batchexport.store.state import StateFile
+
+#: States from which `retry` brings a job back.
+RETRYABLE = frozenset(state for state in FINAL_STATES if JobState.PENDING in ALLOWED_CHANGES[state])
+
+
+class Work:
+    """One target, for this process alone. What is awaited is durable when it returns, the rest with `flush`.
+
+    Changes are kept in order. Those that nobody awaits raise LeaseLostError or StateWriteError only once it
+    is known; a change that is not allowed is left out, and raised as StateError by `flush` and `claim`.
+    """
+
+    def __init__(self, state: StateFile, writer: Writer, lease: Lease, *, now: Callable[[], float]) -> None:
+        self.target_id = lease.target_id
+        self._state = state
+        self._writer = TargetWriter(writer, lease)
+        self.removals = RemovalBook(self._writer)
+        self.servers = ServerBook(self._writer, state.path)
+        self.images = ImageBook(self._writer)
+        self._lease = lease
+        self._now = now
+
+    @property
+    def path(self) -> Path:
+        """Where the state file is."""
+        return self._state.path
+
+    @property
+    def run(self) -> RunRecord:
+        """The run that the state file belongs to."""
+        return self._state.run
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody else can have taken the target yet. Not fresh is not lost: renewing tells which."""
+        return self._lease.fresh
+
+    @property
+    def epoch(self) -> int:
+        """How often the target was taken, this time included."""
+        return self._lease.epoch
+
+    def check_owned(self) -> None:
+        """Raise LeaseLostError where the target is known to be another's, or was released."""
+        self._lease.check_owned()
+
+    async def renew(self) -> None:
+        """Keep the target for another time to live. Raises LeaseLostError if another process has it."""
+        await self._state.renew(self._lease)
+
+    async def release(self) -> None:
+        """Leave the target, after everything that was changed before, to whoever comes next."""
+        await self._state.release(self._lease)
+
+    async def flush(self) -> None:
+        """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
+        await self._state.flush()
+
+    def check_in_place(self) -> None:
+        """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
+        self._state.check_in_place()
+
+    async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
+        """How many jobs of the target in these states are pending again, with a full allowance."""
+        if not states <= RETRYABLE:
+            wrong = ", ".join(sorted(states - RETRYABLE))
+            raise StateError(f"jobs that are {wrong} cannot be tried again")
+        return await self._writer.ask(changes.retry, states=sorted(states))
+
+    async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
+        """Note which cloud the target is, at its first sign-in; raises WrongCloudError at another later on.
+
+        With `rebind` the addresses of the cloud's services may have changed, and are noted anew.
+        """
+        await self._writer.ask(identities.bind, found=found, at=self._now(), rebind=rebind)
+
+    async def skip_known_twice(self) -> int:
+        """How many pending jobs were skipped, for another target of the same project has their volumes."""
+        return await self._writer.ask(identities.skip_known_twice, at=self._now())
+
+    async def skip_exported_elsewhere(self, others: Sequence[Path]) -> dict[Path, int]:
+        """How many pending jobs were skipped, for these other state files show their volumes as exported."""
+        mine = await self._writer.ask(_record_of)
+        skipped: dict[Path, int] = {}
+        for rows in elsewhere.exported_elsewhere(self.path, self.target_id, mine, others):
+            if rows and (count := await self._writer.ask(elsewhere.skip, rows=rows, at=self._now())):
+                skipped[rows[0].path] = skipped.get(rows[0].path, 0) + count
+        return skipped
+
+    async def claim(
+        self, limit: int, *, now_s: float, server_now_s: float, most_gib: int | None = None
+    ) -> list[Job]:
+        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones.
+
+        With `most_gib`, only jobs whose volume is not larger, as far as its size is known.
+        """
+        self._writer.check()
+        how = changes.claim if most_gib is None else partial(fitting.claim, most_gib=most_gib)
+        claiming = self._writer.ask(how, limit=limit, now=now_s, server_now=server_now_s)
+
+        def give_back(done: object) -> None:
+            if claiming.exception() is None:
+                for job in claiming.result():
+                    self.put_back(job, None, next_at=0.0, at_s=now_s, counted=False)
+
+        return await undone_if_cancelled(claiming, give_back)
+
+    def accepted(self, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> None:
+        """Submitting to exporting: the cloud took the job, or was found to have taken it."""
+        self._writer.submit_one_of(together.ACCEPTED, (job, accepted, at_s, deadline_at))
+
+    def ended(self, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
+        """To a final state, with the reason."""
+        if state not in FINAL_STATES:
+            raise StateError(f"job {job.job_id}: {state} is no end")
+        self._writer.submit_one_of(together.ENDED[state], (job, ending, at_s))
+
+    def refused(self, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
+        """Pending to failed or skipped without an attempt: none could have succeeded."""
+        self._writer.submit(changes.refuse, job=job, state=state, ending=ending, at=at_s)
+
+    def put_back(
+        self,
+        job: Job,
+        ending: Ending | None,
+        *,
+        next_at: float,
+        at_s: float,
+        counted: bool,
+        sent: bool = False,
+    ) -> None:
+        """Back to pending, not before `next_at` (0 = at once). Uncounted, its attempt number is free again.
+
+        With an ending, or counted, the attempt stays in the audit trail; a job whose image is known cannot
+        be put back without. `sent` says that the request may have reached the cloud: images are looked for
+        before the next one.
+        """
+        self._writer.submit(
+            changes.put_back, job=job, ending=ending, next_at=next_at, at=at_s, counted=counted, sent=sent
+        )
+
+    def reopen(self, job: Job) -> None:
+        """Ambiguous to pending: the cloud was found to hold no image of it any more."""
+        self._writer.submit(changes.reopen, job=job)
+
+    def learned(self, requests_per_second: float) -> None:
+        """Keep the rate that the cloud allows, for the next process."""
+        self._writer.submit(changes.set_rate, requests_per_second=requests_per_second)
+
+    def volume_names(self, names: Mapping[str, str]) -> None:
+        """Note what volumes are called, by volume id; volumes that are not in the list are passed over."""
+        self._writer.submit(volume_names.add_listed, names=dict(names))
+
+    def images_seen(self, statuses: Mapping[str, str]) -> None:
+        """Note what images were when they were looked at, by image id: for people."""
+        self._writer.submit(image_statuses.note, statuses=dict(statuses))
+
+    def sizes(self, size_gib_of: Mapping[str, int]) -> None:
+        """Note sizes by volume id; volumes that are not in the list are passed over."""
+        self._writer.submit(changes.set_sizes, size_gib_of=dict(size_gib_of))
+
+    def give_up(self, row: OpenRow, ending: Ending, *, at_s: float) -> None:
+        """To failed, from any state that is no end, because somebody gave the row up."""
+        self._writer.submit(giving_up.give_up, row=row, ending=ending, at=at_s)
+
+    async def unsettled(self) -> list[Job]:
+        """Jobs that are submitting: right after `take`, those that a dead process may have sent."""
+        return await self._writer.ask(queries.under_way, state=JobState.SUBMITTING)
+
+    async def exporting(self) -> list[Job]:
+        """Jobs whose images the cloud is writing."""
+        return await self._writer.ask(queries.under_way, state=JobState.EXPORTING)
+
+    async def ambiguous(self) -> list[Job]:
+        """Jobs with several images, of which a person or `reconcile` is to say which one counts."""
+        return await self._writer.ask(queries.ambiguous)
+
+    async def next_due_s(self, *, most_gib: int | None = None) -> float | None:
+        """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending.
+
+        `most_gib` is that of `claim`.
+        """
+        if most_gib is None:
+            return await self._writer.ask(queries.next_due_s)
+        return await self._writer.ask(fitting.next_due_s, most_gib=most_gib)
+
+    async def unsized(self) -> int:
+        """How many pending jobs have a volume of unknown size, which nobody has looked at. Always fast."""
+        return await self._writer.ask(unsent.count)
+
+    async def pending(self) -> int:
+        """How many jobs are pending. Always fast."""
+        return await self._writer.ask(unsent.pending)
+
+    async def unsent_of(self, volume_ids: Sequence[str]) -> list[Unsent]:
+        """The jobs for these volumes that were neither tried nor looked at."""
+        return await self._writer.ask(unsent.of_volumes, volume_ids=volume_ids)
+
+    async def unsent_named(self, image_names: Sequence[str]) -> list[Unsent]:
+        """The jobs never tried that want one of these image names."""
+        return await self._writer.ask(unsent.of_names, image_names=image_names)
+
+    async def unsent_after(self, job_id: int, *, limit: int) -> list[Unsent]:
+        """The first jobs behind this one that were neither tried nor looked at."""
+        return await self._writer.ask(unsent.after, job_id=job_id, limit=limit)
+
+    async def open_rows(self, volume_ids: Sequence[str]) -> list[OpenRow]:
+        """The rows for these volumes that are not at their end."""
+        return await self._writer.ask(giving_up.of_volumes, volume_ids=volume_ids)
+
+    async def stalled_rows(self, *, now_s: float) -> list[OpenRow]:
+        """The exports past their deadlines, and every row whose request is in doubt."""
+        return await self._writer.ask(giving_up.stalled, now=now_s)
+
+    def left_down(self) -> LeftDown | None:
+        """The servers that are not up, where the file can still be read; None = the target was taken over."""
+        return left_down(self.path, self._lease)
+
+
+def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
+    """The target as it is now, for one that is about to be compared by its volumes."""
+    db.execute(UNIQUE_INDEXES["volume_id"])
+    return next(each for each in queries.targets(db) if each.target_id == target_id)
