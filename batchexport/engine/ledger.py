@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[Job, JobState, JobState, Ending | None], None]
 
 
+def log_fields(action: str, job: Job, **more: object) -> dict[str, object]:
+    """The data of a log record about a job, as `extra`."""
+    return {"action": action, "job_id": job.job_id, "volume_id": job.volume_id, **more}
+
+
 class JobInDoubt(msgspec.Struct):
     """A job whose last request may or may not have been carried out."""
 
@@ -283,7 +288,7 @@ class Ledger:
     def _tell(self, job: Job, before: JobState, after: JobState, ending: Ending | None = None) -> None:
         if log.isEnabledFor(logging.INFO):
             reason = f": {ending.reason}" if ending else ""
-            ids = {"action": f"job_{after}", "job_id": job.job_id, "volume_id": job.volume_id}
-            log.info("volume %s: %s -> %s%s", job.volume_id, before, after, reason, extra=ids)
+            extra = log_fields(f"job_{after}", job)
+            log.info("volume %s: %s -> %s%s", job.volume_id, before, after, reason, extra=extra)
         if self._on_change is not None:
             self._on_change(job, before, after, ending)

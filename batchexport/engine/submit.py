@@ -196,7 +196,7 @@ class Submitter:
                 request = cleared
             accepted = await self._cloud.block_storage.upload_volume_to_image(request, fence=fence)
         except CloudError as error:
-            await self._failures.met(job, request, error, under_way=self._senders - 1)
+            await self._failures.failed(job, request, error, under_way=self._senders - 1)
         except NotSentError:
             self._ledger.snooze(job, None, after_s=0.0)
         except asyncio.CancelledError:
@@ -205,7 +205,7 @@ class Submitter:
                 self._ledger.snooze(job, None, after_s=0.0)
             raise
         else:
-            self._failures.taken(job)
+            self._failures.accepted(job)
             if accepted.image_id in self._ledger.exporting:  # the answer to another row's request
                 log.warning(
                     "volume %s: answered with the image of another volume; looking for its own", job.volume_id

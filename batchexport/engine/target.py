@@ -94,7 +94,7 @@ async def _run_parts(
             tasks.append(group.create_task(downtime.run()))
             await submitter.run()
             if not settings.wait:
-                await downtime.glance(watcher.look)
+                await downtime.glance(watcher.poll)
             await downtime.finish()
         finally:
             for task in tasks:

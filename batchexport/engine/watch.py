@@ -1,6 +1,6 @@
-"""Watching exports: pages, not jobs. One list of what turned active, one of what is still uploading.
+"""Watching exports, two lists a poll for all of them: images that turned active, volumes still uploading.
 
-Neither list has to be there: what one does not show, or is refused, is read by its id, some in each look.
+Where a list is refused, too slow or incomplete, images and volumes are read by their ids, some in each poll.
 """
 
 from __future__ import annotations
@@ -11,62 +11,62 @@ from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.endings import Endings
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.polling import SINGLE_READS, ActiveFeed, Pause, Reads, Turns
+from batchexport.engine.polling import SINGLE_READS, ActiveImages, PollBackoff, PollHealth, RoundRobin
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError
 
-#: A list page carries this many records at best.
+#: Records on one page of a list, at best.
 PAGE = 1000
 
 
 class Watcher:
-    """Looks at the cloud in even steps and ends each export that the cloud has ended."""
+    """Polls the cloud at even intervals and ends each export that the cloud has ended."""
 
     def __init__(self, cloud: Cloud, ledger: Ledger, settings: Settings) -> None:
         self._cloud = cloud
         self._ledger = ledger
         self._settings = settings
-        self._reads = Reads(ledger, purpose="watch the exports")
-        self._feed = ActiveFeed(cloud)
-        self._endings = Endings(cloud, ledger, settings, self._feed, self._reads)
-        self._looking = asyncio.Lock()
-        self._looks_until_volumes = 0
-        self._volumes_pause = Pause()  # of the list of volumes, after it failed
+        self._health = PollHealth(ledger, purpose="watch the exports")
+        self._images = ActiveImages(cloud)
+        self._endings = Endings(cloud, ledger, settings, self._images, self._health)
+        self._polling = asyncio.Lock()
+        self._polls_until_volumes = 0
+        self._volumes_backoff = PollBackoff()
         self._are_volumes_listed = True  # when it was last tried
-        self._turns = Turns()
+        self._round_robin = RoundRobin()
 
     async def run(self) -> None:
         """Watch for ever; the caller cancels it when nothing is left to watch.
 
-        Returns where the cloud refused or answered nothing for so long that the run was stopped for it.
+        Returns once polling failed for so long that the run was stopped for it.
         """
         loop = asyncio.get_running_loop()
-        look_at = loop.time()
+        poll_at = loop.time()
         extra_s = 0.0
         while not self._ledger.polling_unavailable:
             while not self._ledger.exporting:
                 await asyncio.wait([self._ledger.next_change()])
-                look_at = loop.time()
-            look_at = max(look_at + self._interval_s() + extra_s, loop.time())
-            await asyncio.sleep(look_at - loop.time())
+                poll_at = loop.time()
+            poll_at = max(poll_at + self._interval_s() + extra_s, loop.time())
+            await asyncio.sleep(poll_at - loop.time())
             try:
-                await self.look()
+                await self.poll()
             except CloudError as error:
-                extra_s = self._reads.failed(error)
+                extra_s = self._health.failed(error)
             else:
                 extra_s = 0.0
-                self._reads.worked()
+                self._health.succeeded()
 
-    async def look(self) -> None:
-        """One look at all exports, alone: two at once would end the same ones.
+    async def poll(self) -> None:
+        """Look at all exports once, never twice at the same time: both would end the same ones.
 
-        Volumes first, then images, so that what is free and has no image has failed. Raises CloudError where
-        nothing could be read.
+        Volumes first, then images: an export whose volume is free and whose image is missing has failed.
+        Raises CloudError where nothing could be read.
         """
-        async with self._looking:
-            await self._look()
+        async with self._polling:
+            await self._poll()
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         exporting = dict(self._ledger.exporting)
         if not exporting:
             return
@@ -76,35 +76,35 @@ class Watcher:
         except CloudError as error:
             if uploading is None:
                 raise
-            self._reads.failed_in_part("images", error)
+            self._health.failed_in_part("images", error)
         else:
             if unlisted is not None:
-                self._reads.failed_in_part("the list of volumes", unlisted)
+                self._health.failed_in_part("the list of volumes", unlisted)
         left = [job for image_id, job in exporting.items() if image_id in self._ledger.exporting]
         if uploading is not None:
             free = [job for job in left if job.volume_id not in uploading]
             self._endings.are_uploading(job for job in left if job.volume_id in uploading)
             await self._endings.judge(free)
         elif not self._are_volumes_listed:
-            await self._endings.look_singly(self._turns.of(left, SINGLE_READS))
+            await self._endings.poll_one_by_one(self._round_robin.of(left, SINGLE_READS))
         await self._endings.end_stuck(left, uploading=uploading or ())
 
     def _interval_s(self) -> float:
-        if (asked := self._settings.limits.poll_interval_s) is not None:
-            return asked
+        if (set_s := self._settings.limits.poll_interval_s) is not None:
+            return set_s
         youngest = next(reversed(self._ledger.exporting.values()), None)
         if youngest is None or youngest.accepted_at is None:
             return decide.poll_interval_s(0.0)
         return decide.poll_interval_s(self._ledger.now() - youngest.accepted_at)
 
     async def _uploading(self, exports: int) -> tuple[set[str] | None, CloudError | None]:
-        """The volumes that the list shows as uploading, or None when it was not read, and why, if it failed.
+        """Ids of the volumes that the list shows as uploading; None = not read, with the error if it failed.
 
-        The list costs a page for each thousand exports, so it is read every so many looks: one request a
-        look, whatever the number of exports. One that failed is left alone for some looks.
+        The list costs a page for each thousand exports, so it is read in one poll of so many: one request a
+        poll, however many exports there are.
         """
-        self._looks_until_volumes -= 1
-        if self._looks_until_volumes > 0 or not self._volumes_pause.is_over():
+        self._polls_until_volumes -= 1
+        if self._polls_until_volumes > 0 or not self._volumes_backoff.is_due():
             return None, None
         found: set[str] = set()
         try:
@@ -112,15 +112,15 @@ class Watcher:
                 found.update(volume.volume_id for volume in page)
         except CloudError as error:
             self._are_volumes_listed = False
-            self._volumes_pause.failed()
+            self._volumes_backoff.failed()
             return None, error
         self._are_volumes_listed = True
-        self._volumes_pause.worked()
-        self._looks_until_volumes = -(-exports // PAGE)
+        self._volumes_backoff.succeeded()
+        self._polls_until_volumes = -(-exports // PAGE)
         return found, None
 
     async def _read_active(self) -> None:
-        """End every export whose image has turned active since the last look."""
-        async for image in self._feed.active(self._ledger.exporting):
+        """End every export whose image has turned active since the last poll."""
+        async for image in self._images.read(self._ledger.exporting):
             if job := self._ledger.exporting.get(image.image_id):
                 self._endings.succeed(job, decide.finished(image, job, self._settings.image))

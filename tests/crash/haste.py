@@ -22,7 +22,7 @@ def shorten_waits() -> None:
     _replace(decide, "ORPHAN_PER_GIB_S", 0.0)
     _replace(decide, "DEADLINE_BASE_S", 8.0)
     _replace(decide, "DEADLINE_PER_GIB_S", 0.0)
-    _replace(decide, "DEADLINE_LEAST_S", 8.0)
+    _replace(decide, "DEADLINE_MIN_S", 8.0)
     _shorten_downtimes()
     # As in the product half the settling time, but without its least of a second.
     _replace(Settler, "_interval_s", lambda settler: settler._settle_s / 2)

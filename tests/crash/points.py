@@ -139,7 +139,7 @@ def _is_export(data: bytes) -> bool:
 
 
 def _around_settling(reach: Reach) -> None:
-    Settler.look = _before(reach, "at_settle_look", Settler.look)  # type: ignore[method-assign]
+    Settler.poll = _before(reach, "at_settle_look", Settler.poll)  # type: ignore[method-assign]
     settle = decide.settle
 
     @wraps(settle)

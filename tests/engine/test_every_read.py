@@ -159,7 +159,7 @@ def test_a_cloud_that_never_answers_again_ends_the_run(bench, monkeypatch):
     monkeypatch.setattr("batchexport.engine.polling.AWAY_MAX_S", 1200.0)
     bench.load(IDS)
     cloud = BadReads({}, bad=set(READS), error=WAYS["504"], upload_s=30_000.0)
-    with pytest.raises(RunStoppedError, match="answered no look"):
+    with pytest.raises(RunStoppedError, match="answered no poll"):
         bench.run(cloud, settings=STOP)
     assert set(bench.states().values()) == {"exporting"}
 
@@ -198,7 +198,7 @@ def test_two_looks_at_once_end_each_export_once(bench):
             ledger = Ledger(work, Settings(), Breaker(None))
             ledger.resumed(await work.exporting(), [])
             watcher = Watcher(Slow(), ledger, Settings())
-            await asyncio.gather(watcher.look(), watcher.look())
+            await asyncio.gather(watcher.poll(), watcher.poll())
             await state.flush()
             await work.release()
 

@@ -134,7 +134,7 @@ def test_a_cloud_that_stays_away_ends_the_run_and_loses_nothing(bench):
     ids = volume_ids(3)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["unreachable"] * 100_000 for volume_id in ids})
-    with pytest.raises(RunStoppedError, match="taken no request for"):
+    with pytest.raises(RunStoppedError, match="accepted no request for"):
         bench.run(cloud)
     assert set(bench.states().values()) == {"pending"}
 

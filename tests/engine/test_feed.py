@@ -51,7 +51,7 @@ def test_images_are_asked_for_by_their_ids_where_the_list_heeds_no_times(bench, 
     calls = run(bench, HeedlessCloud())
     assert calls["by id"] >= 8
     assert calls["images"] <= 2  # the first look, and perhaps one for names
-    assert caplog.text.count("does not list images by time") == 1
+    assert caplog.text.count("ignores the time filter of image lists") == 1
 
 
 def test_where_ids_are_not_heeded_either_the_whole_list_is_read(bench):

@@ -180,7 +180,7 @@ def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt()
 
 
 @pytest.mark.parametrize(
-    ("found", "same_for_s", "overdue", "expected", "code"),
+    ("found", "unchanged_s", "overdue", "expected", "code"),
     [
         (None, 0.0, True, decide.Wait, None),
         (None, 69.9, True, decide.Wait, None),
@@ -200,8 +200,8 @@ def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt()
         (image("a word of next year"), 350.0, True, decide.Retry, "image_orphaned"),
     ],
 )
-def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, same_for_s, overdue, expected, code):
-    verdict = decide.verdict(found, same_for_s=same_for_s, size_gib=10, overdue=overdue)
+def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, unchanged_s, overdue, expected, code):
+    verdict = decide.verdict(found, unchanged_s=unchanged_s, size_gib=10, overdue=overdue)
     assert isinstance(verdict, expected)
     assert getattr(getattr(verdict, "ending", None), "code", None) == code
 
