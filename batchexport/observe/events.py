@@ -1,4 +1,4 @@
-"""Events: one JSON object a line, for programs that follow a run. docs/morning.md documents the fields."""
+"""Events: one JSON object a line, for programs that follow a run. FIELDS documents them."""
 
 from __future__ import annotations
 

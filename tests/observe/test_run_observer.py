@@ -120,7 +120,7 @@ async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
     async with telling.observing(state_path):
         telling._reader.close()
         telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
-        telling._look()
+        telling._update()
         assert 'state="failed"} 1.0' in path.read_text()
 
 
