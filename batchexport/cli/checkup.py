@@ -13,8 +13,8 @@ from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import BatchExportError, ConfigError, SignInError
 from batchexport.model import Image, TargetKey, Volume
-from batchexport.plan import fitness
-from batchexport.plan.fitness import Check, Fit
+from batchexport.plan import account_checks
+from batchexport.plan.account_checks import Check, CheckResult
 
 #: A page that holds so many may be followed by another.
 FULL_PAGE = 1000
@@ -44,16 +44,16 @@ def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], Bat
 
 async def _checks(cloud: Cloud) -> AsyncIterator[Check]:
     for check in (
-        *fitness.of_account(cloud.facts),
-        *fitness.of_configuration(cloud.facts),
-        *fitness.of_endpoints(cloud.facts, cloud.dialect),
+        *account_checks.of_account(cloud.facts),
+        *account_checks.of_configuration(cloud.facts),
+        *account_checks.of_endpoints(cloud.facts, cloud.dialect),
     ):
         yield check
     yield _listed("volumes", await _first_page(cloud.block_storage.volumes()))
     yield _listed("images", await _first_page(cloud.image.images()))
-    yield fitness.of_quota(await cloud.image.get_quota())
+    yield account_checks.of_quota(await cloud.image.get_quota())
     ahead_s = cloud.server_now_s() - time.time()
-    yield fitness.of_clock(ahead_s, signs_requests=cloud.facts.signs_requests)
+    yield account_checks.of_clock(ahead_s, signs_requests=cloud.facts.signs_requests)
 
 
 async def _first_page(
@@ -65,7 +65,7 @@ async def _first_page(
 
 
 def _listed(name: str, page: Sequence[Volume] | Sequence[Image]) -> Check:
-    return fitness.of_list(name, len(page), more=len(page) >= FULL_PAGE)
+    return account_checks.of_list(name, len(page), more=len(page) >= FULL_PAGE)
 
 
 def _broken(error: BatchExportError, *, reached: bool) -> Check:
@@ -76,9 +76,9 @@ def _broken(error: BatchExportError, *, reached: bool) -> Check:
             name = "sign-in"
         case _:
             name = "lists" if reached else "connection"
-    return Check(name=name, fit=Fit.BAD, words=str(error))
+    return Check(name=name, result=CheckResult.BAD, words=str(error))
 
 
 def checked_text(checks: Sequence[Check]) -> str:
     """One line for each check."""
-    return "\n".join(f"{check.fit:<5} {check.name:<14} {check.words}" for check in checks)
+    return "\n".join(f"{check.result:<5} {check.name:<14} {check.words}" for check in checks)

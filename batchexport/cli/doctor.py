@@ -30,7 +30,7 @@ def doctor(**flags: Any) -> None:
     from batchexport.cli.checkup import checked, checked_text
     from batchexport.cli.layers import layer_from_flags, settings_from
     from batchexport.cli.logs import start_log
-    from batchexport.plan.fitness import Fit
+    from batchexport.plan.account_checks import CheckResult
 
     start_log(console_of())
     checks, error = checked(*settings_from(layer_from_flags(flags)))
@@ -39,4 +39,4 @@ def doctor(**flags: Any) -> None:
         if error.hint:
             err(f"hint: {error.hint}")
         raise click.exceptions.Exit(error.exit_code)
-    raise click.exceptions.Exit(6 if any(check.fit is Fit.BAD for check in checks) else 0)
+    raise click.exceptions.Exit(6 if any(check.result is CheckResult.BAD for check in checks) else 0)

@@ -13,14 +13,14 @@ from batchexport.cli.execution import run_in_loop
 from batchexport.cli.layers import Order
 from batchexport.engine.plan import plan
 from batchexport.model import TargetKey
-from batchexport.plan import Outlook
+from batchexport.plan import PlanSummary
 from batchexport.store import StateFile
 
 
-def foreseen(order: Order) -> Mapping[TargetKey, Outlook]:
+def foreseen(order: Order) -> Mapping[TargetKey, PlanSummary]:
     """What a run of this list would meet, by target. Raises JobListError, ConfigError, CloudError."""
 
-    async def look(state_path: Path) -> Mapping[TargetKey, Outlook]:
+    async def look(state_path: Path) -> Mapping[TargetKey, PlanSummary]:
         async with StateFile.open(state_path) as state:
             keys = [target.key for target in state.targets()]
             limits = order.settings.limits

@@ -9,7 +9,7 @@ from batchexport.cli.connections import visits
 from batchexport.cli.execution import run_in_loop
 from batchexport.config import CloudSettings, Settings
 from batchexport.model import TargetKey
-from batchexport.plan.verify import Verification, verify
+from batchexport.plan.image_checks import Verification, verify
 from batchexport.store import ExportedImages, StateReader
 
 

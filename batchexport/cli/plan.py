@@ -42,7 +42,7 @@ def plan(source: str, form: str, **flags: Any) -> None:
     order = order_from(source, flags, os.environ)
     for line in changes_foreseen(order):
         console_of().info(line)
-    outlooks = foreseen(order)
+    summaries = foreseen(order)
     show = plan_json if form == "json" else plan_text
-    out(show(outlooks, order.settings.limits))
-    raise click.exceptions.Exit(3 if any(outlook.cannot for outlook in outlooks.values()) else 0)
+    out(show(summaries, order.settings.limits))
+    raise click.exceptions.Exit(3 if any(summary.cannot for summary in summaries.values()) else 0)

@@ -11,66 +11,65 @@ from batchexport.engine.run import Connect, on_each_target
 from batchexport.engine.servers.moves import why_not_stopped
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
-from batchexport.plan import Outlook, Rules, judge, survey
-from batchexport.plan.findings import Finding, Weight
-from batchexport.plan.judge import name_taken
+from batchexport.plan import PlanSummary, Rules, check_row, take_inventory
+from batchexport.plan.row_checks import Finding, Severity, name_taken
 from batchexport.store import StateFile, Unsent, Work
 
 log = logging.getLogger(__name__)
 
 
-async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, Outlook]:
+async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, PlanSummary]:
     """Look at every row of a state file that nobody worked on. Raises what `on_each_target` raises."""
     keys = {target.target_id: target.key for target in state.targets()}
-    outlooks = {key: Outlook() for key in keys.values()}
+    summaries = {key: PlanSummary() for key in keys.values()}
 
     async def one(cloud: Cloud, work: Work) -> None:
-        await _plan_target(cloud, work, settings, outlooks[keys[work.target_id]])
+        await _plan_target(cloud, work, settings, summaries[keys[work.target_id]])
 
     await on_each_target(state, connect, one, file_lost=lambda: None)
-    return outlooks
+    return summaries
 
 
-async def _plan_target(cloud: Cloud, work: Work, settings: Settings, outlook: Outlook) -> None:
-    """Fill the outlook of one target. Asks for pages, and for a few volumes that no page shows."""
+async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: PlanSummary) -> None:
+    """Fill the summary of one target. Asks for pages, and for a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
-    outlook.quota = await cloud.image.get_quota()
-    taken = await _taken_names(cloud, work, outlook)
+    summary.quota = await cloud.image.get_quota()
+    taken = await _taken_names(cloud, work, summary)
 
     def seen(row: Unsent, volume: Volume | None) -> None:
-        findings = judge(row.job, volume, rules)
+        findings = check_row(row.job, volume, rules)
         if row.job.job_id in taken:
             findings.append(name_taken(row.job))
-        outlook.add(row, volume, findings)
+        summary.add(row, volume, findings)
 
-    unseen = await survey(cloud, work, seen, read_all=True)
-    await _look_at_servers(cloud, outlook)
+    unseen = await take_inventory(cloud, work, seen, read_all=True)
+    await _look_at_servers(cloud, summary)
     if unseen.missing:
-        outlook.presumed_missing = unseen.rows
+        summary.presumed_missing = unseen.rows
     else:
-        outlook.unseen = unseen.rows
+        summary.unseen = unseen.rows
 
 
-async def _look_at_servers(cloud: Cloud, outlook: Outlook) -> None:
+async def _look_at_servers(cloud: Cloud, summary: PlanSummary) -> None:
     """Note the servers that rows hang on, as they are; what the cloud does not show is left out."""
-    if not outlook.volumes_by_server:
+    if not summary.volumes_by_server:
         return
     try:
-        async for page in cloud.compute.servers(sorted(outlook.volumes_by_server)):
-            outlook.servers.update((server.server_id, server) for server in page)
+        async for page in cloud.compute.servers(sorted(summary.volumes_by_server)):
+            summary.servers.update((server.server_id, server) for server in page)
     except CloudError as error:
         log.warning("cannot look at the servers that are to be stopped (%s)", error)
-    for server in outlook.servers.values():
+    for server in summary.servers.values():
         if (words := why_not_stopped(server)) is not None:
             code = "server_status" if server.exists else "server_not_found"
-            outlook.rule_out(server.server_id, Finding(weight=Weight.CANNOT, code=code, words=words))
+            summary.rule_out(server.server_id, Finding(severity=Severity.BLOCKED, code=code, words=words))
 
 
-async def _taken_names(cloud: Cloud, work: Work, outlook: Outlook) -> set[int]:
+async def _taken_names(cloud: Cloud, work: Work, summary: PlanSummary) -> set[int]:
     """The ids of jobs whose image name is taken; the images are counted on the way."""
     taken: set[int] = set()
     async for page in cloud.image.images():
-        outlook.images += len(page)
+        summary.images += len(page)
         rows = await work.unsent_named(list({image.name for image in page}))
         taken.update(row.job.job_id for row in rows)
     return taken

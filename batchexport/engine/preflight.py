@@ -14,8 +14,8 @@ from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError
 from batchexport.model import JobState, Volume
-from batchexport.plan import Rules, judge, survey
-from batchexport.plan.findings import ending_for, stops_servers
+from batchexport.plan import Rules, check_row, take_inventory
+from batchexport.plan.row_checks import ending_for, stops_servers
 from batchexport.store import RunRecord, Unsent, Work
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
             seen(row, volume)
 
     def seen(row: Unsent, volume: Volume | None) -> None:
-        findings = judge(row.job, volume, rules)
+        findings = check_row(row.job, volume, rules)
         if (ending := ending_for(findings)) is None:
             if volume is not None and stops_servers(findings):
                 ledger.hold(row.job, volume.server_ids)
@@ -63,7 +63,7 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
         ended[ending[0]] += 1
 
     try:
-        await survey(cloud, work, first_seen)
+        await take_inventory(cloud, work, first_seen)
         if missing and settings.preflight:
             await asyncio.sleep(min(MISSING_AGAIN_S, settings.limits.settle_s))
             await _look_again(cloud, missing, seen)

@@ -13,14 +13,14 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.removal import Found, removing
 from batchexport.errors import CloudError, SignInError, StateInUseError
 from batchexport.model import Image, ImageOptions, TargetKey
-from batchexport.plan.retention import Fate, Judged, OurImage, is_ours, judge, why_left
-from batchexport.plan.verify import defaults_of
+from batchexport.plan.image_checks import defaults_of
+from batchexport.plan.retention import Classified, Fate, OurImage, classify, is_ours, why_ignored
 
 log = logging.getLogger(__name__)
 
 #: An image is not older than the request for it, but clocks of a cloud's services differ.
 CLOCK_MARGIN_S = 86_400.0
-_FOUND = {Fate.RETAINED: Found.RETAINED, Fate.LEFT: Found.KEPT, Fate.OUTDATED: Found.LEFT_OVER}
+_FOUND = {Fate.RETAINED: Found.RETAINED, Fate.IGNORED: Found.KEPT, Fate.SUPERSEDED: Found.LEFT_OVER}
 
 
 async def prune(
@@ -42,13 +42,13 @@ async def prune(
     ours = [image for images in volumes.values() for image in images]
     images = await _shown(cloud, ours)
     defaults = defaults_of(cloud.dialect)
-    outdated: list[Judged] = []
+    outdated: list[Classified] = []
     for each in volumes.values():
-        for judged in judge(each, images, rules=rules, defaults=defaults, blocked=blocked):
-            if remove and judged.fate is Fate.OUTDATED:
-                outdated.append(judged)
+        for classified in classify(each, images, rules=rules, defaults=defaults, blocked=blocked):
+            if remove and classified.fate is Fate.SUPERSEDED:
+                outdated.append(classified)
             else:
-                yield Cleaned(image=judged.image, found=_FOUND[judged.fate], words=judged.words)
+                yield Cleaned(image=classified.image, found=_FOUND[classified.fate], words=classified.words)
     if not remove:
         return
     await _settle(
@@ -63,7 +63,7 @@ async def _remove(
     cloud: Cloud,
     target: TargetKey,
     paths: Sequence[Path],
-    outdated: Sequence[Judged],
+    outdated: Sequence[Classified],
     defaults: ImageOptions,
     *,
     now: Callable[[], float],
@@ -87,7 +87,7 @@ async def _remove(
             yield Cleaned(image=each.image, found=Found.STUCK, words=str(error))
 
 
-async def _look(cloud: Cloud, outdated: Judged, defaults: ImageOptions) -> tuple[Found, str]:
+async def _look(cloud: Cloud, outdated: Classified, defaults: ImageOptions) -> tuple[Found, str]:
     """One more look at both, right before what cannot be undone: the one that stays, then the one to go."""
     newer, older = outdated.instead, outdated.image
     assert newer is not None
@@ -98,7 +98,7 @@ async def _look(cloud: Cloud, outdated: Judged, defaults: ImageOptions) -> tuple
         return Found.STUCK, str(error)
     if goes is None:
         return Found.GONE, "gone"
-    if stays is None or (why := why_left(newer, {newer.image_id: stays}, defaults)):
+    if stays is None or (why := why_ignored(newer, {newer.image_id: stays}, defaults)):
         return (
             Found.KEPT,
             f"the newer image {newer.image_id}: {why if stays else 'the cloud does not know it'}",
@@ -148,10 +148,10 @@ async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:
     return found
 
 
-def _run_id(outdated: Judged) -> str:
+def _run_id(outdated: Classified) -> str:
     """The run whose image stays in its place."""
     return outdated.image.run_id if outdated.instead is None else outdated.instead.run_id
 
 
-def _paths_of(outdated: Judged) -> tuple[Path, ...]:
+def _paths_of(outdated: Classified) -> tuple[Path, ...]:
     return tuple(sorted(record.state_path for record in outdated.image.records))

@@ -1,26 +1,24 @@
-"""Looking before and after: which rows can go, which volumes there are, whether images are as asked.
+"""Checks before and after a run: which rows can be exported, which volumes exist, how images turned out.
 
-What is found is judged by plain functions on plain records; what asks the cloud asks for pages, not rows.
+Findings come from plain functions on plain records; what reads the cloud asks for pages, not rows.
 """
 
-from batchexport.plan.findings import Finding, Weight, worst
-from batchexport.plan.image_check import check_image, is_size_verified
-from batchexport.plan.judge import Rules, judge
-from batchexport.plan.outlook import Outlook, RowFindings
-from batchexport.plan.ports import Inventory
-from batchexport.plan.survey import Unseen, survey
+from batchexport.plan.image_checks import check_image, is_size_verified
+from batchexport.plan.inventory import Inventory, Unseen, take_inventory
+from batchexport.plan.row_checks import Finding, Rules, Severity, check_row, most_severe
+from batchexport.plan.summary import PlanSummary, RowFindings
 
 __all__ = [
     "Finding",
     "Inventory",
-    "Outlook",
+    "PlanSummary",
     "RowFindings",
     "Rules",
+    "Severity",
     "Unseen",
-    "Weight",
     "check_image",
+    "check_row",
     "is_size_verified",
-    "judge",
-    "survey",
-    "worst",
+    "most_severe",
+    "take_inventory",
 ]

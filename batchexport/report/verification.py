@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from batchexport.model import TargetKey
-from batchexport.plan.verify import Unlike, Verification
+from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.report.words import count_of, number, one_line
 
 _LINE = "{:>7}  {:<36}  {:<36}  {}"
@@ -20,7 +20,7 @@ def verification_text(found: Mapping[TargetKey, Verification]) -> str:
         lines.append(_LINE.format("LINE", "VOLUME", "IMAGE", "FINDING"))
         lines += [_row(each) for each in kept]
         lines.append("")
-    unlike = sum(each.unlike for each in found.values())
+    unlike = sum(each.mismatched for each in found.values())
     if unlike > len(kept):
         lines.insert(-1, f"… and {count_of(unlike - len(kept), 'image')} more")
     images = sum(each.images for each in found.values())
@@ -47,7 +47,7 @@ def verification_json(found: Mapping[TargetKey, Verification]) -> str:
             "target": str(target),
             **target._asdict(),
             "images": each.images,
-            "not_as_asked": each.unlike,
+            "not_as_asked": each.mismatched,
             "size_not_verified": each.unverified,
             "compared_by_hash": each.hashed,
             "not_seen": each.unseen,
@@ -59,16 +59,16 @@ def verification_json(found: Mapping[TargetKey, Verification]) -> str:
     return json.dumps({"passed": passed, "targets": targets}, ensure_ascii=False, indent=2)
 
 
-def _in_order(found: Verification) -> list[Unlike]:
+def _in_order(found: Verification) -> list[Mismatch]:
     return sorted(found.kept, key=lambda each: each.row.line)
 
 
-def _row(each: Unlike) -> str:
+def _row(each: Mismatch) -> str:
     words = "; ".join(finding.words for finding in each.findings)
     return _LINE.format(each.row.line, each.row.volume_id, each.row.image_id, one_line(words, 200))
 
 
-def _json(each: Unlike) -> dict[str, object]:
+def _json(each: Mismatch) -> dict[str, object]:
     return {
         "line": each.row.line,
         "volume_id": each.row.volume_id,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from batchexport.cloud.images import Images
 from batchexport.errors import RefusedError
 from batchexport.lists import JobList
-from batchexport.plan import fitness
+from batchexport.plan import account_checks
 from batchexport.sandbox import SandboxServer, clouds_yaml
 from batchexport.store import StateReader
 from tests.cli.clouds import define
@@ -77,7 +77,7 @@ def test_an_image_name_that_is_taken_is_told_before_it_is_used(batchexport):
         again = write(f"{IDS[1]},one", f"{IDS[2]},two", name="b.csv", header="volume_id,image_name")
         result = batchexport("plan", again, *CLOUD)
     assert result.exit_code == 0
-    assert "an image of this name is there already: one" in result.stdout
+    assert "an image of this name exists already: one" in result.stdout
     assert "2 rows: 2 to export (1 may fail)" in result.stdout
 
 
@@ -242,7 +242,7 @@ def test_doctor_finds_a_good_account_fit(batchexport):
     assert result.exit_code == 0, result.output
     lines = dict(line.split(None, 2)[1:] for line in result.stdout.splitlines() if line.startswith("ok"))
     assert lines["sign-in"] == "user demo, project demo"
-    assert lines["volumes"] == "may be listed; there are 5"
+    assert lines["volumes"] == "can be listed; there are 5"
     assert lines["clock"] == "within a minute of the cloud's"
 
 
@@ -278,12 +278,12 @@ def test_doctor_tells_a_cloud_that_does_not_answer_from_a_wrong_password(batchex
 
 
 def test_doctor_finds_a_reader_unfit(batchexport, monkeypatch):
-    told = fitness.of_account
-    monkeypatch.setattr(fitness, "of_account", lambda facts: told(replace(facts, roles=("reader",))))
+    told = account_checks.of_account
+    monkeypatch.setattr(account_checks, "of_account", lambda facts: told(replace(facts, roles=("reader",))))
     with served(*volumes()):
         result = batchexport("doctor", *CLOUD)
     assert result.exit_code == 6
-    assert "bad   roles          reader: may look and no more" in result.stdout
+    assert "bad   roles          reader: read only" in result.stdout
 
 
 def test_a_server_that_cannot_be_stopped_is_found_by_the_plan_as_by_the_run(batchexport):

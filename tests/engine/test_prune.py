@@ -238,7 +238,7 @@ async def test_nothing_goes_once_the_time_is_over(volumes):
 async def test_without_a_word_all_is_only_shown(volumes):
     cloud = Cloud()
     found = await results(cloud, volumes, remove=False)
-    assert found["i1"] == (Found.LEFT_OVER, "newer images of its volume are there")
+    assert found["i1"] == (Found.LEFT_OVER, "its volume has newer images")
     found = await results(cloud, volumes, remove=False, blocked="x.state: damaged")
     assert found["i1"] == (Found.KEPT, "x.state: damaged")
     assert cloud.deleted == []

@@ -1,6 +1,6 @@
 import pytest
 
-from batchexport.plan.duration import expected
+from batchexport.plan.summary import expected
 
 
 def span(**changes):

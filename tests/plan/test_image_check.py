@@ -1,7 +1,7 @@
 import pytest
 
 from batchexport.model import Image, ImageOptions
-from batchexport.plan import Weight, check_image, is_size_verified
+from batchexport.plan import Severity, check_image, is_size_verified
 from tests.plan.records import HASH, image
 
 RAW = ImageOptions(disk_format="raw", container_format="bare")
@@ -10,7 +10,7 @@ GIB = 2**30
 
 def codes(found, *, options=RAW, size_gib=10, image_hash=None):
     findings = check_image(found, options=options, size_gib=size_gib, image_hash=image_hash)
-    assert {finding.weight for finding in findings} <= {Weight.UNLIKE}
+    assert {finding.severity for finding in findings} <= {Severity.MISMATCH}
     return [finding.code for finding in findings]
 
 

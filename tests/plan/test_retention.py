@@ -7,8 +7,8 @@ import pytest
 from batchexport.config.retention import Retention
 from batchexport.dialect import CINDER
 from batchexport.model import Image, ImageDetails, ImageOptions, TargetKey
-from batchexport.plan.retention import Fate, OurImage, Recorded, judge
-from batchexport.plan.verify import defaults_of
+from batchexport.plan.image_checks import defaults_of
+from batchexport.plan.retention import Fate, OurImage, Recorded, classify
 
 DEFAULTS = defaults_of(CINDER)
 GIB = 2**30
@@ -45,16 +45,16 @@ def shown(number, *, status="active", name=None, size_bytes=10 * GIB, created_at
     )
 
 
-def judged(generations, images, rules, **how):
+def classified(generations, images, rules, **how):
     by_id = {image.image_id: image for image in images}
     if isinstance(rules, int):
         rules = Retention(keep_last=rules)
-    return judge(generations, by_id, rules=rules, defaults=DEFAULTS, **how)
+    return classify(generations, by_id, rules=rules, defaults=DEFAULTS, **how)
 
 
 def outdated(generations, images, rules, **how):
-    found = judged(generations, images, rules, **how)
-    return [each.image.image_id for each in found if each.fate is Fate.OUTDATED]
+    found = classified(generations, images, rules, **how)
+    return [each.image.image_id for each in found if each.fate is Fate.SUPERSEDED]
 
 
 def words_of(number, found):
@@ -87,9 +87,9 @@ def test_the_newest_stay(keep, gone):
 )
 def test_nothing_goes_unless_the_newest_is_as_it_should_be(newest):
     images = [*SHOWN[1:], *([newest] if newest else [])]
-    found = judged(FOUR, images, 1)
-    assert not any(each.fate is Fate.OUTDATED for each in found)
-    assert words_of(2, found).startswith("the latest night's image i0 makes none old: ")
+    found = classified(FOUR, images, 1)
+    assert not any(each.fate is Fate.SUPERSEDED for each in found)
+    assert words_of(2, found).startswith("the latest night's image i0 supersedes none: ")
 
 
 @pytest.mark.parametrize("changes", [{"is_proved": False}, {"size_gib": None}])
@@ -135,8 +135,8 @@ def test_an_image_of_the_same_second_as_the_newest_stays():
 
 
 def test_nothing_goes_while_it_is_blocked_and_the_reason_is_told():
-    found = judged(FOUR, SHOWN, 1, blocked="a.state: damaged")
-    assert [each.fate for each in found] == [Fate.RETAINED, *[Fate.LEFT] * 3]
+    found = classified(FOUR, SHOWN, 1, blocked="a.state: damaged")
+    assert [each.fate for each in found] == [Fate.RETAINED, *[Fate.IGNORED] * 3]
     assert words_of(3, found) == "a.state: damaged"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.dialect import EVS
 from batchexport.model import Accepted, Ending, ImageOptions, JobState
-from batchexport.plan.verify import Verification, verify
+from batchexport.plan.image_checks import Verification, verify
 from batchexport.store import ExportedImages, StateFile
 from tests.plan.inventory import FakeInventory
 from tests.plan.records import HASH, image
@@ -52,7 +52,7 @@ async def test_images_as_asked_for_pass_by_pages(path):
     await succeed(path, 5)
     cloud = FakeInventory(images=images(1, 2, 3, 4, 5), page=5)
     found = await look(path, cloud)
-    assert (found.images, found.unlike, found.hashed, found.passed) == (5, 0, 5, True)
+    assert (found.images, found.mismatched, found.hashed, found.passed) == (5, 0, 5, True)
     assert cloud.calls == {"images": 1}
     assert cloud.created_since == 998.0
 
@@ -70,7 +70,7 @@ async def test_what_is_gone_changed_or_other_than_asked_is_told_with_its_line(pa
     found = await look(path, FakeInventory(images=changed, page=50))
     told = {each.row.line: each.findings[0].code for each in found.kept}
     assert told == {2: "image_format", 3: "image_status", 4: "image_hash", 5: "image_gone"}
-    assert (found.unlike, found.passed) == (4, False)
+    assert (found.mismatched, found.passed) == (4, False)
 
 
 async def test_an_image_that_is_hidden_from_lists_is_read(path):
@@ -97,7 +97,7 @@ async def test_images_without_a_recorded_hash_are_compared_by_the_rest(path):
 async def test_images_beyond_a_few_that_no_list_shows_are_counted(path):
     await succeed(path, 30)
     found = await look(path, FakeInventory(images=images(1), page=50))
-    assert (found.images, found.unlike, found.unseen) == (21, 20, 9)
+    assert (found.images, found.mismatched, found.unseen) == (21, 20, 9)
     assert not found.passed
 
 
@@ -121,11 +121,11 @@ async def test_one_image_in_two_rows_is_told_of_both(path):
     told = {each.row.line: [finding.code for finding in each.findings] for each in found.kept}
     assert told[2] == ["image_shared"]
     assert told[4][-1] == "image_shared"
-    assert (found.images, found.unlike) == (3, 2)
+    assert (found.images, found.mismatched) == (3, 2)
 
 
 async def test_a_size_that_the_cloud_does_not_tell_is_not_called_as_asked(path):
     await succeed(path, 2)
     cloud = FakeInventory(images=[*images(1, virtual_bytes=10 * 2**30), *images(2, size_bytes=None)], page=50)
     found = await look(path, cloud)
-    assert (found.unlike, found.unverified, found.passed) == (0, 1, True)
+    assert (found.mismatched, found.unverified, found.passed) == (0, 1, True)

@@ -31,7 +31,7 @@ def _ending(draw: random.Random, volume_id: str) -> tuple[JobState, Ending, bool
     if chance < 0.035:
         return (
             JobState.FAILED,
-            Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404),
+            Ending(reason="the cloud has no such volume", code="volume_not_found", status=404),
             False,
         )
     if chance < 0.04:

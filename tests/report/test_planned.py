@@ -4,18 +4,18 @@ import pytest
 
 from batchexport.config import Limits
 from batchexport.model import ImageQuota, Server, TargetKey
-from batchexport.plan import Finding, Outlook, RowFindings, Weight, outlook
+from batchexport.plan import Finding, PlanSummary, RowFindings, Severity, summary
 from batchexport.report.planned import plan_json, plan_text
 from batchexport.store import Unsent
 from tests.plan.records import job, volume
 
 HERE = TargetKey()
-FINDING = Finding(weight=Weight.CANNOT, code="volume_status", words="the volume is error")
+FINDING = Finding(severity=Severity.BLOCKED, code="volume_status", words="the volume is error")
 
 
 def seen(rows, *, cannot=(), **changes):
     """Rows of 10 GiB; those in `cannot` have a finding."""
-    found = Outlook(**changes)
+    found = PlanSummary(**changes)
     for number in rows:
         findings = [FINDING] if number in cannot else []
         found.add(Unsent(line=number + 1, job=job(number)), volume(number), findings)
@@ -45,15 +45,17 @@ def test_sums_alone_where_nothing_was_found():
 
 def test_what_is_left_out_and_what_may_fail_are_told_apart():
     found = seen([1])
-    for number, weight in ((2, Weight.LEFT_OUT), (3, Weight.MAY_FAIL)):
-        finding = Finding(weight=weight, code="in_use", words="in use")
+    for number, weight in ((2, Severity.EXCLUDED), (3, Severity.WARNING)):
+        finding = Finding(severity=weight, code="in_use", words="in use")
         found.add(Unsent(line=number, job=job(number)), volume(number), [finding])
     assert "3 rows: 2 to export (1 may fail), 1 left out" in text(found)
 
 
 def test_servers_to_be_stopped_are_named_with_their_volumes():
     found = seen([1])
-    finding = Finding(weight=Weight.STOPS, code="in_use", words="attached to server web, to be stopped")
+    finding = Finding(
+        severity=Severity.NEEDS_STOP, code="in_use", words="attached to server web, to be stopped"
+    )
     held = volume(2, status="in-use", servers=["web", "db"])
     found.add(Unsent(line=3, job=job(2)), held, [finding])
     found.servers["web"] = Server(server_id="web", status="active", name="www")
@@ -81,7 +83,7 @@ def test_rows_that_were_not_looked_at_are_told():
 
 
 def test_findings_beyond_many_are_counted(monkeypatch):
-    monkeypatch.setattr(outlook, "MOST_KEPT", 1)
+    monkeypatch.setattr(summary, "MAX_KEPT", 1)
     found = seen([1, 2, 3], cannot=[1, 2, 3])
     assert "… and 2 rows more with findings" in text(found)
     (target,) = json.loads(plan_json({HERE: found}, Limits()))["targets"]
@@ -107,7 +109,7 @@ def test_json_holds_the_quota_and_every_finding():
 
 
 def test_a_row_with_a_volume_of_unknown_size_shows_none():
-    found = Outlook()
+    found = PlanSummary()
     found.add(Unsent(line=2, job=job()), None, [FINDING])
     assert found.kept == [RowFindings(line=2, volume_id=job().volume_id, size_gib=None, findings=(FINDING,))]
     assert "None" not in text(found)

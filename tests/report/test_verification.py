@@ -1,8 +1,8 @@
 import json
 
 from batchexport.model import NO_OPTIONS, TargetKey
-from batchexport.plan import Finding, Weight
-from batchexport.plan.verify import Unlike, Verification
+from batchexport.plan import Finding, Severity
+from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.report.verification import verification_json, verification_text
 from batchexport.store import Exported
 
@@ -21,14 +21,14 @@ def unlike(line):
         is_shared=False,
     )
     words = (
-        Finding(weight=Weight.UNLIKE, code="image_short", words="it is short"),
-        Finding(weight=Weight.UNLIKE, code="image_hash", words="its hash is another"),
+        Finding(severity=Severity.MISMATCH, code="image_short", words="it is short"),
+        Finding(severity=Severity.MISMATCH, code="image_hash", words="its hash is another"),
     )
-    return Unlike(row=row, findings=words)
+    return Mismatch(row=row, findings=words)
 
 
 def test_each_image_that_is_not_as_asked_is_one_line():
-    found = Verification(images=5, unlike=2, hashed=4, kept=[unlike(9), unlike(2)])
+    found = Verification(images=5, mismatched=2, hashed=4, kept=[unlike(9), unlike(2)])
     lines = verification_text({HERE: found}).splitlines()
     assert lines[1].split() == ["2", "v2", "i2", "it", "is", "short;", "its", "hash", "is", "another"]
     assert lines[2].split()[:3] == ["9", "v9", "i9"]
@@ -42,7 +42,7 @@ def test_images_whose_size_nobody_tells_are_not_called_as_asked():
 
 
 def test_images_beyond_many_and_those_not_seen_are_counted():
-    found = Verification(images=5, unlike=3, unseen=7, kept=[unlike(2)])
+    found = Verification(images=5, mismatched=3, unseen=7, kept=[unlike(2)])
     lines = verification_text({HERE: found}).splitlines()
     assert "… and 2 images more" in lines
     assert lines[-1] == "7 images in no list of the project, and not read one by one"
@@ -51,7 +51,7 @@ def test_images_beyond_many_and_those_not_seen_are_counted():
 def test_json_holds_every_finding_by_target():
     found = {
         HERE: Verification(images=1),
-        TargetKey(cloud="b"): Verification(images=1, unlike=1, kept=[unlike(2)]),
+        TargetKey(cloud="b"): Verification(images=1, mismatched=1, kept=[unlike(2)]),
     }
     content = json.loads(verification_json(found))
     assert content["passed"] is False

@@ -14,7 +14,7 @@ from batchexport.store import StateFile, StateReader, Work, unsent
 from batchexport.store.opening import open_for_work
 from tests.store.making import THERE, ask, bring, claim, make, row, states, volume
 
-GONE = Ending(reason="not sent: the cloud knows no such volume", code="volume_not_found")
+GONE = Ending(reason="not sent: the cloud has no such volume", code="volume_not_found")
 
 
 async def lines(work: Work, *numbers: int) -> list[int]:

@@ -3,7 +3,7 @@
 import pytest
 
 from batchexport.model import Volume
-from batchexport.plan import Unseen, survey
+from batchexport.plan import Unseen, take_inventory
 from batchexport.store import StateFile, StateReader
 from tests.plan.inventory import FakeInventory
 from tests.store.making import make, row
@@ -18,7 +18,7 @@ def listed(*numbers):
 
 
 async def look(path, cloud, **options):
-    """What `survey` told, by the number of the row, and what it left."""
+    """What `take_inventory` told, by the number of the row, and what it left."""
     told = {}
     async with StateFile.open(path) as state:
         work = await state.take(1)
@@ -27,7 +27,7 @@ async def look(path, cloud, **options):
             assert unsent.job.job_id not in told
             told[unsent.job.job_id] = None if found is None else found.size_gib
 
-        unseen = await survey(cloud, work, seen, **options)
+        unseen = await take_inventory(cloud, work, seen, **options)
         left = await work.unsized()
         await work.release()
     return told, unseen, left

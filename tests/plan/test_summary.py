@@ -1,16 +1,16 @@
 from batchexport.model import ImageQuota
-from batchexport.plan import Finding, Outlook, Weight, outlook
+from batchexport.plan import Finding, PlanSummary, Severity, summary
 from batchexport.store import Unsent
 from tests.plan.records import job, volume
 
 
 def finding(weight):
-    return Finding(weight=weight, code="c", words="w")
+    return Finding(severity=weight, code="c", words="w")
 
 
 def outlook_of(*weights, **changes):
     """Rows of 10 GiB each, each with one finding of this weight; None = none."""
-    found = Outlook(**changes)
+    found = PlanSummary(**changes)
     for number, weight in enumerate(weights, 1):
         row = Unsent(line=number + 1, job=job(number))
         found.add(row, volume(number), [finding(weight)] if weight else [])
@@ -18,15 +18,15 @@ def outlook_of(*weights, **changes):
 
 
 def test_rows_that_go_make_up_the_sums():
-    found = outlook_of(None, Weight.MAY_FAIL, Weight.CANNOT, Weight.LEFT_OUT, None)
+    found = outlook_of(None, Severity.WARNING, Severity.BLOCKED, Severity.EXCLUDED, None)
     assert (found.rows, found.to_export, found.cannot) == (5, 3, 1)
     assert (found.gib, found.largest_gib, found.sized) == (30, 10, 3)
     assert [row.line for row in found.kept] == [3, 4, 5]
 
 
 def test_servers_are_noted_of_rows_that_stop_them():
-    found = Outlook()
-    for number, weight in enumerate([Weight.STOPS, Weight.CANNOT, Weight.STOPS], 1):
+    found = PlanSummary()
+    for number, weight in enumerate([Severity.NEEDS_STOP, Severity.BLOCKED, Severity.NEEDS_STOP], 1):
         held = volume(number, status="in-use", servers=["web"])
         found.add(Unsent(line=number, job=job(number)), held, [finding(weight)])
     (volume_ids,) = found.volumes_by_server.values()
@@ -35,9 +35,9 @@ def test_servers_are_noted_of_rows_that_stop_them():
 
 
 def test_a_row_counts_once_by_its_gravest_finding():
-    found = Outlook()
-    found.add(Unsent(line=2, job=job()), None, [finding(Weight.MAY_FAIL), finding(Weight.CANNOT)])
-    assert dict(found.by_weight) == {Weight.CANNOT: 1}
+    found = PlanSummary()
+    found.add(Unsent(line=2, job=job()), None, [finding(Severity.WARNING), finding(Severity.BLOCKED)])
+    assert dict(found.by_severity) == {Severity.BLOCKED: 1}
     assert (found.gib, found.sized) == (0, 0)
 
 
@@ -53,6 +53,6 @@ def test_a_quota_too_small_stops_rows():
 
 
 def test_findings_beyond_many_are_counted_not_kept(monkeypatch):
-    monkeypatch.setattr(outlook, "MOST_KEPT", 2)
-    found = outlook_of(*[Weight.CANNOT] * 5)
+    monkeypatch.setattr(summary, "MAX_KEPT", 2)
+    found = outlook_of(*[Severity.BLOCKED] * 5)
     assert (len(found.kept), found.not_kept, found.cannot) == (2, 3, 5)
