@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,21 +26,21 @@ for number, usual in (
         signal.signal(number, usual)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(slow == item.path or slow in item.path.parents for slow in SLOW):
             item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
-def no_secrets_of_other_tests():
+def no_secrets_of_other_tests() -> Iterator[None]:
     """A process redacts every secret that it ever knew, and a test its own."""
     yield
     forget_secrets()
 
 
 @pytest.fixture(autouse=True)
-def no_cloud_from_outside(request, monkeypatch):
+def no_cloud_from_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away OS_… and BATCHEXPORT_… variables, which a program under test would read."""
     if REAL_CLOUD in Path(request.path).parents:
         return

@@ -254,7 +254,7 @@ def test_everything_from_300_is_an_error(status: int, error: bool) -> None:
     assert is_error(status, b"{}") is error
 
 
-async def test_no_connection_is_told_in_the_systems_words():
+async def test_no_connection_is_told_in_the_systems_words() -> None:
     import aiohttp
 
     async with aiohttp.ClientSession() as http:

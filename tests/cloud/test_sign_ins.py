@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ from batchexport.errors import (
 from batchexport.model import TargetKey
 from tests.cloud.conftest import token
 from tests.cloud.keystone import PASSWORD, Keystone, clouds_yaml
-from tests.cloud.scripted import Reply, ScriptedServer
+from tests.cloud.scripted import Reply, ScriptedServer, Seen
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack")
 LIMITS = Limits(requests_per_second=0, concurrency=4)
@@ -231,13 +232,13 @@ async def test_threads_that_hang_do_not_pile_up() -> None:
 
 
 async def test_keystone_away_at_first_does_not_cost_the_run(
-    server: ScriptedServer, tmp_path, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds_yaml(tmp_path, f"{server.url}/identity/v3")))
     keystone = Keystone(server)
     away = 3
 
-    def answer(seen):
+    def answer(seen: Seen) -> Reply:
         nonlocal away
         if "identity" in seen.path and away:
             away -= 1

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,19 +43,19 @@ stop_timeout = "5m"
 """
 
 
-def written(tmp_path, text):
+def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "job.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def problems(tmp_path, text, **options):
+def problems(tmp_path: Path, text: str, **options: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read_job_file(written(tmp_path, text), **options)
     return str(caught.value).splitlines()[1:]
 
 
-def test_every_key_is_read(tmp_path):
+def test_every_key_is_read(tmp_path: Path) -> None:
     job_file = read_job_file(written(tmp_path, EVERYTHING))
     assert job_file.layer == Layer(
         encoding="gb18030",
@@ -83,22 +84,22 @@ def test_every_key_is_read(tmp_path):
     )
 
 
-def test_paths_are_seen_from_the_folder_of_the_job_file(tmp_path):
+def test_paths_are_seen_from_the_folder_of_the_job_file(tmp_path: Path) -> None:
     job_file = read_job_file(written(tmp_path, EVERYTHING))
     assert job_file.list_path == tmp_path / "lists/march.csv"
     assert job_file.state_path == tmp_path / "march.state"
 
 
-def test_only_the_list_is_needed(tmp_path):
+def test_only_the_list_is_needed(tmp_path: Path) -> None:
     job_file = read_job_file(written(tmp_path, '[job]\nlist = "a.csv"'))
     assert (job_file.state_path, job_file.layer) == (None, Layer())
 
 
-def test_a_byte_order_mark_does_not_matter(tmp_path):
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path) -> None:
     assert read_job_file(written(tmp_path, '\ufeff[job]\nlist = "a.csv"')).list_path.name == "a.csv"
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = """
     [job]
     lst = "a.csv"
@@ -143,33 +144,33 @@ def test_all_problems_are_told_at_once(tmp_path):
         ("cloud = 5", "[cloud]: is a whole number; it must be a table"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_it_must_be(tmp_path, line, problem):
+def test_a_wrong_value_is_named_with_what_it_must_be(tmp_path: Path, line: str, problem: str) -> None:
     (found,) = problems(tmp_path, f'{line}\n[job]\nlist = "a.csv"')
     assert problem in found
 
 
-def test_words_of_a_closed_set_are_checked(tmp_path):
+def test_words_of_a_closed_set_are_checked(tmp_path: Path) -> None:
     text = '[job]\nlist = "a.csv"\n[image]\ndisk_format = "qcow"'
     (found,) = problems(tmp_path, text, allowed={"disk_format": ["raw", "qcow2"]})
     assert found.endswith('[image] disk_format: "qcow" is not known; allowed: raw, qcow2')
 
 
-def test_tables_of_later_versions_are_refused(tmp_path):
+def test_tables_of_later_versions_are_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, '[mirror]\nto = "b"\n[job]\nlist = "a.csv"') == ["  [mirror]: unknown"]
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the job file .*no\.toml: No such file"):
         read_job_file(tmp_path / "no.toml")
 
 
-def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path):
+def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not TOML: .*line 2") as caught:
         read_job_file(written(tmp_path, "[limits]\npoll_interval = 5m"))
     assert "need quotes" in str(caught.value.hint)
 
 
-def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes(b'[job]\nlist = "m\xe4rz.csv"')
     with pytest.raises(ConfigError, match="byte 15 is not UTF-8"):
@@ -179,17 +180,17 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("0.5h", 1800), ("2d", 172800), (" 7 ", 7)]
 )
-def test_durations_are_seconds_or_have_a_unit(text, seconds):
+def test_durations_are_seconds_or_have_a_unit(text: str, seconds: int) -> None:
     assert duration_s(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-1", "5 m", "1h30m", "5w", "1e3", "٣"])
-def test_what_is_no_duration_is_refused(text):
+def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         duration_s(text)
 
 
-def test_a_layer_fills_what_the_one_above_does_not_say():
+def test_a_layer_fills_what_the_one_above_does_not_say() -> None:
     above = Layer(retries=0, image=ImageOptions(protected=False), options={"region_name": "a"})
     below = Layer(
         retries=9,
@@ -206,18 +207,18 @@ def test_a_layer_fills_what_the_one_above_does_not_say():
 
 
 @pytest.mark.parametrize("kind", [Layer, CloudSettings])
-def test_what_holds_sign_in_values_does_not_show_passwords(kind):
+def test_what_holds_sign_in_values_does_not_show_passwords(kind: type[Any]) -> None:
     assert "hunter2" not in repr(kind(options={"password": "hunter2"}))
 
 
 @pytest.mark.parametrize("name", ["sandbox.toml", "nightly.toml"])
-def test_the_sample_job_files_are_good(name):
+def test_the_sample_job_files_are_good(name: str) -> None:
     path = Path(__file__).parents[2] / "jobs" / name
     assert read_job_file(path).list_path.exists()
 
 
 @pytest.mark.parametrize("name", ["gbk18030", "base64", ""])
-def test_an_encoding_that_is_none_is_refused(tmp_path, name):
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     (told,) = problems(tmp_path, f'[job]\nlist = "v.csv"\nencoding = "{name}"\n')
     assert told.strip().startswith("[job] encoding: ")
 
@@ -232,7 +233,7 @@ def test_an_encoding_that_is_none_is_refused(tmp_path, name):
         ('[job]\nlist = "v.csv"\n[limits]\npoll_interval = 5m\n', "need quotes"),
     ],
 )
-def test_a_slip_in_toml_is_met_with_what_is_likely_meant(tmp_path, text, hint):
+def test_a_slip_in_toml_is_met_with_what_is_likely_meant(tmp_path: Path, text: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="not TOML") as caught:
         read_job_file(written(tmp_path, text))
     assert hint in str(caught.value.hint)

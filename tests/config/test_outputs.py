@@ -1,36 +1,41 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from batchexport.config import jobfile
-from batchexport.config.jobfile import read_job_file
+from batchexport.config.jobfile import JobFile, read_job_file
 from batchexport.config.outputs import Heartbeat, MailSecurity, Notify, Reports, WebhookForm, When
 from batchexport.errors import ConfigError
+from tests.lists.conftest import Reading
 
 JOB = '[job]\nlist = "volumes.csv"\n'
 
 
 @pytest.fixture
-def read(tmp_path):
-    def read(text):
+def read(tmp_path: Path) -> Any:
+    def read(text: str) -> Any:
         (tmp_path / "job.toml").write_text(JOB + text)
         return read_job_file(tmp_path / "job.toml")
 
     return read
 
 
-def problems(read, text):
+def problems(read: Callable[..., Reading], text: str) -> Any:
     with pytest.raises(ConfigError) as caught:
         read(text)
     return str(caught.value).splitlines()[1:]
 
 
-def test_a_job_file_that_says_nothing_tells_nobody(read):
+def test_a_job_file_that_says_nothing_tells_nobody(read: Callable[..., JobFile]) -> None:
     found = read("")
     assert (found.notify, found.reports) == (None, None)
     assert read("[notify]\n[report]\n").notify == Notify()
     assert read("[notify]\n[report]\n").reports == Reports()
 
 
-def test_a_webhook_has_an_address_and_a_form(read):
+def test_a_webhook_has_an_address_and_a_form(read: Callable[..., JobFile]) -> None:
     found = read(
         '[notify]\nwebhook = "https://hooks.example.org/x"\nwebhook_form = "teams"\nwhen = "failure"\n'
     ).notify
@@ -42,13 +47,13 @@ def test_a_webhook_has_an_address_and_a_form(read):
     assert "hooks.example.org" not in repr(found)
 
 
-def test_a_heartbeat_has_start_and_failure_under_it(read):
+def test_a_heartbeat_has_start_and_failure_under_it(read: Callable[..., JobFile]) -> None:
     assert read('[notify]\nheartbeat = "https://hc/1/"\n').notify.heartbeat == Heartbeat(
         success="https://hc/1/", start="https://hc/1/start", failure="https://hc/1/fail"
     )
 
 
-def test_other_addresses_may_be_named_and_a_query_stays_as_it_is(read):
+def test_other_addresses_may_be_named_and_a_query_stays_as_it_is(read: Callable[..., JobFile]) -> None:
     found = read(
         '[notify]\nheartbeat = "http://up/p?status=up"\nheartbeat_failure = "http://up/p?status=down"\n'
     )
@@ -66,13 +71,17 @@ def test_other_addresses_may_be_named_and_a_query_stays_as_it_is(read):
         ("smtps://mail:2465", MailSecurity.TLS, 2465),
     ],
 )
-def test_mail_goes_by_a_server_with_a_scheme(read, server, security, port):
+def test_mail_goes_by_a_server_with_a_scheme(
+    read: Callable[..., JobFile], server: str, security: MailSecurity, port: int
+) -> None:
     text = f'[notify]\nmail_server = "{server}"\nmail_from = "a@b.c"\nmail_to = "d@e.f"\n'
     mail = read(text).notify.mail
     assert (mail.host, mail.port, mail.security, mail.recipients) == ("mail", port, security, ("d@e.f",))
 
 
-def test_secrets_come_from_the_environment_and_are_not_shown(read, monkeypatch):
+def test_secrets_come_from_the_environment_and_are_not_shown(
+    read: Callable[..., JobFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOOK", "https://hooks.example.org/secret")
     monkeypatch.setenv("MAIL_PASSWORD", "hunter2")
     found = read(
@@ -85,7 +94,9 @@ def test_secrets_come_from_the_environment_and_are_not_shown(read, monkeypatch):
     assert found.unset == ()
 
 
-def test_a_job_file_can_be_checked_where_its_secrets_are_not(read, monkeypatch):
+def test_a_job_file_can_be_checked_where_its_secrets_are_not(
+    read: Callable[..., JobFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HOOK", "SERVER", "FROM", "TO"):
         monkeypatch.delenv(name, raising=False)
     found = read(
@@ -118,12 +129,12 @@ def test_a_job_file_can_be_checked_where_its_secrets_are_not(read, monkeypatch):
         ('slack = "x"', "[notify] slack: unknown key"),
     ],
 )
-def test_what_is_wrong_is_named(read, line, problem):
+def test_what_is_wrong_is_named(read: Callable[..., JobFile], line: str, problem: str) -> None:
     assert problems(read, f"[notify]\n{line}\n") == [f"  {problem}"]
 
 
 @pytest.mark.parametrize("address", ["nobody", "@b", "a@", "a b@c"])
-def test_a_mail_address_has_a_name_and_a_host(read, address):
+def test_a_mail_address_has_a_name_and_a_host(read: Callable[..., JobFile], address: str) -> None:
     text = f'[notify]\nmail_server = "smtp://m"\nmail_from = "{address}"\nmail_to = []\n'
     first, second, _ = problems(read, text)
     assert first == f'  [notify] mail_from: "{address}" is no mail address'
@@ -131,19 +142,19 @@ def test_a_mail_address_has_a_name_and_a_host(read, address):
 
 
 @pytest.mark.parametrize("server", ["mail:25", "smtp://", "smtp://me@mail", "http://mail"])
-def test_a_mail_server_has_a_scheme_and_no_user(read, server):
+def test_a_mail_server_has_a_scheme_and_no_user(read: Callable[..., JobFile], server: str) -> None:
     text = f'[notify]\nmail_server = "{server}"\nmail_from = "a@b.c"\nmail_to = "d@e.f"\n'
     assert problems(read, text)[0].startswith(
         "  [notify] mail_server: must be smtp, smtp+starttls, smtps with ://"
     )
 
 
-def test_user_and_password_go_together(read):
+def test_user_and_password_go_together(read: Callable[..., JobFile]) -> None:
     text = '[notify]\nmail_server = "smtp://m"\nmail_from = "a@b.c"\nmail_to = "d@e.f"\nmail_user = "me"\n'
     assert problems(read, text) == ["  [notify] mail_user: mail_user and mail_password go together"]
 
 
-def test_reports_go_to_a_folder_beside_the_job_file(read, tmp_path):
+def test_reports_go_to_a_folder_beside_the_job_file(read: Callable[..., JobFile], tmp_path: Path) -> None:
     assert read('[report]\nfolder = "out"\n').reports == Reports(folder=tmp_path / "out", formats=("html",))
     found = read('[report]\nfolder = "out"\nformats = ["csv", "html", "csv"]\n').reports
     assert found.formats == ("csv", "html")
@@ -160,11 +171,11 @@ def test_reports_go_to_a_folder_beside_the_job_file(read, tmp_path):
         ('folder = "o"\nformats = []', "formats: is empty; leave the key out instead"),
     ],
 )
-def test_what_is_wrong_with_reports_is_named(read, lines, problem):
+def test_what_is_wrong_with_reports_is_named(read: Callable[..., JobFile], lines: str, problem: str) -> None:
     assert problems(read, f"[report]\n{lines}\n") == [f"  [report] {problem}"]
 
 
-def test_the_tables_are_known_to_the_job_file():
+def test_the_tables_are_known_to_the_job_file() -> None:
     assert {"report", "notify"} <= set(jobfile._TABLES)
 
 
@@ -177,7 +188,7 @@ mail_password = "p"
 mail_server = """
 
 
-def test_a_password_goes_in_the_clear_only_where_that_is_said(read):
+def test_a_password_goes_in_the_clear_only_where_that_is_said(read: Callable[..., JobFile]) -> None:
     (problem,) = problems(read, f'{MAIL}"smtp://mail"\n')
     assert "smtp:// would send mail_password in the clear" in problem
     assert read(f'{MAIL}"smtp://mail"\nmail_password_in_clear = true\n').notify.mail.password == "p"
@@ -198,7 +209,9 @@ def test_a_password_goes_in_the_clear_only_where_that_is_said(read):
         'mail_server = "${PW}"',
     ],
 )
-def test_what_a_variable_holds_is_never_told_when_it_is_in_the_wrong_place(read, monkeypatch, line):
+def test_what_a_variable_holds_is_never_told_when_it_is_in_the_wrong_place(
+    read: Callable[..., JobFile], monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
     monkeypatch.setenv("PW", "hunter2 secret")
     text = "\n".join(problems(read, f"[notify]\n{line}\n"))
     assert "hunter2" not in text

@@ -1,4 +1,6 @@
 from datetime import date
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,20 +16,20 @@ BERLIN = ZoneInfo("Europe/Berlin")
 WINDOW = '[window]\nhours = "22:00-06:00"\ntime_zone = "Europe/Berlin"\n'
 
 
-def nights(tmp_path, text, *, job=""):
+def nights(tmp_path: Path, text: str, *, job: str = "") -> ScheduleConfig:
     path = tmp_path / "job.toml"
     path.write_text(f'[job]\nlist = "a.csv"\n{job}\n{text}', encoding="utf-8")
     return read_job_file(path).nights
 
 
-def problem(tmp_path, text, **more):
+def problem(tmp_path: Path, text: str, **more: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         nights(tmp_path, text, **more)
     (found,) = str(caught.value).splitlines()[1:]
     return found.strip()
 
 
-def test_every_key_is_read(tmp_path):
+def test_every_key_is_read(tmp_path: Path) -> None:
     text = """
     [window]
     hours = "22:15 - 6:00"
@@ -60,7 +62,7 @@ def test_every_key_is_read(tmp_path):
     )
 
 
-def test_images_are_kept_as_many_as_asked(tmp_path):
+def test_images_are_kept_as_many_as_asked(tmp_path: Path) -> None:
     text = "[images]\nkeep = 3"
     kept = Retention(keep_last=3)
     assert nights(tmp_path, text, job="state_dir = 'n'").retention == kept
@@ -68,7 +70,7 @@ def test_images_are_kept_as_many_as_asked(tmp_path):
     assert nights(tmp_path, text.replace("keep", "keep_last"), job="state_dir = 'n'").retention == kept
 
 
-def test_images_are_kept_by_days_weeks_and_months_of_the_jobs_zone(tmp_path):
+def test_images_are_kept_by_days_weeks_and_months_of_the_jobs_zone(tmp_path: Path) -> None:
     text = """
         [images]
         keep_daily = 7
@@ -85,36 +87,36 @@ def test_images_are_kept_by_days_weeks_and_months_of_the_jobs_zone(tmp_path):
     assert "[images] keep_daily: reaches 372 nights back; [job] keep must be more" in told
 
 
-def test_two_words_for_one_rule_are_refused(tmp_path):
+def test_two_words_for_one_rule_are_refused(tmp_path: Path) -> None:
     text = "[images]\nkeep = 3\nkeep_last = 4"
     told = problem(tmp_path, text, job="state_dir = 'n'")
     assert told == "[images] keep: is another word for keep_last, which stands beside it"
 
 
-def test_without_a_word_on_nights_there_are_none(tmp_path):
+def test_without_a_word_on_nights_there_are_none(tmp_path: Path) -> None:
     assert nights(tmp_path, "") == ScheduleConfig()
 
 
-def test_a_window_alone_starts_at_its_opening(tmp_path):
+def test_a_window_alone_starts_at_its_opening(tmp_path: Path) -> None:
     assert nights(tmp_path, WINDOW).schedule == Schedule(cron="0 22 * * *", zone=BERLIN)
 
 
-def test_a_schedule_takes_the_time_zone_of_the_window(tmp_path):
+def test_a_schedule_takes_the_time_zone_of_the_window(tmp_path: Path) -> None:
     assert nights(tmp_path, f'{WINDOW}[schedule]\ncron = "0 23 * * *"').schedule.zone == BERLIN
 
 
-def test_a_schedule_without_a_window_needs_a_time_zone(tmp_path):
+def test_a_schedule_without_a_window_needs_a_time_zone(tmp_path: Path) -> None:
     assert problem(tmp_path, '[schedule]\ncron = "0 23 * * *"') == "[schedule] time_zone: missing"
     utc = nights(tmp_path, '[schedule]\ncron = "0 23 * * *"\ntime_zone = "UTC"')
     assert (utc.window, utc.schedule.cron) == (None, "0 23 * * *")
 
 
-def test_a_whole_day_ends_at_24(tmp_path):
+def test_a_whole_day_ends_at_24(tmp_path: Path) -> None:
     window = nights(tmp_path, '[window]\nhours = "0:00-24:00"\ntime_zone = "UTC"').window
     assert (window.opens_min, window.closes_min) == (0, 0)
 
 
-def test_days_may_be_an_array(tmp_path):
+def test_days_may_be_an_array(tmp_path: Path) -> None:
     assert nights(tmp_path, f'{WINDOW}days = ["mon", "Sat-Sun"]').window.days == {0, 5, 6}
 
 
@@ -141,7 +143,7 @@ def test_days_may_be_an_array(tmp_path):
         ("graze = 5", "[window] graze: unknown key; did you mean grace?"),
     ],
 )
-def test_a_wrong_value_of_the_window_is_named(tmp_path, line, words):
+def test_a_wrong_value_of_the_window_is_named(tmp_path: Path, line: str, words: str) -> None:
     key = line.split()[0]
     good = {"hours": '"22:00-06:00"', "time_zone": '"UTC"'}
     rest = "\n".join(f"{name} = {value}" for name, value in good.items() if name != key)
@@ -165,7 +167,7 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path, line, words):
         ("state = 'a'\nstate_dir = 'n'", "[job] state: stands beside state_dir"),
     ],
 )
-def test_a_wrong_value_of_the_job_is_named(tmp_path, job, words):
+def test_a_wrong_value_of_the_job_is_named(tmp_path: Path, job: str, words: str) -> None:
     assert words in problem(tmp_path, "", job=job)
 
 
@@ -176,13 +178,13 @@ def test_a_wrong_value_of_the_job_is_named(tmp_path, job, words):
         ("[schedule]", {"[schedule] cron: missing", "[schedule] time_zone: missing"}),
     ],
 )
-def test_what_is_missing_is_named(tmp_path, text, words):
+def test_what_is_missing_is_named(tmp_path: Path, text: str, words: set[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         nights(tmp_path, text)
     assert {line.strip() for line in str(caught.value).splitlines()[1:]} == words
 
 
-def test_a_wrong_cron_expression_is_named(tmp_path):
+def test_a_wrong_cron_expression_is_named(tmp_path: Path) -> None:
     assert '[schedule] cron: "0 25 * * *" is no schedule: Bad hour' in problem(
         tmp_path, f'{WINDOW}[schedule]\ncron = "0 25 * * *"'
     )

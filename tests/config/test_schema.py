@@ -19,31 +19,31 @@ SCHEMA = json.loads((JOBS / "job.schema.json").read_text(encoding="utf-8"))
 NIGHTLY = (JOBS / "nightly.toml").read_text(encoding="utf-8")
 
 
-def problems(text):
+def problems(text: str) -> list[str]:
     content = json.loads(json.dumps(tomllib.loads(text), default=str))
     return [error.message for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(content)]
 
 
-def test_the_schema_is_one():
+def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.name)
-def test_the_sample_job_files_are_good(path):
+def test_the_sample_job_files_are_good(path: Path) -> None:
     assert problems(path.read_text(encoding="utf-8")) == []
 
 
-def test_a_job_file_with_every_key_is_good():
+def test_a_job_file_with_every_key_is_good() -> None:
     assert problems(EVERYTHING) == []
 
 
-def test_a_discovered_list_is_good():
+def test_a_discovered_list_is_good() -> None:
     assert (
         problems('[job]\n[discover]\nstatus = "available"\nmetadata = { tier = "gold" }\nmin_size = 1') == []
     )
 
 
-def test_reports_and_notices_are_good():
+def test_reports_and_notices_are_good() -> None:
     text = """
     [job]
     list = "a.csv"
@@ -92,7 +92,7 @@ def test_reports_and_notices_are_good():
         ("keep = 30", "preflight = 1"),
     ],
 )
-def test_what_the_reader_refuses_the_schema_refuses_too(tmp_path, change):
+def test_what_the_reader_refuses_the_schema_refuses_too(tmp_path: Path, change: tuple[str, str]) -> None:
     assert change[0] in NIGHTLY
     text = NIGHTLY.replace(*change)
     (tmp_path / "job.toml").write_text(text, encoding="utf-8")
@@ -102,21 +102,21 @@ def test_what_the_reader_refuses_the_schema_refuses_too(tmp_path, change):
 
 
 @pytest.mark.parametrize("name", ["disk_format", "container_format", "os_type", "visibility"])
-def test_closed_sets_are_those_of_the_program(name):
+def test_closed_sets_are_those_of_the_program(name: str) -> None:
     assert SCHEMA["properties"]["image"]["properties"][name]["enum"] == list(ALLOWED[name])
 
 
 @pytest.mark.parametrize("name", ["requests_per_second", "max_exports", "concurrency", "retries"])
-def test_defaults_are_those_of_the_program(name):
+def test_defaults_are_those_of_the_program(name: str) -> None:
     assert SCHEMA["properties"]["limits"]["properties"][name]["default"] == getattr(Limits(), name)
 
 
-def test_report_formats_are_those_of_the_program():
+def test_report_formats_are_those_of_the_program() -> None:
     assert SCHEMA["definitions"]["report_format"]["enum"] == list(FORMATS)
 
 
 @pytest.mark.parametrize("table", SCHEMA["properties"])
-def test_the_reader_knows_every_table_and_key_of_the_schema(tmp_path, table):
+def test_the_reader_knows_every_table_and_key_of_the_schema(tmp_path: Path, table: str) -> None:
     keys = SCHEMA["properties"][table]["properties"]
     text = "\n".join([f"[{table}]", *(f"{key} = [[]]" for key in keys)])
     (tmp_path / "job.toml").write_text(text, encoding="utf-8")

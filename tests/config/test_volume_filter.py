@@ -1,7 +1,10 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from batchexport.cli.discover import discover
-from batchexport.config.jobfile import read_job_file
+from batchexport.config.jobfile import JobFile, read_job_file
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError
 from batchexport.model import Volume
@@ -40,24 +43,24 @@ GOLD = volume(
         ({"names": ["db-*"], "max_gib": 39}, False),
     ],
 )
-def test_a_volume_is_chosen_if_every_wish_fits(wish, fits):
+def test_a_volume_is_chosen_if_every_wish_fits(wish: dict[str, Any], fits: bool) -> None:
     assert VolumeFilter(**wish).matches(GOLD) is fits
 
 
-def test_a_volume_that_says_nothing_fits_only_where_nothing_is_asked():
+def test_a_volume_that_says_nothing_fits_only_where_nothing_is_asked() -> None:
     unknown = Volume(volume_id="v", status="available")
     assert VolumeFilter(statuses=["available"]).matches(unknown)
     for wish in ({"names": ["?*"]}, {"zones": ["a"]}, {"max_gib": 9}, {"metadata": [("a", "*")]}):
         assert not VolumeFilter(**wish).matches(unknown)
 
 
-def wanted(tmp_path, text, *, job=""):
+def wanted(tmp_path: Path, text: str, *, job: str = "") -> JobFile:
     path = tmp_path / "job.toml"
     path.write_text(f"[job]\n{job}\n[discover]\n{text}", encoding="utf-8")
     return read_job_file(path)
 
 
-def test_a_job_file_has_every_wish_of_the_command(tmp_path):
+def test_a_job_file_has_every_wish_of_the_command(tmp_path: Path) -> None:
     text = """
     status = "available"
     name = ["db-*", "web-*"]
@@ -82,11 +85,11 @@ def test_a_job_file_has_every_wish_of_the_command(tmp_path):
     )
 
 
-def test_a_table_that_says_nothing_wants_every_volume(tmp_path):
+def test_a_table_that_says_nothing_wants_every_volume(tmp_path: Path) -> None:
     assert wanted(tmp_path, "").volume_filter == VolumeFilter()
 
 
-def test_the_words_are_those_of_the_command():
+def test_the_words_are_those_of_the_command() -> None:
     options = {name for option in discover.params for name in option.opts}
     for key in SCHEMA["properties"]["discover"]["properties"]:
         assert f"--{key.replace('_', '-')}" in options
@@ -105,18 +108,18 @@ def test_the_words_are_those_of_the_command():
         ('names = "a"', "[discover] names: unknown key; did you mean name?"),
     ],
 )
-def test_a_wrong_wish_is_named(tmp_path, text, words):
+def test_a_wrong_wish_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         wanted(tmp_path, text)
     assert words in str(caught.value)
 
 
-def test_a_list_is_a_file_or_discovered_and_not_both(tmp_path):
+def test_a_list_is_a_file_or_discovered_and_not_both(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         wanted(tmp_path, "", job='list = "a.csv"')
     assert "[job] list: stands beside [discover]" in str(caught.value)
 
 
-def test_looking_first_can_be_left_out(tmp_path):
+def test_looking_first_can_be_left_out(tmp_path: Path) -> None:
     assert wanted(tmp_path, "").layer.preflight is None
     assert wanted(tmp_path, "", job="preflight = false").layer.preflight is False

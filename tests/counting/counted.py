@@ -2,7 +2,11 @@
 
 import gc
 import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 from tests.engine.fake_cloud import FakeCloud
 
@@ -12,32 +16,32 @@ PAGE = 100
 class PagedCloud(FakeCloud):
     """A cloud whose lists come in pages, each of which is counted as the request that it is."""
 
-    def __init__(self, *, others=0, **behaviour):
+    def __init__(self, *, others: int = 0, **behaviour: Any) -> None:
         super().__init__(**behaviour)
         for number in range(others):
             self.accept_elsewhere(f"ffffffff-0000-4000-8000-{number:012d}", name=f"other-{number}")
 
     @property
-    def requests(self):
+    def requests(self) -> Any:
         return sum(self.calls.values())
 
-    async def volumes(self, *, status=None):
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[dict[str, Any] | int]:
         async for whole in super().volumes(status=status):
             for page in self._pages("volumes", whole):
                 yield page
 
-    async def images(self, **filters):
+    async def images(self, **filters: Any) -> AsyncIterator[Any]:
         async for whole in super().images(**filters):
             for page in self._pages("images", whole):
                 yield page
 
-    def _pages(self, call, whole):
+    def _pages(self, call: str, whole: Any) -> Any:
         pages = [whole[begin : begin + PAGE] for begin in range(0, len(whole), PAGE)]
         self.calls[call] += max(0, len(pages) - 1)
         return pages
 
 
-def alive(kind):
+def alive(kind: type[Any]) -> Any:
     """How many objects of this class there are."""
     return sum(type(each) is kind for each in gc.get_objects())
 
@@ -45,38 +49,38 @@ def alive(kind):
 class Statements:
     """What connections were asked for, call by call, and every statement once with its values."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls = []
         self.traced = {}  # by the call
 
-    def commits(self):
+    def commits(self) -> Any:
         return self.calls.count("COMMIT")
 
-    def changes(self):
+    def changes(self) -> Any:
         return [
             call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))
         ]
 
 
 @contextmanager
-def statements(monkeypatch):
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The statements of every connection that is opened meanwhile."""
     seen = Statements()
     real = sqlite3.connect
 
-    def counting(kind):
+    def counting(kind: type[Any]) -> Any:
         class Counting(kind):
-            def execute(self, sql, *values):
+            def execute(self, sql: str, *values: Any) -> Any:
                 seen.calls.append(sql)
                 return super().execute(sql, *values)
 
-            def executemany(self, sql, rows):
+            def executemany(self, sql: str, rows: int) -> Any:
                 seen.calls.append(sql)
                 return super().executemany(sql, rows)
 
         return Counting
 
-    def connect(*args, factory=sqlite3.Connection, **kwargs):
+    def connect(*args: Any, factory: Any = sqlite3.Connection, **kwargs: Any) -> Any:
         db = real(*args, **kwargs, factory=counting(factory))
         # Triggers repeat the statement that set them off.
         db.set_trace_callback(lambda text: seen.traced.setdefault(seen.calls[-1], text))

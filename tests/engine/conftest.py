@@ -1,29 +1,47 @@
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
-from batchexport.model import NO_OPTIONS, ExportRequest, JobRow, TargetKey
-from batchexport.store import RunRecord, StateFile, StateReader, building
-from tests.engine.fake_cloud import EPOCH
+from batchexport.model import (
+    NO_OPTIONS,
+    Ending,
+    ExportRequest,
+    ImageOptions,
+    Job,
+    JobRow,
+    JobState,
+    TargetKey,
+)
+from batchexport.store import JobReport, RunRecord, StateFile, StateReader, building
+from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, run_fast
 
 DEFAULT = TargetKey()
 
 
-def volume_ids(count):
+def volume_ids(count: int) -> list[str]:
     return [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, count + 1)]
 
 
 class Bench:
     """A real state file, an engine on jumping time, and whatever cloud a test hands in."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
-    def load(self, ids, *, options=NO_OPTIONS, targets=(DEFAULT,)):
+    def load(
+        self,
+        ids: list[str],
+        *,
+        options: ImageOptions = NO_OPTIONS,
+        targets: tuple[TargetKey, ...] = (DEFAULT,),
+    ) -> None:
         with building(self.path) as build:
             for line, volume_id in enumerate(ids, 1):
                 target = targets[line % len(targets)]
@@ -43,32 +61,32 @@ class Bench:
 
     def run(
         self,
-        cloud,
+        cloud: FakeCloud,
         *,
-        stop_when=None,
-        on_change=None,
-        settings=None,
-        max_gib_at=None,
-        stop=None,
-        start_anyway=False,
-        **limits,
-    ):
+        stop_when: Callable[..., Any] | None = None,
+        on_change: Callable[..., None] | None = None,
+        settings: Settings | None = None,
+        max_gib_at: Any = None,
+        stop: str | None = None,
+        start_anyway: bool = False,
+        **limits: Any,
+    ) -> list[tuple[str, JobState, JobState]]:
         """Run to the end, or until `stop_when(cloud)`, or for `stop` seconds; `cloud` may be a function from
         target to cloud.
         """
 
         @contextlib.asynccontextmanager
-        async def connect(key, rate):
+        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[FakeCloud]:
             yield cloud(key) if callable(cloud) else cloud
 
-        async def go():
+        async def go() -> list[tuple[str, JobState, JobState]]:
             loop = asyncio.get_running_loop()
             stopping = asyncio.Event()
             if stop is not None:
                 loop.call_later(stop, stopping.set)
             changes = []
 
-            def changed(job, before, after, ending):
+            def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
                 changes.append((job.volume_id, before, after))
                 if on_change is not None:
                     on_change(job, before, after)
@@ -91,10 +109,10 @@ class Bench:
 
         return run_fast(asyncio.wait_for(go(), 1_000_000))
 
-    def crash_while_submitting(self, cloud, *, sent):
+    def crash_while_submitting(self, cloud: FakeCloud, *, sent: list[str]) -> None:
         """Leave every row `submitting`, as a killed process does; those in `sent` did reach the cloud."""
 
-        async def go():
+        async def go() -> None:
             loop = asyncio.get_running_loop()
             state = self.open()
             work = await state.take(1)
@@ -110,22 +128,22 @@ class Bench:
 
         run_fast(go())
 
-    def open(self):
+    def open(self) -> StateFile:
         """The state file, with leases on the fast clock."""
         return StateFile.open(self.path, now=lambda: EPOCH + fast_now(), clock=fast_now)
 
-    def reader(self):
+    def reader(self) -> StateReader:
         return StateReader(self.path)
 
-    def jobs(self):
+    def jobs(self) -> dict[str, JobReport]:
         """What the state file says, by volume id."""
         with StateReader(self.path) as reader:
             return {job.volume_id: job for job in reader.jobs()}
 
-    def states(self):
+    def states(self) -> dict[str, str]:
         return {volume_id: str(job.state) for volume_id, job in self.jobs().items()}
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "night.state")

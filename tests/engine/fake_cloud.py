@@ -7,6 +7,8 @@ a second export, a failed export leaves the volume available and takes the image
 import asyncio
 import itertools
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from batchexport.dialect import CINDER
 from batchexport.errors import (
@@ -20,7 +22,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
-from batchexport.model import Accepted, Image, Volume
+from batchexport.model import Accepted, ExportRequest, Image, Volume
 from tests.engine.fast_time import fast_now
 
 EPOCH = 1_800_000_000.0  # so that loop times look like times
@@ -31,7 +33,14 @@ LATE_S = 12.0
 class FakeCloud:
     """`faults[volume_id]` is what becomes of the first, second … request for it; then all is well."""
 
-    def __init__(self, *, faults=None, statuses=None, upload_s=UPLOAD_S, image_lag_s=2.0):
+    def __init__(
+        self,
+        *,
+        faults: dict[str, Any] | None = None,
+        statuses: dict[str, None] | None = None,
+        upload_s: float = UPLOAD_S,
+        image_lag_s: float = 2.0,
+    ) -> None:
         self.faults = defaultdict(list, {key: list(value) for key, value in (faults or {}).items()})
         self.statuses = statuses or {}  # volume id -> status, where it is not `available`
         self.requests_per_second = 0.0
@@ -51,22 +60,22 @@ class FakeCloud:
     identity = None
 
     @property
-    def block_storage(self):
+    def block_storage(self) -> Any:
         """This one object is each of the cloud's services."""
         return self
 
     image = compute = block_storage
 
-    async def get_quota(self):
+    async def get_quota(self) -> None:
         return None
 
-    def server_now_s(self):
+    def server_now_s(self) -> float:
         return EPOCH + fast_now()
 
-    def total_reads(self):
+    def total_reads(self) -> int:
         return sum(count for call, count in self.calls.items() if call != "post")
 
-    def accept_elsewhere(self, volume_id, *, name):
+    def accept_elsewhere(self, volume_id: str, *, name: str) -> None:
         """An export of the volume that somebody else began just now, before the loop runs."""
         began = EPOCH + fast_now()
         self.records[f"other-{volume_id}"] = {
@@ -79,11 +88,11 @@ class FakeCloud:
             "stuck": None,
         }
 
-    def down_for(self, seconds):
+    def down_for(self, seconds: float) -> None:
         """Every export is answered 503 for so long."""
         self._down_until = self.server_now_s() + seconds
 
-    def _read(self, call):
+    def _read(self, call: str) -> None:
         self.calls[call] += 1
         if self.broken_reads:
             self.broken_reads -= 1
@@ -91,24 +100,24 @@ class FakeCloud:
 
     # what the world looks like now ------------------------------------------------------------------
 
-    def exports_of(self, volume_id):
+    def exports_of(self, volume_id: str) -> list[str]:
         return [image_id for image_id, record in self.records.items() if record["volume_id"] == volume_id]
 
-    def live_images_of(self, volume_id):
+    def live_images_of(self, volume_id: str) -> list[str]:
         now = self.server_now_s()
         return [i for i in self.exports_of(volume_id) if self._image(i, now) is not None]
 
-    def good_images_of(self, volume_id):
+    def good_images_of(self, volume_id: str) -> list[str]:
         return [i for i in self.exports_of(volume_id) if self.records[i]["active_at"] is not None]
 
-    def _uploading(self, volume_id, now):
+    def _uploading(self, volume_id: str, now: float) -> bool:
         for image_id in self.exports_of(volume_id):
             record = self.records[image_id]
             if record["created"] <= now < record["free_at"]:
                 return True
         return False
 
-    def _volume(self, volume_id, now):
+    def _volume(self, volume_id: str, now: float) -> Volume:
         status = self.statuses.get(volume_id, "available")
         if status is None:
             return None
@@ -116,7 +125,7 @@ class FakeCloud:
             status = "uploading"
         return Volume(volume_id=volume_id, status=status, size_gib=10)
 
-    def _image(self, image_id, now):
+    def _image(self, image_id: str, now: float) -> Image:
         record = self.records[image_id]
         if now < record["created"] or (record["gone_at"] is not None and now >= record["gone_at"]):
             return None
@@ -132,7 +141,7 @@ class FakeCloud:
 
     # the protocol -----------------------------------------------------------------------------------
 
-    async def upload_volume_to_image(self, request, *, fence):
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[..., Any]) -> Accepted:
         self.calls["post"] += 1
         await asyncio.sleep(0)
         fence()
@@ -174,10 +183,10 @@ class FakeCloud:
             raise OutcomeUnknownError("connection reset")
         return Accepted(image_id=image_id, size_gib=10, request_id=f"req-{image_id}")
 
-    def _may_export(self, volume, request):
+    def _may_export(self, volume: Volume, request: ExportRequest) -> bool:
         return volume.status == "available"
 
-    def _accept(self, request, at, fault=None):
+    def _accept(self, request: ExportRequest, at: float, fault: str | None = None) -> str:
         image_id = f"image-{next(self._ids)}"
         fails = fault in ("fails", "lost and fails")
         done_at = at + self._upload_s
@@ -195,34 +204,40 @@ class FakeCloud:
         self.most_in_progress = max(self.most_in_progress, in_progress)
         return image_id
 
-    async def get_volume(self, volume_id):
+    async def get_volume(self, volume_id: str) -> Any:
         self._read("volume")
         return self._volume(volume_id, self.server_now_s())
 
-    async def volumes(self, *, status=None):
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
         self._read("volumes")
         now = self.server_now_s()
         known = dict.fromkeys(record["volume_id"] for record in self.records.values())
         volumes = [volume for volume_id in known if (volume := self._volume(volume_id, now))]
         yield [volume for volume in volumes if status in (None, volume.status)]
 
-    async def get_image(self, image_id):
+    async def get_image(self, image_id: str) -> Any:
         self._read("image")
         return self._image(image_id, self.server_now_s()) if image_id in self.records else None
 
-    def _all_images(self):
+    def _all_images(self) -> list[Image]:
         now = self.server_now_s()
         return [image for image_id in self.records if (image := self._image(image_id, now))]
 
-    async def images_named(self, name):
+    async def images_named(self, name: str) -> list[Image]:
         self._read("images_named")
         return [image for image in self._all_images() if image.name == name]
 
-    async def images_by_id(self, image_ids):
+    async def images_by_id(self, image_ids: list[str]) -> AsyncIterator[list[Image]]:
         self._read("images_by_id")
         yield [image for image in self._all_images() if image.image_id in image_ids]
 
-    async def images(self, *, status=None, created_since=None, updated_since=None):
+    async def images(
+        self,
+        *,
+        status: str | None = None,
+        created_since: float | None = None,
+        updated_since: float | None = None,
+    ) -> AsyncIterator[list[Image]]:
         self._read("images")
         yield [
             image
@@ -232,7 +247,7 @@ class FakeCloud:
             and (updated_since is None or image.updated_at >= updated_since)
         ]
 
-    async def delete_image(self, image_id, *, fence):
+    async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:
         self.calls["delete_image"] += 1
         fence()
         if self.delete_error is not None:
@@ -240,6 +255,6 @@ class FakeCloud:
         del self.records[image_id]
         self.deleted.append(image_id)
 
-    async def failure_reason(self, volume_id, request_id):
+    async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         self.calls["failure_reason"] += 1
         return "copy volume to image: failed at backend" if request_id else None

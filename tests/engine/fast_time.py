@@ -11,7 +11,14 @@ import contextlib
 import selectors
 import threading
 import weakref
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from selectors import SelectorKey
+from typing import Any
 
+from batchexport.model import Image
+from batchexport.store.lease import Lease
+from batchexport.store.opening import WorkConnection
 from batchexport.store.writer import Writer
 
 #: Where time begins, as seconds of the loop's clock: a machine that has been up for a while.
@@ -38,7 +45,7 @@ class VirtualSelector(selectors.DefaultSelector):
 
     is_busy = staticmethod(lambda: False)  # whether a thread still works on what the loop asked for
 
-    def select(self, timeout=None):
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         events = super().select(0)
         if timeout is not None and timeout <= 0:
             return events
@@ -52,29 +59,29 @@ class VirtualSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self):
+    def __init__(self) -> None:
         selector = VirtualSelector()
         super().__init__(selector)
         self._clock_resolution = RESOLUTION_S  # that of the real clock is finer than a float after some days
         self._asked = 0  # results that threads owe this loop
         selector.is_busy = lambda: self._asked > 0 or _some_thread_works()
 
-    def time(self):
+    def time(self) -> float:
         return Time.now_s
 
-    def expect(self, future):
+    def expect(self, future: asyncio.Future[Any]) -> asyncio.Future[Any]:
         """Let no time pass until the future is done: a thread works on it."""
         self._asked += 1
         future.add_done_callback(self._answered)
         return future
 
-    def _answered(self, _):
+    def _answered(self, _: asyncio.Future[Any]) -> None:
         self._asked -= 1
 
-    def run_in_executor(self, *args):
+    def run_in_executor(self, *args: Callable[..., Any] | None) -> asyncio.Future[Any]:
         return self.expect(super().run_in_executor(*args))
 
-    async def shutdown_default_executor(self, *args):
+    async def shutdown_default_executor(self, *args: Any) -> None:
         over = self.create_future()
         self.expect(over)
         try:
@@ -83,17 +90,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             over.set_result(None)
 
 
-def fast_now():
+def fast_now() -> float:
     """The time of every virtual loop, also between two of them."""
     return Time.now_s
 
 
-def let_pass(seconds):
+def let_pass(seconds: float) -> None:
     """Let time pass between two loops."""
     Time.now_s += seconds
 
 
-def run_fast(coroutine):
+def run_fast(coroutine: Awaitable[Any]) -> list[Any] | Image | None:
     """The result of a coroutine, run on virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)
@@ -103,33 +110,33 @@ def run_fast(coroutine):
 WRITERS = weakref.WeakSet()
 
 
-def _watch_writers():
+def _watch_writers() -> None:
     """Have every virtual loop know what it asked a writer for, and no such writer wait for company."""
     begin, ask, is_pressing = Writer.__init__, Writer.ask, Writer._is_pressing
 
-    def begun(self, *args, **kwargs):
+    def begun(self: Writer, *args: WorkConnection | Path, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         if _virtual_loop() is not None:
             WRITERS.add(self)
 
-    def asked(self, *args, **kwargs):
+    def asked(self: Writer, *args: Lease | Callable[..., Any], **kwargs: Any) -> asyncio.Future[Any]:
         waiter = ask(self, *args, **kwargs)
         loop = _virtual_loop()
         return waiter if loop is None else loop.expect(waiter)
 
-    def pressing(self):
+    def pressing(self: Writer) -> bool:
         return self in WRITERS or is_pressing(self)
 
     Writer.__init__, Writer.ask, Writer._is_pressing = begun, asked, pressing
 
 
-def _some_thread_works():
+def _some_thread_works() -> bool:
     return any(each.backlog for each in WRITERS) or any(
         each.name in THREADS for each in threading.enumerate()
     )
 
 
-def _virtual_loop():
+def _virtual_loop() -> VirtualLoop:
     with contextlib.suppress(RuntimeError):
         loop = asyncio.get_running_loop()
         return loop if isinstance(loop, VirtualLoop) else None

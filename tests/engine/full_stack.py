@@ -4,8 +4,12 @@ Requests go over real sockets within the process, so everything that the wire ca
 """
 
 import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import aiohttp
+import pytest
 
 from batchexport import cloud
 from batchexport.cloud import sign_ins
@@ -14,13 +18,14 @@ from batchexport.cloud.session import Session
 from batchexport.config import CloudSettings, Limits
 from batchexport.gate import RateGate
 from batchexport.identity import SANDBOX
+from batchexport.model import TargetKey
 from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
 from batchexport.sandbox.journal import DECODER
 from tests.engine.fake_cloud import EPOCH
 from tests.engine.fast_time import Time, fast_now
 
 
-def now():
+def now() -> Any:
     return EPOCH + fast_now()
 
 
@@ -31,7 +36,7 @@ class _Clock:
     monotonic = staticmethod(fast_now)
 
 
-def live_by_virtual_time(monkeypatch, is_dead):
+def live_by_virtual_time(monkeypatch: pytest.MonkeyPatch, is_dead: Any) -> None:
     """Have the client, its tokens and its gate take the time from the loop; a dead one sends nothing."""
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "now", now)
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "steady", fast_now)
@@ -39,7 +44,7 @@ def live_by_virtual_time(monkeypatch, is_dead):
     monkeypatch.setattr(sign_ins, "time", _Clock)
     request = aiohttp.ClientSession._request
 
-    async def on_the_way(*args, **kwargs):
+    async def on_the_way(*args: Any, **kwargs: Any) -> Any:
         if is_dead():
             raise aiohttp.ClientConnectionError("dead processes send nothing")
         Time.on_the_way += 1
@@ -54,7 +59,7 @@ def live_by_virtual_time(monkeypatch, is_dead):
 class Stack:
     """A sandbox that remembers in its journal, and a client for each run."""
 
-    def __init__(self, folder, monkeypatch, **settings):
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         self.journal = folder / "cloud.journal"
         self.settings = SandboxSettings(journal=self.journal, time_scale=1.0, force_upload=True, **settings)
         self._clouds = folder / "clouds.yaml"
@@ -63,12 +68,12 @@ class Stack:
         self._dead = False
         live_by_virtual_time(monkeypatch, lambda: self._dead)
 
-    def kill_client(self):
+    def kill_client(self) -> None:
         """Let the client send nothing more: what it was is on the disk."""
         self._dead = True
 
     @contextlib.asynccontextmanager
-    async def connect(self, key, rate):
+    async def connect(self, key: TargetKey, rate: float) -> AsyncIterator[Any]:
         """What the engine connects with: a sandbox of its own as long as it lasts."""
         self._dead = False
         async with serve(self.settings, now=now) as sandbox:
@@ -83,6 +88,6 @@ class Stack:
                 for name, count in sandbox.counts.items():
                     self.counts[name] = self.counts.get(name, 0) + count
 
-    def events(self):
+    def events(self) -> Any:
         """Everything that the cloud ever accepted."""
         return [DECODER.decode(line) for line in self.journal.read_bytes().splitlines()]

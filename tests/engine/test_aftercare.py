@@ -2,19 +2,22 @@
 
 import contextlib
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from batchexport.engine import Claims, Found, clean_up, cleanup, reconcile_all
+from batchexport.engine import Claims, Cleaned, Found, Reconciled, clean_up, cleanup, reconcile_all
 from batchexport.errors import NotFoundError, RefusedError, StateInUseError, TransientError
-from batchexport.model import JobState, Volume
-from tests.engine.conftest import volume_ids
+from batchexport.model import Image, JobState, TargetKey, Volume
+from batchexport.store import Abandoned
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
 from tests.store.making import alter
 
 
-def ambiguous(bench):
+def ambiguous(bench: Bench) -> tuple[FakeCloud, str]:
     """A row with two images."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
@@ -24,19 +27,19 @@ def ambiguous(bench):
     return cloud, volume_id
 
 
-def reconcile(bench, cloud, **claims):
+def reconcile(bench: Bench, cloud: Any, **claims: Any) -> list[Reconciled]:
     @contextlib.asynccontextmanager
-    async def connect(key, rate):
+    async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[Any]:
         yield cloud
 
-    async def go():
+    async def go() -> list[Reconciled]:
         async with bench.open() as state:
             return await reconcile_all(state, connect, Claims(**claims), settle_s=30.0)
 
     return run_fast(go())
 
 
-def test_two_images_stay_ambiguous_and_both_are_named(bench):
+def test_two_images_stay_ambiguous_and_both_are_named(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     (found,) = reconcile(bench, cloud)
     assert found.state is JobState.AMBIGUOUS
@@ -44,7 +47,7 @@ def test_two_images_stay_ambiguous_and_both_are_named(bench):
     assert bench.states() == {volume_id: "ambiguous"}
 
 
-def test_with_one_image_removed_the_row_goes_on_with_the_other(bench):
+def test_with_one_image_removed_the_row_goes_on_with_the_other(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     first, second = cloud.exports_of(volume_id)
     del cloud.records[first]
@@ -56,7 +59,7 @@ def test_with_one_image_removed_the_row_goes_on_with_the_other(bench):
     assert len(cloud.posts) == 1
 
 
-def test_with_all_images_removed_the_row_is_exported_anew(bench):
+def test_with_all_images_removed_the_row_is_exported_anew(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     cloud.records.clear()
     (found,) = reconcile(bench, cloud)
@@ -66,7 +69,7 @@ def test_with_all_images_removed_the_row_is_exported_anew(bench):
     assert len(cloud.posts) == 2
 
 
-def test_a_person_may_say_which_image_is_the_result(bench):
+def test_a_person_may_say_which_image_is_the_result(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     _, second = cloud.exports_of(volume_id)
     (found,) = reconcile(bench, cloud, ours=frozenset({second}))
@@ -76,7 +79,7 @@ def test_a_person_may_say_which_image_is_the_result(bench):
     assert len(cloud.posts) == 1
 
 
-def test_a_person_may_say_that_images_are_somebody_elses(bench):
+def test_a_person_may_say_that_images_are_somebody_elses(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     theirs = cloud.exports_of(volume_id)
     (found,) = reconcile(bench, cloud, not_ours=frozenset(theirs[:1]))
@@ -85,7 +88,7 @@ def test_a_person_may_say_that_images_are_somebody_elses(bench):
     assert bench.jobs()[volume_id].image_id == theirs[1]
 
 
-def test_a_volume_none_of_whose_images_is_its_own_is_exported(bench):
+def test_a_volume_none_of_whose_images_is_its_own_is_exported(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     theirs = cloud.exports_of(volume_id)
     let_pass(60.0)  # until its volume is free
@@ -96,14 +99,14 @@ def test_a_volume_none_of_whose_images_is_its_own_is_exported(bench):
     assert bench.states() == {volume_id: "succeeded"}
 
 
-def test_without_ambiguous_rows_there_is_nothing_to_reconcile(bench):
+def test_without_ambiguous_rows_there_is_nothing_to_reconcile(bench: Bench) -> None:
     bench.load(volume_ids(2))
     cloud = FakeCloud()
     bench.run(cloud)
     assert reconcile(bench, cloud) == []
 
 
-def left_over(bench, fault):
+def left_over(bench: Bench, fault: str) -> tuple[FakeCloud, Abandoned]:
     """A row whose only attempt came to nothing."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
@@ -115,11 +118,11 @@ def left_over(bench, fault):
     return cloud, image
 
 
-def clean(bench, cloud, image, *, remove):
-    def now():
+def clean(bench: Bench, cloud: FakeCloud, image: Abandoned, *, remove: bool) -> Found:
+    def now() -> float:
         return EPOCH + fast_now()
 
-    async def go():
+    async def go() -> list[Cleaned]:
         if not remove:
             return await cleanup(cloud, [image])
         return await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=now)
@@ -128,13 +131,13 @@ def clean(bench, cloud, image, *, remove):
     return result.found
 
 
-def removals(bench):
+def removals(bench: Bench) -> list[tuple[str, str]]:
     with bench.reader() as reader:
         return [(each.image_id, each.outcome) for each in reader.removals()]
 
 
 @pytest.mark.parametrize("fault", ["orphan", "killed"])
-def test_an_unfinished_image_is_shown_first_and_removed_only_when_asked(bench, fault):
+def test_an_unfinished_image_is_shown_first_and_removed_only_when_asked(bench: Bench, fault: str) -> None:
     cloud, image = left_over(bench, fault)
     assert clean(bench, cloud, image, remove=False) is Found.LEFT_OVER
     assert image.image_id in cloud.records
@@ -145,31 +148,33 @@ def test_an_unfinished_image_is_shown_first_and_removed_only_when_asked(bench, f
     assert clean(bench, cloud, image, remove=True) is Found.GONE
 
 
-def test_an_image_that_the_cloud_removed_itself_is_told_as_gone(bench):
+def test_an_image_that_the_cloud_removed_itself_is_told_as_gone(bench: Bench) -> None:
     cloud, image = left_over(bench, "fails")
     assert clean(bench, cloud, image, remove=True) is Found.GONE
 
 
-def test_an_image_that_turned_active_after_all_is_never_removed(bench):
+def test_an_image_that_turned_active_after_all_is_never_removed(bench: Bench) -> None:
     cloud, image = left_over(bench, "orphan")
     cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
     assert image.image_id in cloud.records
 
 
-def test_an_image_whose_volume_is_uploading_is_never_removed(bench):
+def test_an_image_whose_volume_is_uploading_is_never_removed(bench: Bench) -> None:
     cloud, image = left_over(bench, "orphan")
     cloud.statuses[image.volume_id] = "uploading"
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
 
 
 @pytest.mark.parametrize("status", ["uploading", None])
-def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(bench, status):
+def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(
+    bench: Bench, status: str | None
+) -> None:
     """The volume by its id is behind, or not found at all."""
     cloud, image = left_over(bench, "orphan")
     cloud.statuses[image.volume_id] = "uploading"
 
-    async def volume(volume_id):
+    async def volume(volume_id: str) -> Volume | None:
         return status and Volume(volume_id=volume_id, status="available")
 
     cloud.get_volume = volume
@@ -177,12 +182,12 @@ def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(bench, st
     assert image.image_id in cloud.records
 
 
-def test_an_image_that_is_listed_as_active_is_never_removed(bench):
+def test_an_image_that_is_listed_as_active_is_never_removed(bench: Bench) -> None:
     cloud, image = left_over(bench, "orphan")
     behind = run_fast(cloud.get_image(image.image_id))
     cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
 
-    async def by_id(image_id):
+    async def by_id(image_id: str) -> Image:
         return behind
 
     cloud.get_image = by_id
@@ -198,13 +203,15 @@ def test_an_image_that_is_listed_as_active_is_never_removed(bench):
         (NotFoundError("gone"), Found.GONE),
     ],
 )
-def test_an_image_that_cannot_be_removed_is_told_with_the_words_of_the_cloud(bench, error, found):
+def test_an_image_that_cannot_be_removed_is_told_with_the_words_of_the_cloud(
+    bench: Bench, error: RefusedError, found: Found
+) -> None:
     cloud, image = left_over(bench, "orphan")
     cloud.delete_error = error
     assert clean(bench, cloud, image, remove=True) is found
 
 
-def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(bench):
+def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["killed"]})
@@ -216,10 +223,10 @@ def test_images_of_rows_that_succeeded_later_are_offered_without_the_good_one(be
     assert bench.jobs()[volume_id].image_id == good
 
 
-def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench):
+def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench: Bench) -> None:
     cloud, image = left_over(bench, "orphan")
 
-    async def beside():
+    async def beside() -> None:
         async with bench.open() as state:
             work = await state.take(1)
             try:
@@ -232,7 +239,7 @@ def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench)
     assert image.image_id in cloud.records
 
 
-def test_an_image_that_another_row_names_as_its_own_is_no_left_over(bench):
+def test_an_image_that_another_row_names_as_its_own_is_no_left_over(bench: Bench) -> None:
     ids = volume_ids(2)
     bench.load(ids)
     cloud = FakeCloud(faults={ids[0]: ["orphan"]})

@@ -1,19 +1,21 @@
 """Rows whose image names change with their list: no image is lost, taken for another row's or made twice."""
 
+from pathlib import Path
+
 import pytest
 
 from batchexport.config import Limits, Settings
 from batchexport.errors import ListChangedError
 from batchexport.model import NO_OPTIONS, JobRow, TargetKey
-from batchexport.store import MADE, RunRecord, building, take_in
-from tests.engine.conftest import volume_ids
+from batchexport.store import MADE, Differences, RunRecord, building, take_in
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.test_evidence import RUN, foreign, one_image_each
 
 SETTINGS = Settings(limits=Limits(poll_interval_s=5.0))
 
 
-def load(path, named, *, sha="0"):
+def load(path: Path, named: dict[str, str], *, sha: str = "0") -> None:
     """A list of these volumes, each with its image name."""
     with building(path) as build:
         for line, (volume_id, name) in enumerate(named.items(), 1):
@@ -34,7 +36,7 @@ def load(path, named, *, sha="0"):
         )
 
 
-def change(bench, named):
+def change(bench: Bench, named: dict[str, str]) -> Differences:
     """The list as it is now."""
     fresh = bench.path.with_suffix(".fresh")
     fresh.unlink(missing_ok=True)
@@ -42,7 +44,7 @@ def change(bench, named):
     return take_in(bench.path, fresh)
 
 
-def sent_in_vain(bench, cloud, volume_id):
+def sent_in_vain(bench: Bench, cloud: FakeCloud, volume_id: str) -> None:
     """Stop once the request of this volume is given up as lost on its way."""
     bench.run(
         cloud,
@@ -52,7 +54,7 @@ def sent_in_vain(bench, cloud, volume_id):
     assert bench.states()[volume_id] == "pending"
 
 
-def test_a_name_made_from_the_line_stays_with_the_row_that_may_have_been_sent_under_it(bench):
+def test_a_name_made_from_the_line_stays_with_the_row_that_may_have_been_sent_under_it(bench: Bench) -> None:
     first, second = volume_ids(2)
     load(bench.path, {first: f"{RUN}-1"})
     cloud = FakeCloud(faults={first: ["lost before"]})
@@ -63,7 +65,7 @@ def test_a_name_made_from_the_line_stays_with_the_row_that_may_have_been_sent_un
     one_image_each(bench, cloud, [first, second])
 
 
-def test_an_image_that_came_late_under_the_name_that_a_row_had_is_not_made_again(bench):
+def test_an_image_that_came_late_under_the_name_that_a_row_had_is_not_made_again(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     load(bench.path, {volume_id: f"{RUN}-old"})
     cloud = FakeCloud(faults={volume_id: ["lost before"]})
@@ -76,7 +78,7 @@ def test_an_image_that_came_late_under_the_name_that_a_row_had_is_not_made_again
 
 
 @pytest.mark.parametrize("preflight", [True, False])
-def test_an_image_of_the_new_name_that_was_there_before_is_never_taken(bench, preflight):
+def test_an_image_of_the_new_name_that_was_there_before_is_never_taken(bench: Bench, preflight: bool) -> None:
     first, second = ids = volume_ids(2)
     load(bench.path, {first: "monday", second: "tuesday"})
     cloud = FakeCloud(faults={second: ["lost before"]})
@@ -90,7 +92,7 @@ def test_an_image_of_the_new_name_that_was_there_before_is_never_taken(bench, pr
     one_image_each(bench, cloud, ids)
 
 
-def test_a_row_takes_no_name_under_which_another_may_have_been_sent(bench):
+def test_a_row_takes_no_name_under_which_another_may_have_been_sent(bench: Bench) -> None:
     first, second = volume_ids(2)
     load(bench.path, {first: "monday", second: "tuesday"})
     cloud = FakeCloud(faults={first: ["lost before"]})

@@ -1,27 +1,31 @@
 """Servers are stopped for the export of their volumes, and every one of them runs again."""
 
+from typing import Any
+
 import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import RefusedError, TransientError
-from batchexport.model import ImageOptions, ServerState
-from tests.engine.conftest import volume_ids
+from batchexport.model import ImageOptions, Job, JobState, ServerState
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import Machine, ServedCloud
 
 IDS = volume_ids(6)
 
 
-def settings(*, in_use=InUse.STOP, limits=None, **server_stops):
+def settings(
+    *, in_use: InUse = InUse.STOP, limits: dict[str, int] | None = None, **server_stops: Any
+) -> Settings:
     limits = {"poll_interval_s": 10.0, **(limits or {})}
     return Settings(in_use=in_use, limits=Limits(**limits), server_stops=ServerStops(**server_stops))
 
 
-def afoot(bench):
+def afoot(bench: Bench) -> dict[str, ServerState]:
     with bench.reader() as reader:
         return {server.server_id: server.state for server in reader.servers()}
 
 
-def check(bench, cloud, *, running=None):
+def check(bench: Bench, cloud: ServedCloud, *, running: set[str] | None = None) -> None:
     """Nothing was torn, nothing is left stopped, and nobody has two images."""
     cloud.look_everywhere()
     assert cloud.torn == []
@@ -30,7 +34,7 @@ def check(bench, cloud, *, running=None):
     assert all(len(cloud.good_images_of(volume_id)) <= 1 for volume_id in cloud.attached)
 
 
-def test_a_server_with_three_volumes_is_stopped_once_and_started_after_the_last(bench):
+def test_a_server_with_three_volumes_is_stopped_once_and_started_after_the_last(bench: Bench) -> None:
     bench.load(IDS[:4])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:3]})
     bench.run(cloud, settings=settings())
@@ -39,7 +43,7 @@ def test_a_server_with_three_volumes_is_stopped_once_and_started_after_the_last(
     check(bench, cloud)
 
 
-def test_all_servers_of_a_shared_disk_are_down_for_it(bench):
+def test_all_servers_of_a_shared_disk_are_down_for_it(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a", "b"], IDS[1]: ["b", "c"]})
     bench.run(cloud, settings=settings())
@@ -48,7 +52,7 @@ def test_all_servers_of_a_shared_disk_are_down_for_it(bench):
     check(bench, cloud)
 
 
-def test_no_more_servers_are_down_at_once_than_allowed(bench):
+def test_no_more_servers_are_down_at_once_than_allowed(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ServedCloud({volume_id: [f"s{number}"] for number, volume_id in enumerate(IDS)})
     bench.run(cloud, settings=settings(max_down=2))
@@ -57,7 +61,7 @@ def test_no_more_servers_are_down_at_once_than_allowed(bench):
     check(bench, cloud)
 
 
-def test_a_group_larger_than_the_limit_goes_alone(bench):
+def test_a_group_larger_than_the_limit_goes_alone(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a", "b", "c"], IDS[1]: ["d"]})
     bench.run(cloud, settings=settings(max_down=2))
@@ -66,7 +70,7 @@ def test_a_group_larger_than_the_limit_goes_alone(bench):
     check(bench, cloud)
 
 
-def test_a_server_that_was_off_before_is_neither_stopped_nor_started(bench):
+def test_a_server_that_was_off_before_is_neither_stopped_nor_started(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud(
         {IDS[0]: ["off"], IDS[1]: ["off", "on"]}, machines={"off": Machine("shutoff"), "on": Machine()}
@@ -78,7 +82,7 @@ def test_a_server_that_was_off_before_is_neither_stopped_nor_started(bench):
 
 
 @pytest.mark.parametrize("status", ["paused", "suspended", "error", "verify_resize"])
-def test_a_server_in_another_status_fails_its_rows_and_stops_no_other(bench, status):
+def test_a_server_in_another_status_fails_its_rows_and_stops_no_other(bench: Bench, status: str) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a", "odd"], IDS[1]: ["odd"]}, machines={"odd": Machine(status)})
     bench.run(cloud, settings=settings())
@@ -90,7 +94,7 @@ def test_a_server_in_another_status_fails_its_rows_and_stops_no_other(bench, sta
     check(bench, cloud, running={"a"})
 
 
-def test_a_passing_status_is_waited_for(bench):
+def test_a_passing_status_is_waited_for(bench: Bench) -> None:
     bench.load(IDS[:1])
     machine = Machine("reboot")
     machine.turn("active", None, 100.0)
@@ -100,7 +104,7 @@ def test_a_passing_status_is_waited_for(bench):
     check(bench, cloud)
 
 
-def test_a_passing_status_is_not_waited_for_without_end(bench):
+def test_a_passing_status_is_not_waited_for_without_end(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": Machine("migrating")})
     bench.run(cloud, settings=settings(stop_timeout_s=120.0))
@@ -108,7 +112,7 @@ def test_a_passing_status_is_not_waited_for_without_end(bench):
     check(bench, cloud, running=set())
 
 
-def test_a_failed_export_starts_its_server_all_the_same(bench):
+def test_a_failed_export_starts_its_server_all_the_same(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, faults={IDS[0]: ["refused"], IDS[1]: ["fails"] * 9})
     bench.run(cloud, settings=settings(limits={"retries": 2}))
@@ -117,7 +121,7 @@ def test_a_failed_export_starts_its_server_all_the_same(bench):
     check(bench, cloud)
 
 
-def test_a_server_stays_down_for_another_attempt(bench):
+def test_a_server_stays_down_for_another_attempt(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, faults={IDS[0]: ["fails", "killed", "unavailable"]})
     bench.run(cloud, settings=settings())
@@ -126,7 +130,7 @@ def test_a_server_stays_down_for_another_attempt(bench):
     check(bench, cloud)
 
 
-def test_a_row_can_ask_for_it_alone(bench):
+def test_a_row_can_ask_for_it_alone(bench: Bench) -> None:
     bench.load(IDS[:1], options=ImageOptions(in_use=InUse.STOP))
     cloud = ServedCloud({IDS[0]: ["a"]})
     bench.run(cloud, settings=settings(in_use=InUse.FAIL))
@@ -134,7 +138,7 @@ def test_a_row_can_ask_for_it_alone(bench):
     check(bench, cloud)
 
 
-def test_a_row_can_refuse_it_alone(bench):
+def test_a_row_can_refuse_it_alone(bench: Bench) -> None:
     bench.load(IDS[:1], options=ImageOptions(in_use=InUse.SKIP))
     cloud = ServedCloud({IDS[0]: ["a"]})
     bench.run(cloud, settings=settings())
@@ -142,13 +146,13 @@ def test_a_row_can_refuse_it_alone(bench):
     assert cloud.orders == []
 
 
-def test_a_volume_attached_after_the_look_is_refused_and_waits_like_the_others(bench):
+def test_a_volume_attached_after_the_look_is_refused_and_waits_like_the_others(bench: Bench) -> None:
     """A volume that was free when it was looked at is sent without force: only a stopped server earns it."""
     bench.load(IDS[:2])
     cloud = ServedCloud({})
     cloud.machines["a"] = Machine()
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         cloud.attached[IDS[1]] = ("a",)
 
     bench.run(cloud, settings=settings(limits={"max_exports": 1}), on_change=changed)
@@ -158,7 +162,7 @@ def test_a_volume_attached_after_the_look_is_refused_and_waits_like_the_others(b
     check(bench, cloud)
 
 
-def test_without_a_preflight_servers_are_found_all_the_same(bench):
+def test_without_a_preflight_servers_are_found_all_the_same(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]})
     bench.run(cloud, settings=Settings(in_use=InUse.STOP, preflight=False))
@@ -167,7 +171,7 @@ def test_without_a_preflight_servers_are_found_all_the_same(bench):
     check(bench, cloud)
 
 
-def test_stopping_is_on_disk_before_it_is_asked_for(bench):
+def test_stopping_is_on_disk_before_it_is_asked_for(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     seen = []
@@ -176,7 +180,7 @@ def test_stopping_is_on_disk_before_it_is_asked_for(bench):
     assert seen == [("stop", {"a": ServerState.STOPPING}), ("start", {"a": ServerState.STARTING})]
 
 
-def test_a_drain_waits_for_the_exports_of_stopped_servers_and_starts_them(bench):
+def test_a_drain_waits_for_the_exports_of_stopped_servers_and_starts_them(bench: Bench) -> None:
     bench.load(IDS[:3])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a"], IDS[2]: ["b"]}, upload_s=300.0)
     bench.run(
@@ -191,7 +195,7 @@ def test_a_drain_waits_for_the_exports_of_stopped_servers_and_starts_them(bench)
     check(bench, cloud)
 
 
-def test_a_drain_while_a_server_stops_brings_it_back(bench):
+def test_a_drain_while_a_server_stops_brings_it_back(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": Machine(stop_s=60.0)})
     bench.run(cloud, settings=settings(), stop=30.0)
@@ -199,12 +203,12 @@ def test_a_drain_while_a_server_stops_brings_it_back(bench):
     check(bench, cloud)
 
 
-def test_nothing_is_stopped_outside_of_the_window_and_what_is_left_keeps_nothing_down(bench):
+def test_nothing_is_stopped_outside_of_the_window_and_what_is_left_keeps_nothing_down(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=300.0)
     closed = []
 
-    def max_gib_at(now):
+    def max_gib_at(now: float) -> Any:
         if cloud.orders:
             closed.append(now)
         return 0 if len(cloud.records) else 100
@@ -215,7 +219,7 @@ def test_nothing_is_stopped_outside_of_the_window_and_what_is_left_keeps_nothing
     check(bench, cloud)
 
 
-def test_a_volume_too_large_for_the_window_stops_nothing(bench):
+def test_a_volume_too_large_for_the_window_stops_nothing(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     bench.run(cloud, settings=settings(), max_gib_at=lambda now: 9)
@@ -223,7 +227,7 @@ def test_a_volume_too_large_for_the_window_stops_nothing(bench):
     assert cloud.orders == []
 
 
-def test_a_server_that_does_not_stop_is_left_running_and_its_rows_say_so(bench):
+def test_a_server_that_does_not_stop_is_left_running_and_its_rows_say_so(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a", "b"]}, machines={"a": Machine(stop_s=500.0)})
     bench.run(cloud, settings=settings(stop_timeout_s=300.0))
@@ -233,7 +237,7 @@ def test_a_server_that_does_not_stop_is_left_running_and_its_rows_say_so(bench):
     check(bench, cloud)
 
 
-def test_a_server_that_obeys_too_late_is_started_again(bench):
+def test_a_server_that_obeys_too_late_is_started_again(bench: Bench) -> None:
     bench.load(IDS[:1])
     machine = Machine(stop_s=350.0, tells_task=False)
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": machine})
@@ -242,7 +246,7 @@ def test_a_server_that_obeys_too_late_is_started_again(bench):
     check(bench, cloud)
 
 
-def test_a_start_that_fails_is_asked_for_again(bench):
+def test_a_start_that_fails_is_asked_for_again(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     cloud.order_errors = [
@@ -255,7 +259,9 @@ def test_a_start_that_fails_is_asked_for_again(bench):
     check(bench, cloud)
 
 
-def test_a_server_that_never_starts_is_told_and_stays_in_the_file(bench, caplog, monkeypatch):
+def test_a_server_that_never_starts_is_told_and_stays_in_the_file(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("batchexport.engine.servers.moves.STUCK_AFTER_S", 300.0)
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": Machine(start_s=1e9)})
@@ -272,7 +278,7 @@ def test_a_server_that_never_starts_is_told_and_stays_in_the_file(bench, caplog,
     check(bench, cloud)
 
 
-def test_a_cloud_that_ignores_force_costs_one_stop(bench):
+def test_a_cloud_that_ignores_force_costs_one_stop(bench: Bench) -> None:
     bench.load(IDS[:3])
     cloud = ServedCloud({volume_id: [volume_id[:8]] for volume_id in IDS[:3]}, honours_force=False)
     bench.run(cloud, settings=settings(max_down=1))
@@ -282,7 +288,7 @@ def test_a_cloud_that_ignores_force_costs_one_stop(bench):
     check(bench, cloud)
 
 
-def test_a_stop_that_is_forbidden_fails_the_rows_and_nothing_else(bench):
+def test_a_stop_that_is_forbidden_fails_the_rows_and_nothing_else(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"]})
     cloud.order_errors = [("stop", {"a": RefusedError("policy does not allow os-stop", status=403)})]
@@ -293,7 +299,7 @@ def test_a_stop_that_is_forbidden_fails_the_rows_and_nothing_else(bench):
     check(bench, cloud)
 
 
-def test_a_hard_stop_is_only_asked_for_where_it_was_said(bench):
+def test_a_hard_stop_is_only_asked_for_where_it_was_said(bench: Bench) -> None:
     for hard in (False, True):
         bench.path = bench.path.with_suffix(f".{hard}")
         bench.load(IDS[:1])
@@ -302,11 +308,11 @@ def test_a_hard_stop_is_only_asked_for_where_it_was_said(bench):
         assert cloud.hard == ({"a"} if hard else set())
 
 
-def test_a_server_that_somebody_starts_is_not_stopped_again(bench):
+def test_a_server_that_somebody_starts_is_not_stopped_again(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a"]}, upload_s=300.0)
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after == "exporting":
             cloud.machines["a"].turn("active", None, 100.0)
 
@@ -316,11 +322,11 @@ def test_a_server_that_somebody_starts_is_not_stopped_again(bench):
     assert afoot(bench) == {}
 
 
-def test_a_server_that_is_deleted_meanwhile_ends_the_wait_for_it(bench):
+def test_a_server_that_is_deleted_meanwhile_ends_the_wait_for_it(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=300.0)
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after == "exporting":
             cloud.attached[IDS[0]] = ()
             cloud.machines.clear()

@@ -1,12 +1,14 @@
 """Servers and what else may happen: crashes, refusals, changes of mind, a compute service that is away."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import FatalError, RefusedError, SignInError, TransientError
-from batchexport.model import ServerState
+from batchexport.model import Job, JobState, Server, ServerState
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import ServedCloud
 from tests.engine.fast_time import let_pass
@@ -17,12 +19,12 @@ LIMITS = Limits(poll_interval_s=10.0)
 STOP = Settings(in_use=InUse.STOP, limits=LIMITS)
 
 
-def afoot(bench):
+def afoot(bench: Bench) -> dict[str, ServerState]:
     with bench.reader() as reader:
         return {server.server_id: server.state for server in reader.servers()}
 
 
-def crashed(bench, cloud, *, after, settings=STOP):
+def crashed(bench: Bench, cloud: ServedCloud, *, after: int, settings: Settings = STOP) -> Bench:
     """What a run leaves that is killed after so many orders and changes of rows."""
     snapshot = bench.path.with_suffix(".dead")
     assert until_crash(bench, cloud, snapshot, crash_after=after, full_after=0, settings=settings)
@@ -33,22 +35,22 @@ def crashed(bench, cloud, *, after, settings=STOP):
 class AwayCloud(ServedCloud):
     """A cloud of which one call fails, from a moment on, until it is mended."""
 
-    def __init__(self, attached, **options):
+    def __init__(self, attached: dict[str, Any], **options: Any) -> None:
         super().__init__(attached, **options)
         self.broken = {}  # call -> error
         self.breaks_after_stop = {}
 
-    def _take(self, order, server_id):
+    def _take(self, order: str, server_id: str) -> None:
         super()._take(order, server_id)
         self.broken |= self.breaks_after_stop
 
-    def _read(self, call):
+    def _read(self, call: str) -> None:
         super()._read(call)
         if call in self.broken:
             raise self.broken[call]
 
 
-def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench):
+def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=300.0)
     one_down = Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1))
@@ -64,7 +66,7 @@ def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench)
 
 
 @pytest.mark.parametrize("after", range(1, 8))
-def test_a_crash_at_any_step_costs_no_server_and_no_second_image(bench, after):
+def test_a_crash_at_any_step_costs_no_server_and_no_second_image(bench: Bench, after: int) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["a", "b"]})
     dead = crashed(bench, cloud, after=after)
@@ -75,7 +77,7 @@ def test_a_crash_at_any_step_costs_no_server_and_no_second_image(bench, after):
     assert all(len(cloud.good_images_of(volume_id)) == 1 for volume_id in IDS[:2])
 
 
-def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench):
+def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     dead = crashed(bench, cloud, after=5)
@@ -85,7 +87,7 @@ def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench):
     assert (afoot(dead), cloud.running()) == ({}, {"a"})
 
 
-def test_another_word_on_volumes_in_use_lets_rows_go_and_starts_their_servers(bench):
+def test_another_word_on_volumes_in_use_lets_rows_go_and_starts_their_servers(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]})
     one_down = Settings(in_use=InUse.STOP, limits=LIMITS, server_stops=ServerStops(max_down=1))
@@ -95,11 +97,11 @@ def test_another_word_on_volumes_in_use_lets_rows_go_and_starts_their_servers(be
     assert (afoot(dead), cloud.running()) == ({}, {"a", "b"})
 
 
-def test_a_volume_that_was_detached_while_it_waited_stops_nothing(bench):
+def test_a_volume_that_was_detached_while_it_waited_stops_nothing(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]})
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after == "exporting":
             cloud.attached[IDS[1]] = ()
 
@@ -112,11 +114,11 @@ def test_a_volume_that_was_detached_while_it_waited_stops_nothing(bench):
     assert cloud.orders == [("stop", "a"), ("start", "a")]
 
 
-def test_a_volume_that_was_moved_while_it_waited_stops_its_new_server(bench):
+def test_a_volume_that_was_moved_while_it_waited_stops_its_new_server(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"], IDS[2]: ["c"]})
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after == "exporting":
             cloud.attached[IDS[1]] = ("c",)
 
@@ -129,7 +131,7 @@ def test_a_volume_that_was_moved_while_it_waited_stops_its_new_server(bench):
     assert cloud.running() == {"a", "b", "c"}
 
 
-def test_servers_that_may_not_be_seen_fail_their_rows_only(bench):
+def test_servers_that_may_not_be_seen_fail_their_rows_only(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = AwayCloud({IDS[0]: ["a"]})
     cloud.broken["servers"] = RefusedError("policy does not allow servers:detail", status=403)
@@ -139,13 +141,13 @@ def test_servers_that_may_not_be_seen_fail_their_rows_only(bench):
     assert "policy does not allow" in jobs[IDS[0]].reason
 
 
-def test_a_compute_service_that_is_away_is_waited_for(bench):
+def test_a_compute_service_that_is_away_is_waited_for(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     errors = [TransientError("bad gateway", status=502)] * 3
     see = cloud.servers
 
-    async def servers(server_ids):
+    async def servers(server_ids: list[str]) -> AsyncIterator[list[Server]]:
         if errors:
             raise errors.pop()
         async for page in see(server_ids):
@@ -157,7 +159,9 @@ def test_a_compute_service_that_is_away_is_waited_for(bench):
     assert cloud.running() == {"a"}
 
 
-def test_a_compute_service_that_stays_away_ends_the_run_loudly(bench, caplog, monkeypatch):
+def test_a_compute_service_that_stays_away_ends_the_run_loudly(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("batchexport.engine.servers.moves.STUCK_AFTER_S", 200.0)
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]})
@@ -171,7 +175,7 @@ def test_a_compute_service_that_stays_away_ends_the_run_loudly(bench, caplog, mo
     assert (afoot(bench), cloud.running()) == ({}, {"a"})
 
 
-def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(bench):
+def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
     cloud.breaks_after_stop = {"volumes": SignInError("the token is refused", status=401)}
@@ -179,7 +183,7 @@ def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(b
     assert (bench.states()[IDS[0]], afoot(bench), cloud.running()) == ("succeeded", {}, {"a"})
 
 
-def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench):
+def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
     cloud.breaks_after_stop = {"servers": SignInError("the token is refused", status=401)}
@@ -193,7 +197,7 @@ def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench):
     assert bench.states()[IDS[0]] == "succeeded"
 
 
-def test_a_sign_in_that_is_refused_by_the_block_storage_alone_leaves_no_server_down(bench):
+def test_a_sign_in_that_is_refused_by_the_block_storage_alone_leaves_no_server_down(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
     refused = SignInError("the token is refused", status=401, method="GET")
@@ -204,13 +208,13 @@ def test_a_sign_in_that_is_refused_by_the_block_storage_alone_leaves_no_server_d
 
 
 @pytest.mark.parametrize("error", [None, SignInError("the token is refused", status=401)])
-def test_an_order_that_comes_too_late_is_not_sent(bench, error):
+def test_an_order_that_comes_too_late_is_not_sent(bench: Bench, error: SignInError | None) -> None:
     """Between the decision and the first byte the run was told to stop, or lost its sign-in."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     give = cloud.stop_servers
 
-    async def stop_servers(server_ids, *, hard, fence):
+    async def stop_servers(server_ids: list[str], *, hard: bool, fence: Callable[..., Any]) -> Any:
         await asyncio.sleep(30.0)
         if error is not None:
             raise error

@@ -1,5 +1,8 @@
 """Each kind of read fails in each way, from the first export on: rows end right, and servers come up."""
 
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
 import pytest
 
 from batchexport.config import InUse, Limits, Settings
@@ -9,8 +12,8 @@ from batchexport.errors import (
     SignInError,
     TransientError,
 )
-from batchexport.model import ImageOptions
-from tests.engine.conftest import volume_ids
+from batchexport.model import Image, ImageOptions, Volume
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fake_servers import ServedCloud
 
@@ -30,24 +33,34 @@ WAYS = {
 class BadReads(ServedCloud):
     """A cloud that lets exports begin, and then reads of some kinds fail."""
 
-    def __init__(self, attached, *, bad, error, times=None, **options):
+    def __init__(
+        self,
+        attached: dict[str, Any],
+        *,
+        bad: set[str],
+        error: Callable[..., Any],
+        times: int | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(attached, **options)
         self.bad, self.error, self.left = bad, error, times
 
-    def _read(self, call):
+    def _read(self, call: str) -> None:
         super()._read(call)
         if call in self.bad and self.posts and self.left != 0:
             self.left = None if self.left is None else self.left - 1
             raise self.error()
 
 
-def good_images(cloud):
+def good_images(cloud: BadReads) -> list[int]:
     return [len(cloud.good_images_of(volume_id)) for volume_id in IDS]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("read", READS)
-def test_one_kind_of_read_that_always_fails_costs_no_row_and_no_server(bench, read, way):
+def test_one_kind_of_read_that_always_fails_costs_no_row_and_no_server(
+    bench: Bench, read: str, way: str
+) -> None:
     bench.load(IDS)
     cloud = BadReads({IDS[0]: ["a"]}, bad={read}, error=WAYS[way])
     bench.run(cloud, settings=STOP)
@@ -63,7 +76,7 @@ def test_one_kind_of_read_that_always_fails_costs_no_row_and_no_server(bench, re
 
 @pytest.mark.parametrize("way", ["403", "401", "504"])
 @pytest.mark.parametrize("lists", [{"volumes", "images"}, {"volumes", "images", "images_by_id"}])
-def test_without_any_list_everything_is_seen_by_its_id(bench, lists, way):
+def test_without_any_list_everything_is_seen_by_its_id(bench: Bench, lists: set[str], way: str) -> None:
     bench.load(IDS)
     cloud = BadReads({IDS[0]: ["a"]}, bad=lists, error=WAYS[way], faults={IDS[1]: ["fails"]})
     bench.run(cloud, settings=STOP)
@@ -73,7 +86,7 @@ def test_without_any_list_everything_is_seen_by_its_id(bench, lists, way):
 
 @pytest.mark.parametrize("way", ["403", "401"])
 @pytest.mark.parametrize("read", ["volumes", "images", "volume", "image"])
-def test_two_refusals_in_a_row_are_nothing(bench, read, way):
+def test_two_refusals_in_a_row_are_nothing(bench: Bench, read: str, way: str) -> None:
     bench.load(IDS)
     cloud = BadReads({IDS[0]: ["a"]}, bad={read}, error=WAYS[way], times=2, faults={IDS[1]: ["fails"]})
     bench.run(cloud, settings=STOP)
@@ -83,7 +96,9 @@ def test_two_refusals_in_a_row_are_nothing(bench, read, way):
 
 @pytest.mark.parametrize("way", ["403", "504"])
 @pytest.mark.parametrize("read", ["volumes", "images", "volume"])
-def test_an_export_that_failed_is_found_out_without_one_kind_of_read(bench, read, way):
+def test_an_export_that_failed_is_found_out_without_one_kind_of_read(
+    bench: Bench, read: str, way: str
+) -> None:
     bench.load(IDS, options=ImageOptions(timeout_s=1200.0))
     cloud = BadReads({}, bad={read}, error=WAYS[way], faults={IDS[1]: ["fails"], IDS[2]: ["killed"]})
     bench.run(cloud, settings=STOP)
@@ -92,7 +107,7 @@ def test_an_export_that_failed_is_found_out_without_one_kind_of_read(bench, read
 
 
 @pytest.mark.parametrize("way", ["403", "504"])
-def test_without_a_look_by_name_nothing_is_sent_again_and_the_row_ends(bench, way):
+def test_without_a_look_by_name_nothing_is_sent_again_and_the_row_ends(bench: Bench, way: str) -> None:
     """Whether an image of its name is there already is all that could make a second one."""
     bench.load(IDS, options=ImageOptions(timeout_s=600.0))
     cloud = BadReads({}, bad={"images_named"}, error=WAYS[way], faults={IDS[1]: ["fails"]})
@@ -101,11 +116,11 @@ def test_without_a_look_by_name_nothing_is_sent_again_and_the_row_ends(bench, wa
     assert len(cloud.posts) == len(IDS)
 
 
-def test_an_image_that_nobody_may_read_ends_its_row_and_no_other(bench):
+def test_an_image_that_nobody_may_read_ends_its_row_and_no_other(bench: Bench) -> None:
     bench.load(IDS, options=ImageOptions(timeout_s=600.0))
 
     class OneHidden(ServedCloud):
-        async def get_image(self, image_id):
+        async def get_image(self, image_id: str) -> Any:
             if self.records[image_id]["volume_id"] == IDS[1]:
                 raise WAYS["403"]()
             return await super().get_image(image_id)
@@ -116,12 +131,12 @@ def test_an_image_that_nobody_may_read_ends_its_row_and_no_other(bench):
     assert bench.jobs()[IDS[1]].code == "image_unreadable"
 
 
-def test_a_list_that_is_cut_short_fails_no_export(bench):
+def test_a_list_that_is_cut_short_fails_no_export(bench: Bench) -> None:
     ids = volume_ids(40)
     bench.load(ids)
 
     class Capped(FakeCloud):
-        async def volumes(self, *, status=None):
+        async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
             async for page in super().volumes(status=status):
                 yield page[:25]
 
@@ -131,7 +146,7 @@ def test_a_list_that_is_cut_short_fails_no_export(bench):
     assert len(cloud.posts) == 40
 
 
-def test_reads_that_are_all_refused_for_long_end_the_run(bench):
+def test_reads_that_are_all_refused_for_long_end_the_run(bench: Bench) -> None:
     bench.load(IDS)
     cloud = BadReads({}, bad=set(READS), error=WAYS["403"], upload_s=3000.0)
     began = cloud.server_now_s()
@@ -141,11 +156,11 @@ def test_reads_that_are_all_refused_for_long_end_the_run(bench):
     assert set(bench.states().values()) == {"exporting"}
 
 
-def test_a_sign_in_that_is_refused_for_long_is_tried_a_few_times_only(bench):
+def test_a_sign_in_that_is_refused_for_long_is_tried_a_few_times_only(bench: Bench) -> None:
     bench.load(IDS)
     signs = []
 
-    def refused():
+    def refused() -> SignInError:
         signs.append(1)
         return SignInError("wrong password")
 
@@ -155,7 +170,7 @@ def test_a_sign_in_that_is_refused_for_long_is_tried_a_few_times_only(bench):
     assert len(signs) <= 20
 
 
-def test_a_cloud_that_never_answers_again_ends_the_run(bench, monkeypatch):
+def test_a_cloud_that_never_answers_again_ends_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.engine.polling.AWAY_MAX_S", 1200.0)
     bench.load(IDS)
     cloud = BadReads({}, bad=set(READS), error=WAYS["504"], upload_s=30_000.0)
@@ -164,7 +179,7 @@ def test_a_cloud_that_never_answers_again_ends_the_run(bench, monkeypatch):
     assert set(bench.states().values()) == {"exporting"}
 
 
-def test_two_looks_at_once_end_each_export_once(bench):
+def test_two_looks_at_once_end_each_export_once(bench: Bench) -> None:
     """Slow reads and a look from elsewhere: the second one finds what the first one left."""
     import asyncio
 
@@ -180,19 +195,19 @@ def test_two_looks_at_once_end_each_export_once(bench):
     class Slow:
         image = property(lambda self: self)
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: str) -> Callable[..., AsyncIterator[Any]]:
             return getattr(cloud, name)
 
-        async def get_image(self, image_id):
+        async def get_image(self, image_id: str) -> Any:
             await asyncio.sleep(3.0)
             return await cloud.get_image(image_id)
 
-        async def images(self, **asked):
+        async def images(self, **asked: Any) -> AsyncIterator[list[Image]]:
             await asyncio.sleep(3.0)
             async for page in cloud.images(**asked):
                 yield page
 
-    async def go():
+    async def go() -> None:
         async with bench.open() as state:
             work = await state.take(1)
             ledger = Ledger(work, Settings(), Breaker(None))

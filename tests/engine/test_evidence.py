@@ -1,15 +1,18 @@
 """Clouds as they are: reads lag, lists are short, clocks differ. One observation is never taken as proof."""
 
 import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from batchexport.config import Limits, Settings
 from batchexport.errors import NotFoundError, RefusedError, TransientError
-from batchexport.model import NO_OPTIONS, JobRow, TargetKey
+from batchexport.model import NO_OPTIONS, ExportRequest, Image, Job, JobRow, JobState, TargetKey, Volume
 from batchexport.store import RunRecord, building
-from tests.engine.conftest import volume_ids
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
 from tests.engine.test_aftercare import reconcile
@@ -17,7 +20,7 @@ from tests.engine.test_aftercare import reconcile
 RUN = "20270115-aaaaaa"
 
 
-def load_named(bench, ids, template):
+def load_named(bench: Bench, ids: list[str], template: str) -> None:
     """A list whose image names are made from the template."""
     with building(bench.path) as build:
         for line, volume_id in enumerate(ids, 1):
@@ -38,7 +41,7 @@ def load_named(bench, ids, template):
         )
 
 
-def one_image_each(bench, cloud, ids):
+def one_image_each(bench: Bench, cloud: FakeCloud, ids: list[str]) -> None:
     assert set(bench.states().values()) == {"succeeded"}
     assert {volume_id: len(cloud.good_images_of(volume_id)) for volume_id in ids} == dict.fromkeys(ids, 1)
     for volume_id, job in bench.jobs().items():
@@ -48,34 +51,34 @@ def one_image_each(bench, cloud, ids):
 class Replica(FakeCloud):
     """Every read is answered by a replica that is `lag_s` behind."""
 
-    def __init__(self, *, lag_s, **given):
+    def __init__(self, *, lag_s: float, **given: Any) -> None:
         super().__init__(**given)
         self.lag_s = lag_s
 
-    def _seen_at(self):
+    def _seen_at(self) -> float:
         return super().server_now_s() - self.lag_s
 
-    async def get_volume(self, volume_id):
+    async def get_volume(self, volume_id: str) -> Any:
         self._read("volume")
         return self._volume(volume_id, self._seen_at())
 
-    async def volumes(self, *, status=None):
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
         self._read("volumes")
         known = dict.fromkeys(record["volume_id"] for record in self.records.values())
         volumes = [volume for each in known if (volume := self._volume(each, self._seen_at()))]
         yield [volume for volume in volumes if status in (None, volume.status)]
 
-    async def get_image(self, image_id):
+    async def get_image(self, image_id: str) -> Any:
         self._read("image")
         return self._image(image_id, self._seen_at()) if image_id in self.records else None
 
-    def _all_images(self):
+    def _all_images(self) -> list[Image]:
         return [image for each in self.records if (image := self._image(each, self._seen_at()))]
 
 
 @pytest.mark.parametrize("lag_s", [0.3, 1.0, 7.0, 25.0])
 @pytest.mark.parametrize("fault", [None, "lost"])
-def test_reads_that_lag_behind_cost_no_second_image(bench, lag_s, fault):
+def test_reads_that_lag_behind_cost_no_second_image(bench: Bench, lag_s: float, fault: str | None) -> None:
     ids = volume_ids(12)
     bench.load(ids)
     cloud = Replica(lag_s=lag_s, upload_s=40.0, faults={each: [fault] for each in ids if fault})
@@ -87,26 +90,28 @@ def test_reads_that_lag_behind_cost_no_second_image(bench, lag_s, fault):
 class Hiding(FakeCloud):
     """An image is missing by its id, in lists, or in both, for some time after it turned up."""
 
-    def __init__(self, *, by_id_s=0.0, in_lists_s=0.0, **given):
+    def __init__(self, *, by_id_s: float = 0.0, in_lists_s: float = 0.0, **given: Any) -> None:
         super().__init__(**given)
         self.by_id_s = by_id_s
         self.in_lists_s = in_lists_s
 
-    def _hidden(self, image_id, for_s):
+    def _hidden(self, image_id: str, for_s: float) -> bool:
         return self.server_now_s() < self.records[image_id]["created"] + for_s
 
-    async def get_image(self, image_id):
+    async def get_image(self, image_id: str) -> Any:
         found = await super().get_image(image_id)
         return None if found is None or self._hidden(image_id, self.by_id_s) else found
 
-    def _all_images(self):
+    def _all_images(self) -> list[Image]:
         return [image for image in super()._all_images() if not self._hidden(image.image_id, self.in_lists_s)]
 
 
 @pytest.mark.parametrize(
     ("by_id_s", "in_lists_s"), [(65.0, 65.0), (1e9, 0.0), (1e9, 60.0), (60.0, 1e9), (0.0, 1e9), (30.0, 1e9)]
 )
-def test_an_image_that_one_kind_of_read_does_not_show_is_not_made_again(bench, by_id_s, in_lists_s):
+def test_an_image_that_one_kind_of_read_does_not_show_is_not_made_again(
+    bench: Bench, by_id_s: float, in_lists_s: float
+) -> None:
     ids = volume_ids(3)
     bench.load(ids)
     cloud = Hiding(by_id_s=by_id_s, in_lists_s=in_lists_s, upload_s=5.0)
@@ -118,12 +123,12 @@ def test_an_image_that_one_kind_of_read_does_not_show_is_not_made_again(bench, b
 class Slow(FakeCloud):
     """Images turn active long after their volumes are free."""
 
-    def __init__(self, *, word, active_after_s, **given):
+    def __init__(self, *, word: str, active_after_s: float, **given: Any) -> None:
         super().__init__(**given)
         self.word = word
         self.active_after_s = active_after_s
 
-    def _accept(self, request, at, fault=None):
+    def _accept(self, request: ExportRequest, at: float, fault: str | None = None) -> str:
         image_id = super()._accept(request, at, fault)
         self.records[image_id]["active_at"] += self.active_after_s
         self.records[image_id]["stuck"] = self.word
@@ -133,7 +138,9 @@ class Slow(FakeCloud):
 @pytest.mark.parametrize(
     ("word", "active_after_s"), [("importing", 3000.0), ("saving", 3000.0), ("queued", 300.0)]
 )
-def test_an_image_that_is_finished_long_after_its_volume_is_free_is_waited_for(bench, word, active_after_s):
+def test_an_image_that_is_finished_long_after_its_volume_is_free_is_waited_for(
+    bench: Bench, word: str, active_after_s: float
+) -> None:
     ids = volume_ids(2)
     bench.load(ids)
     cloud = Slow(word=word, active_after_s=active_after_s)
@@ -143,7 +150,7 @@ def test_an_image_that_is_finished_long_after_its_volume_is_free_is_waited_for(b
     assert not cloud.deleted
 
 
-def test_an_image_of_a_given_up_attempt_that_turned_active_is_taken_and_nothing_is_sent(bench):
+def test_an_image_of_a_given_up_attempt_that_turned_active_is_taken_and_nothing_is_sent(bench: Bench) -> None:
     """However late: the look right before the next request finds it."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
@@ -157,7 +164,9 @@ def test_an_image_of_a_given_up_attempt_that_turned_active_is_taken_and_nothing_
     assert len(cloud.posts) == 1
 
 
-def test_nothing_is_sent_while_an_unfinished_image_of_an_earlier_attempt_cannot_be_deleted(bench):
+def test_nothing_is_sent_while_an_unfinished_image_of_an_earlier_attempt_cannot_be_deleted(
+    bench: Bench,
+) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
@@ -169,14 +178,14 @@ def test_nothing_is_sent_while_an_unfinished_image_of_an_earlier_attempt_cannot_
     assert len(cloud.posts) == 1
 
 
-def test_a_deletion_that_is_not_believed_at_once_is_tried_again(bench):
+def test_a_deletion_that_is_not_believed_at_once_is_tried_again(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     errors = [TransientError("bad gateway", status=502), NotFoundError("gone", status=404)]
 
     class Flaky(type(cloud)):
-        async def delete_image(self, image_id, *, fence):
+        async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:
             if errors:
                 self.calls["delete_image"] += 1
                 raise errors.pop(0)
@@ -192,11 +201,11 @@ def test_a_deletion_that_is_not_believed_at_once_is_tried_again(bench):
 class Skewed(FakeCloud):
     """The image service's clock is off by `skew_s` from the other services'."""
 
-    def __init__(self, *, skew_s, **given):
+    def __init__(self, *, skew_s: float, **given: Any) -> None:
         super().__init__(**given)
         self.skew_s = skew_s
 
-    def _image(self, image_id, now):
+    def _image(self, image_id: str, now: float) -> Image:
         image = super()._image(image_id, now)
         return image and replace(
             image, created_at=image.created_at + self.skew_s, updated_at=image.updated_at + self.skew_s
@@ -209,8 +218,8 @@ class Skewed(FakeCloud):
     ("volumes", "fault", "upload_s"), [(3, "lost", 20.0), (8, "lost", 3.0), (30, None, 20.0)]
 )
 def test_clocks_that_differ_cost_no_second_image_and_no_row_waits_for_ever(
-    bench, skew_s, template, volumes, fault, upload_s
-):
+    bench: Bench, skew_s: float, template: str, volumes: int, fault: str | None, upload_s: float
+) -> None:
     ids = volume_ids(volumes)
     load_named(bench, ids, template)
     cloud = Skewed(skew_s=skew_s, upload_s=upload_s, faults={each: [fault] for each in ids if fault})
@@ -219,7 +228,7 @@ def test_clocks_that_differ_cost_no_second_image_and_no_row_waits_for_ever(
     assert len(cloud.posts) == volumes
 
 
-def foreign(cloud, name, image_id="foreign"):
+def foreign(cloud: FakeCloud, name: str, image_id: str = "foreign") -> None:
     """An image of this name that somebody else made of another volume, just now."""
     cloud.accept_elsewhere(f"their volume of {image_id}", name=name)
     cloud.records[image_id] = cloud.records.pop(f"other-their volume of {image_id}")
@@ -227,7 +236,9 @@ def foreign(cloud, name, image_id="foreign"):
 
 @pytest.mark.parametrize("preflight", [True, False])
 @pytest.mark.parametrize("fault", ["lost", "lost before", "late"])
-def test_an_image_of_the_name_that_was_there_before_is_never_taken(bench, fault, preflight):
+def test_an_image_of_the_name_that_was_there_before_is_never_taken(
+    bench: Bench, fault: str, preflight: bool
+) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: [fault]})
@@ -237,7 +248,7 @@ def test_an_image_of_the_name_that_was_there_before_is_never_taken(bench, fault,
     one_image_each(bench, cloud, ids)
 
 
-def test_an_image_that_somebody_else_made_of_the_name_before_retry_is_left_to_a_person(bench):
+def test_an_image_that_somebody_else_made_of_the_name_before_retry_is_left_to_a_person(bench: Bench) -> None:
     """The request of Friday never arrived; on Monday somebody else makes an image of that name."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
@@ -253,14 +264,14 @@ def test_an_image_that_somebody_else_made_of_the_name_before_retry_is_left_to_a_
     assert len(cloud.posts) == 1
 
 
-def test_a_request_carried_out_long_after_it_was_given_up_is_found_before_the_next(bench):
+def test_a_request_carried_out_long_after_it_was_given_up_is_found_before_the_next(bench: Bench) -> None:
     """It waited in a proxy for longer than the settling time."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["lost before"]})
     ended = []
 
-    def given_up(job, before, after):
+    def given_up(job: Job, before: JobState, after: JobState) -> None:
         if str(after) == "pending" and not ended:
             ended.append(after)
             cloud.accept_elsewhere(volume_id, name=f"{volume_id}-night")
@@ -271,7 +282,9 @@ def test_a_request_carried_out_long_after_it_was_given_up_is_found_before_the_ne
     assert len(cloud.posts) == 1
 
 
-def test_a_state_file_that_was_brought_back_from_a_backup_exports_nothing_again(bench, tmp_path):
+def test_a_state_file_that_was_brought_back_from_a_backup_exports_nothing_again(
+    bench: Bench, tmp_path: Path
+) -> None:
     ids = volume_ids(6)
     load_named(bench, ids, "{}-" + RUN)
     shutil.copy(bench.path, tmp_path / "backup")
@@ -287,17 +300,17 @@ def test_a_state_file_that_was_brought_back_from_a_backup_exports_nothing_again(
 class Missing(FakeCloud):
     """The volume is not found by its id for some time, as a lagging replica has it."""
 
-    def __init__(self, *, until_s, **given):
+    def __init__(self, *, until_s: float, **given: Any) -> None:
         super().__init__(**given)
         self.until = EPOCH + fast_now() + until_s
 
-    async def get_volume(self, volume_id):
+    async def get_volume(self, volume_id: str) -> Any:
         found = await super().get_volume(volume_id)
         return None if self.server_now_s() < self.until else found
 
 
 @pytest.mark.parametrize("until_s", [1.0, 20.0])
-def test_a_volume_that_is_not_found_for_a_moment_fails_no_row_in_doubt(bench, until_s):
+def test_a_volume_that_is_not_found_for_a_moment_fails_no_row_in_doubt(bench: Bench, until_s: float) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = Missing(until_s=until_s, faults={volume_id: ["lost before"]})
@@ -306,7 +319,7 @@ def test_a_volume_that_is_not_found_for_a_moment_fails_no_row_in_doubt(bench, un
     one_image_each(bench, cloud, ids)
 
 
-def test_a_volume_that_stays_away_fails_its_row(bench):
+def test_a_volume_that_stays_away_fails_its_row(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["lost before"]})
@@ -318,17 +331,17 @@ def test_a_volume_that_stays_away_fails_its_row(bench):
 class Forbidding(FakeCloud):
     """Nobody may look for images of one name."""
 
-    def __init__(self, *, name, **given):
+    def __init__(self, *, name: str, **given: Any) -> None:
         super().__init__(**given)
         self.name = name
 
-    async def images_named(self, name):
+    async def images_named(self, name: str) -> list[Image]:
         if name == self.name:
             raise RefusedError("blocked by the firewall", status=403)
         return await super().images_named(name)
 
 
-def test_a_row_that_cannot_be_looked_up_keeps_no_other_waiting_and_ends(bench):
+def test_a_row_that_cannot_be_looked_up_keeps_no_other_waiting_and_ends(bench: Bench) -> None:
     ids = volume_ids(3)
     bench.load(ids)
     cloud = Forbidding(name=f"{ids[0]}-night", faults={each: ["lost"] for each in ids})
@@ -339,7 +352,7 @@ def test_a_row_that_cannot_be_looked_up_keeps_no_other_waiting_and_ends(bench):
     assert len(cloud.posts) == 3
 
 
-def test_one_look_that_shows_no_image_reopens_no_ambiguous_row(bench):
+def test_one_look_that_shows_no_image_reopens_no_ambiguous_row(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["twice"]})
@@ -353,16 +366,16 @@ def test_one_look_that_shows_no_image_reopens_no_ambiguous_row(bench):
     assert len(looks) == 2
 
 
-def once_empty(looks):
-    async def images_named(self, name):
+def once_empty(looks: list[Any]) -> Callable[..., Awaitable[list[Image]]]:
+    async def images_named(self: FakeCloud, name: str) -> list[Image]:
         looks.append(name)
         return [] if len(looks) == 1 else await FakeCloud.images_named(self, name)
 
     return images_named
 
 
-def retry(bench):
-    async def go():
+def retry(bench: Bench) -> None:
+    async def go() -> int:
         async with bench.open() as state:
             work = await state.take(1)
             retried = await work.retry()
@@ -372,13 +385,13 @@ def retry(bench):
     assert run_fast(go()) == 1
 
 
-def test_the_settling_time_begins_when_the_volume_is_free(bench):
+def test_the_settling_time_begins_when_the_volume_is_free(bench: Bench) -> None:
     """While it is uploading, nobody can tell whether the lost request had its turn."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["lost before"]}, upload_s=100.0)
 
-    def begun_elsewhere(job, before, after):
+    def begun_elsewhere(job: Job, before: JobState, after: JobState) -> None:
         if str(after) == "submitting" and not cloud.posts:
             cloud.accept_elsewhere(volume_id, name="somebody else's")
             record = cloud.records[f"other-{volume_id}"]
@@ -394,16 +407,22 @@ def test_the_settling_time_begins_when_the_volume_is_free(bench):
 class Listless(FakeCloud):
     """Lists show nothing; reads by id and by name show everything."""
 
-    async def volumes(self, *, status=None):
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Any]]:
         self._read("volumes")
         yield []
 
-    async def images(self, *, status=None, created_since=None, updated_since=None):
+    async def images(
+        self,
+        *,
+        status: str | None = None,
+        created_since: float | None = None,
+        updated_since: float | None = None,
+    ) -> AsyncIterator[list[Any]]:
         self._read("images")
         yield []
 
 
-def test_what_lists_do_not_show_is_read_by_itself_before_a_request_counts_as_lost(bench):
+def test_what_lists_do_not_show_is_read_by_itself_before_a_request_counts_as_lost(bench: Bench) -> None:
     ids = volume_ids(8)  # too many to be read one by one in each look
     bench.load(ids)
     cloud = Listless(faults={each: ["lost"] for each in ids}, upload_s=100.0)
@@ -412,7 +431,7 @@ def test_what_lists_do_not_show_is_read_by_itself_before_a_request_counts_as_los
     assert not [change for change in changes if str(change[2]) == "pending"]
 
 
-def test_a_volume_that_never_comes_free_ends_its_row_with_the_way_out(bench):
+def test_a_volume_that_never_comes_free_ends_its_row_with_the_way_out(bench: Bench) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(statuses={volume_id: "uploading"})
@@ -422,14 +441,16 @@ def test_a_volume_that_never_comes_free_ends_its_row_with_the_way_out(bench):
     assert "volume set --state available" in job.reason
 
 
-def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(bench, monkeypatch):
+def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     bench.run(cloud, retries=0)
     cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
 
-    async def nothing(self, image_id):
+    async def nothing(self: FakeCloud, image_id: str) -> None:
         self._read("image")
 
     monkeypatch.setattr(FakeCloud, "get_image", nothing)
@@ -439,20 +460,22 @@ def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(bench, m
     assert len(cloud.posts) == 1
 
 
-def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(bench, monkeypatch):
+def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For a moment DELETE and GET by id both answer 404; the list of its name still shows the image."""
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     delete, read, away = FakeCloud.delete_image, FakeCloud.get_image, []
 
-    async def delete_image(self, image_id, *, fence):
+    async def delete_image(self: FakeCloud, image_id: str, *, fence: Callable[..., Any]) -> None:
         if not away:
             away.append(image_id)
             raise NotFoundError("no back end", status=404)
         await delete(self, image_id, fence=fence)
 
-    async def get_image(self, image_id):
+    async def get_image(self: FakeCloud, image_id: str) -> Any:
         found = await read(self, image_id)
         return None if len(away) == 1 and away.append("once") is None else found
 

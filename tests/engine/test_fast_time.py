@@ -5,12 +5,13 @@ import time
 
 import pytest
 
+from tests.engine.conftest import Bench
 from tests.engine.fast_time import fast_now, let_pass, run_fast
 
 YEAR_S = 365 * 86_400.0
 
 
-def test_a_year_of_sleep_takes_no_time():
+def test_a_year_of_sleep_takes_no_time() -> None:
     began = time.monotonic()
     before = fast_now()
     run_fast(asyncio.sleep(YEAR_S))
@@ -18,8 +19,8 @@ def test_a_year_of_sleep_takes_no_time():
     assert time.monotonic() - began < 60
 
 
-def test_time_stands_still_while_a_thread_works():
-    async def go():
+def test_time_stands_still_while_a_thread_works() -> None:
+    async def go() -> float:
         before = fast_now()
         tick = asyncio.ensure_future(asyncio.sleep(0.001))
         await asyncio.to_thread(time.sleep, 0.05)
@@ -31,8 +32,8 @@ def test_time_stands_still_while_a_thread_works():
     assert run_fast(go()) == pytest.approx(0.001, abs=1e-5)
 
 
-def test_time_stands_still_while_a_commit_is_under_way(bench):
-    async def go():
+def test_time_stands_still_while_a_commit_is_under_way(bench: Bench) -> None:
+    async def go() -> None:
         state = bench.open()
         try:
             tick = asyncio.ensure_future(asyncio.sleep(0.001))
@@ -46,8 +47,8 @@ def test_time_stands_still_while_a_commit_is_under_way(bench):
     run_fast(go())
 
 
-def test_a_loop_that_is_always_ready_sees_no_time_pass():
-    async def go():
+def test_a_loop_that_is_always_ready_sees_no_time_pass() -> None:
+    async def go() -> float:
         before = fast_now()
         for _ in range(1000):
             await asyncio.sleep(0)
@@ -56,8 +57,8 @@ def test_a_loop_that_is_always_ready_sees_no_time_pass():
     assert run_fast(go()) == 0
 
 
-def test_a_second_loop_goes_on_where_the_first_ended():
-    async def now():
+def test_a_second_loop_goes_on_where_the_first_ended() -> None:
+    async def now() -> float:
         return asyncio.get_running_loop().time()
 
     first = run_fast(now())

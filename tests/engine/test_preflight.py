@@ -1,13 +1,24 @@
 """A run looks at its volumes first: what cannot go ends without a request, and nothing else changes."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from batchexport.config import InUse, Limits, MaxFailures, Settings
 from batchexport.errors import FatalError, NotFoundError, RunStoppedError, TransientError
-from batchexport.model import Image, ImageDetails, ImageOptions, ImageQuota, Volume, VolumeDetails
-from tests.engine.conftest import volume_ids
+from batchexport.model import (
+    Accepted,
+    ExportRequest,
+    Image,
+    ImageDetails,
+    ImageOptions,
+    ImageQuota,
+    Volume,
+    VolumeDetails,
+)
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 
 IDS = volume_ids(4)
@@ -20,7 +31,7 @@ class ListingCloud(FakeCloud):
     quota = None
     refusal = None
 
-    async def volumes(self, *, status=None):
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
         self._read("volumes")
         if self.refusal and status is None:
             raise self.refusal
@@ -28,15 +39,15 @@ class ListingCloud(FakeCloud):
         listed = [volume for volume_id in IDS if (volume := self._volume(volume_id, now))]
         yield [volume for volume in listed if status in (None, volume.status)]
 
-    async def get_quota(self):
+    async def get_quota(self) -> Any:
         return self.quota
 
 
-def reasons(bench):
+def reasons(bench: Bench) -> dict[str, tuple[str, str | None]]:
     return {volume_id: (job.code, job.reason) for volume_id, job in bench.jobs().items()}
 
 
-def test_rows_that_cannot_go_are_failed_and_nothing_is_sent_for_them(bench):
+def test_rows_that_cannot_go_are_failed_and_nothing_is_sent_for_them(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud(statuses={IDS[0]: "error", IDS[1]: "in-use", IDS[2]: None})
     changes = bench.run(cloud)
@@ -52,7 +63,7 @@ def test_rows_that_cannot_go_are_failed_and_nothing_is_sent_for_them(bench):
     assert (IDS[0], "pending", "failed") in changes
 
 
-def test_rows_to_be_left_out_are_skipped(bench):
+def test_rows_to_be_left_out_are_skipped(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud(statuses={IDS[0]: "in-use"})
     bench.run(cloud, settings=Settings(limits=POLL, in_use=InUse.SKIP))
@@ -60,7 +71,7 @@ def test_rows_to_be_left_out_are_skipped(bench):
     assert len(cloud.posts) == 3
 
 
-def test_without_a_preflight_the_cloud_has_the_word(bench):
+def test_without_a_preflight_the_cloud_has_the_word(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud(statuses={IDS[0]: "error"})
     bench.run(cloud, settings=Settings(limits=POLL, preflight=False))
@@ -68,7 +79,7 @@ def test_without_a_preflight_the_cloud_has_the_word(bench):
     assert len(cloud.posts) == 4
 
 
-def test_the_sizes_are_known_before_the_first_request(bench):
+def test_the_sizes_are_known_before_the_first_request(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud()
     sizes = []
@@ -77,7 +88,9 @@ def test_the_sizes_are_known_before_the_first_request(bench):
 
 
 @pytest.mark.parametrize("error", [TransientError("bad gateway"), FatalError("may not list", status=403)])
-def test_where_the_list_is_refused_the_run_goes_on_without(bench, error, caplog):
+def test_where_the_list_is_refused_the_run_goes_on_without(
+    bench: Bench, error: TransientError | FatalError, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.load(IDS)
     cloud = ListingCloud()
     cloud.refusal = error
@@ -86,7 +99,7 @@ def test_where_the_list_is_refused_the_run_goes_on_without(bench, error, caplog)
     assert f"cannot look at the volumes first ({error})" in caplog.text
 
 
-def test_rows_tried_before_are_not_looked_at_again(bench):
+def test_rows_tried_before_are_not_looked_at_again(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud(faults={volume_id: ["fails"] for volume_id in IDS})
     bench.run(cloud, stop_when=lambda changes: any(after == "exporting" for _, _, after in changes))
@@ -97,7 +110,7 @@ def test_rows_tried_before_are_not_looked_at_again(bench):
     assert all(attempts for attempts in (job.attempts for job in bench.jobs().values()))
 
 
-def test_too_many_rows_that_cannot_go_stop_the_run(bench):
+def test_too_many_rows_that_cannot_go_stop_the_run(bench: Bench) -> None:
     bench.load(IDS)
     cloud = ListingCloud(statuses=dict.fromkeys(IDS[:3], "error"))
     with pytest.raises(RunStoppedError, match="2 failed rows"):
@@ -105,7 +118,9 @@ def test_too_many_rows_that_cannot_go_stop_the_run(bench):
     assert cloud.posts == []
 
 
-def test_a_quota_that_is_too_small_is_told_and_left_to_the_cloud(bench, caplog):
+def test_a_quota_that_is_too_small_is_told_and_left_to_the_cloud(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.load(IDS)
     cloud = ListingCloud()
     cloud.quota = ImageQuota(allowed=50, used=47)
@@ -114,7 +129,7 @@ def test_a_quota_that_is_too_small_is_told_and_left_to_the_cloud(bench, caplog):
     assert set(bench.states().values()) == {"succeeded"}
 
 
-def test_a_quota_with_room_is_not_worth_a_word(bench, caplog):
+def test_a_quota_with_room_is_not_worth_a_word(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.load(IDS)
     cloud = ListingCloud()
     cloud.quota = ImageQuota(allowed=50, used=46)
@@ -122,22 +137,22 @@ def test_a_quota_with_room_is_not_worth_a_word(bench, caplog):
     assert "images" not in caplog.text
 
 
-def test_a_stop_ends_the_preflight(bench):
+def test_a_stop_ends_the_preflight(bench: Bench) -> None:
     bench.load(IDS)
 
     class SlowCloud(ListingCloud):
-        async def volumes(self, *, status=None):
+        async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
             async for page in super().volumes(status=status):
                 stop()
                 yield page
                 yield await forever()
 
-    async def forever():
+    async def forever() -> None:
         await asyncio.Event().wait()
 
     told = []
 
-    def stop():
+    def stop() -> None:
         told.append(True)
 
     cloud = SlowCloud(statuses={IDS[0]: "error"})
@@ -151,21 +166,21 @@ class TellingCloud(ListingCloud):
 
     details = ImageDetails(disk_format="raw", container_format="bare", hash="sha512:00ff")
 
-    def _image(self, image_id, now):
+    def _image(self, image_id: str, now: float) -> Image:
         found = super()._image(image_id, now)
         return found and Image(
             **{name: getattr(found, name) for name in Image.__struct_fields__} | {"details": self.details}
         )
 
 
-def test_the_hash_of_an_image_is_recorded_when_it_turns_active(bench):
+def test_the_hash_of_an_image_is_recorded_when_it_turns_active(bench: Bench) -> None:
     bench.load(IDS)
     bench.run(TellingCloud())
     assert {job.image_hash for job in bench.jobs().values()} == {"sha512:00ff"}
     assert {job.reason for job in bench.jobs().values()} == {"active"}
 
 
-def test_an_image_in_another_format_than_asked_for_is_told_with_its_success(bench):
+def test_an_image_in_another_format_than_asked_for_is_told_with_its_success(bench: Bench) -> None:
     bench.load(IDS, options=ImageOptions(disk_format="qcow2"))
     bench.run(TellingCloud())
     assert set(bench.states().values()) == {"succeeded"}
@@ -173,11 +188,11 @@ def test_an_image_in_another_format_than_asked_for_is_told_with_its_success(benc
     assert (job.code, job.reason) == ("image_format", "active, but its disk format is raw, asked was qcow2")
 
 
-def test_a_volume_that_is_listed_with_details_is_judged_by_them(bench):
+def test_a_volume_that_is_listed_with_details_is_judged_by_them(bench: Bench) -> None:
     bench.load(IDS[:2])
 
     class Encrypted(ListingCloud):
-        def _volume(self, volume_id, now):
+        def _volume(self, volume_id: str, now: float) -> Volume:
             found = super()._volume(volume_id, now)
             return Volume(
                 volume_id=volume_id, status=found.status, size_gib=10, details=VolumeDetails(encrypted=True)
@@ -188,17 +203,17 @@ def test_a_volume_that_is_listed_with_details_is_judged_by_them(bench):
 
 
 @pytest.mark.parametrize("back_in", ["list", "id"])
-def test_a_volume_that_was_missing_once_is_exported(bench, back_in):
+def test_a_volume_that_was_missing_once_is_exported(bench: Bench, back_in: str) -> None:
     """The list and the read by id came from a replica that was behind; one of them has caught up."""
     bench.load(IDS)
 
     class Behind(ListingCloud):
-        async def volumes(self, *, status=None):
+        async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
             async for page in super().volumes(status=status):
                 shown = back_in == "list" and self.calls["volume"] > 0
                 yield page if shown or status else [each for each in page if each.volume_id != IDS[1]]
 
-        async def get_volume(self, volume_id):
+        async def get_volume(self, volume_id: str) -> Any:
             found = await super().get_volume(volume_id)
             behind = (
                 volume_id == IDS[1] and (back_in == "list" or self.calls["volume"] < 2) and not self.posts
@@ -211,11 +226,13 @@ def test_a_volume_that_was_missing_once_is_exported(bench, back_in):
     assert len(cloud.posts) == 4
 
 
-def test_one_answer_that_there_is_no_such_volume_ends_no_row(bench):
+def test_one_answer_that_there_is_no_such_volume_ends_no_row(bench: Bench) -> None:
     bench.load(IDS)
 
     class Once(ListingCloud):
-        async def upload_volume_to_image(self, request, *, fence):
+        async def upload_volume_to_image(
+            self, request: ExportRequest, *, fence: Callable[..., Any]
+        ) -> Accepted:
             fence()
             if not self.calls["missed"]:
                 self.calls["missed"] += 1

@@ -1,6 +1,9 @@
 """What becomes of old images when the cloud, at the second look, is no longer as its list said."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +13,7 @@ from batchexport.dialect import CINDER
 from batchexport.engine import Found
 from batchexport.engine.prune import prune
 from batchexport.errors import LeaseLostError, NotFoundError, StateError, UnreachableError
-from batchexport.model import TargetKey
+from batchexport.model import Image, TargetKey
 from batchexport.plan.retention import Recorded
 from batchexport.store import StateFile, StateReader, Work
 from tests.plan.test_retention import ours, shown
@@ -25,27 +28,33 @@ class Cloud:
     dialect = CINDER
 
     @property
-    def image(self):
+    def image(self) -> Image | None:
         """This one object is the image service, too."""
         return self
 
-    def __init__(self, looks=None, *, delete_error=None, at_delete=None):
+    def __init__(
+        self,
+        looks: dict[str, Any] | None = None,
+        *,
+        delete_error: NotFoundError | UnreachableError | None = None,
+        at_delete: Callable[..., Awaitable[None]] | None = None,
+    ) -> None:
         self.listed = [shown(0), shown(1)]
         self.deleted = []
         self._looks = {"i0": shown(0), "i1": shown(1)} | (looks or {})
         self._delete_error, self._at_delete = delete_error, at_delete
 
-    async def images(self, *, created_since):
+    async def images(self, *, created_since: float) -> AsyncIterator[list[Image]]:
         assert created_since < 200_000.0 - 80_000
         yield [*self.listed, shown(7)]
 
-    async def get_image(self, image_id):
+    async def get_image(self, image_id: str) -> Any:
         look = self._looks[image_id]
         if isinstance(look, Exception):
             raise look
         return look
 
-    async def delete_image(self, image_id, *, fence):
+    async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:
         if self._at_delete is not None:
             await self._at_delete()
         fence()
@@ -55,7 +64,7 @@ class Cloud:
 
 
 @pytest.fixture
-def volumes(tmp_path):
+def volumes(tmp_path: Path) -> dict[str, Any]:
     """Image 0, of the latest night, and image 1, which the file `old.state` records."""
     paths = {number: make(tmp_path / name) for number, name in ((0, "new.state"), (1, "old.state"))}
     return {
@@ -66,15 +75,17 @@ def volumes(tmp_path):
     }
 
 
-def path_of(volumes):
+def path_of(volumes: dict[str, Any]) -> Path:
     return volumes["v"][1].records[0].state_path
 
 
-def rules(keep=1):
+def rules(keep: int = 1) -> Retention:
     return Retention(keep_last=keep)
 
 
-async def results(cloud, volumes, *, remove=True, **how):
+async def results(
+    cloud: Cloud, volumes: dict[str, Any], *, remove: bool = True, **how: Any
+) -> dict[str, tuple[Found, str]]:
     pruned = prune(
         cloud,
         HERE,
@@ -88,18 +99,18 @@ async def results(cloud, volumes, *, remove=True, **how):
     return {each.image.image_id: (each.found, each.words) async for each in pruned}
 
 
-async def pruned(cloud, volumes):
+async def pruned(cloud: Cloud, volumes: dict[str, Any]) -> tuple[Found, str]:
     found = await results(cloud, volumes)
     assert found["i0"] == (Found.RETAINED, "keep_last = 1")
     return found["i1"]
 
 
-def notes(path):
+def notes(path: Path) -> list[tuple[str, str | None]]:
     with StateReader(path) as reader:
         return [(each.image_id, each.outcome) for each in reader.removals()]
 
 
-async def test_an_old_image_goes(volumes):
+async def test_an_old_image_goes(volumes: dict[str, Any]) -> None:
     cloud = Cloud()
     assert await pruned(cloud, volumes) == (Found.REMOVED, "made old by run run-0")
     assert (cloud.deleted, notes(path_of(volumes))) == (["i1"], [("i1", "removed")])
@@ -129,7 +140,9 @@ async def test_an_old_image_goes(volumes):
         ({"i0": shown(0, status="deactivated")}, Found.KEPT, "the newer image i0: deactivated"),
     ],
 )
-async def test_what_the_second_look_at_both_finds_decides(volumes, looks, found, words):
+async def test_what_the_second_look_at_both_finds_decides(
+    volumes: dict[str, Any], looks: dict[str, Any], found: Found, words: str
+) -> None:
     cloud = Cloud(looks)
     was, said = await pruned(cloud, volumes)
     assert was is found
@@ -140,12 +153,14 @@ async def test_what_the_second_look_at_both_finds_decides(volumes, looks, found,
 @pytest.mark.parametrize(
     ("error", "found"), [(NotFoundError("no"), Found.GONE), (UnreachableError("no"), Found.STUCK)]
 )
-async def test_what_came_of_a_request_is_noted(volumes, error, found):
+async def test_what_came_of_a_request_is_noted(
+    volumes: dict[str, Any], error: NotFoundError | UnreachableError, found: Found
+) -> None:
     assert (await pruned(Cloud(delete_error=error), volumes))[0] is found
     assert notes(path_of(volumes)) == [("i1", found.value)]
 
 
-async def test_what_cannot_be_noted_is_not_deleted(volumes):
+async def test_what_cannot_be_noted_is_not_deleted(volumes: dict[str, Any]) -> None:
     alter(path_of(volumes), "CREATE TABLE removal (of_another_program TEXT)")
     cloud = Cloud()
     with pytest.raises(StateError):
@@ -153,7 +168,7 @@ async def test_what_cannot_be_noted_is_not_deleted(volumes):
     assert cloud.deleted == []
 
 
-async def test_an_image_whose_state_file_is_at_work_stays(volumes):
+async def test_an_image_whose_state_file_is_at_work_stays(volumes: dict[str, Any]) -> None:
     async with StateFile.open(path_of(volumes)) as state:
         work = await state.take(1)
         cloud = Cloud()
@@ -164,11 +179,13 @@ async def test_an_image_whose_state_file_is_at_work_stays(volumes):
     assert cloud.deleted == []
 
 
-async def test_a_process_that_was_taken_over_deletes_nothing(volumes, monkeypatch):
+async def test_a_process_that_was_taken_over_deletes_nothing(
+    volumes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between the note and the request, another process takes the target, and the renewal finds out."""
     monkeypatch.setattr("batchexport.engine.removal._RENEW_EVERY_S", 0.01)
 
-    async def taken_over():
+    async def taken_over() -> None:
         alter(path_of(volumes), "UPDATE target SET epoch = epoch + 1")
         await asyncio.sleep(0.3)
 
@@ -179,7 +196,9 @@ async def test_a_process_that_was_taken_over_deletes_nothing(volumes, monkeypatc
     assert notes(path_of(volumes)) == [("i1", None)]
 
 
-async def test_nothing_is_deleted_once_the_lease_has_run_out(volumes, monkeypatch):
+async def test_nothing_is_deleted_once_the_lease_has_run_out(
+    volumes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Work, "fresh", property(lambda _: False))
     cloud = Cloud()
     with pytest.raises(LeaseLostError, match="ran out"):
@@ -187,8 +206,8 @@ async def test_nothing_is_deleted_once_the_lease_has_run_out(volumes, monkeypatc
     assert cloud.deleted == []
 
 
-async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes):
-    async def killed():
+async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes: dict[str, Any]) -> None:
+    async def killed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -202,15 +221,19 @@ async def test_a_request_without_an_answer_is_settled_by_the_next_look(volumes):
     assert notes(path) == [("i1", "gone")]
 
 
-async def test_an_image_in_doubt_that_cannot_be_read_keeps_no_other_from_going(volumes):
+async def test_an_image_in_doubt_that_cannot_be_read_keeps_no_other_from_going(
+    volumes: dict[str, Any],
+) -> None:
     doubtful = replace(ours(7), in_doubt=True, volume_id="w", image_id="i9")
     cloud = Cloud({"i9": UnreachableError("no way")})
     found = await results(cloud, {**volumes, "w": [doubtful]})
     assert found["i1"][0] is Found.REMOVED
 
 
-async def test_a_request_without_an_answer_is_made_again_where_the_image_is_there(volumes):
-    async def killed():
+async def test_a_request_without_an_answer_is_made_again_where_the_image_is_there(
+    volumes: dict[str, Any],
+) -> None:
+    async def killed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -219,7 +242,7 @@ async def test_a_request_without_an_answer_is_made_again_where_the_image_is_ther
     assert notes(path_of(volumes)) == [("i1", "stuck"), ("i1", "removed")]
 
 
-async def test_an_image_that_two_files_name_is_noted_in_both(volumes, tmp_path):
+async def test_an_image_that_two_files_name_is_noted_in_both(volumes: dict[str, Any], tmp_path: Path) -> None:
     copy = make(tmp_path / "copy.state")
     both = (*volumes["v"][1].records, Recorded(state_path=copy, job_id=1))
     two = {"v": [volumes["v"][0], replace(volumes["v"][1], records=both)]}
@@ -229,13 +252,13 @@ async def test_an_image_that_two_files_name_is_noted_in_both(volumes, tmp_path):
     assert notes(copy) == notes(path_of(volumes)) == [("i1", "removed")]
 
 
-async def test_nothing_goes_once_the_time_is_over(volumes):
+async def test_nothing_goes_once_the_time_is_over(volumes: dict[str, Any]) -> None:
     cloud = Cloud()
     assert list(await results(cloud, volumes, is_over=lambda: True)) == ["i0"]
     assert cloud.deleted == []
 
 
-async def test_without_a_word_all_is_only_shown(volumes):
+async def test_without_a_word_all_is_only_shown(volumes: dict[str, Any]) -> None:
     cloud = Cloud()
     found = await results(cloud, volumes, remove=False)
     assert found["i1"] == (Found.LEFT_OVER, "its volume has newer images")
@@ -244,11 +267,11 @@ async def test_without_a_word_all_is_only_shown(volumes):
     assert cloud.deleted == []
 
 
-async def test_a_removal_is_no_time_of_work(volumes):
+async def test_a_removal_is_no_time_of_work(volumes: dict[str, Any]) -> None:
     await pruned(Cloud(), volumes)
     with StateReader(path_of(volumes)) as reader:
         assert reader.sessions() == []
 
 
-async def test_nothing_is_asked_for_no_volume():
+async def test_nothing_is_asked_for_no_volume() -> None:
     assert await results(Cloud(), {}) == {}

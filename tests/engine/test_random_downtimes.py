@@ -4,6 +4,8 @@ As in test_random_schedules: a crash leaves what was committed at that moment, a
 """
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ ORDER_ERRORS = [
 ]
 
 
-def drawn_cloud(dice, ids):
+def drawn_cloud(dice: Any, ids: list[str]) -> Any:
     """Volumes on none, one or two of the servers; most run, some are off, some in the way."""
     machines = {}
     for number in range(SERVERS):
@@ -58,10 +60,10 @@ def drawn_cloud(dice, ids):
     return cloud
 
 
-def is_on_disk(bench):
+def is_on_disk(bench: Bench) -> Any:
     """A watch that wants every order to be in the state file before it is carried out."""
 
-    def watch(order, server_id):
+    def watch(order: str, server_id: str) -> None:
         with bench.reader() as reader:
             states = {server.server_id: server.state for server in reader.servers()}
         expected = ServerState.STOPPING if order == "stop" else ServerState.STARTING
@@ -71,7 +73,7 @@ def is_on_disk(bench):
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_whatever_happens_every_server_that_ran_runs_again(tmp_path, seed):
+def test_whatever_happens_every_server_that_ran_runs_again(tmp_path: Path, seed: int) -> None:
     dice = random.Random(1000 + seed)
     ids = volume_ids(VOLUMES)
     cloud = drawn_cloud(dice, ids)

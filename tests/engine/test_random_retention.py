@@ -1,6 +1,9 @@
 """Whatever state files and cloud say of the images of a volume, none goes but for a better one that stays."""
 
 import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +12,9 @@ from batchexport.dialect import CINDER
 from batchexport.engine.prune import prune
 from batchexport.errors import UnreachableError
 from batchexport.generations import _each_once
-from batchexport.model import TargetKey
-from batchexport.plan.retention import Recorded
+from batchexport.model import Image, TargetKey
+from batchexport.plan.retention import OurImage, Recorded
+from batchexport.store import Abandoned
 from tests.plan.test_retention import GIB, ours, shown
 from tests.store.making import make
 
@@ -23,32 +27,32 @@ class Cloud:
     dialect = CINDER
 
     @property
-    def image(self):
+    def image(self) -> Image:
         """This one object is the image service, too."""
         return self
 
-    def __init__(self, images, chance):
+    def __init__(self, images: list[Image], chance: random.Random) -> None:
         self.there = {image.image_id: image for image in images}
         self.chance = chance
         self.deleted = {}  # what was left when an image was deleted, by its id
 
-    async def images(self, *, created_since):
+    async def images(self, *, created_since: float) -> AsyncIterator[list[Image]]:
         yield [image for image in self.there.values() if self.chance.random() < 0.95]
 
-    async def get_image(self, image_id):
+    async def get_image(self, image_id: str) -> Any:
         if self.chance.random() < 0.05:
             raise UnreachableError("no answer")
         if image_id in self.there and self.chance.random() < 0.1:  # somebody is at work on it
             self.there[image_id] = odd(self.chance, int(image_id.removeprefix("i")), self.there.get(image_id))
         return self.there.get(image_id)
 
-    async def delete_image(self, image_id, *, fence):
+    async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:
         fence()
         gone = self.there.pop(image_id)
         self.deleted[image_id] = gone, list(self.there.values())
 
 
-def odd(chance, number, image=None):
+def odd(chance: random.Random, number: int, image: Abandoned | None = None) -> Image:
     """An image of a volume of 10 GiB; one in three has something wrong with it."""
     created_at = image.created_at if image else 1_000_000.0 - number * chance.choice([0.0, 0.2, 1.0]) * DAY_S
     wrong = chance.choice(
@@ -64,7 +68,7 @@ def odd(chance, number, image=None):
     return shown(number, **{"created_at": created_at, **wrong})
 
 
-def is_whole(image, records):
+def is_whole(image: Image, records: dict[str, OurImage]) -> bool:
     record = records.get(image.image_id)
     return (
         record is not None
@@ -74,7 +78,7 @@ def is_whole(image, records):
     )
 
 
-async def prune_at_random(seed, path):
+async def prune_at_random(seed: int, path: Path) -> tuple[dict[str, OurImage], Cloud]:
     chance = random.Random(seed)
     count = chance.randrange(1, 9)
     recorded = [
@@ -99,7 +103,7 @@ async def prune_at_random(seed, path):
 
 
 @pytest.mark.parametrize("block", range(4))
-async def test_what_goes_is_ours_and_a_younger_whole_image_of_ours_stays(tmp_path, block):
+async def test_what_goes_is_ours_and_a_younger_whole_image_of_ours_stays(tmp_path: Path, block: int) -> None:
     path, gone = make(tmp_path / "a.state"), 0
     for seed in range(block * 50, block * 50 + 50):
         records, cloud = await prune_at_random(seed, path)

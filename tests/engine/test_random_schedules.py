@@ -12,16 +12,20 @@ import os
 import random
 import resource
 import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.errors import SignInError, TransientError
-from batchexport.model import ALLOWED_CHANGES, JobState
+from batchexport.model import ALLOWED_CHANGES, Ending, Job, JobState, TargetKey
 from batchexport.store.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
+from tests.engine.fake_servers import ServedCloud
 from tests.engine.fast_time import let_pass, run_fast
 
 SCHEDULES = int(os.environ.get("BATCHEXPORT_TEST_SCHEDULES", "12"))
@@ -40,14 +44,14 @@ TIMES_FULL = 3
 class Disk:
     """The kernel's own limit on the size of a file, as a disk that is full until a few writes have failed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
         self._pause = Writer._pause
 
-    def fill(self):
+    def fill(self) -> None:
         failures = itertools.count(1)
 
-        def paused(writer, pause_s):
+        def paused(writer: asyncio.StreamWriter, pause_s: Any) -> Any:
             if next(failures) == TIMES_FULL:
                 self.free()
             return True
@@ -55,7 +59,7 @@ class Disk:
         Writer._pause = paused
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, self._before[1]))
 
-    def free(self):
+    def free(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
         Writer._pause = self._pause
 
@@ -65,7 +69,16 @@ SETTINGS = Settings(
 )
 
 
-def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SETTINGS, stop_s=None):
+def until_crash(
+    bench: Bench,
+    cloud: ServedCloud,
+    snapshot: Path,
+    *,
+    crash_after: int,
+    full_after: int,
+    settings: Settings = SETTINGS,
+    stop_s: float | None = None,
+) -> bool:
     """Run until done (False), or until the crash, or what a refused sign-in or an absent cloud ends (True).
 
     `snapshot` is then what was on the disk. The disk is full for a moment after `full_after` changes. With
@@ -73,16 +86,16 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
     """
     disk = Disk()
 
-    async def go():
+    async def go() -> bool:
         loop = asyncio.get_running_loop()
         crashed = loop.create_future()
         seen = 0
 
-        def changed(job, before, after, ending):
+        def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
             assert after in ALLOWED_CHANGES[before]
             happened()
 
-        def happened(*_):
+        def happened(*_: Any) -> None:
             nonlocal seen
             seen += 1
             if seen == full_after:
@@ -95,7 +108,7 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
                 crashed.set_result(True)
 
         @contextlib.asynccontextmanager
-        async def connect(key, rate):
+        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[ServedCloud]:
             yield cloud
 
         if hasattr(cloud, "connect"):
@@ -136,7 +149,7 @@ def until_crash(bench, cloud, snapshot, *, crash_after, full_after, settings=SET
         disk.free()
 
 
-def copy(path, snapshot):
+def copy(path: Path, snapshot: Path) -> None:
     """What is committed at this moment, as a file of its own: what a dead process leaves behind."""
     snapshot.unlink(missing_ok=True)
     with (
@@ -150,7 +163,7 @@ def copy(path, snapshot):
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path, seed):
+def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     ids = volume_ids(VOLUMES)
     cloud = FakeCloud(

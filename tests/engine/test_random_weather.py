@@ -6,6 +6,8 @@ runs that many.
 
 import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -26,7 +28,7 @@ SERVERS = 3
 LONGEST_S = 3 * 86_400.0
 
 
-def drawn_weather(dice):
+def drawn_weather(dice: Any) -> Any:
     """Some faults, each as strong as a cloud may have it."""
     lists_only = dice.choice(["all", "lists", "by_id"])
     faults = {
@@ -62,7 +64,7 @@ def drawn_weather(dice):
     return Weather(seed=dice.randrange(10**6), **{name: faults[name] for name in chosen})
 
 
-def drawn_servers(dice, ids):
+def drawn_servers(dice: Any, ids: list[str]) -> Any:
     held = dice.sample(ids, SERVERS + 1)
     return [
         SandboxServer(
@@ -72,13 +74,15 @@ def drawn_servers(dice, ids):
     ]
 
 
-def report_of(bench):
+def report_of(bench: Bench) -> Any:
     with bench.reader() as reader:
         return json.loads("\n".join(report_lines(reader, Format.JSON, now=now())))
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
-def test_under_any_weather_no_law_of_evidence_is_broken(tmp_path, seed, monkeypatch):
+def test_under_any_weather_no_law_of_evidence_is_broken(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dice = random.Random(2000 + seed)
     ids = volume_ids(VOLUMES)
     volumes = [

@@ -1,13 +1,17 @@
 """One row that is not allowed, or one sign-in that is refused, is that row's and that moment's alone."""
 
+from typing import Any
+
 import pytest
 
 from batchexport.errors import ForbiddenError, SignInError
-from tests.engine.conftest import volume_ids
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 
 
-def run(bench, faults, *, rows=20, **limits):
+def run(
+    bench: Bench, faults: dict[int, str], *, rows: int = 20, **limits: Any
+) -> tuple[list[str], FakeCloud]:
     ids = volume_ids(rows)
     bench.load(ids)
     cloud = FakeCloud(faults={ids[index]: [fault] * 100 for index, fault in faults.items()})
@@ -17,7 +21,9 @@ def run(bench, faults, *, rows=20, **limits):
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
 @pytest.mark.parametrize("forbidden", [{0}, {9}, {19}, {0, 1}, {4, 5, 6, 7}, {17, 18, 19}])
-def test_rows_that_are_not_allowed_fail_with_their_words_and_the_others_go(bench, forbidden, concurrency):
+def test_rows_that_are_not_allowed_fail_with_their_words_and_the_others_go(
+    bench: Bench, forbidden: set[int], concurrency: int
+) -> None:
     states, cloud = run(
         bench, dict.fromkeys(forbidden, "forbidden"), concurrency=concurrency, max_exports=concurrency
     )
@@ -30,13 +36,15 @@ def test_rows_that_are_not_allowed_fail_with_their_words_and_the_others_go(bench
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 20])
 @pytest.mark.parametrize("concurrency", [1, 16])
-def test_where_nothing_is_allowed_the_run_stops_soon_and_fails_no_row(bench, rows, concurrency):
+def test_where_nothing_is_allowed_the_run_stops_soon_and_fails_no_row(
+    bench: Bench, rows: int, concurrency: int
+) -> None:
     with pytest.raises(ForbiddenError):
         run(bench, dict.fromkeys(range(rows), "forbidden"), rows=rows, concurrency=concurrency)
     assert set(bench.states().values()) == {"pending"}
 
 
-def test_rights_that_are_taken_away_stop_the_run_and_fail_no_row(bench):
+def test_rights_that_are_taken_away_stop_the_run_and_fail_no_row(bench: Bench) -> None:
     with pytest.raises(ForbiddenError):
         run(bench, dict.fromkeys(range(5, 40), "forbidden"), rows=40, concurrency=1, max_exports=3)
     states = list(bench.states().values())
@@ -44,7 +52,7 @@ def test_rights_that_are_taken_away_stop_the_run_and_fail_no_row(bench):
     assert states.count("pending") == 35
 
 
-def test_sign_ins_that_are_refused_now_and_then_stop_nothing(bench):
+def test_sign_ins_that_are_refused_now_and_then_stop_nothing(bench: Bench) -> None:
     ids = volume_ids(30)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["flapping", None] for volume_id in ids[::3]})
@@ -54,7 +62,7 @@ def test_sign_ins_that_are_refused_now_and_then_stop_nothing(bench):
 
 
 @pytest.mark.parametrize("fault", ["flapping", "signed out"])
-def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench, fault):
+def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench: Bench, fault: str) -> None:
     ids = volume_ids(30)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: [fault] * 100 for volume_id in ids})
@@ -65,7 +73,9 @@ def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench, fau
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_many_rows_that_are_not_allowed_stop_no_run_while_others_are_taken_between(bench, concurrency):
+def test_many_rows_that_are_not_allowed_stop_no_run_while_others_are_taken_between(
+    bench: Bench, concurrency: int
+) -> None:
     forbidden = set(range(0, 40, 2))
     states, _ = run(
         bench, dict.fromkeys(forbidden, "forbidden"), rows=40, concurrency=concurrency, max_exports=40

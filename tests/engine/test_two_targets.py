@@ -5,7 +5,7 @@ import pytest
 from batchexport.errors import UnreachableError
 from batchexport.identity import CloudIdentity
 from batchexport.model import TargetKey
-from tests.engine.conftest import volume_ids
+from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fast_time import run_fast
 from tests.store.making import alter
@@ -22,7 +22,7 @@ SAME = CloudIdentity(
 )
 
 
-def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench):
+def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench: Bench) -> None:
     """It knows the image that its stuck attempt has made, and the other does not."""
     (volume_id,) = volume_ids(1)
     bench.load([volume_id, volume_ids(2)[1]], targets=(TWO, ONE))
@@ -30,7 +30,7 @@ def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     cloud.identity = SAME
 
-    def only_one_answers(key):
+    def only_one_answers(key: TargetKey) -> FakeCloud:
         if key == TWO:
             raise UnreachableError("connection refused")
         return cloud
@@ -39,7 +39,7 @@ def test_of_two_rows_for_one_volume_the_one_that_was_tried_before_goes_on(bench)
         bench.run(only_one_answers, retries=0)
     cloud.records["image-1"] |= {"active_at": cloud.server_now_s(), "stuck": None}
 
-    async def retry():
+    async def retry() -> None:
         async with bench.open() as state:
             work = await state.take(1)
             assert await work.retry() == 1

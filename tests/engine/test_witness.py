@@ -5,6 +5,9 @@ a copy of its volumes was made while it was.
 import asyncio
 import contextlib
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,9 +15,10 @@ from msgspec.structs import replace
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine import run
 from batchexport.errors import FatalError, RefusedError, SignInError, StateWriteError, TransientError
-from batchexport.model import JobState, ServerState
+from batchexport.model import Image, Job, JobState, Server, ServerState, TargetKey, Volume
+from batchexport.store.writer import _Answer, _Operation
 from tests.engine.conftest import Bench, volume_ids
-from tests.engine.fake_cloud import EPOCH
+from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fake_servers import Machine, ServedCloud
 from tests.engine.fast_time import fast_now, let_pass, run_fast
 from tests.engine.test_downtime_trouble import AwayCloud, afoot, crashed
@@ -25,15 +29,15 @@ ONLY_UP = Settings(in_use=InUse.STOP, limits=Limits(poll_interval_s=5.0), wait=F
 BAD_GATEWAY = TransientError("bad gateway", status=502)
 
 
-def reasons(bench):
+def reasons(bench: Bench) -> dict[str, tuple[str, str | None]]:
     return {volume_id: (str(job.state), job.code) for volume_id, job in bench.jobs().items()}
 
 
-def on_first_export(act, *, after_s=0.0):
+def on_first_export(act: Callable[..., Any], *, after_s: float = 0.0) -> Callable[..., None]:
     """Does something so long after the first export began."""
     done = []
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after is JobState.EXPORTING and not done:
             done.append(job)
             asyncio.get_running_loop().call_later(after_s, act)
@@ -41,7 +45,7 @@ def on_first_export(act, *, after_s=0.0):
     return changed
 
 
-def down_for_s(bench, cloud, **options):
+def down_for_s(bench: Bench, cloud: ServedCloud, **options: Any) -> float:
     """A run; for how long a server was down, by the orders."""
     at = {}
     cloud.watch_orders = lambda order, server_id: at.setdefault(order, fast_now())
@@ -49,11 +53,13 @@ def down_for_s(bench, cloud, **options):
     return at["start"] - at["stop"]
 
 
-async def running(bench, cloud, *, after_s=0.0, settings=STOP):
+async def running(
+    bench: Bench, cloud: ServedCloud, *, after_s: float = 0.0, settings: Settings = STOP
+) -> None:
     """A run of one of several state files, on one clock with the others."""
 
     @contextlib.asynccontextmanager
-    async def connect(key, rate):
+    async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[ServedCloud]:
         yield cloud
 
     await asyncio.sleep(after_s)
@@ -62,8 +68,8 @@ async def running(bench, cloud, *, after_s=0.0, settings=STOP):
         await run(state, connect, settings, stop=asyncio.Event(), now=lambda: EPOCH + loop.time())
 
 
-def together(*runs):
-    async def go():
+def together(*runs: Awaitable[Any]) -> None:
+    async def go() -> None:
         await asyncio.wait_for(asyncio.gather(*runs), 1e6)
 
     run_fast(go())
@@ -73,12 +79,12 @@ def together(*runs):
 
 
 @pytest.mark.parametrize("seconds", [70.0, 500.0])
-def test_servers_that_cannot_be_seen_for_long_are_not_forgotten(bench, seconds):
+def test_servers_that_cannot_be_seen_for_long_are_not_forgotten(bench: Bench, seconds: float) -> None:
     """A cell that does not answer: its servers are in no list, and cannot be read."""
     bench.load(IDS)
     cloud = ServedCloud({volume_id: [f"s{n}"] for n, volume_id in enumerate(IDS)}, upload_s=200.0)
 
-    def cell_goes():
+    def cell_goes() -> None:
         cloud.away = dict.fromkeys(["s0", "s1", "s2"], (fast_now(), fast_now() + seconds))
 
     bench.run(cloud, settings=STOP, on_change=on_first_export(cell_goes))
@@ -87,18 +93,18 @@ def test_servers_that_cannot_be_seen_for_long_are_not_forgotten(bench, seconds):
     assert set(bench.states().values()) == {"succeeded"}
 
 
-def test_one_answer_that_there_is_no_such_server_is_not_believed(bench):
+def test_one_answer_that_there_is_no_such_server_is_not_believed(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=300.0)
 
-    def blink():
+    def blink() -> None:
         cloud.vanished = {"a": (fast_now(), fast_now() + 20.0)}
 
     bench.run(cloud, settings=STOP, on_change=on_first_export(blink, after_s=60.0))
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_a_volume_of_a_server_that_is_not_there_fails_after_a_second_look(bench):
+def test_a_volume_of_a_server_that_is_not_there_fails_after_a_second_look(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     del cloud.machines["a"]
@@ -107,16 +113,16 @@ def test_a_volume_of_a_server_that_is_not_there_fails_after_a_second_look(bench)
     assert cloud.calls["servers"] > 1
 
 
-def test_a_list_that_is_behind_makes_no_server_look_started(bench):
+def test_a_list_that_is_behind_makes_no_server_look_started(bench: Bench) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=60.0)
     see, behind = cloud.servers, []
 
-    async def servers(server_ids):
+    async def servers(server_ids: list[str]) -> AsyncIterator[list[Server]]:
         async for page in see(server_ids):
             yield [replace(server, status="active") if behind else server for server in page]
 
-    def falls_behind():
+    def falls_behind() -> None:
         behind.append(True)
         asyncio.get_running_loop().call_later(40.0, behind.clear)
 
@@ -130,7 +136,7 @@ def test_a_list_that_is_behind_makes_no_server_look_started(bench):
 # Two lists, one server -----------------------------------------------------------------------------
 
 
-def test_a_server_is_not_started_under_a_copy_of_another_list(bench, tmp_path):
+def test_a_server_is_not_started_under_a_copy_of_another_list(bench: Bench, tmp_path: Path) -> None:
     """State files in other folders are not seen, but what they copy is."""
     (tmp_path / "elsewhere").mkdir()
     other = Bench(tmp_path / "elsewhere" / "night.state")
@@ -144,7 +150,9 @@ def test_a_server_is_not_started_under_a_copy_of_another_list(bench, tmp_path):
     assert reasons(bench) | reasons(other) == dict.fromkeys(IDS[:2], ("succeeded", None))
 
 
-def test_a_server_that_another_state_file_has_stopped_is_waited_for(bench, tmp_path, caplog):
+def test_a_server_that_another_state_file_has_stopped_is_waited_for(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = Bench(tmp_path / "other.state")
     bench.load(IDS[:1])
     other.load(IDS[1:2])
@@ -156,7 +164,9 @@ def test_a_server_that_another_state_file_has_stopped_is_waited_for(bench, tmp_p
     assert f"server s is down for the exports of {bench.path}" in caplog.text
 
 
-def test_a_server_that_a_dead_run_left_down_is_not_copied_under(bench, tmp_path, monkeypatch):
+def test_a_server_that_a_dead_run_left_down_is_not_copied_under(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Bench(tmp_path / "other.state")
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s"], IDS[1]: ["s"]}, upload_s=200.0)
@@ -171,12 +181,14 @@ def test_a_server_that_a_dead_run_left_down_is_not_copied_under(bench, tmp_path,
     assert "dead.state --start` starts it" in job.reason
 
 
-def test_a_copy_of_somebody_else_that_never_ends_keeps_a_server_down_no_longer_than_copies_take(bench):
+def test_a_copy_of_somebody_else_that_never_ends_keeps_a_server_down_no_longer_than_copies_take(
+    bench: Bench,
+) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s"], IDS[1]: ["s"]})
     look = cloud.get_volume
 
-    async def volume(volume_id):
+    async def volume(volume_id: str) -> Volume:
         seen = await look(volume_id)
         return seen if volume_id == IDS[0] else replace(seen, status="uploading")
 
@@ -186,7 +198,9 @@ def test_a_copy_of_somebody_else_that_never_ends_keeps_a_server_down_no_longer_t
 
 
 @pytest.mark.parametrize("error", [BAD_GATEWAY, RefusedError("no", status=403)])
-def test_volumes_that_cannot_be_looked_at_keep_no_server_down(bench, error):
+def test_volumes_that_cannot_be_looked_at_keep_no_server_down(
+    bench: Bench, error: RefusedError | TransientError
+) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["s"]}, upload_s=20.0)
     changed = on_first_export(lambda: cloud.broken.update(volume=error), after_s=1.0)
@@ -194,7 +208,7 @@ def test_volumes_that_cannot_be_looked_at_keep_no_server_down(bench, error):
     assert (cloud.running(), afoot(bench)) == ({"s"}, {})
 
 
-def test_an_export_that_never_ends_keeps_its_server_down_only_until_its_deadline(bench):
+def test_an_export_that_never_ends_keeps_its_server_down_only_until_its_deadline(bench: Bench) -> None:
     """The service that copies died: the volume stays `uploading`, its image unfinished."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s"]}, upload_s=1e12)
@@ -203,7 +217,7 @@ def test_an_export_that_never_ends_keeps_its_server_down_only_until_its_deadline
     assert (cloud.running(), afoot(bench)) == ({"s"}, {})
 
 
-def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retry(bench):
+def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retry(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s"]}, upload_s=1e12)
     bench.run(cloud, settings=STOP)
@@ -211,7 +225,7 @@ def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retr
     (record,) = cloud.records.values()
     record["active_at"] = record["free_at"] = cloud.server_now_s()
 
-    async def retry():
+    async def retry() -> None:
         async with bench.open() as state:
             work = await state.take(1)
             await work.retry(frozenset({JobState.FAILED}))
@@ -227,7 +241,7 @@ def test_a_copy_that_ends_after_all_under_its_server_is_no_plain_success_by_retr
 # Copies under a server that runs ---------------------------------------------------------------------
 
 
-def test_nothing_is_sent_for_a_server_that_somebody_started_and_its_copy_says_so(bench):
+def test_nothing_is_sent_for_a_server_that_somebody_started_and_its_copy_says_so(bench: Bench) -> None:
     bench.load(IDS[:3])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:3]}, upload_s=20.0)
     changed = on_first_export(lambda: cloud.machines["a"].turn("active", None, 0.0), after_s=5.0)
@@ -242,7 +256,7 @@ def test_nothing_is_sent_for_a_server_that_somebody_started_and_its_copy_says_so
     assert "server a (vm-a) ran" in bench.jobs()[IDS[0]].reason
 
 
-def test_a_volume_that_is_attached_to_another_server_meanwhile_waits_for_that_too(bench):
+def test_a_volume_that_is_attached_to_another_server_meanwhile_waits_for_that_too(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"z": Machine()})
     cloud.after_order = lambda: cloud.attached.update({IDS[0]: ("a", "z")})
@@ -253,20 +267,22 @@ def test_a_volume_that_is_attached_to_another_server_meanwhile_waits_for_that_to
     assert cloud.running() == {"a", "z"}
 
 
-def test_a_volume_that_is_detached_from_its_server_goes_without_force_and_without_a_word(bench):
+def test_a_volume_that_is_detached_from_its_server_goes_without_force_and_without_a_word(
+    bench: Bench,
+) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=100.0)
     machine = cloud.machines["a"]
     down = []
 
-    def detach():  # when the server is down, right before the export
+    def detach() -> None:  # when the server is down, right before the export
         if machine.look()[0] == "shutoff" and not down:
             down.append(True)
             cloud.attached[IDS[0]] = ()
 
     look = cloud.get_volume
 
-    async def volume(volume_id):
+    async def volume(volume_id: str) -> Volume:
         detach()
         return await look(volume_id)
 
@@ -277,12 +293,12 @@ def test_a_volume_that_is_detached_from_its_server_goes_without_force_and_withou
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_a_server_that_was_off_before_and_is_started_under_the_copy_is_told(bench):
+def test_a_server_that_was_off_before_and_is_started_under_the_copy_is_told(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["off"]}, machines={"off": Machine("shutoff")}, upload_s=200.0)
     turn = cloud.machines["off"].turn
 
-    def for_a_moment():
+    def for_a_moment() -> None:
         turn("active", None, 0.0)
         asyncio.get_running_loop().call_later(30.0, turn, "shutoff", None, 0.0)
 
@@ -291,7 +307,7 @@ def test_a_server_that_was_off_before_and_is_started_under_the_copy_is_told(benc
     assert cloud.orders == []
 
 
-def test_a_server_that_is_started_at_the_last_moment_is_told(bench):
+def test_a_server_that_is_started_at_the_last_moment_is_told(bench: Bench) -> None:
     """Between two looks: it is looked at once more when the image is there."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=200.0)
@@ -301,7 +317,7 @@ def test_a_server_that_is_started_at_the_last_moment_is_told(bench):
     assert reasons(bench) == {IDS[0]: ("succeeded", "server_ran")}
 
 
-def test_that_a_server_ran_is_not_forgotten_by_a_crash(bench):
+def test_that_a_server_ran_is_not_forgotten_by_a_crash(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=300.0)
     dead = crashed(bench, cloud, after=3)
@@ -316,7 +332,7 @@ def test_that_a_server_ran_is_not_forgotten_by_a_crash(bench):
     assert (cloud.running(), afoot(dead)) == ({"a"}, {})
 
 
-def test_servers_that_cannot_be_looked_at_after_the_copy_make_no_plain_success(bench):
+def test_servers_that_cannot_be_looked_at_after_the_copy_make_no_plain_success(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=60.0)
     changed = on_first_export(lambda: cloud.broken.update(servers=BAD_GATEWAY, server=BAD_GATEWAY))
@@ -326,7 +342,7 @@ def test_servers_that_cannot_be_looked_at_after_the_copy_make_no_plain_success(b
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_servers_that_cannot_be_looked_at_before_the_export_fail_it_in_time(bench):
+def test_servers_that_cannot_be_looked_at_before_the_export_fail_it_in_time(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]})
     cloud.broken["server"] = BAD_GATEWAY
@@ -339,14 +355,16 @@ def test_servers_that_cannot_be_looked_at_before_the_export_fail_it_in_time(benc
 
 
 @pytest.mark.parametrize("seconds", [3.0, 20.0])
-def test_a_free_server_is_started_at_the_first_try_by_however_slow_a_compute_service(bench, seconds):
+def test_a_free_server_is_started_at_the_first_try_by_however_slow_a_compute_service(
+    bench: Bench, seconds: float
+) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=30.0)
     dead = crashed(bench, cloud, after=4)
     let_pass(60.0)
     see = cloud.servers
 
-    async def servers(server_ids):
+    async def servers(server_ids: list[str]) -> AsyncIterator[list[Server]]:
         await asyncio.sleep(seconds)
         async for page in see(server_ids):
             yield page
@@ -356,7 +374,7 @@ def test_a_free_server_is_started_at_the_first_try_by_however_slow_a_compute_ser
     assert (cloud.running(), afoot(dead)) == ({"a"}, {})
 
 
-def test_two_looks_at_the_same_exports_end_each_once(bench):
+def test_two_looks_at_the_same_exports_end_each_once(bench: Bench) -> None:
     """A glance at what was left, while the watcher looks: both are slow."""
     bench.load(IDS[:2])
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]}, upload_s=30.0)
@@ -364,7 +382,7 @@ def test_two_looks_at_the_same_exports_end_each_once(bench):
     let_pass(60.0)
     look = cloud.get_image
 
-    async def image(image_id):
+    async def image(image_id: str) -> Image:
         await asyncio.sleep(20.0)
         return await look(image_id)
 
@@ -375,7 +393,9 @@ def test_two_looks_at_the_same_exports_end_each_once(bench):
 
 
 @pytest.mark.parametrize("retry_after_s", [7200.0, 1e9])
-def test_a_cloud_that_asks_to_be_left_alone_for_hours_does_not_keep_a_server_down(bench, retry_after_s):
+def test_a_cloud_that_asks_to_be_left_alone_for_hours_does_not_keep_a_server_down(
+    bench: Bench, retry_after_s: float
+) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
     cloud.order_errors = [("start", TransientError("busy", status=503, retry_after_s=retry_after_s))]
@@ -383,12 +403,14 @@ def test_a_cloud_that_asks_to_be_left_alone_for_hours_does_not_keep_a_server_dow
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_a_sign_in_that_is_refused_now_and_then_neither_ends_the_run_nor_keeps_a_server_down(bench):
+def test_a_sign_in_that_is_refused_now_and_then_neither_ends_the_run_nor_keeps_a_server_down(
+    bench: Bench,
+) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=60.0)
     refused = SignInError("the token is refused", status=401)
 
-    def flap():
+    def flap() -> None:
         cloud.broken["servers"] = refused
         asyncio.get_running_loop().call_later(7.0, cloud.broken.clear)
 
@@ -397,7 +419,9 @@ def test_a_sign_in_that_is_refused_now_and_then_neither_ends_the_run_nor_keeps_a
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_a_run_that_can_no_longer_watch_ends_and_names_the_server_with_what_starts_it(bench, caplog):
+def test_a_run_that_can_no_longer_watch_ends_and_names_the_server_with_what_starts_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
     forbidden = FatalError("the project is suspended", status=403)
@@ -410,7 +434,9 @@ def test_a_run_that_can_no_longer_watch_ends_and_names_the_server_with_what_star
     assert re.search(r"`batchexport resume /\S+\.state` starts them", caplog.text)
 
 
-def test_a_drain_that_waits_says_for_which_export_and_until_when(bench, caplog):
+def test_a_drain_that_waits_says_for_which_export_and_until_when(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=300.0)
     bench.run(cloud, settings=STOP, stop=60.0)
@@ -418,12 +444,14 @@ def test_a_drain_that_waits_says_for_which_export_and_until_when(bench, caplog):
     assert (cloud.running(), afoot(bench)) == ({"a"}, {})
 
 
-def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(bench, monkeypatch):
+def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.load(IDS[:2])
     cloud = ServedCloud({IDS[0]: ["a"], IDS[1]: ["b"]}, upload_s=20.0)
     full = []
 
-    def changed(job, before, after):
+    def changed(job: Job, before: JobState, after: JobState) -> None:
         if after is JobState.EXPORTING and job.volume_id == IDS[1]:
             cloud.records[next(reversed(cloud.records))]["active_at"] = None  # this copy takes for ever
             cloud.records[next(reversed(cloud.records))]["free_at"] = 1e12
@@ -434,7 +462,7 @@ def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(bench, monkeypat
 
     commit = Writer._commit
 
-    def refusing(self, batch):
+    def refusing(self: FakeCloud, batch: list[_Operation]) -> list[_Answer]:
         if full:
             import sqlite3
 
@@ -454,7 +482,7 @@ def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(bench, monkeypat
     assert f"`batchexport servers {bench.path} --start`" in caught.value.hint
 
 
-def test_start_anyway_starts_under_a_copy_that_does_not_end_and_its_row_says_so(bench):
+def test_start_anyway_starts_under_a_copy_that_does_not_end_and_its_row_says_so(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=1e12)
     dead = crashed(bench, cloud, after=3)
@@ -468,7 +496,9 @@ def test_start_anyway_starts_under_a_copy_that_does_not_end_and_its_row_says_so(
     assert reasons(dead) == {IDS[0]: ("succeeded", "server_ran")}
 
 
-def test_what_starts_a_server_under_a_copy_is_said_and_why_it_is_left(bench, caplog):
+def test_what_starts_a_server_under_a_copy_is_said_and_why_it_is_left(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=1e12)
     dead = crashed(bench, cloud, after=3)
@@ -479,7 +509,7 @@ def test_what_starts_a_server_under_a_copy_is_said_and_why_it_is_left(bench, cap
     assert "Ctrl-C" not in caplog.text
 
 
-def test_what_an_earlier_run_left_down_and_somebody_started_is_stopped_anew(bench):
+def test_what_an_earlier_run_left_down_and_somebody_started_is_stopped_anew(bench: Bench) -> None:
     bench.load(IDS[:2])
     one_down = Settings(in_use=InUse.STOP, limits=Limits(poll_interval_s=5.0, max_exports=1))
     cloud = ServedCloud({volume_id: ["a"] for volume_id in IDS[:2]})

@@ -1,9 +1,11 @@
 """Rows that are looked at together: the same rows and problems as one by one, whatever stands among them."""
 
+from pathlib import Path
+
 import pytest
 
 from batchexport.lists import JobList, csv_list, source
-from batchexport.model import JobRows
+from batchexport.model import JobRow, JobRows
 
 GOOD = "{:08d}-0000-4000-8000-000000000000,name-{},raw"
 ODD = {
@@ -42,7 +44,9 @@ LINE_ENDS = ["\n", "\r\n", "\r"]
 IN_PIECES, TOGETHER, SINGLY = (300, 131_072, 10), (300, 0, 10), (65_536, 0, 1)
 
 
-def read_by(monkeypatch, way, path):
+def read_by(
+    monkeypatch: pytest.MonkeyPatch, way: tuple[int, ...], path: Path
+) -> tuple[JobList, list[JobRow]]:
     """What is read of the list; its first piece tells what kind of file it is, and is left as it is."""
     piece_bytes, longest_piece, at_once = way
     monkeypatch.setattr(source, "_PIECE_BYTES", piece_bytes)
@@ -55,7 +59,9 @@ def read_by(monkeypatch, way, path):
 @pytest.mark.parametrize("line_end", LINE_ENDS, ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("odd", ODD)
-def test_the_rows_are_those_that_are_read_one_by_one(tmp_path, monkeypatch, odd, header, line_end):
+def test_the_rows_are_those_that_are_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str, header: str, line_end: str
+) -> None:
     names, turned = HEADERS[header]
     lines = [GOOD.format(number, number) for number in range(30)]
     lines.insert(17, ODD[odd])
@@ -80,8 +86,8 @@ def test_the_rows_are_those_that_are_read_one_by_one(tmp_path, monkeypatch, odd,
     ],
 )
 def test_lists_without_names_of_images_are_the_same_in_either_way(
-    tmp_path, monkeypatch, header, behind_the_id
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str, behind_the_id: str
+) -> None:
     line = "{0:08d}-0000-4000-8000-000000000000" + behind_the_id
     path = tmp_path / "list.csv"
     path.write_text("\n".join([header, *map(line.format, range(25)), ""]))
@@ -92,7 +98,7 @@ def test_lists_without_names_of_images_are_the_same_in_either_way(
     assert all(row.image_name is None for row in found)
 
 
-def test_what_is_right_comes_in_one_piece(tmp_path, monkeypatch):
+def test_what_is_right_comes_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "list.csv"
     path.write_text("\n".join(["volume_id,image_name,disk_format", *(GOOD.format(n, n) for n in range(25))]))
     parts = list(JobList(path).chunks())

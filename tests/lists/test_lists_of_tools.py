@@ -5,10 +5,13 @@ from __future__ import annotations
 import bz2
 import json
 import lzma
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from batchexport.lists import JobList
+from tests.lists.conftest import Reading
 
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 B = "c5333daa-fbc8-4d1d-bf79-b0567bb45d15"
@@ -153,14 +156,14 @@ NAMED = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_what_a_tool_wrote_plainly_is_taken(read, kind):
+def test_what_a_tool_wrote_plainly_is_taken(read: Callable[..., Reading], kind: str) -> None:
     reading = read(TAKEN[kind])
     assert reading.told == []
     assert [row.volume_id for row in reading.rows] == [A, B]
 
 
 @pytest.mark.parametrize("kind", NAMED)
-def test_what_cannot_be_taken_is_named_once_with_the_way_out(read, kind):
+def test_what_cannot_be_taken_is_named_once_with_the_way_out(read: Callable[..., Reading], kind: str) -> None:
     content, named, way_out = NAMED[kind]
     reading = read(content)
     (told,) = reading.told
@@ -182,11 +185,13 @@ def test_what_cannot_be_taken_is_named_once_with_the_way_out(read, kind):
         ("yaml of the client", ["", "12"]),
     ],
 )
-def test_names_of_volumes_are_taken_with_them(read, kind, names):
+def test_names_of_volumes_are_taken_with_them(
+    read: Callable[..., Reading], kind: str, names: list[str]
+) -> None:
     assert [row.volume_name for row in read(TAKEN[kind]).rows] == names
 
 
-def test_what_tools_tell_is_known_in_their_lists_only(read):
+def test_what_tools_tell_is_known_in_their_lists_only(read: Callable[..., Reading]) -> None:
     for name in ("project_id", "volume_type", "description"):
         assert read(f"id,{name}\n{A},x\n").told == []
         (told,) = read(f"volume_id,{name}\n{A},x\n").told
@@ -194,17 +199,17 @@ def test_what_tools_tell_is_known_in_their_lists_only(read):
 
 
 @pytest.mark.parametrize("name", ["visiblity", "visibilty", "diskformat"])
-def test_a_slip_of_the_pen_is_told_in_the_list_of_a_tool_too(read, name):
+def test_a_slip_of_the_pen_is_told_in_the_list_of_a_tool_too(read: Callable[..., Reading], name: str) -> None:
     (told,) = read(f"id,name,{name}\n{A},x,y\n").told
     assert "did you mean" in told
 
 
 @pytest.mark.parametrize("name", ["Volume Type", "volume_type_id", "Flavor Name", "Image", "volumes"])
-def test_no_other_thing_is_advised(read, name):
+def test_no_other_thing_is_advised(read: Callable[..., Reading], name: str) -> None:
     assert "did you mean" not in read(f"volume_id,{name}\n{A},x\n").told[0]
 
 
-def test_a_key_that_is_not_known_is_told_once_for_the_list(read):
+def test_a_key_that_is_not_known_is_told_once_for_the_list(read: Callable[..., Reading]) -> None:
     reading = read(json.dumps([{"volume_id": A, "colour": 1}, {"volume_id": B, "colour": 2}]))
     (told,) = reading.told
     assert told.startswith('element 1: "colour" is not known here')
@@ -213,14 +218,14 @@ def test_a_key_that_is_not_known_is_told_once_for_the_list(read):
 @pytest.mark.parametrize(
     ("encoding", "name"), [("gb18030", "财务"), ("cp1252", "Größe"), ("utf-16-le", "a"), ("utf-32", "b")]
 )
-def test_a_list_is_read_in_the_encoding_that_was_said(tmp_path, encoding, name):
+def test_a_list_is_read_in_the_encoding_that_was_said(tmp_path: Path, encoding: str, name: str) -> None:
     path = tmp_path / "v.csv"
     path.write_bytes(f"volume_id,image_name\n{A},{name}\n".encode(encoding))
     (row,) = JobList(path, encoding=encoding)
     assert (row.volume_id, row.image_name) == (A, name)
 
 
-def test_a_list_that_is_not_in_the_encoding_that_was_said_is_refused(tmp_path):
+def test_a_list_that_is_not_in_the_encoding_that_was_said_is_refused(tmp_path: Path) -> None:
     from batchexport.errors import JobListError
 
     path = tmp_path / "v.csv"
@@ -230,7 +235,7 @@ def test_a_list_that_is_not_in_the_encoding_that_was_said_is_refused(tmp_path):
     assert "--encoding" in str(caught.value.hint)
 
 
-def test_a_large_list_in_another_encoding_is_read_to_its_end(tmp_path):
+def test_a_large_list_in_another_encoding_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "v.csv"
     rows = "".join(f"{A},名{number}\n" for number in range(20_000))
     path.write_bytes(("volume_id,image_name\n" + rows).encode("utf-16"))

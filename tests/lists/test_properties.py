@@ -4,14 +4,19 @@ import csv
 import io
 import json
 import random
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from batchexport.dialect import CINDER, EVS
 from batchexport.errors import JobListError
+from batchexport.model import JobRow
+from tests.lists.conftest import Reading
 
 COLUMNS = ("volume_id", "image_name", "disk_format", "force", "timeout", "cloud", "project")
 EVS_LETTERS = "abcXYZ019.-_ 数据盘㐀"
@@ -24,7 +29,7 @@ cinder_names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=
 places = st.text("abc-é数 ", max_size=20).map(str.strip)
 
 
-def rows_with(names, formats):
+def rows_with(names: SearchStrategy[Any], formats: tuple[str, ...]) -> SearchStrategy[Any]:
     row = st.fixed_dictionaries(
         {
             "volume_id": volume_ids,
@@ -39,7 +44,7 @@ def rows_with(names, formats):
     return st.lists(row, min_size=1, max_size=8)
 
 
-def as_csv(rows, separator=",", line_end="\n"):
+def as_csv(rows: list[dict[str, str]], separator: str = ",", line_end: str = "\n") -> str:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, COLUMNS, delimiter=separator, lineterminator=line_end)
     writer.writeheader()
@@ -57,7 +62,7 @@ WRITERS = {
 }
 
 
-def as_said(row):
+def as_said(row: JobRow) -> dict[str, str]:
     """A row that was read, in the words of the list."""
     force = {None: "", True: "true", False: "false"}[row.options.force]
     return {
@@ -74,7 +79,9 @@ def as_said(row):
 @pytest.mark.parametrize("form", WRITERS)
 @settings(max_examples=40, deadline=None)
 @given(rows=rows_with(evs_names, EVS.disk_formats))
-def test_any_valid_list_reads_back_as_it_was_written(read, form, rows):
+def test_any_valid_list_reads_back_as_it_was_written(
+    read: Callable[..., Reading], form: str, rows: list[dict[str, str]]
+) -> None:
     reading = read(WRITERS[form](rows), EVS)
     assert reading.told == []
     assert [as_said(row) for row in reading.rows] == rows
@@ -83,7 +90,9 @@ def test_any_valid_list_reads_back_as_it_was_written(read, form, rows):
 @pytest.mark.parametrize("form", WRITERS)
 @settings(max_examples=40, deadline=None)
 @given(rows=rows_with(cinder_names, CINDER.disk_formats))
-def test_any_name_that_cinder_takes_reads_back_as_it_was_written(read, form, rows):
+def test_any_name_that_cinder_takes_reads_back_as_it_was_written(
+    read: Callable[..., Reading], form: str, rows: list[dict[str, str]]
+) -> None:
     reading = read(WRITERS[form](rows), CINDER)
     assert reading.told == []
     assert [as_said(row) for row in reading.rows] == rows
@@ -96,7 +105,7 @@ def test_any_name_that_cinder_takes_reads_back_as_it_was_written(read, form, row
         lambda text: text.encode("utf-8", "surrogatepass")
     )
 )
-def test_no_bytes_at_all_are_read_without_a_word(read, content):
+def test_no_bytes_at_all_are_read_without_a_word(read: Callable[..., Reading], content: bytes) -> None:
     try:
         reading = read(content)
     except JobListError:
@@ -112,7 +121,7 @@ GOOD = {
 }
 
 
-def spoilt(text, seed):
+def spoilt(text: str, seed: int) -> bytes:
     """The list with one id made impossible: by a byte that fits nowhere, or by a piece torn out."""
     draw = random.Random(seed)
     raw = text.encode()
@@ -126,7 +135,7 @@ def spoilt(text, seed):
 
 @pytest.mark.parametrize("form", GOOD)
 @pytest.mark.parametrize("seed", range(70))
-def test_a_spoilt_list_always_has_a_problem(read, form, seed):
+def test_a_spoilt_list_always_has_a_problem(read: Callable[..., Reading], form: str, seed: int) -> None:
     reading = read(spoilt(GOOD[form], seed))
     assert reading.problems
     assert all(str(problem).isprintable() for problem in reading.problems)
@@ -134,5 +143,7 @@ def test_a_spoilt_list_always_has_a_problem(read, form, seed):
 
 @settings(max_examples=100, deadline=None)
 @given(cut=st.integers(min_value=1, max_value=len(GOOD["json"]) - 1))
-def test_a_json_list_that_was_cut_off_is_never_taken_for_whole(read, cut):
+def test_a_json_list_that_was_cut_off_is_never_taken_for_whole(
+    read: Callable[..., Reading], cut: int
+) -> None:
     assert read(GOOD["json"][:cut]).problems

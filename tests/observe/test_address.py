@@ -13,17 +13,17 @@ from batchexport.observe.metrics_server import parse_address
         ("[::1]:9105", "::1", 9105),
     ],
 )
-def test_an_address_is_a_port_with_or_without_a_host(text, host, port):
+def test_an_address_is_a_port_with_or_without_a_host(text: str, host: str, port: int) -> None:
     assert parse_address(text) == (host, port)
 
 
 @pytest.mark.parametrize(
     "text", ["", "host", "host:", "host:port", "1:65536", "::1:80", "[::1]", "1:-1", "1:²"]
 )
-def test_anything_else_is_no_address(text):
+def test_anything_else_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         parse_address(text)
 
 
-def test_an_address_reads_as_it_is_written():
+def test_an_address_reads_as_it_is_written() -> None:
     assert [str(parse_address(text)) for text in ("9105", "[::1]:80")] == ["127.0.0.1:9105", "[::1]:80"]

@@ -1,6 +1,8 @@
 import io
 import json
+from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
@@ -31,16 +33,16 @@ JOB = Job(
 PLACE = (8, TargetKey("east"))
 
 
-def log_of(*, now=1010.5, **options):
+def log_of(*, now: float = 1010.5, **options: Any) -> tuple[EventLog, io.StringIO]:
     stream = io.StringIO()
     return EventLog(stream, now=lambda: now, **options), stream
 
 
-def lines(stream):
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def all_events():
+def all_events() -> list[dict[str, Any]]:
     log, stream = log_of()
     log.run_started(RUN, Totals.of([]), "l.state")
     ending = Ending(reason="no space", code="image_gone", status=500, request_id="req-failed")
@@ -50,7 +52,7 @@ def all_events():
     return lines(stream)
 
 
-def test_every_event_says_when_what_and_of_which_run():
+def test_every_event_says_when_what_and_of_which_run() -> None:
     events = all_events()
     assert [event["event"] for event in events] == [
         str(event) for event in Event if event != "events_dropped"
@@ -59,7 +61,7 @@ def test_every_event_says_when_what_and_of_which_run():
     assert {(event["schema"], event["time"]) for event in events} == {(1, "1970-01-01T00:16:50.500+00:00")}
 
 
-def test_a_change_tells_all_that_is_known_of_the_row():
+def test_a_change_tells_all_that_is_known_of_the_row() -> None:
     change = all_events()[1]
     assert (change["line"], change["target"], change["from"], change["to"]) == (
         8,
@@ -71,7 +73,7 @@ def test_a_change_tells_all_that_is_known_of_the_row():
     assert (change["request_id"], change["export_seconds"]) == ("req-failed", 10.5)
 
 
-def test_without_an_ending_the_request_is_the_accepted_one():
+def test_without_an_ending_the_request_is_the_accepted_one() -> None:
     log, stream = log_of()
     log.job_changed(JOB, JobState.SUBMITTING, JobState.EXPORTING, None, PLACE)
     log.job_changed(replace(JOB, accepted_at=None), JobState.EXPORTING, JobState.PENDING, None, PLACE)
@@ -80,21 +82,21 @@ def test_without_an_ending_the_request_is_the_accepted_one():
     assert second["export_seconds"] is None
 
 
-def test_text_stays_as_it_is_on_one_line():
+def test_text_stays_as_it_is_on_one_line() -> None:
     log, stream = log_of()
     log.job_changed(JOB, JobState.PENDING, JobState.SUBMITTING, Ending(reason="a\nb"), PLACE)
     assert "größe" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
 
 
-def test_an_end_without_a_state_file_has_no_totals():
+def test_an_end_without_a_state_file_has_no_totals() -> None:
     log, stream = log_of()
     log.run_ended(2, "3 problems", None)
     (event,) = lines(stream)
     assert (event["run_id"], event["error"], event["totals"]) == (None, "3 problems", None)
 
 
-def test_a_stream_that_breaks_is_told_of_once_and_left_alone(caplog):
+def test_a_stream_that_breaks_is_told_of_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     told = []
     stream = io.StringIO()
     log = EventLog(stream, broken=lambda: told.append(1))
@@ -104,14 +106,14 @@ def test_a_stream_that_breaks_is_told_of_once_and_left_alone(caplog):
     assert len(caplog.messages) == len(told) == 1
 
 
-def test_a_stream_may_break_without_anybody_to_tell(caplog):
+def test_a_stream_may_break_without_anybody_to_tell(caplog: pytest.LogCaptureFixture) -> None:
     log, stream = log_of()
     stream.close()
     log.rate_changed(TargetKey(), 1)
     assert len(caplog.messages) == 1
 
 
-def test_every_field_that_is_written_is_described():
+def test_every_field_that_is_written_is_described() -> None:
     for event in (*all_events(), json.loads(dropped_events(3))):
         assert set(event) == {*COMMON_FIELDS, *FIELDS[event["event"]][1]}
     assert set(FIELDS) == set(Event)

@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ from tests.report.state_files import build_mixed
 TOTALS = Totals(Counter({JobState.SUCCEEDED: 8, JobState.FAILED: 2}), Counter({JobState.SUCCEEDED: 80}), 10)
 
 
-def outcome(exit_code=3, **facts):
+def outcome(exit_code: int = 3, **facts: Any) -> Outcome:
     return Outcome(name="nightly", exit_code=exit_code, **{"error": None, "totals": TOTALS, **facts})
 
 
-def test_a_message_says_how_it_went_why_and_where_to_look():
+def test_a_message_says_how_it_went_why_and_where_to_look() -> None:
     message = message_for(
         outcome(
             took_s=3600,
@@ -40,7 +41,7 @@ def test_a_message_says_how_it_went_why_and_where_to_look():
 @pytest.mark.parametrize(
     ("code", "good"), [(0, True), (75, True), (3, False), (6, False), (143, False), (1, False)]
 )
-def test_a_night_that_the_next_one_carries_on_is_a_good_one(code, good):
+def test_a_night_that_the_next_one_carries_on_is_a_good_one(code: int, good: bool) -> None:
     assert message_for(outcome(code)).good is good
 
 
@@ -53,17 +54,17 @@ def test_a_night_that_the_next_one_carries_on_is_a_good_one(code, good):
         (2, None, "not started (exit code 2)"),
     ],
 )
-def test_the_title_goes_by_the_exit_code(code, totals, words):
+def test_the_title_goes_by_the_exit_code(code: int, totals: Totals | None, words: str) -> None:
     assert words in message_for(outcome(code, totals=totals)).title
 
 
-def test_what_ended_a_run_is_told_first():
+def test_what_ended_a_run_is_told_first() -> None:
     message = message_for(outcome(2, totals=None, error="march.csv: 3 problems\n line 2"))
     assert list(message.lines) == ["error: march.csv: 3 problems line 2"]
     assert message.figures["state_file"] is None
 
 
-async def test_a_state_file_adds_what_it_knows(tmp_path):
+async def test_a_state_file_adds_what_it_knows(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     await build_mixed(path)
     found = with_state(outcome(totals=None), path)
@@ -72,14 +73,14 @@ async def test_a_state_file_adds_what_it_knows(tmp_path):
     assert found.run_id == "20260921-abcdef"
 
 
-def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path):
+def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     path.write_text("no state file")
     assert with_state(outcome(totals=None), path).error
     assert with_state(outcome(totals=None, error="disk full"), path).error == "disk full"
 
 
-def test_servers_that_were_stopped_and_the_cloud_are_told_by_name():
+def test_servers_that_were_stopped_and_the_cloud_are_told_by_name() -> None:
     times = [
         Downtime(
             target=TargetKey(),

@@ -1,4 +1,6 @@
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -34,16 +36,23 @@ class Client:
     traffic: Traffic
 
 
-def job(accepted_at):
+def job(accepted_at: float | None) -> Job:
     return Job(job_id=1, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_at=accepted_at)
 
 
-def metrics_of(clouds=None, *, tallies=TALLIES, servers_down=0, now=5000.0, **options):
+def metrics_of(
+    clouds: dict[TargetKey, Any] | None = None,
+    *,
+    tallies: list[Tally] = TALLIES,
+    servers_down: int = 0,
+    now: float = 5000.0,
+    **options: Any,
+) -> RunMetrics:
     snapshot = Snapshot(tallies=tallies, servers_down=servers_down)
     return RunMetrics(lambda: snapshot, clouds or {}, now=lambda: now, **options)
 
 
-def samples(metrics):
+def samples(metrics: RunMetrics) -> dict[tuple[str | tuple[str, str], ...], float]:
     """Every sample by name and labels, as Prometheus' own parser reads them."""
     found = {}
     for family in text_string_to_metric_families(metrics.text()):
@@ -52,7 +61,7 @@ def samples(metrics):
     return found
 
 
-def labels(target, **more):
+def labels(target: TargetKey, **more: Any) -> list[tuple[str, str]]:
     return sorted(
         {
             "cloud": target.cloud or "",
@@ -63,7 +72,7 @@ def labels(target, **more):
     )
 
 
-def test_rows_are_told_by_state_and_target_also_the_states_that_no_row_is_in():
+def test_rows_are_told_by_state_and_target_also_the_states_that_no_row_is_in() -> None:
     found = samples(metrics_of())
     assert found[("batchexport_jobs", *labels(HERE, state="pending"))] == 3
     assert found[("batchexport_jobs", *labels(EAST, state="failed"))] == 1
@@ -71,17 +80,17 @@ def test_rows_are_told_by_state_and_target_also_the_states_that_no_row_is_in():
     assert sum(1 for name, *_ in found if name == "batchexport_jobs") == 2 * len(JobState)
 
 
-def test_bytes_are_those_of_what_was_exported():
+def test_bytes_are_those_of_what_was_exported() -> None:
     found = samples(metrics_of())
     assert found[("batchexport_exported_bytes_total", *labels(EAST))] == 30 * 1024**3
     assert found[("batchexport_exported_bytes_total", *labels(HERE))] == 0
 
 
-def test_servers_that_are_down_are_counted():
+def test_servers_that_are_down_are_counted() -> None:
     assert samples(metrics_of(servers_down=2))[("batchexport_servers_down",)] == 2
 
 
-def test_requests_of_all_targets_are_told_by_code():
+def test_requests_of_all_targets_are_told_by_code() -> None:
     clouds = {
         HERE: Client(5.0, Traffic({200: 7, 0: 1}, 0)),
         EAST: Client(2.5, Traffic({200: 3, 429: 2}, 2)),
@@ -99,7 +108,7 @@ def test_requests_of_all_targets_are_told_by_code():
     assert found[("batchexport_requests_per_second_limit", *labels(EAST))] == 2.5
 
 
-def test_exports_that_succeed_go_into_the_histogram():
+def test_exports_that_succeed_go_into_the_histogram() -> None:
     metrics = metrics_of()
     for accepted_at, state in (
         (4990.0, JobState.SUCCEEDED),
@@ -114,7 +123,7 @@ def test_exports_that_succeed_go_into_the_histogram():
     assert found[("batchexport_export_duration_seconds_bucket", ("le", "30.0"))] == 1
 
 
-def test_targets_are_named_as_sign_in_found_them():
+def test_targets_are_named_as_sign_in_found_them() -> None:
     identity = CloudIdentity(cloud="prod", region="eu-de", project_id="1f", project_name="archive")
     snapshot = Snapshot(tallies=TALLIES[:1], identities={HERE: identity}, stalled=2)
     found = samples(RunMetrics(lambda: snapshot, {}))
@@ -123,7 +132,7 @@ def test_targets_are_named_as_sign_in_found_them():
     assert found[("batchexport_exports_stalled",)] == 2
 
 
-def test_a_run_has_a_beginning_a_name_and_an_end():
+def test_a_run_has_a_beginning_a_name_and_an_end() -> None:
     metrics = metrics_of(job="nightly", host="h")
     assert ("batchexport_run_exit_code",) not in samples(metrics)
     metrics.begin(RUN)
@@ -138,13 +147,13 @@ def test_a_run_has_a_beginning_a_name_and_an_end():
 
 
 @pytest.mark.parametrize(("code", "at"), [(0, 5000), (3, 77)])
-def test_the_last_success_is_kept_until_there_is_another(code, at):
+def test_the_last_success_is_kept_until_there_is_another(code: int, at: int) -> None:
     metrics = metrics_of(last_success_at=77.0)
     metrics.end(code)
     assert samples(metrics)[("batchexport_last_success_timestamp_seconds",)] == at
 
 
-def test_the_file_is_whole_and_remembers_the_last_success(tmp_path):
+def test_the_file_is_whole_and_remembers_the_last_success(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "b.prom")
     assert file.last_success_at() is None
     metrics = metrics_of()
@@ -157,13 +166,15 @@ def test_the_file_is_whole_and_remembers_the_last_success(tmp_path):
     assert list(tmp_path.iterdir()) == [file.path]
 
 
-def test_a_file_that_cannot_be_read_is_told_of(tmp_path, caplog):
+def test_a_file_that_cannot_be_read_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "b.prom").write_text("batchexport_last_success_timestamp_seconds soon\n")
     assert MetricsFile(tmp_path / "b.prom").last_success_at() is None
     assert "cannot read" in caplog.text
 
 
-def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(tmp_path, caplog):
+def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "later"
     file, metrics = MetricsFile(folder / "b.prom"), metrics_of()
     file.write(metrics)
@@ -174,7 +185,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(tmp_path,
     assert file.path.exists()
 
 
-async def test_metrics_are_served_while_the_context_lasts():
+async def test_metrics_are_served_while_the_context_lasts() -> None:
     async with (
         serve_metrics(Address("127.0.0.1", 0), metrics_of()) as address,
         aiohttp.ClientSession() as http,
@@ -189,7 +200,7 @@ async def test_metrics_are_served_while_the_context_lasts():
             await http.get(f"http://{address}/metrics")
 
 
-async def test_a_port_that_is_taken_is_a_setting_to_mend():
+async def test_a_port_that_is_taken_is_a_setting_to_mend() -> None:
     async with serve_metrics(Address("127.0.0.1", 0), metrics_of()) as taken:
         with pytest.raises(ConfigError, match=f"--metrics-addr: cannot listen on {taken}"):
             async with serve_metrics(taken, metrics_of()):

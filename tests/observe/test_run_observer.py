@@ -1,7 +1,10 @@
 import asyncio
 import io
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,17 +21,17 @@ JOB = Job(job_id=6, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_
 
 
 @pytest.fixture
-async def state_path(tmp_path):
+async def state_path(tmp_path: Path) -> Any:
     path = tmp_path / "night.state"
     await build_mixed(path)
     return path
 
 
-def events(stream):
+def events(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def value(text, name):
+def value(text: str, name: str) -> float:
     return next(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -37,11 +40,11 @@ def value(text, name):
     )
 
 
-def rates(stream):
+def rates(stream: io.StringIO) -> list[float]:
     return [event["requests_per_second"] for event in events(stream) if event["event"] == "rate_changed"]
 
 
-async def until(holds):
+async def until(holds: Callable[..., Any]) -> None:
     """Wait for something that comes by itself, ten seconds at most."""
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110  what is waited for tells nobody
@@ -54,7 +57,7 @@ class Client:
     requests_per_second = 5.0
 
 
-async def test_a_run_is_told_from_its_beginning_to_its_end(state_path):
+async def test_a_run_is_told_from_its_beginning_to_its_end(state_path: Path) -> None:
     stream = io.StringIO()
     telling = RunObserver(events=stream, now=lambda: AT + 60)
     async with telling.observing(state_path):
@@ -74,13 +77,13 @@ async def test_a_run_is_told_from_its_beginning_to_its_end(state_path):
     assert (ended["event"], ended["exit_code"], ended["totals"]["failed"]) == ("run_ended", 3, 2)
 
 
-async def test_rates_are_told_when_they_change(state_path, monkeypatch):
+async def test_rates_are_told_when_they_change(state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TICK_S", 0.001)
     stream, client = io.StringIO(), Client()
     telling = RunObserver(events=stream)
 
     @asynccontextmanager
-    async def connect(key, learnt):
+    async def connect(key: TargetKey, learnt: float) -> AsyncIterator[Any]:
         yield client
 
     async with telling.observing(state_path), telling.instrument(connect)(TargetKey(), 2.0) as cloud:
@@ -90,7 +93,9 @@ async def test_rates_are_told_when_they_change(state_path, monkeypatch):
         await until(lambda: rates(stream) == [5.0, 2.5])
 
 
-async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end(state_path, tmp_path):
+async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end(
+    state_path: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "b.prom"
     telling = RunObserver(metrics_file=path, now=lambda: AT + 60)
     async with telling.observing(state_path):
@@ -103,7 +108,7 @@ async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end
     assert 'batchexport_jobs{cloud="east",project="",region="",state="failed"} 1.0' in text
 
 
-async def test_where_metrics_are_served_is_said(state_path):
+async def test_where_metrics_are_served_is_said(state_path: Path) -> None:
     said = []
     telling = RunObserver(metrics_address=Address("127.0.0.1", 0), say=said.append)
     async with telling.observing(state_path):
@@ -113,8 +118,8 @@ async def test_where_metrics_are_served_is_said(state_path):
 
 
 async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
-    state_path, tmp_path, monkeypatch
-):
+    state_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "b.prom"
     telling = RunObserver(metrics_file=path, events=io.StringIO())
     async with telling.observing(state_path):
@@ -124,8 +129,10 @@ async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
         assert 'state="failed"} 1.0' in path.read_text()
 
 
-async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(state_path, monkeypatch, caplog):
-    def fail(*values):
+async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(
+    state_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*values: Any) -> None:
         raise RuntimeError("a fault of ours")
 
     telling = RunObserver(events=io.StringIO())
@@ -136,7 +143,7 @@ async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(state
     assert caplog.messages == ["a change could not be reported: RuntimeError: a fault of ours"]
 
 
-async def test_reports_are_written_in_the_forms_asked_for(state_path, tmp_path):
+async def test_reports_are_written_in_the_forms_asked_for(state_path: Path, tmp_path: Path) -> None:
     telling = RunObserver(
         reports=Reports(folder=tmp_path / "out", formats=("html", "markdown", "csv", "json", "table"))
     )
@@ -146,13 +153,15 @@ async def test_reports_are_written_in_the_forms_asked_for(state_path, tmp_path):
     assert (tmp_path / "out" / "night.html").read_text().startswith("<!DOCTYPE html>")
 
 
-async def test_reports_that_cannot_be_written_are_a_warning(state_path, tmp_path, caplog):
+async def test_reports_that_cannot_be_written_are_a_warning(
+    state_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "out").write_text("a file in the place of the folder")
     assert write_reports(state_path, Reports(folder=tmp_path / "out"), now=AT) == []
     assert "could not be written" in caplog.text
 
 
-def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path):
+def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path: Path) -> None:
     stream, path = io.StringIO(), tmp_path / "b.prom"
     RunObserver(name="nightly", events=stream, metrics_file=path).end(2, "3 problems")
     (event,) = events(stream)
@@ -161,13 +170,15 @@ def test_those_who_are_told_once_hear_of_a_run_that_could_not_begin(tmp_path):
 
 
 @pytest.mark.parametrize("code", [0, 75])
-def test_a_command_that_did_nothing_on_purpose_is_silent(code):
+def test_a_command_that_did_nothing_on_purpose_is_silent(code: int) -> None:
     stream = io.StringIO()
     RunObserver(events=stream, notify=Notify(webhook="http://127.0.0.1:1/")).end(code, None)
     assert stream.getvalue() == ""
 
 
-async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(state_path, tmp_path):
+async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(
+    state_path: Path, tmp_path: Path
+) -> None:
     async with receiver() as found:
         beat = Heartbeat(success=f"{found.url}/ok", start=f"{found.url}/start", failure=f"{found.url}/fail")
         telling = RunObserver(
@@ -188,7 +199,7 @@ async def test_the_heartbeat_hears_of_the_start_once_and_the_webhook_of_the_end(
     assert body["batchexport"]["failed"] == 2
 
 
-async def test_what_else_is_to_be_known_is_told_at_the_end(state_path):
+async def test_what_else_is_to_be_known_is_told_at_the_end(state_path: Path) -> None:
     notes = []
     async with receiver() as found:
         telling = RunObserver(notify=Notify(webhook=f"{found.url}/hook"), notes=notes)
@@ -200,8 +211,8 @@ async def test_what_else_is_to_be_known_is_told_at_the_end(state_path):
     assert "note: passed over: old.state" in body["text"]
 
 
-async def test_a_start_that_nobody_hears_does_not_hold_the_run_up(state_path):
-    async def never_answers(reader, writer):
+async def test_a_start_that_nobody_hears_does_not_hold_the_run_up(state_path: Path) -> None:
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 

@@ -1,14 +1,16 @@
 """Records for these tests, each with one thing about it that matters."""
 
+from typing import Any
+
 from batchexport.config import InUse
-from batchexport.dialect import CINDER
+from batchexport.dialect import CINDER, Dialect
 from batchexport.model import NO_OPTIONS, Image, ImageDetails, ImageOptions, Job, Volume, VolumeDetails
 from batchexport.plan import Rules
 
 HASH = "sha512:" + "ab" * 64
 
 
-def job(number=1, *, name="an-image", **options):
+def job(number: int = 1, *, name: str = "an-image", **options: Any) -> Job:
     return Job(
         job_id=number,
         volume_id=f"{number:08x}-0000-4000-8000-000000000000",
@@ -17,7 +19,15 @@ def job(number=1, *, name="an-image", **options):
     )
 
 
-def volume(number=1, *, status="available", size_gib=10, servers=(), name="vol", **details):
+def volume(
+    number: int = 1,
+    *,
+    status: str = "available",
+    size_gib: int | None = 10,
+    servers: tuple[Any, ...] | list[str] = (),
+    name: str = "vol",
+    **details: Any,
+) -> Volume:
     return Volume(
         volume_id=f"{number:08x}-0000-4000-8000-000000000000",
         status=status,
@@ -28,13 +38,19 @@ def volume(number=1, *, status="available", size_gib=10, servers=(), name="vol",
     )
 
 
-def rules(dialect=CINDER, *, in_use=InUse.FAIL, **image):
+def rules(dialect: Dialect = CINDER, *, in_use: InUse = InUse.FAIL, **image: Any) -> Rules:
     return Rules(dialect=dialect, image=ImageOptions(**image), in_use=in_use)
 
 
 def image(
-    image_id="i1", *, status="active", name="an-image", created_at=100.0, size_bytes=10 * 2**30, **details
-):
+    image_id: str = "i1",
+    *,
+    status: str = "active",
+    name: str = "an-image",
+    created_at: float = 100.0,
+    size_bytes: int | None = 10 * 2**30,
+    **details: Any,
+) -> Image:
     given = {
         "disk_format": "raw",
         "container_format": "bare",

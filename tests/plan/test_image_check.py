@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from batchexport.model import Image, ImageOptions
@@ -8,41 +10,47 @@ RAW = ImageOptions(disk_format="raw", container_format="bare")
 GIB = 2**30
 
 
-def codes(found, *, options=RAW, size_gib=10, image_hash=None):
+def codes(
+    found: Image | None,
+    *,
+    options: ImageOptions = RAW,
+    size_gib: int | None = 10,
+    image_hash: str | None = None,
+) -> list[str]:
     findings = check_image(found, options=options, size_gib=size_gib, image_hash=image_hash)
     assert {finding.severity for finding in findings} <= {Severity.MISMATCH}
     return [finding.code for finding in findings]
 
 
-def test_an_image_as_asked_for_passes():
+def test_an_image_as_asked_for_passes() -> None:
     assert codes(image(virtual_bytes=10 * GIB, min_disk_gib=10), image_hash=HASH) == []
 
 
-def test_an_image_that_is_gone_or_not_active_does_not():
+def test_an_image_that_is_gone_or_not_active_does_not() -> None:
     assert codes(None) == ["image_gone"]
     assert codes(image(status="deactivated")) == ["image_status"]
 
 
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
-def test_other_formats_than_asked_for_are_told(name):
+def test_other_formats_than_asked_for_are_told(name: str) -> None:
     assert codes(image(**{name: "ovf"})) == ["image_format"]
     assert codes(image(**{name: None})) == []
     assert codes(image(**{name: "ovf"}), options=ImageOptions()) == []
 
 
-def test_an_image_that_is_smaller_than_its_volume_is_told():
+def test_an_image_that_is_smaller_than_its_volume_is_told() -> None:
     assert codes(image(virtual_bytes=10 * GIB - 1)) == ["image_short"]
     assert codes(image(min_disk_gib=9)) == ["image_min_disk"]
     assert codes(image(min_disk_gib=9, virtual_bytes=1), size_gib=None) == []
 
 
-def test_a_hash_is_compared_where_both_are_known():
+def test_a_hash_is_compared_where_both_are_known() -> None:
     assert codes(image(), image_hash="sha512:00") == ["image_hash"]
     assert codes(image(hash=None), image_hash="sha512:00") == []
     assert codes(image(), image_hash=None) == []
 
 
-def test_what_the_cloud_does_not_tell_is_not_held_against_the_image():
+def test_what_the_cloud_does_not_tell_is_not_held_against_the_image() -> None:
     bare = Image(image_id="i", name="n", status="active")
     assert codes(bare, image_hash=HASH) == []
 
@@ -58,18 +66,18 @@ def test_what_the_cloud_does_not_tell_is_not_held_against_the_image():
         (None, []),
     ],
 )
-def test_a_raw_image_has_every_byte_of_its_volume(size_bytes, found):
+def test_a_raw_image_has_every_byte_of_its_volume(size_bytes: int | None, found: list[Any]) -> None:
     assert codes(image(size_bytes=size_bytes)) == found
 
 
-def test_an_image_that_leaves_zeros_out_may_be_smaller_but_never_empty():
+def test_an_image_that_leaves_zeros_out_may_be_smaller_but_never_empty() -> None:
     qcow2 = ImageOptions(disk_format="qcow2")
     assert codes(image(disk_format="qcow2", size_bytes=1), options=qcow2) == []
     assert codes(image(disk_format="qcow2", size_bytes=0), options=qcow2) == ["image_short"]
     assert codes(image(disk_format="qcow2", size_bytes=0), options=qcow2, size_gib=None) == ["image_short"]
 
 
-def test_another_name_than_it_was_given_is_told():
+def test_another_name_than_it_was_given_is_told() -> None:
     findings = check_image(image(name="web-02"), options=RAW, size_gib=10, name="web-01")
     assert [each.code for each in findings] == ["image_name"]
     assert check_image(image(name="web-01"), options=RAW, size_gib=10, name="web-01") == []
@@ -86,5 +94,5 @@ def test_another_name_than_it_was_given_is_told():
         (Image(image_id="i", name="n", status="active"), 10, False),
     ],
 )
-def test_what_the_cloud_does_not_tell_is_not_verified(found, size_gib, verified):
+def test_what_the_cloud_does_not_tell_is_not_verified(found: Image, size_gib: int, verified: bool) -> None:
     assert is_size_verified(found, size_gib) is verified

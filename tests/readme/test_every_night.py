@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def block(name):
+def block(name: str) -> Any:
     """The commands under this comment."""
     found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", README, re.DOTALL)
     assert found, f"README.md has no block {name}"
     return found[1]
 
 
-def installed_into(folder):
+def installed_into(folder: Path) -> Any:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = [folder / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", ROOT]
     made = subprocess.run(install, capture_output=True, text=True, check=False)
@@ -32,7 +35,7 @@ def installed_into(folder):
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The variables of a shell with batchexport on its path, installed from this clone.
 
     Into BATCHEXPORT_TEST_ENVIRONMENT where somebody did so already, which takes most of the time.
@@ -49,7 +52,7 @@ def environment(tmp_path_factory):
     return kept | {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder.parent)}
 
 
-def until(holds, process, *, within_s=150):
+def until(holds: Callable[..., Any], process: Process, *, within_s: int = 150) -> None:
     """Wait for what the process is to bring about."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -60,8 +63,10 @@ def until(holds, process, *, within_s=150):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_schedule_runs_and_there_is_a_report_in_the_morning(tmp_path, environment):
-    def shell(commands):
+def test_a_schedule_runs_and_there_is_a_report_in_the_morning(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    def shell(commands: Any) -> Any:
         return subprocess.Popen(
             ["sh", "-e", "-c", commands],
             cwd=tmp_path,

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from batchexport.store import StateReader
@@ -5,13 +8,13 @@ from tests.report.state_files import build_mixed
 
 
 @pytest.fixture
-async def mixed(tmp_path):
+async def mixed(tmp_path: Path) -> Path:
     path = tmp_path / "mixed.state"
     await build_mixed(path)
     return path
 
 
 @pytest.fixture
-def reader(mixed):
+def reader(mixed: Path) -> Iterator[StateReader]:
     with StateReader(mixed) as reader:
         yield reader

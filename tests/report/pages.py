@@ -10,7 +10,7 @@ _VOID = {"meta", "link", "br", "hr", "img", "input"}
 class Page(HTMLParser):
     """Elements in their order as (name, attributes), and the text inside of each kind of element."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.elements = []
         self.texts = {}
@@ -19,18 +19,18 @@ class Page(HTMLParser):
         self.close()
         assert self._open == [], "elements that are not closed"
 
-    def handle_starttag(self, name, attributes):
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str]]) -> None:
         self.elements.append((name, dict(attributes)))
         self.texts.setdefault(name, []).append("")
         if name not in _VOID:
             self._open.append((name, len(self.texts[name]) - 1))
 
-    def handle_endtag(self, name):
+    def handle_endtag(self, name: str) -> None:
         assert self._open.pop()[0] == name, f"</{name}> closes something else"
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         for name, place in self._open:
             self.texts[name][place] += data
 
-    def all(self, name):
+    def all(self, name: str) -> list[dict[str, str]]:
         return [attributes for found, attributes in self.elements if found == name]

@@ -1,5 +1,9 @@
 """A small state file with a row in each state, made the way a run makes it."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 from batchexport.model import (
     NO_OPTIONS,
     Accepted,
@@ -17,11 +21,16 @@ HERE = TargetKey()
 PLAIN = Ending(reason="active")
 
 
-def volume_id(number):
+def volume_id(number: int) -> str:
     return f"{number:08d}-0000-4000-8000-000000000000"
 
 
-def build(path, rows, *, settings='{"image": {}, "name_template": "{volume_id}-{run}"}'):
+def build(
+    path: Path,
+    rows: list[tuple[TargetKey, str, ImageOptions]] | Iterator[Any],
+    *,
+    settings: str = '{"image": {}, "name_template": "{volume_id}-{run}"}',
+) -> None:
     """A state file of these (target, image name, options) rows; lines start at 2, as in a CSV list."""
     count = 0
     with building(path) as build:
@@ -44,7 +53,7 @@ def build(path, rows, *, settings='{"image": {}, "name_template": "{volume_id}-{
         )
 
 
-async def build_mixed(path):
+async def build_mixed(path: Path) -> None:
     """Seven rows of two targets: three ended well or on purpose, two badly, two are to be done."""
     options = ImageOptions(disk_format="qcow2", force=True, protected=False, timeout_s=5400.0)
     rows = [(HERE, f"image {number}", options if number == 1 else NO_OPTIONS) for number in range(1, 6)]
@@ -67,7 +76,7 @@ async def build_mixed(path):
             await work.release()
 
 
-async def build_succeeded(path, ending=PLAIN):
+async def build_succeeded(path: Path, ending: Ending = PLAIN) -> None:
     """One row, exported."""
     build(path, [(HERE, "image 1", NO_OPTIONS)])
     async with StateFile.open(path) as state:

@@ -1,4 +1,5 @@
 from datetime import UTC
+from pathlib import Path
 
 import pytest
 
@@ -13,15 +14,15 @@ from tests.report.nights import EVENING, make_night
 from tests.store.making import alter
 
 
-def worked(began_at, ended_at, *, was_lost=False, target_id=1):
+def worked(began_at: float, ended_at: int | None, *, was_lost: bool = False, target_id: int = 1) -> Session:
     return Session(target_id=target_id, began_at=began_at, ended_at=ended_at, was_lost=was_lost)
 
 
-def held(*, alive, lease_until=130.0):
+def held(*, alive: bool | None, lease_until: float = 130.0) -> Holder:
     return Holder(target=(), owner=this_process(now=100.0), alive=alive, lease_until=lease_until)
 
 
-def stopped(at, resumed_at, *, was_lost=False):
+def stopped(at: float, resumed_at: int | None, *, was_lost: bool = False) -> Break:
     return Break(stopped_at=at, resumed_at=resumed_at, was_lost=was_lost)
 
 
@@ -38,16 +39,18 @@ def stopped(at, resumed_at, *, was_lost=False):
         ([worked(10, 20), worked(10, 21, target_id=2), worked(50, 60)], False, [stopped(21, 50)]),
     ],
 )
-def test_a_break_is_where_nobody_is_at_work(sessions, unfinished, breaks):
+def test_a_break_is_where_nobody_is_at_work(
+    sessions: list[Session], unfinished: bool, breaks: list[Break]
+) -> None:
     assert breaks_in(sessions, [], unfinished=unfinished) == breaks
 
 
 @pytest.mark.parametrize("alive", [True, None])
-def test_who_may_be_at_work_makes_no_break(alive):
+def test_who_may_be_at_work_makes_no_break(alive: bool | None) -> None:
     assert breaks_in([worked(10, None)], [held(alive=alive)], unfinished=True) == []
 
 
-def test_who_died_was_last_seen_at_the_renewal_of_the_lease():
+def test_who_died_was_last_seen_at_the_renewal_of_the_lease() -> None:
     found = breaks_in([worked(10, None)], [held(alive=False, lease_until=130.0)], unfinished=True)
     assert found == [stopped(100.0, None, was_lost=True)]
 
@@ -59,12 +62,12 @@ def test_who_died_was_last_seen_at_the_renewal_of_the_lease():
         (stopped(0, None, was_lost=True), "ended without a word about 1970-01-01T00:00:00Z, not carried on"),
     ],
 )
-def test_a_break_in_words(each, words):
+def test_a_break_in_words(each: Break, words: str) -> None:
     assert words_on_break(each, iso_utc) == words
 
 
 @pytest.fixture
-async def interrupted(tmp_path):
+async def interrupted(tmp_path: Path) -> Path:
     """A night that was stopped and carried on, killed and carried on, and stopped with work left."""
     path = await make_night(tmp_path / "a.state", 200, until_s=2400)
     alter(path, "DELETE FROM session")
@@ -74,7 +77,7 @@ async def interrupted(tmp_path):
     return path
 
 
-async def test_the_page_shows_stops_and_when_the_run_was_carried_on(interrupted):
+async def test_the_page_shows_stops_and_when_the_run_was_carried_on(interrupted: Path) -> None:
     with StateReader(interrupted) as reader:
         night = night_of(reader, now=EVENING + 9000)
     assert [each.was_lost for each in night.timeline.breaks] == [False, True, False]
@@ -87,7 +90,7 @@ async def test_the_page_shows_stops_and_when_the_run_was_carried_on(interrupted)
     assert "Nobody at work: stopped 2026-09-21T22:15:00Z, carried on 2026-09-21T22:16:00Z" in text
 
 
-async def test_a_later_look_at_a_night_that_was_done_is_no_part_of_it(tmp_path):
+async def test_a_later_look_at_a_night_that_was_done_is_no_part_of_it(tmp_path: Path) -> None:
     path = await make_night(tmp_path / "a.state", 20)
     async with StateFile.open(path) as state:
         await (await state.take(1)).release()

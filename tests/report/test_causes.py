@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -5,18 +8,18 @@ from batchexport.model import Ending, JobState
 from batchexport.report import causes as module
 from batchexport.report.advice import advice_on
 from batchexport.report.causes import MOST_EXAMPLES, OTHER_REASONS, Causes, plain_words, top_reasons
-from batchexport.store import StateFile, StateReader
+from batchexport.store import JobReport, StateFile, StateReader
 from tests.report.test_timeline import job
 from tests.store.making import claim, make, volume
 
 FIRST, SECOND = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "9823beb1-e6ba-4ad7-8de4-5321ad915a36"
 
 
-def failed(number, reason, **facts):
+def failed(number: int, reason: str, **facts: Any) -> JobReport:
     return replace(job(number, JobState.FAILED, reason=reason), **{"request_id": f"req-{number}", **facts})
 
 
-def test_rows_whose_words_differ_in_ids_and_attempts_only_have_one_cause():
+def test_rows_whose_words_differ_in_ids_and_attempts_only_have_one_cause() -> None:
     causes = Causes()
     causes.add(failed(1, f"Volume {FIRST} is in-use (attempt 5 of 5)", code="in_use", status=400))
     causes.add(failed(2, f"Volume {SECOND} is in-use (attempt 3 of 3)", code="in_use", status=400))
@@ -25,7 +28,7 @@ def test_rows_whose_words_differ_in_ids_and_attempts_only_have_one_cause():
     assert [each.request_id for each in cause.examples] == ["req-1", "req-2"]
 
 
-def test_an_image_that_is_not_as_it_should_be_is_a_cause_though_its_row_succeeded():
+def test_an_image_that_is_not_as_it_should_be_is_a_cause_though_its_row_succeeded() -> None:
     causes = Causes()
     causes.add(job(1, JobState.SUCCEEDED, reason="active"))
     causes.add(replace(job(2, JobState.SUCCEEDED, reason="active, but it holds 0 bytes"), code="image_short"))
@@ -34,14 +37,14 @@ def test_an_image_that_is_not_as_it_should_be_is_a_cause_though_its_row_succeede
     assert "--again" in cause.advice
 
 
-def test_the_same_words_with_another_code_are_another_cause():
+def test_the_same_words_with_another_code_are_another_cause() -> None:
     causes = Causes()
     causes.add(failed(1, "no", code="A"))
     causes.add(failed(2, "no", code="B"))
     assert [cause.code for cause in causes.ranked()] == ["A", "B"]
 
 
-def test_failures_come_first_and_the_most_frequent_of_them():
+def test_failures_come_first_and_the_most_frequent_of_them() -> None:
     causes = Causes()
     for number in range(3):
         causes.add(job(number, JobState.SKIPPED, reason="attached"))
@@ -57,14 +60,14 @@ def test_failures_come_first_and_the_most_frequent_of_them():
     ]
 
 
-def test_rows_in_no_trouble_are_passed_over():
+def test_rows_in_no_trouble_are_passed_over() -> None:
     causes = Causes()
     for state in (JobState.SUCCEEDED, JobState.PENDING, JobState.EXPORTING):
         causes.add(job(1, state))
     assert causes.ranked() == []
 
 
-def test_only_some_rows_are_named():
+def test_only_some_rows_are_named() -> None:
     causes = Causes()
     for number in range(MOST_EXAMPLES + 3):
         causes.add(failed(number, "no"))
@@ -72,7 +75,9 @@ def test_only_some_rows_are_named():
     assert (cause.rows, len(cause.examples)) == (MOST_EXAMPLES + 3, MOST_EXAMPLES)
 
 
-def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(monkeypatch):
+def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "MOST_CAUSES", 2)
     causes = Causes()
     for word in ("one", "two", "three", "four", "one"):
@@ -93,7 +98,7 @@ def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(monkeyp
         (FIRST.replace("-", ""), "…"),
     ],
 )
-def test_words_are_told_plainly(reason, words):
+def test_words_are_told_plainly(reason: str | None, words: str) -> None:
     assert plain_words(reason) == words
 
 
@@ -113,13 +118,13 @@ def test_words_are_told_plainly(reason, words):
         ({"state": JobState.SKIPPED, "code": "in_use"}, "retry --skipped"),
     ],
 )
-def test_advice_goes_by_state_then_code_then_words_then_status(facts, word):
+def test_advice_goes_by_state_then_code_then_words_then_status(facts: dict[str, Any], word: str) -> None:
     known = {"state": JobState.FAILED, "code": None, "status": None, "words": ""} | facts
     state = known.pop("state")
     assert word in advice_on(state, **known)
 
 
-async def failed_file(path, *reasons):
+async def failed_file(path: Path, *reasons: str) -> StateReader:
     """A state file with a failed row for each of these reasons."""
     make(path, len(reasons))
     async with StateFile.open(path) as state:
@@ -131,7 +136,7 @@ async def failed_file(path, *reasons):
     return StateReader(path)
 
 
-async def test_reasons_that_differ_in_their_ids_are_one(tmp_path):
+async def test_reasons_that_differ_in_their_ids_are_one(tmp_path: Path) -> None:
     gone = [f"volume {volume(number)} is gone (attempt {number} of 9)" for number in range(1, 5)]
     odd = f"image {volume(1)} is odd"
     with await failed_file(tmp_path / "a.state", *gone, "no room", "no room", odd) as reader:
@@ -143,7 +148,7 @@ async def test_reasons_that_differ_in_their_ids_are_one(tmp_path):
         assert len(top_reasons(reader, 1)) == 1
 
 
-async def test_reasons_without_end_fill_no_memory(tmp_path, monkeypatch):
+async def test_reasons_without_end_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.report.causes.MOST_CAUSES", 2)
     with await failed_file(tmp_path / "a.state", "a", "b", "c", "d", "e") as reader:
         assert {(each.reason, each.jobs) for each in top_reasons(reader, 9)} == {

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from datetime import UTC
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from batchexport.report.downtimes import downtime_text, volumes_text
 from batchexport.report.forms import Form, written
 from batchexport.report.html import night_html
 from batchexport.report.markdown import night_markdown
-from batchexport.report.night import night_of
+from batchexport.report.night import Night, night_of
 from batchexport.report.verdict import verdict
 from batchexport.report.words import columns
 from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, note_end
@@ -35,7 +37,7 @@ NAMES = {volume_id(1): "db-01 data", volume_id(2): "数据库-02", volume_id(5):
 
 
 @pytest.fixture
-async def path(tmp_path):
+async def path(tmp_path: Path) -> Path:
     """A night of the job `nightly` on backup-01, with one server that was down and one that still is."""
     path = tmp_path / "night.state"
     await build_mixed(path)
@@ -62,24 +64,24 @@ async def path(tmp_path):
 
 
 @pytest.fixture
-def night(path):
+def night(path: Path) -> Night:
     with StateReader(path) as reader:
         return night_of(reader, now=NOW)
 
 
-def report(path, form, **options):
+def report(path: Path, form: Form, **options: Any) -> str:
     with StateReader(path) as reader:
         return "\n".join(written(reader, form, now=NOW, **options))
 
 
 @pytest.mark.parametrize("form", [Form.TABLE, Form.JSON, Form.HTML, Form.MARKDOWN])
-def test_every_form_says_where_and_how(path, form):
+def test_every_form_says_where_and_how(path: Path, form: Form) -> None:
     text = report(path, form)
     for words in ("prod", "eu-de", "archive", "nightly", "backup-01", "web-s1", "web-s2", "big"):
         assert words in text, words
 
 
-def test_the_context_is_that_of_the_last_process(path):
+def test_the_context_is_that_of_the_last_process(path: Path) -> None:
     with StateReader(path) as reader:
         found = context_of(reader)
     assert found.places[0] == "prod, region eu-de, project archive"
@@ -88,7 +90,7 @@ def test_the_context_is_that_of_the_last_process(path):
     assert found.command("servers", " --start") == f"batchexport servers {path} --start --os-cloud prod"
 
 
-async def test_a_process_that_ended_without_a_word_has_no_exit_code(path):
+async def test_a_process_that_ended_without_a_word_has_no_exit_code(path: Path) -> None:
     async with StateFile.open(path) as state:
         work = await state.take(1)
         await work.release()
@@ -97,7 +99,7 @@ async def test_a_process_that_ended_without_a_word_has_no_exit_code(path):
     assert (found.exit_code, found.how_it_ended, found.job) == (None, None, "nightly")
 
 
-def test_advice_holds_commands_that_can_be_pasted(night):
+def test_advice_holds_commands_that_can_be_pasted(night: Night) -> None:
     pieces = night.context.advised(
         "Stop it (run batchexport retry --in-use stop), then run batchexport retry."
     )
@@ -110,7 +112,7 @@ def test_advice_holds_commands_that_can_be_pasted(night):
     assert "".join(text for text, is_command in pieces if not is_command) == "Stop it (run ), then run ."
 
 
-def test_a_server_that_is_down_is_the_loudest_thing(night):
+def test_a_server_that_is_down_is_the_loudest_thing(night: Night) -> None:
     page = Page(night_html(night, zone=UTC))
     assert page.texts["section"][0].startswith("1 server is down")
     assert "web-s2 (s2): down since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
@@ -123,7 +125,7 @@ def test_a_server_that_is_down_is_the_loudest_thing(night):
     )
 
 
-def test_downtimes_tell_from_when_to_when_and_for_what(path, night):
+def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, night: Night) -> None:
     content = json.loads(report(path, Form.JSON))
     first, second = content["downtimes"]
     assert (first["name"], first["stopping_at"], first["up_at"], first["seconds"]) == (
@@ -143,7 +145,7 @@ def test_downtimes_tell_from_when_to_when_and_for_what(path, night):
     )
 
 
-def test_many_volumes_are_counted(night):
+def test_many_volumes_are_counted(night: Night) -> None:
     assert volumes_text([str(number) for number in range(7)], {"0": "a"}) == "a, 1, 2, 3, 4 and 2 more"
     assert volumes_text([], {}) == "no volume"
     (over, _) = night.downtimes
@@ -151,13 +153,13 @@ def test_many_volumes_are_counted(night):
     assert isinstance(gone, Downtime)
 
 
-def test_csv_has_the_volumes_name_and_reads_back(path):
+def test_csv_has_the_volumes_name_and_reads_back(path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(report(path, Form.CSV))))
     assert [row["volume_name"] for row in rows[:3]] == ["db-01 data", "数据库-02", ""]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_a_table_is_no_wider_than_its_terminal(path, width):
+def test_a_table_is_no_wider_than_its_terminal(path: Path, width: int) -> None:
     text = report(path, Form.TABLE, width=width)
     table = text[: text.index("\n\n", text.index("LINE"))].split("\n\n")[-1]
     assert all(columns(line) <= width for line in table.splitlines())
@@ -165,29 +167,29 @@ def test_a_table_is_no_wider_than_its_terminal(path, width):
     assert "volume is in-use" in table and "image-id-1" in table
 
 
-def test_names_in_chinese_do_not_move_the_columns_behind_them(path):
+def test_names_in_chinese_do_not_move_the_columns_behind_them(path: Path) -> None:
     wide = [line for line in report(path, Form.TABLE).splitlines() if volume_id(1)[8:] in line]
     places = {columns(line[: line.index(volume_id(number))]) for number, line in enumerate(wide[:3], 1)}
     assert len(places) == 1
 
 
-def test_exports_past_their_deadline_are_listed_with_their_image(night):
+def test_exports_past_their_deadline_are_listed_with_their_image(night: Night) -> None:
     assert [job.volume_name for job in night.late] == ["big"]
     page = Page(night_html(night, zone=UTC))
     assert any("1 export past the deadline" in text and "image-id-5" in text for text in page.texts["table"])
     assert any(line.endswith("image `image-id-5` (queued)") for line in night_markdown(night))
 
 
-def test_a_stalled_export_tells_what_its_image_is(path):
+def test_a_stalled_export_tells_what_its_image_is(path: Path) -> None:
     assert "stalled: past its deadline, still watched; its image is queued" in report(path, Form.TABLE)
 
 
-def test_images_made_are_listed(night):
+def test_images_made_are_listed(night: Night) -> None:
     assert [job.image_id for job in night.images] == ["image-id-1"]
     assert any("image-id-1" in text for text in Page(night_html(night, zone=UTC)).texts["table"])
 
 
-def test_one_server_or_two_are_one_cause():
+def test_one_server_or_two_are_one_cause() -> None:
     one = "the volume is attached to server 16369c5d-384d-4e64-b37a-56d898769362; detach it"
     two = (
         "the volume is attached to servers 16369c5d-384d-4e64-b37a-56d898769362,"
@@ -196,13 +198,13 @@ def test_one_server_or_two_are_one_cause():
     assert plain_words(one) == plain_words(two)
 
 
-def test_a_downtime_of_a_server_that_was_never_down_says_so(night):
+def test_a_downtime_of_a_server_that_was_never_down_says_so(night: Night) -> None:
     (over, _) = night.downtimes
     text = downtime_text(replace(over, down_at=None, name=None), {}, now=NOW)
     assert text.startswith("s1: 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), never seen down")
 
 
-def test_nothing_is_said_of_servers_where_none_was_stopped(tmp_path, night):
+def test_nothing_is_said_of_servers_where_none_was_stopped(tmp_path: Path, night: Night) -> None:
     quiet = replace(night, servers=[], downtimes=[])
     assert "Servers stopped" not in night_html(quiet)
     assert not any("Servers stopped" in line for line in night_markdown(quiet))

@@ -2,6 +2,8 @@ import asyncio
 import itertools
 import re
 from datetime import UTC
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +13,7 @@ from batchexport.report.earlier import nights_beside
 from batchexport.report.html import night_html
 from batchexport.report.html import page as page_module
 from batchexport.report.html.markup import Markup, percent, tag
-from batchexport.report.night import night_of
+from batchexport.report.night import Night, night_of
 from batchexport.store import StateReader
 from tests.report.nights import EVENING, make_night
 from tests.report.pages import Page
@@ -21,7 +23,7 @@ NEXT_DAY = EVENING + 86400
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two nights of one list, the second with failures, throttling and rows left to do."""
     folder = tmp_path_factory.mktemp("nights")
     asyncio.run(make_night(folder / "first.state", 30, seed=3, begins_at=EVENING - 86400))
@@ -29,18 +31,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def night(path, **changes):
+def night(path: Path, **changes: Any) -> Night:
     with StateReader(path) as reader:
         found = night_of(reader, now=NEXT_DAY, earlier=nights_beside(path, reader.run))
     return replace(found, **changes)
 
 
 @pytest.fixture(scope="module")
-def page(folder):
+def page(folder: Path) -> Page:
     return Page(night_html(night(folder / "second.state"), zone=UTC))
 
 
-def test_the_page_loads_nothing_and_runs_nothing(folder):
+def test_the_page_loads_nothing_and_runs_nothing(folder: Path) -> None:
     text = night_html(night(folder / "second.state"), zone=UTC)
     page = Page(text)
     assert not page.all("script") and not page.all("img")
@@ -56,43 +58,43 @@ def test_the_page_loads_nothing_and_runs_nothing(folder):
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_headings_go_down_step_by_step(page):
+def test_headings_go_down_step_by_step(page: Page) -> None:
     levels = [int(name[1]) for name, _ in page.elements if re.fullmatch(r"h[1-6]", name)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
-def test_whoever_does_not_see_the_charts_is_told_of_them(page):
+def test_whoever_does_not_see_the_charts_is_told_of_them(page: Page) -> None:
     for attributes in page.all("svg"):
         assert attributes.get("aria-hidden") == "true" or attributes["aria-label"]
 
 
-def test_every_table_has_a_caption_and_heads_with_a_scope(page):
+def test_every_table_has_a_caption_and_heads_with_a_scope(page: Page) -> None:
     assert len(page.all("caption")) == len(page.all("table")) > 3
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.all("th"))
 
 
-def test_ids_are_unique_and_the_language_is_told(page):
+def test_ids_are_unique_and_the_language_is_told(page: Page) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_headline_and_cards_say_what_came_of_the_rows(folder, page):
+def test_headline_and_cards_say_what_came_of_the_rows(folder: Path, page: Page) -> None:
     totals = night(folder / "second.state").totals
     assert page.texts["h1"] == ["nightly.csv unfinished"]
     assert f"{totals.rows['succeeded']} of 90 volumes exported" in page.texts["main"][0]
     assert f"{totals.to_do} to do." in page.texts["main"][0]
 
 
-def test_causes_come_with_the_clouds_words_request_ids_and_what_to_do(page):
+def test_causes_come_with_the_clouds_words_request_ids_and_what_to_do(page: Page) -> None:
     cause = next(text for text in page.texts["article"] if "in-use" in text)
     assert "What to do: Let the run stop its servers" in cause
     assert "HTTP 400, in_use" in cause
     assert re.search(r"line \d+, volume [0-9a-f-]{36}, request req-[0-9a-f-]{36}", cause)
 
 
-def test_the_night_shows_throttling_bars_and_columns(page):
+def test_the_night_shows_throttling_bars_and_columns(page: Page) -> None:
     captions = page.texts["figcaption"]
     assert captions[0] == "What held the run up"
     assert [caption.split(",")[0] for caption in captions[2:]] == [
@@ -105,18 +107,18 @@ def test_the_night_shows_throttling_bars_and_columns(page):
     assert any("tried again" in text for text in page.texts["title"])
 
 
-def test_the_night_before_stands_above_this_one(page):
+def test_the_night_before_stands_above_this_one(page: Page) -> None:
     rows = page.texts["tr"]
     before = next(place for place, row in enumerate(rows) if row.startswith("2026-09-20 22:00"))
     assert rows[before + 1].startswith("2026-09-21 22:00 (this one)")
 
 
-def test_times_are_those_of_the_zone(folder):
+def test_times_are_those_of_the_zone(folder: Path) -> None:
     text = night_html(night(folder / "second.state"))
     assert re.search(r"2026-09-2[12] \d\d:\d\d to 2026-09-2[12] \d\d:\d\d \S+<", text)
 
 
-async def test_no_word_of_a_cloud_becomes_a_tag(tmp_path):
+async def test_no_word_of_a_cloud_becomes_a_tag(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     await build_mixed(path)
     words = "<script>alert('1')</script> & \"quoted\""
@@ -127,7 +129,7 @@ async def test_no_word_of_a_cloud_becomes_a_tag(tmp_path):
     assert Page(text).texts["blockquote"][0].startswith(words)
 
 
-def test_what_is_too_much_for_a_page_is_counted(folder, monkeypatch):
+def test_what_is_too_much_for_a_page_is_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MOST_CAUSES", 1)
     monkeypatch.setattr(night_module, "MOST_ROWS", 1)
     found = night(folder / "second.state")
@@ -138,7 +140,7 @@ def test_what_is_too_much_for_a_page_is_counted(folder, monkeypatch):
     assert caption.endswith(f"{found.rows_in_trouble - 1} more are in the CSV report.")
 
 
-async def test_a_night_in_which_all_went_well_has_nothing_to_mend(tmp_path):
+async def test_a_night_in_which_all_went_well_has_nothing_to_mend(tmp_path: Path) -> None:
     path = tmp_path / "good.state"
     await build_succeeded(path)
     page = Page(night_html(night(path), zone=UTC))
@@ -147,7 +149,7 @@ async def test_a_night_in_which_all_went_well_has_nothing_to_mend(tmp_path):
     assert "Every export, from its acceptance to its end" in page.texts["figcaption"]
 
 
-def test_a_run_that_has_not_begun_has_a_page(tmp_path):
+def test_a_run_that_has_not_begun_has_a_page(tmp_path: Path) -> None:
     path = tmp_path / "new.state"
     build(path, [])
     found = night(path)
@@ -155,7 +157,7 @@ def test_a_run_that_has_not_begun_has_a_page(tmp_path):
     assert "The cloud has not taken any export yet." in Page(night_html(found)).texts["p"]
 
 
-async def test_a_run_with_exports_under_way_says_so_and_counts_the_stalled(tmp_path):
+async def test_a_run_with_exports_under_way_says_so_and_counts_the_stalled(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     await build_mixed(path)
     with StateReader(path) as reader:
@@ -166,14 +168,14 @@ async def test_a_run_with_exports_under_way_says_so_and_counts_the_stalled(tmp_p
     assert "1 export past the deadline, still watched." in page.texts["main"][0]
 
 
-def test_a_run_that_only_had_refusals_has_no_bars(tmp_path, folder):
+def test_a_run_that_only_had_refusals_has_no_bars(tmp_path: Path, folder: Path) -> None:
     found = night(folder / "second.state")
     timeline = replace(found.timeline, bars=[], exports=0)
     page = Page(night_html(replace(found, timeline=timeline)))
     assert not any("export" in caption and "GiB" not in caption for caption in page.texts["figcaption"][:2])
 
 
-def test_markup_leaves_out_what_is_none_and_escapes_the_rest():
+def test_markup_leaves_out_what_is_none_and_escapes_the_rest() -> None:
     assert (
         tag("b", "a<b", class_="x", id=None, hidden=True, width=0.5)
         == '<b class="x" hidden width="0.5">a&lt;b</b>'

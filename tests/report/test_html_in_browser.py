@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,7 @@ from batchexport.report.earlier import nights_beside
 from batchexport.report.html import night_html
 from batchexport.report.night import night_of
 from batchexport.store import StateReader
-from tests.report.browser import axe_source, chromium, needs_chromium
+from tests.report.browser import Page, axe_source, chromium, needs_chromium
 from tests.report.nights import EVENING, make_night
 
 pytestmark = needs_chromium
@@ -29,7 +32,7 @@ FAULTS = (
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("nights")
     asyncio.run(make_night(folder / "first.state", 20, seed=3, begins_at=EVENING - 86400))
     path = asyncio.run(make_night(folder / "second.state", 90, seed=6, until_s=2900))
@@ -40,13 +43,13 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-async def page(tmp_path, address):
+async def page(tmp_path: Path, address: str) -> AsyncIterator[Any]:
     async with chromium(tmp_path) as page:
         await page.open(address)
         yield page
 
 
-async def test_it_asks_for_nothing_complains_of_nothing_and_fits(page, address):
+async def test_it_asks_for_nothing_complains_of_nothing_and_fits(page: Page, address: str) -> None:
     colours, widths = [], []
     for width, scheme, media in LOOKS:
         await page.look_like(width=width, scheme=scheme, media=media)
@@ -65,7 +68,7 @@ async def test_it_asks_for_nothing_complains_of_nothing_and_fits(page, address):
 @pytest.mark.skipif(
     axe_source() is None, reason="needs axe-core: npm install axe-core, or AXE_CORE=…/axe.min.js"
 )
-async def test_axe_finds_no_fault(page):
+async def test_axe_finds_no_fault(page: Any) -> None:
     await page.ask("document.querySelectorAll('details').forEach(each => each.open = true)")
     await page.ask(f"{axe_source()}; true")
     for width, scheme, media in LOOKS:

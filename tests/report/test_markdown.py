@@ -1,24 +1,26 @@
 import itertools
+from pathlib import Path
 
 import msgspec
+import pytest
 
 from batchexport.report import markdown as module
 from batchexport.report.earlier import nights_beside
 from batchexport.report.markdown import code, escaped, night_markdown
-from batchexport.report.night import night_of
+from batchexport.report.night import Night, night_of
 from batchexport.store import StateReader
 from tests.report.nights import EVENING, make_night
 from tests.report.state_files import AT, build, build_succeeded
 
 
-async def night(tmp_path):
+async def night(tmp_path: Path) -> Night:
     await make_night(tmp_path / "first.state", 20, seed=3, begins_at=EVENING - 86400)
     path = await make_night(tmp_path / "second.state", 90, seed=6)
     with StateReader(path) as reader:
         return night_of(reader, now=EVENING, earlier=nights_beside(path, reader.run))
 
 
-async def test_it_has_headline_causes_and_tables(tmp_path):
+async def test_it_has_headline_causes_and_tables(tmp_path: Path) -> None:
     found = await night(tmp_path)
     lines = list(night_markdown(found))
     assert lines[0] == "# nightly.csv: done, with failures"
@@ -33,14 +35,14 @@ async def test_it_has_headline_causes_and_tables(tmp_path):
     assert any(line.startswith("| 2026-09-20T22:00 |") for line in lines)
 
 
-async def test_every_row_of_a_table_has_as_many_cells_as_its_head(tmp_path):
+async def test_every_row_of_a_table_has_as_many_cells_as_its_head(tmp_path: Path) -> None:
     lines = list(night_markdown(await night(tmp_path)))
     for before, line in itertools.pairwise(lines):
         if before.startswith("|") and line.startswith("|"):
             assert before.count("|") == line.count("|")
 
 
-async def test_what_is_too_much_is_counted(tmp_path, monkeypatch):
+async def test_what_is_too_much_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = await night(tmp_path)
     monkeypatch.setattr(module, "MOST_CAUSES", 1)
     cause = msgspec.structs.replace(found.causes[0], rows=50, code=None, status=None, examples=[])
@@ -49,7 +51,7 @@ async def test_what_is_too_much_is_counted(tmp_path, monkeypatch):
     assert any(line.startswith("And ") and "more cause" in line for line in lines)
 
 
-async def test_a_night_without_trouble_is_short(tmp_path):
+async def test_a_night_without_trouble_is_short(tmp_path: Path) -> None:
     await build_succeeded(tmp_path / "good.state")
     with StateReader(tmp_path / "good.state") as reader:
         lines = list(night_markdown(night_of(reader, now=AT + 9)))
@@ -57,18 +59,18 @@ async def test_a_night_without_trouble_is_short(tmp_path):
     assert lines[4] == "Run 20260921-abcdef, 2026-09-21T14:13:20Z to 2026-09-21T14:13:29Z"
 
 
-def test_a_run_that_has_not_begun_says_so(tmp_path):
+def test_a_run_that_has_not_begun_says_so(tmp_path: Path) -> None:
     build(tmp_path / "new.state", [])
     with StateReader(tmp_path / "new.state") as reader:
         lines = list(night_markdown(night_of(reader, now=AT)))
     assert lines[4] == "Run 20260921-abcdef, nothing exported yet to now"
 
 
-def test_no_word_of_a_cloud_becomes_markup():
+def test_no_word_of_a_cloud_becomes_markup() -> None:
     assert escaped("a|b\n<b>*x*</b> `c`") == r"a\|b \<b\>\*x\*\</b\> \`c\`"
 
 
-def test_an_id_that_holds_backticks_does_not_end_its_fence():
+def test_an_id_that_holds_backticks_does_not_end_its_fence() -> None:
     assert code("req-1") == "`req-1`"
     assert code("req-1` <b> ``x") == "``` req-1` <b> ``x ```"
     assert code("a\nb") == "`a b`"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -13,7 +15,7 @@ from tests.report.nights import EVENING, TARGETS, make_night
 from tests.report.state_files import AT, EAST, HERE, build_succeeded
 
 
-def test_a_night_adds_up(reader):
+def test_a_night_adds_up(reader: StateReader) -> None:
     night = night_of(reader, now=AT + 700)
     assert night.totals.all_rows == 7
     assert night.rows_in_trouble == len(night.trouble) == 4
@@ -25,13 +27,13 @@ def test_a_night_adds_up(reader):
     assert night.figures.gib_per_hour == pytest.approx(100 * 3600 / 580)
 
 
-def test_while_exports_are_under_way_the_night_reaches_to_now(reader):
+def test_while_exports_are_under_way_the_night_reaches_to_now(reader: StateReader) -> None:
     night = night_of(reader, now=AT + 700)
     assert night.timeline.ended_at == AT + 700
     assert night.timeline.marks == {Mark.NO_SERVICE: 1}
 
 
-async def test_throttling_is_counted_by_target(tmp_path):
+async def test_throttling_is_counted_by_target(tmp_path: Path) -> None:
     path = await make_night(tmp_path / "n.state", 60, seed=2)
     with StateReader(path) as reader:
         night = night_of(reader, now=EVENING)
@@ -40,7 +42,9 @@ async def test_throttling_is_counted_by_target(tmp_path):
     assert [line.requests_per_second for line in night.targets] == [3.5, 3.5]
 
 
-async def test_earlier_runs_of_the_list_beside_it_are_found_the_last_of_them(tmp_path, monkeypatch):
+async def test_earlier_runs_of_the_list_beside_it_are_found_the_last_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for day in range(4):
         await make_night(tmp_path / f"night-{day}.state", 3, seed=day, begins_at=EVENING + day * 86400)
     await make_night(tmp_path / "other.state", 3, seed=8, begins_at=EVENING - 86400, list_name="other.csv")
@@ -52,7 +56,7 @@ async def test_earlier_runs_of_the_list_beside_it_are_found_the_last_of_them(tmp
     assert [night.run.created_at for night in nights] == [EVENING + 86400, EVENING + 2 * 86400]
 
 
-async def test_named_nights_are_read_whatever_their_list(tmp_path):
+async def test_named_nights_are_read_whatever_their_list(tmp_path: Path) -> None:
     await make_night(tmp_path / "b.state", 3, seed=1, begins_at=EVENING + 5, list_name="b.csv")
     await make_night(tmp_path / "a.state", 3, seed=2, begins_at=EVENING, list_name="a.csv")
     nights = named_nights([tmp_path / "b.state", tmp_path / "a.state"])
@@ -62,7 +66,7 @@ async def test_named_nights_are_read_whatever_their_list(tmp_path):
         named_nights([tmp_path / "c.state"])
 
 
-async def test_the_verdict_is_a_word_and_a_sentence(tmp_path, reader):
+async def test_the_verdict_is_a_word_and_a_sentence(tmp_path: Path, reader: StateReader) -> None:
     night = night_of(reader, now=AT + 700)
     assert verdict(night).words == "unfinished"
     assert verdict(msgspec.structs.replace(night, running=True)).words == "running"
@@ -77,7 +81,7 @@ async def test_the_verdict_is_a_word_and_a_sentence(tmp_path, reader):
     assert totals_sentence(night.totals, None) == "1 of 1 volume exported (5 GiB)."
 
 
-async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path):
+async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path: Path) -> None:
     path = await make_night(tmp_path / "n.state", 60, seed=2)
     with StateReader(path) as reader:
         night = night_of(reader, now=EVENING)
@@ -85,6 +89,6 @@ async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path):
     assert verdict(night).words == "done, with failures"
 
 
-def test_a_run_is_called_after_its_list(reader):
+def test_a_run_is_called_after_its_list(reader: StateReader) -> None:
     named = [msgspec.structs.replace(reader.run, list_name=name) for name in ("-", "lists/march.csv")]
     assert [title_of(run.list_name) for run in named] == ["list from stdin", "march.csv"]

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ HERE = TargetKey()
 FINDING = Finding(severity=Severity.BLOCKED, code="volume_status", words="the volume is error")
 
 
-def seen(rows, *, cannot=(), **changes):
+def seen(rows: list[int], *, cannot: tuple[Any, ...] | list[int] = (), **changes: Any) -> Any:
     """Rows of 10 GiB; those in `cannot` have a finding."""
     found = PlanSummary(**changes)
     for number in rows:
@@ -22,11 +23,11 @@ def seen(rows, *, cannot=(), **changes):
     return found
 
 
-def text(found):
+def text(found: Any) -> str:
     return plan_text({HERE: found}, Limits())
 
 
-def test_findings_stand_in_the_order_of_the_list():
+def test_findings_stand_in_the_order_of_the_list() -> None:
     lines = text(seen([3, 1, 2], cannot=[3, 1])).splitlines()
     assert lines[0].split() == ["LINE", "VOLUME", "GIB", "ROW", "FINDING"]
     assert [line.split()[0] for line in lines[1:3]] == ["2", "4"]
@@ -34,7 +35,7 @@ def test_findings_stand_in_the_order_of_the_list():
     assert lines[4] == "3 rows: 1 to export, 2 cannot go"
 
 
-def test_sums_alone_where_nothing_was_found():
+def test_sums_alone_where_nothing_was_found() -> None:
     assert text(seen([1])).splitlines() == [
         "1 row: 1 to export",
         "images: 0 in the project; the cloud does not tell how many it may have",
@@ -43,7 +44,7 @@ def test_sums_alone_where_nothing_was_found():
     ]
 
 
-def test_what_is_left_out_and_what_may_fail_are_told_apart():
+def test_what_is_left_out_and_what_may_fail_are_told_apart() -> None:
     found = seen([1])
     for number, weight in ((2, Severity.EXCLUDED), (3, Severity.WARNING)):
         finding = Finding(severity=weight, code="in_use", words="in use")
@@ -51,7 +52,7 @@ def test_what_is_left_out_and_what_may_fail_are_told_apart():
     assert "3 rows: 2 to export (1 may fail), 1 left out" in text(found)
 
 
-def test_servers_to_be_stopped_are_named_with_their_volumes():
+def test_servers_to_be_stopped_are_named_with_their_volumes() -> None:
     found = seen([1])
     finding = Finding(
         severity=Severity.NEEDS_STOP, code="in_use", words="attached to server web, to be stopped"
@@ -70,19 +71,19 @@ def test_servers_to_be_stopped_are_named_with_their_volumes():
 
 
 @pytest.mark.parametrize(("allowed", "told"), [(50, False), (48, True)])
-def test_a_quota_is_told_and_what_it_is_too_small_for(allowed, told):
+def test_a_quota_is_told_and_what_it_is_too_small_for(allowed: int, told: bool) -> None:
     lines = text(seen([1, 2, 3], quota=ImageQuota(allowed=allowed, used=46)))
     assert f"images: 46 of {allowed} used, {allowed - 46} may be made" in lines
     assert ("the quota is too small for 1 row" in lines) is told
 
 
-def test_rows_that_were_not_looked_at_are_told():
+def test_rows_that_were_not_looked_at_are_told() -> None:
     assert "4 rows not looked at" in text(seen([1], unseen=4))
     assert "10 GiB in 1 row, the largest" in text(seen([1], unseen=4))
     assert "4 rows of these: the volume is in no list" in text(seen([], presumed_missing=4))
 
 
-def test_findings_beyond_many_are_counted(monkeypatch):
+def test_findings_beyond_many_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "MAX_KEPT", 1)
     found = seen([1, 2, 3], cannot=[1, 2, 3])
     assert "… and 2 rows more with findings" in text(found)
@@ -90,7 +91,7 @@ def test_findings_beyond_many_are_counted(monkeypatch):
     assert (len(target["findings"]), target["rows_with_findings_left_out"]) == (1, 2)
 
 
-def test_json_holds_the_quota_and_every_finding():
+def test_json_holds_the_quota_and_every_finding() -> None:
     found = seen([1, 2], cannot=[2], quota=ImageQuota(allowed=9, used=1))
     content = json.loads(plan_json({HERE: found}, Limits()))
     assert content["every_row_can_go"] is False
@@ -108,7 +109,7 @@ def test_json_holds_the_quota_and_every_finding():
     ]
 
 
-def test_a_row_with_a_volume_of_unknown_size_shows_none():
+def test_a_row_with_a_volume_of_unknown_size_shows_none() -> None:
     found = PlanSummary()
     found.add(Unsent(line=2, job=job()), None, [FINDING])
     assert found.kept == [RowFindings(line=2, volume_id=job().volume_id, size_gib=None, findings=(FINDING,))]

@@ -2,6 +2,8 @@ import csv
 import io
 import json
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,17 @@ from tests.report.state_files import AT, HERE, build, volume_id
 NOW = AT + 700
 
 
-def lines(reader, form, **options):
+def lines(reader: StateReader, form: Format, **options: Any) -> list[str]:
     return list(report_lines(reader, form, now=NOW, **options))
 
 
-def test_columns_are_those_of_the_list_and_then_the_reports_own():
+def test_columns_are_those_of_the_list_and_then_the_reports_own() -> None:
     assert (*Column, *REPORT_COLUMNS) == COLUMNS
 
 
-def test_a_csv_report_reads_back_as_a_job_list_with_the_same_wishes(reader, tmp_path):
+def test_a_csv_report_reads_back_as_a_job_list_with_the_same_wishes(
+    reader: StateReader, tmp_path: Path
+) -> None:
     path = tmp_path / "again.csv"
     path.write_text("\n".join(lines(reader, Format.CSV)), encoding="utf-8")
     rows = list(JobList(path))
@@ -34,7 +38,7 @@ def test_a_csv_report_reads_back_as_a_job_list_with_the_same_wishes(reader, tmp_
     assert [row.target.cloud for row in rows] == [None] * 5 + ["east"] * 2
 
 
-def test_csv_holds_times_states_and_the_clouds_words(reader):
+def test_csv_holds_times_states_and_the_clouds_words(reader: StateReader) -> None:
     rows = list(csv.DictReader(io.StringIO("\n".join(lines(reader, Format.CSV)))))
     assert (
         rows[0]
@@ -65,7 +69,7 @@ def test_csv_holds_times_states_and_the_clouds_words(reader):
     )
 
 
-def test_a_text_with_separators_and_quotes_survives_csv(tmp_path):
+def test_a_text_with_separators_and_quotes_survives_csv(tmp_path: Path) -> None:
     path = tmp_path / "odd.state"
     build(path, [(HERE, 'a,"b";c', NO_OPTIONS)])
     with StateReader(path) as reader:
@@ -73,12 +77,12 @@ def test_a_text_with_separators_and_quotes_survives_csv(tmp_path):
     assert row["image_name"] == 'a,"b";c'
 
 
-def test_a_report_can_be_limited_to_states(reader):
+def test_a_report_can_be_limited_to_states(reader: StateReader) -> None:
     found = lines(reader, Format.CSV, only=[JobState.FAILED, JobState.AMBIGUOUS])
     assert [line.split(",")[0] for line in found[1:]] == [volume_id(2), volume_id(4), volume_id(6)]
 
 
-def test_json_is_one_document_with_run_totals_and_rows(reader):
+def test_json_is_one_document_with_run_totals_and_rows(reader: StateReader) -> None:
     content = json.loads("\n".join(lines(reader, Format.JSON)))
     assert content["run"]["run_id"] == "20260921-abcdef"
     assert content["totals"]["rows"] == len(content["jobs"]) == 7
@@ -87,35 +91,37 @@ def test_json_is_one_document_with_run_totals_and_rows(reader):
     assert content["jobs"][1]["image_id"] is None
 
 
-def test_json_without_a_row_is_still_a_document(reader):
+def test_json_without_a_row_is_still_a_document(reader: StateReader) -> None:
     content = json.loads("\n".join(lines(reader, Format.JSON, only=[JobState.SUBMITTING])))
     assert content["jobs"] == []
     assert content["totals"]["rows"] == 7
 
 
-def test_a_table_ends_with_totals_that_add_up(reader):
+def test_a_table_ends_with_totals_that_add_up(reader: StateReader) -> None:
     found = lines(reader, Format.TABLE)
     rows, gib = found[found.index("") + 1 :][:2]
     assert rows == "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do"
     assert gib.startswith("100 GiB exported")
 
 
-def test_a_table_shows_the_reason_of_each_failed_row(reader):
+def test_a_table_shows_the_reason_of_each_failed_row(reader: StateReader) -> None:
     assert sum("volume is in-use" in line for line in lines(reader, Format.TABLE)) == 2
 
 
 @pytest.mark.parametrize(("now", "stalled"), [(AT + 3599, False), (AT + 3601, True)])
-def test_an_export_past_its_deadline_is_shown_as_stalled_and_stays_exporting(reader, now, stalled):
+def test_an_export_past_its_deadline_is_shown_as_stalled_and_stays_exporting(
+    reader: StateReader, now: float, stalled: bool
+) -> None:
     (_, row, *_) = report_lines(reader, Format.TABLE, now=now, only=[JobState.EXPORTING])
     assert ("stalled" in row) is stalled
     assert "exporting" in row
 
 
-def test_a_longer_report_needs_no_more_memory(tmp_path):
+def test_a_longer_report_needs_no_more_memory(tmp_path: Path) -> None:
     assert _peak_bytes(tmp_path, 8000) < 1.5 * _peak_bytes(tmp_path, 4000)
 
 
-def _peak_bytes(tmp_path, rows):
+def _peak_bytes(tmp_path: Path, rows: int) -> int:
     path = tmp_path / f"{rows}.state"
     build(path, ((HERE, f"image {number}", NO_OPTIONS) for number in range(rows)))
     with StateReader(path) as reader:
@@ -130,7 +136,7 @@ def _peak_bytes(tmp_path, rows):
 NAMES = ['=HYPERLINK("x")', "@SUM(1)", "+1", "-x", "＝1+1", "'=quoted", "''+twice", "o'clock", "'plain'"]
 
 
-def test_no_cell_is_a_formula_and_every_name_reads_back(tmp_path):
+def test_no_cell_is_a_formula_and_every_name_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "odd.state"
     build(path, [(HERE, name, NO_OPTIONS) for name in NAMES])
     with StateReader(path) as reader:

@@ -1,6 +1,8 @@
 """A server that is not up is told first, wherever a run is shown."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ LINE = "1 server stopped for exports is not up: web-1"
 
 
 @pytest.fixture
-async def left_down(tmp_path):
+async def left_down(tmp_path: Path) -> Path:
     """A run that is done, but for a server that does not start."""
     path = tmp_path / "night.state"
     await build_succeeded(path)
@@ -31,37 +33,37 @@ async def left_down(tmp_path):
 
 
 @pytest.fixture
-def reader(left_down):
+def reader(left_down: Path) -> Iterator[StateReader]:
     with StateReader(left_down) as reader:
         yield reader
 
 
 @pytest.mark.parametrize("form", [Form.TABLE, Form.MARKDOWN, Form.HTML])
-def test_every_report_for_people_says_so_before_it_counts_rows(reader, form):
+def test_every_report_for_people_says_so_before_it_counts_rows(reader: StateReader, form: Form) -> None:
     text = "\n".join(written(reader, form, now=AT))
     assert LINE in text
     assert text.index(LINE) < text.index("1 of 1 volume" if form is not Form.TABLE else "1 row =")
     assert form is Form.TABLE or "servers are not up" in text
 
 
-def test_programs_find_it_too(reader, left_down):
+def test_programs_find_it_too(reader: StateReader, left_down: Path) -> None:
     assert json.loads("".join(written(reader, Form.JSON, now=AT)))["servers_down"][0]["server_id"] == "a1"
     assert json.loads(status_json(reader, left_down, now=AT))["servers_down"][0]["name"] == "web-1"
 
 
-def test_status_and_summary_say_so_and_what_to_do(reader, left_down):
+def test_status_and_summary_say_so_and_what_to_do(reader: StateReader, left_down: Path) -> None:
     assert LINE in status_text(reader, left_down, now=AT)
     lines = summary_text(reader, left_down, cloud="prod", took_s=1.0).splitlines()
     assert lines[0] == LINE
     assert f"next: batchexport servers {left_down} --start --os-cloud prod" in lines[-1]
 
 
-def test_whoever_is_told_of_the_run_is_told_of_the_server(left_down):
+def test_whoever_is_told_of_the_run_is_told_of_the_server(left_down: Path) -> None:
     message = message_on(with_state(Outcome(name="nightly", exit_code=3, error=None), left_down))
     assert message.lines[0] == LINE
 
 
-def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader):
+def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader: StateReader) -> None:
     head, row, note, _, line = servers_text(reader.servers()).splitlines()
     assert head.split() == ["SERVER", "NAME", "STATE", "SINCE", "VOLUMES"]
     assert row.split() == ["a1", "web-1", "starting", "2026-09-21T14:13:20Z", volume_id(1)]
@@ -69,16 +71,16 @@ def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader):
     assert line == LINE
 
 
-def test_the_table_names_volumes_where_names_are_known(reader):
+def test_the_table_names_volumes_where_names_are_known(reader: StateReader) -> None:
     text = servers_text(reader.servers(), {volume_id(1): "db-01 data"})
     assert text.splitlines()[1].endswith("  db-01 data")
 
 
-def test_where_all_are_up_nothing_is_said():
+def test_where_all_are_up_nothing_is_said() -> None:
     assert (servers_line([]), servers_text([])) == ("", "no server is stopped")
     assert json.loads(servers_json([])) == {"servers": []}
 
 
-def test_a_line_names_a_few(reader):
+def test_a_line_names_a_few(reader: StateReader) -> None:
     (server,) = reader.servers()
     assert servers_line([server] * (MOST_NAMED + 2)).endswith("web-1 and 2 more")

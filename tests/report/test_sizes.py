@@ -5,7 +5,7 @@ from batchexport.report.sizes import Sizes
 from tests.report.test_timeline import job
 
 
-def test_rows_stand_in_the_class_of_their_size_small_to_large_unknown_last():
+def test_rows_stand_in_the_class_of_their_size_small_to_large_unknown_last() -> None:
     sizes = Sizes()
     for number, gib in enumerate([None, 5000, 1024, 11, 10, 1]):
         sizes.add(job(number, JobState.PENDING, gib=gib))
@@ -18,7 +18,7 @@ def test_rows_stand_in_the_class_of_their_size_small_to_large_unknown_last():
     ]
 
 
-def test_times_and_speeds_are_those_of_what_succeeded():
+def test_times_and_speeds_are_those_of_what_succeeded() -> None:
     sizes = Sizes()
     for number, took_s in enumerate([10, 20, 90]):
         sizes.add(job(number, JobState.SUCCEEDED, begin=0, end=took_s, gib=8))
@@ -29,7 +29,7 @@ def test_times_and_speeds_are_those_of_what_succeeded():
     assert sorted(sizes.took_s()) == [10, 20, 90]
 
 
-def test_what_is_not_known_is_none():
+def test_what_is_not_known_is_none() -> None:
     sizes = Sizes()
     sizes.add(job(1, JobState.SUCCEEDED, end=5, gib=None))
     (found,) = sizes.filled()

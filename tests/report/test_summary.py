@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from batchexport.model import Ending, JobState
 from batchexport.report.forms import Form, written
@@ -10,12 +11,12 @@ from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded
 
 
-def steps(*, cloud=None, path="my run.state", **rows):
+def steps(*, cloud: str | None = None, path: str = "my run.state", **rows: Any) -> list[str]:
     counted = Counter({JobState(state): number for state, number in rows.items()})
     return next_steps(Totals(counted, Counter(), 0), Path(path), cloud)
 
 
-def test_the_summary_adds_up_and_says_where_the_state_is(reader, mixed):
+def test_the_summary_adds_up_and_says_where_the_state_is(reader: StateReader, mixed: Path) -> None:
     text = summary_text(reader, mixed, cloud="prod", took_s=125)
     assert "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do" in text
     assert "2 min 5 s in this run" in text
@@ -24,24 +25,24 @@ def test_the_summary_adds_up_and_says_where_the_state_is(reader, mixed):
     assert f"state file: {mixed}" in text
 
 
-def test_rows_to_do_are_carried_on_with_the_same_cloud():
+def test_rows_to_do_are_carried_on_with_the_same_cloud() -> None:
     (step,) = steps(pending=1, cloud="prod", path="a.state")
     assert "batchexport resume a.state --os-cloud prod" in step
 
 
-def test_failed_rows_are_retried_and_ambiguous_ones_looked_at():
+def test_failed_rows_are_retried_and_ambiguous_ones_looked_at() -> None:
     look, reconcile, retry = steps(failed=1, ambiguous=1)
     assert "batchexport report 'my run.state' --only ambiguous" in look
     assert "batchexport reconcile 'my run.state'" in reconcile
     assert "batchexport retry 'my run.state'" in retry
 
 
-def test_where_all_is_done_only_the_report_is_left():
+def test_where_all_is_done_only_the_report_is_left() -> None:
     (step,) = steps(succeeded=5)
     assert step.startswith("batchexport report")
 
 
-async def test_a_run_without_a_failure_needs_no_reasons(tmp_path):
+async def test_a_run_without_a_failure_needs_no_reasons(tmp_path: Path) -> None:
     path = tmp_path / "good.state"
     await build_succeeded(path)
     with StateReader(path) as reader:
@@ -51,7 +52,9 @@ async def test_a_run_without_a_failure_needs_no_reasons(tmp_path):
     assert "reasons" not in text + status
 
 
-async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_every_page(tmp_path):
+async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_every_page(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "doubtful.state"
     ending = Ending(reason="active, but it holds 0 bytes", code="image_short")
     await build_succeeded(path, ending)
@@ -66,14 +69,16 @@ async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_ev
         assert f"batchexport verify {path}" in page
 
 
-def test_unfinished_images_are_named_with_what_removes_them():
+def test_unfinished_images_are_named_with_what_removes_them() -> None:
     counted = Counter({JobState.SUCCEEDED: 5})
     (step,) = next_steps(Totals(counted, Counter(), 0), Path("a.state"), "prod", unfinished=32)
     assert "batchexport cleanup a.state --os-cloud prod" in step
     assert "32 unfinished images of failed attempts may be left" in step
 
 
-def test_a_run_that_stops_with_stalled_exports_says_so_and_what_ends_them(reader, mixed):
+def test_a_run_that_stops_with_stalled_exports_says_so_and_what_ends_them(
+    reader: StateReader, mixed: Path
+) -> None:
     text = summary_text(reader, mixed, cloud=None, took_s=1, now=AT + 100_000)
     assert "1 exporting (1 stalled: past the deadline, still watched)" in text
     assert f"batchexport give-up {mixed} --stalled" in text

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from batchexport.model import NO_OPTIONS, JobState, TargetKey
@@ -17,7 +19,15 @@ AT = 1_790_000_000.0
 HERE = TargetKey()
 
 
-def job(number, state, *, begin=None, end=None, gib=10, reason=None):
+def job(
+    number: int,
+    state: JobState,
+    *,
+    begin: float | None = None,
+    end: int | None = None,
+    gib: int | None = 10,
+    reason: str | None = None,
+) -> JobReport:
     return JobReport(
         job_id=number,
         line=number + 1,
@@ -41,7 +51,14 @@ def job(number, state, *, begin=None, end=None, gib=10, reason=None):
     )
 
 
-def put_back(*, status=None, code=None, reason=None, begin=None, end=5.0):
+def put_back(
+    *,
+    status: int | None = None,
+    code: int | None = None,
+    reason: str | None = None,
+    begin: int | None = None,
+    end: float = 5.0,
+) -> PutBack:
     return PutBack(
         target=HERE,
         job_id=1,
@@ -55,7 +72,7 @@ def put_back(*, status=None, code=None, reason=None, begin=None, end=5.0):
     )
 
 
-def test_an_export_is_a_bar_and_counts_in_the_step_of_its_end():
+def test_an_export_is_a_bar_and_counts_in_the_step_of_its_end() -> None:
     course = Course(AT, AT + 60)
     course.add_job(job(1, JobState.SUCCEEDED, begin=10, end=30, gib=7))
     timeline = course.timeline()
@@ -66,7 +83,7 @@ def test_an_export_is_a_bar_and_counts_in_the_step_of_its_end():
     assert timeline.steps[30].succeeded == 1
 
 
-def test_exports_under_way_add_up_to_the_time_they_took():
+def test_exports_under_way_add_up_to_the_time_they_took() -> None:
     course = Course(AT, AT + 600)
     spans = [(0, 600), (3, 4), (12.5, 99), (100, 101), (599, 600)]
     for number, (begin, end) in enumerate(spans):
@@ -78,14 +95,14 @@ def test_exports_under_way_add_up_to_the_time_they_took():
     assert timeline.steps[20].under_way == pytest.approx(1)
 
 
-def test_an_export_that_goes_on_reaches_to_the_end():
+def test_an_export_that_goes_on_reaches_to_the_end() -> None:
     course = Course(AT, AT + 100)
     course.add_job(job(1, JobState.EXPORTING, begin=40))
     (bar,) = course.timeline().bars
     assert (bar.kind, bar.ended_at) == (BarKind.UNDER_WAY, AT + 100)
 
 
-def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar():
+def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar() -> None:
     course = Course(AT, AT + 100)
     course.add_job(job(1, JobState.FAILED, begin=1, end=50, reason="no space"))
     course.add_job(job(2, JobState.FAILED, end=60, reason="volume is in-use"))
@@ -95,7 +112,7 @@ def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar():
     assert sum(step.failed for step in timeline.steps) == 2
 
 
-def test_an_export_that_is_tried_again_has_a_bar_of_its_own():
+def test_an_export_that_is_tried_again_has_a_bar_of_its_own() -> None:
     course = Course(AT, AT + 100)
     course.add_put_back(put_back(begin=5, end=25, reason="the cloud removed the image"))
     (bar,) = course.timeline().bars
@@ -103,7 +120,7 @@ def test_an_export_that_is_tried_again_has_a_bar_of_its_own():
     assert not course.timeline().marks
 
 
-def test_of_many_exports_the_longest_are_shown_and_enough_of_the_failed():
+def test_of_many_exports_the_longest_are_shown_and_enough_of_the_failed() -> None:
     course = Course(AT, AT + 10_000)
     for number in range(1, 201):
         course.add_job(job(number, JobState.SUCCEEDED, begin=number, end=3 * number))
@@ -117,7 +134,7 @@ def test_of_many_exports_the_longest_are_shown_and_enough_of_the_failed():
     assert timeline.bars == sorted(timeline.bars, key=lambda bar: bar.began_at)
 
 
-def test_where_only_failed_exports_are_all_bars_are_theirs():
+def test_where_only_failed_exports_are_all_bars_are_theirs() -> None:
     course = Course(AT, AT + 1000)
     for number in range(60):
         course.add_job(job(number, JobState.FAILED, begin=number, end=number + 2))
@@ -140,11 +157,13 @@ def test_where_only_failed_exports_are_all_bars_are_theirs():
         ({"status": 400, "reason": "the volume is backing-up"}, None),
     ],
 )
-def test_what_held_a_run_up_is_told_from_what_the_cloud_said(facts, mark):
+def test_what_held_a_run_up_is_told_from_what_the_cloud_said(
+    facts: dict[str, Any], mark: Mark | None
+) -> None:
     assert mark_of(put_back(**facts)) is mark
 
 
-def test_marks_stand_in_their_step():
+def test_marks_stand_in_their_step() -> None:
     course = Course(AT, AT + 60)
     for end in (5.1, 5.2, 33):
         course.add_put_back(put_back(status=429, end=end))
@@ -154,23 +173,23 @@ def test_marks_stand_in_their_step():
     assert timeline.steps[5].marks[Mark.THROTTLED] == 2
 
 
-def test_times_of_another_clock_count_at_the_edge():
+def test_times_of_another_clock_count_at_the_edge() -> None:
     course = Course(AT, AT + 10)
     course.add_job(job(1, JobState.SUCCEEDED, begin=-5, end=99))
     timeline = course.timeline()
     assert timeline.steps[-1].succeeded == 1
 
 
-def test_a_run_of_no_length_has_a_timeline():
+def test_a_run_of_no_length_has_a_timeline() -> None:
     course = Course(AT, AT)
     course.add_job(job(1, JobState.SUCCEEDED, begin=0, end=0))
     assert course.timeline().ended_at > AT
 
 
 @pytest.mark.parametrize("span_s", [0, 1, 59, 3600, 12 * 3600, 7 * 86400, 90 * 86400, 3 * 365 * 86400])
-def test_no_span_has_more_steps_than_a_page_can_show(span_s):
+def test_no_span_has_more_steps_than_a_page_can_show(span_s: int) -> None:
     assert span_s // step_width_s(span_s) + 1 <= MOST_STEPS
 
 
-def test_steps_have_handy_widths():
+def test_steps_have_handy_widths() -> None:
     assert [step_width_s(hours * 3600) for hours in (1, 8, 24)] == [60, 600, 1800]

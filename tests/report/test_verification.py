@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 from batchexport.model import NO_OPTIONS, TargetKey
 from batchexport.plan import Finding, Severity
@@ -9,7 +10,7 @@ from batchexport.store import Exported
 HERE = TargetKey()
 
 
-def unlike(line):
+def unlike(line: int) -> Any:
     row = Exported(
         line=line,
         volume_id=f"v{line}",
@@ -27,7 +28,7 @@ def unlike(line):
     return Mismatch(row=row, findings=words)
 
 
-def test_each_image_that_is_not_as_asked_is_one_line():
+def test_each_image_that_is_not_as_asked_is_one_line() -> None:
     found = Verification(images=5, mismatched=2, hashed=4, kept=[unlike(9), unlike(2)])
     lines = verification_text({HERE: found}).splitlines()
     assert lines[1].split() == ["2", "v2", "i2", "it", "is", "short;", "its", "hash", "is", "another"]
@@ -35,20 +36,20 @@ def test_each_image_that_is_not_as_asked_is_one_line():
     assert lines[-1] == "5 images: 3 as asked, 2 not; 4 compared by their hash"
 
 
-def test_images_whose_size_nobody_tells_are_not_called_as_asked():
+def test_images_whose_size_nobody_tells_are_not_called_as_asked() -> None:
     lines = verification_text({HERE: Verification(images=5, unverified=2)}).splitlines()
     assert lines[0] == "5 images: 3 as asked, 0 not; 0 compared by their hash"
     assert lines[1].startswith("2 images not verified: the cloud does not tell")
 
 
-def test_images_beyond_many_and_those_not_seen_are_counted():
+def test_images_beyond_many_and_those_not_seen_are_counted() -> None:
     found = Verification(images=5, mismatched=3, unseen=7, kept=[unlike(2)])
     lines = verification_text({HERE: found}).splitlines()
     assert "… and 2 images more" in lines
     assert lines[-1] == "7 images in no list of the project, and not read one by one"
 
 
-def test_json_holds_every_finding_by_target():
+def test_json_holds_every_finding_by_target() -> None:
     found = {
         HERE: Verification(images=1),
         TargetKey(cloud="b"): Verification(images=1, mismatched=1, kept=[unlike(2)]),

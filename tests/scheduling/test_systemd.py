@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,13 +23,16 @@ NOON = datetime(2027, 5, 1, 12, tzinfo=UTC)
 
 
 def order(
-    path="/jobs/nightly.toml", cron="0 22 * * mon-fri", program=(sys.executable, "-m", "batchexport"), **more
-):
+    path: str = "/jobs/nightly.toml",
+    cron: str = "0 22 * * mon-fri",
+    program: tuple[str, ...] = (sys.executable, "-m", "batchexport"),
+    **more: Any,
+) -> UnitSpec:
     schedule = Schedule(cron=cron, zone=BERLIN)
     return UnitSpec(job_path=Path(path), schedule=schedule, window=None, program=program, **more)
 
 
-def verified(folder, asked):
+def verified(folder: Path, asked: UnitSpec) -> subprocess.CompletedProcess[str]:
     """What systemd says about the units of a spec."""
     units = {f"{asked.name}.service": service(asked), f"{asked.name}.timer": timer(asked)}
     for name, text in units.items():
@@ -39,7 +43,7 @@ def verified(folder, asked):
 
 @needs_systemd
 @pytest.mark.parametrize("name", ["nightly.toml", "50 % of all $HOME \"x\" 'y'.toml", "Jäger & Söhne.toml"])
-def test_the_units_pass_verify(tmp_path, name):
+def test_the_units_pass_verify(tmp_path: Path, name: str) -> None:
     asked = order(path=str(tmp_path / name))
     found = verified(tmp_path, asked)
     ours = [line for line in found.stderr.splitlines() if asked.name in line]
@@ -47,7 +51,7 @@ def test_the_units_pass_verify(tmp_path, name):
 
 
 @needs_systemd
-def test_verify_is_able_to_complain(tmp_path):
+def test_verify_is_able_to_complain(tmp_path: Path) -> None:
     assert verified(tmp_path, order(program=("/no/such/program",))).returncode != 0
 
 
@@ -56,7 +60,7 @@ def test_verify_is_able_to_complain(tmp_path):
     "cron",
     ["0 22 * * *", "*/20 1-3 * * mon-fri", "15 4 1,15 * *", "0 0 * jun,dec 7", "30 23 * * */3", "5 * * * *"],
 )
-def test_calendar_events_are_the_same_starts(cron):
+def test_calendar_events_are_the_same_starts(cron: str) -> None:
     schedule = Schedule(cron=cron, zone=BERLIN)
     (event,) = calendar_events(schedule)
     words = [
@@ -72,19 +76,19 @@ def test_calendar_events_are_the_same_starts(cron):
     assert seen == [f"{each:%Y-%m-%d %H:%M}" for each in expected]
 
 
-def test_a_day_that_is_named_either_way_takes_two_events():
+def test_a_day_that_is_named_either_way_takes_two_events() -> None:
     assert calendar_events(Schedule(cron="0 22 1 * fri", zone=BERLIN)) == [
         "*-*-01 22:00:00 Europe/Berlin",
         "Fri *-*-* 22:00:00 Europe/Berlin",
     ]
 
 
-def test_what_systemd_cannot_say_is_refused():
+def test_what_systemd_cannot_say_is_refused() -> None:
     with pytest.raises(ConfigError, match="supports no last day"):
         timer(order(cron="0 22 L * *"))
 
 
-def test_the_service_counts_a_closed_window_as_success_and_holds_no_secret():
+def test_the_service_counts_a_closed_window_as_success_and_holds_no_secret() -> None:
     text = service(order())
     assert "SuccessExitStatus=75\n" in text
     assert "Type=oneshot\n" in text
@@ -93,12 +97,12 @@ def test_the_service_counts_a_closed_window_as_success_and_holds_no_secret():
 
 
 @pytest.mark.parametrize(("stops", "stop"), [(False, "180"), (True, "infinity")])
-def test_a_drain_that_starts_servers_is_not_killed(stops, stop):
+def test_a_drain_that_starts_servers_is_not_killed(stops: bool, stop: str) -> None:
     assert f"TimeoutStopSec={stop}\n" in service(order(stops_servers=stops))
 
 
 @needs_systemd
-def test_the_service_is_confined_and_can_write_what_it_has_to(tmp_path):
+def test_the_service_is_confined_and_can_write_what_it_has_to(tmp_path: Path) -> None:
     asked = order(path=str(tmp_path / "nightly.toml"), writes_to=(Path("/srv/my reports"),))
     path = tmp_path / f"{asked.name}.service"
     path.write_text(service(asked))
@@ -111,6 +115,6 @@ def test_the_service_is_confined_and_can_write_what_it_has_to(tmp_path):
     assert "LimitCORE=0\n" in text
 
 
-def test_the_settings_of_the_cloud_are_those_of_whoever_emitted():
+def test_the_settings_of_the_cloud_are_those_of_whoever_emitted() -> None:
     text = service(order(clouds_path=Path("/etc/openstack/my clouds.yaml")))
     assert 'Environment="OS_CLIENT_CONFIG_FILE=/etc/openstack/my clouds.yaml"\n' in text

@@ -2,6 +2,8 @@
 
 import random
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ COUNTED_IDS = [f"00000000-0000-4000-8000-{1000 - number:012x}" for number in ran
 CLOCK_IDS = [str(uuid.UUID(fields=(2**32 - 1 - number, 7, 4096 + 9, 128, 1, 5))) for number in range(1000)]
 
 
-def surely(values: list[str], at_once: int = 7, *, marks_of=marks_of_texts) -> bool:
+def surely(values: list[str], at_once: int = 7, *, marks_of: Callable[..., Any] = marks_of_texts) -> bool:
     taken: list[str] = []
     looked = Distinct(marks_of, lambda: iter(taken))
     for start in range(0, len(values), at_once):

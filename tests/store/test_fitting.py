@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchexport.model import Ending
 from batchexport.store import StateFile, fitting
+from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
 from tests.store.making import make
 from tests.store.test_plans import plan
 
 
 @pytest.fixture
-def db(tmp_path) -> Iterator[sqlite3.Connection]:
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection = open_for_work(make(tmp_path / "a.state", 20))
     yield connection
     connection.close()
@@ -34,7 +37,7 @@ def test_a_statement_goes_by_its_index(db: sqlite3.Connection, statement: str, i
     assert "SCAN job" not in steps
 
 
-async def sized(state: StateFile, sizes: list[int | None]):
+async def sized(state: StateFile, sizes: list[int | None]) -> Lease:
     """A lease, after the first volumes were given these sizes."""
     work = await state.take(1)
     jobs = await work.claim(100, now_s=0.0, server_now_s=0.0)
@@ -45,12 +48,12 @@ async def sized(state: StateFile, sizes: list[int | None]):
     return work
 
 
-async def claimed(work, most_gib):
+async def claimed(work: Any, most_gib: int) -> list[int | None]:
     jobs = await work.claim(100, now_s=50.0, server_now_s=0.0, most_gib=most_gib)
     return [job.size_gib for job in jobs]
 
 
-async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path):
+async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 4)) as state:
         work = await sized(state, [30, 10, 50, 20])
         assert await claimed(work, 30) == [30, 10, 20]
@@ -59,20 +62,20 @@ async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path):
         assert await claimed(work, 50) == [50]
 
 
-async def test_an_unknown_size_counts_as_the_mean_of_the_known(tmp_path):
+async def test_an_unknown_size_counts_as_the_mean_of_the_known(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 3)) as state:
         work = await sized(state, [10, 30, None])
         assert await claimed(work, 19) == [10]
         assert await claimed(work, 20) == [None]
 
 
-async def test_where_no_size_is_known_everything_fits(tmp_path):
+async def test_where_no_size_is_known_everything_fits(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
         work = await sized(state, [None, None])
         assert await claimed(work, 1) == [None, None]
 
 
-async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path):
+async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
         work = await sized(state, [10, 40])
         jobs = await work.claim(2, now_s=0.0, server_now_s=0.0)

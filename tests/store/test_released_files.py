@@ -11,19 +11,19 @@ from batchexport.store import StateFile, StateReader
 FILES = sorted((Path(__file__).parent / "files").glob("version-*.state"))
 
 
-def test_there_is_a_file_of_the_current_version():
+def test_there_is_a_file_of_the_current_version() -> None:
     from batchexport.store.schema import VERSION
 
     assert f"version-{VERSION}.state" in [file.name for file in FILES]
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
-def released(request, tmp_path):
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy, for a look must not touch what is kept."""
     return Path(shutil.copy(request.param, tmp_path / "night.state"))
 
 
-def test_it_is_read(released):
+def test_it_is_read(released: Path) -> None:
     with StateReader(released) as reader:
         jobs = list(reader.jobs())
         assert len(jobs) == reader.run.rows == 5
@@ -31,7 +31,7 @@ def test_it_is_read(released):
         assert all(job.image_id and job.size_gib and reader.attempts(job.job_id) for job in jobs)
 
 
-async def test_it_is_opened_for_work(released):
+async def test_it_is_opened_for_work(released: Path) -> None:
     async with StateFile.open(released) as state:
         (target,) = state.targets()
         work = await state.take(target.target_id)

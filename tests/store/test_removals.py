@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.store.test_released_files import FILES
 
 
 @pytest.fixture
-async def done(tmp_path):
+async def done(tmp_path: Path) -> Path:
     """A state file whose two rows succeeded."""
     path = make(tmp_path / "a.state", 2)
     async with StateFile.open(path) as state:
@@ -24,36 +25,36 @@ async def done(tmp_path):
     return path
 
 
-def noted(path):
+def noted(path: Path) -> tuple[list[Removal], frozenset[str]]:
     with StateReader(path) as reader:
         return reader.removals(), reader.removed_image_ids()
 
 
-def test_a_file_that_had_nothing_to_note_has_nothing(done):
+def test_a_file_that_had_nothing_to_note_has_nothing(done: Path) -> None:
     assert noted(done) == ([], frozenset())
 
 
 @asynccontextmanager
-async def log(path):
+async def log(path: Path) -> AsyncIterator[object]:
     """What notes removals in the state file, as the process that has its lease."""
     async with StateFile.open(path) as state:
         work = await state.take(1, is_work=False)
 
         class Log:
-            async def asked(self, job_id, image_id):
+            async def asked(self, job_id: int, image_id: str) -> int:
                 return await work.removals.asked(job_id, image_id, run_id="next", at_s=5.0)
 
-            async def answered(self, number, outcome, words=""):
+            async def answered(self, number: int, outcome: str, words: str = "") -> None:
                 await work.removals.answered(number, outcome, words, at_s=6.0)
 
-            async def settle(self, image_id, outcome):
+            async def settle(self, image_id: str, outcome: str) -> None:
                 await work.removals.settle(image_id, outcome, "", at_s=7.0)
 
         yield Log()
         await work.release()
 
 
-async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):
+async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done: Path) -> None:
     async with log(done) as notes:
         number = await notes.asked(1, image(1))
         assert ask(done, "SELECT image_id, asked_at, outcome FROM removal") == [(image(1), 5.0, None)]
@@ -74,7 +75,7 @@ async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done):
 
 
 @pytest.mark.parametrize("outcome", [None, "stuck"])
-async def test_what_is_not_known_to_be_gone_is_still_there(done, outcome):
+async def test_what_is_not_known_to_be_gone_is_still_there(done: Path, outcome: str | None) -> None:
     async with log(done) as notes:
         number = await notes.asked(2, image(2))
         if outcome:
@@ -85,7 +86,7 @@ async def test_what_is_not_known_to_be_gone_is_still_there(done, outcome):
         assert reader.unanswered_removals() == (frozenset() if outcome else {image(2)})
 
 
-async def test_what_nobody_answered_is_settled_later(done):
+async def test_what_nobody_answered_is_settled_later(done: Path) -> None:
     async with log(done) as notes:
         await notes.asked(2, image(2))
     async with log(done) as notes:
@@ -93,7 +94,7 @@ async def test_what_nobody_answered_is_settled_later(done):
     assert noted(done)[1] == {image(2)}
 
 
-async def test_what_was_removed_is_not_looked_for(done):
+async def test_what_was_removed_is_not_looked_for(done: Path) -> None:
     async with log(done) as notes:
         await notes.answered(await notes.asked(1, image(1)), "removed")
     with ExportedImages(done, 1) as images:
@@ -101,21 +102,21 @@ async def test_what_was_removed_is_not_looked_for(done):
 
 
 @pytest.mark.parametrize("released", FILES, ids=lambda file: file.stem)
-async def test_a_file_of_an_earlier_release_takes_notes(tmp_path, released):
+async def test_a_file_of_an_earlier_release_takes_notes(tmp_path: Path, released: Path) -> None:
     path = Path(shutil.copy(released, tmp_path / "old.state"))
     async with log(path) as notes:
         assert await notes.asked(1, image(1)) == 1
     assert len(noted(path)[0]) == 1
 
 
-async def test_what_cannot_be_noted_is_an_error(done):
+async def test_what_cannot_be_noted_is_an_error(done: Path) -> None:
     alter(done, "CREATE TABLE removal (of_another_program TEXT)")
     with pytest.raises(StateError):
         async with log(done) as notes:
             await notes.asked(1, image(1))
 
 
-async def test_nothing_is_noted_by_a_process_that_lost_the_target(done):
+async def test_nothing_is_noted_by_a_process_that_lost_the_target(done: Path) -> None:
     with pytest.raises(LeaseLostError):
         async with log(done) as notes:
             alter(done, "UPDATE target SET epoch = epoch + 1")
@@ -123,7 +124,7 @@ async def test_nothing_is_noted_by_a_process_that_lost_the_target(done):
     assert noted(done) == ([], frozenset())
 
 
-def test_an_image_whose_id_came_with_an_answer_is_told_from_one_that_was_found(done):
+def test_an_image_whose_id_came_with_an_answer_is_told_from_one_that_was_found(done: Path) -> None:
     alter(done, "UPDATE attempt SET request_id = NULL WHERE job_id = 1")
     with StateReader(done) as reader:
         assert reader.requested_image_ids() == {image(2)}

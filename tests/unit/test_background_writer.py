@@ -4,6 +4,8 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,36 +15,36 @@ from batchexport.background_writer import BackgroundWriter, DescriptorSink, File
 class StuckSink:
     """A reader who takes nothing until `go` is set."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.go = threading.Event()
         self.taken = []
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         self.go.wait(10)
         self.taken.append(data)
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
 class FailingSink(StuckSink):
     """A disk that is full until it is not."""
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         super().__init__()
         self.error = OSError(number, os.strerror(number))
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         if self.error:
             raise self.error
         self.taken.append(data)
 
 
-def writer_to(sink, **options):
+def writer_to(sink: FileSink | DescriptorSink | StuckSink, **options: Any) -> BackgroundWriter:
     return BackgroundWriter(sink, dropped=lambda count: f"{count} lost\n", **options)
 
 
-def test_text_arrives_whole_and_in_order(tmp_path):
+def test_text_arrives_whole_and_in_order(tmp_path: Path) -> None:
     writer = writer_to(FileSink(tmp_path / "ev"))
     for number in range(1000):
         writer.write(f"{number}\n")
@@ -50,7 +52,7 @@ def test_text_arrives_whole_and_in_order(tmp_path):
     assert (tmp_path / "ev").read_text().split() == [str(number) for number in range(1000)]
 
 
-def test_a_stuck_reader_holds_nobody_up_and_what_is_lost_is_counted():
+def test_a_stuck_reader_holds_nobody_up_and_what_is_lost_is_counted() -> None:
     sink = StuckSink()
     writer = writer_to(sink, max_bytes=100)
     began = time.monotonic()
@@ -64,7 +66,7 @@ def test_a_stuck_reader_holds_nobody_up_and_what_is_lost_is_counted():
     assert lost > 0 and lines.count("a line") + lost == 1000
 
 
-def test_closing_waits_for_a_stuck_reader_only_so_long(monkeypatch):
+def test_closing_waits_for_a_stuck_reader_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.background_writer.CLOSE_S", 0.1)
     writer = writer_to(StuckSink())
     writer.write("a line\n")
@@ -72,7 +74,7 @@ def test_closing_waits_for_a_stuck_reader_only_so_long(monkeypatch):
     drain_all(0.1)
 
 
-def test_a_reader_who_went_away_is_told_at_the_next_write():
+def test_a_reader_who_went_away_is_told_at_the_next_write() -> None:
     reader, end = os.pipe()
     os.close(reader)
     writer = writer_to(DescriptorSink(end))
@@ -84,7 +86,7 @@ def test_a_reader_who_went_away_is_told_at_the_next_write():
     os.close(end)
 
 
-def test_trouble_is_told_once_and_what_was_lost_when_it_is_over():
+def test_trouble_is_told_once_and_what_was_lost_when_it_is_over() -> None:
     told, sink = [], FailingSink(errno.ENOSPC)
     writer = writer_to(sink, trouble=told.append)
     for _ in range(3):
@@ -97,7 +99,7 @@ def test_trouble_is_told_once_and_what_was_lost_when_it_is_over():
     assert b"".join(sink.taken) == b"kept\n3 lost\n"
 
 
-def test_a_file_that_was_moved_away_is_opened_anew(tmp_path):
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     now = [0.0]
     sink = FileSink(tmp_path / "ev", clock=lambda: now[0])
     sink.write(b"one\n")
@@ -112,18 +114,20 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path):
     assert [(tmp_path / name).read_text() for name in ("ev.1", "ev.2", "ev")] == ["one\n", "two\n", "three\n"]
 
 
-def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path):
+def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="nobody reads from this pipe"):
         FileSink(tmp_path / "pipe")
 
 
-def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch):
+def test_after_half_a_line_the_next_one_begins_on_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink = FileSink(tmp_path / "ev")
     written = iter([3, OSError(errno.ENOSPC, "full")])
     real = os.write
 
-    def half(descriptor, data):
+    def half(descriptor: int, data: memoryview) -> int:
         step = next(written, None)
         if isinstance(step, OSError):
             raise step
@@ -137,7 +141,7 @@ def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch)
     assert (tmp_path / "ev").read_text() == "fir\nsecond\n"
 
 
-def test_no_state_file_is_appended_to(tmp_path):
+def test_no_state_file_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE run (run_id TEXT)")

@@ -1,20 +1,34 @@
 """The engine's decisions, each as a table: what was seen, what follows."""
 
+from typing import Any
+
 import pytest
+from msgspec import Struct
 
 from batchexport.config import InUse
 from batchexport.engine import decide
+from batchexport.engine.decide import Adopt, Retry
 from batchexport.errors import VolumeStateError
 from batchexport.model import Image, ImageOptions, Job, Volume
 
 REFUSED = VolumeStateError("status must be available", status=400, code="badRequest", request_id="req-1")
 
 
-def image(status="active", *, image_id="i-1", name="db", created_at=100.0):
+def image(
+    status: str = "active", *, image_id: str = "i-1", name: str = "db", created_at: float | None = 100.0
+) -> Image:
     return Image(image_id=image_id, name=name, status=status, created_at=created_at)
 
 
-def settle(images=(), *, proved=True, uploading=False, missing=False, clear_for_s=None, overdue=False):
+def settle(
+    images: tuple[Any, ...] | list[Image] = (),
+    *,
+    proved: bool = True,
+    uploading: bool = False,
+    missing: bool = False,
+    clear_for_s: float | None = None,
+    overdue: bool = False,
+) -> Struct:
     return decide.settle(
         images,
         proved=proved,
@@ -28,11 +42,11 @@ def settle(images=(), *, proved=True, uploading=False, missing=False, clear_for_
 
 @pytest.mark.parametrize("status", ["queued", "saving", "active", "killed", "a word of next year"])
 @pytest.mark.parametrize("uploading", [True, False])
-def test_one_image_of_ours_is_adopted_whatever_its_status(status, uploading):
+def test_one_image_of_ours_is_adopted_whatever_its_status(status: str, uploading: bool) -> None:
     assert settle([image(status)], uploading=uploading) == decide.Adopt(image(status))
 
 
-def test_several_images_are_left_to_a_person_with_all_their_ids():
+def test_several_images_are_left_to_a_person_with_all_their_ids() -> None:
     verdict = settle([image(), image(image_id="i-2")], clear_for_s=900.0)
     assert isinstance(verdict, decide.Ambiguous)
     assert "i-1" in verdict.ending.reason
@@ -51,19 +65,19 @@ def test_several_images_are_left_to_a_person_with_all_their_ids():
     ],
 )
 def test_a_request_is_lost_only_when_its_volume_stayed_free_for_the_settling_time(
-    uploading, clear_for_s, expected
-):
+    uploading: bool, clear_for_s: float | None, expected: type[Any]
+) -> None:
     assert isinstance(settle(uploading=uploading, clear_for_s=clear_for_s), expected)
 
 
-def test_a_volume_that_stays_uploading_without_an_image_ends_with_the_way_out():
+def test_a_volume_that_stays_uploading_without_an_image_ends_with_the_way_out() -> None:
     assert isinstance(settle(uploading=True), decide.Wait)
     verdict = settle(uploading=True, overdue=True)
     assert isinstance(verdict, decide.Fail)
     assert "volume set --state available" in verdict.ending.reason
 
 
-def test_an_image_that_may_be_somebody_elses_is_left_to_a_person():
+def test_an_image_that_may_be_somebody_elses_is_left_to_a_person() -> None:
     verdict = settle([image()], proved=False, clear_for_s=900.0)
     assert isinstance(verdict, decide.Ambiguous)
     assert "i-1" in verdict.ending.reason
@@ -72,13 +86,15 @@ def test_an_image_that_may_be_somebody_elses_is_left_to_a_person():
 @pytest.mark.parametrize(
     ("clear_for_s", "expected"), [(None, decide.Wait), (0.0, decide.Wait), (30.0, decide.Fail)]
 )
-def test_a_volume_that_is_missing_fails_only_when_it_stayed_missing(clear_for_s, expected):
+def test_a_volume_that_is_missing_fails_only_when_it_stayed_missing(
+    clear_for_s: float | None, expected: type[Any]
+) -> None:
     verdict = settle(missing=True, clear_for_s=clear_for_s)
     assert isinstance(verdict, expected)
     assert getattr(getattr(verdict, "ending", None), "status", None) == (404 if clear_for_s else None)
 
 
-def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
+def test_a_volume_that_is_gone_with_its_image_there_is_adopted() -> None:
     assert settle([image()], missing=True) == decide.Adopt(image())
 
 
@@ -93,7 +109,9 @@ def test_a_volume_that_is_gone_with_its_image_there_is_adopted():
         (image(image_id="known-before"), False),
     ],
 )
-def test_only_an_image_of_the_name_that_is_not_known_otherwise_is_a_candidate(found, is_ours):
+def test_only_an_image_of_the_name_that_is_not_known_otherwise_is_a_candidate(
+    found: Image, is_ours: bool
+) -> None:
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), first_intent_at=100.0)
     ours = decide.candidates([found], {job.image_name}, not_ours={"known-before"})
     assert ours == ([found] if is_ours else [])
@@ -102,7 +120,9 @@ def test_only_an_image_of_the_name_that_is_not_known_otherwise_is_a_candidate(fo
 @pytest.mark.parametrize(
     ("attempt", "intent_at", "expected"), [(1, 100.0, False), (1, 101.0, True), (2, 100.0, True)]
 )
-def test_a_request_may_have_been_sent_once_there_was_an_earlier_intent(attempt, intent_at, expected):
+def test_a_request_may_have_been_sent_once_there_was_an_earlier_intent(
+    attempt: int, intent_at: float, expected: bool
+) -> None:
     job = Job(
         job_id=1,
         volume_id="v",
@@ -115,7 +135,13 @@ def test_a_request_may_have_been_sent_once_there_was_an_earlier_intent(attempt, 
     assert decide.may_have_been_sent(job) is expected
 
 
-def reconcile(images=(), *, proved=True, uploading=False, clear_for_s=None):
+def reconcile(
+    images: list[Image] | tuple[Any, ...] = (),
+    *,
+    proved: bool = True,
+    uploading: bool = False,
+    clear_for_s: float | None = None,
+) -> Adopt | Retry:
     return decide.reconcile(
         images, proved=proved, uploading=uploading, clear_for_s=clear_for_s, settle_s=30.0
     )
@@ -136,7 +162,9 @@ def reconcile(images=(), *, proved=True, uploading=False, clear_for_s=None):
         ({"images": [image("deleted")], "clear_for_s": 30.0}, decide.Retry),
     ],
 )
-def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(given, expected):
+def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(
+    given: dict[str, Any], expected: type[Any]
+) -> None:
     assert isinstance(reconcile(**given), expected)
 
 
@@ -155,8 +183,8 @@ def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(given, 
     ],
 )
 def test_a_refusal_for_the_volume_status_is_answered_by_what_the_volume_is(
-    status, in_use, forced, expected, words
-):
+    status: str, in_use: InUse, forced: bool, expected: type[Any], words: str
+) -> None:
     seen = decide.refused_for_status(
         REFUSED, Volume(volume_id="v", status=status), in_use=in_use, forced=forced
     )
@@ -164,7 +192,7 @@ def test_a_refusal_for_the_volume_status_is_answered_by_what_the_volume_is(
     assert words in str(getattr(seen, "ending", ""))
 
 
-def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
+def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud() -> None:
     seen = decide.refused_for_status(
         REFUSED, Volume(volume_id="v", status="error"), in_use=InUse.FAIL, forced=False
     )
@@ -173,7 +201,7 @@ def test_a_refusal_keeps_the_words_and_the_request_id_of_the_cloud():
     assert (seen.ending.status, seen.ending.request_id) == (400, "req-1")
 
 
-def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt():
+def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt() -> None:
     assert isinstance(
         decide.refused_for_status(REFUSED, None, in_use=InUse.FAIL, forced=False), decide.InDoubt
     )
@@ -200,7 +228,9 @@ def test_a_volume_that_was_refused_for_its_status_and_is_not_found_is_in_doubt()
         (image("a word of next year"), 350.0, True, decide.Retry, "image_orphaned"),
     ],
 )
-def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, unchanged_s, overdue, expected, code):
+def test_an_export_whose_volume_is_free_is_judged_by_its_image(
+    found: Image | None, unchanged_s: Any, overdue: bool, expected: type[Any], code: str | None
+) -> None:
     verdict = decide.verdict(found, unchanged_s=unchanged_s, size_gib=10, overdue=overdue)
     assert isinstance(verdict, expected)
     assert getattr(getattr(verdict, "ending", None), "code", None) == code
@@ -210,7 +240,9 @@ def test_an_export_whose_volume_is_free_is_judged_by_its_image(found, unchanged_
     ("size_gib", "absent_s", "orphan_s"),
     [(1, 61.0, 305.0), (100, 160.0, 800.0), (2000, 600.0, 10_300.0), (None, 600.0, 5420.0)],
 )
-def test_the_more_is_at_stake_the_longer_an_image_is_waited_for(size_gib, absent_s, orphan_s):
+def test_the_more_is_at_stake_the_longer_an_image_is_waited_for(
+    size_gib: int | None, absent_s: float, orphan_s: float
+) -> None:
     assert (decide.absent_after_s(size_gib), decide.orphan_after_s(size_gib)) == (absent_s, orphan_s)
 
 
@@ -218,16 +250,18 @@ def test_the_more_is_at_stake_the_longer_an_image_is_waited_for(size_gib, absent
     ("size_gib", "timeout_s", "expected_s"),
     [(1, None, 3600.0), (20, None, 3600.0), (100, None, 10800.0), (None, None, 93960.0), (500, 60.0, 60.0)],
 )
-def test_the_deadline_follows_the_size_unless_the_row_says_it(size_gib, timeout_s, expected_s):
+def test_the_deadline_follows_the_size_unless_the_row_says_it(
+    size_gib: int, timeout_s: float | None, expected_s: float
+) -> None:
     assert decide.deadline_s(size_gib, timeout_s) == expected_s
 
 
 @pytest.mark.parametrize(("age_s", "expected_s"), [(0.0, 5.0), (100.0, 5.0), (400.0, 20.0), (90000.0, 60.0)])
-def test_old_exports_are_looked_at_less_often(age_s, expected_s):
+def test_old_exports_are_looked_at_less_often(age_s: float, expected_s: float) -> None:
     assert decide.poll_interval_s(age_s) == expected_s
 
 
-def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for():
+def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for() -> None:
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(disk_format="raw"))
     run = ImageOptions(disk_format="qcow2", container_format="bare")
     plain = decide.request_for(job, run, InUse.FAIL, servers_down=False).options
@@ -239,7 +273,9 @@ def test_a_row_beats_the_run_and_force_is_sent_only_where_it_was_asked_for():
 
 @pytest.mark.parametrize("force", [None, True, False])
 @pytest.mark.parametrize("servers_down", [True, False])
-def test_a_row_that_stops_servers_is_forced_exactly_while_they_are_down(force, servers_down):
+def test_a_row_that_stops_servers_is_forced_exactly_while_they_are_down(
+    force: bool | None, servers_down: bool
+) -> None:
     """Also a row that asks for force: its data would be torn."""
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=force, in_use=InUse.STOP))
     request = decide.request_for(job, ImageOptions(), InUse.FAIL, servers_down=servers_down)

@@ -12,25 +12,25 @@ from batchexport.gate import AIM, CREDIT_S, FLOOR_PER_S, SAFE_SHARE, RateGate, g
 class Clock:
     """Time that moves only when somebody sleeps."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 1000.0
         self.slept = []
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
-    async def sleep(self, seconds):
+    async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
 
 
-def gate(rate):
+def gate(rate: int) -> tuple[RateGate, Clock]:
     clock = Clock()
     return RateGate(rate, clock=clock, sleep=clock.sleep), clock
 
 
-async def test_no_limit_lets_everybody_through_at_once():
+async def test_no_limit_lets_everybody_through_at_once() -> None:
     open_gate, clock = gate(0)
     for _ in range(1000):
         await open_gate.acquire()
@@ -38,7 +38,7 @@ async def test_no_limit_lets_everybody_through_at_once():
     assert open_gate.rate == 0
 
 
-async def test_requests_are_spaced_evenly():
+async def test_requests_are_spaced_evenly() -> None:
     paced, clock = gate(100)
     for _ in range(20):
         await paced.acquire()
@@ -46,11 +46,11 @@ async def test_requests_are_spaced_evenly():
     assert all(0.0 < wait <= 0.0101 for wait in clock.slept)
 
 
-async def test_callers_are_served_in_the_order_they_came():
+async def test_callers_are_served_in_the_order_they_came() -> None:
     paced, _ = gate(1000)
     served = []
 
-    async def caller(number):
+    async def caller(number: int) -> None:
         await paced.acquire()
         served.append(number)
 
@@ -58,11 +58,11 @@ async def test_callers_are_served_in_the_order_they_came():
     assert served == list(range(50))
 
 
-async def test_a_real_second_never_holds_more_than_the_limit():
+async def test_a_real_second_never_holds_more_than_the_limit() -> None:
     """Real time: whatever the machine is busy with, the sliding window of asyncio-throttle holds."""
     paced, sent = RateGate(40), []
 
-    async def caller():
+    async def caller() -> None:
         await paced.acquire()
         sent.append(time.monotonic())
 
@@ -71,7 +71,7 @@ async def test_a_real_second_never_holds_more_than_the_limit():
     assert most <= 40
 
 
-async def test_a_cancelled_waiter_loses_no_turn():
+async def test_a_cancelled_waiter_loses_no_turn() -> None:
     paced, _ = gate(10)
     await paced.acquire()
     waiters = [asyncio.create_task(paced.acquire()) for _ in range(5)]
@@ -87,7 +87,7 @@ async def test_a_cancelled_waiter_loses_no_turn():
     ]
 
 
-async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():
+async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts() -> None:
     paced, clock = gate(0)
     paced.pause(5.0)
     paced.pause(2.0)
@@ -96,7 +96,7 @@ async def test_a_pause_closes_the_gate_for_all_and_the_longer_one_counts():
     assert clock.now - began == pytest.approx(5.0)
 
 
-async def test_a_long_pause_is_told_once(caplog):
+async def test_a_long_pause_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     paced, clock = gate(0)
     paced.pause(1.0)
     assert caplog.messages == []
@@ -108,7 +108,7 @@ async def test_a_long_pause_is_told_once(caplog):
     assert caplog.messages[1:] == ["the cloud asks to wait: no requests for 60 s"]
 
 
-async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
+async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way() -> None:
     paced, clock = gate(40)
     paced.throttled(clock())
     paced.throttled(clock())
@@ -118,7 +118,7 @@ async def test_a_rejection_halves_the_rate_once_for_all_requests_under_way():
     assert paced.rate == 10
 
 
-async def test_a_gateway_that_counts_by_the_second_rejects_once_for_what_was_sent_before_the_cut():
+async def test_a_gateway_that_counts_by_the_second_rejects_once_for_what_was_sent_before_the_cut() -> None:
     paced, clock = gate(40)
     paced.throttled(clock())
     clock.now += 0.9
@@ -129,7 +129,7 @@ async def test_a_gateway_that_counts_by_the_second_rejects_once_for_what_was_sen
     assert paced.rate == 10
 
 
-async def test_answers_that_come_late_tell_nothing_of_the_rate_since():
+async def test_answers_that_come_late_tell_nothing_of_the_rate_since() -> None:
     paced, clock = gate(40)
     sent_at = [await paced.acquire() for _ in range(40)]
     clock.now += 30.0
@@ -142,7 +142,7 @@ async def test_answers_that_come_late_tell_nothing_of_the_rate_since():
     assert paced.rate == 10
 
 
-async def test_the_rate_never_falls_below_the_floor():
+async def test_the_rate_never_falls_below_the_floor() -> None:
     paced, clock = gate(1)
     for _ in range(10):
         paced.throttled(clock())
@@ -150,7 +150,7 @@ async def test_the_rate_never_falls_below_the_floor():
     assert paced.rate == FLOOR_PER_S
 
 
-async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_from_there():
+async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_from_there() -> None:
     paced, clock = gate(40)
     paced.throttled(clock())
     rates = []
@@ -163,7 +163,7 @@ async def test_a_lowered_rate_is_soon_just_under_the_rejected_one_and_creeps_fro
     assert rates[-1] == 40
 
 
-async def test_a_known_limit_that_is_met_again_costs_a_fifth_and_more_only_if_that_was_not_enough():
+async def test_a_known_limit_that_is_met_again_costs_a_fifth_and_more_only_if_that_was_not_enough() -> None:
     paced, clock = gate(100)
     paced.throttled(clock())
     while paced.rate < 92:
@@ -176,7 +176,7 @@ async def test_a_known_limit_that_is_met_again_costs_a_fifth_and_more_only_if_th
     assert paced.rate == pytest.approx(92 * 0.4, abs=0.2)
 
 
-async def test_far_past_a_known_limit_a_rejection_halves_the_rate():
+async def test_far_past_a_known_limit_a_rejection_halves_the_rate() -> None:
     paced, clock = gate(0)
     paced.start_at(18.0)  # the limit is known to be about 20
     while paced.rate < 50:
@@ -186,7 +186,7 @@ async def test_far_past_a_known_limit_a_rejection_halves_the_rate():
     assert paced.rate == pytest.approx(25, abs=0.6)
 
 
-async def test_a_rate_never_grows_above_what_was_set():
+async def test_a_rate_never_grows_above_what_was_set() -> None:
     paced, clock = gate(2)
     paced.throttled(clock())
     for _ in range(1000):
@@ -194,13 +194,13 @@ async def test_a_rate_never_grows_above_what_was_set():
     assert paced.rate == 2
 
 
-async def test_well_past_the_last_rejection_the_rate_grows_faster_again():
+async def test_well_past_the_last_rejection_the_rate_grows_faster_again() -> None:
     assert grown_rate(20.0, rejected_at=20.0) == pytest.approx(20.04)
     assert grown_rate(22.0, rejected_at=20.0) == 22.5
     assert grown_rate(100.0, rejected_at=20.0) == 102
 
 
-async def test_a_learnt_rate_is_not_hurried_past():
+async def test_a_learnt_rate_is_not_hurried_past() -> None:
     paced, _ = gate(50)
     paced.start_at(18.0)
     for _ in range(18):
@@ -208,7 +208,7 @@ async def test_a_learnt_rate_is_not_hurried_past():
     assert paced.rate == pytest.approx(18.036)
 
 
-async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_grows_again():
+async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_grows_again() -> None:
     paced, clock = gate(0)
     for _ in range(60):
         await paced.acquire()
@@ -220,7 +220,7 @@ async def test_without_a_limit_a_rejection_sets_one_from_what_was_sent_and_it_gr
     assert paced.rate > 30.0
 
 
-async def test_a_rate_learnt_earlier_is_where_it_starts_but_only_below_the_setting():
+async def test_a_rate_learnt_earlier_is_where_it_starts_but_only_below_the_setting() -> None:
     paced, _ = gate(10)
     paced.start_at(50.0)
     assert paced.rate == 10
@@ -230,7 +230,7 @@ async def test_a_rate_learnt_earlier_is_where_it_starts_but_only_below_the_setti
     assert paced.rate == 3
 
 
-async def test_a_little_lateness_is_made_good_and_much_is_not():
+async def test_a_little_lateness_is_made_good_and_much_is_not() -> None:
     """A busy event loop must not cost rate; a long silence must not become a burst."""
     paced, clock = gate(10)
     await paced.acquire()
@@ -244,7 +244,7 @@ async def test_a_little_lateness_is_made_good_and_much_is_not():
     assert clock.slept[-1] == pytest.approx(1 / (10 * AIM) - CREDIT_S)
 
 
-async def test_what_was_learnt_was_just_under_a_limit_and_is_left_by_creeping():
+async def test_what_was_learnt_was_just_under_a_limit_and_is_left_by_creeping() -> None:
     """A rate learnt in an earlier run is a share of the one that was rejected, and so is passed slowly."""
     paced, _ = gate(1000)
     paced.start_at(9.0)
@@ -256,7 +256,7 @@ async def test_what_was_learnt_was_just_under_a_limit_and_is_left_by_creeping():
     assert max(steps) < 0.1
 
 
-async def test_the_rate_that_is_guessed_is_that_of_the_last_seconds():
+async def test_the_rate_that_is_guessed_is_that_of_the_last_seconds() -> None:
     """What was sent long ago, before a silence, says nothing of the rate that was rejected."""
     open_gate, clock = gate(0)
     for _ in range(5):

@@ -27,7 +27,7 @@ HERE = CloudIdentity(
         ("http://host:port/v3", "http://host"),
     ],
 )
-def test_an_address_is_written_one_way_and_holds_no_secret(url, address):
+def test_an_address_is_written_one_way_and_holds_no_secret(url: str, address: str) -> None:
     assert service_address(url) == address
 
 
@@ -46,16 +46,18 @@ def test_an_address_is_written_one_way_and_holds_no_secret(url, address):
         ({"is_sandbox": True}, "cloud"),
     ],
 )
-def test_project_and_region_decide_and_one_address_of_two(changes, unlike):
+def test_project_and_region_decide_and_one_address_of_two(
+    changes: dict[str, bool], unlike: str | None
+) -> None:
     assert difference(HERE, replace(HERE, **changes)) == unlike
     assert difference(replace(HERE, **changes), HERE) == unlike
 
 
-def test_the_practice_cloud_is_always_the_same():
+def test_the_practice_cloud_is_always_the_same() -> None:
     assert difference(SANDBOX, replace(SANDBOX, identity_url="http://127.0.0.1:1")) is None
 
 
-def test_it_reads_well_with_what_is_told():
+def test_it_reads_well_with_what_is_told() -> None:
     assert str(HERE) == (f"cloud prod, region eu-de, project demo ({'a' * 32}), at https://iam.example.com")
     assert str(CloudIdentity()) == "a cloud unnamed"
     assert HERE.project == "demo"

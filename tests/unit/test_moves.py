@@ -18,14 +18,14 @@ from batchexport.model import NO_OPTIONS, Ending, Job, JobState, Server, ServerS
 from batchexport.store import AfootServer, LinkedRow
 
 
-def server(status, task=None, server_id="a"):
+def server(status: str, task: str | None = None, server_id: str = "a") -> Server:
     return Server(server_id=server_id, status=status, task=task)
 
 
 GONE = Server(server_id="a", status="", exists=False)
 
 
-def row(job_id, *server_ids):
+def row(job_id: int, *server_ids: str) -> LinkedRow:
     job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
     return LinkedRow(job=job, state=JobState.PENDING, held=True, server_ids=server_ids)
 
@@ -45,7 +45,7 @@ def row(job_id, *server_ids):
         (None, Fit.UNSEEN),
     ],
 )
-def test_a_server_fits_by_its_status_and_what_is_under_way(seen, fit):
+def test_a_server_fits_by_its_status_and_what_is_under_way(seen: Server | None, fit: Fit) -> None:
     assert fit_of(seen) is fit
 
 
@@ -93,20 +93,22 @@ ACTIVE, OFF = server("active"), server("shutoff")
         (STARTING, None, {"in_state_s": STUCK_AFTER_S}, Move.STUCK),
     ],
 )
-def test_the_next_move_follows_from_state_and_sight(state, seen, sight, expected):
+def test_the_next_move_follows_from_state_and_sight(
+    state: ServerState, seen: Server | None, sight: dict[str, float], expected: Move
+) -> None:
     afoot = AfootServer(server_id="a", name=None, state=state, stopping_at=0.0)
     whole = Sight(**{"server": seen, "wanted": True, "may_ask": True, **sight})
     assert move(afoot, whole, stop_timeout_s=900.0) is expected
 
 
-def test_a_server_that_only_failing_rows_need_is_left_alone():
+def test_a_server_that_only_failing_rows_need_is_left_alone() -> None:
     found = {"a": server("active"), "b": server("paused", server_id="b")}
     chosen = choose([row(1, "a", "b"), row(2, "b")], found, afoot=(), tired_of=())
     assert chosen.stop == ()
     assert set(chosen.failed) == {1, 2}
 
 
-def test_while_one_server_is_passing_none_is_stopped():
+def test_while_one_server_is_passing_none_is_stopped() -> None:
     found = {"a": server("active"), "b": server("reboot", server_id="b")}
     rows = [row(1, "a", "b"), row(2, "a")]
     assert choose(rows, found, afoot=(), tired_of=()).passing == {"b"}
@@ -115,22 +117,24 @@ def test_while_one_server_is_passing_none_is_stopped():
     assert "reboot" in tired.failed[1].reason
 
 
-def test_servers_that_are_seen_to_already_are_not_chosen_again():
+def test_servers_that_are_seen_to_already_are_not_chosen_again() -> None:
     chosen = choose([row(1, "a", "b")], {"b": server("shutoff", server_id="b")}, afoot={"a"}, tired_of=())
     assert (chosen.stop, chosen.off, dict(chosen.failed)) == ((), {"b"}, {})
 
 
-def test_a_volume_whose_servers_are_not_told_fails():
+def test_a_volume_whose_servers_are_not_told_fails() -> None:
     assert choose([row(1)], {}, afoot=(), tired_of=()).failed[1].code == "in_use"
 
 
 @pytest.mark.parametrize(("found", "code"), [({"a": GONE}, "server_not_found"), ({}, "server_unseen")])
-def test_a_volume_whose_server_cannot_be_found_waits_for_it_until_one_is_tired(found, code):
+def test_a_volume_whose_server_cannot_be_found_waits_for_it_until_one_is_tired(
+    found: dict[str, Server], code: str
+) -> None:
     assert choose([row(1, "a")], found, afoot=(), tired_of=()).passing == {"a"}
     assert choose([row(1, "a")], found, afoot=(), tired_of={"a"}).failed[1].code == code
 
 
-def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows():
+def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows() -> None:
     rows, found = [row(1, "a"), row(2, "b")], {"a": OFF, "b": server("shutoff", server_id="b")}
     assert choose(rows, found, afoot=(), tired_of=(), waiting={"a"}).passing == {"a"}
     lost = Ending(reason="stopped by another run", code="server_down_elsewhere")
@@ -147,6 +151,8 @@ def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows()
         (1, 32, 1, 9, False),
     ],
 )
-def test_room_is_for_servers_and_for_their_exports(servers, rows, down, rows_down, room):
+def test_room_is_for_servers_and_for_their_exports(
+    servers: int, rows: int, down: int, rows_down: int, room: bool
+) -> None:
     found = is_room(servers, rows, servers_down=down, rows_down=rows_down, max_down=10, max_exports=40)
     assert found is room

@@ -15,11 +15,13 @@ from batchexport.retry import Backoff
         (0, 0.0, 5.0),
     ],
 )
-def test_a_wait_doubles_up_to_its_cap_and_keeps_its_upper_half(failures, draw, expected_s):
+def test_a_wait_doubles_up_to_its_cap_and_keeps_its_upper_half(
+    failures: int, draw: float, expected_s: float
+) -> None:
     assert Backoff(first_s=10.0, cap_s=60.0).delay_s(failures, draw) == expected_s
 
 
-def test_waits_that_nobody_names_are_spread_within_the_upper_half():
+def test_waits_that_nobody_names_are_spread_within_the_upper_half() -> None:
     waits = {Backoff(first_s=8.0, cap_s=60.0).delay_s(1) for _ in range(50)}
     assert len(waits) > 10
     assert all(4.0 <= wait <= 8.0 for wait in waits)

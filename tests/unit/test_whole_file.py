@@ -1,6 +1,7 @@
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from batchexport.errors import StateError
 from batchexport.whole_file import write_whole
 
 
-def test_text_takes_the_place_of_what_was_there(tmp_path):
+def test_text_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.prom"
     for text in ("first\n", "größer\n"):
         write_whole(path, [text])
@@ -17,7 +18,7 @@ def test_text_takes_the_place_of_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.prom"
     path.mkdir()
     with pytest.raises(OSError):
@@ -25,8 +26,8 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_breaks_off_in_the_middle_leaves_the_old_file(tmp_path):
-    def parts():
+def test_what_breaks_off_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    def parts() -> Iterator[str]:
         yield "half"
         raise StateError("damaged")
 
@@ -38,12 +39,12 @@ def test_what_breaks_off_in_the_middle_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "no" / "a.prom", ["new"])
 
 
-def test_a_link_stays_one_and_its_file_is_replaced(tmp_path):
+def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     real, link, second = tmp_path / "deep" / "real.html", tmp_path / "link.html", tmp_path / "second.html"
     real.write_text("old")
@@ -54,14 +55,14 @@ def test_a_link_stays_one_and_its_file_is_replaced(tmp_path):
     assert link.is_symlink() and second.is_symlink() and not real.is_symlink()
 
 
-def test_the_file_that_a_link_names_is_made(tmp_path):
+def test_the_file_that_a_link_names_is_made(tmp_path: Path) -> None:
     link = tmp_path / "link.html"
     link.symlink_to("not-there-yet.html")
     write_whole(link, ["new"])
     assert link.is_symlink() and (tmp_path / "not-there-yet.html").read_text() == "new"
 
 
-def test_links_in_a_circle_are_an_error(tmp_path):
+def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError):
@@ -69,7 +70,7 @@ def test_links_in_a_circle_are_an_error(tmp_path):
     assert (tmp_path / "a").is_symlink()
 
 
-def test_a_link_of_another_user_is_not_followed(tmp_path, monkeypatch):
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "target").write_text("theirs")
     (tmp_path / "link").symlink_to("target")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -80,7 +81,7 @@ def test_a_link_of_another_user_is_not_followed(tmp_path, monkeypatch):
     assert (tmp_path / "target").read_text() == "theirs"
 
 
-def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -90,13 +91,13 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_pipe_that_nobody_reads_is_an_error_and_no_wait(tmp_path):
+def test_a_pipe_that_nobody_reads_is_an_error_and_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="nobody reads from this pipe"):
         write_whole(tmp_path / "pipe", ["new"])
 
 
-def test_a_pipe_that_is_full_is_no_wait_for_who_cannot(tmp_path):
+def test_a_pipe_that_is_full_is_no_wait_for_who_cannot(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -105,7 +106,7 @@ def test_a_pipe_that_is_full_is_no_wait_for_who_cannot(tmp_path):
     os.close(reader)
 
 
-def test_a_device_is_written_to_and_stays_one():
+def test_a_device_is_written_to_and_stays_one() -> None:
     screen, terminal = os.openpty()
     path = Path(os.ttyname(terminal))
     write_whole(path, ["new"])
@@ -115,7 +116,7 @@ def test_a_device_is_written_to_and_stays_one():
     os.close(screen)
 
 
-def test_a_link_to_an_open_file_of_this_process_is_written_through(tmp_path):
+def test_a_link_to_an_open_file_of_this_process_is_written_through(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writer}")
     write_whole(tmp_path / "stdout", ["new"])
@@ -125,7 +126,9 @@ def test_a_link_to_an_open_file_of_this_process_is_written_through(tmp_path):
     os.close(writer)
 
 
-def test_what_is_planted_beside_it_is_never_written_to(tmp_path, monkeypatch):
+def test_what_is_planted_beside_it_is_never_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "victim").write_text("precious")
     monkeypatch.setattr(secrets, "token_hex", lambda _: "0")
     (tmp_path / ".a.prom.0.new").symlink_to("victim")
@@ -134,7 +137,9 @@ def test_what_is_planted_beside_it_is_never_written_to(tmp_path, monkeypatch):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_permissions_are_those_asked_for_whatever_the_umask_or_those_of_the_file_before(tmp_path):
+def test_permissions_are_those_asked_for_whatever_the_umask_or_those_of_the_file_before(
+    tmp_path: Path,
+) -> None:
     path, before = tmp_path / "a.prom", os.umask(0o077)
     try:
         write_whole(path, ["new"], mode=0o644)
@@ -146,7 +151,9 @@ def test_permissions_are_those_asked_for_whatever_the_umask_or_those_of_the_file
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_the_text_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+def test_the_text_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     monkeypatch.setattr(os, "fsync", lambda handle: seen.append((tmp_path / "a").exists()))
     write_whole(tmp_path / "a", ["new"])
