@@ -14,15 +14,15 @@ from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
-from batchexport.cli.app import app
 from prometheus_client.parser import text_string_to_metric_families
 
+from batchexport.cli.program import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
 from batchexport.lists.columns import DESCRIPTIONS, REPORT_DESCRIPTIONS, Column
 from batchexport.model import InUse, JobState, TargetKey
 from batchexport.observe.events import COMMON_FIELDS, FIELDS
-from batchexport.observe.metrics import RunMetrics, Standing
+from batchexport.observe.metrics import RunMetrics
 from batchexport.report.advice import CODES, advice_on
 from batchexport.sandbox.weather import FAULTS
 from batchexport.sandbox.weather.presets import SIDES
@@ -371,7 +371,7 @@ def _all_metrics() -> str:
     tally = SimpleNamespace(target=TargetKey(), state=JobState.SUCCEEDED, jobs=1, gib=1)
     traffic = SimpleNamespace(by_status={202: 1}, throttled=0)
     cloud = SimpleNamespace(requests_per_second=5.0, traffic=traffic)
-    now: Any = Standing(tallies=[tally])  # type: ignore[list-item]
+    now: Any = SimpleNamespace(tallies=[tally], servers_down=0, stalled=0, identities={})
     metrics = RunMetrics(lambda: now, {TargetKey(): cloud}, last_success_at=1.0)
     run: Any = SimpleNamespace(run_id="run", list_name="list")
     metrics.begin(run)
