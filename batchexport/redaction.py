@@ -60,6 +60,16 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets: clouds that quote a request they cannot read quote the password too."""
+    return redacted(without(text, secrets))
+
+
+def hidden_in(body: bytes, secrets: Iterable[str]) -> bytes:
+    """The same for the bytes of an answer."""
+    return hidden(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
+
+
 @lru_cache(maxsize=64)
 def spellings(secret: str) -> tuple[str, ...]:
     """The secret as it stands in plain text, JSON, URLs, HTML and Python's own notation."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from batchexport import cloud
 from batchexport.cli import practice
+from batchexport.cloud.http.rate_limiter import RateGate
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
-from batchexport.gate import RateGate
 from batchexport.identity import SANDBOX
 from batchexport.model import TargetKey
 from batchexport.store import StateReader, check_bound

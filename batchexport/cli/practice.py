@@ -124,7 +124,7 @@ def _defined_clouds() -> list[str]:
     """The clouds of clouds.yaml. Raises ConfigError where a file cannot be read that may define one."""
     from openstack.exceptions import ConfigException
 
-    from batchexport.cloud.client_config import ClientConfig, quietly
+    from batchexport.cloud.auth.client_config import ClientConfig, quietly
 
     try:
         with quietly():

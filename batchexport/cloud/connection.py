@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
+from pathlib import Path
 
-from batchexport.cloud.account import load_account
-from batchexport.cloud.aside import in_thread
-from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
-from batchexport.cloud.facts import AccountFacts, facts_of, identity_of
-from batchexport.cloud.images import ImageService
-from batchexport.cloud.servers import Compute
-from batchexport.cloud.session import Session
-from batchexport.cloud.sign_ins import SignIns
-from batchexport.cloud.traffic import Traffic
-from batchexport.cloud.transport import open_http
-from batchexport.cloud.volumes import BlockStorage
+import msgspec
+from msgspec.structs import replace
+
+from batchexport.cloud.auth.account import Account, environment_account, plain_account
+from batchexport.cloud.auth.sign_in_pacing import SignIns
+from batchexport.cloud.auth.threads import in_thread
+from batchexport.cloud.auth.tokens import Token
+from batchexport.cloud.block_storage import BlockStorage
+from batchexport.cloud.catalog import Endpoint, find_block_storage, find_compute, find_image_service
+from batchexport.cloud.compute import Compute
+from batchexport.cloud.http.authenticator import Credential
+from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.session import Session, Traffic
+from batchexport.cloud.http.transport import open_http
+from batchexport.cloud.image import ImageService
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import Dialect
-from batchexport.gate import RateGate
-from batchexport.identity import CloudIdentity
+from batchexport.identity import CloudIdentity, service_address
 from batchexport.model import TargetKey
+
+
+class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """As whom a client asks, and where."""
+
+    signs_requests: bool  #: with an access key; else it signed in and holds a token
+    project_id: str | None
+    project_name: str | None = None
+    user_name: str | None = None
+    roles: tuple[str, ...] = ()  #: empty = not told
+    token_life_s: float | None = None  #: of a fresh token; None = not told, or no token
+    block_storage_url: str
+    image_url: str
+    config_files: tuple[str, ...] = ()  #: what describes the account; empty = variables and flags alone
+    notes: tuple[str, ...] = ()  #: what a person should know of the way to the cloud, in words
 
 
 class Cloud:
@@ -115,3 +135,76 @@ async def connect(
 
         identity = identity_of(account, held, block_storage)
         yield Cloud(session, volumes, images, compute, dialect=dialect, facts=facts, identity=identity)
+
+
+def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None = None) -> Account:
+    """The account that a target means. Blocks to read files; asks no server.
+
+    Targets with the same `sign_ins` share the tokens of an account; None = those of this target alone.
+
+    Raises ConfigError where the cloud is not known or a value for its way of signing in is missing.
+    """
+    sign_ins = sign_ins or SignIns()
+    plain_one = plain_account(key, access, os.environ, home=_home(), folder=Path.cwd())
+    if plain_one is not None:
+        account = environment_account(plain_one, access, sign_ins)
+    else:
+        from batchexport.cloud.auth.clouds_yaml import clouds_yaml_account  # takes a third of a second
+
+        account = clouds_yaml_account(key, access, sign_ins)
+    if not account.trust.verify:
+        note = (
+            "the cloud's certificates are not checked (verify: false, or insecure): anyone can impersonate it"
+        )
+        account = replace(account, notes=(*account.notes, note))
+    return account
+
+
+def _home() -> Path | None:
+    """The user's home, or None for one without: a made-up user in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def facts_of(
+    account: Account, held: Credential, block_storage: Endpoint, image_service: Endpoint
+) -> AccountFacts:
+    """What the credential and the endpoints say of the account."""
+    token = held if isinstance(held, Token) else None
+    life_s = None
+    if token is not None and token.issued_at is not None and token.expires_at is not None:
+        life_s = token.expires_at - token.issued_at
+    return AccountFacts(
+        signs_requests=token is None,
+        project_id=held.project_id,
+        project_name=token.project_name if token else None,
+        user_name=token.user_name if token else None,
+        roles=token.roles if token else (),
+        token_life_s=life_s,
+        block_storage_url=block_storage.url,
+        image_url=image_service.url,
+        config_files=account.config_files,
+        notes=(*account.notes, *_in_clear(account, block_storage, image_service)),
+    )
+
+
+def _in_clear(account: Account, *endpoints: Endpoint) -> list[str]:
+    """A note on endpoints without TLS, where the sign-in has it: tokens go there as anybody can read them."""
+    if not (account.identity_url or "").startswith("https://"):
+        return []
+    urls = [endpoint.url for endpoint in endpoints if endpoint.url.startswith("http://")]
+    return [f"requests and their token go in clear text to {', '.join(urls)}"] if urls else []
+
+
+def identity_of(account: Account, held: Credential, block_storage: Endpoint) -> CloudIdentity:
+    """What the account and its sign-in say of the cloud: which one it is, for whoever comes back to it."""
+    return CloudIdentity(
+        cloud=account.cloud,
+        region=block_storage.region,
+        project_id=held.project_id,
+        project_name=held.project_name if isinstance(held, Token) else None,
+        identity_url=service_address(account.identity_url) if account.identity_url else None,
+        block_storage_url=service_address(block_storage.url),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud.images import Images
+from batchexport.cloud.image import Images
 from batchexport.errors import RefusedError
 from batchexport.lists import JobList
 from batchexport.plan import account_checks

@@ -27,11 +27,11 @@ from openstackclient.shell import DEFAULT_DOMAIN, OpenStackShell
 from osc_lib.api import auth
 from osc_lib.cli.client_config import OSC_Config
 
-from batchexport.cloud.account import load_account
-from batchexport.cloud.auth import Token
+from batchexport.cloud.auth.client_config import ClientConfig
+from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
-from batchexport.cloud.client_config import ClientConfig
-from batchexport.cloud.transport import Trust
+from batchexport.cloud.connection import load_account
+from batchexport.cloud.http.transport import Trust
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
 from tests.cloud.settings_table import PASSWORD, PROJECT_ID, SETTINGS, Setting

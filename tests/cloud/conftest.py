@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from batchexport.cloud.auth import Token, Tokens
+from batchexport.cloud.auth.tokens import Token, Tokens
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.session import Session
-from batchexport.cloud.transport import Trust, open_http
-from batchexport.gate import RateGate
+from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.transport import Trust, open_http
 from tests.cloud.scripted import ScriptedServer, serving
 
 

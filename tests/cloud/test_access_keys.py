@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from batchexport.cloud.access_keys import find_access_key, project_of, service_entries
-from batchexport.cloud.aksk import AccessKey
+from batchexport.cloud.auth.access_keys import AccessKey, find_access_key, project_of, service_entries
 from batchexport.errors import ConfigError
 
 KEY = AccessKey(access="A", secret="S")

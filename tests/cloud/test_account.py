@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchexport.cloud.account import Account, load_account
-from batchexport.cloud.auth import Tokens
+from batchexport.cloud.auth.account import Account
+from batchexport.cloud.auth.signatures import Signatures
+from batchexport.cloud.auth.tokens import Tokens
 from batchexport.cloud.catalog import find_block_storage, find_image_service
-from batchexport.cloud.signatures import Signatures
+from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError

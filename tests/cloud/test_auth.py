@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchexport.cloud.auth import Token, Tokens
+from batchexport.cloud.auth.tokens import Token, Tokens
 from batchexport.errors import SignInError, UnreachableError
 from tests.cloud.conftest import token
 

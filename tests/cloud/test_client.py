@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from batchexport.cloud import Cloud, SignIns, connect
-from batchexport.cloud.sign_ins import Persistence
+from batchexport.cloud.auth.sign_in_pacing import Persistence
+from batchexport.cloud.http.rate_limiter import RateGate
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud as CloudPort
 from batchexport.errors import (
@@ -20,7 +21,6 @@ from batchexport.errors import (
     TransientError,
     UnreachableError,
 )
-from batchexport.gate import RateGate
 from batchexport.model import NO_OPTIONS, ExportRequest, TargetKey
 from tests.cloud.keystone import PASSWORD, PROJECT_ID, Keystone, clouds_yaml
 from tests.cloud.scripted import Reply, ScriptedServer, unused_url

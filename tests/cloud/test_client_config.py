@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from batchexport.cloud.account import load_account
-from batchexport.cloud.signatures import Signatures
-from batchexport.cloud.trusted_files import notes_on, why_foreign
+from batchexport.cloud.auth.clouds_yaml import notes_on, why_foreign
+from batchexport.cloud.auth.signatures import Signatures
+from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import ConfigError
 from batchexport.model import TargetKey

@@ -9,10 +9,9 @@ import pytest
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
-from batchexport.cloud.auth import Token
-from batchexport.cloud.direct import auth_document, sign_in_directly
-from batchexport.cloud.identity import Identity
-from batchexport.cloud.transport import Trust
+from batchexport.cloud.auth.keystone import Identity, auth_document, sign_in_directly
+from batchexport.cloud.auth.tokens import Token
+from batchexport.cloud.http.transport import Trust
 from batchexport.errors import (
     BatchExportError,
     ConfigError,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchexport.cloud.envelopes import Fault, read_fault
+from batchexport.cloud.http.error_bodies import Fault, read_fault
 
 ENVELOPES = {
     "evs": ({"error": {"message": "no", "code": "EVS.1002"}}, "EVS.1002", "no"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud.environment import PlainAccount, plain_account
+from batchexport.cloud.auth.account import PlainAccount, plain_account
 from batchexport.config import CloudSettings
 from batchexport.model import TargetKey
 
@@ -117,7 +117,7 @@ def test_other_systems_keep_their_files_elsewhere(tmp_path: Path, monkeypatch: p
 def test_no_other_library_is_loaded_for_a_password_in_variables(tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from batchexport.cloud.account import load_account\n"
+        "from batchexport.cloud.connection import load_account\n"
         "from batchexport.config import CloudSettings\n"
         "from batchexport.model import TargetKey\n"
         "load_account(TargetKey(), CloudSettings())\n"

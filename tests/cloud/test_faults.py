@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error
+from batchexport.cloud.http.error_mapping import error_from_answer, error_from_loss, is_error
 from batchexport.errors import (
     LONGEST_WAIT_S,
     CloudError,

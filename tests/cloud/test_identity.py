@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cloud.answers import Answer, is_id, possible_gib
-from batchexport.cloud.envelopes import fold
-from batchexport.cloud.exports import accepted
-from batchexport.cloud.faults import error_from_answer
-from batchexport.cloud.identity import Identity, hidden, hidden_in
+from batchexport.cloud.auth.keystone import Identity
+from batchexport.cloud.block_storage import accepted
+from batchexport.cloud.http.error_bodies import fold
+from batchexport.cloud.http.error_mapping import error_from_answer
+from batchexport.cloud.http.responses import Answer, is_id, possible_gib
 from batchexport.errors import OutcomeUnknownError
 from batchexport.model import NO_OPTIONS, ExportRequest
+from batchexport.redaction import hidden, hidden_in
 
 
 def test_an_identity_names_user_and_project_and_keeps_its_secrets_to_itself() -> None:

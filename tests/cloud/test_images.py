@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.images import ImageService
+from batchexport.cloud.image import ImageService
 from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import SignInError, TransientError
 from batchexport.model import Image, ImageDetails, ImageQuota

@@ -8,9 +8,9 @@ import logging
 import msgspec
 import pytest
 
-from batchexport.cloud.images import ImagePage
-from batchexport.cloud.lenient import LenientDecoder
-from batchexport.cloud.volumes import LongVolumePage, VolumePage
+from batchexport.cloud.block_storage import LongVolumePage, VolumePage
+from batchexport.cloud.http.responses import LenientDecoder
+from batchexport.cloud.image import ImagePage
 
 FINE = {"id": "a1", "name": "fine", "status": "active", "size": 5, "updated_at": "2026-11-23T08:00:47Z"}
 ODD_VALUES = ["40 GB", 1.5, {"a": 1}, [], [1], True, 10**40, -1, "None"]

@@ -15,15 +15,14 @@ from pathlib import Path
 import pytest
 from keystoneauth1.identity import generic
 
-from batchexport.cloud.auth import Token, Tokens
+from batchexport.cloud.auth.keystone import LARGEST_SIGN_IN, Identity, sign_in_directly
+from batchexport.cloud.auth.keystone_plugins import sign_in
+from batchexport.cloud.auth.tokens import Token, Tokens
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.direct import sign_in_directly
-from batchexport.cloud.identity import Identity
-from batchexport.cloud.session import Session
-from batchexport.cloud.signin import sign_in
-from batchexport.cloud.transport import LARGEST_SIGN_IN, Trust, open_http
+from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.transport import Trust, open_http
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, TransientError, UnreachableError
-from batchexport.gate import RateGate
 from batchexport.redaction import redacted
 from tests.cloud.conftest import token
 from tests.cloud.keystone import PASSWORD, Keystone

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from batchexport.cloud.patience import Patience
+from batchexport.cloud.http.shared_timeout import Patience
 
 
 async def wait(patience: Patience, event: asyncio.Event) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
-from batchexport.cloud.server_batches import JOB_LOOK_S, JOB_PATIENCE_S, Batches, wait_s
-from batchexport.cloud.servers import Compute as ComputeClient
+from batchexport.cloud.compute import JOB_LOOK_S, JOB_PATIENCE_S, Batches, wait_s
+from batchexport.cloud.compute import Compute as ComputeClient
 from batchexport.errors import (
     CloudError,
     LeaseLostError,

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud import answers
-from batchexport.cloud.session import READ_REPEATS
+from batchexport.cloud.http import responses
+from batchexport.cloud.http.session import READ_REPEATS
 from batchexport.errors import (
     LONGEST_WAIT_S,
     FatalError,
@@ -223,7 +223,7 @@ async def test_tls_that_is_not_agreed_means_nothing_was_sent(bench: Bench) -> No
 async def test_a_request_that_takes_too_long_is_unknown(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchexport.cloud.transport.TOTAL_S", 0.1)
+    monkeypatch.setattr("batchexport.cloud.http.transport.TOTAL_S", 0.1)
     never = asyncio.Event()
 
     async def silence(_: Seen) -> Reply:
@@ -271,7 +271,7 @@ async def test_an_answer_that_is_too_large_is_refused(
     kind: type[Exception],
     known_length: bool,
 ) -> None:
-    monkeypatch.setattr(answers, "LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr(responses, "LARGEST_ANSWER", 10_000)
     bench.server.answers((Reply if known_length else Chunked)(200, b"x" * 200_000))
     with pytest.raises(kind, match="more than"):
         await bench.session.request(method, bench.endpoint, "/x")

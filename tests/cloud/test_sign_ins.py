@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from batchexport.cloud import SignIns, connect, persistence
-from batchexport.cloud.aside import in_thread
-from batchexport.cloud.auth import Token, Tokens
-from batchexport.cloud.sign_ins import BRIEFLY, FOR_A_RUN, Persistence
+from batchexport.cloud.auth.sign_in_pacing import BRIEFLY, FOR_A_RUN, Persistence
+from batchexport.cloud.auth.threads import in_thread
+from batchexport.cloud.auth.tokens import Token, Tokens
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.errors import (
     ConfigError,
@@ -165,7 +165,7 @@ async def test_a_sign_in_without_end_is_given_up() -> None:
 
 
 async def test_a_stop_ends_a_sign_in_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchexport.cloud.sign_ins._STOP_GRACE_S", 0.05)
+    monkeypatch.setattr("batchexport.cloud.auth.sign_in_pacing._STOP_GRACE_S", 0.05)
     stop, release = asyncio.Event(), threading.Event()
     sign_ins = SignIns(FOR_A_RUN, stop=stop)
     hanging = sign_ins.tokens("me", "http://id", lambda: (release.wait(30) and token()) or token())
@@ -178,7 +178,7 @@ async def test_a_stop_ends_a_sign_in_that_hangs(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_stop_ends_the_wait_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchexport.cloud.sign_ins._STOP_GRACE_S", 0.01)
+    monkeypatch.setattr("batchexport.cloud.auth.sign_in_pacing._STOP_GRACE_S", 0.01)
     stop = asyncio.Event()
     sign_ins = SignIns(FOR_A_RUN, stop=stop, sleep=lambda _: asyncio.Event().wait())
     service = Service(*[TransientError("503")] * 9)
@@ -191,7 +191,7 @@ async def test_a_stop_ends_the_wait_between_two_tries(monkeypatch: pytest.Monkey
 
 
 async def test_a_renewal_that_drips_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchexport.cloud.auth.RENEW_WAIT_S", 0.02)
+    monkeypatch.setattr("batchexport.cloud.auth.tokens.RENEW_WAIT_S", 0.02)
     release = threading.Event()
     now = 1000.0
     asked = 0

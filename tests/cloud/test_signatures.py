@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cloud.aksk import AccessKey
-from batchexport.cloud.signatures import PAUSES_S, Signatures
+from batchexport.cloud.auth.access_keys import AccessKey
+from batchexport.cloud.auth.signatures import PAUSES_S, Signatures
 from batchexport.errors import SignInError
 
 REFUSED = SignInError("signature is wrong", method="GET", url="https://evs/x", status=401)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from batchexport.cloud.transport import Trust, open_http
+from batchexport.cloud.http.transport import Trust, open_http
 from batchexport.errors import ConfigError
 
 

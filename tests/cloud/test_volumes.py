@@ -5,8 +5,8 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud.page_sizes import PAGE_SIZE
-from batchexport.cloud.volumes import BlockStorage
+from batchexport.cloud.block_storage import BlockStorage
+from batchexport.cloud.http.paging import PAGE_SIZE
 from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import (
     FatalError,

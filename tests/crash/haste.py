@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchexport.cloud import session
+from batchexport.cloud.http import session
 from batchexport.engine import decide, ledger, send_failures, target
 from batchexport.engine.servers import copies, downtime, groups, last_call, moves, orders, witness
 from batchexport.engine.settle import Settler

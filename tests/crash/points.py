@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import TCPConnector
 
-from batchexport.cloud.volumes import BlockStorage
+from batchexport.cloud.block_storage import BlockStorage
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows

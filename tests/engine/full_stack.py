@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from batchexport import cloud
-from batchexport.cloud import sign_ins
-from batchexport.cloud.auth import Tokens
-from batchexport.cloud.session import Session
+from batchexport.cloud.auth import sign_in_pacing
+from batchexport.cloud.auth.tokens import Tokens
+from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.session import Session
 from batchexport.config import CloudSettings, Limits
-from batchexport.gate import RateGate
 from batchexport.identity import SANDBOX
 from batchexport.model import TargetKey
 from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
@@ -41,7 +41,7 @@ def live_by_virtual_time(monkeypatch: pytest.MonkeyPatch, is_dead: Any) -> None:
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "now", now)
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "steady", fast_now)
     monkeypatch.setitem(Tokens.__init__.__kwdefaults__, "now", now)
-    monkeypatch.setattr(sign_ins, "time", _Clock)
+    monkeypatch.setattr(sign_in_pacing, "time", _Clock)
     request = aiohttp.ClientSession._request
 
     async def on_the_way(*args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.cloud.images import IDS_PER_REQUEST
+from batchexport.cloud.image import IDS_PER_REQUEST
 from batchexport.engine import decide
 from batchexport.errors import RefusedError
 from batchexport.model import Image

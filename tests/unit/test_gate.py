@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from batchexport.gate import AIM, CREDIT_S, FLOOR_PER_S, SAFE_SHARE, RateGate, grown_rate
+from batchexport.cloud.http.rate_limiter import AIM, CREDIT_S, FLOOR_PER_S, SAFE_SHARE, RateGate, grown_rate
 
 
 class Clock:

@@ -8,11 +8,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from batchexport.cloud.envelopes import read_fault
-from batchexport.cloud.faults import error_from_answer
-from batchexport.cloud.identity import Identity, hidden, secrets_in
+from batchexport.cloud.auth.keystone import Identity, secrets_in
+from batchexport.cloud.http.error_bodies import read_fault
+from batchexport.cloud.http.error_mapping import error_from_answer
 from batchexport.errors import CloudError, ConfigError
-from batchexport.redaction import redacted, register_secret, without
+from batchexport.redaction import hidden, redacted, register_secret, without
 
 SECRETS = [
     'qu"ote-pa55',

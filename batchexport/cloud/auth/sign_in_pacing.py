@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from batchexport.cloud.auth import Token, Tokens
-from batchexport.cloud.authorizer import Authorizer, Credential
+from batchexport.cloud.auth.tokens import Token, Tokens
+from batchexport.cloud.http.authenticator import Authorizer, Credential
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import SignInError, StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff

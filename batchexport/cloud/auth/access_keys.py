@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from batchexport.cloud.aksk import AccessKey
 from batchexport.cloud.catalog import Entry
 from batchexport.errors import ConfigError
 
@@ -28,6 +28,15 @@ _DOMAIN_OF_REGION = {
 }
 _DOMAIN = "myhuaweicloud.com"
 _PROJECT_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """An access key and its secret (AK/SK). Temporary ones come with a security token."""
+
+    access: str
+    secret: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
 
 
 def find_access_key(config: Mapping[str, object], environment: Mapping[str, str]) -> AccessKey | None:

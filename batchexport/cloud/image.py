@@ -1,4 +1,4 @@
-"""The calls to the image service: look at images, by id, by name and by when they last changed."""
+"""The image service: look at images by id, by name and by when they last changed; delete one; the quota."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from batchexport.cloud.answers import is_id, require_same
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.lenient import LenientDecoder
-from batchexport.cloud.pages import pages
-from batchexport.cloud.session import Session
-from batchexport.cloud.times import epoch_s, iso_utc
+from batchexport.cloud.http.paging import Pager
+from batchexport.cloud.http.responses import LenientDecoder, is_id, require_same
+from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.timestamps import epoch_s, iso_utc
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
 from batchexport.model import Image, ImageDetails, ImageQuota
@@ -120,6 +119,7 @@ class ImageService:
     ) -> None:
         self._session = session
         self._endpoint = endpoint
+        self._pager = Pager(session, endpoint)
         self._dialect = dialect
         self._project_id = project_id
 
@@ -163,9 +163,7 @@ class ImageService:
 
     async def images_named(self, name: str) -> Sequence[Image]:
         """Every image of exactly this name that belongs to the project."""
-        found = pages(
-            self._session, self._endpoint, "/images", _PAGE, owner=self._project_id, name=_exactly(name)
-        )
+        found = self._pager.pages("/images", _PAGE, owner=self._project_id, name=_exactly(name))
         records = [record async for page in found for record in page.images]
         return [record.image() for record in records if record.name == name and self._is_own(record)]
 
@@ -179,9 +177,7 @@ class ImageService:
         """Pages of the project's own images, longest unchanged first; oldest first with `created_since`."""
         # Ascending: what changes while pages are read moves to the end, and is seen twice rather than never.
         sort = "updated_at:asc" if created_since is None else "created_at:asc"
-        found = pages(
-            self._session,
-            self._endpoint,
+        found = self._pager.pages(
             "/images",
             _PAGE,
             owner=self._project_id,

@@ -10,9 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchexport.cloud.aside import in_thread
-from batchexport.cloud.authorizer import Credential, service_headers
+from batchexport.cloud.auth.threads import in_thread
 from batchexport.cloud.catalog import Entry
+from batchexport.cloud.http.authenticator import Credential, service_headers
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
 

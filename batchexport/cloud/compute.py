@@ -1,26 +1,39 @@
-"""The calls to the compute service: look at servers, stop them, and start them again."""
+"""The compute service: look at servers, stop them, and start them again; on ECS many by one request.
+
+ECS takes at most a thousand servers a minute. A job tells which of them could not be stopped or started.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from batchexport.cloud.catalog import ComputeEndpoints
-from batchexport.cloud.pages import LinkRecord, leads_on, pages
-from batchexport.cloud.server_batches import LARGEST_BATCH, START, STOP, Batches, ecs_options
-from batchexport.cloud.session import Session
-from batchexport.errors import CloudError, NotFoundError, RefusedError, SignInError, TransientError
+from batchexport.clock import boottime_s
+from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
+from batchexport.cloud.http.error_mapping import error_from_job
+from batchexport.cloud.http.paging import LinkRecord, Pager, leads_on
+from batchexport.cloud.http.session import Session
+from batchexport.errors import (
+    CloudError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RefusedError,
+    SignInError,
+    TransientError,
+)
 from batchexport.model import Server
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
+STOP = "os-stop"
+START = "os-start"
 #: As long as nobody knows how many pages the list of servers has, it is taken for so many.
 UNKNOWN_PAGES = 3
 #: Statuses of servers of which nothing is known. Since microversion 2.69 Nova lists servers of a cell that is
@@ -28,6 +41,12 @@ UNKNOWN_PAGES = 3
 UNTOLD = frozenset({"", "UNKNOWN"})
 #: More than so many are never asked for one by one: each takes its turn at the gate before an export.
 MOST_BY_ID = 20
+LARGEST_BATCH = 1000
+MOST_A_MINUTE = 1000
+#: Between two looks at a job. Guests need some 10 s to go down.
+JOB_LOOK_S = 3.0
+#: A job that takes longer is left to itself: the servers tell how they are.
+JOB_PATIENCE_S = 300.0
 
 
 class AttachedRecord(msgspec.Struct):
@@ -87,8 +106,54 @@ class ServerPage(msgspec.Struct):
         return leads_on(self.servers_links)
 
 
+class Entities(msgspec.Struct):
+    """What a job is about: its parts, or in a part the one server."""
+
+    server_id: str | None = None
+    errorcode_message: str | None = None
+    sub_jobs: list[JobRecord] | None = None
+
+
+class JobRecord(msgspec.Struct):
+    """A job as answered, and each of its parts."""
+
+    status: str
+    error_code: str | None = None
+    fail_reason: str | None = None
+    entities: Entities | None = None
+
+    @property
+    def parts(self) -> Sequence[JobRecord]:
+        """A job for each server, once the cloud made them."""
+        return (self.entities.sub_jobs or ()) if self.entities else ()
+
+    @property
+    def server_id(self) -> str | None:
+        """The one server that it is about."""
+        return self.entities.server_id if self.entities else None
+
+    def error(self, url: str) -> CloudError:
+        """Why it failed."""
+        told = self.fail_reason or (self.entities.errorcode_message if self.entities else None)
+        return error_from_job(url=url, code=self.error_code, message=told or "")
+
+
+class Taken(msgspec.Struct):
+    """The answer to a batch that was taken."""
+
+    job_id: str
+
+
 _SERVER = msgspec.json.Decoder(ServerAnswer, strict=False)
+
+
 _PAGE = msgspec.json.Decoder(ServerPage, strict=False)
+
+
+_JOB = msgspec.json.Decoder(JobRecord, strict=False)
+
+
+_TAKEN = msgspec.json.Decoder(Taken)
 
 
 class Compute:
@@ -99,6 +164,7 @@ class Compute:
     ) -> None:
         self._session = session
         self._nova = endpoints.nova
+        self._pager = Pager(session, endpoints.nova)
         self._on_ecs = endpoints.ecs is not None
         self._batches = batches or (Batches(session, endpoints.ecs) if endpoints.ecs else None)
         self._list_pages: int | None = None  # None = never read whole
@@ -128,7 +194,7 @@ class Compute:
 
     async def _listed(self, wanted: Collection[str]) -> AsyncIterator[list[Server]]:
         count = 0
-        async for page in pages(self._session, self._nova, "/servers/detail", _PAGE):
+        async for page in self._pager.pages("/servers/detail", _PAGE):
             count += 1
             yield [each.server() for each in page.servers if each.id in wanted and not each.is_partial]
         self._list_pages = max(count, 1)
@@ -239,3 +305,93 @@ async def _each(server_ids: Iterable[str], ask: Callable[[str], Coroutine[Any, A
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]
+
+
+class Batches:
+    """Stops and starts the servers of one project by batches."""
+
+    def __init__(
+        self,
+        session: Session,
+        endpoint: Endpoint,
+        *,
+        steady: Callable[[], float] = boottime_s,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._steady = steady
+        self._sleep = sleep
+        self._turn = asyncio.Lock()
+        self._sent: deque[tuple[float, int]] = deque(maxlen=MOST_A_MINUTE)
+
+    async def send(
+        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+    ) -> dict[str, CloudError]:
+        """Ask for the action on at most `LARGEST_BATCH` servers, and follow its job to the end.
+
+        Returns why, by server id, for those it failed for; raises CloudError where the batch was not taken.
+        """
+        listed = {"servers": [{"id": server_id} for server_id in server_ids]}
+        body = msgspec.json.encode({action: ecs_options(action, hard=hard) | listed})
+        async with self._turn:
+            await self._sleep(wait_s(self._sent, len(server_ids), now_s=self._steady()))
+            self._sent.append((self._steady(), len(server_ids)))
+        answer = await self._session.request(
+            "POST", self._endpoint, "/cloudservers/action", body=body, fence=fence
+        )
+        try:
+            job_id = _TAKEN.decode(answer.body).job_id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise OutcomeUnknownError(
+                f"answered {answer.status}, but not with the id of a job: {error}",
+                method=answer.method,
+                url=answer.url,
+                status=answer.status,
+                request_id=answer.request_id,
+            ) from error
+        return await self._followed(job_id, server_ids)
+
+    async def _followed(self, job_id: str, server_ids: Sequence[str]) -> dict[str, CloudError]:
+        """Which servers the job failed for, as far as it tells in time."""
+        path = f"/jobs/{quote(job_id, safe='')}"
+        give_up_at = self._steady() + JOB_PATIENCE_S
+        failed: dict[str, CloudError] = {}
+        while self._steady() < give_up_at:
+            await self._sleep(JOB_LOOK_S)
+            try:
+                job = await self._session.read(self._endpoint, path, _JOB)
+            except CloudError as error:
+                log.warning("job %s cannot be read, the servers will tell: %s", job_id, error)
+                break
+            failed = failures(job, server_ids, url=self._endpoint.url + path)
+            if job.status in ("SUCCESS", "FAIL"):
+                break
+        return failed
+
+
+def ecs_options(action: str, *, hard: bool) -> dict[str, Any]:
+    """What ECS wants to know of an action beside its servers."""
+    return {"type": "HARD" if hard else "SOFT"} if action == STOP else {}
+
+
+def failures(job: JobRecord, server_ids: Iterable[str], *, url: str) -> dict[str, CloudError]:
+    """Why, by server id, for those that the job says it failed for."""
+    failed = {part.server_id: part.error(url) for part in job.parts if part.status == "FAIL"}
+    named = {server_id: failed[server_id] for server_id in server_ids if server_id in failed}
+    if job.status != "FAIL" or named:
+        return named
+    # It failed as a whole, perhaps before it had parts.
+    done = {part.server_id for part in job.parts if part.status == "SUCCESS"}
+    return {server_id: job.error(url) for server_id in server_ids if server_id not in done}
+
+
+def wait_s(sent: Iterable[tuple[float, int]], asking: int, *, now_s: float) -> float:
+    """Seconds until `asking` more servers fit into the minute; `sent` holds when how many were asked for."""
+    recent = [(at, count) for at, count in sent if at + 60.0 > now_s]
+    total, wait = asking + sum(count for _, count in recent), 0.0
+    for at, count in recent:
+        if total <= MOST_A_MINUTE:
+            break
+        total, wait = total - count, at + 60.0 - now_s
+    return wait

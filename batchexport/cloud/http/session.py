@@ -7,39 +7,37 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import TypeVar
 
 import aiohttp
+import msgspec
 from yarl import URL
 
 from batchexport.clock import boottime_s
-from batchexport.cloud import transport
-from batchexport.cloud.answers import Answer, content, decoded
-from batchexport.cloud.authorizer import Authorizer, Credential
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.faults import error_from_answer, error_from_loss, is_error, request_id_of
-from batchexport.cloud.lenient import Decoder
-from batchexport.cloud.page_sizes import PageSizes
-from batchexport.cloud.patience import Patience
-from batchexport.cloud.times import http_date_s
-from batchexport.cloud.traffic import NO_ANSWER, Traffic
-from batchexport.cloud.transport import FENCE
+from batchexport.cloud.http import transport
+from batchexport.cloud.http.authenticator import Authorizer, Credential
+from batchexport.cloud.http.error_mapping import error_from_answer, error_from_loss, is_error, request_id_of
+from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.responses import Answer, Decoder, content, decoded
+from batchexport.cloud.http.shared_timeout import Patience
+from batchexport.cloud.http.timestamps import http_date_s
+from batchexport.cloud.http.transport import FENCE
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
-from batchexport.gate import RateGate
 from batchexport.proxies import proxy_for
 from batchexport.retry import READS
 
 log = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
 #: Further tries of a read: with the waits between them they outlast a restart of the service, some 10 s.
 READ_REPEATS = 4
 #: Of a read whose fresh token was refused as well: an API node may be behind with tokens, or its clock off.
 SIGN_IN_REPEATS = 1
-
+#: Stands in the place of a status where no answer came.
+NO_ANSWER = 0
 #: Raised by aiohttp before anything of the request was sent.
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
@@ -48,6 +46,13 @@ _NOT_SENT = (
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
 )
+
+
+class Traffic(msgspec.Struct):
+    """Counts of one target's requests, sign-in left out."""
+
+    by_status: Counter[int] = msgspec.field(default_factory=Counter)
+    throttled: int = 0
 
 
 class Session:
@@ -66,7 +71,6 @@ class Session:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.traffic = Traffic()
-        self.page_sizes = PageSizes()
         self._http = http
         self._authorizer = authorizer
         self._gate = gate

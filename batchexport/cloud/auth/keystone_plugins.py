@@ -1,37 +1,49 @@
 """Signing in through keystoneauth, with whatever plug-in the configuration chose.
 
-keystoneauth blocks: call from a thread. It is imported when first needed: that takes a third of a second.
+keystoneauth blocks: call from a thread. It uses the requests library, which is held here to the rules of all
+our requests: nothing is taken from netrc, proxies and certificates are the same, answers have a largest size,
+and no redirect is followed, for a password was meant for one address.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any, TypeVar
 
-from batchexport.cloud.auth import Token
+import requests
+import requests.adapters
+import urllib3
+from keystoneauth1 import exceptions as refused
+from keystoneauth1 import session
+
+from batchexport.cloud.auth.keystone import (
+    ENDS_IN_V3,
+    LARGEST_SIGN_IN,
+    SET_IT,
+    Identity,
+    check_project,
+    named_service,
+    odd_answer,
+    refusal,
+    unreachable,
+)
+from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.catalog import Entry
-from batchexport.cloud.envelopes import fold, read_fault
-from batchexport.cloud.identity import Identity, hidden, hidden_in
-from batchexport.cloud.times import epoch_s, retry_after_s
-from batchexport.cloud.transport import Trust
+from batchexport.cloud.http.error_bodies import fold
+from batchexport.cloud.http.timestamps import epoch_s
+from batchexport.cloud.http.transport import Trust
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
     SignInError,
-    ThrottledError,
-    TransientError,
-    UnreachableError,
 )
 from batchexport.proxies import proxy_for
+from batchexport.redaction import hidden
 
 T = TypeVar("T")
 
 
-SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
-_ENDS_IN_V3 = "check auth_url (OS_AUTH_URL): it usually ends in /v3"
 _CHECK = "check auth_url (OS_AUTH_URL) and the credentials"
 
 
@@ -41,11 +53,6 @@ def sign_in(plugin: Any, trust: Trust, *, project: str | None, identity: Identit
     Raises SignInError, UnreachableError or TransientError where none is given, and ConfigError where the
     credentials are for something else or a part of them is missing.
     """
-    from keystoneauth1 import exceptions as refused
-    from keystoneauth1 import session
-
-    from batchexport.cloud.requests_http import SignInSession
-
     service = named_service(getattr(plugin, "auth_url", "") or "")
     with SignInSession(trust) as requests:
         # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
@@ -69,13 +76,6 @@ def sign_in(plugin: Any, trust: Trust, *, project: str | None, identity: Identit
             if answer is not None and answer.status_code > 300:
                 raise _no_token(error, service, identity, answer) from _told(error, identity)
             raise odd_answer(error, service, identity) from _told(error, identity)
-
-
-def named_service(auth_url: str) -> str:
-    """The identity service as messages name it, with the proxy that leads to it."""
-    proxy = proxy_for(auth_url) if auth_url else None
-    through = f" through the {proxy}" if proxy is not None else ""
-    return f"identity service {auth_url or 'without a URL'}{through}"
 
 
 def _token(plugin: Any, http: Any, project: str | None) -> Token:
@@ -117,20 +117,6 @@ def _told_by(read: Callable[[], T]) -> T | None:
         return None
 
 
-def check_project(project_id: str | None, name: str | None, *, wanted: str | None) -> None:
-    """Nothing for a token of the project that was wanted (None = of any), or ConfigError."""
-    if not project_id:
-        raise ConfigError(
-            "signed in, but to no project: volumes belong to one",
-            hint="set OS_PROJECT_NAME or OS_PROJECT_ID, or project_name in clouds.yaml",
-        )
-    if wanted and wanted not in (project_id, name):
-        raise ConfigError(
-            f"signed in to project {name or project_id}; the list asks for {wanted}",
-            hint="an application credential holds for one project: each needs its own entry in clouds.yaml",
-        )
-
-
 def _entries(access: Any) -> tuple[Entry, ...]:
     if not access.has_service_catalog():
         return ()
@@ -160,22 +146,11 @@ def _told(error: Exception, identity: Identity) -> Exception | None:
     return error if hidden(repr(error), identity.secrets) == repr(error) else None
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The error that all the others were made of. requests keeps its causes in a field of its own."""
-    while (inner := getattr(error, "reason", None) or error.__cause__ or error.__context__) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
-
-
 def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -> BatchExportError:
     """Our error for what keystoneauth raised, in the identity service's words.
 
     `answer` is the latest one, None = there was none: of some that are no token keystoneauth tells nothing.
     """
-    from keystoneauth1 import exceptions as refused
-
     no_connection = isinstance(error, refused.ConnectionError) or isinstance(
         error.__context__, refused.ConnectionError
     )
@@ -186,7 +161,7 @@ def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -
         if answer.request.method == "GET" and answer.status_code in (400, 401, 403, 404, 405, 410):
             # Asked for its versions, before anything was said of us.
             words = f"auth_url leads to no identity service of version 3 or 2 ({answer.status_code})"
-            return SignInError(f"{service}: {words}", status=answer.status_code, hint=_ENDS_IN_V3)
+            return SignInError(f"{service}: {words}", status=answer.status_code, hint=ENDS_IN_V3)
         return refusal(answer.status_code, answer.headers, answer.content, service, identity)
     if isinstance(error, refused.MissingRequiredOptions):
         names = ", ".join(option.dest for option in error.options)
@@ -202,65 +177,63 @@ def _library_words(error: Exception, identity: Identity) -> str:
     return words
 
 
-def unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
-    """The error for a service that gave no answer."""
-    cause = _innermost(error)
-    # The system's own word where there is one; the libraries wrap it in their addresses and class names.
-    told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
-    words = told or fold(hidden(str(cause), identity.secrets)) or fold(hidden(str(error), identity.secrets))
-    return UnreachableError(
-        f"{service}: {words}",
-        hint="check auth_url (OS_AUTH_URL), the network, and cacert if the certificate is not trusted",
-    )
+_PIECE = 64 * 1024
 
 
-def refusal(status: int, headers: Any, body: bytes, service: str, identity: Identity) -> BatchExportError:
-    """The error for an answer with an HTTP status above 300."""
-    request_id = fold(headers.get("x-openstack-request-id") or "")
-    more: dict[str, Any] = {"status": status, "request_id": request_id or None}
-    if status < 400:
-        place = fold(headers.get("Location") or "nowhere")
-        return SignInError(
-            f"{service}: redirected to {place}; redirects are not followed ({status})",
-            **more,
-            hint="the password was meant for one address: where the new one is right, set it as auth_url",
-        )
-    words = _words(status, body, identity)
-    if status >= 500 or status in (408, 429, 498):
-        kind = ThrottledError if status in (429, 498) else TransientError
-        asked = headers.get("Retry-After") or headers.get("X-Retry-After")
-        return kind(
-            f"{service}: {words} ({status})",
-            **more,
-            retry_after_s=retry_after_s(asked, now_s=time.time()),
-            hint="run the same command again when it has recovered",
-        )
-    if status == 401:
-        return SignInError(
-            f"{service} refused {identity} (401): {words}", **more, hint=_what_was_refused(identity)
-        )
-    return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
+class AnswerTooLargeError(Exception):
+    """An answer of the identity service that no token needs."""
 
 
-def _words(status: int, body: bytes, identity: Identity) -> str:
-    """What the identity service answered: keystoneauth shows only what is marked as JSON."""
-    words = read_fault(hidden_in(body, identity.secrets)).message
-    known = status in HTTPStatus.__members__.values()
-    return hidden(words, identity.secrets) or (HTTPStatus(status).phrase if known else "no reason given")
+class SignInSession(requests.Session):
+    """A session for one sign-in. `last` is its latest answer, of which libraries tell in misleading words."""
+
+    def __init__(self, trust: Trust) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.last: requests.Response | None = None
+        self._trust = trust
+        self.mount("http://", _Adapter(self, None))
+        del self.adapters["https://"]  # until one is asked for: certificates are not read for nothing
+        if not trust.verify:  # it is told once by us, and in our own form
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
+        """What sends to this URL."""
+        if url.lower().startswith("https://") and "https://" not in self.adapters:
+            self.mount("https://", _Adapter(self, self._trust.context()))
+        return super().get_adapter(url)
 
 
-def _what_was_refused(identity: Identity) -> str:
-    if identity.user is None:
-        return "the token or key is wrong, has expired, or is not for this project: get a new one"
-    return "check user name, password, domains and project"
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Sends through the proxy of every other request, and reads no more than an answer may have."""
 
+    def __init__(self, session: SignInSession, context: Any) -> None:
+        self._session = session
+        self._context = context
+        super().__init__()
 
-def odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
-    """The error for what is none of the library's own: a bare `Exception`, or an answer of another shape."""
-    words = fold(hidden(str(error), identity.secrets))
-    if "required" in words:
-        return ConfigError(f"{service}: {words}", hint=SET_IT)
-    return SignInError(
-        f"{service}: its answer is not that of an identity service ({type(error).__name__}: {words})",
-        hint=_ENDS_IN_V3,
-    )
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """With our own trust, beside the authorities that requests brings along."""
+        super().init_poolmanager(*args, **(options | self._with_context()))
+
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
+        """The same through a proxy."""
+        return super().proxy_manager_for(proxy, **(options | self._with_context()))
+
+    def _with_context(self) -> dict[str, Any]:
+        return {} if self._context is None else {"ssl_context": self._context}
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """The whole answer. Raises AnswerTooLargeError for one that no token needs."""
+        proxy = proxy_for(request.url or "")
+        named = {} if proxy is None else dict.fromkeys(("http", "https"), proxy.url_with_password)
+        answer = super().send(request, *args, **(options | {"stream": True, "proxies": named}))
+        self._session.last = answer
+        pieces = bytearray()
+        for piece in answer.iter_content(_PIECE):
+            pieces += piece
+            if len(pieces) > LARGEST_SIGN_IN:
+                answer.close()
+                raise AnswerTooLargeError(f"more than {LARGEST_SIGN_IN // 2**20} MiB")
+        answer._content = bytes(pieces)
+        return answer

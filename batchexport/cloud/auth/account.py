@@ -1,17 +1,25 @@
-"""The account that the `OS_…` variables and flags describe by themselves, without openstacksdk.
+"""The account that a target means, and the one that `OS_…` variables and flags describe by themselves.
 
-Importing that library costs a third of a second of CPU, more than the first thousand exports. Whoever has a
-clouds.yaml, or says anything that is not read here, goes through it all the same.
+Importing openstacksdk costs a third of a second of CPU, more than the first thousand exports. Whoever has a
+clouds.yaml, or sets anything that is not read here, goes through it all the same: see `clouds_yaml`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from batchexport.cloud.auth.keystone import SILENCE_S, Identity, sign_in_directly
+from batchexport.cloud.auth.sign_in_pacing import SignIns
+from batchexport.cloud.catalog import Wishes, with_dialect
+from batchexport.cloud.http.authenticator import Authorizer
+from batchexport.cloud.http.transport import Trust
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
 
@@ -42,6 +50,20 @@ DEFAULT_DOMAIN = "default"
 _FILES = [f"{name}.{kind}" for name in ("clouds", "secure") for kind in ("yaml", "yml", "json")]
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """As whom to ask, and what the configuration says of the way to the services."""
+
+    authorizer: Authorizer
+    #: Whether nobody has looked at the credentials before the first request: it should go alone.
+    unproven: bool
+    wishes: Wishes
+    trust: Trust
+    cloud: str | None = None  #: its name in clouds.yaml; None = the variables tell of it
+    identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
+    config_files: tuple[str, ...] = ()  #: what says so: clouds.yaml and secure.yaml, where they were read
+    notes: tuple[str, ...] = ()  #: what a person should know of it, in words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainAccount:
     """Where and as whom to sign in, with nothing left to look up."""
@@ -68,7 +90,7 @@ def plain_account(
         return None
     if version is not None and said.get("auth_type", "password") in ("password", "v3password"):
         said = _with_default_domain(said)
-    account = _account(said, key)
+    account = _plain_of(said, key)
     return None if account is None or _has_files(environment, home, folder) else account
 
 
@@ -82,7 +104,7 @@ def _with_default_domain(said: dict[str, str]) -> dict[str, str]:
     return said | dict.fromkeys(missing, DEFAULT_DOMAIN)
 
 
-def _account(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
+def _plain_of(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
     names = _PROOFS.get(said.get("auth_type"))
     auth_url = said.get("auth_url", "").rstrip("/")
     # Only this version needs no question to the service which versions it has.
@@ -115,3 +137,21 @@ def _has_files(environment: Mapping[str, str], home: Path | None, folder: Path) 
         Path("/etc/openstack"),
     ]
     return any((place / name).exists() for place in folders for name in _FILES)
+
+
+def environment_account(plain: PlainAccount, access: CloudSettings, sign_ins: SignIns) -> Account:
+    """The account, to sign in to with one POST."""
+    cacert = None if plain.cacert is None else os.path.expanduser(plain.cacert)  # noqa: PTH111 - as openstacksdk
+    trust, identity = Trust.of(cacert or True, None), Identity.of(plain.proof)
+    interfaces = (plain.interface.removesuffix("URL"),)
+    return Account(
+        authorizer=sign_ins.tokens(
+            (plain.auth_url, tuple(sorted(plain.proof.items())), trust),
+            plain.auth_url,
+            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S),
+        ),
+        unproven=False,
+        wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
+        trust=trust,
+        identity_url=plain.auth_url,
+    )

@@ -11,9 +11,8 @@ import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
-from batchexport.cloud.envelopes import Fault, fold, read_fault
-from batchexport.cloud.identity import hidden, hidden_in
-from batchexport.cloud.times import retry_after_s
+from batchexport.cloud.http.error_bodies import Fault, fold, read_fault
+from batchexport.cloud.http.timestamps import retry_after_s
 from batchexport.errors import (
     CloudError,
     FatalError,
@@ -28,6 +27,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
+from batchexport.redaction import hidden, hidden_in
 
 #: Codes whose meaning their HTTP status hides: EVS answers an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {

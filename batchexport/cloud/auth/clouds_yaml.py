@@ -1,43 +1,45 @@
-"""The account that a target means, as the `openstack` client finds it: clouds.yaml, `OS_…` and flags."""
+"""The account that clouds.yaml describes, alone or together with variables and flags.
+
+openstacksdk takes a clouds.yaml of the current folder before that of the home, and joins it with whatever
+secure.yaml it finds. Whoever may write into a job's folder could name an address, and be sent the password:
+files that somebody else could have put there are reported or refused.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
+from keystoneauth1 import exceptions as refused
 from msgspec.structs import replace
+from openstack import exceptions as sdk
 
-from batchexport.cloud.access_keys import find_access_key, project_of, service_entries
-from batchexport.cloud.aksk import AccessKey
-from batchexport.cloud.authorizer import Authorizer
+from batchexport.cloud.auth.access_keys import AccessKey, find_access_key, project_of, service_entries
+from batchexport.cloud.auth.account import Account
+from batchexport.cloud.auth.client_config import (
+    ClientConfig,
+    MissingError,
+    arguments,
+    check_shape,
+    misshapen,
+    not_taken,
+    quietly,
+)
+from batchexport.cloud.auth.keystone import SET_IT, SILENCE_S, Identity, secrets_in
+from batchexport.cloud.auth.keystone_plugins import sign_in
+from batchexport.cloud.auth.sign_in_pacing import SignIns
+from batchexport.cloud.auth.signatures import Signatures
 from batchexport.cloud.catalog import ServiceChoice, Wishes, with_dialect
-from batchexport.cloud.clouds_yaml import misshapen
-from batchexport.cloud.direct import sign_in_directly
-from batchexport.cloud.envelopes import fold
-from batchexport.cloud.environment import PlainAccount, plain_account
-from batchexport.cloud.identity import Identity, secrets_in
-from batchexport.cloud.sign_ins import SignIns
-from batchexport.cloud.signatures import Signatures
-from batchexport.cloud.signin import SET_IT, sign_in
-from batchexport.cloud.transport import Trust
-from batchexport.cloud.trusted_files import notes_on
+from batchexport.cloud.http.error_bodies import fold
+from batchexport.cloud.http.transport import Trust
 from batchexport.config.settings import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 from batchexport.model import TargetKey
-
-if TYPE_CHECKING:
-    from batchexport.cloud.client_config import ClientConfig, MissingError
-
-#: Seconds without a word from the identity service. keystoneauth itself would wait for ever.
-SILENCE_S = 20.0
-
-log = logging.getLogger(__name__)
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ALL_PROJECT_NAMES = ("project_id", "project_name", "tenant_id", "tenant_name")
@@ -47,54 +49,8 @@ _WHAT_TO_SET = (
 )
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom to ask, and what the configuration says of the way to the services."""
-
-    authorizer: Authorizer
-    #: Whether nobody has looked at the credentials before the first request: it should go alone.
-    unproven: bool
-    wishes: Wishes
-    trust: Trust
-    cloud: str | None = None  #: its name in clouds.yaml; None = the variables tell of it
-    identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
-    config_files: tuple[str, ...] = ()  #: what says so: clouds.yaml and secure.yaml, where they were read
-    notes: tuple[str, ...] = ()  #: what a person should know of it, in words
-
-
-def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None = None) -> Account:
-    """The account that a target means. Blocks to read files; asks no server.
-
-    Targets with the same `sign_ins` share the tokens of an account; None = those of this target alone.
-
-    Raises ConfigError where the cloud is not known or a value for its way of signing in is missing.
-    """
-    sign_ins = sign_ins or SignIns()
-    plain_one = plain_account(key, access, os.environ, home=_home(), folder=Path.cwd())
-    account = (
-        _by_openstacksdk(key, access, sign_ins) if plain_one is None else _plain(plain_one, access, sign_ins)
-    )
-    if not account.trust.verify:
-        words = (
-            "the cloud's certificates are not checked (verify: false, or insecure): anybody may answer for it"
-        )
-        account = replace(account, notes=(*account.notes, words))
-    return account
-
-
-def _home() -> Path | None:
-    """The user's home, or None for one without: a made-up user in a container."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
-
-
-def _by_openstacksdk(key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
-    from keystoneauth1 import exceptions as refused
-    from openstack import exceptions as sdk
-
-    from batchexport.cloud.client_config import ClientConfig, MissingError, arguments, check_shape, quietly
-
+def clouds_yaml_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
+    """The account as the `openstack` client finds it. Raises ConfigError where one is missing or wrong."""
     cloud = key.cloud or access.cloud or os.environ.get("OS_CLOUD") or None
     config: ClientConfig | None = None
     said = arguments(access.options, os.environ)
@@ -153,8 +109,6 @@ def _validated(
     project: Mapping[str, str],
     access: CloudSettings,
 ) -> Any:
-    from batchexport.cloud.client_config import arguments, not_taken
-
     try:
         more = arguments(access.options, os.environ, auth_type=auth_type)
         region = config.get_one(cloud=cloud, **{**more, **said, **project})
@@ -226,23 +180,6 @@ def _bad_configuration(error: Exception, cloud: str | None, config: ClientConfig
     return ConfigError(f"{_named(cloud)}: {fold(str(error))}", hint=hint)
 
 
-def _plain(plain: PlainAccount, access: CloudSettings, sign_ins: SignIns) -> Account:
-    cacert = None if plain.cacert is None else os.path.expanduser(plain.cacert)  # noqa: PTH111 - as openstacksdk
-    trust, identity = Trust.of(cacert or True, None), Identity.of(plain.proof)
-    interfaces = (plain.interface.removesuffix("URL"),)
-    return Account(
-        authorizer=sign_ins.tokens(
-            (plain.auth_url, tuple(sorted(plain.proof.items())), trust),
-            plain.auth_url,
-            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S),
-        ),
-        unproven=False,
-        wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
-        trust=trust,
-        identity_url=plain.auth_url,
-    )
-
-
 def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
     trust = Trust.of(*region.get_requests_verify_args())
     auth = region.config["auth"]
@@ -306,3 +243,52 @@ def _choice(region: Any, service: str) -> ServiceChoice:
 def _interfaces(value: Any) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else list(value or ())
     return tuple(str(name).removesuffix("URL") for name in names if name)
+
+
+def notes_on(config_file: str | None, secure_file: str | None) -> tuple[str, ...]:
+    """What to warn of, a line for each. Raises ConfigError rather than join secrets with a foreign file."""
+    notes = []
+    for path in filter(None, (config_file, secure_file)):
+        if (reason := why_foreign(Path(path))) is not None:
+            notes.append(f"{path} {reason}: it says where the password goes, and may be somebody else's")
+    if (
+        config_file
+        and secure_file
+        and _is_planted(config_file)
+        and not _same_folder(config_file, secure_file)
+    ):
+        raise ConfigError(
+            f"{config_file} {why_foreign(Path(config_file))}; secrets of {secure_file} do not go there",
+            hint="take that file away, make it yours alone (chown, chmod go-w), or name the one that is meant"
+            " in OS_CLIENT_CONFIG_FILE",
+        )
+    return tuple(notes)
+
+
+def why_foreign(path: Path) -> str | None:
+    """Why a file can be somebody else's work, as the end of a sentence; None = only ours or the system's."""
+    try:
+        file, folder = path.stat(), path.absolute().parent.stat()
+    except OSError:
+        return None
+    ours = (0, os.geteuid())
+    if file.st_uid not in ours:
+        return f"belongs to another user ({file.st_uid})"
+    if file.st_mode & stat.S_IWOTH:
+        return "may be written by everybody"
+    if folder.st_uid not in ours:
+        return f"is in a folder of another user ({folder.st_uid})"
+    if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
+        return "is in a folder where everybody may write"
+    return None
+
+
+def _is_planted(config_file: str) -> bool:
+    """Whether a foreign file was found because it lies in the current folder: nobody named it."""
+    named = os.environ.get("OS_CLIENT_CONFIG_FILE") == config_file
+    here = Path(config_file).absolute().parent == Path.cwd()
+    return here and not named and why_foreign(Path(config_file)) is not None
+
+
+def _same_folder(one: str, other: str) -> bool:
+    return Path(one).absolute().parent == Path(other).absolute().parent

@@ -1,4 +1,7 @@
-"""Letting requests through by signing each with an access key: no sign-in, no token, nothing to renew.
+"""Signing each request with an access key (SDK-HMAC-SHA256): no sign-in, no token, nothing to renew.
+
+The secret signs a digest of the request: method, path, query, some headers and the body. A signature is good
+for the minute it was made in: the cloud takes those whose time is at most 15 minutes off its own.
 
 Five bad signatures in a row lock a key for five minutes, for whoever uses it. So after the first one nothing
 more is sent, unless the key was good before: then one node of a gateway may be wrong, and three more requests
@@ -7,19 +10,25 @@ may find that out, each alone and after a pause.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from batchexport.cloud.aksk import AccessKey, signed_headers
-from batchexport.cloud.authorizer import Credential, service_headers
+from batchexport.cloud.auth.access_keys import AccessKey
 from batchexport.cloud.catalog import Entry
+from batchexport.cloud.http.authenticator import Credential, service_headers
 from batchexport.errors import SignInError
 from batchexport.redaction import register_secret
 
+ALGORITHM = "SDK-HMAC-SHA256"
 #: A signature whose time is further off the cloud's clock is refused.
 LARGEST_SKEW_S = 900.0
 #: How long nothing is sent after a key that was good is refused, once, twice, three times; then for ever.
 PAUSES_S = (30.0, 120.0, 480.0)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Signatures:
@@ -117,3 +126,45 @@ def explained(error: SignInError, *, clock_off_s: float, key: AccessKey) -> Sign
         request_id=error.request_id,
         hint=hint,
     )
+
+
+def signed_headers(
+    key: AccessKey, *, method: str, url: str, headers: Mapping[str, str], body: bytes, at_s: float
+) -> dict[str, str]:
+    """The headers with the signature and all it needs. What goes into the signature must not change after it.
+
+    `url` is as on the wire, `at_s` the time of the signature in seconds since the epoch.
+    """
+    date = datetime.fromtimestamp(at_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+    signed = {**headers, "Host": _host(url), "X-Sdk-Date": date}
+    if key.security_token:
+        signed["X-Security-Token"] = key.security_token
+    names = ";".join(sorted(name.lower() for name in signed))
+    digest = hashlib.sha256(canonical_request(method, url, signed, body).encode()).hexdigest()
+    text = f"{ALGORITHM}\n{date}\n{digest}"
+    signature = hmac.new(key.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+    signed["Authorization"] = f"{ALGORITHM} Access={key.access}, SignedHeaders={names}, Signature={signature}"
+    return signed
+
+
+def canonical_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
+    """The request in the one spelling that both sides sign, whatever happened to it on the way."""
+    parts = urlsplit(url)
+    # The path always ends with a slash here, and only here.
+    path = quote(unquote(parts.path), safe="/").removesuffix("/") + "/"
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
+    query = "&".join(f"{_encoded(name)}={_encoded(text)}" for name, text in pairs)
+    lines = sorted((name.lower(), text.strip()) for name, text in headers.items())
+    spelled = "".join(f"{name}:{text}\n" for name, text in lines)
+    names = ";".join(name for name, _ in lines)
+    return f"{method}\n{path}\n{query}\n{spelled}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _host(url: str) -> str:
+    """The host as the `Host` header names it: with its port, unless that is the usual one."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))

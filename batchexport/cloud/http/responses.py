@@ -1,4 +1,4 @@
-"""Decoding where one odd value spoils nothing else: a record without it, a page without the record.
+"""Responses: their bodies, read up to a limit, and decoded so that one odd value spoils nothing else.
 
 What is as expected is decoded in one go, at no cost; only an answer that is not is looked at piece by piece.
 """
@@ -6,27 +6,117 @@ What is as expected is decoded in one go, at no cost; only an answer that is not
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar, get_args, get_origin
+from typing import Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 
+import aiohttp
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from batchexport.cloud.envelopes import fold
+from batchexport.cloud.http.error_bodies import LOOKED_AT, fold
+from batchexport.errors import CloudError, OutcomeUnknownError, RefusedError, TransientError
 
 log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 Decoded = TypeVar("Decoded", covariant=True)
-
+#: A page of 1,000 volumes with all details has 3 MB.
+LARGEST_ANSWER = 64 * 1024 * 1024
+#: No volume comes near it, and the state file can hold the sum of many.
+LARGEST_GIB = 2**31
 #: So many records are named; a list of which more cannot be read is told of well enough by these.
 MOST_NAMED = 20
+#: What clouds use are UUIDs; anything with other characters could be a path, or steer a terminal.
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+class Answer(NamedTuple):
+    """A whole answer that is no error."""
+
+    method: str
+    url: str
+    status: int
+    body: bytes
+    request_id: str | None
 
 
 class Decoder(Protocol[Decoded]):
     """What makes a record of an answer's body. Raises msgspec.DecodeError where there is none in it."""
 
     def decode(self, body: bytes, /) -> Decoded: ...
+
+
+async def content(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer; of an error, what could be read of its beginning.
+
+    Raises aiohttp.ClientPayloadError for one that broke off, and CloudError for one over 64 MiB.
+    """
+    if response.status >= 300:
+        return await _beginning(response)
+    length = response.content_length
+    if length is not None and length <= LARGEST_ANSWER and "Content-Encoding" not in response.headers:
+        return await response.read()
+    pieces = bytearray()
+    async for piece in response.content.iter_any():
+        pieces += piece
+        if len(pieces) > LARGEST_ANSWER:
+            response.close()
+            raise _too_large(response)
+    return bytes(pieces)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    pieces = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            pieces += piece
+            if len(pieces) > LOOKED_AT:
+                response.close()
+                break
+    except aiohttp.ClientPayloadError:
+        pass  # the status is known, which is what matters
+    return bytes(pieces)
+
+
+def _too_large(response: aiohttp.ClientResponse) -> CloudError:
+    kind = RefusedError if response.method == "GET" else OutcomeUnknownError
+    return kind(
+        f"the answer has more than {LARGEST_ANSWER // 2**20} MiB; no list has so much",
+        method=response.method,
+        url=str(response.url),
+        status=response.status,
+        hint="check that this is the endpoint of the service",
+    )
+
+
+def decoded(answer: Answer, decoder: Decoder[T]) -> T:
+    """The record in an answer to a read. Raises TransientError for one that is broken or not JSON at all."""
+    try:
+        return decoder.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TransientError(
+            f"the answer cannot be read: {error}",
+            method=answer.method,
+            url=answer.url,
+            status=answer.status,
+            request_id=answer.request_id,
+        ) from error
+
+
+def require_same(asked: str, answered: str, kind: str, path: str) -> None:
+    """Nothing, or TransientError where the answer is about another thing than was asked for."""
+    if asked.replace("-", "").lower() != answered.replace("-", "").lower():
+        raise TransientError(f"asked for {kind} {asked}, answered with another one", method="GET", url=path)
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be the id of a volume or an image."""
+    return _ID.fullmatch(text) is not None
+
+
+def possible_gib(size: int | None) -> int | None:
+    """The size, or None where no volume can have it."""
+    return size if size is not None and 0 <= size <= LARGEST_GIB else None
 
 
 class LenientDecoder(Generic[T]):

@@ -22,8 +22,6 @@ TOTAL_S = 60.0
 #: Bytes of a header. Companies' gateways add some of more than aiohttp's 8 KiB; this is what the standard
 #: library, and so the `openstack` client, reads.
 LONGEST_HEADER = 65_536
-#: Bytes of an answer to a sign-in. Large clouds have a catalog of some 100 KB.
-LARGEST_SIGN_IN = 16 * 1024 * 1024
 #: Common servers close an idle connection after 5 s. Sending on one that is just being closed would leave the
 #: outcome of a POST unknown.
 IDLE_S = 4.0
