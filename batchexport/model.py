@@ -256,6 +256,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None  #: what the cloud is doing to it now, `powering-off`; None = nothing, or not told
     volume_ids: tuple[str, ...] | None = None  #: volumes attached to it; None = not told
     exists: bool = True  #: False: asked for it by its id, the compute service answered that there is none
+    updated_at: float | None = None  #: when its record last changed, by the compute service; None = not told
 
 
 class ImageDetails(NamedTuple):

@@ -20,6 +20,7 @@ from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
 from batchexport.cloud.http.error_mapping import error_from_job
 from batchexport.cloud.http.paging import LinkRecord, Pager, leads_on
 from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.timestamps import epoch_s
 from batchexport.errors import (
     CloudError,
     NotFoundError,
@@ -62,6 +63,7 @@ class ServerRecord(msgspec.Struct):
     status: str | None = None
     name: str | None = None
     task_state: str | None = msgspec.field(name="OS-EXT-STS:task_state", default=None)
+    updated: object = None
     attached: list[AttachedRecord] | None = msgspec.field(
         name="os-extended-volumes:volumes_attached", default=None
     )
@@ -80,6 +82,7 @@ class ServerRecord(msgspec.Struct):
             name=self.name,
             task=self.task_state,
             volume_ids=attached,
+            updated_at=epoch_s(self.updated) if isinstance(self.updated, str) else None,
         )
 
 

@@ -34,6 +34,8 @@ class Machine:
         self.tells_task = tells_task
         self._turning_to = None
         self._at = 0.0
+        self.updated_at = 0.0  # as the service keeps it: the second of the last change
+        self.tells_update = True
 
     def turn(self, to: str, task: str | None, after_s: float) -> None:
         self._turning_to, self.task, self._at = to, task, fast_now() + after_s
@@ -44,6 +46,7 @@ class Machine:
     def look(self) -> tuple[str, str | None]:
         if self._turning_to is not None and fast_now() >= self._at:
             self.status, self.task, self._turning_to = self._turning_to, None, None
+            self.updated_at = max(1.0, float(int(self._at)))
         return self.status, self.task if self.tells_task else None
 
 
@@ -73,6 +76,9 @@ class ServedCloud(FakeCloud):
         self.torn_images = set()  # ids of images that were copied while a server ran
         self.away = {}  # server id -> (from, until): in no list, and cannot be read
         self.vanished = {}  # server id -> (from, until): the compute service says that there is none
+        self.repeat: Callable[[Server], Server] | None = (
+            None  # what a replica or a cache answers in the place of a server's record
+        )
         self.strangers = {}  # server id -> when somebody starts it, if it is off then
 
     def ordered(self, kind: str) -> Counter[str]:
@@ -148,9 +154,15 @@ class ServedCloud(FakeCloud):
             return Server(server_id=server_id, status="", exists=False)
         status, task = machine.look()
         attached = tuple(volume_id for volume_id, names in self.attached.items() if server_id in names)
-        return Server(
-            server_id=server_id, status=status, task=task, name=f"vm-{server_id}", volume_ids=attached
+        server = Server(
+            server_id=server_id,
+            status=status,
+            task=task,
+            name=f"vm-{server_id}",
+            volume_ids=attached,
+            updated_at=machine.updated_at if machine.tells_update else None,
         )
+        return self.repeat(server) if self.repeat else server
 
     async def stop_servers(
         self, server_ids: list[str], *, hard: bool, fence: Callable[..., Any]

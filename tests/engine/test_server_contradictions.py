@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from batchexport.config import InUse, Limits, Settings
 from batchexport.errors import TransientError, VolumeStateError
-from batchexport.model import Accepted, ExportRequest, Image, JobState, Volume
+from batchexport.model import Accepted, ExportRequest, Image, JobState, Server, Volume
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import ServedCloud
+from tests.engine.fast_time import fast_now
 from tests.engine.test_evidence import retry
 
 IDS = volume_ids(3)
@@ -79,3 +81,43 @@ def test_an_image_of_an_earlier_night_that_is_found_while_a_request_is_in_doubt_
     job = bench.jobs()[IDS[0]]
     assert (job.state, job.image_id, len(cloud.posts)) == (JobState.SUCCEEDED, image_id, 1)
     assert job.code == "server_ran"
+
+
+class Behind:
+    """Tells of servers as they were so long ago, in the answer to one of so many questions."""
+
+    def __init__(self, lag_s: float, every: int) -> None:
+        self._lag_s, self._every = lag_s, every
+        self._asked = 0
+        self._records: dict[
+            str, list[tuple[Server, float]]
+        ] = {}  # by server id: each record, and since when it is true
+
+    def __call__(self, server: Server) -> Server:
+        self._asked += 1
+        records = self._records.setdefault(server.server_id, [(server, -1e9)])
+        if records[-1][0] != server:
+            records.append((server, fast_now()))
+        if self._asked % self._every:
+            return server
+        return next(record for record, since in reversed(records) if since <= fast_now() - self._lag_s)
+
+
+@pytest.mark.parametrize("tells_update", [True, False])
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("lost_starts", [0, 2])
+def test_a_server_that_an_old_answer_shows_running_is_started(
+    bench: Bench, tells_update: bool, every: int, lost_starts: int
+) -> None:
+    """It ran before it was stopped for the export, which took less time than the replica is behind."""
+    bench.load(IDS)
+    attached = {volume_id: [f"s{number}"] for number, volume_id in enumerate(IDS)}
+    cloud = ServedCloud(attached, upload_s=5.0)
+    for machine in cloud.machines.values():
+        machine.stop_s, machine.start_s, machine.tells_update = 1.0, 1.0, tells_update
+    cloud.repeat = Behind(20.0, every)
+    cloud.order_errors = [("start", TransientError("no back end", status=503))] * lost_starts
+    bench.run(cloud, settings=STOP)
+    assert cloud.running() == set(cloud.machines)
+    assert not cloud.torn
+    assert set(bench.states().values()) == {"succeeded"}

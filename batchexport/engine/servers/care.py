@@ -65,7 +65,7 @@ class ServerCare:
             # On disk before it is asked for: after a crash this means "may have been stopped by us".
             await self._book.stopping(chosen.stop, at_s=self._ledger.now())
             for server in chosen.stop:
-                self._sights.forget(server.server_id)
+                self._sights.stopping(server)
                 log.log(NOTICE, "stopping server %s for the export of its volumes", named(server))
             await self._stop(server_ids, rows)
         still_up = server_ids | set(afoot)
@@ -85,7 +85,11 @@ class ServerCare:
             by_move[self._move(server, found.get(server.server_id), wanted)].append(server)
         for move, servers in by_move.items():
             await self._make(move, servers, rows, found)
-        staying = [each for each in by_move[Move.WAIT] if each.state is ServerState.DOWN]
+        staying = [
+            each
+            for each in by_move[Move.WAIT]
+            if each.state is ServerState.DOWN and fit_of(found.get(each.server_id)) is not Fit.RUNNING
+        ]
         down = {server.server_id for server in (*staying, *by_move[Move.NOTE_DOWN])}
         ours = {server.server_id for server in afoot}
         off = {server_id for server_id, server in found.items() if fit_of(server) is Fit.OFF} - ours

@@ -17,6 +17,9 @@ PASSING = frozenset(
 #: A server that was asked to stop and not seen down may still obey: it counts as up when it ran for so long
 #: since it was given up. A guest that is asked to shut down is given a minute by default.
 CALM_S = 90.0
+#: A server that was down and is seen running may be seen so by a replica that lags or by a cache. Unless its
+#: record is newer than its downtime, it counts as up when every look saw it running for so long.
+UP_AFTER_S = 30.0
 #: A server is gone when the compute service answered so for so long, asked for it by its id; lists miss some.
 GONE_AFTER_S = 60.0
 #: A server that does not start for so long needs a person.
@@ -59,6 +62,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     same_s: float = 0.0  #: since when it is seen as it is now
     missing_s: float = 0.0  #: since when there is none, as far as was answered
     seen_down: bool = True  #: since it was asked to stop
+    is_newer: bool = False  #: it runs, by a record that is newer than those from before it was down
     left_down: bool = False  #: an earlier process left it down, and this one never saw it so
 
 
@@ -166,7 +170,7 @@ def _while_stopping(fit: Fit, sight: Sight, stop_timeout_s: float) -> Move:
 
 
 def _while_down(fit: Fit, sight: Sight) -> Move:
-    if fit is Fit.RUNNING:
+    if fit is Fit.RUNNING and (sight.is_newer or sight.same_s >= UP_AFTER_S):
         return Move.NOTE_STARTED if sight.wanted and not sight.left_down else Move.NOTE_UP
     return Move.WAIT if sight.wanted else Move.BRING_UP
 
@@ -174,7 +178,8 @@ def _while_down(fit: Fit, sight: Sight) -> Move:
 def _while_starting(fit: Fit, sight: Sight) -> Move:
     if fit is Fit.RUNNING:
         calm_s = min(sight.same_s, sight.in_state_s)
-        return Move.NOTE_UP if sight.seen_down or calm_s >= CALM_S else Move.WAIT
+        is_up = sight.seen_down and (sight.is_newer or calm_s >= UP_AFTER_S)
+        return Move.NOTE_UP if is_up or calm_s >= CALM_S else Move.WAIT
     if sight.in_state_s >= STUCK_AFTER_S:
         return Move.STUCK
     # One that cannot be seen is asked all the same: to start what runs does nothing.
