@@ -146,11 +146,11 @@ def _end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _cut(request: web.Request, raw: bytes) -> web.Response:
     assert request.transport is not None
-    request.transport.write(raw)  # type: ignore[attr-defined]  # a socket's transport writes
+    request.transport.write(raw)  # a socket's transport writes
     request.transport.close()
     return web.Response()
 
 
 def some_that(settings: SandboxSettings, **faults: float) -> SandboxSettings:
     """The settings with faults."""
-    return replace(settings, faults=replace(settings.faults, **faults))  # type: ignore[arg-type]
+    return replace(settings, faults=replace(settings.faults, **faults))

@@ -74,7 +74,7 @@ def test_a_token_that_the_cloud_repeats_is_not_told(rough: Program, rough_cloud:
     def lie(kind: str, _: str) -> Reply | None:
         if kind != "export":
             return None
-        (token, *_) = rough_cloud.tokens
+        token = next(iter(rough_cloud.tokens))
         return Reply(400, json.dumps({"badRequest": {"message": f"odd: {token}", "code": 400}}))
 
     rough_cloud.lie = lie

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +21,7 @@ class Keystone:
 
     def __init__(self, server: ScriptedServer) -> None:
         self.server = server
-        self.requests: list[Mapping[str, object]] = []
+        self.requests: list[Any] = []
         self.refusal: Reply | None = None
         self.project_name: str | None = "demo"
         self.clock_off_s = 0.0

@@ -58,8 +58,8 @@ def alone(env: dict[str, str | None], **flags: str) -> Setting:
     return Setting({}, {name: text for name, text in {**ENV, **env}.items() if text is not None}, flags)
 
 
-REGIONS = {"region_name": None, "regions": ["R1", "R2"]}
-REGIONS_WITH_VALUES = {
+REGIONS: dict[str, Any] = {"region_name": None, "regions": ["R1", "R2"]}
+REGIONS_WITH_VALUES: dict[str, Any] = {
     "region_name": None,
     "regions": [
         {"name": "R1", "values": {"interface": "internal"}},
@@ -144,7 +144,7 @@ ENTRIES: dict[str, Setting] = {
     "no clouds": Setting({"clouds.yaml": {"clouds": {}}}, dict(NAMED)),
 }
 ENDPOINTS: dict[str, Setting] = {
-    f"{name}: {value}": by_entry(**{name: value})
+    f"{name}: {value}": by_entry(None, **{name: value})
     for name, value in [
         ("interface", "internal"),
         ("interface", "internalURL"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from batchexport.cloud.catalog import Endpoint
@@ -102,7 +104,7 @@ LISTS = [
 
 @pytest.mark.parametrize(("bounds", "query"), LISTS)
 async def test_lists_are_sorted_so_that_paging_misses_nothing(
-    bench: Bench, bounds: dict[str, str | float], query: str
+    bench: Bench, bounds: dict[str, Any], query: str
 ) -> None:
     bench.server.answers(page())
     assert [each async for each in images(bench).images(**bounds)] == []

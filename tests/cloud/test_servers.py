@@ -48,7 +48,9 @@ class Compute:
         url = self.bench.server.url
         nova = Endpoint(url=f"{url}/v2.1/p1", version="v2.1")
         ecs = Endpoint(url=f"{url}/v1/p1", version="v1") if self.on_ecs else None
-        batches = ecs and Batches(self.bench.session, ecs, steady=lambda: self.now_s, sleep=self.sleep)
+        batches = None
+        if ecs is not None:
+            batches = Batches(self.bench.session, ecs, steady=lambda: self.now_s, sleep=self.sleep)
         self.slept: list[float] = []
         self.servers = ComputeClient(
             self.bench.session, ComputeEndpoints(nova=nova, ecs=ecs), batches=batches

@@ -65,7 +65,7 @@ def keystone(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def sign_in(keystone: Keystone, folder: Path, kind: str, auth: Mapping[str, object]) -> None:
     """Sign in as an entry of clouds.yaml says, and list the volumes."""
     about = {"auth_url": f"{keystone.server.url}/identity/v3", **auth}
-    entry = {"region_name": "R1", "auth_type": kind, "auth": about}
+    entry: dict[str, object] = {"region_name": "R1", "auth_type": kind, "auth": about}
     if kind == "v3multifactor":
         entry["auth_methods"] = about.pop("auth_methods")
     (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"one": entry}}))

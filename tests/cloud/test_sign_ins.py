@@ -158,7 +158,12 @@ async def test_one_throttled_sign_in_makes_all_others_to_that_service_wait() -> 
 
 async def test_a_sign_in_without_end_is_given_up() -> None:
     release = threading.Event()
-    tokens = Tokens(lambda: (release.wait(30) and token()) or token(), service="http://id", limit_s=0.05)
+
+    def late_token() -> Token:
+        release.wait(30)
+        return token()
+
+    tokens = Tokens(late_token, service="http://id", limit_s=0.05)
     with pytest.raises(UnreachableError, match=r"http://id: no whole answer in 0 s"):
         await tokens.valid()
     release.set()
@@ -168,7 +173,12 @@ async def test_a_stop_ends_a_sign_in_that_hangs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("batchexport.cloud.auth.sign_in_pacing._STOP_GRACE_S", 0.05)
     stop, release = asyncio.Event(), threading.Event()
     sign_ins = SignIns(FOR_A_RUN, stop=stop)
-    hanging = sign_ins.tokens("me", "http://id", lambda: (release.wait(30) and token()) or token())
+
+    def late_token() -> Token:
+        release.wait(30)
+        return token()
+
+    hanging = sign_ins.tokens("me", "http://id", late_token)
     waiting = asyncio.create_task(sign_ins.first(hanging))
     await asyncio.sleep(0)
     stop.set()

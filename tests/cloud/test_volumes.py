@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -37,7 +38,7 @@ def volumes(bench: Bench, dialect: Dialect = CINDER) -> BlockStorage:
     return BlockStorage(bench.session, bench.endpoint, dialect)
 
 
-def request(**options: str | bool) -> ExportRequest:
+def request(**options: Any) -> ExportRequest:
     return ExportRequest(volume_id="v1", image_name="img", options=ImageOptions(**options))
 
 
@@ -126,7 +127,7 @@ async def test_evs_lists_one_status_with_details_and_strays_are_left_out(bench: 
     assert bench.server.seen[0].path == "/v3/p1/volumes/detail?status=in-use&limit=1000"
 
 
-def paged(total: int, *, links: bool, page: int = PAGE_SIZE) -> object:
+def paged(total: int, *, links: bool, page: int = PAGE_SIZE) -> Any:
     ids = [f"v{number:04}" for number in range(total)]
 
     def answer(seen: Seen) -> Reply:
@@ -225,7 +226,8 @@ async def test_visibility_and_protection_come_with_their_microversion(
     bench: Bench, name: str, value: str | bool
 ) -> None:
     bench.server.answers(Reply(202, ACCEPTED))
-    sent, _ = await export(bench, **{name: value})
+    options: dict[str, Any] = {name: value}
+    sent, _ = await export(bench, **options)
     assert sent[name] == value
     assert bench.server.seen[0].headers["OpenStack-API-Version"] == "volume 3.1"
 

@@ -8,7 +8,6 @@ from batchexport.config import jobfile
 from batchexport.config.jobfile import JobFile, read_job_file
 from batchexport.config.outputs import Heartbeat, MailSecurity, Notify, Reports, WebhookForm, When
 from batchexport.errors import ConfigError
-from tests.lists.conftest import Reading
 
 JOB = '[job]\nlist = "volumes.csv"\n'
 
@@ -22,7 +21,7 @@ def read(tmp_path: Path) -> Any:
     return read
 
 
-def problems(read: Callable[..., Reading], text: str) -> Any:
+def problems(read: Callable[..., JobFile], text: str) -> Any:
     with pytest.raises(ConfigError) as caught:
         read(text)
     return str(caught.value).splitlines()[1:]

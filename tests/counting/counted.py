@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.model import Volume
 from tests.engine.fake_cloud import FakeCloud
 
 PAGE = 100
@@ -22,10 +23,10 @@ class PagedCloud(FakeCloud):
             self.accept_elsewhere(f"ffffffff-0000-4000-8000-{number:012d}", name=f"other-{number}")
 
     @property
-    def requests(self) -> Any:
+    def requests(self) -> int:
         return sum(self.calls.values())
 
-    async def volumes(self, *, status: str | None = None) -> AsyncIterator[dict[str, Any] | int]:
+    async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
         async for whole in super().volumes(status=status):
             for page in self._pages("volumes", whole):
                 yield page
@@ -35,13 +36,13 @@ class PagedCloud(FakeCloud):
             for page in self._pages("images", whole):
                 yield page
 
-    def _pages(self, call: str, whole: Any) -> Any:
+    def _pages(self, call: str, whole: list[Any]) -> list[list[Any]]:
         pages = [whole[begin : begin + PAGE] for begin in range(0, len(whole), PAGE)]
         self.calls[call] += max(0, len(pages) - 1)
         return pages
 
 
-def alive(kind: type[Any]) -> Any:
+def alive(kind: type) -> int:
     """How many objects of this class there are."""
     return sum(type(each) is kind for each in gc.get_objects())
 
@@ -50,31 +51,31 @@ class Statements:
     """What connections were asked for, call by call, and every statement once with its values."""
 
     def __init__(self) -> None:
-        self.calls = []
-        self.traced = {}  # by the call
+        self.calls: list[str] = []
+        self.traced: dict[str, str] = {}  #: by the call
 
-    def commits(self) -> Any:
+    def commits(self) -> int:
         return self.calls.count("COMMIT")
 
-    def changes(self) -> Any:
+    def changes(self) -> list[str]:
         return [
             call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))
         ]
 
 
 @contextmanager
-def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[Statements]:
     """The statements of every connection that is opened meanwhile."""
     seen = Statements()
     real = sqlite3.connect
 
-    def counting(kind: type[Any]) -> Any:
-        class Counting(kind):
+    def counting(kind: Any) -> Any:
+        class Counting(kind):  # type: ignore[misc]
             def execute(self, sql: str, *values: Any) -> Any:
                 seen.calls.append(sql)
                 return super().execute(sql, *values)
 
-            def executemany(self, sql: str, rows: int) -> Any:
+            def executemany(self, sql: str, rows: Any) -> Any:
                 seen.calls.append(sql)
                 return super().executemany(sql, rows)
 

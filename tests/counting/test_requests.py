@@ -1,7 +1,6 @@
 """What a run costs the cloud, counted in requests."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "PAGE", PAGE)
 
 
-def reads(path: Path, *, looks: list[Any], others: int = 0) -> Any:
+def reads(path: Path, *, looks: int, others: int = 0) -> int:
     """The requests beside the exports themselves, where every image turns active after so many looks."""
     cloud = PagedCloud(upload_s=looks * LOOK_EVERY_S - 5, others=others)
     bench = Bench(path)

@@ -16,8 +16,9 @@ from batchexport.cloud.block_storage import BlockStorage
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
-from batchexport.store import Builder, StateFile
+from batchexport.store import Builder
 from batchexport.store.opening import WorkConnection
+from batchexport.store.work import Work
 from batchexport.store.writer import Writer
 
 P = ParamSpec("P")
@@ -100,12 +101,12 @@ def _around_building(reach: Reach) -> None:
         add_all(builder, rows, image_names)
         reach("during_load")
 
-    Builder.add_all = added  # type: ignore[method-assign]
+    Builder.add_all = added  # type: ignore[method-assign,assignment]
 
 
 def _around_claims(reach: Reach) -> None:
-    claim = _before(reach, "before_intent", StateFile.claim)
-    StateFile.claim = _after(reach, "after_intent", claim)  # type: ignore[method-assign,assignment]
+    claim = _before(reach, "before_intent", Work.claim)
+    Work.claim = _after(reach, "after_intent", claim)  # type: ignore[method-assign,assignment]
 
 
 def _around_sending(reach: Reach) -> None:
@@ -207,6 +208,7 @@ def _watch_connections(reach: Reach) -> None:
             return cursor
 
     def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        return real(*args, **{**kwargs, "factory": Watched})
+        watched: sqlite3.Connection = real(*args, **{**kwargs, "factory": Watched})
+        return watched
 
     sqlite3.connect = connect  # type: ignore[assignment]

@@ -1,11 +1,12 @@
 """Rows that are looked at together: the same rows and problems as one by one, whatever stands among them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchexport.lists import JobList, csv_list, source
-from batchexport.model import JobRow, JobRows
+from batchexport.model import JobRows
 
 GOOD = "{:08d}-0000-4000-8000-000000000000,name-{},raw"
 ODD = {
@@ -44,9 +45,7 @@ LINE_ENDS = ["\n", "\r\n", "\r"]
 IN_PIECES, TOGETHER, SINGLY = (300, 131_072, 10), (300, 0, 10), (65_536, 0, 1)
 
 
-def read_by(
-    monkeypatch: pytest.MonkeyPatch, way: tuple[int, ...], path: Path
-) -> tuple[JobList, list[JobRow]]:
+def read_by(monkeypatch: pytest.MonkeyPatch, way: tuple[int, ...], path: Path) -> tuple[JobList, list[Any]]:
     """What is read of the list; its first piece tells what kind of file it is, and is left as it is."""
     piece_bytes, longest_piece, at_once = way
     monkeypatch.setattr(source, "_PIECE_BYTES", piece_bytes)
@@ -101,7 +100,7 @@ def test_lists_without_names_of_images_are_the_same_in_either_way(
 def test_what_is_right_comes_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "list.csv"
     path.write_text("\n".join(["volume_id,image_name,disk_format", *(GOOD.format(n, n) for n in range(25))]))
-    parts = list(JobList(path).chunks())
+    parts: list[Any] = list(JobList(path).chunks())
     assert [type(part) for part in parts] == [JobRows] * 2
     assert [(len(part), part.first_line) for part in parts] == [(24, 2), (1, 26)]  # it has no line end
     monkeypatch.setattr(csv_list, "_LONGEST_PIECE", 0)

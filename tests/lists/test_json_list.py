@@ -22,7 +22,7 @@ DOCUMENTED = {
     "__os_type": "linux",
 }
 
-JSON_FORMATS = {
+JSON_FORMATS: dict[str, Callable[[Any], str]] = {
     "array": json.dumps,
     "pretty array": lambda rows: json.dumps(rows, indent=2),
     "jobs": lambda rows: json.dumps({"jobs": rows}),

@@ -16,7 +16,7 @@ from tests.lists.conftest import Reading
 A = "16369c5d-384d-4e64-b37a-56d898769362"
 B = "c5333daa-fbc8-4d1d-bf79-b0567bb45d15"
 S = "7f0a3c52-6f0f-4a51-93c3-0d9c7f1e2b64"
-API = [
+API: list[dict[str, object]] = [
     {
         "id": volume_id,
         "name": name,

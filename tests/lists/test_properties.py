@@ -52,7 +52,7 @@ def as_csv(rows: list[dict[str, str]], separator: str = ",", line_end: str = "\n
     return file.getvalue()
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Any], str]] = {
     "csv": as_csv,
     "excel": lambda rows: "\ufeff" + as_csv(rows, ";", "\r\n"),
     "tabs": lambda rows: as_csv(rows, "\t"),
@@ -70,7 +70,7 @@ def as_said(row: JobRow) -> dict[str, str]:
         "image_name": row.image_name or "",
         "disk_format": row.options.disk_format or "",
         "force": force,
-        "timeout": {None: "", 90: "90s", 32_400: "9h"}[row.options.timeout_s],
+        "timeout": {None: "", 90.0: "90s", 32_400.0: "9h"}[row.options.timeout_s],
         "cloud": row.target.cloud or "",
         "project": row.target.project or "",
     }

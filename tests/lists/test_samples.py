@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 GOOD = sorted(path.name for path in SAMPLES.glob("volumes*.*"))
 
 
-def jobs(name: str) -> list[tuple[str, str, TargetKey, ImageOptions]]:
-    return [(row.volume_id, row.image_name, row.target, row.options) for row in JobList(SAMPLES / name)]
+def jobs(name: str) -> list[tuple[str, str | None, TargetKey, ImageOptions]]:
+    rows: list[Any] = list(JobList(SAMPLES / name))
+    return [(row.volume_id, row.image_name, row.target, row.options) for row in rows]
 
 
 def test_there_is_a_sample_of_every_format() -> None:

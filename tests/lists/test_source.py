@@ -59,7 +59,7 @@ def test_problems_name_the_list_as_it_was_given(tmp_path: Path, monkeypatch: pyt
 def test_a_missing_list_is_told_as_missing(tmp_path: Path, read_it: Callable[..., Any]) -> None:
     with pytest.raises(JobListError, match=r"none\.csv: there is no such job list") as caught:
         read_it(tmp_path / "none.csv")
-    assert "standard input" in caught.value.hint
+    assert "standard input" in (caught.value.hint or "")
 
 
 def test_a_folder_is_no_list(tmp_path: Path) -> None:
@@ -90,17 +90,17 @@ class FailingDisk(io.RawIOBase):
     def __init__(self) -> None:
         self._file = io.BytesIO(f"volume_id\n{A}\n".encode() * 4000)
 
-    def readable(self) -> Any:
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:
         if self._file.tell() > 102_400:
             raise OSError(5, "Input/output error")
         return self._file.readinto(buffer)
 
 
 def test_a_disk_that_fails_half_way_is_told() -> None:
-    rows = iter(JobList("-", stdin=FailingDisk()))
+    rows = iter(JobList("-", stdin=io.BufferedReader(FailingDisk())))
     with pytest.raises(JobListError, match="<stdin>: cannot be read: Input/output error"):
         list(rows)
 

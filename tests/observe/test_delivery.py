@@ -61,6 +61,9 @@ async def test_no_fault_of_a_library_gets_through(caplog: pytest.LogCaptureFixtu
 async def test_silence_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
     monkeypatch.setattr(delivery, "TRY_S", 0.01)
-    assert not await deliver("the webhook", asyncio.Event().wait, sleep=Clock().sleep)
+    assert not await deliver("the webhook", never, sleep=Clock().sleep)
     assert caplog.messages == ["the webhook could not be notified: no answer in 0.01 s"]

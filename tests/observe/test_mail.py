@@ -3,6 +3,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
@@ -21,7 +22,9 @@ class Post:
     """Keeps the mail it is given; `refuse` is what it says to a recipient or to the mail instead."""
 
     def __init__(self) -> None:
-        self.mails, self.refuse, self.refuse_rcpt = [], None, {}
+        self.mails: list[tuple[list[str], EmailMessage]] = []
+        self.refuse: str | None = None
+        self.refuse_rcpt: dict[str, str] = {}
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
@@ -34,6 +37,7 @@ class Post:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.refuse:
             return self.refuse
+        assert isinstance(envelope.content, bytes)
         self.mails.append((envelope.rcpt_tos, message_from_bytes(envelope.content, policy=policy.default)))
         return "250 taken"
 

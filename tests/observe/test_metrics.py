@@ -26,7 +26,7 @@ TALLIES = [
 
 @dataclass
 class Traffic:
-    by_status: dict = field(default_factory=dict)
+    by_status: dict[int, int] = field(default_factory=dict)
     throttled: int = 0
 
 
@@ -54,7 +54,7 @@ def metrics_of(
 
 def samples(metrics: RunMetrics) -> dict[tuple[str | tuple[str, str], ...], float]:
     """Every sample by name and labels, as Prometheus' own parser reads them."""
-    found = {}
+    found: dict[tuple[str | tuple[str, str], ...], float] = {}
     for family in text_string_to_metric_families(metrics.text()):
         for sample in family.samples:
             found[(sample.name, *sorted(sample.labels.items()))] = sample.value

@@ -1,11 +1,13 @@
 """A cloud in memory to look at: pages of a few records, and a count of what was asked for."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
 
 from batchexport.dialect import CINDER, Dialect
 from batchexport.model import Image, ImageQuota, Volume
+
+Found = TypeVar("Found", Volume, Image)
 
 
 class FakeInventory:
@@ -16,13 +18,13 @@ class FakeInventory:
         *,
         volumes: tuple[Any, ...] | list[Volume] = (),
         images: tuple[Any, ...] | list[Image] = (),
-        unlisted: tuple[Any, ...] | list[Image | Volume] = (),
+        unlisted: Sequence[Image | Volume] = (),
         page: int = 2,
         dialect: Dialect = CINDER,
         quota: ImageQuota | None = None,
     ) -> None:
         self.dialect = dialect
-        self.calls = Counter()
+        self.calls: Counter[str] = Counter()
         self._volumes = list(volumes)
         self._images = list(images)
         self._unlisted = list(unlisted)
@@ -60,5 +62,5 @@ class FakeInventory:
     async def get_quota(self) -> Any:
         return self._quota
 
-    def _pages(self, records: list[Image | Volume]) -> list[list[Volume | Image]]:
+    def _pages(self, records: list[Found]) -> list[list[Found]]:
         return [records[start : start + self._page] for start in range(0, len(records), self._page)]

@@ -51,7 +51,7 @@ def image(
     size_bytes: int | None = 10 * 2**30,
     **details: Any,
 ) -> Image:
-    given = {
+    given: dict[str, Any] = {
         "disk_format": "raw",
         "container_format": "bare",
         "min_disk_gib": 0,

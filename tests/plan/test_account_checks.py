@@ -4,14 +4,13 @@ import pytest
 
 from batchexport.cloud import AccountFacts
 from batchexport.dialect import EVS
-from batchexport.engine.servers.moves import Fit
 from batchexport.model import ImageQuota
 from batchexport.plan import account_checks
 from batchexport.plan.account_checks import Check, CheckResult
 
 
 def facts(**changes: Any) -> AccountFacts:
-    given = {
+    given: dict[str, Any] = {
         "signs_requests": False,
         "project_id": "p1",
         "project_name": "night",
@@ -24,7 +23,7 @@ def facts(**changes: Any) -> AccountFacts:
     return AccountFacts(**(given | changes))
 
 
-def fits(checks: list[Check]) -> dict[str, Fit]:
+def fits(checks: list[Check]) -> dict[str, CheckResult]:
     return {check.name: check.result for check in checks}
 
 
@@ -69,7 +68,7 @@ def test_endpoints_are_shown_with_the_dialect() -> None:
     ],
 )
 def test_a_clock_is_judged_by_what_it_is_needed_for(
-    ahead_s: float, signs: bool, fit: Fit, words: str
+    ahead_s: float, signs: bool, fit: CheckResult, words: str
 ) -> None:
     check = account_checks.of_clock(ahead_s, signs_requests=signs)
     assert check.result is fit

@@ -33,9 +33,11 @@ def test_an_image_that_is_gone_or_not_active_does_not() -> None:
 
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
 def test_other_formats_than_asked_for_are_told(name: str) -> None:
-    assert codes(image(**{name: "ovf"})) == ["image_format"]
-    assert codes(image(**{name: None})) == []
-    assert codes(image(**{name: "ovf"}), options=ImageOptions()) == []
+    other: dict[str, Any] = {name: "ovf"}
+    untold: dict[str, Any] = {name: None}
+    assert codes(image(**other)) == ["image_format"]
+    assert codes(image(**untold)) == []
+    assert codes(image(**other), options=ImageOptions()) == []
 
 
 def test_an_image_that_is_smaller_than_its_volume_is_told() -> None:

@@ -8,7 +8,6 @@ import pytest
 from batchexport.model import Volume
 from batchexport.plan import Unseen, take_inventory
 from batchexport.store import StateFile, StateReader, Unsent
-from tests.engine.fake_cloud import FakeCloud
 from tests.plan.inventory import FakeInventory
 from tests.store.making import make, row
 from tests.store.making import volume as volume_id
@@ -21,7 +20,7 @@ def listed(*numbers: Any) -> Any:
     return [Volume(volume_id=volume_id(n), status="available", size_gib=n) for n in numbers]
 
 
-async def look(path: Path, cloud: FakeCloud, **options: Any) -> Any:
+async def look(path: Path, cloud: FakeInventory, **options: Any) -> Any:
     """What `take_inventory` told, by the number of the row, and what it left."""
     told = {}
     async with StateFile.open(path) as state:

@@ -54,19 +54,21 @@ def shown(
     )
 
 
-def classified(generations: list[OurImage], images: list[Image], rules: int, **how: Any) -> Any:
+def classified(generations: list[OurImage], images: list[Image], rules: int | Retention, **how: Any) -> Any:
     by_id = {image.image_id: image for image in images}
     if isinstance(rules, int):
         rules = Retention(keep_last=rules)
     return classify(generations, by_id, rules=rules, defaults=DEFAULTS, **how)
 
 
-def outdated(generations: list[OurImage], images: list[Image], rules: int, **how: Any) -> list[str]:
+def outdated(
+    generations: list[OurImage], images: list[Image], rules: int | Retention, **how: Any
+) -> list[str]:
     found = classified(generations, images, rules, **how)
     return [each.image.image_id for each in found if each.fate is Fate.SUPERSEDED]
 
 
-def words_of(number: int, found: list[Any]) -> str:
+def words_of(number: int, found: list[Any]) -> Any:
     (words,) = [each.words for each in found if each.image.image_id == f"i{number}"]
     return words
 

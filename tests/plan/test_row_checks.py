@@ -138,14 +138,17 @@ def test_the_gravest_finding_decides_how_a_row_ends() -> None:
     findings = check_row(job(disk_format="vmdk"), volume(status="in-use"), rules(EVS, in_use=InUse.SKIP))
     assert told(findings) == [(Severity.EXCLUDED, "in_use"), (Severity.BLOCKED, "disk_format")]
     assert most_severe(findings) is findings[1]
-    state, ending = ending_for(findings)
+    ended = ending_for(findings)
+    assert ended is not None
+    state, ending = ended
     assert (state, ending.code) == (JobState.FAILED, "disk_format")
     assert ending.reason.startswith("not sent: disk format vmdk")
 
 
 def test_a_row_that_is_left_out_is_skipped_and_one_that_may_fail_goes() -> None:
     skipped = check_row(job(), volume(status="in-use"), rules(in_use=InUse.SKIP))
-    assert ending_for(skipped)[0] is JobState.SKIPPED
+    ended = ending_for(skipped)
+    assert ended is not None and ended[0] is JobState.SKIPPED
     assert ending_for([name_taken(job(name="x"))]) is None
     assert ending_for([]) is None
     assert most_severe([]) is None

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,14 @@ def block(name: str) -> Any:
 
 def installed_into(folder: Path) -> Any:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    install = [folder / "bin" / "pip", "install", "-q", "-c", ROOT / "constraints.txt", ROOT]
+    install: list[str | Path] = [
+        folder / "bin" / "pip",
+        "install",
+        "-q",
+        "-c",
+        ROOT / "constraints.txt",
+        ROOT,
+    ]
     made = subprocess.run(install, capture_output=True, text=True, check=False)
     if made.returncode and "No matching distribution" in made.stderr:
         pytest.skip(f"pip finds no packages here: {made.stderr.splitlines()[-1]}")
@@ -52,7 +58,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return kept | {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HOME": str(folder.parent)}
 
 
-def until(holds: Callable[..., Any], process: Process, *, within_s: int = 150) -> None:
+def until(holds: Callable[..., Any], process: subprocess.Popen[str], *, within_s: int = 150) -> None:
     """Wait for what the process is to bring about."""
     deadline = time.monotonic() + within_s
     while not holds():

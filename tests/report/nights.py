@@ -77,8 +77,8 @@ async def make_night(
             )
         )
     async with StateFile.open(path) as state:
-        for target in state.targets():
-            work = await state.take(target.target_id)
+        for record in state.targets():
+            work = await state.take(record.target_id)
             await _work(work, draw, begins_at, until_s)
             work.learned(3.5)
             await work.release()

@@ -12,14 +12,14 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.elements = []
-        self.texts = {}
-        self._open = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[tuple[str, int]] = []
         self.feed(text)
         self.close()
         assert self._open == [], "elements that are not closed"
 
-    def handle_starttag(self, name: str, attributes: list[tuple[str, str]]) -> None:
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((name, dict(attributes)))
         self.texts.setdefault(name, []).append("")
         if name not in _VOID:
@@ -32,5 +32,5 @@ class Page(HTMLParser):
         for name, place in self._open:
             self.texts[name][place] += data
 
-    def all(self, name: str) -> list[dict[str, str]]:
+    def all(self, name: str) -> list[dict[str, str | None]]:
         return [attributes for found, attributes in self.elements if found == name]

@@ -72,6 +72,7 @@ async def build_mixed(path: Path) -> None:
                     answer = Accepted(image_id=image_id, size_gib=100, request_id="req-1")
                     work.accepted(job, answer, at_s=AT + 20, deadline_at=AT + 3600)
                 if outcome is not JobState.EXPORTING:
+                    assert ending is not None
                     work.ended(job, outcome, ending, at_s=AT + 600)
             await work.release()
 

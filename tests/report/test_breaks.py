@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.model import TargetKey
 from batchexport.report.breaks import Break, breaks_in, words_on_break
 from batchexport.report.html import night_html
 from batchexport.report.markdown import night_markdown
@@ -19,7 +20,7 @@ def worked(began_at: float, ended_at: int | None, *, was_lost: bool = False, tar
 
 
 def held(*, alive: bool | None, lease_until: float = 130.0) -> Holder:
-    return Holder(target=(), owner=this_process(now=100.0), alive=alive, lease_until=lease_until)
+    return Holder(target=TargetKey(), owner=this_process(now=100.0), alive=alive, lease_until=lease_until)
 
 
 def stopped(at: float, resumed_at: int | None, *, was_lost: bool = False) -> Break:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from batchexport.model import JobState
 from batchexport.report import night as night_module
 from batchexport.report.earlier import nights_beside
 from batchexport.report.html import night_html
@@ -83,7 +84,7 @@ def test_ids_are_unique_and_the_language_is_told(page: Page) -> None:
 def test_headline_and_cards_say_what_came_of_the_rows(folder: Path, page: Page) -> None:
     totals = night(folder / "second.state").totals
     assert page.texts["h1"] == ["nightly.csv unfinished"]
-    assert f"{totals.rows['succeeded']} of 90 volumes exported" in page.texts["main"][0]
+    assert f"{totals.rows[JobState.SUCCEEDED]} of 90 volumes exported" in page.texts["main"][0]
     assert f"{totals.to_do} to do." in page.texts["main"][0]
 
 
@@ -170,6 +171,7 @@ async def test_a_run_with_exports_under_way_says_so_and_counts_the_stalled(tmp_p
 
 def test_a_run_that_only_had_refusals_has_no_bars(tmp_path: Path, folder: Path) -> None:
     found = night(folder / "second.state")
+    assert found.timeline is not None
     timeline = replace(found.timeline, bars=[], exports=0)
     page = Page(night_html(replace(found, timeline=timeline)))
     assert not any("export" in caption and "GiB" not in caption for caption in page.texts["figcaption"][:2])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.observe.message import Outcome, message_on, with_state
+from batchexport.observe.message import Outcome, message_for, with_state
 from batchexport.report.forms import Form, written
 from batchexport.report.servers import MOST_NAMED, servers_json, servers_line, servers_text
 from batchexport.report.status import status_json, status_text
@@ -59,7 +59,7 @@ def test_status_and_summary_say_so_and_what_to_do(reader: StateReader, left_down
 
 
 def test_whoever_is_told_of_the_run_is_told_of_the_server(left_down: Path) -> None:
-    message = message_on(with_state(Outcome(name="nightly", exit_code=3, error=None), left_down))
+    message = message_for(with_state(Outcome(name="nightly", exit_code=3, error=None), left_down))
     assert message.lines[0] == LINE
 
 

@@ -24,7 +24,7 @@ def job(
     state: JobState,
     *,
     begin: float | None = None,
-    end: int | None = None,
+    end: float | None = None,
     gib: int | None = 10,
     reason: str | None = None,
 ) -> JobReport:
@@ -54,7 +54,7 @@ def job(
 def put_back(
     *,
     status: int | None = None,
-    code: int | None = None,
+    code: str | None = None,
     reason: str | None = None,
     begin: int | None = None,
     end: float = 5.0,

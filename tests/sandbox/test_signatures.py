@@ -65,7 +65,7 @@ def why(answer: Answer) -> str:
     assert (answer.status, answer.json["error_code"]) == (401, "APIGW.0301")
     prefix, _, reason = answer.json["error_msg"].partition(": ")
     assert prefix == "Incorrect IAM authentication information"
-    return reason
+    return str(reason)
 
 
 async def test_a_signed_request_needs_no_token(evs: Asker) -> None:

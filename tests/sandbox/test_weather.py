@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -225,7 +225,7 @@ async def test_servers_of_a_cell_that_is_away_are_in_no_list() -> None:
 
 
 @pytest.mark.parametrize("status", ["queued", "saving"])
-async def test_a_dead_export_stays_as_it_is(status: str) -> None:
+async def test_a_dead_export_stays_as_it_is(status: Literal["queued", "saving"]) -> None:
     async with under(stuck=settings.Stuck(share=1, status=status)) as asker:
         image_id = await asker.exported(volume_id=VOLUMES[0])
         asker.clock.at += 1e6

@@ -19,7 +19,7 @@ WINDOW = Window(opens_min=22 * 60, closes_min=6 * 60, zone=BERLIN)
 
 def manifest(
     path: str = "/jobs/nightly.toml", cron: str = "0 22 * * *", window: Window | None = WINDOW, **more: Any
-) -> dict[str, Any]:
+) -> Any:
     schedule = Schedule(cron=cron, zone=BERLIN)
     spec = UnitSpec(job_path=Path(path), schedule=schedule, window=window, program=("batchexport",), **more)
     return yaml.safe_load(cron_job(spec, image="registry/batchexport:1"))
@@ -87,11 +87,11 @@ def test_a_path_beyond_the_basic_plane_stays_what_it_is() -> None:
     assert container["args"] == ["run", "/\U0001f4be/n.toml"]
 
 
-def containers(found: dict[str, Any]) -> list[dict[str, Any]]:
+def containers(found: dict[str, Any]) -> Any:
     return pod(found)["containers"]
 
 
-def pod(found: dict[str, Any]) -> dict[str, Any]:
+def pod(found: dict[str, Any]) -> Any:
     return found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
 from batchexport.store import RunRecord, StateReader, Work, building
@@ -86,7 +87,7 @@ def states(path: Path) -> list[JobState]:
         return [job.state for job in reader.jobs()]
 
 
-def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
+def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
     """What the file says, read past the code under test."""
     db = sqlite3.connect(path)
     try:

@@ -9,8 +9,8 @@ import pytest
 
 from batchexport.model import Ending
 from batchexport.store import StateFile, fitting
-from batchexport.store.lease import Lease
 from batchexport.store.opening import open_for_work
+from batchexport.store.work import Work
 from tests.store.making import make
 from tests.store.test_plans import plan
 
@@ -37,8 +37,8 @@ def test_a_statement_goes_by_its_index(db: sqlite3.Connection, statement: str, i
     assert "SCAN job" not in steps
 
 
-async def sized(state: StateFile, sizes: list[int | None]) -> Lease:
-    """A lease, after the first volumes were given these sizes."""
+async def sized(state: StateFile, sizes: list[int | None]) -> Work:
+    """Work under a lease, after the first volumes were given these sizes."""
     work = await state.take(1)
     jobs = await work.claim(100, now_s=0.0, server_now_s=0.0)
     for job in jobs:

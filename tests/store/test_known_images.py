@@ -54,7 +54,7 @@ async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_
         assert not (await work.images.of(job)).complete
         await work.images.looked_up(job, [image(9)])
         known = await work.images.of(job)
-        assert (known.complete, known.before) == (True, {image(9)})
+        assert (known.complete, known.before) == (True, frozenset([image(9)]))
 
 
 async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: Path) -> None:

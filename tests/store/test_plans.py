@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]
 
 def plan(db: sqlite3.Connection, statement: str) -> str:
     names = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
-    values: object = names or (1,) * statement.count("?")
+    values: Any = names or (1,) * statement.count("?")
     return "\n".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values))
 
 

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_file_that_had_nothing_to_note_has_nothing(done: Path) -> None:
 
 
 @asynccontextmanager
-async def log(path: Path) -> AsyncIterator[object]:
+async def log(path: Path) -> AsyncIterator[Any]:
     """What notes removals in the state file, as the process that has its lease."""
     async with StateFile.open(path) as state:
         work = await state.take(1, is_work=False)

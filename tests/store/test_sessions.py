@@ -51,7 +51,8 @@ async def test_who_never_left_was_last_seen_at_the_renewal_of_the_lease(made: Pa
 
 @pytest.mark.parametrize("released", FILES, ids=lambda file: file.stem)
 async def test_files_of_earlier_releases_keep_count_from_now_on(tmp_path: Path, released: Path) -> None:
-    path = shutil.copy(released, tmp_path / "old.state")
+    path = tmp_path / "old.state"
+    shutil.copy(released, path)
     assert noted(path) == []
     async with StateFile.open(path) as state:
         await (await state.take(1)).release()

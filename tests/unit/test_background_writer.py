@@ -3,6 +3,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ class StuckSink:
 
     def __init__(self) -> None:
         self.go = threading.Event()
-        self.taken = []
+        self.taken: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         self.go.wait(10)
@@ -32,10 +33,10 @@ class FailingSink(StuckSink):
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.error = OSError(number, os.strerror(number))
+        self.error: OSError | None = OSError(number, os.strerror(number))
 
     def write(self, data: bytes) -> None:
-        if self.error:
+        if self.error is not None:
             raise self.error
         self.taken.append(data)
 
@@ -87,7 +88,8 @@ def test_a_reader_who_went_away_is_told_at_the_next_write() -> None:
 
 
 def test_trouble_is_told_once_and_what_was_lost_when_it_is_over() -> None:
-    told, sink = [], FailingSink(errno.ENOSPC)
+    told: list[str] = []
+    sink = FailingSink(errno.ENOSPC)
     writer = writer_to(sink, trouble=told.append)
     for _ in range(3):
         writer.write("lost\n")
@@ -124,7 +126,7 @@ def test_after_half_a_line_the_next_one_begins_on_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = FileSink(tmp_path / "ev")
-    written = iter([3, OSError(errno.ENOSPC, "full")])
+    written: Iterator[int | OSError] = iter([3, OSError(errno.ENOSPC, "full")])
     real = os.write
 
     def half(descriptor: int, data: memoryview) -> int:

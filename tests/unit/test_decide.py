@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from batchexport.config import InUse
 from batchexport.engine import decide
-from batchexport.engine.decide import Adopt, Retry
 from batchexport.errors import VolumeStateError
 from batchexport.model import Image, ImageOptions, Job, Volume
 
@@ -141,7 +140,7 @@ def reconcile(
     proved: bool = True,
     uploading: bool = False,
     clear_for_s: float | None = None,
-) -> Adopt | Retry:
+) -> object:
     return decide.reconcile(
         images, proved=proved, uploading=uploading, clear_for_s=clear_for_s, settle_s=30.0
     )

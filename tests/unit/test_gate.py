@@ -14,7 +14,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.slept = []
+        self.slept: list[float] = []
 
     def __call__(self) -> float:
         return self.now

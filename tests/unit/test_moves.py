@@ -1,5 +1,7 @@
 """What is decided about a server by what is seen of it."""
 
+from typing import Any
+
 import pytest
 
 from batchexport.engine.servers.moves import (
@@ -110,7 +112,8 @@ def test_the_next_move_follows_from_state_and_sight(
     state: ServerState, seen: Server | None, sight: dict[str, float], expected: Move
 ) -> None:
     afoot = AfootServer(server_id="a", name=None, state=state, stopping_at=0.0)
-    whole = Sight(**{"server": seen, "wanted": True, "may_ask": True, **sight})
+    facts: dict[str, Any] = {"server": seen, "wanted": True, "may_ask": True, **sight}
+    whole = Sight(**facts)
     assert move(afoot, whole, stop_timeout_s=900.0) is expected
 
 
@@ -132,7 +135,7 @@ def test_while_one_server_is_passing_none_is_stopped() -> None:
 
 def test_servers_that_are_seen_to_already_are_not_chosen_again() -> None:
     chosen = choose([row(1, "a", "b")], {"b": server("shutoff", server_id="b")}, afoot={"a"}, tired_of=())
-    assert (chosen.stop, chosen.off, dict(chosen.failed)) == ((), {"b"}, {})
+    assert (chosen.stop, chosen.off, dict(chosen.failed)) == ((), frozenset("b"), {})
 
 
 def test_a_volume_whose_servers_are_not_told_fails() -> None:
@@ -152,7 +155,7 @@ def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows()
     assert choose(rows, found, afoot=(), tired_of=(), waiting={"a"}).passing == {"a"}
     lost = Ending(reason="stopped by another run", code="server_down_elsewhere")
     chosen = choose(rows, found, afoot=(), tired_of=(), lost={"a": lost})
-    assert (dict(chosen.failed), chosen.off) == ({1: lost}, {"b"})
+    assert (dict(chosen.failed), chosen.off) == ({1: lost}, frozenset("b"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -26,7 +27,7 @@ SECRETS = [
     "per%cent-pa55",
     "both\"and'pa55",
 ]
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "JSON": lambda secret: json.dumps({"message": secret}),
     "JSON as UTF-8": lambda secret: json.dumps({"message": secret}, ensure_ascii=False),

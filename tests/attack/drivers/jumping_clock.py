@@ -17,7 +17,7 @@ def jumping() -> float:
 # Before the first import of the program, whose defaults take the function as it is then.
 time.time = jumping
 
-from hurry import hurry, main  # noqa: E402
+from hurry import hurry, main  # type: ignore[import-not-found]  # noqa: E402 - run as a script beside it
 
 hurry()
 main()
