@@ -1,14 +1,17 @@
 import logging
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from batchexport.cli.program import app
 
 
 @pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path, monkeypatch):
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty current folder, no variable that a command reads, and no cloud of this machine's user."""
     for name in list(os.environ):
         if name.startswith(("OS_", "BATCHEXPORT_")):
@@ -21,7 +24,7 @@ def clean_surroundings(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def log_as_before():
+def log_as_before() -> Iterator[Any]:
     """The program sets its log up for good; other tests want theirs."""
     logger = logging.getLogger("batchexport")
     handlers, level = logger.handlers, logger.level
@@ -30,10 +33,10 @@ def log_as_before():
 
 
 @pytest.fixture
-def batchexport():
+def batchexport() -> Callable[..., Result]:
     """The program, called in this process: `batchexport("run", "list.csv").exit_code`."""
 
-    def call(*words, **options):
+    def call(*words: Path | str, **options: Any) -> Result:
         return CliRunner().invoke(app, [str(word) for word in words], **options)
 
     return call

@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from batchexport.sandbox import SandboxSettings, SandboxVolume, clouds_yaml, serve
+from batchexport.sandbox import Sandbox, SandboxSettings, SandboxVolume, clouds_yaml, serve
 from tests.cli.clouds import define
 
 IDS = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, 6)]
 
 
-def volumes(*, statuses=(), size_gib=10):
+def volumes(*, statuses: list[str] | tuple[Any, ...] = (), size_gib: int = 10) -> tuple[SandboxVolume, ...]:
     """Five volumes; `statuses` are those of the first ones, the others are available."""
     padded = [*statuses, *["available"] * (len(IDS) - len(statuses))]
     return tuple(
@@ -20,12 +22,12 @@ def volumes(*, statuses=(), size_gib=10):
 
 
 @contextmanager
-def served(*volumes, **settings):
+def served(*volumes: SandboxVolume, **settings: Any) -> Iterator[Sandbox]:
     """The cloud `served` is there while the context lasts; yields the running sandbox."""
     ready, stop = threading.Event(), asyncio.Event()
     running = []
 
-    async def run():
+    async def run() -> None:
         running.append(asyncio.get_running_loop())
         given = {"make_up_volumes": False, "time_scale": 0.0} | settings
         async with serve(SandboxSettings(volumes=volumes, **given)) as sandbox:

@@ -4,9 +4,11 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from batchexport.store import StateReader
 from tests.cli.lists import quick_ids, write_list
@@ -17,27 +19,34 @@ QUICK = ("--os-cloud", "sandbox", "--requests-per-second", "0", "--poll-interval
 LIST = Path("v.csv")
 
 
-def write(ids, *, header="volume_id", row="{}", newline="\n", mark=""):
+def write(
+    ids: tuple[str, ...] | list_reverseiterator | list[str],
+    *,
+    header: str = "volume_id",
+    row: str = "{}",
+    newline: str = "\n",
+    mark: str = "",
+) -> None:
     text = newline.join([header, *(row.format(volume_id) for volume_id in ids), ""])
     LIST.write_bytes((mark + text).encode())
 
 
-def states():
+def states() -> dict[str, str]:
     with StateReader(Path("v.state")) as reader:
         return {job.volume_id: job.state.value for job in reader.jobs()}
 
 
-def exported():
+def exported() -> Counter[str]:
     return exports_per_volume("v.state.sandbox")
 
 
 @pytest.fixture
-def begun(batchexport):
+def begun(batchexport: Callable[..., Result]) -> Callable[..., Result]:
     """Four rows that were sent, and the way to go on."""
     write(quick_ids(4))
     assert batchexport("run", LIST, *QUICK, "--no-wait").exit_code == 0
 
-    def again(*words):
+    def again(*words: str) -> Result:
         return batchexport("run", LIST, *QUICK, *words)
 
     return again
@@ -51,7 +60,7 @@ def begun(batchexport):
         {"header": "ID,Name,Status", "row": "{},a name,in-use"},
     ],
 )
-def test_the_same_rows_in_another_form_go_on(begun, how):
+def test_the_same_rows_in_another_form_go_on(begun: Callable[..., Result], how: dict[str, str]) -> None:
     ids = quick_ids(4)
     random.Random(1).shuffle(ids)
     write(ids, **how)
@@ -61,7 +70,7 @@ def test_the_same_rows_in_another_form_go_on(begun, how):
     assert exported() == Counter(ids)
 
 
-def test_a_list_that_grows_has_its_new_rows_taken_in(begun):
+def test_a_list_that_grows_has_its_new_rows_taken_in(begun: Callable[..., Result]) -> None:
     write(quick_ids(6))
     dry = begun("--dry-run")
     assert "the list has changed: 2 new rows" in dry.output
@@ -72,8 +81,10 @@ def test_a_list_that_grows_has_its_new_rows_taken_in(begun):
     assert "the list has changed" not in begun().stderr
 
 
-def test_rows_that_are_gone_stay_where_they_were_sent_and_are_left_out_where_not(batchexport):
-    def run(*ids, code=0):
+def test_rows_that_are_gone_stay_where_they_were_sent_and_are_left_out_where_not(
+    batchexport: Callable[..., Result],
+) -> None:
+    def run(*ids: str, code: int = 0) -> str:
         write(ids)
         result = batchexport("run", LIST, "--os-cloud", "served", *QUICK[2:])
         assert result.exit_code == code, result.output
@@ -93,7 +104,7 @@ def test_rows_that_are_gone_stay_where_they_were_sent_and_are_left_out_where_not
         assert len(list(cloud._state.world.images(time.time()))) == 2
 
 
-def test_a_row_that_failed_and_was_corrected_goes(batchexport):
+def test_a_row_that_failed_and_was_corrected_goes(batchexport: Callable[..., Result]) -> None:
     write(quick_ids(2), header="volume_id,disk_format", row="{},vmdk")
     assert batchexport("run", LIST, *QUICK).exit_code == 3
     write(quick_ids(2), header="volume_id,disk_format", row="{},qcow2")
@@ -103,7 +114,9 @@ def test_a_row_that_failed_and_was_corrected_goes(batchexport):
     assert exported() == Counter(quick_ids(2))
 
 
-def test_a_change_of_a_row_that_was_sent_is_refused_alone_and_the_rest_goes_on(begun):
+def test_a_change_of_a_row_that_was_sent_is_refused_alone_and_the_rest_goes_on(
+    begun: Callable[..., Result],
+) -> None:
     first, *others = quick_ids(5)
     LIST.write_text("\n".join(["volume_id,disk_format", f"{first},qcow2", *(f"{one}," for one in others)]))
     for _ in range(2):
@@ -115,12 +128,14 @@ def test_a_change_of_a_row_that_was_sent_is_refused_alone_and_the_rest_goes_on(b
         assert exported() == Counter(quick_ids(5))
 
 
-def test_what_asks_nothing_of_the_image_may_change_at_any_time(begun):
+def test_what_asks_nothing_of_the_image_may_change_at_any_time(begun: Callable[..., Result]) -> None:
     write(quick_ids(4), header="volume_id,timeout,in_use", row="{},90m,skip")
     assert begun().exit_code == 0
 
 
-def test_a_name_that_another_row_has_is_refused_with_nothing_changed(batchexport):
+def test_a_name_that_another_row_has_is_refused_with_nothing_changed(
+    batchexport: Callable[..., Result],
+) -> None:
     write(quick_ids(1), header="volume_id,image_name", row="{},same")
     batchexport("run", LIST, *QUICK)
     write(quick_ids(2)[1:], header="volume_id,image_name", row="{},same")
@@ -131,8 +146,10 @@ def test_a_name_that_another_row_has_is_refused_with_nothing_changed(batchexport
     assert states() == before
 
 
-def test_a_list_from_stdin_goes_on_though_its_ignored_columns_have_changed(batchexport):
-    def piped(status):
+def test_a_list_from_stdin_goes_on_though_its_ignored_columns_have_changed(
+    batchexport: Callable[..., Result],
+) -> None:
+    def piped(status: str) -> Result:
         rows = [f"{volume_id},{status}" for volume_id in quick_ids(3)]
         text = "\n".join(["ID,Status", *rows])
         return batchexport("run", "-", "--state", "v.state", *QUICK, "--no-wait", input=text)
@@ -142,7 +159,7 @@ def test_a_list_from_stdin_goes_on_though_its_ignored_columns_have_changed(batch
     assert exported() == Counter(quick_ids(3))
 
 
-def test_rows_move_to_the_lines_where_they_are_now(begun):
+def test_rows_move_to_the_lines_where_they_are_now(begun: Callable[..., Result]) -> None:
     ids = quick_ids(4)
     write(reversed(ids))
     begun()
@@ -159,14 +176,18 @@ def test_rows_move_to_the_lines_where_they_are_now(begun):
         ("--os-cloud", "sandbox", "--in-use", "stop"),
     ],
 )
-def test_what_was_not_started_leaves_nothing_behind(batchexport, words):
+def test_what_was_not_started_leaves_nothing_behind(
+    batchexport: Callable[..., Result], words: tuple[str, ...]
+) -> None:
     write_list(LIST, 2)
     before = sorted(Path().iterdir())
     assert batchexport("run", LIST, *words).exit_code == 2
     assert sorted(Path().iterdir()) == before
 
 
-def test_an_unknown_cloud_in_one_row_is_found_before_anything_is_sent(batchexport):
+def test_an_unknown_cloud_in_one_row_is_found_before_anything_is_sent(
+    batchexport: Callable[..., Result],
+) -> None:
     with served(*volumes()) as cloud:
         LIST.write_text(
             "\n".join(["volume_id,cloud", *(f"{each},served" for each in IDS[:4]), f"{IDS[4]},prod"])
@@ -180,7 +201,9 @@ def test_an_unknown_cloud_in_one_row_is_found_before_anything_is_sent(batchexpor
         assert batchexport("run", LIST, "--poll-interval", "0.1").exit_code == 0
 
 
-def test_the_state_file_is_beside_the_list_wherever_the_command_is_run(batchexport, tmp_path, monkeypatch):
+def test_the_state_file_is_beside_the_list_wherever_the_command_is_run(
+    batchexport: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_list(LIST, 2)
     path = LIST.absolute()
     (tmp_path / "elsewhere").mkdir()
@@ -194,7 +217,9 @@ def test_the_state_file_is_beside_the_list_wherever_the_command_is_run(batchexpo
     assert exports_per_volume(path.parent / "v.state.sandbox") == Counter(quick_ids(2))
 
 
-def test_a_state_file_of_an_earlier_version_in_this_folder_is_gone_on_with(batchexport, tmp_path):
+def test_a_state_file_of_an_earlier_version_in_this_folder_is_gone_on_with(
+    batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     (tmp_path / "lists").mkdir()
     path = tmp_path / "lists" / "v.csv"
     write_list(path, 2)
@@ -205,7 +230,9 @@ def test_a_state_file_of_an_earlier_version_in_this_folder_is_gone_on_with(batch
     assert exported() == Counter(quick_ids(2))
 
 
-def test_a_state_file_of_another_list_in_this_folder_is_left_alone(batchexport, tmp_path):
+def test_a_state_file_of_another_list_in_this_folder_is_left_alone(
+    batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     write_list(Path("other.csv"), 2)
     batchexport("run", "other.csv", "--state", "v.state", *QUICK)
     (tmp_path / "lists").mkdir()
@@ -214,14 +241,16 @@ def test_a_state_file_of_another_list_in_this_folder_is_left_alone(batchexport, 
     assert f"state file: {tmp_path / 'lists' / 'v.state'}" in result.output
 
 
-def test_a_list_from_a_pipe_needs_a_state_file_by_name(batchexport):
+def test_a_list_from_a_pipe_needs_a_state_file_by_name(batchexport: Callable[..., Result]) -> None:
     os.mkfifo("pipe.csv")
     result = batchexport("run", "pipe.csv", *QUICK)
     assert result.exit_code == 2
     assert "--state is missing" in result.stderr
 
 
-def test_what_another_state_file_here_has_exported_is_said_and_not_exported_again(batchexport):
+def test_what_another_state_file_here_has_exported_is_said_and_not_exported_again(
+    batchexport: Callable[..., Result],
+) -> None:
     run = ("--os-cloud", "served", *QUICK[2:])
     with served(*volumes()) as cloud:
         write(IDS[:3])
@@ -240,7 +269,7 @@ def test_what_another_state_file_here_has_exported_is_said_and_not_exported_agai
         assert len(list(cloud._state.world.images(time.time()))) == 8
 
 
-def test_another_cloud_or_a_night_has_exported_nothing_of_ours(batchexport):
+def test_another_cloud_or_a_night_has_exported_nothing_of_ours(batchexport: Callable[..., Result]) -> None:
     write(IDS)
     batchexport("run", LIST, "--os-cloud", "sandbox", *QUICK[2:], "--state", "rehearsed.state")
     for name in ("job-2027-01-01.state", "job-2027-01-02.state", "job-2027-01-03T04-05.state"):

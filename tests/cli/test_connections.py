@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from batchexport.cli.connections import connections
@@ -10,7 +12,9 @@ KEY = TargetKey(cloud="sandbox")
 
 
 @pytest.mark.parametrize(("learnt", "rate"), [(None, 5.0), (2.0, 2.0), (9.0, 5.0)])
-async def test_a_rate_learnt_earlier_counts_where_it_is_lower(learnt, rate, tmp_path):
+async def test_a_rate_learnt_earlier_counts_where_it_is_lower(
+    learnt: float | None, rate: float, tmp_path: Path
+) -> None:
     async with serve() as sandbox:
         define(clouds_yaml(sandbox.url))
         opened = connections([KEY], CloudSettings(), Limits(), state_path=tmp_path / "a.state")
@@ -19,7 +23,7 @@ async def test_a_rate_learnt_earlier_counts_where_it_is_lower(learnt, rate, tmp_
     assert not (tmp_path / "a.state.sandbox").exists()
 
 
-async def test_the_practice_cloud_starts_with_the_first_connection_only(tmp_path):
+async def test_the_practice_cloud_starts_with_the_first_connection_only(tmp_path: Path) -> None:
     journal = tmp_path / "a.state.sandbox"
     access = CloudSettings(cloud="sandbox")
     opened = connections([TargetKey()], access, Limits(), state_path=tmp_path / "a.state")

@@ -1,9 +1,11 @@
 """Job files whose list is what fits `[discover]`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from batchexport.store import StateReader
 from tests.cli.served import IDS, served, volumes
@@ -24,29 +26,29 @@ poll_interval = "0.1s"
 NIGHTS = 'state_dir = "nights"'
 
 
-def job_file(discover='status = "available"', *, job=NIGHTS, image=""):
+def job_file(discover: str = 'status = "available"', *, job: str = NIGHTS, image: str = "") -> Path:
     path = Path("nightly.toml")
     path.write_text(JOB.format(job=job, discover=discover, image=image))
     return path
 
 
-def the_night():
+def the_night() -> Path:
     (path,) = Path("nights").glob("*.state")
     return path
 
 
-def exported(path):
+def exported(path: Path) -> dict[str, str]:
     with StateReader(path) as reader:
         return {job.volume_id: str(job.state) for job in reader.jobs()}
 
 
 @pytest.fixture(autouse=True)
-def whole_days(monkeypatch):
+def whole_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """A night without window or schedule is called after its date: which must not change under a test."""
     monkeypatch.setattr("batchexport.cli.night.nightly_runs.night_name", lambda *_: "2026-11-24")
 
 
-def test_a_night_exports_what_fits_when_it_begins(batchexport):
+def test_a_night_exports_what_fits_when_it_begins(batchexport: Callable[..., Result]) -> None:
     with served(*volumes(statuses=["error", "available"])):
         result = batchexport("run", job_file('status = "available"\nname = ["vol-[1-3]", "none"]'))
     assert result.exit_code == 0, result.stderr
@@ -56,7 +58,7 @@ def test_a_night_exports_what_fits_when_it_begins(batchexport):
     assert "2 volumes fit [discover], listed in nights/nightly-2026-11-24.state.list.csv" in result.stderr
 
 
-def test_the_list_of_a_night_is_made_once(batchexport):
+def test_the_list_of_a_night_is_made_once(batchexport: Callable[..., Result]) -> None:
     path = job_file('name = "vol-[12]"')
     with served(*volumes()):
         assert batchexport("run", path, "--no-wait").exit_code == 0
@@ -69,8 +71,8 @@ def test_the_list_of_a_night_is_made_once(batchexport):
 
 
 def test_an_unfinished_night_is_carried_on_with_its_own_list_and_then_tonights_is_made(
-    batchexport, monkeypatch
-):
+    batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = job_file('name = "vol-[12]"')
     with served(*volumes()):
         assert batchexport("run", path, "--no-wait").exit_code == 0
@@ -83,7 +85,7 @@ def test_an_unfinished_night_is_carried_on_with_its_own_list_and_then_tonights_i
     assert exported(second) == dict.fromkeys(IDS[2:4], "succeeded")
 
 
-def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport):
+def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport: Callable[..., Result]) -> None:
     path = job_file('name = "nothing-*"')
     with served(*volumes()):
         result = batchexport("run", path)
@@ -100,8 +102,8 @@ def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport):
 
 
 def test_a_cloud_that_fails_then_ends_the_night_with_its_words_and_tries_again_later(
-    batchexport, monkeypatch
-):
+    batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("batchexport.cli.night._WAIT_S", 0.0)
     path = job_file()
     with served(*volumes()) as sandbox:
@@ -114,7 +116,9 @@ def test_a_cloud_that_fails_then_ends_the_night_with_its_words_and_tries_again_l
     assert list(Path("nights").glob("*.state*")) == []
 
 
-def test_without_a_folder_of_nights_the_run_is_called_after_the_job(batchexport):
+def test_without_a_folder_of_nights_the_run_is_called_after_the_job(
+    batchexport: Callable[..., Result],
+) -> None:
     path = job_file(job="")
     with served(*volumes(statuses=["error"])):
         assert batchexport("run", path).exit_code == 0
@@ -125,7 +129,7 @@ def test_without_a_folder_of_nights_the_run_is_called_after_the_job(batchexport)
         assert (reader.run.rows, reader.run.list_name) == (4, "nightly.toml")
 
 
-def test_images_may_be_called_after_their_volumes(batchexport):
+def test_images_may_be_called_after_their_volumes(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         path = job_file(image='name_template = "{volume_name} of {date}"')
         assert batchexport("run", path).exit_code == 0
@@ -134,7 +138,7 @@ def test_images_may_be_called_after_their_volumes(batchexport):
     assert names == {f"vol-{number}" for number in range(1, 6)}
 
 
-def test_a_plan_looks_at_what_fits_now_and_leaves_nothing_behind(batchexport):
+def test_a_plan_looks_at_what_fits_now_and_leaves_nothing_behind(batchexport: Callable[..., Result]) -> None:
     with served(*volumes(statuses=["error"])):
         result = batchexport("plan", job_file('status = ["available", "error"]'))
     assert result.exit_code == 3
@@ -142,7 +146,7 @@ def test_a_plan_looks_at_what_fits_now_and_leaves_nothing_behind(batchexport):
     assert not Path("nights").exists()
 
 
-def test_what_needs_no_cloud_asks_none(batchexport):
+def test_what_needs_no_cloud_asks_none(batchexport: Callable[..., Result]) -> None:
     path = job_file()
     assert "the volumes that fit [discover] when the run begins" in batchexport("run", "-n", path).stdout
     assert batchexport("validate", path).stdout.startswith(
@@ -150,7 +154,7 @@ def test_what_needs_no_cloud_asks_none(batchexport):
     )
 
 
-def test_a_list_that_cannot_be_written_is_told(batchexport):
+def test_a_list_that_cannot_be_written_is_told(batchexport: Callable[..., Result]) -> None:
     Path("nights").mkdir()
     Path("nights/nightly-2026-11-24.state.list.csv").mkdir()
     with served(*volumes()):
@@ -159,7 +163,7 @@ def test_a_list_that_cannot_be_written_is_told(batchexport):
     assert "nightly-2026-11-24.state.list.csv: cannot write the list of this night" in result.stderr
 
 
-def test_a_list_without_names_is_refused_with_line_and_hint(batchexport):
+def test_a_list_without_names_is_refused_with_line_and_hint(batchexport: Callable[..., Result]) -> None:
     Path("volumes.csv").write_text(f"volume_id\n{IDS[0]}\n")
     result = batchexport("run", "volumes.csv", "--name-template", "{volume_name}", "--os-cloud", "sandbox")
     assert result.exit_code == 2

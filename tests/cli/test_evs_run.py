@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import Result
 
 from tests.cli.lists import quick_ids
 
@@ -14,13 +17,13 @@ ENVIRONMENT = {"OS_CLIENT_CONFIG_FILE": "clouds.yaml"}
 
 
 @pytest.fixture(autouse=True)
-def evs():
+def evs() -> Iterator[Any]:
     with evs_cloud():
         yield
 
 
 @contextmanager
-def evs_cloud():
+def evs_cloud() -> Iterator[Any]:
     words = ["sandbox", "--profile", "evs", "--time-scale", "0", "--write-clouds-yaml", "clouds.yaml", "-q"]
     program = [sys.executable, "-m", "batchexport", *words]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
@@ -32,7 +35,7 @@ def evs_cloud():
             child.communicate(timeout=20)
 
 
-def test_token_and_access_key_export_one_list(batchexport):
+def test_token_and_access_key_export_one_list(batchexport: Callable[..., Result]) -> None:
     rows = [
         f"{volume},{cloud}"
         for volume, cloud in zip(quick_ids(6), ["sandbox", "sandbox-key"] * 3, strict=True)
@@ -44,7 +47,7 @@ def test_token_and_access_key_export_one_list(batchexport):
     assert report.count("succeeded") == 6
 
 
-def test_a_wrong_secret_ends_the_run_with_what_to_check(batchexport):
+def test_a_wrong_secret_ends_the_run_with_what_to_check(batchexport: Callable[..., Result]) -> None:
     text = Path("clouds.yaml").read_text()
     Path("clouds.yaml").write_text(text.replace("secret_key: sandbox", "secret_key: wrong"))
     Path("v.csv").write_text("\n".join(["volume_id", *quick_ids(6), ""]))
@@ -54,7 +57,7 @@ def test_a_wrong_secret_ends_the_run_with_what_to_check(batchexport):
     assert "access_key and secret_key belong together" in result.stderr
 
 
-def test_keys_given_as_flags_win_over_those_of_the_file(batchexport):
+def test_keys_given_as_flags_win_over_those_of_the_file(batchexport: Callable[..., Result]) -> None:
     entry = yaml.safe_load(Path("clouds.yaml").read_text())["clouds"]["sandbox-key"]
     Path("clouds.yaml").write_text(
         Path("clouds.yaml").read_text().replace("secret_key: sandbox", "secret_key: wrong")

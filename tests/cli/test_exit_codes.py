@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -22,5 +23,7 @@ from batchexport.report.totals import Totals
         ({JobState.EXPORTING: 1}, None, True, 6),
     ],
 )
-def test_the_exit_code_follows_from_rows_signal_and_waiting(rows, stopped, wait, code):
+def test_the_exit_code_follows_from_rows_signal_and_waiting(
+    rows: dict[JobState, int], stopped: Any, wait: bool, code: int
+) -> None:
     assert exit_code(Totals(Counter(rows), Counter(), 0), stopped=stopped, wait=wait) == code

@@ -2,13 +2,16 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from batchexport.config import InUse, Limits, Settings
 from batchexport.identity import CloudIdentity
-from batchexport.store import StateFile, StateReader
+from batchexport.store import JobReport, StateFile, StateReader
 from batchexport.store.identities import bind
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
@@ -19,7 +22,7 @@ PENDING, PENDING_AGAIN, SUBMITTING, EXPORTING, AMBIGUOUS = IDS
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     """A state file with a row in each state that is no end."""
     bench = Bench(tmp_path / "night.state")
     bench.load(IDS)
@@ -44,13 +47,15 @@ def path(tmp_path):
     return bench.path
 
 
-def jobs(path):
+def jobs(path: Path) -> dict[str, JobReport]:
     with StateReader(path) as reader:
         return {job.volume_id: job for job in reader.jobs()}
 
 
 @pytest.mark.parametrize("volume_id", IDS)
-def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(path, batchexport, volume_id):
+def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(
+    path: Path, batchexport: Callable[..., Result], volume_id: str
+) -> None:
     shown = batchexport("give-up", str(path), "--volume", volume_id.upper())
     assert (shown.exit_code, "nothing was done" in shown.stdout) == (0, True)
     assert jobs(path)[volume_id].state != "failed"
@@ -62,13 +67,13 @@ def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(path, batchexp
     assert sum(str(each.state) == "failed" for each in jobs(path).values()) == 1
 
 
-def test_what_is_left_in_the_cloud_is_named(path, batchexport):
+def test_what_is_left_in_the_cloud_is_named(path: Path, batchexport: Callable[..., Result]) -> None:
     done = batchexport("give-up", str(path), "--volume", EXPORTING, "--volume", PENDING, "--yes")
     assert "image-1" in done.stdout and "nothing was sent for it" in done.stdout
     assert "image-1" in jobs(path)[EXPORTING].reason
 
 
-def test_what_comes_next_can_be_pasted(path, batchexport):
+def test_what_comes_next_can_be_pasted(path: Path, batchexport: Callable[..., Result]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         bind(db, 1, CloudIdentity(cloud="my cloud", project_id="p"), at=1.0, rebind=False)
     done = batchexport("give-up", str(path), "--volume", EXPORTING, "--yes")
@@ -76,7 +81,7 @@ def test_what_comes_next_can_be_pasted(path, batchexport):
         assert f"next: batchexport {command} {path} --os-cloud 'my cloud'  (" in done.stdout
 
 
-def test_stalled_means_past_the_deadline(path, batchexport):
+def test_stalled_means_past_the_deadline(path: Path, batchexport: Callable[..., Result]) -> None:
     done = batchexport("give-up", str(path), "--stalled", "--yes")
     assert "2 rows given up" in done.stdout
     failed = {volume_id for volume_id, job in jobs(path).items() if str(job.state) == "failed"}
@@ -93,13 +98,17 @@ def test_stalled_means_past_the_deadline(path, batchexport):
         (["--server", "a"], "not stopped by this run"),
     ],
 )
-def test_what_cannot_be_given_up_is_told(path, batchexport, options, words):
+def test_what_cannot_be_given_up_is_told(
+    path: Path, batchexport: Callable[..., Result], options: list[str], words: str
+) -> None:
     result = batchexport("give-up", str(path), *options, "--yes")
     assert (result.exit_code, words in result.output) == (2, True), result.output
 
 
-def test_nothing_is_given_up_under_a_process_that_works(path, batchexport):
-    async def meanwhile():
+def test_nothing_is_given_up_under_a_process_that_works(
+    path: Path, batchexport: Callable[..., Result]
+) -> None:
+    async def meanwhile() -> Result:
         async with StateFile.open(path) as state:
             work = await state.take(1)
             result = await asyncio.to_thread(batchexport, "give-up", str(path), "--stalled", "--yes")
@@ -111,7 +120,9 @@ def test_nothing_is_given_up_under_a_process_that_works(path, batchexport):
     assert str(jobs(path)[EXPORTING].state) == "exporting"
 
 
-def test_a_server_that_is_given_up_is_no_longer_waited_for(tmp_path, batchexport):
+def test_a_server_that_is_given_up_is_no_longer_waited_for(
+    tmp_path: Path, batchexport: Callable[..., Result]
+) -> None:
     bench = Bench(tmp_path / "night.state")
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
@@ -127,14 +138,16 @@ def test_a_server_that_is_given_up_is_no_longer_waited_for(tmp_path, batchexport
     assert "no server is stopped" in batchexport("servers", str(bench.path)).stdout
 
 
-def test_a_row_given_up_is_looked_at_before_it_is_sent_again(tmp_path, batchexport):
+def test_a_row_given_up_is_looked_at_before_it_is_sent_again(
+    tmp_path: Path, batchexport: Callable[..., Result]
+) -> None:
     bench = Bench(tmp_path / "night.state")
     bench.load(IDS[:1])
     cloud = FakeCloud(upload_s=100.0)
     bench.run(cloud, settings=Settings(wait=False))
     assert batchexport("give-up", str(bench.path), "--volume", IDS[0], "--yes").exit_code == 0
 
-    async def retry():
+    async def retry() -> None:
         async with StateFile.open(bench.path) as state:
             work = await state.take(1)
             await work.retry()

@@ -1,15 +1,17 @@
 """A job file in the place of a state file stands for the newest one of its own; a state file is no list."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from tests.cli.lists import write_list
 from tests.cli.test_run import QUICK
 
 
 @pytest.fixture
-def job():
+def job() -> None:
     write_list(Path("volumes.csv"), 2)
     Path("job.toml").write_text(
         '[job]\nlist = "volumes.csv"\nstate_dir = "nights"\n[cloud]\nname = "sandbox"\n'
@@ -19,7 +21,9 @@ def job():
 
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize("command", ["status", "report", "servers", "resume", "retry", "verify", "reconcile"])
-def test_a_job_file_stands_for_its_newest_state_file(batchexport, command):
+def test_a_job_file_stands_for_its_newest_state_file(
+    batchexport: Callable[..., Result], command: str
+) -> None:
     assert batchexport("run", "job.toml").exit_code == 0
     (night,) = Path("nights").glob("*.state")
     result = batchexport(command, "job.toml")
@@ -29,14 +33,16 @@ def test_a_job_file_stands_for_its_newest_state_file(batchexport, command):
 
 
 @pytest.mark.usefixtures("job")
-def test_a_job_without_a_state_file_says_so(batchexport):
+def test_a_job_without_a_state_file_says_so(batchexport: Callable[..., Result]) -> None:
     result = batchexport("status", "job.toml")
     assert result.exit_code == 2
     assert "has no state file yet" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "validate"])
-def test_a_state_file_given_as_a_list_is_named_as_one_and_left_alone(batchexport, command):
+def test_a_state_file_given_as_a_list_is_named_as_one_and_left_alone(
+    batchexport: Callable[..., Result], command: str
+) -> None:
     write_list(Path("volumes.csv"), 2)
     batchexport("run", "volumes.csv", *QUICK, "--no-wait")
     before = Path("volumes.state").read_bytes()
@@ -49,7 +55,9 @@ def test_a_state_file_given_as_a_list_is_named_as_one_and_left_alone(batchexport
 
 
 @pytest.mark.parametrize("command", ["status", "report", "resume", "retry", "give-up", "cleanup", "servers"])
-def test_a_state_file_that_is_not_there_is_told_with_those_that_are(batchexport, command):
+def test_a_state_file_that_is_not_there_is_told_with_those_that_are(
+    batchexport: Callable[..., Result], command: str
+) -> None:
     none = batchexport(command, "v.state")
     assert none.exit_code == 2
     assert "v.state: there is no such state file" in none.stderr

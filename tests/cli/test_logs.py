@@ -2,9 +2,12 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 from batchexport.cli.console import TerminalConsole, err, marked
 from batchexport.cli.logs import JsonLines, ScreenHandler, start_log
@@ -16,7 +19,7 @@ from tests.store.making import make
 log = logging.getLogger("batchexport.somewhere")
 
 
-def spoken(capsys, **console):
+def spoken(capsys: pytest.CaptureFixture[str], **console: Any) -> list[str]:
     """What is left on stderr of one record of each level."""
     start_log(TerminalConsole(**console))
     log.debug("a debug line")
@@ -30,16 +33,16 @@ def spoken(capsys, **console):
     ("console", "lines"),
     [({"quiet": True}, 1), ({}, 2), ({"verbose": 1}, 3), ({"verbose": 2}, 4), ({"verbose": 5}, 4)],
 )
-def test_verbosity_chooses_the_levels(capsys, console, lines):
+def test_verbosity_chooses_the_levels(capsys: pytest.CaptureFixture[str], console: Any, lines: int) -> None:
     assert len(spoken(capsys, **console)) == lines
 
 
-def test_a_line_of_text_has_time_level_and_words(capsys):
+def test_a_line_of_text_has_time_level_and_words(capsys: pytest.CaptureFixture[str]) -> None:
     time, level, *words = spoken(capsys)[0].split()
     assert (len(time), level, words) == (8, "WARNING", ["a", "warning"])
 
 
-def test_json_has_one_object_a_line_with_what_extra_added(capsys):
+def test_json_has_one_object_a_line_with_what_extra_added(capsys: pytest.CaptureFixture[str]) -> None:
     line = json.loads(spoken(capsys, verbose=1, log_format="json")[0])
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -51,7 +54,7 @@ def test_json_has_one_object_a_line_with_what_extra_added(capsys):
     }
 
 
-def test_a_traceback_stays_on_its_json_line(capsys):
+def test_a_traceback_stays_on_its_json_line(capsys: pytest.CaptureFixture[str]) -> None:
     start_log(TerminalConsole(log_format="json"))
     try:
         raise ValueError("odd")
@@ -61,26 +64,26 @@ def test_a_traceback_stays_on_its_json_line(capsys):
     assert "ValueError: odd" in json.loads(line)["traceback"]
 
 
-def test_other_libraries_do_not_speak(capsys):
+def test_other_libraries_do_not_speak(capsys: pytest.CaptureFixture[str]) -> None:
     start_log(TerminalConsole(verbose=2))
     logging.getLogger("keystoneauth.session").debug("X-Auth-Token: secret")
     assert capsys.readouterr().err == ""
 
 
-def test_a_record_that_cannot_be_written_is_left_to_logging(capsys):
+def test_a_record_that_cannot_be_written_is_left_to_logging(capsys: pytest.CaptureFixture[str]) -> None:
     ScreenHandler().handle(logging.makeLogRecord({"msg": "%d rows", "args": ("not a number",)}))
     assert "--- Logging error ---" in capsys.readouterr().err
 
 
-def test_a_closed_stderr_is_not_worth_an_error(monkeypatch):
+def test_a_closed_stderr_is_not_worth_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
-        def write(self, _):
+        def write(self, _: bytes | str) -> None:
             raise BrokenPipeError
 
-        def flush(self):
+        def flush(self) -> None:
             raise BrokenPipeError
 
-        def isatty(self):
+        def isatty(self) -> bool:
             return False
 
     gone = Gone()
@@ -89,7 +92,7 @@ def test_a_closed_stderr_is_not_worth_an_error(monkeypatch):
     assert sys.stderr is gone
 
 
-def test_words_are_coloured_on_a_terminal_only(monkeypatch):
+def test_words_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert marked("error:", "red") == "error:"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
@@ -112,7 +115,9 @@ def test_words_are_coloured_on_a_terminal_only(monkeypatch):
     ],
     ids=lambda words: words[0],
 )
-def test_whatever_visits_a_cloud_lets_libraries_speak_in_the_form_that_was_asked_for(batchexport, words):
+def test_whatever_visits_a_cloud_lets_libraries_speak_in_the_form_that_was_asked_for(
+    batchexport: Callable[..., Result], words: list[str]
+) -> None:
     logging.getLogger("openstack").handlers = []
     write_list(Path("volumes.csv"), 1)
     make(Path("a.state"))
@@ -121,7 +126,7 @@ def test_whatever_visits_a_cloud_lets_libraries_speak_in_the_form_that_was_asked
     assert isinstance(handler.formatter, JsonLines)
 
 
-def test_saying_all_names_each_request_with_its_answer(batchexport):
+def test_saying_all_names_each_request_with_its_answer(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         result = batchexport("discover", "--os-cloud", "served", "-vv")
     assert result.exit_code == 0
@@ -130,7 +135,7 @@ def test_saying_all_names_each_request_with_its_answer(batchexport):
     assert all(re.search(r"GET /\S*: 200 in \d+ ms, request req-", line) for line in requests)
 
 
-def test_an_ordinary_event_is_shown_as_information(capsys):
+def test_an_ordinary_event_is_shown_as_information(capsys: pytest.CaptureFixture[str]) -> None:
     start_log(TerminalConsole())
     log.log(NOTICE, "server a is up again")
     log.info("a detail")

@@ -4,16 +4,20 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 from batchexport.cli.closing import closing
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
+from batchexport.config import CloudSettings, Settings
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import (
     ConfigError,
@@ -48,41 +52,41 @@ time_zone = "UTC"
 """
 
 
-def job_file(*, job='state_dir = "nights"', hours=None, count=2):
+def job_file(*, job: str = 'state_dir = "nights"', hours: str | None = None, count: int = 2) -> Path:
     write_list(Path("volumes.csv"), count)
     path = Path("nightly.toml")
     path.write_text(JOB.format(job=job, hours=hours or open_hours()))
     return path
 
 
-def open_hours():
+def open_hours() -> str:
     """Hours of the day with now in their middle."""
     return hours_around(0)
 
 
-def closed_hours():
+def closed_hours() -> str:
     """Hours of the day that are twelve hours away."""
     return hours_around(12)
 
 
-def hours_around(hours_from_now):
+def hours_around(hours_from_now: int) -> str:
     middle = datetime.now(UTC) + timedelta(hours=hours_from_now)
     return f"{middle - timedelta(hours=5):%H:%M}-{middle + timedelta(hours=5):%H:%M}"
 
 
-def test_outside_of_the_window_nothing_is_started(batchexport):
+def test_outside_of_the_window_nothing_is_started(batchexport: Callable[..., Result]) -> None:
     result = batchexport("run", job_file(hours=closed_hours()))
     assert result.exit_code == 75
     assert "the window is closed, nothing was started; it opens" in result.stderr
     assert not Path("nights").exists()
 
 
-def test_quiet_is_quiet_about_a_closed_window(batchexport):
+def test_quiet_is_quiet_about_a_closed_window(batchexport: Callable[..., Result]) -> None:
     result = batchexport("run", "-q", job_file(hours=closed_hours()))
     assert (result.exit_code, result.stderr) == (75, "")
 
 
-def test_a_night_has_its_own_state_file_and_is_done_once(batchexport):
+def test_a_night_has_its_own_state_file_and_is_done_once(batchexport: Callable[..., Result]) -> None:
     path = job_file()
     first = batchexport("run", path)
     assert first.exit_code == 0, first.stderr
@@ -94,7 +98,7 @@ def test_a_night_has_its_own_state_file_and_is_done_once(batchexport):
     assert state.name in listed.stdout and "done" in listed.stdout and "1 run" in listed.stdout
 
 
-def test_one_state_file_serves_all_nights_where_the_job_says_so(batchexport):
+def test_one_state_file_serves_all_nights_where_the_job_says_so(batchexport: Callable[..., Result]) -> None:
     path = job_file(job='state = "all.state"')
     assert batchexport("run", path).exit_code == 0
     again = batchexport("run", path)
@@ -102,18 +106,18 @@ def test_one_state_file_serves_all_nights_where_the_job_says_so(batchexport):
     assert "carrying on with run" in again.stderr
 
 
-def test_a_state_flag_wins_over_the_folder(batchexport):
+def test_a_state_flag_wins_over_the_folder(batchexport: Callable[..., Result]) -> None:
     assert batchexport("run", job_file(), "--state", "own.state").exit_code == 0
     assert Path("own.state").exists()
     assert not Path("nights").exists()
 
 
-def test_a_dry_run_shows_where_the_nights_are_kept(batchexport):
+def test_a_dry_run_shows_where_the_nights_are_kept(batchexport: Callable[..., Result]) -> None:
     result = batchexport("run", "-n", job_file())
     assert "state files: one a night in nights" in result.stdout
 
 
-def test_a_second_night_of_the_job_is_refused(batchexport):
+def test_a_second_night_of_the_job_is_refused(batchexport: Callable[..., Result]) -> None:
     path = job_file()
     with exclusive_lock(Path("nights"), "nightly"):
         result = batchexport("run", path)
@@ -121,14 +125,14 @@ def test_a_second_night_of_the_job_is_refused(batchexport):
     assert f"process {os.getpid()} is at work on a night of nightly" in result.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_named(batchexport):
+def test_a_folder_that_cannot_be_made_is_named(batchexport: Callable[..., Result]) -> None:
     Path("nights").write_text("in the way")
     result = batchexport("run", job_file())
     assert result.exit_code == 2
     assert "state_dir nights cannot be used" in result.stderr
 
 
-def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport):
+def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport: Callable[..., Result]) -> None:
     path = job_file(count=3)
     Path("nights").mkdir()
     state = "nights/nightly-2020-01-01.state"
@@ -146,7 +150,7 @@ def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport):
         assert reader.run.rows in (0, 1)
 
 
-def test_runs_as_json_tells_of_files_that_cannot_be_read(batchexport):
+def test_runs_as_json_tells_of_files_that_cannot_be_read(batchexport: Callable[..., Result]) -> None:
     Path("other.state").write_text("no state file")
     (record,) = json.loads(batchexport("runs", ".", "-f", "json").stdout)
     assert record["state_file"] == "other.state"
@@ -154,26 +158,28 @@ def test_runs_as_json_tells_of_files_that_cannot_be_read(batchexport):
     assert "other.state" in batchexport("runs", ".").stdout
 
 
-def test_runs_as_json_has_the_totals(batchexport):
+def test_runs_as_json_has_the_totals(batchexport: Callable[..., Result]) -> None:
     assert batchexport("run", job_file()).exit_code == 0
     (record,) = json.loads(batchexport("runs", "nights", "-f", "json").stdout)
     assert (record["is"], record["rows"], record["succeeded"]) == ("done", 2, 2)
 
 
 @pytest.mark.parametrize(("to_do", "stopped", "code"), [(1, None, 75), (1, 130, 130), (0, None, 0)])
-def test_work_left_in_a_window_is_75(to_do, stopped, code):
+def test_work_left_in_a_window_is_75(to_do: int, stopped: Any, code: int) -> None:
     totals = Totals.of([])
     totals.rows[JobState.PENDING] = to_do
     assert exit_code(totals, stopped=stopped, wait=True, in_window=True) == code
 
 
-def now():
+def now() -> float:
     return EPOCH + fast_now()
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 300.0])
-def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(capsys, grace_s):
-    async def go():
+def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(
+    capsys: pytest.CaptureFixture[str], grace_s: float
+) -> None:
+    async def go() -> float:
         stop, closes_at = asyncio.Event(), now() + 100
         async with closing(OpenHours(closes_at=closes_at, watched_until=closes_at + grace_s), stop, now=now):
             await stop.wait()
@@ -185,8 +191,8 @@ def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(capsys, grace_
     assert "the time to watch is over" in stderr
 
 
-def test_a_run_that_ends_by_itself_hears_nothing_of_the_close(capsys):
-    async def go():
+def test_a_run_that_ends_by_itself_hears_nothing_of_the_close(capsys: pytest.CaptureFixture[str]) -> None:
+    async def go() -> bool:
         stop = asyncio.Event()
         async with closing(OpenHours(closes_at=now() + 100, watched_until=now() + 200), stop, now=now):
             pass
@@ -197,8 +203,8 @@ def test_a_run_that_ends_by_itself_hears_nothing_of_the_close(capsys):
 
 
 @pytest.mark.parametrize("after_s", [10.0, 150.0])
-def test_a_run_that_is_told_to_stop_does_not_wait_for_the_close(after_s):
-    async def go():
+def test_a_run_that_is_told_to_stop_does_not_wait_for_the_close(after_s: float) -> None:
+    async def go() -> float:
         stop, begun = asyncio.Event(), now()
         hours = OpenHours(closes_at=begun + 100, watched_until=begun + 10_000)
         asyncio.get_running_loop().call_later(after_s, stop.set)
@@ -210,8 +216,8 @@ def test_a_run_that_is_told_to_stop_does_not_wait_for_the_close(after_s):
     assert run_fast(go()) < after_s + 100
 
 
-def test_what_ends_a_run_is_raised_as_it_is():
-    async def go():
+def test_what_ends_a_run_is_raised_as_it_is() -> None:
+    async def go() -> None:
         async with closing(OpenHours(closes_at=now() + 9, watched_until=now() + 9), asyncio.Event(), now=now):
             raise OSError("as it is")
 
@@ -222,23 +228,34 @@ def test_what_ends_a_run_is_raised_as_it_is():
 class Attendant:
     """Work on state files that only brings servers up; it notes which, and in what hours."""
 
-    def __init__(self, *, in_vain=False):
+    def __init__(self, *, in_vain: bool = False) -> None:
         self.seen = []
         self.in_vain = in_vain
 
-    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
+    def __call__(
+        self,
+        state_path: Path,
+        settings: Settings,
+        access: CloudSettings,
+        console: Any,
+        *,
+        hours: OpenHours,
+        watch: bool = True,
+    ) -> int:
         self.seen.append((state_path.name, hours and hours.closes_at))
         if not self.in_vain:
             alter(state_path, "UPDATE server SET state = 'up'")
         return 0
 
 
-def left_down(path):
+def left_down(path: Path) -> None:
     """Make a state file know of a server that is down."""
     alter(path, "INSERT INTO server (target_id, server_id, state) VALUES (1, 'web', 'down')")
 
 
-def finished_night(batchexport, name, *, job='state_dir = "nights"'):
+def finished_night(
+    batchexport: Callable[..., Result], name: str, *, job: str = 'state_dir = "nights"'
+) -> tuple[Path, Path]:
     """The job file, and a night of it that is done but for a server."""
     path = job_file(job=job)
     assert batchexport("run", path, "--state", "done.state").exit_code == 0
@@ -250,7 +267,9 @@ def finished_night(batchexport, name, *, job='state_dir = "nights"'):
 
 
 @pytest.mark.parametrize(("in_vain", "code"), [(False, 75), (True, 3)])
-def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(batchexport, in_vain, code):
+def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(
+    batchexport: Callable[..., Result], in_vain: bool, code: int
+) -> None:
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     work = Attendant(in_vain=in_vain)
     order = order_from(str(job_file(hours=closed_hours())), {}, {})
@@ -258,7 +277,7 @@ def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(batchex
     assert work.seen == [(night.name, 0.0)]
 
 
-def test_one_state_file_for_all_nights_is_brought_up_too(batchexport):
+def test_one_state_file_for_all_nights_is_brought_up_too(batchexport: Callable[..., Result]) -> None:
     job = 'state = "all.state"'
     finished_night(batchexport, "all.state", job=job)
     work = Attendant()
@@ -267,7 +286,7 @@ def test_one_state_file_for_all_nights_is_brought_up_too(batchexport):
     assert work.seen == [("all.state", 0.0)]
 
 
-def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport):
+def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport: Callable[..., Result]) -> None:
     job = 'state_dir = "nights"\non_unfinished = "abandon"'
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
     alter(night, "UPDATE job SET state = 'pending' WHERE job_id = 1")
@@ -277,7 +296,9 @@ def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport):
     assert len(work.seen) == 2
 
 
-def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(batchexport):
+def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(
+    batchexport: Callable[..., Result],
+) -> None:
     """Also where nothing is left of that night but exports under way."""
     path, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     alter(night, "UPDATE job SET state = 'exporting' WHERE job_id = 1")
@@ -287,13 +308,15 @@ def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(batche
     assert work.seen[1][0] != night.name
 
 
-def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport):
+def test_the_state_file_of_a_night_with_servers_down_is_kept(batchexport: Callable[..., Result]) -> None:
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     kept = remove_old([night, Path("nights/x.state")], keep=1, on_unfinished=OnUnfinished.ABANDON)
     assert (kept, night.exists()) == ([], True)
 
 
-def test_a_night_that_cannot_be_read_is_named_and_never_taken_for_one_with_nothing_left(tmp_path):
+def test_a_night_that_cannot_be_read_is_named_and_never_taken_for_one_with_nothing_left(
+    tmp_path: Path,
+) -> None:
     damaged = tmp_path / "nightly-2026-01-01.state"
     damaged.write_text("not a state file")
     found, unreadable = read_runs([damaged])
@@ -301,16 +324,16 @@ def test_a_night_that_cannot_be_read_is_named_and_never_taken_for_one_with_nothi
     assert str(damaged) in str(unreadable[0])
 
 
-def newer(path):
+def newer(path: Path) -> None:
     """A state file that only a newer program can read."""
     alter(path, "PRAGMA user_version = 99")
 
 
-def damaged(path):
+def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20_000])
 
 
-def test_a_notice_names_what_was_passed_over(batchexport):
+def test_a_notice_names_what_was_passed_over(batchexport: Callable[..., Result]) -> None:
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     path = job_file()
     damaged(night)
@@ -322,7 +345,9 @@ def test_a_notice_names_what_was_passed_over(batchexport):
 
 @pytest.mark.parametrize("spoil", [newer, damaged])
 @pytest.mark.parametrize("policy", list(OnUnfinished))
-def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(batchexport, spoil, policy):
+def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(
+    batchexport: Callable[..., Result], spoil: Callable[..., None], policy: OnUnfinished
+) -> None:
     """It may know of a server that is down."""
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     spoil(night)
@@ -331,7 +356,9 @@ def test_the_state_file_of_a_night_that_cannot_be_read_is_never_removed(batchexp
 
 
 @pytest.mark.parametrize("policy", list(OnUnfinished))
-def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(batchexport, policy):
+def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(
+    batchexport: Callable[..., Result], policy: OnUnfinished
+) -> None:
     job = f'state_dir = "nights"\nkeep = 1\non_unfinished = "{policy}"'
     _, first = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
     _, second = finished_night(batchexport, "nights/nightly-2026-01-02.state", job=job)
@@ -345,7 +372,9 @@ def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(batchexport, polic
         assert night.exists()
 
 
-def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(batchexport):
+def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(
+    batchexport: Callable[..., Result],
+) -> None:
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     damaged(night)
     result = batchexport("run", job_file(hours=closed_hours()))
@@ -357,12 +386,21 @@ def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(batchexport)
 class AwayAtFirst:
     """Work on state files while a service is away for so many times; it notes when it was asked."""
 
-    def __init__(self, clock, times, *, error=None):
+    def __init__(self, clock: "Clock", times: int, *, error: SignInError | StateError | None = None) -> None:
         self.clock, self.times = clock, times
         self.error = error or UnreachableError("identity service: connection refused")
         self.began = []
 
-    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
+    def __call__(
+        self,
+        state_path: Path,
+        settings: Settings,
+        access: CloudSettings,
+        console: Any,
+        *,
+        hours: OpenHours,
+        watch: bool = True,
+    ) -> int:
         self.began.append(self.clock())
         if len(self.began) <= self.times:
             raise self.error
@@ -373,23 +411,25 @@ class AwayAtFirst:
 class Clock:
     """Time that passes by waiting alone."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = time.time()
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
-    def pause(self, seconds):
+    def pause(self, seconds: float) -> None:
         self.now += seconds
 
 
-def night_of(work, clock, path):
+def night_of(work: AwayAtFirst, clock: Clock, path: Path) -> int:
     return spend_night(
         order_from(str(path), {}, {}), TerminalConsole(), work=work, now=clock, pause=clock.pause
     )
 
 
-def test_a_service_that_is_away_when_a_night_begins_is_waited_for(batchexport, capsys):
+def test_a_service_that_is_away_when_a_night_begins_is_waited_for(
+    batchexport: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = Clock()
     work = AwayAtFirst(clock, 3)
     assert night_of(work, clock, job_file()) == 0
@@ -398,7 +438,9 @@ def test_a_service_that_is_away_when_a_night_begins_is_waited_for(batchexport, c
 
 
 @pytest.mark.parametrize(("hours", "at_most_s"), [(True, 6 * 3600), (False, 900)])
-def test_it_is_waited_for_until_the_window_closes_or_some_minutes(batchexport, hours, at_most_s):
+def test_it_is_waited_for_until_the_window_closes_or_some_minutes(
+    batchexport: Callable[..., Result], hours: bool, at_most_s: int
+) -> None:
     path = job_file()
     if not hours:
         path.write_text(path.read_text().partition("[window]")[0])
@@ -410,7 +452,7 @@ def test_it_is_waited_for_until_the_window_closes_or_some_minutes(batchexport, h
     assert len(work.began) > 3
 
 
-def test_what_no_waiting_mends_ends_the_night_at_once(batchexport):
+def test_what_no_waiting_mends_ends_the_night_at_once(batchexport: Callable[..., Result]) -> None:
     clock = Clock()
     work = AwayAtFirst(clock, 1, error=SignInError("wrong password"))
     with pytest.raises(SignInError):
@@ -418,7 +460,7 @@ def test_what_no_waiting_mends_ends_the_night_at_once(batchexport):
     assert len(work.began) == 1
 
 
-def unfinished(batchexport):
+def unfinished(batchexport: Callable[..., Result]) -> Path:
     """The job file, and an earlier night of it with rows to do."""
     path, night = finished_night(batchexport, "nights/nightly-2020-01-01.state")
     alter(night, "UPDATE server SET state = 'up'")
@@ -429,7 +471,16 @@ def unfinished(batchexport):
 class Troubled(AwayAtFirst):
     """An earlier night of which nothing can be worked on; tonight's is done at once."""
 
-    def __call__(self, state_path, settings, access, console, *, hours, watch=True):
+    def __call__(
+        self,
+        state_path: Path,
+        settings: Settings,
+        access: CloudSettings,
+        console: Any,
+        *,
+        hours: OpenHours,
+        watch: bool = True,
+    ) -> int:
         self.began.append(state_path.name)
         if "2020" in state_path.name:
             raise self.error
@@ -449,8 +500,11 @@ class Troubled(AwayAtFirst):
     ids=lambda value: type(value).__name__,
 )
 def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_beginning(
-    batchexport, capsys, error, code
-):
+    batchexport: Callable[..., Result],
+    capsys: pytest.CaptureFixture[str],
+    error: SignInError | StateError,
+    code: int,
+) -> None:
     path, clock = unfinished(batchexport), Clock()
     work = Troubled(clock, 0, error=error)
     assert night_of(work, clock, path) == code
@@ -459,7 +513,7 @@ def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_b
     assert clock.now - time.time() <= 121
 
 
-def test_a_full_disk_is_no_matter_of_an_earlier_night_alone(batchexport):
+def test_a_full_disk_is_no_matter_of_an_earlier_night_alone(batchexport: Callable[..., Result]) -> None:
     path, clock = unfinished(batchexport), Clock()
     with pytest.raises(StateWriteError):
         night_of(Troubled(clock, 0, error=StateWriteError("disk full")), clock, path)
