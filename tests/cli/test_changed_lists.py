@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ LIST = Path("v.csv")
 
 
 def write(
-    ids: tuple[str, ...] | list_reverseiterator | list[str],
+    ids: Iterable[str],
     *,
     header: str = "volume_id",
     row: str = "{}",

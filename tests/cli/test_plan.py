@@ -1,12 +1,15 @@
 """The commands around a run, on a real HTTP server: plan, verify, discover, doctor."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 from msgspec.structs import replace
 
-from batchexport.cloud.image import Images
+from batchexport.cloud.image import ImageService
 from batchexport.errors import RefusedError
 from batchexport.lists import JobList
 from batchexport.plan import account_checks
@@ -21,12 +24,12 @@ PAUSED = "cccccccc-0000-4000-8000-000000000000"
 RUN = (*CLOUD, "--poll-interval", "0.1")
 
 
-def write(*rows, name="list.csv", header="volume_id"):
+def write(*rows: str, name: str = "list.csv", header: str = "volume_id") -> str:
     Path(name).write_text("\n".join([header, *rows]) + "\n")
     return name
 
 
-def test_a_plan_of_a_good_list_ends_with_0_and_keeps_nothing(batchexport):
+def test_a_plan_of_a_good_list_ends_with_0_and_keeps_nothing(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with served(*volumes()) as sandbox:
         before = sorted(Path().iterdir())
@@ -40,7 +43,7 @@ def test_a_plan_of_a_good_list_ends_with_0_and_keeps_nothing(batchexport):
     assert sorted(Path().iterdir()) == before
 
 
-def test_a_plan_tells_each_row_that_cannot_go_with_its_line(batchexport):
+def test_a_plan_tells_each_row_that_cannot_go_with_its_line(batchexport: Callable[..., Result]) -> None:
     missing = "99999999-0000-4000-8000-000000000000"
     listed = write(IDS[0], missing, IDS[1], IDS[2])
     with served(*volumes(statuses=["available", "in-use", "error"])):
@@ -52,7 +55,7 @@ def test_a_plan_tells_each_row_that_cannot_go_with_its_line(batchexport):
     assert "detach it, or see --in-use" in result.stdout
 
 
-def test_a_plan_in_json_says_the_same(batchexport):
+def test_a_plan_in_json_says_the_same(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with served(*volumes(statuses=["backing-up", "in-use"])):
         result = batchexport("plan", listed, *CLOUD, "-f", "json", "--in-use", "skip")
@@ -64,14 +67,14 @@ def test_a_plan_in_json_says_the_same(batchexport):
     assert [finding["code"] for finding in target["findings"]] == ["volume_busy", "in_use"]
 
 
-def test_a_plan_asks_for_pages_and_not_for_rows(batchexport):
+def test_a_plan_asks_for_pages_and_not_for_rows(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with served(*volumes()) as sandbox:
         batchexport("plan", listed, *CLOUD)
         assert sandbox.counts["get_volume"] + sandbox.counts["list_volumes"] <= 2
 
 
-def test_an_image_name_that_is_taken_is_told_before_it_is_used(batchexport):
+def test_an_image_name_that_is_taken_is_told_before_it_is_used(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         batchexport("run", write(f"{IDS[0]},one", name="a.csv", header="volume_id,image_name"), *RUN)
         again = write(f"{IDS[1]},one", f"{IDS[2]},two", name="b.csv", header="volume_id,image_name")
@@ -81,18 +84,20 @@ def test_an_image_name_that_is_taken_is_told_before_it_is_used(batchexport):
     assert "2 rows: 2 to export (1 may fail)" in result.stdout
 
 
-def test_a_plan_of_a_broken_list_asks_nobody(batchexport):
+def test_a_plan_of_a_broken_list_asks_nobody(batchexport: Callable[..., Result]) -> None:
     result = batchexport("plan", write("vol-7"), *CLOUD)
     assert result.exit_code == 2
 
 
-def test_a_plan_on_the_practice_cloud_reads_what_its_list_does_not_show(batchexport):
+def test_a_plan_on_the_practice_cloud_reads_what_its_list_does_not_show(
+    batchexport: Callable[..., Result],
+) -> None:
     result = batchexport("plan", write(*IDS), "--os-cloud", "sandbox", *CLOUD[2:])
     assert result.exit_code == 0
     assert result.stdout.startswith("5 rows: 5 to export")
 
 
-def test_rows_beyond_those_that_were_read_are_told_apart(batchexport):
+def test_rows_beyond_those_that_were_read_are_told_apart(batchexport: Callable[..., Result]) -> None:
     many = [f"{number:08x}-1111-4000-8000-000000000000" for number in range(40)]
     practice = batchexport("plan", write(*many), "--os-cloud", "sandbox", *CLOUD[2:])
     assert "20 rows not looked at" in practice.stdout
@@ -104,7 +109,7 @@ def test_rows_beyond_those_that_were_read_are_told_apart(batchexport):
     assert "20 rows of these: the volume is in no list of the project" in result.stdout
 
 
-def test_several_targets_are_told_apart(batchexport):
+def test_several_targets_are_told_apart(batchexport: Callable[..., Result]) -> None:
     listed = write(f"{IDS[0]},", f"{IDS[1]},demo", header="volume_id,project")
     with served(*volumes()):
         result = batchexport("plan", listed, *CLOUD)
@@ -115,7 +120,7 @@ def test_several_targets_are_told_apart(batchexport):
     ]
 
 
-def test_a_run_ends_what_cannot_go_without_sending_it(batchexport):
+def test_a_run_ends_what_cannot_go_without_sending_it(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with served(*volumes(statuses=["error", "in-use"])) as sandbox:
         result = batchexport("run", listed, *RUN)
@@ -125,14 +130,14 @@ def test_a_run_ends_what_cannot_go_without_sending_it(batchexport):
     assert "2 rows cannot go and are failed, nothing was sent for them" in result.stderr
 
 
-def test_a_run_without_a_preflight_sends_them(batchexport):
+def test_a_run_without_a_preflight_sends_them(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with served(*volumes(statuses=["error", "in-use"])) as sandbox:
         batchexport("run", listed, *RUN, "--no-preflight")
         assert sandbox.counts["post_action"] == 5
 
 
-def test_verify_passes_the_images_of_a_run(batchexport):
+def test_verify_passes_the_images_of_a_run(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         batchexport("run", write(*IDS), *RUN)
         result = batchexport("verify", "list.state", *CLOUD)
@@ -143,7 +148,7 @@ def test_verify_passes_the_images_of_a_run(batchexport):
         assert all(job.image_hash.startswith("sha512:") for job in reader.jobs())
 
 
-def test_verify_tells_images_that_are_gone(batchexport):
+def test_verify_tells_images_that_are_gone(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         batchexport("run", write(*IDS), *RUN)
     with served(*volumes()):  # the same project at another address, without the images
@@ -157,7 +162,7 @@ def test_verify_tells_images_that_are_gone(batchexport):
     ]
 
 
-def test_discover_makes_a_list_that_can_be_run(batchexport):
+def test_discover_makes_a_list_that_can_be_run(batchexport: Callable[..., Result]) -> None:
     with served(*volumes(statuses=["error", "in-use"])):
         found = batchexport("discover", *CLOUD, "--status", "available")
     assert found.exit_code == 0
@@ -166,7 +171,7 @@ def test_discover_makes_a_list_that_can_be_run(batchexport):
     assert found.stdout.splitlines()[0].startswith("volume_id,volume_name,size_gib,status")
 
 
-def test_discover_writes_json_lists_too(batchexport):
+def test_discover_writes_json_lists_too(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         found = batchexport("discover", *CLOUD, "--name", "vol-[12]", "-f", "json", "-o", "found.json")
     assert found.exit_code == 0
@@ -174,7 +179,7 @@ def test_discover_writes_json_lists_too(batchexport):
     assert sorted(row.volume_id for row in JobList("found.json")) == IDS[:2]
 
 
-def test_discover_says_where_no_volume_fits(batchexport):
+def test_discover_says_where_no_volume_fits(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         found = batchexport("discover", *CLOUD, "--metadata", "tier=gold")
     assert found.exit_code == 0
@@ -182,7 +187,7 @@ def test_discover_says_where_no_volume_fits(batchexport):
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_discover_adds_what_a_list_does_not_have(batchexport, form):
+def test_discover_adds_what_a_list_does_not_have(batchexport: Callable[..., Result], form: str) -> None:
     name = f"found.{form}"
     with served(*volumes()):
         batchexport("discover", *CLOUD, "--name", "vol-[12]", "-f", form, "-o", name)
@@ -194,7 +199,7 @@ def test_discover_adds_what_a_list_does_not_have(batchexport, form):
     assert sorted(row.volume_id for row in JobList(name)) == IDS
 
 
-def test_discover_keeps_the_columns_of_the_list_it_adds_to(batchexport):
+def test_discover_keeps_the_columns_of_the_list_it_adds_to(batchexport: Callable[..., Result]) -> None:
     Path("mine.csv").write_text(f"image_name,volume_id,size_gib\none,{IDS[0]},7")
     with served(*volumes()):
         result = batchexport("discover", *CLOUD, "-o", "mine.csv", "--append", "-q")
@@ -215,7 +220,9 @@ def test_discover_keeps_the_columns_of_the_list_it_adds_to(batchexport):
         (f"volume_id\n{IDS[0]}\n", "json", 2),
     ],
 )
-def test_discover_leaves_alone_what_it_cannot_add_to(batchexport, content, form, code):
+def test_discover_leaves_alone_what_it_cannot_add_to(
+    batchexport: Callable[..., Result], content: str, form: str, code: int
+) -> None:
     Path("mine").write_text(content)
     with served(*volumes()):
         result = batchexport("discover", *CLOUD, "-o", "mine", "--append", "-f", form)
@@ -223,7 +230,7 @@ def test_discover_leaves_alone_what_it_cannot_add_to(batchexport, content, form,
     assert Path("mine").read_text() == content
 
 
-def test_discover_tells_where_it_cannot_write(batchexport):
+def test_discover_tells_where_it_cannot_write(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         result = batchexport("discover", *CLOUD, "-o", "no/such/folder.csv")
     assert result.exit_code == 2
@@ -231,11 +238,13 @@ def test_discover_tells_where_it_cannot_write(batchexport):
 
 
 @pytest.mark.parametrize("words", [["--append"], ["--metadata", "tier"]], ids=" ".join)
-def test_discover_refuses_flags_that_mean_nothing(batchexport, words):
+def test_discover_refuses_flags_that_mean_nothing(
+    batchexport: Callable[..., Result], words: list[str]
+) -> None:
     assert batchexport("discover", *CLOUD, *words).exit_code == 2
 
 
-def test_doctor_finds_a_good_account_fit(batchexport):
+def test_doctor_finds_a_good_account_fit(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()) as sandbox:
         result = batchexport("doctor", *CLOUD)
         assert sandbox.counts["post_action"] == 0
@@ -246,7 +255,7 @@ def test_doctor_finds_a_good_account_fit(batchexport):
     assert lines["clock"] == "within a minute of the cloud's"
 
 
-def test_doctor_says_at_what_it_ended(batchexport):
+def test_doctor_says_at_what_it_ended(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         nowhere = batchexport("doctor", "--os-cloud", "nowhere")
         wrong = batchexport("doctor", *CLOUD, "--os-password", "hunter2")
@@ -258,11 +267,13 @@ def test_doctor_says_at_what_it_ended(batchexport):
     assert "hunter2" not in wrong.output
 
 
-def test_doctor_shows_what_went_well_before_a_list_was_refused(batchexport, monkeypatch):
-    async def refuse(*_):
+def test_doctor_shows_what_went_well_before_a_list_was_refused(
+    batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any) -> None:
         raise RefusedError("403 Forbidden: not for you", status=403)
 
-    monkeypatch.setattr(Images, "quota", refuse)
+    monkeypatch.setattr(ImageService, "quota", refuse)
     with served(*volumes()):
         result = batchexport("doctor", *CLOUD)
     assert result.exit_code == 6
@@ -270,14 +281,18 @@ def test_doctor_shows_what_went_well_before_a_list_was_refused(batchexport, monk
     assert result.stdout.splitlines()[-1] == "bad   lists          403 Forbidden: not for you"
 
 
-def test_doctor_tells_a_cloud_that_does_not_answer_from_a_wrong_password(batchexport):
+def test_doctor_tells_a_cloud_that_does_not_answer_from_a_wrong_password(
+    batchexport: Callable[..., Result],
+) -> None:
     define(clouds_yaml(unused_url()).replace("  sandbox:", "  served:"))
     result = batchexport("doctor", *CLOUD)
     assert result.exit_code == 6
     assert result.stdout.startswith("bad   connection")
 
 
-def test_doctor_finds_a_reader_unfit(batchexport, monkeypatch):
+def test_doctor_finds_a_reader_unfit(
+    batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = account_checks.of_account
     monkeypatch.setattr(account_checks, "of_account", lambda facts: told(replace(facts, roles=("reader",))))
     with served(*volumes()):
@@ -286,7 +301,9 @@ def test_doctor_finds_a_reader_unfit(batchexport, monkeypatch):
     assert "bad   roles          reader: read only" in result.stdout
 
 
-def test_a_server_that_cannot_be_stopped_is_found_by_the_plan_as_by_the_run(batchexport):
+def test_a_server_that_cannot_be_stopped_is_found_by_the_plan_as_by_the_run(
+    batchexport: Callable[..., Result],
+) -> None:
     """One that the compute service does not know, and one that is paused."""
     paused = SandboxServer(server_id=PAUSED, name="web", volume_ids=IDS[1:2], status="PAUSED")
     listed = write(*IDS[:3])

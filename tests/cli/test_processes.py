@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ SLOW = [f"0b1d3c5e-0000-4000-8000-{number:012}" for number in range(6)]
 
 
 @contextlib.contextmanager
-def running(*words, **options):
+def running(*words: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """The program as a child, killed at the end if it is still there."""
     child = subprocess.Popen(
         [*PROGRAM, *words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
@@ -35,14 +37,14 @@ def running(*words, **options):
         child.communicate()
 
 
-def wait_for(true, *, seconds=20.0):
+def wait_for(true: Callable[..., bool], *, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
 
 
-def exporting():
+def exporting() -> bool:
     """Whether a row is known to be exporting."""
     path = Path("slow.state")
     if not path.exists():
@@ -52,13 +54,15 @@ def exporting():
 
 
 @pytest.fixture
-def slow_list():
+def slow_list() -> str:
     Path("slow.csv").write_text("\n".join(["volume_id", *SLOW]) + "\n")
     return "slow.csv"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_drains_the_run_and_keeps_what_was_sent(slow_list, number, code):
+def test_a_signal_drains_the_run_and_keeps_what_was_sent(
+    slow_list: str, number: signal.Signals, code: int
+) -> None:
     with running("run", slow_list, *QUICK) as child:
         wait_for(exporting)
         child.send_signal(number)
@@ -69,7 +73,7 @@ def test_a_signal_drains_the_run_and_keeps_what_was_sent(slow_list, number, code
     assert sorted(path.name for path in Path().iterdir()) == ["slow.csv", "slow.state", "slow.state.sandbox"]
 
 
-def test_a_killed_run_is_carried_on_by_the_same_command_without_a_second_export(slow_list):
+def test_a_killed_run_is_carried_on_by_the_same_command_without_a_second_export(slow_list: str) -> None:
     with running("run", slow_list, *QUICK) as child:
         wait_for(exporting)
         child.kill()
@@ -84,7 +88,7 @@ def test_a_killed_run_is_carried_on_by_the_same_command_without_a_second_export(
     assert exports_per_volume("slow.state.sandbox") == Counter(SLOW)
 
 
-def test_a_second_process_on_the_same_state_file_is_refused_with_4(slow_list):
+def test_a_second_process_on_the_same_state_file_is_refused_with_4(slow_list: str) -> None:
     with running("run", slow_list, *QUICK) as child:
         wait_for(exporting)
         second = subprocess.run(
@@ -98,7 +102,7 @@ def test_a_second_process_on_the_same_state_file_is_refused_with_4(slow_list):
         assert f"running: process {child.pid}" in status.stdout
 
 
-def test_a_terminal_shows_bars_and_keeps_stdout_for_data():
+def test_a_terminal_shows_bars_and_keeps_stdout_for_data() -> None:
     volumes = write_list(Path("volumes.csv"), 2)
     screen, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm"}
@@ -115,7 +119,7 @@ def test_a_terminal_shows_bars_and_keeps_stdout_for_data():
     assert exports_per_volume("volumes.state.sandbox") == Counter(quick_ids(2))
 
 
-def _everything_from(screen):
+def _everything_from(screen: int) -> Any:
     parts = []
     with (
         os.fdopen(screen, "rb", buffering=0) as file,

@@ -1,7 +1,10 @@
 import asyncio
 import io
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
 from batchexport.report.momentum import Momentum
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader, Tally, UnderWay
+from batchexport.store import StateFile, StateReader, Tally, UnderWay
 from tests.report.state_files import AT, build_mixed
 
 PENDING, EXPORTING, SUCCEEDED, FAILED = (
@@ -24,19 +27,19 @@ PENDING, EXPORTING, SUCCEEDED, FAILED = (
 NOW = 10_000.0
 
 
-def tally(state, jobs, gib=0, sized_jobs=0):
+def tally(state: StateFile, jobs: Any, gib: int = 0, sized_jobs: int = 0) -> Any:
     return Tally(target=TargetKey(), state=state, jobs=jobs, gib=gib, sized_jobs=sized_jobs)
 
 
-def counters(*tallies, **more):
+def counters(*tallies: Any, **more: Any) -> Any:
     return Counters(totals=Totals.of(tallies), at=NOW, **more)
 
 
-def pace(**more):
+def pace(**more: Any) -> Any:
     return Momentum(**{"rows_per_minute": None, "gib_per_hour": None, "left_s": None} | more)
 
 
-def export(age_s, *, name="db-01", size_gib=415, **more):
+def export(age_s: int, *, name: str = "db-01", size_gib: int = 415, **more: Any) -> Any:
     return UnderWay(
         target=TargetKey(),
         volume_id="16369c5d-384d-4e64-b37a-56d898769362",
@@ -53,43 +56,43 @@ def export(age_s, *, name="db-01", size_gib=415, **more):
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
-    def isatty(self):
+    def isatty(self) -> Any:
         return True
 
 
 @pytest.fixture
-def terminal(monkeypatch):
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TERM", "xterm")
     return Terminal()
 
 
 @pytest.fixture
-async def reader(tmp_path):
+async def reader(tmp_path: Path) -> AsyncIterator[Any]:
     await build_mixed(tmp_path / "night.state")
     with StateReader(tmp_path / "night.state") as reader:
         yield reader
 
 
-def test_one_row_is_no_rows():
+def test_one_row_is_no_rows() -> None:
     assert progress_line(counters(tally(PENDING, 1))) == "0 of 1 row done"
 
 
-def test_gib_to_come_are_those_of_the_state_file_and_those_of_no_image_do_not_count():
+def test_gib_to_come_are_those_of_the_state_file_and_those_of_no_image_do_not_count() -> None:
     found = counters(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8, 240, 8), tally(FAILED, 5, 900, 4))
     assert (found.gib_done, found.gib_total) == (0, 300)
 
 
-def test_volumes_that_nobody_has_seen_count_as_the_mean_of_the_others():
+def test_volumes_that_nobody_has_seen_count_as_the_mean_of_the_others() -> None:
     found = counters(tally(EXPORTING, 2, 60, 2), tally(PENDING, 8))
     assert (found.gib_total, found.gib_words) == (300, "0 of about 300")
     assert counters(tally(EXPORTING, 2, 60, 2)).gib_words == "0 of 60"
 
 
-def test_without_a_size_there_are_no_gib():
+def test_without_a_size_there_are_no_gib() -> None:
     assert counters(tally(PENDING, 3)).gib_total == 0
 
 
-def test_the_note_tells_only_what_there_is():
+def test_the_note_tells_only_what_there_is() -> None:
     assert side_note(counters(tally(EXPORTING, 2), tally(FAILED, 1), tally(PENDING, 5))) == (
         "2 exporting, 1 failed"
     )
@@ -98,7 +101,7 @@ def test_the_note_tells_only_what_there_is():
     )
 
 
-def test_a_line_tells_rows_gib_rate_and_time_left():
+def test_a_line_tells_rows_gib_rate_and_time_left() -> None:
     found = counters(
         tally(SUCCEEDED, 30, 300, 30),
         tally(PENDING, 20, 200, 20),
@@ -111,12 +114,12 @@ def test_a_line_tells_rows_gib_rate_and_time_left():
     )
 
 
-def test_the_last_line_has_no_time_left():
+def test_the_last_line_has_no_time_left() -> None:
     found = counters(tally(SUCCEEDED, 10), momentum=pace(rows_per_minute=10.0, left_s=5.0))
     assert progress_line(found) == "10 of 10 rows done, 10.0 rows/min"
 
 
-def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named():
+def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named() -> None:
     found = counters(
         tally(EXPORTING, 2, 500, 2),
         momentum=pace(quiet_s=700.0),
@@ -128,7 +131,7 @@ def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named
     )
 
 
-def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider():
+def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider() -> None:
     found = counters(
         tally(SUCCEEDED, 1, 10, 1),
         tally(PENDING, 3, 30, 3),
@@ -145,12 +148,12 @@ def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider():
     assert "#" in bar_lines(found, 79, blocks=False)[0]
 
 
-def test_what_is_all_done_is_a_full_bar_and_no_more():
+def test_what_is_all_done_is_a_full_bar_and_no_more() -> None:
     (line,) = bar_lines(counters(tally(FAILED, 4)), 60)
     assert "100%" in line and "4 of 4" in line
 
 
-def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(reader):
+def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(reader: StateReader) -> None:
     class Cloud:
         requests_per_second = 2.5
 
@@ -164,14 +167,14 @@ def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(re
     assert (late.momentum.rows_per_minute, late.stalled) == (None, 1)
 
 
-def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader):
+def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader: StateReader) -> None:
     class Cloud:
         requests_per_second = 5.0
 
     assert Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0).counters().rates == []
 
 
-def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader):
+def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader: StateReader) -> None:
     meter = Meter(reader)
     before = meter.counters()
     reader.close()
@@ -181,7 +184,9 @@ def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader):
 @pytest.mark.parametrize(
     ("console", "kind"), [(TerminalConsole(), Bars), (TerminalConsole(quiet=True), Silence)]
 )
-def test_a_terminal_gets_bars_unless_quiet(terminal, reader, console, kind):
+def test_a_terminal_gets_bars_unless_quiet(
+    terminal: Any, reader: StateReader, console: Any, kind: type[Any]
+) -> None:
     with redirect_stderr(terminal):
         progress = progress_for(Meter(reader), console, Screen(terminal))
         progress.close()
@@ -189,24 +194,26 @@ def test_a_terminal_gets_bars_unless_quiet(terminal, reader, console, kind):
     assert ("5 of 7" in terminal.getvalue()) is (kind is Bars)
 
 
-def test_a_terminal_that_cannot_be_painted_on_gets_lines(terminal, reader, monkeypatch):
+def test_a_terminal_that_cannot_be_painted_on_gets_lines(
+    terminal: Any, reader: StateReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "dumb")
     with redirect_stderr(terminal):
         assert type(progress_for(Meter(reader), TerminalConsole(), Screen(terminal))) is Lines
 
 
-async def test_progress_is_shown_at_its_pace_and_once_at_the_end():
+async def test_progress_is_shown_at_its_pace_and_once_at_the_end() -> None:
     class Counted(Silence):
         every_s = 0.001
         seen = 0
         closed = 0
 
-        def show(self):
+        def show(self) -> None:
             self.seen += 1
             if self.seen == 3:
                 enough.set()
 
-        def close(self):
+        def close(self) -> None:
             self.closed += 1
 
     enough, counted = asyncio.Event(), Counted()
@@ -216,7 +223,7 @@ async def test_progress_is_shown_at_its_pace_and_once_at_the_end():
     assert counted.closed == 1
 
 
-def test_lines_are_said_one_after_the_other(capsys, reader):
+def test_lines_are_said_one_after_the_other(capsys: pytest.CaptureFixture[str], reader: StateReader) -> None:
     lines = Lines(Meter(reader, now=lambda: AT + 700))
     lines.show()
     lines.close()
@@ -224,13 +231,13 @@ def test_lines_are_said_one_after_the_other(capsys, reader):
     assert [line.split(" (")[0] for line in said] == ["5 of 7 rows done"] * 2
 
 
-def test_silence_is_silent(capsys):
+def test_silence_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     Silence().show()
     Silence().close()
     assert capsys.readouterr().err == ""
 
 
-def test_rows_that_the_cloud_never_saw_are_not_among_those_to_copy():
+def test_rows_that_the_cloud_never_saw_are_not_among_those_to_copy() -> None:
     totals = Totals.of([tally(FAILED, 3), tally(PENDING, 2, 20, 2)])
     assert (totals.unsized, totals.unsized_to_do, totals.gib_to_do) == (3, 0, 20)
     assert isinstance(totals.rows, Counter)

@@ -4,13 +4,20 @@ import json
 import shutil
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from click.testing import Result
 
 from batchexport.cli.layers import order_from
 from batchexport.cli.pruning import outdated
+from batchexport.cloud.auth.tokens import Token
+from batchexport.model import Image
+from batchexport.report.night import Night
+from batchexport.sandbox import Sandbox
 from batchexport.sandbox.replies import glance_time
 from batchexport.store import StateReader
 from batchexport.store.owner import this_process
@@ -38,7 +45,7 @@ poll_interval = "0.1s"
 class Calendar:
     """Nights of a job, as many as a test asks for."""
 
-    def __init__(self, call, monkeypatch):
+    def __init__(self, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self._call, self._night = call, 0
         # Nights of seconds are to be days apart: the cloud tells whole seconds.
         began_at = time.time()
@@ -50,41 +57,41 @@ class Calendar:
             "batchexport.cli.night.nightly_runs.night_name", lambda *_: f"2026-11-{self._night:02}"
         )
 
-    def job(self, *, images="keep = 2", image="", job=""):
+    def job(self, *, images: str = "keep = 2", image: str = "", job: str = "") -> None:
         Path("nightly.toml").write_text(JOB.format(images=images, image=image, job=job))
 
-    def night(self, *words):
+    def night(self, *words: Any) -> Any:
         self._night += 1
         return self._call("run", "nightly.toml", *words)
 
-    def again(self):
+    def again(self) -> Any:
         return self._call("run", "nightly.toml")
 
 
 @pytest.fixture
-def calendar(batchexport, monkeypatch):
+def calendar(batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Any:
     return Calendar(batchexport, monkeypatch)
 
 
-def recorded(night):
+def recorded(night: Night) -> Any:
     """Volume and image of each row of a night that succeeded."""
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return {job.volume_id: job.image_id for job in reader.jobs() if job.image_id}
 
 
-def noted(night):
+def noted(night: Night) -> Any:
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return reader.removals()
 
 
-def ask(sandbox, method, path, body=None, **headers):
+def ask(sandbox: Sandbox, method: str, path: Path, body: bytes | None = None, **headers: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(sandbox.url + path, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.headers, answer.read()
 
 
-def token(sandbox):
+def token(sandbox: Sandbox) -> Token:
     user = {"name": "demo", "password": "sandbox", "domain": {"name": "Default"}}
     identity = {"methods": ["password"], "password": {"user": user}}
     path = "/identity/v3/auth/tokens"
@@ -93,17 +100,17 @@ def token(sandbox):
     return ask(sandbox, "POST", path, body, **{"Content-Type": "application/json"})[0]["X-Subject-Token"]
 
 
-def there(sandbox):
+def there(sandbox: Sandbox) -> Any:
     """The ids of all images of the cloud."""
     _, text = ask(sandbox, "GET", "/image/v2/images", **{"X-Auth-Token": token(sandbox)})
     return {image["id"] for image in json.loads(text)["images"]}
 
 
-def delete(sandbox, image_id):
+def delete(sandbox: Sandbox, image_id: str) -> None:
     ask(sandbox, "DELETE", f"/image/v2/images/{image_id}", **{"X-Auth-Token": token(sandbox)})
 
 
-def test_older_images_go_once_newer_ones_are_there(calendar):
+def test_older_images_go_once_newer_ones_are_there(calendar: Any) -> None:
     calendar.job()
     with served(*volumes()) as sandbox:
         first, second, third = (calendar.night() for _ in range(3))
@@ -114,7 +121,7 @@ def test_older_images_go_once_newer_ones_are_there(calendar):
     assert left == {*recorded(2).values(), *recorded(3).values()}
 
 
-def test_each_removal_is_noted_beside_the_image(calendar):
+def test_each_removal_is_noted_beside_the_image(calendar: Any) -> None:
     calendar.job()
     with served(*volumes()):
         for _ in range(3):
@@ -128,7 +135,7 @@ def test_each_removal_is_noted_beside_the_image(calendar):
     assert noted(2) == noted(3) == []
 
 
-def test_a_night_done_again_removes_no_more(calendar):
+def test_a_night_done_again_removes_no_more(calendar: Any) -> None:
     calendar.job()
     with served(*volumes()) as sandbox:
         for _ in range(3):
@@ -138,7 +145,7 @@ def test_a_night_done_again_removes_no_more(calendar):
         assert there(sandbox) == before
 
 
-def test_without_a_word_every_image_stays(calendar):
+def test_without_a_word_every_image_stays(calendar: Any) -> None:
     calendar.job(images="")
     with served(*volumes()) as sandbox:
         for _ in range(3):
@@ -146,7 +153,7 @@ def test_without_a_word_every_image_stays(calendar):
         assert len(there(sandbox)) == 6
 
 
-def test_protected_images_stay_and_are_named(calendar):
+def test_protected_images_stay_and_are_named(calendar: Any) -> None:
     calendar.job(images="keep = 1", image="protected = true")
     with served(*volumes()) as sandbox:
         first, second = calendar.night(), calendar.night()
@@ -157,7 +164,7 @@ def test_protected_images_stay_and_are_named(calendar):
     assert noted(1) == []
 
 
-def test_an_image_that_somebody_removed_does_not_count(calendar):
+def test_an_image_that_somebody_removed_does_not_count(calendar: Any) -> None:
     calendar.job()
     with served(*volumes()) as sandbox:
         calendar.night(), calendar.night()
@@ -167,7 +174,7 @@ def test_an_image_that_somebody_removed_does_not_count(calendar):
         assert there(sandbox) == {*recorded(1).values(), *recorded(3).values()}
 
 
-def test_nothing_goes_for_a_volume_that_was_not_exported_tonight(calendar):
+def test_nothing_goes_for_a_volume_that_was_not_exported_tonight(calendar: Any) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()):
         calendar.night()
@@ -176,7 +183,7 @@ def test_nothing_goes_for_a_volume_that_was_not_exported_tonight(calendar):
     assert noted(1) == []
 
 
-def test_what_a_forgotten_state_file_recorded_stays(calendar):
+def test_what_a_forgotten_state_file_recorded_stays(calendar: Any) -> None:
     calendar.job(job="keep = 3")
     with served(*volumes()) as sandbox:
         calendar.night()
@@ -185,7 +192,7 @@ def test_what_a_forgotten_state_file_recorded_stays(calendar):
         assert len(there(sandbox)) == 6
 
 
-def test_a_cloud_that_fails_then_ends_nothing(calendar, monkeypatch):
+def test_a_cloud_that_fails_then_ends_nothing(calendar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()):
         calendar.night()
@@ -198,7 +205,7 @@ def test_a_cloud_that_fails_then_ends_nothing(calendar, monkeypatch):
     assert noted(1) == []
 
 
-def test_a_state_file_that_cannot_be_read_ends_nothing(calendar):
+def test_a_state_file_that_cannot_be_read_ends_nothing(calendar: Any) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
         calendar.night()
@@ -211,7 +218,9 @@ def test_a_state_file_that_cannot_be_read_ends_nothing(calendar):
     assert "every image is left alone: " in result.stderr
 
 
-def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(calendar, batchexport):
+def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(
+    calendar: Any, batchexport: Callable[..., Result]
+) -> None:
     calendar.job(images="")
     with served(*volumes()) as sandbox:
         for _ in range(3):
@@ -233,7 +242,9 @@ def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(calendar, b
     assert "0 images made old; 0 gone already; 4 images retained" in again.stdout
 
 
-def test_a_dry_run_removes_nothing_whatever_else_is_said(calendar, batchexport):
+def test_a_dry_run_removes_nothing_whatever_else_is_said(
+    calendar: Any, batchexport: Callable[..., Result]
+) -> None:
     calendar.job(images="")
     with served(*volumes()) as sandbox:
         calendar.night(), calendar.night()
@@ -244,11 +255,13 @@ def test_a_dry_run_removes_nothing_whatever_else_is_said(calendar, batchexport):
     assert "2 images made old" in result.stdout
 
 
-def state_of(night):
+def state_of(night: Night) -> tuple[str | None, ...]:
     return Path(f"nights/nightly-2026-11-{night:02}.state")
 
 
-def test_a_state_file_that_was_copied_changes_nothing(calendar, batchexport):
+def test_a_state_file_that_was_copied_changes_nothing(
+    calendar: Any, batchexport: Callable[..., Result]
+) -> None:
     """The same image recorded twice is one image, not two generations of it."""
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
@@ -260,7 +273,9 @@ def test_a_state_file_that_was_copied_changes_nothing(calendar, batchexport):
     assert result.exit_code == 0, result.stderr
 
 
-def test_an_image_that_was_found_by_its_name_only_is_never_removed(calendar, batchexport):
+def test_an_image_that_was_found_by_its_name_only_is_never_removed(
+    calendar: Any, batchexport: Callable[..., Result]
+) -> None:
     """No request of ours got its id, and its name may be that of another list's image."""
     calendar.job(images="keep = 1", image='name_template = "db-{volume_id}-{date}"')
     with served(*volumes()) as sandbox:
@@ -275,7 +290,7 @@ def test_an_image_that_was_found_by_its_name_only_is_never_removed(calendar, bat
     assert shown.stdout.count("kept: found by its name only") == 2
 
 
-def test_a_machine_whose_clock_was_wrong_one_night_removes_no_newer_image(calendar):
+def test_a_machine_whose_clock_was_wrong_one_night_removes_no_newer_image(calendar: Any) -> None:
     """Only the cloud's times count: by the record, the first night is of next week."""
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
@@ -285,7 +300,7 @@ def test_a_machine_whose_clock_was_wrong_one_night_removes_no_newer_image(calend
         assert there(sandbox) == set(recorded(2).values())
 
 
-def test_no_image_goes_for_one_that_is_not_whole(calendar, monkeypatch):
+def test_no_image_goes_for_one_that_is_not_whole(calendar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
         calendar.night()
@@ -296,7 +311,7 @@ def test_no_image_goes_for_one_that_is_not_whole(calendar, monkeypatch):
     assert "is left: it holds 1,048,576 bytes" in result.stderr
 
 
-def test_pruning_ends_with_its_window(calendar, monkeypatch):
+def test_pruning_ends_with_its_window(calendar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
         calendar.night()
@@ -310,7 +325,7 @@ def test_pruning_ends_with_its_window(calendar, monkeypatch):
         assert len(there(sandbox)) == 2
 
 
-def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar):
+def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar: Any) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
         calendar.night()
@@ -329,14 +344,16 @@ def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar):
     ("images", "words"),
     [("", "nightly.toml keeps every image"), ("keep = 1", "nights holds no night of nightly.toml yet")],
 )
-def test_cleanup_of_a_job_says_why_there_is_nothing(calendar, batchexport, images, words):
+def test_cleanup_of_a_job_says_why_there_is_nothing(
+    calendar: Any, batchexport: Callable[..., Result], images: list[Image], words: str
+) -> None:
     calendar.job(images=images)
     result = batchexport("cleanup", "nightly.toml")
     assert result.exit_code == 2
     assert words in result.stderr
 
 
-def test_quiet_is_quiet_about_what_went(calendar):
+def test_quiet_is_quiet_about_what_went(calendar: Any) -> None:
     calendar.job(images="keep = 1")
     with served(*volumes()):
         calendar.night("-q")

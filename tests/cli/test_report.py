@@ -1,15 +1,17 @@
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from tests.report.nights import EVENING, make_night
 
 
 @pytest.fixture(autouse=True)
-def nights():
-    async def make():
+def nights() -> None:
+    async def make() -> None:
         await make_night(Path("n1.state"), 4, seed=1)
         await make_night(Path("n2.state"), 4, seed=2, begins_at=EVENING + 86400)
         await make_night(Path("other.state"), 4, seed=3, list_name="other.csv")
@@ -18,7 +20,9 @@ def nights():
 
 
 @pytest.mark.parametrize(("form", "begin"), [("html", "<!DOCTYPE html>\n"), ("markdown", "# nightly.csv: ")])
-def test_a_night_to_read_stands_beside_those_before_it(batchexport, form, begin):
+def test_a_night_to_read_stands_beside_those_before_it(
+    batchexport: Callable[..., Result], form: str, begin: float | None
+) -> None:
     result = batchexport("report", "n2.state", "-f", form)
     assert result.exit_code == 0
     assert result.stdout.startswith(begin)
@@ -26,26 +30,26 @@ def test_a_night_to_read_stands_beside_those_before_it(batchexport, form, begin)
     assert "This night and those before it" not in batchexport("report", "n1.state", "-f", form).stdout
 
 
-def test_other_nights_are_named_with_compare(batchexport):
+def test_other_nights_are_named_with_compare(batchexport: Callable[..., Result]) -> None:
     result = batchexport(
         "report", "n1.state", "-f", "markdown", "--compare", "other.state", "--compare", "n2.state"
     )
     assert result.stdout.count("| 2026-09-2") == 3
 
 
-def test_a_report_is_written_to_a_file(batchexport):
+def test_a_report_is_written_to_a_file(batchexport: Callable[..., Result]) -> None:
     result = batchexport("report", "n1.state", "-f", "html", "-o", "night.html")
     assert (result.exit_code, result.output) == (0, "")
     assert Path("night.html").read_text() == batchexport("report", "n1.state", "-f", "html").stdout
 
 
-def test_a_file_that_cannot_be_written_is_named(batchexport):
+def test_a_file_that_cannot_be_written_is_named(batchexport: Callable[..., Result]) -> None:
     result = batchexport("report", "n1.state", "-o", "no/such/folder.txt")
     assert result.exit_code == 2
     assert "error: cannot write the report to no/such/folder.txt: No such file" in result.stderr
 
 
-def test_no_state_file_is_written_over(batchexport):
+def test_no_state_file_is_written_over(batchexport: Callable[..., Result]) -> None:
     before = Path("n2.state").read_bytes()
     Path("link").symlink_to("n2.state")
     for output in ("n1.state", "n2.state", "link"):
@@ -56,24 +60,24 @@ def test_no_state_file_is_written_over(batchexport):
     assert batchexport("status", "n1.state").exit_code == 0
 
 
-def test_rows_cannot_be_chosen_for_a_whole_night(batchexport):
+def test_rows_cannot_be_chosen_for_a_whole_night(batchexport: Callable[..., Result]) -> None:
     result = batchexport("report", "n1.state", "-f", "html", "--only", "failed")
     assert result.exit_code == 2
     assert "--only chooses rows" in result.stderr
 
 
-def test_what_is_compared_must_be_a_state_file(batchexport):
+def test_what_is_compared_must_be_a_state_file(batchexport: Callable[..., Result]) -> None:
     Path("x.state").write_text("hello")
     assert batchexport("report", "n1.state", "-f", "html", "--compare", "x.state").exit_code == 5
 
 
-def test_a_dash_as_output_is_stdout(batchexport):
+def test_a_dash_as_output_is_stdout(batchexport: Callable[..., Result]) -> None:
     result = batchexport("report", "n1.state", "-f", "html", "-o", "-")
     assert result.stdout == batchexport("report", "n1.state", "-f", "html").stdout
     assert not Path("-").exists()
 
 
-def test_a_pipe_that_nobody_reads_is_said_and_stays(batchexport):
+def test_a_pipe_that_nobody_reads_is_said_and_stays(batchexport: Callable[..., Result]) -> None:
     os.mkfifo("pipe")
     result = batchexport("report", "n1.state", "-o", "pipe")
     assert result.exit_code == 2

@@ -4,10 +4,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import Result
 
 from batchexport.cli.sandbox_serving import (
     MARK,
@@ -35,11 +38,11 @@ NOTHING = {
 }
 
 
-def test_without_flags_the_sandbox_is_as_it_comes():
+def test_without_flags_the_sandbox_is_as_it_comes() -> None:
     assert settings_from(NOTHING) == SandboxSettings()
 
 
-def test_every_flag_finds_its_setting():
+def test_every_flag_finds_its_setting() -> None:
     said = {
         "profile": "evs",
         "time_scale": 0.0,
@@ -62,7 +65,7 @@ def test_every_flag_finds_its_setting():
     )
 
 
-def test_the_volumes_of_a_list_exist_and_no_others():
+def test_the_volumes_of_a_list_exist_and_no_others() -> None:
     write_list(Path("v.csv"), 2, header="volume_id,image_name", row="{},web")
     settings = settings_from(NOTHING | {"source": "v.csv"})
     assert not settings.make_up_volumes
@@ -71,26 +74,26 @@ def test_the_volumes_of_a_list_exist_and_no_others():
     ]
 
 
-def test_a_broken_list_starts_no_sandbox():
+def test_a_broken_list_starts_no_sandbox() -> None:
     Path("v.csv").write_text("volume_id\nvol-7\n")
     with pytest.raises(JobListError) as caught:
         listed_volumes("v.csv")
     assert len(caught.value.problems) == 1
 
 
-def test_made_up_volumes_are_the_same_each_time():
+def test_made_up_volumes_are_the_same_each_time() -> None:
     first = made_up_volumes(3)
     assert first == made_up_volumes(3)
     assert [volume.name for volume in first] == ["volume-0001", "volume-0002", "volume-0003"]
     assert settings_from(NOTHING | {"volumes": 3}).volumes == first
 
 
-def test_a_list_and_a_number_of_volumes_exclude_each_other():
+def test_a_list_and_a_number_of_volumes_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="give one of them"):
         settings_from(NOTHING | {"source": "v.csv", "volumes": 3})
 
 
-def test_servers_hold_the_first_volumes_and_two_of_them_share_one():
+def test_servers_hold_the_first_volumes_and_two_of_them_share_one() -> None:
     settings = settings_from(NOTHING | {"volumes": 5, "servers": 2, "ignore_force": False})
     ids = [volume.volume_id for volume in settings.volumes]
     assert [(server.name, server.volume_ids) for server in settings.servers] == [
@@ -101,19 +104,19 @@ def test_servers_hold_the_first_volumes_and_two_of_them_share_one():
     assert settings.servers == settings_from(NOTHING | {"volumes": 5, "servers": 2}).servers
 
 
-def test_a_single_server_shares_with_nobody_and_force_can_be_ignored():
+def test_a_single_server_shares_with_nobody_and_force_can_be_ignored() -> None:
     settings = settings_from(NOTHING | {"volumes": 1, "servers": 1, "ignore_force": True})
     assert [server.volume_ids for server in settings.servers] == [(settings.volumes[0].volume_id,)]
     assert not settings.force_upload
 
 
-def test_servers_without_volumes_are_told_what_to_give():
+def test_servers_without_volumes_are_told_what_to_give() -> None:
     with pytest.raises(ConfigError, match="3 servers cannot hold 2 volumes") as caught:
         settings_from(NOTHING | {"volumes": 2, "servers": 3})
     assert "--list or --volumes" in caught.value.hint
 
 
-def test_somebodys_own_clouds_yaml_is_never_written_over():
+def test_somebodys_own_clouds_yaml_is_never_written_over() -> None:
     path = Path("clouds.yaml")
     path.write_text("clouds: {prod: {}}\n")
     with pytest.raises(ConfigError, match="not made by the sandbox"):
@@ -121,7 +124,7 @@ def test_somebodys_own_clouds_yaml_is_never_written_over():
     assert path.read_text() == "clouds: {prod: {}}\n"
 
 
-def test_a_clouds_yaml_of_the_sandbox_is_written_over():
+def test_a_clouds_yaml_of_the_sandbox_is_written_over() -> None:
     path = Path("clouds.yaml")
     write_clouds_yaml(path, "http://127.0.0.1:1")
     write_clouds_yaml(path, "http://127.0.0.1:2")
@@ -131,13 +134,13 @@ def test_a_clouds_yaml_of_the_sandbox_is_written_over():
     )
 
 
-def test_a_clouds_yaml_that_cannot_be_written_is_told():
+def test_a_clouds_yaml_that_cannot_be_written_is_told() -> None:
     with pytest.raises(ConfigError, match="cannot write no-folder"):
         write_clouds_yaml(Path("no-folder/clouds.yaml"), "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number):
+def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number: int) -> None:
     words = [sys.executable, "-m", "batchexport", "sandbox"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         line = child.stderr.readline()
@@ -150,7 +153,7 @@ def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number):
     assert yaml.safe_load(stdout)["clouds"]["sandbox"]["auth"]["auth_url"].startswith(url)
 
 
-def test_a_run_works_on_a_sandbox_of_another_process(batchexport):
+def test_a_run_works_on_a_sandbox_of_another_process(batchexport: Callable[..., Result]) -> None:
     volumes = write_list(Path("v.csv"), 2)
     words = ["sandbox", "--list", "v.csv", "--time-scale", "0", "--write-clouds-yaml", "clouds.yaml", "-q"]
     program = [sys.executable, "-m", "batchexport", *words]
@@ -175,7 +178,7 @@ def test_a_run_works_on_a_sandbox_of_another_process(batchexport):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_the_sandbox_serves_until_a_signal(batchexport, quiet):
+def test_the_sandbox_serves_until_a_signal(batchexport: Callable[..., Result], quiet: Any) -> None:
     clouds = Path("clouds.yaml").absolute()
     signaller = threading.Thread(target=_signal_once_written, args=(clouds,))
     signaller.start()
@@ -186,7 +189,7 @@ def test_the_sandbox_serves_until_a_signal(batchexport, quiet):
     assert ("Ctrl-C ends it" in result.stderr) is not quiet
 
 
-def _signal_once_written(path):
+def _signal_once_written(path: Path) -> None:
     # The file is written while the signal is waited for; before that it would end this very process.
     deadline = time.monotonic() + 20
     while not (path.exists() and path.read_text()):

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,10 @@ from batchexport.cli.screen import Screen, leave_at_once, unblocked_stderr
 class Terminal:
     """Lines of text, a cursor, and what `Screen` uses: CR, LF, cursor up, clear to the end."""
 
-    def __init__(self, columns=40):
+    def __init__(self, columns: int = 40) -> None:
         self.columns, self.rows, self.row, self.column = columns, [""], 0, 0
 
-    def write(self, text):
+    def write(self, text: str) -> Any:
         place = 0
         while place < len(text):
             if text.startswith("\x1b[", place):
@@ -31,10 +32,10 @@ class Terminal:
             place += 1
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         pass
 
-    def _put(self, character):
+    def _put(self, character: Any) -> None:
         if character == "\r":
             self.column = 0
         elif character == "\n":
@@ -48,10 +49,10 @@ class Terminal:
             self.column += 1
         self._make_row()
 
-    def _make_row(self):
+    def _make_row(self) -> None:
         self.rows += [""] * (self.row + 1 - len(self.rows))
 
-    def _command(self, name, value):
+    def _command(self, name: str, value: str) -> None:
         if name == "A":
             self.row = max(0, self.row - int(value or 1))
         elif name == "J":
@@ -60,7 +61,7 @@ class Terminal:
         else:
             raise AssertionError(f"a terminal may not know {name}")
 
-    def resize(self, columns):
+    def resize(self, columns: str) -> None:
         """Wrap what is there anew, as most terminals do; the cursor stays at its character."""
         rows, cursor = [], None
         for number, row in enumerate(self.rows):
@@ -70,15 +71,15 @@ class Terminal:
         self.rows, self.row, self.columns = rows, cursor, columns
 
     @property
-    def text(self):
+    def text(self) -> Any:
         return [row.rstrip() for row in self.rows if row.strip()]
 
 
-def screen_on(terminal):
+def screen_on(terminal: Any) -> Any:
     return Screen(terminal, columns=lambda: terminal.columns)
 
 
-def test_the_status_stays_under_the_lines_and_is_painted_over():
+def test_the_status_stays_under_the_lines_and_is_painted_over() -> None:
     terminal = Terminal()
     screen = screen_on(terminal)
     screen.paint(["rows 1", "GiB 1"])
@@ -93,7 +94,7 @@ def test_the_status_stays_under_the_lines_and_is_painted_over():
 
 
 @pytest.mark.parametrize("columns", [10, 15, 25, 60])
-def test_a_terminal_of_another_width_shows_no_remains(columns):
+def test_a_terminal_of_another_width_shows_no_remains(columns: str) -> None:
     terminal = Terminal(40)
     screen = screen_on(terminal)
     screen.line("a warning")
@@ -105,9 +106,9 @@ def test_a_terminal_of_another_width_shows_no_remains(columns):
     assert all(len(row) < columns for row in terminal.rows)
 
 
-def test_a_screen_whose_reader_went_away_is_not_worth_an_error():
+def test_a_screen_whose_reader_went_away_is_not_worth_an_error() -> None:
     class Gone(io.StringIO):
-        def write(self, text):
+        def write(self, text: str) -> None:
             raise BrokenPipeError
 
     screen = Screen(Gone())
@@ -116,7 +117,7 @@ def test_a_screen_whose_reader_went_away_is_not_worth_an_error():
     screen.leave()
 
 
-def test_a_stuck_stderr_holds_nobody_up(monkeypatch):
+def test_a_stuck_stderr_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.background_writer.CLOSE_S", 0.05)
     monkeypatch.setattr("batchexport.background_writer.BackgroundWriter.drain.__defaults__", (0.05,))
     reader, end = os.pipe()
@@ -134,7 +135,9 @@ def test_a_stuck_stderr_holds_nobody_up(monkeypatch):
         os.close(reader)
 
 
-def test_lines_arrive_and_those_after_it_go_the_usual_way(capfd, monkeypatch):
+def test_lines_arrive_and_those_after_it_go_the_usual_way(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open(os.dup(2), "w") as real, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123  a descriptor
         patch.setattr(sys, "stderr", real)
         with unblocked_stderr(TerminalConsole()):
@@ -145,7 +148,7 @@ def test_lines_arrive_and_those_after_it_go_the_usual_way(capfd, monkeypatch):
     assert capfd.readouterr().err == "one\ntwo\nthree\n"
 
 
-def test_leaving_at_once_says_the_last_words_and_waits_for_nobody(monkeypatch):
+def test_leaving_at_once_says_the_last_words_and_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
     monkeypatch.setattr(os, "_exit", left.append)
     leave_at_once(143)
@@ -156,7 +159,7 @@ def test_leaving_at_once_says_the_last_words_and_waits_for_nobody(monkeypatch):
 STEERING = "\x1b]0;owned\x07 \x1b[31mred\x9b1m \u202eevil\r back"
 
 
-def test_nothing_that_is_told_steers_a_terminal(capsys):
+def test_nothing_that_is_told_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     err(STEERING)
     out(f"{STEERING}\n\tsecond line")
     printed, said = capsys.readouterr()
@@ -164,7 +167,9 @@ def test_nothing_that_is_told_steers_a_terminal(capsys):
     assert printed == repr(STEERING)[1:-1] + "\n\tsecond line\n"
 
 
-def test_our_own_colours_stay_on_a_terminal(monkeypatch, capsys):
+def test_our_own_colours_stay_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 from batchexport.model import ServerState
 from batchexport.sandbox import Profile, SandboxServer
@@ -25,26 +28,26 @@ RUN = (*CLOUD, "--poll-interval", "0.1")
 STOP = ("--in-use", "stop")
 
 
-def write(*rows, header="volume_id", name="list.csv"):
+def write(*rows: Any, header: str = "volume_id", name: str = "list.csv") -> Any:
     Path(name).write_text("\n".join([header, *rows]) + "\n")
     return name
 
 
-def cloud(**settings):
+def cloud(**settings: Any) -> Any:
     return served(*volumes(), **{"servers": SERVERS, "force_upload": True} | settings)
 
 
-def states(path="list.state"):
+def states(path: str = "list.state") -> Any:
     with StateReader(Path(path)) as reader:
         return [str(job.state) for job in reader.jobs()]
 
 
-def afoot(path="list.state"):
+def afoot(path: str = "list.state") -> Any:
     with StateReader(Path(path)) as reader:
         return {server.server_id: server.state for server in reader.servers()}
 
 
-def test_servers_are_stopped_with_yes_and_run_again_afterwards(batchexport):
+def test_servers_are_stopped_with_yes_and_run_again_afterwards(batchexport: Callable[..., Result]) -> None:
     listed = write(*IDS)
     with cloud():
         result = batchexport("run", listed, *RUN, *STOP, "--yes")
@@ -57,7 +60,9 @@ def test_servers_are_stopped_with_yes_and_run_again_afterwards(batchexport):
 
 
 @pytest.mark.parametrize("profile", list(Profile))
-def test_an_evs_that_wants_stopped_servers_gets_them(batchexport, profile):
+def test_an_evs_that_wants_stopped_servers_gets_them(
+    batchexport: Callable[..., Result], profile: Any
+) -> None:
     listed = write(*IDS)
     with cloud(profile=profile, stopped_servers_only=profile is Profile.EVS):
         result = batchexport("run", listed, *RUN, *STOP, "--yes")
@@ -65,7 +70,9 @@ def test_an_evs_that_wants_stopped_servers_gets_them(batchexport, profile):
     assert states() == ["succeeded"] * 5
 
 
-def test_without_consent_nothing_is_stopped_and_the_rows_are_counted(batchexport):
+def test_without_consent_nothing_is_stopped_and_the_rows_are_counted(
+    batchexport: Callable[..., Result],
+) -> None:
     with cloud():
         result = batchexport("run", write(*IDS), *RUN, *STOP)
         assert result.exit_code == 2
@@ -79,7 +86,7 @@ def test_without_consent_nothing_is_stopped_and_the_rows_are_counted(batchexport
     assert list(Path().glob("*.state")) == []
 
 
-def test_a_job_file_that_says_so_is_consent(batchexport):
+def test_a_job_file_that_says_so_is_consent(batchexport: Callable[..., Result]) -> None:
     write(*IDS)
     text = '[job]\nlist = "list.csv"\n[cloud]\nname = "served"\n[servers]\nin_use = "stop"\nmax_down = 1\n'
     Path("job.toml").write_text(text)
@@ -89,14 +96,14 @@ def test_a_job_file_that_says_so_is_consent(batchexport):
     assert states() == ["succeeded"] * 5
 
 
-def test_no_wait_does_not_go_with_stopping(batchexport):
+def test_no_wait_does_not_go_with_stopping(batchexport: Callable[..., Result]) -> None:
     with cloud():
         result = batchexport("run", write(*IDS), *RUN, *STOP, "--yes", "--no-wait")
     assert result.exit_code == 2
     assert "--no-wait" in result.stderr
 
 
-def test_a_plan_names_the_servers_and_their_volumes(batchexport):
+def test_a_plan_names_the_servers_and_their_volumes(batchexport: Callable[..., Result]) -> None:
     with cloud():
         result = batchexport("plan", write(*IDS), *CLOUD, *STOP)
     assert result.exit_code == 0
@@ -108,7 +115,7 @@ def test_a_plan_names_the_servers_and_their_volumes(batchexport):
 class Killed:
     """A run in a process of its own, killed as soon as it has a server down, or its volumes exporting."""
 
-    def __init__(self, *words, until="down"):
+    def __init__(self, *words: Any, until: str = "down") -> None:
         command = [sys.executable, "-m", "batchexport", "run", *map(str, words)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
@@ -122,11 +129,11 @@ class Killed:
             process.communicate()
 
     @staticmethod
-    def _exports_all():
+    def _exports_all() -> Any:
         return states()[:3] == ["exporting"] * 3
 
     @staticmethod
-    def _has_one_down():
+    def _has_one_down() -> Any:
         try:
             return ServerState.DOWN in afoot().values()
         except Exception:  # not made yet, or just being made
@@ -134,7 +141,9 @@ class Killed:
 
 
 @pytest.mark.slow
-def test_after_a_kill_what_is_stopped_is_shown_started_and_carried_on(batchexport):
+def test_after_a_kill_what_is_stopped_is_shown_started_and_carried_on(
+    batchexport: Callable[..., Result],
+) -> None:
     listed = write(*IDS)
     with cloud(time_scale=0.05):
         Killed(listed, *RUN, *STOP, "--yes")
@@ -159,7 +168,9 @@ def test_after_a_kill_what_is_stopped_is_shown_started_and_carried_on(batchexpor
 
 
 @pytest.mark.slow
-def test_what_keeps_a_server_down_is_said_and_start_anyway_starts_it(batchexport):
+def test_what_keeps_a_server_down_is_said_and_start_anyway_starts_it(
+    batchexport: Callable[..., Result],
+) -> None:
     listed = write(*IDS)
     with cloud(seconds_base=1e6, time_scale=1.0, server_stop_s=0, server_start_s=0):
         Killed(listed, *RUN, *STOP, "--yes", until="exporting")
@@ -174,7 +185,7 @@ def test_what_keeps_a_server_down_is_said_and_start_anyway_starts_it(batchexport
         assert (anyway.exit_code, anyway.stdout) == (0, "no server is stopped\n")
 
 
-def test_anyway_alone_is_a_slip(batchexport):
+def test_anyway_alone_is_a_slip(batchexport: Callable[..., Result]) -> None:
     Path("list.state").write_bytes(b"")
     result = batchexport("servers", "list.state", "--anyway")
     assert result.exit_code == 2
@@ -182,7 +193,9 @@ def test_anyway_alone_is_a_slip(batchexport):
 
 
 @pytest.mark.slow
-def test_a_resume_after_a_kill_starts_what_was_stopped_and_goes_on(batchexport):
+def test_a_resume_after_a_kill_starts_what_was_stopped_and_goes_on(
+    batchexport: Callable[..., Result],
+) -> None:
     listed = write(*IDS)
     with cloud(time_scale=0.05):
         Killed(listed, *RUN, *STOP, "--yes")
@@ -192,7 +205,7 @@ def test_a_resume_after_a_kill_starts_what_was_stopped_and_goes_on(batchexport):
     assert afoot() == {}
 
 
-def test_a_cloud_that_ignores_force_is_told_and_its_servers_run(batchexport):
+def test_a_cloud_that_ignores_force_is_told_and_its_servers_run(batchexport: Callable[..., Result]) -> None:
     with cloud(force_upload=False):
         result = batchexport("run", write(*IDS), *RUN, *STOP, "--yes", "--max-servers-down", "1")
     assert result.exit_code == 3
@@ -200,7 +213,7 @@ def test_a_cloud_that_ignores_force_is_told_and_its_servers_run(batchexport):
     assert afoot() == {}
 
 
-def test_a_csv_report_keeps_what_the_rows_said(batchexport):
+def test_a_csv_report_keeps_what_the_rows_said(batchexport: Callable[..., Result]) -> None:
     listed = write(f"{IDS[0]},stop", f"{IDS[3]},", header="volume_id,in_use")
     with cloud():
         assert batchexport("run", listed, *RUN, "--yes").exit_code == 0

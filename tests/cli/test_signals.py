@@ -23,7 +23,7 @@ CODES = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (sig
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
-async def test_the_first_signal_asks_to_stop_and_says_what_happens(number, code):
+async def test_the_first_signal_asks_to_stop_and_says_what_happens(number: int, code: int) -> None:
     said = []
     with stop_on_signals(said.append) as stop:
         assert stop.exit_code is None
@@ -33,7 +33,7 @@ async def test_the_first_signal_asks_to_stop_and_says_what_happens(number, code)
     assert said == [f"{number.name}: finishing the requests under way; once more leaves at once"]
 
 
-async def test_the_second_signal_leaves_whichever_came_first():
+async def test_the_second_signal_leaves_whichever_came_first() -> None:
     left = asyncio.get_running_loop().create_future()
     with stop_on_signals(lambda _: None, leave=left.set_result) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -44,7 +44,7 @@ async def test_the_second_signal_leaves_whichever_came_first():
 
 
 @pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-async def test_a_hangup_never_counts_as_the_second_signal(first):
+async def test_a_hangup_never_counts_as_the_second_signal(first: int) -> None:
     """A closed terminal sends it more than once, and often after another."""
     left, all_came = [], asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -58,7 +58,7 @@ async def test_a_hangup_never_counts_as_the_second_signal(first):
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
-async def test_what_was_ignored_stays_ignored(number):
+async def test_what_was_ignored_stays_ignored(number: int) -> None:
     """`nohup` ignores SIGHUP, a shell's `&` ignores SIGQUIT."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
@@ -71,7 +71,7 @@ async def test_what_was_ignored_stays_ignored(number):
         signal.signal(number, before)
 
 
-async def test_afterwards_signals_do_what_they_did_before():
+async def test_afterwards_signals_do_what_they_did_before() -> None:
     before = [signal.getsignal(number) for number, _ in CODES]
     with stop_on_signals(lambda _: None):
         pass
@@ -79,7 +79,7 @@ async def test_afterwards_signals_do_what_they_did_before():
 
 
 @pytest.mark.parametrize(("number", "code"), [pair for pair in CODES if pair[0] is not signal.SIGHUP])
-def test_a_process_that_is_told_twice_is_gone_at_once(number, code):
+def test_a_process_that_is_told_twice_is_gone_at_once(number: int, code: int) -> None:
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)

@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,23 +34,23 @@ def _loaded(*words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("word", ["--version", "--help"])
-def test_asking_for_help_loads_nothing_that_is_not_needed(word):
+def test_asking_for_help_loads_nothing_that_is_not_needed(word: str) -> None:
     assert _loaded(word) == []
 
 
 @pytest.mark.parametrize("words", [["run", "--help"], ["completion", "zsh"]], ids=" ".join)
-def test_help_with_a_command_loads_only_what_its_records_are_made_of(words):
+def test_help_with_a_command_loads_only_what_its_records_are_made_of(words: str) -> None:
     assert _loaded(*words) == ["msgspec"]
 
 
-def test_the_package_is_a_program():
+def test_the_package_is_a_program() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "batchexport", "--version"], capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("batchexport, version ")
 
 
-def test_a_shell_completes_commands():
+def test_a_shell_completes_commands() -> None:
     variables = {"_BATCHEXPORT_COMPLETE": "bash_complete", "COMP_WORDS": "batchexport re", "COMP_CWORD": "1"}
     result = subprocess.run(
         [sys.executable, "-m", "batchexport"],
@@ -73,7 +75,7 @@ def test_a_shell_completes_commands():
         ("batchexport doctor --os-cloud p", ["plain,prod"]),
     ],
 )
-def test_a_shell_completes_what_a_command_takes(tmp_path, words, offered):
+def test_a_shell_completes_what_a_command_takes(tmp_path: Path, words: str, offered: Any) -> None:
     (tmp_path / "v.state").write_text("")
     (tmp_path / "v.csv").write_text("")
     (tmp_path / "clouds.yaml").write_text("clouds:\n  prod: {}\n")

@@ -3,17 +3,20 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.observe_run import notify_on_exit
 from batchexport.cli.sinks import Sinks
-from batchexport.errors import ConfigError, StateInUseError
+from batchexport.errors import ConfigError, ForbiddenError, StateInUseError, TransientError
 from batchexport.observe.run_observer import RunObserver
 from tests.cli.lists import write_list
 from tests.cli.test_run import QUICK
@@ -22,27 +25,27 @@ from tests.store.making import make
 
 
 @pytest.fixture
-def volumes():
+def volumes() -> Any:
     return write_list(Path("volumes.csv"))
 
 
-def events(text):
+def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def sample(path, name, **labels):
+def sample(path: Path, name: str, **labels: Any) -> Any:
     families = text_string_to_metric_families(Path(path).read_text())
     found = [each for family in families for each in family.samples if each.name == name]
     return sum(each.value for each in found if labels.items() <= each.labels.items())
 
 
 @contextmanager
-def told():
+def told() -> Iterator[Any]:
     """Somebody who is told, in a thread of its own: the program has the loop of this one."""
     loop, begun, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     found = []
 
-    async def listen():
+    async def listen() -> None:
         async with receiver() as one:
             found.append(one)
             begun.set()
@@ -59,7 +62,7 @@ def told():
         loop.close()
 
 
-def job_file(notify=""):
+def job_file(notify: str = "") -> Any:
     write_list(Path("volumes.csv"))
     Path("nightly.toml").write_text(
         '[job]\nlist = "volumes.csv"\nstate = "night.state"\n[cloud]\nname = "sandbox"\n'
@@ -69,7 +72,9 @@ def job_file(notify=""):
     return "nightly.toml"
 
 
-def test_events_follow_every_row_from_state_to_state(batchexport, volumes):
+def test_events_follow_every_row_from_state_to_state(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     assert batchexport("run", volumes, *QUICK, "--events", "e.ndjson").exit_code == 0
     first, *changes, last = [
         event for event in events(Path("e.ndjson").read_text()) if event["event"] != "rate_changed"
@@ -81,33 +86,41 @@ def test_events_follow_every_row_from_state_to_state(batchexport, volumes):
     assert by_row == {line: ["submitting", "exporting", "succeeded"] for line in (2, 3, 4)}
 
 
-def test_events_of_the_next_process_are_appended(batchexport, volumes):
+def test_events_of_the_next_process_are_appended(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     batchexport("run", volumes, *QUICK, "--events", "e.ndjson", "--no-wait")
     batchexport("resume", "volumes.state", *QUICK, "--events", "e.ndjson")
     names = [event["event"] for event in events(Path("e.ndjson").read_text())]
     assert names.count("run_started") == names.count("run_ended") == 2
 
 
-def test_on_stdout_there_are_events_and_nothing_else(batchexport, volumes):
+def test_on_stdout_there_are_events_and_nothing_else(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     result = batchexport("run", volumes, *QUICK, "--events", "-")
     assert events(result.stdout)[-1]["event"] == "run_ended"
     assert "3 rows = 3 succeeded" in result.stderr
 
 
-def test_a_place_where_no_events_can_go_is_said_and_does_not_cost_the_night(batchexport, volumes):
+def test_a_place_where_no_events_can_go_is_said_and_does_not_cost_the_night(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     result = batchexport("run", volumes, *QUICK, "--events", "no/such/folder/e.ndjson")
     assert result.exit_code == 0
     assert "--events: cannot write to no/such/folder/e.ndjson: No such file or directory" in result.stderr
 
 
-def test_a_pipe_for_events_that_nobody_reads_does_not_hold_the_run_up(batchexport, volumes):
+def test_a_pipe_for_events_that_nobody_reads_does_not_hold_the_run_up(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     os.mkfifo("pipe")
     result = batchexport("run", volumes, *QUICK, "--events", "pipe")
     assert result.exit_code == 0
     assert "--events: cannot write to pipe: nobody reads from this pipe" in result.stderr
 
 
-def test_metrics_tell_what_a_run_did(batchexport, volumes):
+def test_metrics_tell_what_a_run_did(batchexport: Callable[..., Result], volumes: dict[str, Any]) -> None:
     result = batchexport("run", volumes, *QUICK, "--metrics-file", "m.prom", "--metrics-addr", "0")
     assert "metrics: http://127.0.0.1:" in result.stderr
     assert sample("m.prom", "batchexport_jobs", state="succeeded") == 3
@@ -118,7 +131,9 @@ def test_metrics_tell_what_a_run_did(batchexport, volumes):
     assert sample("m.prom", "batchexport_last_success_timestamp_seconds") > 0
 
 
-def test_a_failure_is_in_the_metrics_and_keeps_the_last_success(batchexport, volumes):
+def test_a_failure_is_in_the_metrics_and_keeps_the_last_success(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     batchexport("run", volumes, *QUICK, "--metrics-file", "m.prom")
     success = sample("m.prom", "batchexport_last_success_timestamp_seconds")
     Path("broken.csv").write_text("volume_id\nvol-7\n")
@@ -127,7 +142,9 @@ def test_a_failure_is_in_the_metrics_and_keeps_the_last_success(batchexport, vol
     assert sample("m.prom", "batchexport_last_success_timestamp_seconds") == success
 
 
-def test_a_port_that_is_taken_is_said_and_does_not_cost_the_night(batchexport, volumes):
+def test_a_port_that_is_taken_is_said_and_does_not_cost_the_night(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = batchexport("run", volumes, *QUICK, "--metrics-addr", port, "--metrics-file", "m.prom")
@@ -137,7 +154,7 @@ def test_a_port_that_is_taken_is_said_and_does_not_cost_the_night(batchexport, v
     assert batchexport("run", volumes, "--metrics-addr", "everywhere").exit_code == 2
 
 
-def test_a_dry_run_tells_nobody(batchexport):
+def test_a_dry_run_tells_nobody(batchexport: Callable[..., Result]) -> None:
     Path("broken.csv").write_text("volume_id\nvol-7\n")
     assert (
         batchexport("run", "broken.csv", "--dry-run", "--metrics-file", "m.prom", "--events", "e").exit_code
@@ -146,7 +163,9 @@ def test_a_dry_run_tells_nobody(batchexport):
     assert not Path("m.prom").exists() and not Path("e").exists()
 
 
-def test_a_job_file_tells_webhook_and_heartbeat_and_leaves_a_report(batchexport):
+def test_a_job_file_tells_webhook_and_heartbeat_and_leaves_a_report(
+    batchexport: Callable[..., Result],
+) -> None:
     with told() as found:
         job = job_file(f'[notify]\nwebhook = "{found.url}/hook"\nheartbeat = "{found.url}/beat"\n')
         assert batchexport("run", job).exit_code == 0
@@ -156,7 +175,7 @@ def test_a_job_file_tells_webhook_and_heartbeat_and_leaves_a_report(batchexport)
     assert Path("reports/night.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_a_job_that_could_not_begin_is_told_as_a_failure(batchexport):
+def test_a_job_that_could_not_begin_is_told_as_a_failure(batchexport: Callable[..., Result]) -> None:
     with told() as found:
         job = job_file(f'[notify]\nwebhook = "{found.url}/hook"\nheartbeat = "{found.url}/beat"\n')
         Path("volumes.csv").write_text("volume_id\nvol-7\n")
@@ -164,7 +183,7 @@ def test_a_job_that_could_not_begin_is_told_as_a_failure(batchexport):
     assert sorted(path for _, path, _ in found.calls) == ["/beat/fail", "/hook"]
 
 
-def test_nobody_there_does_not_change_how_a_run_ends(batchexport):
+def test_nobody_there_does_not_change_how_a_run_ends(batchexport: Callable[..., Result]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -177,7 +196,7 @@ def test_nobody_there_does_not_change_how_a_run_ends(batchexport):
     assert "secret" not in result.output
 
 
-def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport):
+def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport: Callable[..., Result]) -> None:
     job = job_file('[notify]\nwebhook = "${NO_SUCH_HOOK}"\n')
     result = batchexport("run", job)
     assert result.exit_code == 2
@@ -198,7 +217,9 @@ def test_a_secret_that_is_not_set_stops_the_run_before_it_begins(batchexport):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_however_a_command_ends_it_is_told(error, code, words):
+def test_however_a_command_ends_it_is_told(
+    error: ForbiddenError | TransientError, code: int, words: str
+) -> None:
     console = TerminalConsole(sinks=Sinks(events="e.ndjson"))
     with pytest.raises(type(error)), notify_on_exit(console):
         raise error
@@ -207,7 +228,7 @@ def test_however_a_command_ends_it_is_told(error, code, words):
     assert console.sinks.event_writer.closed
 
 
-def test_an_error_that_became_an_exit_code_keeps_its_words():
+def test_an_error_that_became_an_exit_code_keeps_its_words() -> None:
     with (
         pytest.raises(click.exceptions.Exit),
         notify_on_exit(TerminalConsole(sinks=Sinks(events="e.ndjson"))),
@@ -216,7 +237,9 @@ def test_an_error_that_became_an_exit_code_keeps_its_words():
     assert events(Path("e.ndjson").read_text())[0]["error"] == "rights"
 
 
-def test_a_run_that_breaks_off_is_told_with_what_broke_it(batchexport, volumes):
+def test_a_run_that_breaks_off_is_told_with_what_broke_it(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     Path("clouds.yaml").write_text(
         "clouds: {east: {auth: {auth_url: 'http://127.0.0.1:9/v3', username: u, project_name: p}}}"
     )
@@ -227,8 +250,10 @@ def test_a_run_that_breaks_off_is_told_with_what_broke_it(batchexport, volumes):
     assert last["error"]
 
 
-def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(monkeypatch, capsys):
-    def impatient(telling, exit_code, error):
+def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def impatient(telling: Any, exit_code: int, error: ForbiddenError | TransientError) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunObserver, "end", impatient)
@@ -255,7 +280,9 @@ heartbeat = "{url}/beat"
 
 
 @pytest.mark.parametrize("command", ["resume", "retry"])
-def test_who_goes_on_with_a_job_tells_those_whom_the_job_names(batchexport, command, volumes):
+def test_who_goes_on_with_a_job_tells_those_whom_the_job_names(
+    batchexport: Callable[..., Result], command: str, volumes: dict[str, Any]
+) -> None:
     options = ("--os-cloud", "sandbox", "--requests-per-second", 100, "--state", "a.state", "--no-wait")
     assert batchexport("run", volumes, *options).exit_code == 0
     with told() as receiver:
@@ -267,7 +294,9 @@ def test_who_goes_on_with_a_job_tells_those_whom_the_job_names(batchexport, comm
     assert Path("reports/a.md").exists()
 
 
-def test_a_job_that_is_no_job_file_is_refused(batchexport, volumes):
+def test_a_job_that_is_no_job_file_is_refused(
+    batchexport: Callable[..., Result], volumes: dict[str, Any]
+) -> None:
     result = batchexport("resume", make(Path("a.state")), "--job", "volumes.csv")
     assert result.exit_code == 2
     assert "--job: volumes.csv is no job file" in result.stderr

@@ -1,8 +1,11 @@
 import asyncio
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 from batchexport.cli.status_watch import watch, watch_text
 from batchexport.model import TargetKey
@@ -12,30 +15,30 @@ from tests.report.state_files import build_succeeded
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> Any:
         return True
 
 
 @pytest.fixture
-def unfinished():
+def unfinished() -> Path:
     return asyncio.run(make_night(Path("n.state"), 60, seed=1, until_s=300))
 
 
 @pytest.fixture
-def at_work(monkeypatch):
+def at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody works on every state file."""
     owner = Owner(host="h", pid=1, since=EVENING, started=None, boot_id=None, pid_namespace=None)
     holder = Holder(target=TargetKey(), owner=owner, alive=True, lease_until=0.0)
     monkeypatch.setattr(StateReader, "owners", lambda _: [holder])
 
 
-def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished):
+def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished: bool) -> None:
     with StateReader(unfinished) as reader:
         text = watch_text(reader, unfinished, now=EVENING + 900)
     assert "pace" not in text and "left" not in text
 
 
-def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished, at_work):
+def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished: bool, at_work: Any) -> None:
     with StateReader(unfinished) as reader:
         lines = watch_text(reader, unfinished, now=EVENING + 900).splitlines()
     assert any(line.startswith("60 rows = ") for line in lines)
@@ -44,10 +47,10 @@ def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished, at_wor
     assert sum(line.startswith("limited to 3.5 requests/s") for line in lines) == 2
 
 
-def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished):
+def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished: bool) -> None:
     screen, waits = io.StringIO(), []
 
-    def sleep(seconds):
+    def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
             raise KeyboardInterrupt
@@ -57,10 +60,10 @@ def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished):
     assert waits == [7.0] * 3
 
 
-def test_on_a_terminal_it_stays_in_its_place(unfinished):
+def test_on_a_terminal_it_stays_in_its_place(unfinished: bool) -> None:
     screen = Terminal()
 
-    def sleep(seconds):
+    def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
 
     watch(unfinished, every_s=1.0, screen=screen, sleep=sleep)
@@ -69,7 +72,7 @@ def test_on_a_terminal_it_stays_in_its_place(unfinished):
     assert "\x1b[2J" not in screen.getvalue()
 
 
-def test_it_ends_with_the_run(batchexport):
+def test_it_ends_with_the_run(batchexport: Callable[..., Result]) -> None:
     asyncio.run(build_succeeded(Path("good.state")))
     result = batchexport("status", "good.state", "--watch", "--every", "9h")
     assert result.exit_code == 0
@@ -77,6 +80,6 @@ def test_it_ends_with_the_run(batchexport):
     assert "pace:" not in result.stdout
 
 
-def test_watching_is_for_people(batchexport):
+def test_watching_is_for_people(batchexport: Callable[..., Result]) -> None:
     asyncio.run(build_succeeded(Path("good.state")))
     assert batchexport("status", "good.state", "--watch", "-f", "json").exit_code == 2

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import termios
 import time
+from asyncio.subprocess import Process
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchexport.model import ServerState
 from batchexport.sandbox import SandboxServer
-from batchexport.store import StateReader
+from batchexport.store import RecentEnding, StateReader
 from tests.attack.program import DRIVERS
 from tests.attack.test_full_disk import fill
 from tests.cli.served import IDS, served, volumes
@@ -26,7 +29,7 @@ RUN = ("run", "list.csv", "--os-cloud", "served", "--requests-per-second", "0", 
 STOP = ("--in-use", "stop", "--yes")
 
 
-def afoot(path="list.state"):
+def afoot(path: str = "list.state") -> Any:
     try:
         with StateReader(Path(path)) as reader:
             return [server.state for server in reader.servers()]
@@ -34,7 +37,7 @@ def afoot(path="list.state"):
         return []
 
 
-def wait_until(what, process):
+def wait_until(what: Any, process: Process) -> None:
     deadline = time.monotonic() + 60
     while not what():
         assert process.poll() is None, process.returncode
@@ -42,12 +45,12 @@ def wait_until(what, process):
         time.sleep(0.02)
 
 
-def starting(*more, program=("-m", "batchexport"), **streams):
+def starting(*more: Any, program: tuple[str, ...] = ("-m", "batchexport"), **streams: Any) -> Any:
     words = [sys.executable, *program, *RUN, *STOP, *more]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, **streams)
 
 
-def ended(process):
+def ended(process: Process) -> RecentEnding:
     """The exit code, once it is over, and whether everything is up again."""
     try:
         code = process.wait(60)
@@ -58,7 +61,7 @@ def ended(process):
 
 
 @pytest.fixture
-def cloud():
+def cloud() -> Iterator[Any]:
     Path("list.csv").write_text("\n".join(["volume_id", IDS[0], IDS[1]]) + "\n")
     server = SandboxServer(server_id=SERVER, name="web", volume_ids=IDS[:2])
     # A stop takes half a second, a copy two: long enough to be met in the middle.
@@ -71,7 +74,7 @@ def cloud():
     ("number", "code"),
     [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)],
 )
-def test_a_signal_brings_up_what_is_down(cloud, number, code):
+def test_a_signal_brings_up_what_is_down(cloud: str, number: int, code: int) -> None:
     with starting(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: ServerState.DOWN in afoot(), process)
         process.send_signal(number)
@@ -79,7 +82,7 @@ def test_a_signal_brings_up_what_is_down(cloud, number, code):
 
 
 @pytest.mark.slow
-def test_nohup_outlives_its_terminal(cloud):
+def test_nohup_outlives_its_terminal(cloud: str) -> None:
     command = ["nohup", sys.executable, "-m", "batchexport", *RUN, *STOP]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: ServerState.DOWN in afoot(), process)
@@ -90,10 +93,10 @@ def test_nohup_outlives_its_terminal(cloud):
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_brings_up_what_is_down(cloud):
+def test_a_closed_terminal_brings_up_what_is_down(cloud: str) -> None:
     ours, theirs = pty.openpty()
 
-    def take_terminal():
+    def take_terminal() -> None:
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
@@ -106,7 +109,7 @@ def test_a_closed_terminal_brings_up_what_is_down(cloud):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])
-def test_a_broken_pipe_changes_nothing(cloud, broken):
+def test_a_broken_pipe_changes_nothing(cloud: str, broken: Any) -> None:
     pipes = {name: os.pipe() for name in broken}
     streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
     with starting(**streams | {name: write_end for name, (_, write_end) in pipes.items()}) as process:
@@ -117,7 +120,7 @@ def test_a_broken_pipe_changes_nothing(cloud, broken):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of its own, of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -128,18 +131,20 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def is_up(cloud):
+def is_up(cloud: str) -> Any:
     (view,) = cloud._state.world.fleet.servers(time.time())
     return view.status == "ACTIVE"
 
 
-def copies(cloud):
+def copies(cloud: str) -> Any:
     return [view.status for view in cloud._state.world.images(time.time())]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_ended", [True, False])
-def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(cloud, small_disk, monkeypatch, has_ended):
+def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(
+    cloud: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch, has_ended: Any
+) -> None:
     path = small_disk / "list.state"
     more = ("--state", str(path), "--poll-interval", "5" if has_ended else "0.1")
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

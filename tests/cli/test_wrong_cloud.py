@@ -1,10 +1,13 @@
 """A state file belongs to the cloud that it was first signed in to: no other one is taken for it."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 from batchexport.identity import SANDBOX
 from batchexport.store import StateReader
@@ -16,7 +19,7 @@ QUICK = ("--requests-per-second", "0", "--poll-interval", "0.1")
 
 
 @contextmanager
-def two_clouds(**settings):
+def two_clouds(**settings: Any) -> Iterator[Any]:
     """The clouds `here` and `there`: each has a region, a project and volumes called the same."""
     with served(*volumes(), **settings) as here:
         mine = defined().replace("  served:", "  here:")
@@ -25,13 +28,13 @@ def two_clouds(**settings):
             yield here, there
 
 
-def state():
+def state() -> Any:
     with StateReader(Path("v.state")) as reader:
         return [job.state.value for job in reader.jobs()], list(reader.identities().values())
 
 
 @pytest.fixture
-def volume_list():
+def volume_list() -> None:
     Path("v.csv").write_text("\n".join(["volume_id", *IDS]))
 
 
@@ -46,7 +49,7 @@ def volume_list():
         ("verify", "v.state"),
     ],
 )
-def test_another_cloud_is_refused_and_named(batchexport, words):
+def test_another_cloud_is_refused_and_named(batchexport: Callable[..., Result], words: str) -> None:
     with two_clouds(time_scale=0.001):
         batchexport("run", "v.csv", "--os-cloud", "here", *QUICK, "--no-wait")
         before = state()
@@ -61,7 +64,9 @@ def test_another_cloud_is_refused_and_named(batchexport, words):
 
 @pytest.mark.usefixtures("volume_list")
 @pytest.mark.parametrize("command", [("run", "v.csv"), ("resume", "v.state"), ("retry", "v.state")])
-def test_a_finished_run_counts_for_its_own_cloud_alone(batchexport, command):
+def test_a_finished_run_counts_for_its_own_cloud_alone(
+    batchexport: Callable[..., Result], command: str
+) -> None:
     with two_clouds():
         assert batchexport("run", "v.csv", "--os-cloud", "here", *QUICK).exit_code == 0
         assert batchexport("run", "v.csv", "--os-cloud", "here", *QUICK).exit_code == 0
@@ -70,7 +75,9 @@ def test_a_finished_run_counts_for_its_own_cloud_alone(batchexport, command):
 
 
 @pytest.mark.parametrize("rehearsed", [True, False])
-def test_the_practice_cloud_counts_for_no_real_one_and_no_real_one_for_it(batchexport, rehearsed):
+def test_the_practice_cloud_counts_for_no_real_one_and_no_real_one_for_it(
+    batchexport: Callable[..., Result], rehearsed: Any
+) -> None:
     write_list(Path("v.csv"), 3)
     with served(make_up_volumes=True):
         clouds = ("sandbox", "served") if rehearsed else ("served", "sandbox")
@@ -84,7 +91,7 @@ def test_the_practice_cloud_counts_for_no_real_one_and_no_real_one_for_it(batche
 
 
 @pytest.mark.usefixtures("volume_list")
-def test_a_cloud_whose_addresses_have_changed_goes_on_when_told(batchexport):
+def test_a_cloud_whose_addresses_have_changed_goes_on_when_told(batchexport: Callable[..., Result]) -> None:
     with two_clouds():
         batchexport("run", "v.csv", "--os-cloud", "here", *QUICK)
         refused = batchexport("resume", "v.state", "--os-cloud", "there", *QUICK)
@@ -94,7 +101,9 @@ def test_a_cloud_whose_addresses_have_changed_goes_on_when_told(batchexport):
 
 
 @pytest.mark.parametrize("command", [("run", "--dry-run"), ("plan",)])
-def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(batchexport, command):
+def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(
+    batchexport: Callable[..., Result], command: str
+) -> None:
     write_list(Path("v.csv"), 3)
     with served(make_up_volumes=True):
         batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK)
@@ -102,7 +111,7 @@ def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(batchexport, c
     assert "there already, and belongs to the practice cloud (sandbox)" in result.output
 
 
-def test_the_practice_cloud_is_the_same_wherever_it_listens(batchexport):
+def test_the_practice_cloud_is_the_same_wherever_it_listens(batchexport: Callable[..., Result]) -> None:
     write_list(Path("v.csv"), 3)
     batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK, "--no-wait")
     assert state()[1] == [SANDBOX]
@@ -110,7 +119,9 @@ def test_the_practice_cloud_is_the_same_wherever_it_listens(batchexport):
 
 
 @pytest.mark.usefixtures("volume_list")
-def test_what_is_carried_on_and_its_status_name_cloud_region_and_project(batchexport):
+def test_what_is_carried_on_and_its_status_name_cloud_region_and_project(
+    batchexport: Callable[..., Result],
+) -> None:
     with two_clouds():
         first = batchexport("run", "v.csv", "--os-cloud", "here", *QUICK, "--no-wait")
         assert "cloud here" in first.stderr
@@ -121,7 +132,7 @@ def test_what_is_carried_on_and_its_status_name_cloud_region_and_project(batchex
 
 
 @pytest.mark.usefixtures("volume_list")
-def test_a_refused_retry_changes_nothing(batchexport):
+def test_a_refused_retry_changes_nothing(batchexport: Callable[..., Result]) -> None:
     with served(*volumes(statuses=["error"] * 5)):
         assert batchexport("run", "v.csv", "--os-cloud", "served", *QUICK).exit_code == 3
         before = batchexport("report", "v.state", "-f", "csv").stdout
@@ -132,7 +143,9 @@ def test_a_refused_retry_changes_nothing(batchexport):
         assert batchexport("report", "v.state", "-f", "csv").stdout == before
 
 
-def test_one_project_that_a_list_names_twice_exports_a_volume_once(batchexport):
+def test_one_project_that_a_list_names_twice_exports_a_volume_once(
+    batchexport: Callable[..., Result],
+) -> None:
     rows = [*(f"{volume_id},here" for volume_id in IDS), *(f"{volume_id}," for volume_id in IDS)]
     Path("v.csv").write_text("\n".join(["volume_id,cloud", *rows]))
     with two_clouds() as (here, _):
@@ -148,7 +161,9 @@ def test_one_project_that_a_list_names_twice_exports_a_volume_once(batchexport):
 @pytest.mark.usefixtures("volume_list")
 @pytest.mark.parametrize("rehearsed", [True, False])
 @pytest.mark.parametrize("command", [("run", "v.csv"), ("resume", "v.state"), ("retry", "v.state")])
-def test_a_finished_run_is_no_success_on_a_cloud_that_nobody_defined(batchexport, command, rehearsed):
+def test_a_finished_run_is_no_success_on_a_cloud_that_nobody_defined(
+    batchexport: Callable[..., Result], command: str, rehearsed: Any
+) -> None:
     write_list(Path("v.csv"), 3)
     with served(make_up_volumes=True):
         first = batchexport("run", "v.csv", "--os-cloud", "sandbox" if rehearsed else "served", *QUICK)

@@ -2,11 +2,14 @@
 
 import re
 import shlex
+from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
 
 from batchexport.cli.program import app
+from tests.report.pages import Page
 from tools.reference import ROOT, pages
 
 PAGES = [*pages(), ROOT / "CHANGELOG.md"]
@@ -17,11 +20,11 @@ _SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _TEST = re.compile(r"`(tests/[\w/.]+?)(?:::(\w+))?`")
 
 
-def prose(page):
+def prose(page: Page) -> Any:
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def anchors(page):
+def anchors(page: Page) -> Any:
     """The headings of a page as GitHub names them."""
     found = set()
     for title in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
@@ -31,7 +34,7 @@ def anchors(page):
 
 
 @EVERY_PAGE
-def test_every_link_leads_somewhere(page):
+def test_every_link_leads_somewhere(page: Page) -> None:
     broken = []
     for link in (first or second for first, second in _LINK.findall(prose(page))):
         if re.match(r"[a-z]+:", link):
@@ -44,7 +47,7 @@ def test_every_link_leads_somewhere(page):
 
 
 @EVERY_PAGE
-def test_every_test_that_is_named_exists(page):
+def test_every_test_that_is_named_exists(page: Page) -> None:
     missing = []
     for path, function in _TEST.findall(page.read_text(encoding="utf-8")):
         file = ROOT / path
@@ -53,7 +56,7 @@ def test_every_test_that_is_named_exists(page):
     assert missing == []
 
 
-def test_the_index_names_every_page():
+def test_the_index_names_every_page() -> None:
     index = ROOT / "docs" / "README.md"
     named = {(index.parent / link[0]).resolve() for link in _LINK.findall(index.read_text(encoding="utf-8"))}
     documents = {path for path in (ROOT / "docs").rglob("*.md") if "decisions" not in path.parts}
@@ -61,12 +64,12 @@ def test_the_index_names_every_page():
 
 
 @EVERY_PAGE
-def test_every_command_line_is_one_that_the_program_takes(page):
+def test_every_command_line_is_one_that_the_program_takes(page: Page) -> None:
     wrong = [line for line in command_lines(page) if not understood(line)]
     assert wrong == []
 
 
-def command_lines(page):
+def command_lines(page: Page) -> Iterator[Any]:
     """The calls of the program in the shell blocks of a page, without what they are piped from and into."""
     for block in _SHELL.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
@@ -75,7 +78,7 @@ def command_lines(page):
                     yield found[1]
 
 
-def understood(line):
+def understood(line: str) -> Any:
     words = shlex.split(line.rstrip(")").rstrip('"') if line.count('"') % 2 else line, comments=True)
     command = app
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):

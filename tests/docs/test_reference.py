@@ -1,12 +1,15 @@
 """The generated parts of the documentation match the code. To update them: python -m tools.reference."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import batchexport
 from batchexport.report.advice import CODES
+from tests.report.pages import Page
 from tools.reference import PARTS, ROOT, filled, pages, parts_of
 
 PACKAGE = Path(batchexport.__file__).parent
@@ -14,17 +17,17 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_generated_part_is_what_the_code_says(page):
+def test_a_generated_part_is_what_the_code_says(page: Page) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == filled(text), "stale: run python -m tools.reference"
 
 
-def test_every_part_that_can_be_generated_is_in_a_page():
+def test_every_part_that_can_be_generated_is_in_a_page() -> None:
     used = {part for page in pages() for part in parts_of(page.read_text(encoding="utf-8"))}
     assert used == set(PARTS)
 
 
-def test_every_code_of_ours_is_described():
+def test_every_code_of_ours_is_described() -> None:
     """Constants that are passed as `code=`, by name or by position, and those that they are named by."""
     named = _constants()
     found = {code for path in SOURCES for code in _codes(path, named)}
@@ -32,7 +35,7 @@ def test_every_code_of_ours_is_described():
     assert len(found) > 30
 
 
-def _constants():
+def _constants() -> Any:
     named = {}
     for path in SOURCES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -49,7 +52,7 @@ def _constants():
     return named
 
 
-def _codes(path, named):
+def _codes(path: Path, named: dict[str, str]) -> Iterator[Any]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     positions = {
         node.name: [argument.arg for argument in node.args.args].index("code")

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -13,10 +16,13 @@ from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import exit_code
 from batchexport.cli.layers import order_from
 from batchexport.cli.night import spend_night
+from batchexport.config import CloudSettings, Settings
 from batchexport.engine import run
 from batchexport.errors import CloudError
-from batchexport.model import JobState
+from batchexport.model import ExportRequest, Job, JobState, TargetKey
+from batchexport.report.night import Night
 from batchexport.report.totals import Totals
+from batchexport.scheduling.throughput import OpenHours
 from batchexport.scheduling.window import opening_at, opening_on
 from batchexport.store import StateFile, StateReader
 from tests.engine.conftest import volume_ids
@@ -43,17 +49,17 @@ grace = "5m"
 """
 
 
-def now():
+def now() -> float:
     return EPOCH + fast_now()
 
 
-def travel_to(at):
+def travel_to(at: float) -> None:
     """Let time pass until an instant that is still to come."""
     assert at >= now(), "time goes one way"
     let_pass(at - now())
 
 
-def local(day, hour, minute=0):
+def local(day: Any, hour: Any, minute: int = 0) -> list[str]:
     return datetime(day.year, day.month, day.day, hour, minute, tzinfo=BERLIN).timestamp()
 
 
@@ -62,16 +68,16 @@ class Almanac:
 
     def __init__(
         self,
-        folder,
+        folder: Path,
         *,
-        volumes=5,
-        max_exports=5,
-        state='state_dir = "nights"',
-        job="",
-        hours="22:00-06:00",
-        window="",
-        upload_s=60.0,
-    ):
+        volumes: int = 5,
+        max_exports: int = 5,
+        state: str = 'state_dir = "nights"',
+        job: str = "",
+        hours: str = "22:00-06:00",
+        window: str = "",
+        upload_s: float = 60.0,
+    ) -> None:
         self.folder, self.console, self.sizes = folder, TerminalConsole(quiet=True), {}
         self.worked_on = []  # state files, and whether their exports were watched
         self.cloud = FakeCloud(upload_s=upload_s)
@@ -80,20 +86,20 @@ class Almanac:
         self.job_path.write_text(text)
         self.listed(volume_ids(volumes))
 
-    def listed(self, ids):
+    def listed(self, ids: list[str]) -> None:
         """Write the list anew."""
         self.ids = list(ids)
         (self.folder / "volumes.csv").write_text("\n".join(["volume_id", *self.ids]) + "\n")
 
-    def sized(self, size_gib):
+    def sized(self, size_gib: int) -> None:
         """Let the cloud tell the size of every volume before its export."""
         self.sizes = dict.fromkeys(self.ids, size_gib)
 
-    def never_ends(self, volume_id):
+    def never_ends(self, volume_id: str) -> None:
         """From now on the cloud copies this volume for ever."""
         accept = self.cloud._accept
 
-        def stuck(request, at, fault=None):
+        def stuck(request: ExportRequest, at: float, fault: str | None = None) -> Any:
             image_id = accept(request, at, "orphan" if request.volume_id == volume_id else fault)
             if request.volume_id == volume_id:
                 self.cloud.records[image_id]["free_at"] = float("inf")
@@ -101,40 +107,48 @@ class Almanac:
 
         self.cloud._accept = stuck
 
-    def ends_now(self, volume_id):
+    def ends_now(self, volume_id: str) -> None:
         """What is copied of this volume comes to its end."""
         del self.cloud._accept
         for image_id in self.cloud.exports_of(volume_id):
             self.cloud.records[image_id] |= {"free_at": now(), "active_at": now()}
 
     @property
-    def window(self):
+    def window(self) -> Any:
         return self.order().nights.window
 
-    def order(self):
+    def order(self) -> Any:
         return order_from(str(self.job_path), {}, {})
 
-    def start(self, *, killed_after=None):
+    def start(self, *, killed_after: Any = None) -> Any:
         """What a timer does: the exit code of a night that starts now."""
 
-        def work(path, settings, access, console, *, hours, watch=True):
+        def work(
+            path: Path,
+            settings: Settings,
+            access: CloudSettings,
+            console: Any,
+            *,
+            hours: OpenHours,
+            watch: bool = True,
+        ) -> Any:
             self.worked_on.append((path.name, watch))
             return self._work(path, settings, hours, killed_after, watch)
 
         return spend_night(self.order(), self.console, now=now, work=work)
 
-    def start_at(self, day, hour, minute=0, **how):
+    def start_at(self, day: Any, hour: Any, minute: int = 0, **how: Any) -> Any:
         travel_to(local(day, hour, minute))
         return self.start(**how)
 
-    def _work(self, path, settings, hours, killed_after, watch):
+    def _work(self, path: Path, settings: Settings, hours: OpenHours, killed_after: Any, watch: bool) -> Any:
         settings = replace(settings, limits=replace(settings.limits, settle_s=5.0))
         accepted = Counter()
 
-        async def go():
+        async def go() -> None:
             stop = asyncio.Event()
 
-            def changed(job, before, after, *_):
+            def changed(job: Job, before: JobState, after: JobState, *_: Any) -> None:
                 accepted[after] += 1
                 if killed_after is not None and accepted[JobState.EXPORTING] >= killed_after:
                     stop.set()
@@ -164,20 +178,20 @@ class Almanac:
         stopped = KILLED if killed_after is not None else None
         return exit_code(totals, stopped=stopped, wait=True, in_window=hours is not None)
 
-    async def _tell_sizes(self, path):
+    async def _tell_sizes(self, path: Path) -> None:
         async with self._open(path) as state:
             work = await state.take(1)
             work.sizes(self.sizes)
             await work.release()
 
-    def _open(self, path):
+    def _open(self, path: Path) -> Any:
         return StateFile.open(path, now=now, clock=fast_now)
 
     @contextlib.asynccontextmanager
-    async def _connect(self, key, rate):
+    async def _connect(self, key: TargetKey, rate: float) -> AsyncIterator[Any]:
         yield self.cloud
 
-    def exports_in(self, night):
+    def exports_in(self, night: Night) -> Any:
         """How often each volume's export began in the opening that opened on this date."""
         opening = opening_on(self.window, night)
         return Counter(
@@ -186,7 +200,7 @@ class Almanac:
             if opening is not None and opening.opens_at <= record["created"] < opening.closes_at
         )
 
-    def exports_outside(self):
+    def exports_outside(self) -> Any:
         """Exports that began while the window was closed."""
         closed = []
         for record in self.cloud.records.values():
@@ -195,7 +209,7 @@ class Almanac:
                 closed.append(record)
         return closed
 
-    def states(self):
+    def states(self) -> Any:
         """By state file: how many rows are in which state."""
         found = {}
         for path in sorted((self.folder / "nights").glob("*.state")):
@@ -204,13 +218,13 @@ class Almanac:
         return found
 
 
-def days_from(first, count):
+def days_from(first: int, count: int) -> Any:
     return [first + timedelta(days=step) for step in range(count)]
 
 
-def spring(count=30):
+def spring(count: int = 30) -> Any:
     return days_from(date(2027, 3, 10), count)
 
 
-def autumn(count=30):
+def autumn(count: int = 30) -> Any:
     return days_from(date(2027, 10, 15), count)

@@ -1,10 +1,16 @@
 """Thirty nights with everything that happens to a job in a month, on either side of a clock change."""
 
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchexport.config.schedule import OnUnfinished
+from batchexport.report.night import Night
 from batchexport.scheduling.cron import next_start
+from batchexport.scheduling.throughput import OpenHours
+from batchexport.scheduling.window import Window
 from tests.engine.conftest import volume_ids
 from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, now, spring, travel_to
 
@@ -16,7 +22,9 @@ from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, 
         pytest.param(autumn(), date(2027, 10, 30), 9, id="autumn"),
     ],
 )
-def test_a_month_exports_every_volume_once_a_night_whatever_happens(tmp_path, nights, change, hours):
+def test_a_month_exports_every_volume_once_a_night_whatever_happens(
+    tmp_path: Path, nights: Any, change: str, hours: OpenHours
+) -> None:
     blackout = nights[24]
     almanac = Almanac(tmp_path, max_exports=2, upload_s=15.0, window=f'blackout = ["{blackout}"]')
     killed, failed, late = nights[4], nights[8], nights[20]
@@ -54,14 +62,16 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(tmp_path, ni
         assert set(states) == {"succeeded"}, name
 
 
-def span_h(window, night):
+def span_h(window: Window | None, night: Night) -> Any:
     from batchexport.scheduling.window import opening_on
 
     opening = opening_on(window, night)
     return (opening.closes_at - opening.opens_at) / 3600
 
 
-def test_what_outlasts_the_window_is_watched_to_the_end_of_the_grace_and_looked_up_next_night(tmp_path):
+def test_what_outlasts_the_window_is_watched_to_the_end_of_the_grace_and_looked_up_next_night(
+    tmp_path: Path,
+) -> None:
     almanac = Almanac(tmp_path, volumes=2, upload_s=900.0)
     first, second = date(2028, 5, 2), date(2028, 5, 3)
     assert almanac.start_at(second, 5, 50) == WINDOW_CLOSED
@@ -73,7 +83,7 @@ def test_what_outlasts_the_window_is_watched_to_the_end_of_the_grace_and_looked_
     assert almanac.exports_in(second) == dict.fromkeys(almanac.ids, 1)
 
 
-def test_a_start_in_the_grace_watches_and_begins_nothing(tmp_path):
+def test_a_start_in_the_grace_watches_and_begins_nothing(tmp_path: Path) -> None:
     almanac = Almanac(tmp_path, volumes=2, upload_s=700.0)
     first, second = date(2028, 6, 6), date(2028, 6, 7)
     assert almanac.start_at(second, 5, 50, killed_after=2) == KILLED
@@ -82,7 +92,7 @@ def test_a_start_in_the_grace_watches_and_begins_nothing(tmp_path):
     assert almanac.exports_outside() == []
 
 
-def test_no_night_begins_in_the_grace(tmp_path):
+def test_no_night_begins_in_the_grace(tmp_path: Path) -> None:
     almanac = Almanac(tmp_path)
     assert almanac.start_at(date(2028, 6, 14), 6, 2) == WINDOW_CLOSED
     assert almanac.states() == {}
@@ -92,7 +102,9 @@ def test_no_night_begins_in_the_grace(tmp_path):
     ("policy", "months_list", "later_exports"),
     [("resume", True, {1, 2, 3, 4}), ("skip", False, {3, 4}), ("abandon", True, {1, 2, 3, 4})],
 )
-def test_what_becomes_of_an_unfinished_night_is_the_jobs_choice(tmp_path, policy, months_list, later_exports):
+def test_what_becomes_of_an_unfinished_night_is_the_jobs_choice(
+    tmp_path: Path, policy: OnUnfinished, months_list: Any, later_exports: Any
+) -> None:
     almanac = Almanac(tmp_path, volumes=4, max_exports=2, job=f'on_unfinished = "{policy}"')
     year = {"resume": 2029, "skip": 2030, "abandon": 2031}[policy]
     first, second = date(year, 2, 6), date(year, 2, 7)
@@ -106,7 +118,7 @@ def test_what_becomes_of_an_unfinished_night_is_the_jobs_choice(tmp_path, policy
     assert max(almanac.exports_in(second).values()) == 1
 
 
-def test_only_the_last_nights_are_kept_and_none_with_work_to_do(tmp_path):
+def test_only_the_last_nights_are_kept_and_none_with_work_to_do(tmp_path: Path) -> None:
     almanac = Almanac(tmp_path, volumes=1, job="keep = 2")
     nights = [date(2032, 1, day) for day in (5, 6, 7, 8)]
     for night in nights:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 COUNT = 50
 GIB = 1
@@ -18,7 +21,7 @@ GIB = 1
 DEFAULTS = {"STACK_FORCE_UPLOAD": "false", "STACK_BLOCK_URL": "project"}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in Path(item.path).parents:
@@ -29,7 +32,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def cloud():
+def cloud() -> Iterator[Any]:
     """A connection of openstacksdk to the cloud under test."""
     name = os.environ.get("OS_CLOUD")
     if not name:
@@ -46,7 +49,7 @@ def cloud():
 
 
 @pytest.fixture
-def volumes(cloud):
+def volumes(cloud: str) -> Iterator[Any]:
     """Fifty small volumes of our own, removed afterwards with every image made of them."""
     prefix = f"batchexport-test-{uuid.uuid4().hex[:8]}"
     if seed := os.environ.get("BATCHEXPORT_TEST_SEED"):
@@ -59,7 +62,7 @@ def volumes(cloud):
     _remove(cloud, made)
 
 
-def _remove(cloud, made):
+def _remove(cloud: str, made: Path) -> None:
     """Volumes and every image whose name holds the id of one."""
     for image in list(cloud.image.images()):  # whole, before its pages lose their markers
         if any(volume_id in image.name for volume_id in made):
@@ -68,7 +71,7 @@ def _remove(cloud, made):
         cloud.block_storage.delete_volume(volume_id, ignore_missing=True)
 
 
-def _seeded(seed, prefix, count=COUNT, *words):
+def _seeded(seed: int, prefix: Any, count: int = COUNT, *words: Any) -> Any:
     """Volume ids from the manifest of the harness's own seeding command."""
     command = [seed, str(count), "--prefix", prefix, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -76,14 +79,14 @@ def _seeded(seed, prefix, count=COUNT, *words):
 
 
 @pytest.fixture
-def troubled(cloud):
+def troubled(cloud: str) -> Iterator[Any]:
     """A function that makes volumes whose exports are slow (`--delay S`) or fail (`--fail TEXT`)."""
     seed = os.environ.get("BATCHEXPORT_TEST_SEED")
     if not seed:
         pytest.skip("needs a harness that can make exports slow or fail: set BATCHEXPORT_TEST_SEED")
     made = []
 
-    def make(count, *words):
+    def make(count: int, *words: Any) -> Any:
         ids = _seeded(seed, f"batchexport-test-{uuid.uuid4().hex[:8]}", count, *words)
         made.extend(ids)
         return ids
@@ -93,7 +96,7 @@ def troubled(cloud):
 
 
 @pytest.fixture(scope="session")
-def compute(cloud):
+def compute(cloud: str) -> Any:
     """The compute service of the cloud under test."""
     try:
         list(cloud.compute.servers(limit=1, paginated=False))
@@ -103,7 +106,7 @@ def compute(cloud):
 
 
 @pytest.fixture
-def make_server(cloud, compute):
+def make_server(cloud: str, compute: Any) -> Iterator[Any]:
     """A function that makes a running server and attaches volumes to it; all are removed afterwards."""
     flavors = sorted(compute.flavors(), key=lambda flavor: flavor.ram)
     image = next(iter(cloud.image.images(name="tiny")), None)
@@ -111,7 +114,7 @@ def make_server(cloud, compute):
         pytest.skip("needs a flavor and an image named tiny to make servers of")
     servers, volumes = [], set()
 
-    def make(volume_ids=()):
+    def make(volume_ids: tuple[Any, ...] = ()) -> Any:
         servers.append(_running_server(compute, flavors[0].id, image.id))
         volumes.update(volume_ids)
         for volume_id in volume_ids:
@@ -131,7 +134,7 @@ def make_server(cloud, compute):
         cloud.block_storage.wait_for_status(volume, "available", interval=0.5, wait=60)
 
 
-def _running_server(compute, flavor_id, image_id, seconds=90):
+def _running_server(compute: Any, flavor_id: Any, image_id: str, seconds: int = 90) -> Any:
     """A server that runs. A Nova that has just booted knows no host for the first seconds."""
     from openstack.exceptions import ResourceFailure
 
@@ -148,11 +151,11 @@ def _running_server(compute, flavor_id, image_id, seconds=90):
 
 
 @pytest.fixture
-def few_volumes(cloud):
+def few_volumes(cloud: str) -> Iterator[Any]:
     """A function that makes small volumes, removed afterwards with their images."""
     made = []
 
-    def make(count):
+    def make(count: int) -> Any:
         storage = cloud.block_storage
         names = [f"batchexport-test-{uuid.uuid4().hex[:8]}" for _ in range(count)]
         ids = [storage.create_volume(name=name, size=GIB).id for name in names]
@@ -166,7 +169,7 @@ def few_volumes(cloud):
 
 
 @pytest.fixture
-def reconfigure(cloud):
+def reconfigure(cloud: str) -> Iterator[Any]:
     """A function that runs the cloud with other settings until the test is over."""
     command = os.environ.get("BATCHEXPORT_TEST_RECONFIGURE")
     if not command:
@@ -174,7 +177,7 @@ def reconfigure(cloud):
 
     changed = {}
 
-    def run(**settings):
+    def run(**settings: Any) -> None:
         now = DEFAULTS | dict(os.environ)
         changed.update({name: text for name, text in settings.items() if now[name] != text})
         if changed:
@@ -186,10 +189,10 @@ def reconfigure(cloud):
 
 
 @pytest.fixture
-def batchexport(tmp_path):
+def batchexport(tmp_path: Path) -> Callable[..., Result]:
     """Run the command line as a user does; returns the finished process."""
 
-    def run(*words, check=True):
+    def run(*words: Any, check: bool = True) -> Any:
         command = [sys.executable, "-m", "batchexport", *map(str, words)]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -204,11 +207,11 @@ class AccessLog:
 
     LINE = re.compile(r"^ACCESS [\d.]+ \d+ (?P<method>\w+) (?P<path>\S+) (?P<status>\d+)", re.MULTILINE)
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self._files = [Path(folder) / name for name in ("cinder-api.log", "glance-api.log")]
         self._from = {file: file.stat().st_size for file in self._files}
 
-    def requests(self):
+    def requests(self) -> Iterator[Any]:
         for file in self._files:
             with file.open("rb") as log:
                 log.seek(self._from[file])
@@ -217,7 +220,7 @@ class AccessLog:
 
 
 @pytest.fixture
-def access_log():
+def access_log() -> Any:
     """The requests that reached the services, or None where their logs are not at hand."""
     folder = os.environ.get("BATCHEXPORT_TEST_LOGS")
     return AccessLog(folder) if folder else None

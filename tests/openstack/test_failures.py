@@ -6,27 +6,31 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import openstack
 import pytest
+from click.testing import Result
 
 FAST = ("--disk-format", "qcow2", "--poll-interval", "2", "--requests-per-second", "20")
 
 
-def write_list(folder, ids):
+def write_list(folder: Path, ids: list[str]) -> Path:
     (folder / "list.csv").write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in ids))
     return folder / "list.csv"
 
 
-def jobs(batchexport):
+def jobs(batchexport: Callable[..., Result]) -> Any:
     return json.loads(batchexport("report", "list.state", "-f", "json").stdout)["jobs"]
 
 
-def images_of(cloud, volume_id):
+def images_of(cloud: str, volume_id: str) -> Any:
     return [image for image in cloud.image.images() if volume_id in image.name]
 
 
-def until(condition, what, seconds=120):
+def until(condition: str, what: Any, seconds: int = 120) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not condition():
@@ -34,20 +38,20 @@ def until(condition, what, seconds=120):
         time.sleep(0.2)
 
 
-def start(tmp_path, *words):
+def start(tmp_path: Path, *words: Any) -> Any:
     command = [sys.executable, "-m", "batchexport", *map(str, words)]
     return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def exporting(batchexport, tmp_path):
+def exporting(batchexport: Callable[..., Result], tmp_path: Path) -> Any:
     if not (tmp_path / "list.state").exists():
         return 0
     return json.loads(batchexport("status", "list.state", "-f", "json").stdout)["exporting"]
 
 
 def test_a_failed_export_fails_in_the_words_of_the_cloud_after_its_last_attempt(
-    cloud, troubled, batchexport, tmp_path
-):
+    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     ids = troubled(3, "--fail", "no space on the back end")
     done = batchexport("run", write_list(tmp_path, ids), *FAST, "--retries", 1, check=False)
     assert done.returncode == 3, done.stderr
@@ -58,8 +62,8 @@ def test_a_failed_export_fails_in_the_words_of_the_cloud_after_its_last_attempt(
 
 
 def test_a_run_killed_during_slow_exports_carries_on_with_one_image_each(
-    cloud, troubled, batchexport, tmp_path
-):
+    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     ids = troubled(5, "--delay", "10")
     listed = write_list(tmp_path, ids)
     process = start(tmp_path, "run", listed, *FAST)
@@ -72,8 +76,8 @@ def test_a_run_killed_during_slow_exports_carries_on_with_one_image_each(
 
 
 def test_exports_orphaned_by_a_dead_volume_service_are_made_again_and_cleaned_up(
-    cloud, troubled, batchexport, tmp_path
-):
+    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     restart = os.environ.get("BATCHEXPORT_TEST_RESTART")
     admin = os.environ.get("BATCHEXPORT_TEST_ADMIN")
     if not (restart and admin):

@@ -3,11 +3,16 @@
 import csv
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
 
 
 def test_fifty_volumes_become_fifty_active_images_with_few_requests(
-    cloud, volumes, batchexport, access_log, tmp_path
-):
+    cloud: str, volumes: dict[str, Any], batchexport: Callable[..., Result], access_log: Any, tmp_path: Path
+) -> None:
     listed = tmp_path / "volumes.csv"
     listed.write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in volumes))
 
@@ -31,12 +36,14 @@ def test_fifty_volumes_become_fifty_active_images_with_few_requests(
         assert 0 < len(reads) <= 60, reads
 
 
-def is_a_look(path):
+def is_a_look(path: Path) -> Any:
     """Whether a GET is a client's look at volumes or image lists, made by this test's run."""
     return "limit=1000" in path or "/volumes/" in path
 
 
-def test_the_report_is_a_list_and_running_again_exports_nothing_twice(cloud, volumes, batchexport, tmp_path):
+def test_the_report_is_a_list_and_running_again_exports_nothing_twice(
+    cloud: str, volumes: dict[str, Any], batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     listed = tmp_path / "two.csv"
     listed.write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in volumes[:2]))
     batchexport("run", listed, "--disk-format", "raw")

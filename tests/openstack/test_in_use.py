@@ -2,36 +2,42 @@
 
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import Result
 from openstack.config import OpenStackConfig
 
 QUICK = ("--disk-format", "raw", "--poll-interval", "1", "--requests-per-second", "20")
 
 
-def write_list(folder, ids, name="list.csv"):
+def write_list(folder: Path, ids: list[str], name: str = "list.csv") -> Path:
     (folder / name).write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in ids))
     return folder / name
 
 
-def jobs(batchexport, state="list.state"):
+def jobs(batchexport: Callable[..., Result], state: str = "list.state") -> Any:
     return json.loads(batchexport("report", state, "-f", "json").stdout)["jobs"]
 
 
-def images_of(cloud, volume_id):
+def images_of(cloud: str, volume_id: str) -> Any:
     return [image for image in cloud.image.images() if volume_id in image.name]
 
 
 @pytest.fixture
-def held_and_free(few_volumes, make_server):
+def held_and_free(few_volumes: Any, make_server: Any) -> Any:
     """A volume that a running server holds, and one that is free."""
     held, free = few_volumes(2)
     make_server([held])
     return held, free
 
 
-def test_a_volume_in_use_is_left_alone_unless_it_is_asked_for(cloud, held_and_free, batchexport, tmp_path):
+def test_a_volume_in_use_is_left_alone_unless_it_is_asked_for(
+    cloud: str, held_and_free: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     held, free = held_and_free
     for policy, state, exit_code in (("fail", "failed", 3), ("skip", "skipped", 0)):
         listed = write_list(tmp_path, held_and_free, f"{policy}.csv")
@@ -44,7 +50,7 @@ def test_a_volume_in_use_is_left_alone_unless_it_is_asked_for(cloud, held_and_fr
     assert cloud.block_storage.get_volume(held).status == "in-use"
 
 
-def forced(cloud, held, batchexport, tmp_path):
+def forced(cloud: str, held: Any, batchexport: Callable[..., Result], tmp_path: Path) -> Any:
     done = batchexport("run", write_list(tmp_path, [held]), *QUICK, "--in-use", "force", check=False)
     (row,) = jobs(batchexport)
     assert cloud.block_storage.get_volume(held).status == "in-use"
@@ -52,8 +58,8 @@ def forced(cloud, held, batchexport, tmp_path):
 
 
 def test_force_exports_a_volume_in_use_where_the_operator_allowed_it(
-    cloud, held_and_free, reconfigure, batchexport, tmp_path
-):
+    cloud: str, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     held, _ = held_and_free
     reconfigure(STACK_FORCE_UPLOAD="true")
     code, row = forced(cloud, held, batchexport, tmp_path)
@@ -63,8 +69,8 @@ def test_force_exports_a_volume_in_use_where_the_operator_allowed_it(
 
 
 def test_force_that_the_cloud_ignores_is_told_on_a_cloud_with_bare_endpoints(
-    cloud, held_and_free, reconfigure, batchexport, tmp_path
-):
+    cloud: str, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     held, free = held_and_free
     reconfigure(STACK_FORCE_UPLOAD="false", STACK_BLOCK_URL="bare")
     code, row = forced(cloud, held, batchexport, tmp_path)
@@ -75,7 +81,14 @@ def test_force_that_the_cloud_ignores_is_told_on_a_cloud_with_bare_endpoints(
 
 
 @pytest.mark.parametrize("form", ["v3", ""])  # the catalog has the one with the project's id
-def test_every_form_of_the_endpoint_exports(cloud, few_volumes, batchexport, tmp_path, monkeypatch, form):
+def test_every_form_of_the_endpoint_exports(
+    cloud: str,
+    few_volumes: Any,
+    batchexport: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
     listed = cloud.config.get_session_endpoint("block-storage")
     root = listed.partition("/v3")[0]
     clouds = OpenStackConfig().cloud_config

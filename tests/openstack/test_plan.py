@@ -4,12 +4,16 @@ import csv
 import io
 import json
 import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 
 @pytest.fixture
-def few(cloud):
+def few(cloud: str) -> Iterator[Any]:
     """Three volumes of 1 GiB of our own, removed afterwards with the images made of them."""
     prefix = f"pln-{uuid.uuid4().hex[:8]}"
     storage = cloud.block_storage
@@ -28,12 +32,14 @@ def few(cloud):
         storage.delete_volume(volume_id, ignore_missing=True)
 
 
-def write(path, ids):
+def write(path: Path, ids: list[str]) -> str:
     path.write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in ids))
     return path
 
 
-def test_discover_plan_run_and_verify_agree(cloud, few, batchexport, tmp_path):
+def test_discover_plan_run_and_verify_agree(
+    cloud: str, few: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     prefix, ids = few
     found = batchexport("discover", "--name", f"{prefix}-*", "--metadata", f"pln={prefix}").stdout
     rows = list(csv.DictReader(io.StringIO(found)))
@@ -51,7 +57,9 @@ def test_discover_plan_run_and_verify_agree(cloud, few, batchexport, tmp_path):
     assert verified["targets"][0]["images"] == verified["targets"][0]["compared_by_hash"] == 3
 
 
-def test_what_cannot_go_is_told_and_not_sent(few, batchexport, tmp_path):
+def test_what_cannot_go_is_told_and_not_sent(
+    few: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     missing = str(uuid.uuid4())
     write(tmp_path / "list.csv", [few[1][0], missing])
     planned = batchexport("plan", "list.csv", check=False)
@@ -65,7 +73,9 @@ def test_what_cannot_go_is_told_and_not_sent(few, batchexport, tmp_path):
     assert states[few[1][0]][0] == "succeeded"
 
 
-def test_an_image_that_was_removed_is_missed(cloud, few, batchexport, tmp_path):
+def test_an_image_that_was_removed_is_missed(
+    cloud: str, few: Any, batchexport: Callable[..., Result], tmp_path: Path
+) -> None:
     write(tmp_path / "list.csv", few[1][:1])
     batchexport("run", "list.csv", "--disk-format", "raw")
     report = json.loads(batchexport("report", "list.state", "-f", "json").stdout)
@@ -75,7 +85,7 @@ def test_an_image_that_was_removed_is_missed(cloud, few, batchexport, tmp_path):
     assert "the image is gone" in verified.stdout
 
 
-def test_doctor_finds_the_account_fit(cloud, batchexport):
+def test_doctor_finds_the_account_fit(cloud: str, batchexport: Callable[..., Result]) -> None:
     told = batchexport("doctor").stdout
     assert "ok    sign-in" in told
     assert "dialect cinder" in told

@@ -5,40 +5,44 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 
 QUICK = ("--disk-format", "raw", "--poll-interval", "1", "--requests-per-second", "20")
 RUN = (*QUICK, "--in-use", "stop", "--yes")
 
 
 @pytest.fixture(autouse=True)
-def force_is_heeded(reconfigure):
+def force_is_heeded(reconfigure: Any) -> None:
     """A stopped server keeps its volumes: they are exported with force, which Cinder ignores as delivered."""
     reconfigure(STACK_FORCE_UPLOAD="true")
 
 
-def write_list(folder, ids):
+def write_list(folder: Path, ids: list[str]) -> Path:
     (folder / "list.csv").write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in ids))
     return folder / "list.csv"
 
 
-def states(batchexport):
+def states(batchexport: Callable[..., Result]) -> Any:
     rows = json.loads(batchexport("report", "list.state", "-f", "json").stdout)["jobs"]
     return {row["volume_id"]: row["state"] for row in rows}
 
 
-def images_of(cloud, volume_id):
+def images_of(cloud: str, volume_id: str) -> Any:
     return [image.status for image in cloud.image.images() if volume_id in image.name]
 
 
-def actions_on(compute, server_id):
+def actions_on(compute: Any, server_id: str) -> Any:
     """What was done to the server, oldest first."""
     done = [action.action for action in compute.server_actions(server_id)]
     return [action for action in reversed(done) if action in ("start", "stop")]
 
 
-def until(condition, what, seconds=120):
+def until(condition: str, what: Any, seconds: int = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
@@ -46,8 +50,13 @@ def until(condition, what, seconds=120):
 
 
 def test_a_server_is_down_once_for_all_its_volumes_and_up_afterwards(
-    cloud, compute, few_volumes, make_server, batchexport, tmp_path
-):
+    cloud: str,
+    compute: Any,
+    few_volumes: Any,
+    make_server: Any,
+    batchexport: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
     one, two, free = few_volumes(3)
     server_id = make_server([one, two])
     batchexport("run", write_list(tmp_path, [one, free, two]), *RUN)
@@ -58,8 +67,13 @@ def test_a_server_is_down_once_for_all_its_volumes_and_up_afterwards(
 
 
 def test_a_server_that_was_down_before_stays_down(
-    cloud, compute, few_volumes, make_server, batchexport, tmp_path
-):
+    cloud: str,
+    compute: Any,
+    few_volumes: Any,
+    make_server: Any,
+    batchexport: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
     (volume_id,) = few_volumes(1)
     server_id = make_server([volume_id])
     compute.stop_server(server_id)
@@ -70,7 +84,14 @@ def test_a_server_that_was_down_before_stays_down(
     assert actions_on(compute, server_id) == ["stop"]
 
 
-def test_a_failed_export_leaves_its_server_up(cloud, compute, troubled, make_server, batchexport, tmp_path):
+def test_a_failed_export_leaves_its_server_up(
+    cloud: str,
+    compute: Any,
+    troubled: Any,
+    make_server: Any,
+    batchexport: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
     (volume_id,) = troubled(1, "--fail", "no space on the back end")
     server_id = make_server([volume_id])
     done = batchexport("run", write_list(tmp_path, [volume_id]), *RUN, "--retries", 0, check=False)
@@ -82,8 +103,13 @@ def test_a_failed_export_leaves_its_server_up(cloud, compute, troubled, make_ser
 
 
 def test_a_server_that_a_killed_run_left_down_comes_up_with_the_next(
-    cloud, compute, troubled, make_server, batchexport, tmp_path
-):
+    cloud: str,
+    compute: Any,
+    troubled: Any,
+    make_server: Any,
+    batchexport: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
     (volume_id,) = troubled(1, "--delay", "10")
     server_id = make_server([volume_id])
     words = [sys.executable, "-m", "batchexport", "run", str(write_list(tmp_path, [volume_id])), *RUN]

@@ -1,17 +1,24 @@
 """Ways to sign in, at a real Keystone: each may list volumes and images, which is what `doctor` looks at."""
 
+import contextlib
 import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from click.testing import Result
 
 
 @pytest.fixture
-def signed_in(cloud, batchexport, tmp_path, monkeypatch):
+def signed_in(
+    cloud: str, batchexport: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> contextlib.AbstractAsyncContextManager[Any]:
     """Run `doctor` as an entry of a clouds.yaml of its own, and return what it said."""
     config = cloud.config
 
-    def doctor(auth_type, auth):
+    def doctor(auth_type: Any, auth: dict[str, str]) -> Any:
         entry = {"auth_type": auth_type, "auth": {"auth_url": config.auth["auth_url"], **auth}}
         if config.region_name:
             entry["region_name"] = config.region_name
@@ -24,11 +31,11 @@ def signed_in(cloud, batchexport, tmp_path, monkeypatch):
     return doctor
 
 
-def project_of(cloud):
+def project_of(cloud: str) -> Any:
     return {"project_id": cloud.current_project_id}
 
 
-def test_application_credential(cloud, signed_in):
+def test_application_credential(cloud: str, signed_in: Any) -> None:
     made = cloud.identity.create_application_credential(
         user=cloud.current_user_id, name=f"batchexport-test-{uuid.uuid4().hex[:8]}"
     )
@@ -39,11 +46,11 @@ def test_application_credential(cloud, signed_in):
         cloud.identity.delete_application_credential(cloud.current_user_id, made)
 
 
-def test_token(cloud, signed_in):
+def test_token(cloud: str, signed_in: Any) -> None:
     assert "ok" in signed_in("v3token", {"token": cloud.auth_token, **project_of(cloud)})
 
 
-def test_trust(cloud, signed_in):
+def test_trust(cloud: str, signed_in: Any) -> None:
     auth = cloud.config.auth
     roles = [{"name": name} for name in cloud.session.auth.get_access(cloud.session).role_names]
     made = cloud.identity.create_trust(
