@@ -34,14 +34,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     takes_visibility: bool
     image_name_pattern: re.Pattern[str]
     image_name_rule: str
-    longest_image_name: int  #: characters
-    not_in_image_names: re.Pattern[str]  #: what a name may not hold
+    max_image_name_length: int  #: characters
+    forbidden_in_image_names: re.Pattern[str]  #: what a name may not hold
     #: The largest volume that the cloud documents for export; None = not documented.
-    largest_gib: int | None
+    max_gib: int | None
     #: The formats of disk and container in which an encrypted volume can be exported; None = any.
     encrypted_only_as: tuple[str, str] | None
 
-    def image_name_fault(self, name: str) -> str | None:
+    def image_name_problem(self, name: str) -> str | None:
         """What is wrong with an image name, from the coarse to the fine; None = the cloud takes it."""
         if self.image_name_pattern.fullmatch(name):
             return None
@@ -54,7 +54,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                 return f'has "{character}" at position {position}'
         return f"is {len(name)} characters long"
 
-    def disk_format_fault(self, disk_format: str | None) -> str | None:
+    def disk_format_problem(self, disk_format: str | None) -> str | None:
         """What is wrong with a disk format for clouds of this family; None = nothing, or none was named."""
         if disk_format is None or disk_format in self.disk_formats:
             return None
@@ -83,9 +83,9 @@ EVS = Dialect(
         "1 to 128 letters, digits, Chinese characters, hyphens, periods, underscores and spaces; "
         "no space at the start or the end"
     ),
-    longest_image_name=128,
-    not_in_image_names=re.compile(r"[^A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]+"),
-    largest_gib=1024,
+    max_image_name_length=128,
+    forbidden_in_image_names=re.compile(r"[^A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]+"),
+    max_gib=1024,
     encrypted_only_as=None,
 )
 CINDER = Dialect(
@@ -97,9 +97,9 @@ CINDER = Dialect(
     takes_visibility=True,
     image_name_pattern=re.compile(f"[^{_UNPRINTABLE}]{{1,255}}"),
     image_name_rule="1 to 255 characters, none of them a control character",
-    longest_image_name=255,
-    not_in_image_names=re.compile(f"[{_UNPRINTABLE}]+"),
-    largest_gib=None,
+    max_image_name_length=255,
+    forbidden_in_image_names=re.compile(f"[{_UNPRINTABLE}]+"),
+    max_gib=None,
     encrypted_only_as=("raw", "bare"),
 )
 #: What every image name has to follow while the cloud is not known: the more generous of the two rules, which
@@ -115,7 +115,7 @@ def disk_formats(dialect: Dialect | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(EVS.disk_formats + CINDER.disk_formats))
 
 
-def image_name_words(fault: str, dialect: Dialect) -> str:
+def image_name_message(fault: str, dialect: Dialect) -> str:
     """Why an image cannot have its name on a cloud of this family, and the way out."""
     return (
         f"the image name {fault}; {dialect.name} takes {dialect.image_name_rule}: give the row another "

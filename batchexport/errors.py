@@ -40,7 +40,7 @@ from typing import NamedTuple, Protocol
 from batchexport.redaction import redacted
 
 #: The longest wait that is believed of a cloud: a wrong `Retry-After` is not to stop a run for days.
-LONGEST_WAIT_S = 900.0
+MAX_RETRY_AFTER_S = 900.0
 
 
 class ExitCode(NamedTuple):
@@ -174,7 +174,7 @@ class StopRequestedError(BatchExportError):
 class CloudError(BatchExportError):
     """A call to the cloud failed. The message holds the cloud's own words.
 
-    `retry_after_s` is what the cloud asked for, cut to `LONGEST_WAIT_S` here, so that no waiter need do it.
+    `retry_after_s` is what the cloud asked for, capped at `MAX_RETRY_AFTER_S` here for every caller.
     """
 
     exit_code = 6
@@ -195,7 +195,7 @@ class CloudError(BatchExportError):
         self.method = method
         self.url = redacted(url)
         self.status = status
-        self.retry_after_s = None if retry_after_s is None else min(retry_after_s, LONGEST_WAIT_S)
+        self.retry_after_s = None if retry_after_s is None else min(retry_after_s, MAX_RETRY_AFTER_S)
         self.code = None if code is None else redacted(code)
         self.request_id = None if request_id is None else redacted(request_id)
 

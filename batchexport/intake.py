@@ -106,7 +106,9 @@ def check(
 def needs_dialect(settings: Settings) -> bool:
     """Whether names are made of what not every cloud takes as it is, as the names of volumes."""
     literal = _FIELD.sub("", settings.name_template)
-    return "{volume_name}" in settings.name_template or EVS.not_in_image_names.search(literal) is not None
+    return (
+        "{volume_name}" in settings.name_template or EVS.forbidden_in_image_names.search(literal) is not None
+    )
 
 
 def is_as_it_was(source: str | Path, state_path: Path) -> bool:

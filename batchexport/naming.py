@@ -71,7 +71,7 @@ class Namer:
 
     def _with_volume_name(self, row: JobRow, suffix: str) -> str:
         """The template with as much of the volume's name, and all of the suffix, as there is room for."""
-        room = (self._rules.longest_image_name - len(self._filled(row, ""))) // self._wants_volume_name
+        room = (self._rules.max_image_name_length - len(self._filled(row, ""))) // self._wants_volume_name
         plain = cleaned(row.volume_name or "", self._rules)
         if not any(map(str.isalnum, plain)):  # nothing that a person could tell it by
             plain = row.volume_id
@@ -125,7 +125,7 @@ class MarkingNamer:
 
 def cleaned(volume_name: str, rules: Dialect) -> str:
     """The name with a hyphen for every run of characters that the cloud does not take in image names."""
-    return rules.not_in_image_names.sub("-", unguarded(volume_name)).strip()
+    return rules.forbidden_in_image_names.sub("-", unguarded(volume_name)).strip()
 
 
 def _fields(template: str) -> list[str]:

@@ -13,11 +13,11 @@ from functools import lru_cache
 #: What stands in the place of a secret.
 REDACTED = "***"
 #: Of registered secrets: shorter ones are found in many innocent words, such as the name of a cloud.
-SHORTEST_REGISTERED = 8
+MIN_REGISTERED_LENGTH = 8
 #: Of secrets that a sign-in itself sent, in its own answer. Shorter ones are no secrets to anybody.
-SHORTEST_SENT = 4
+MIN_SENT_LENGTH = 4
 #: Tokens are renewed: the oldest are forgotten, long after they ended.
-_MOST_REGISTERED = 400
+_MAX_REGISTERED = 400
 
 _registered: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 _all_forms: tuple[str, ...] = ()
@@ -26,13 +26,13 @@ _all_forms: tuple[str, ...] = ()
 def register_secret(*secrets: str | None) -> None:
     """Redact these from now on; None, empty and very short ones are passed over."""
     global _all_forms
-    fresh = [secret for secret in secrets if secret and len(secret) >= SHORTEST_REGISTERED]
+    fresh = [secret for secret in secrets if secret and len(secret) >= MIN_REGISTERED_LENGTH]
     if all(secret in _registered for secret in fresh):
         return
     for secret in fresh:
         _registered[secret] = spellings(secret)
         _registered.move_to_end(secret)
-    while len(_registered) > _MOST_REGISTERED:
+    while len(_registered) > _MAX_REGISTERED:
         _registered.popitem(last=False)
     _all_forms = _longest_first(form for forms in list(_registered.values()) for form in forms)
 
@@ -54,20 +54,20 @@ def redacted(text: str) -> str:
 
 def without(text: str, secrets: Iterable[str]) -> str:
     """The text without these secrets, however they are spelled."""
-    known = [secret for secret in secrets if len(secret) >= SHORTEST_SENT]
+    known = [secret for secret in secrets if len(secret) >= MIN_SENT_LENGTH]
     for form in _longest_first(form for secret in known for form in spellings(secret)):
         text = text.replace(form, REDACTED)
     return text
 
 
-def hidden(text: str, secrets: Iterable[str]) -> str:
+def hide_secrets(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets: clouds that quote a request they cannot read quote the password too."""
     return redacted(without(text, secrets))
 
 
-def hidden_in(body: bytes, secrets: Iterable[str]) -> bytes:
+def hide_secrets_in_bytes(body: bytes, secrets: Iterable[str]) -> bytes:
     """The same for the bytes of an answer."""
-    return hidden(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
+    return hide_secrets(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batchexport import cloud
 from batchexport.cli import practice
-from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
 from batchexport.identity import SANDBOX
@@ -69,7 +69,7 @@ def _connect(
     key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
 ) -> AbstractAsyncContextManager[Cloud]:
     """One target's client, behind a gate that knows what an earlier process learnt."""
-    gate = RateGate(limits.requests_per_second)
+    gate = RateLimiter(limits.requests_per_second)
     if learnt is not None:
         gate.start_at(learnt)
     return cloud.connect(key, access, limits=limits, gate=gate, sign_ins=sign_ins)

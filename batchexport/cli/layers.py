@@ -268,7 +268,7 @@ def _check_against_dialect(layer: Layer) -> None:
     if layer.dialect is None:
         return
     dialect, image = DIALECTS[DialectName(layer.dialect)], layer.image
-    if fault := dialect.disk_format_fault(image.disk_format):
+    if fault := dialect.disk_format_problem(image.disk_format):
         raise ConfigError(fault)
     if image.os_type and not dialect.takes_os_type:
         raise ConfigError(f"os type is set, but {dialect.name} takes none")

@@ -40,7 +40,7 @@ _NEVER_FITS = 3
 _WAIT_S = 900.0
 #: And before it is given up for what is left of last night: tonight's list is not to wait for that.
 _EARLIER_WAIT_S = 120.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 15.0, 300.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 15.0, 300.0
 #: Exports of nights before the last one are looked at so long, and of so many nights.
 _OLDER_S, _OLDER_NIGHTS = 90.0, 5
 
@@ -228,7 +228,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
                     raise
                 err(f"{error}; trying again in {duration(pause_s)}", level="warning")
             self.pause(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
     def _end(self) -> float:
         """Until when a service that is away is waited for."""

@@ -124,10 +124,10 @@ def _defined_clouds() -> list[str]:
     """The clouds of clouds.yaml. Raises ConfigError where a file cannot be read that may define one."""
     from openstack.exceptions import ConfigException
 
-    from batchexport.cloud.auth.client_config import ClientConfig, quietly
+    from batchexport.cloud.auth.client_config import ClientConfig, capture_warnings
 
     try:
-        with quietly():
+        with capture_warnings():
             config = ClientConfig()
         names = [str(name) for name in config.get_cloud_names()]
     except (ConfigException, AttributeError, TypeError) as error:  # the last two: of another shape

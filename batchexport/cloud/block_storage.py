@@ -9,18 +9,18 @@ from urllib.parse import quote
 import msgspec
 
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.http.error_bodies import fold
-from batchexport.cloud.http.paging import LinkRecord, Pager, leads_on
+from batchexport.cloud.http.error_bodies import sanitize
+from batchexport.cloud.http.paging import LinkRecord, Pager, has_next_link
 from batchexport.cloud.http.responses import (
-    Answer,
     Decoder,
     LenientDecoder,
+    Response,
     is_id,
-    possible_gib,
     require_same,
+    valid_size_gib,
 )
-from batchexport.cloud.http.session import Session
-from batchexport.dialect import Dialect, DialectName, image_name_words
+from batchexport.cloud.http.session import HttpSession
+from batchexport.dialect import Dialect, DialectName, image_name_message
 from batchexport.errors import NotFoundError, OutcomeUnknownError, RefusedError, SignInError
 from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
 
@@ -52,7 +52,7 @@ class VolumeRecord(msgspec.Struct):
         return Volume(
             volume_id=self.id,
             status=(self.status or status).lower(),
-            size_gib=possible_gib(self.size),
+            size_gib=valid_size_gib(self.size),
             name=self.name,
             server_ids=tuple(server_id for server_id in servers if server_id) if servers else (),
             details=self.details(),
@@ -105,7 +105,7 @@ class VolumePage(msgspec.Struct):
     @property
     def has_next(self) -> bool:
         """Whether the cloud says that there are more."""
-        return leads_on(self.volumes_links)
+        return has_next_link(self.volumes_links)
 
 
 class LongVolumePage(VolumePage):
@@ -162,7 +162,7 @@ _EXPORT = msgspec.json.Decoder(ExportAnswer, strict=False)  # some clouds send n
 class BlockStorage:
     """The block storage of one project."""
 
-    def __init__(self, session: Session, endpoint: Endpoint, dialect: Dialect) -> None:
+    def __init__(self, session: HttpSession, endpoint: Endpoint, dialect: Dialect) -> None:
         self._session = session
         self._endpoint = endpoint
         self._pager = Pager(session, endpoint)
@@ -258,7 +258,7 @@ def latest_message(
         if (message.request_id == request_id if request_id else message.resource_uuid == volume_id)
     ]
     latest = max(ours, key=lambda message: message.created_at or "", default=None)
-    return fold(latest.user_message or "") or None if latest else None
+    return sanitize(latest.user_message or "") or None if latest else None
 
 
 def export_fields(request: ExportRequest, dialect: Dialect, *, api_version: str) -> dict[str, str | bool]:
@@ -266,10 +266,10 @@ def export_fields(request: ExportRequest, dialect: Dialect, *, api_version: str)
     does not take.
     """
     options = request.options
-    if fault := dialect.disk_format_fault(options.disk_format):
+    if fault := dialect.disk_format_problem(options.disk_format):
         raise RefusedError(f"not sent: {fault}", method="POST", code="disk_format")
-    if fault := dialect.image_name_fault(request.image_name):
-        words = image_name_words(fault, dialect)
+    if fault := dialect.image_name_problem(request.image_name):
+        words = image_name_message(fault, dialect)
         raise RefusedError(f"not sent: {words}", method="POST", code="image_name")
     disk_format = options.disk_format or dialect.default_disk_format
     fields: dict[str, str | bool] = {
@@ -299,7 +299,7 @@ def export_microversion(fields: dict[str, str | bool]) -> str | None:
     return "3.1" if "visibility" in fields or "protected" in fields else None
 
 
-def accepted(answer: Answer, request: ExportRequest) -> Accepted:
+def accepted(answer: Response, request: ExportRequest) -> Accepted:
     """What was started. Raises OutcomeUnknownError for an answer without the id of an image, and for one that
     is about another request: a proxy or a cache may mix answers up.
     """
@@ -315,13 +315,13 @@ def accepted(answer: Answer, request: ExportRequest) -> Accepted:
         raise _unreadable(answer, f"it is about volume {export.id!r}")
     if export.image_name and export.image_name.strip() != request.image_name.strip():
         raise _unreadable(answer, f"it is about an image called {export.image_name!r}")
-    size_gib = possible_gib(export.size)
+    size_gib = valid_size_gib(export.size)
     return Accepted(image_id=export.image_id, size_gib=size_gib, request_id=answer.request_id)
 
 
-def _unreadable(answer: Answer, why: str) -> OutcomeUnknownError:
+def _unreadable(answer: Response, why: str) -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        f"answered {answer.status}, but not with the id of its image: {fold(why)}",
+        f"answered {answer.status}, but not with the id of its image: {sanitize(why)}",
         method=answer.method,
         url=answer.url,
         status=answer.status,

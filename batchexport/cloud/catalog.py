@@ -25,7 +25,7 @@ _ECS_ADDRESS = re.compile(r"https?://(ecs[.-]|[^/]+/ecs(/|$))")
 _EVERYWHERE = (None, "", "*")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint as the catalog lists it."""
 
     service_type: str
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     service_name: str | None = None  #: None = it has none
 
 
-class ServiceChoice(msgspec.Struct, frozen=True, kw_only=True):
+class ServicePreferences(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says about the endpoint of one service. None and empty = as of all services."""
 
     region: str | None = None
@@ -44,14 +44,14 @@ class ServiceChoice(msgspec.Struct, frozen=True, kw_only=True):
     service_name: str | None = None
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointPreferences(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says about endpoints."""
 
     region: str | None = None  #: None = the only region there is
     interfaces: tuple[str, ...] = ("public",)  #: best first
-    block_storage: ServiceChoice = ServiceChoice()
-    image: ServiceChoice = ServiceChoice()
-    compute: ServiceChoice = ServiceChoice()
+    block_storage: ServicePreferences = ServicePreferences()
+    image: ServicePreferences = ServicePreferences()
+    compute: ServicePreferences = ServicePreferences()
     block_storage_url: str | None = None  #: instead of the catalog
     image_url: str | None = None  #: instead of the catalog
     compute_url: str | None = None  #: instead of the catalog
@@ -74,19 +74,23 @@ class ComputeEndpoints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_block_storage(
-    catalog: Sequence[Entry], wishes: Wishes, *, project_id: str | None
+    catalog: Sequence[CatalogEntry], preferences: EndpointPreferences, *, project_id: str | None
 ) -> tuple[Endpoint, Dialect]:
     """The endpoint of block storage, with the project id in it, and the dialect spoken there.
 
     Raises ConfigError where the catalog has no such service in the region.
     """
-    if wishes.block_storage_url:
-        entries = [_by_hand("block-storage", wishes.block_storage_url)]
+    if preferences.block_storage_url:
+        entries = [_by_hand("block-storage", preferences.block_storage_url)]
     else:
         entries = _matching(
-            catalog, wishes, wishes.block_storage, types=BLOCK_STORAGE_TYPES, service="block storage"
+            catalog,
+            preferences,
+            preferences.block_storage,
+            types=BLOCK_STORAGE_TYPES,
+            service="block storage",
         )
-    dialect = DIALECTS[wishes.dialect or _dialect_of(entries)]
+    dialect = DIALECTS[preferences.dialect or _dialect_of(entries)]
     entry = min(entries, key=lambda entry: _rank(entry, dialect))
     root, version = _split(entry.url)
     if version not in dialect.api_versions:
@@ -94,31 +98,39 @@ def find_block_storage(
     # With the project id the path works on every version; without it only from microversion 3.67.
     parts = [root, version, project_id] if project_id else [root, version]
     region = (
-        wishes.block_storage.region
-        or wishes.region
+        preferences.block_storage.region
+        or preferences.region
         or (None if entry.region in _EVERYWHERE else entry.region)
     )
     return Endpoint(url="/".join(parts), version=version, region=region), dialect
 
 
-def find_image_service(catalog: Sequence[Entry], wishes: Wishes) -> Endpoint:
+def find_image_service(catalog: Sequence[CatalogEntry], preferences: EndpointPreferences) -> Endpoint:
     """The endpoint of the image service, version 2. Raises ConfigError where the catalog has none."""
-    if wishes.image_url:
-        entries = [_by_hand("image", wishes.image_url)]
+    if preferences.image_url:
+        entries = [_by_hand("image", preferences.image_url)]
     else:
-        entries = _matching(catalog, wishes, wishes.image, types=IMAGE_TYPES, service="image service")
+        entries = _matching(
+            catalog, preferences, preferences.image, types=IMAGE_TYPES, service="image service"
+        )
     root, _ = _split(entries[0].url)
     return Endpoint(url=f"{root}/v2", version="v2")
 
 
 def find_compute(
-    catalog: Sequence[Entry], wishes: Wishes, dialect: Dialect, *, project_id: str | None
+    catalog: Sequence[CatalogEntry],
+    preferences: EndpointPreferences,
+    dialect: Dialect,
+    *,
+    project_id: str | None,
 ) -> ComputeEndpoints:
     """The endpoints of the compute service. Raises ConfigError where the catalog has none."""
-    if wishes.compute_url:
-        entry = _by_hand("compute", wishes.compute_url)
+    if preferences.compute_url:
+        entry = _by_hand("compute", preferences.compute_url)
     else:
-        entry = _matching(catalog, wishes, wishes.compute, types=COMPUTE_TYPES, service="compute service")[0]
+        entry = _matching(
+            catalog, preferences, preferences.compute, types=COMPUTE_TYPES, service="compute service"
+        )[0]
     root, _ = _split(entry.url)
     project = [project_id] if project_id else []
     nova = Endpoint(url="/".join([root, "v2.1", *project]), version="v2.1")
@@ -127,15 +139,20 @@ def find_compute(
     return ComputeEndpoints(nova=nova, ecs=ecs)
 
 
-def _by_hand(service_type: str, url: str) -> Entry:
-    return Entry(service_type=service_type, interface="public", region=None, url=url)
+def _by_hand(service_type: str, url: str) -> CatalogEntry:
+    return CatalogEntry(service_type=service_type, interface="public", region=None, url=url)
 
 
 def _matching(
-    catalog: Sequence[Entry], wishes: Wishes, choice: ServiceChoice, *, types: Sequence[str], service: str
-) -> list[Entry]:
+    catalog: Sequence[CatalogEntry],
+    preferences: EndpointPreferences,
+    choice: ServicePreferences,
+    *,
+    types: Sequence[str],
+    service: str,
+) -> list[CatalogEntry]:
     """The entries of these types, region and interface, in the order of the types; at least one."""
-    interfaces, region = choice.interfaces or wishes.interfaces, choice.region or wishes.region
+    interfaces, region = choice.interfaces or preferences.interfaces, choice.region or preferences.region
     of_type = [entry for kind in _types(choice, types) for entry in catalog if _is_of(entry, kind, choice)]
     for interface in interfaces:
         found = [entry for entry in of_type if entry.interface.removesuffix("URL") == interface]
@@ -154,7 +171,7 @@ def _matching(
     )
 
 
-def _types(choice: ServiceChoice, types: Sequence[str]) -> list[str]:
+def _types(choice: ServicePreferences, types: Sequence[str]) -> list[str]:
     """The service types to look for, best first: one that was asked for comes before its other names."""
     if choice.service_type is None:
         return list(types)
@@ -162,13 +179,13 @@ def _types(choice: ServiceChoice, types: Sequence[str]) -> list[str]:
     return [choice.service_type, *(kind for kind in others if kind != choice.service_type)]
 
 
-def _is_of(entry: Entry, kind: str, choice: ServiceChoice) -> bool:
+def _is_of(entry: CatalogEntry, kind: str, choice: ServicePreferences) -> bool:
     """Whether this is an endpoint of the type, and of the name where one is asked for and it has one."""
     is_named = not (choice.service_name and entry.service_name) or entry.service_name == choice.service_name
     return entry.service_type == kind and bool(entry.url) and is_named
 
 
-def _in_region(entries: list[Entry], region: str | None, service: str) -> list[Entry]:
+def _in_region(entries: list[CatalogEntry], region: str | None, service: str) -> list[CatalogEntry]:
     """Those of the region; a region left open is an error where there are several to choose from."""
     if region:
         exact = [entry for entry in entries if entry.region == region]
@@ -182,17 +199,17 @@ def _in_region(entries: list[Entry], region: str | None, service: str) -> list[E
     return entries
 
 
-def _contents(catalog: Iterable[Entry]) -> str:
+def _contents(catalog: Iterable[CatalogEntry]) -> str:
     found = sorted({f"{entry.service_type} ({entry.region or 'no region'})" for entry in catalog})
     return ", ".join(found) or "nothing"
 
 
-def _dialect_of(entries: Iterable[Entry]) -> DialectName:
+def _dialect_of(entries: Iterable[CatalogEntry]) -> DialectName:
     evs = any(entry.service_type == "evs" or _EVS_ADDRESS.match(entry.url) for entry in entries)
     return DialectName.EVS if evs else DialectName.CINDER
 
 
-def _rank(entry: Entry, dialect: Dialect) -> tuple[int, int]:
+def _rank(entry: CatalogEntry, dialect: Dialect) -> tuple[int, int]:
     """Smaller is better: first by API version, then by service type."""
     _, version = _split(entry.url)
     if not version:
@@ -223,11 +240,11 @@ def _split(url: str) -> tuple[str, str]:
     return "/".join([f"{scheme}://{host}", *path]), ""
 
 
-def with_dialect(wishes: Wishes, name: str | None) -> Wishes:
-    """The wishes with a dialect by its name, if one is given. Raises ConfigError for an unknown name."""
+def with_dialect(preferences: EndpointPreferences, name: str | None) -> EndpointPreferences:
+    """The preferences with a dialect by its name, if one is given. Raises ConfigError for an unknown name."""
     if name is None:
-        return wishes
+        return preferences
     try:
-        return replace(wishes, dialect=DialectName(name))
+        return replace(preferences, dialect=DialectName(name))
     except ValueError as error:
         raise ConfigError(f"dialect {name!r} is not known; known are {', '.join(DialectName)}") from error

@@ -18,8 +18,8 @@ import msgspec
 from batchexport.clock import boottime_s
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
 from batchexport.cloud.http.error_mapping import error_from_job
-from batchexport.cloud.http.paging import LinkRecord, Pager, leads_on
-from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.paging import LinkRecord, Pager, has_next_link
+from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.timestamps import epoch_s
 from batchexport.errors import (
     CloudError,
@@ -41,13 +41,13 @@ UNKNOWN_PAGES = 3
 #: down as `UNKNOWN`, with little more than their ids; before, it leaves them out.
 UNTOLD = frozenset({"", "UNKNOWN"})
 #: More than so many are never asked for one by one: each takes its turn at the gate before an export.
-MOST_BY_ID = 20
-LARGEST_BATCH = 1000
-MOST_A_MINUTE = 1000
+MAX_BY_ID = 20
+MAX_BATCH = 1000
+MAX_SERVERS_PER_MINUTE = 1000
 #: Between two looks at a job. Guests need some 10 s to go down.
-JOB_LOOK_S = 3.0
+JOB_POLL_S = 3.0
 #: A job that takes longer is left to itself: the servers tell how they are.
-JOB_PATIENCE_S = 300.0
+JOB_TIMEOUT_S = 300.0
 
 
 class AttachedRecord(msgspec.Struct):
@@ -106,7 +106,7 @@ class ServerPage(msgspec.Struct):
     @property
     def has_next(self) -> bool:
         """Whether the cloud says that there are more."""
-        return leads_on(self.servers_links)
+        return has_next_link(self.servers_links)
 
 
 class Entities(msgspec.Struct):
@@ -141,7 +141,7 @@ class JobRecord(msgspec.Struct):
         return error_from_job(url=url, code=self.error_code, message=told or "")
 
 
-class Taken(msgspec.Struct):
+class BatchAccepted(msgspec.Struct):
     """The answer to a batch that was taken."""
 
     job_id: str
@@ -156,14 +156,14 @@ _PAGE = msgspec.json.Decoder(ServerPage, strict=False)
 _JOB = msgspec.json.Decoder(JobRecord, strict=False)
 
 
-_TAKEN = msgspec.json.Decoder(Taken)
+_ACCEPTED = msgspec.json.Decoder(BatchAccepted)
 
 
 class Compute:
     """The servers of one project. Every call raises ConfigError where the cloud has no compute service."""
 
     def __init__(
-        self, session: Session, endpoints: ComputeEndpoints, *, batches: Batches | None = None
+        self, session: HttpSession, endpoints: ComputeEndpoints, *, batches: Batches | None = None
     ) -> None:
         self._session = session
         self._nova = endpoints.nova
@@ -182,7 +182,7 @@ class Compute:
         if not wanted:
             return
         listed = False
-        if len(wanted) > min(self._list_pages or UNKNOWN_PAGES, MOST_BY_ID):
+        if len(wanted) > min(self._list_pages or UNKNOWN_PAGES, MAX_BY_ID):
             try:
                 async for told in self._listed(wanted):
                     listed = listed or bool(told)
@@ -193,7 +193,7 @@ class Compute:
             except CloudError as error:
                 log.warning("the list of servers cannot be read, asking for each alone: %s", error)
         if wanted:
-            yield await self._by_ids(sorted(wanted)[:MOST_BY_ID], may_fail=listed)
+            yield await self._by_ids(sorted(wanted)[:MAX_BY_ID], may_fail=listed)
 
     async def _listed(self, wanted: Collection[str]) -> AsyncIterator[list[Server]]:
         count = 0
@@ -258,8 +258,8 @@ class Compute:
     ) -> dict[str, CloudError]:
         failed: dict[str, CloudError] = {}
         each_once = list(dict.fromkeys(server_ids))
-        for begin in range(0, len(each_once), LARGEST_BATCH):
-            batch = each_once[begin : begin + LARGEST_BATCH]
+        for begin in range(0, len(each_once), MAX_BATCH):
+            batch = each_once[begin : begin + MAX_BATCH]
             # For one server a batch would cost a job to follow.
             if self._batches is None or len(batch) == 1:
                 failed |= await self._one_by_one(action, batch, hard=hard, fence=fence)
@@ -315,7 +315,7 @@ class Batches:
 
     def __init__(
         self,
-        session: Session,
+        session: HttpSession,
         endpoint: Endpoint,
         *,
         steady: Callable[[], float] = boottime_s,
@@ -326,12 +326,12 @@ class Batches:
         self._steady = steady
         self._sleep = sleep
         self._turn = asyncio.Lock()
-        self._sent: deque[tuple[float, int]] = deque(maxlen=MOST_A_MINUTE)
+        self._sent: deque[tuple[float, int]] = deque(maxlen=MAX_SERVERS_PER_MINUTE)
 
     async def send(
         self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
     ) -> dict[str, CloudError]:
-        """Ask for the action on at most `LARGEST_BATCH` servers, and follow its job to the end.
+        """Ask for the action on at most `MAX_BATCH` servers, and follow its job to the end.
 
         Returns why, by server id, for those it failed for; raises CloudError where the batch was not taken.
         """
@@ -344,7 +344,7 @@ class Batches:
             "POST", self._endpoint, "/cloudservers/action", body=body, fence=fence
         )
         try:
-            job_id = _TAKEN.decode(answer.body).job_id
+            job_id = _ACCEPTED.decode(answer.body).job_id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise OutcomeUnknownError(
                 f"answered {answer.status}, but not with the id of a job: {error}",
@@ -358,10 +358,10 @@ class Batches:
     async def _followed(self, job_id: str, server_ids: Sequence[str]) -> dict[str, CloudError]:
         """Which servers the job failed for, as far as it tells in time."""
         path = f"/jobs/{quote(job_id, safe='')}"
-        give_up_at = self._steady() + JOB_PATIENCE_S
+        give_up_at = self._steady() + JOB_TIMEOUT_S
         failed: dict[str, CloudError] = {}
         while self._steady() < give_up_at:
-            await self._sleep(JOB_LOOK_S)
+            await self._sleep(JOB_POLL_S)
             try:
                 job = await self._session.read(self._endpoint, path, _JOB)
             except CloudError as error:
@@ -394,7 +394,7 @@ def wait_s(sent: Iterable[tuple[float, int]], asking: int, *, now_s: float) -> f
     recent = [(at, count) for at, count in sent if at + 60.0 > now_s]
     total, wait = asking + sum(count for _, count in recent), 0.0
     for at, count in recent:
-        if total <= MOST_A_MINUTE:
+        if total <= MAX_SERVERS_PER_MINUTE:
             break
         total, wait = total - count, at + 60.0 - now_s
     return wait

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from batchexport.cloud.auth.account import Account, environment_account, plain_account
 from batchexport.cloud.auth.sign_in_pacing import SignIns
-from batchexport.cloud.auth.threads import in_thread
+from batchexport.cloud.auth.threads import run_in_thread
 from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.block_storage import BlockStorage
 from batchexport.cloud.catalog import Endpoint, find_block_storage, find_compute, find_image_service
 from batchexport.cloud.compute import Compute
 from batchexport.cloud.http.authenticator import Credential
-from batchexport.cloud.http.rate_limiter import RateGate
-from batchexport.cloud.http.session import Session, Traffic
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.session import HttpSession, Traffic
 from batchexport.cloud.http.transport import open_http
 from batchexport.cloud.image import ImageService
 from batchexport.config.settings import CloudSettings, Limits
@@ -52,7 +52,7 @@ class Cloud:
 
     def __init__(
         self,
-        session: Session,
+        session: HttpSession,
         block_storage: BlockStorage,
         image: ImageService,
         find_compute: Callable[[], Compute],
@@ -95,7 +95,7 @@ async def connect(
     access: CloudSettings,
     *,
     limits: Limits,
-    gate: RateGate | None = None,
+    gate: RateLimiter | None = None,
     sign_ins: SignIns | None = None,
 ) -> AsyncIterator[Cloud]:
     """A cloud that is signed in to, closed at the end. What `key` says wins over `access`.
@@ -106,15 +106,15 @@ async def connect(
     TransientError where no token is given, and CloudError where the image service does not answer.
     """
     sign_ins = sign_ins or SignIns()
-    account = await in_thread(partial(load_account, key, access, sign_ins), limit_s=None)
-    held = await sign_ins.first(account.authorizer)
-    block_storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
-    image_service = find_image_service(held.catalog, account.wishes)
-    async with open_http(account.trust, connections=limits.concurrency) as http:
-        session = Session(
+    account = await run_in_thread(partial(load_account, key, access, sign_ins), limit_s=None)
+    held = await sign_ins.first(account.authenticator)
+    block_storage, dialect = find_block_storage(held.catalog, account.preferences, project_id=held.project_id)
+    image_service = find_image_service(held.catalog, account.preferences)
+    async with open_http(account.tls, connections=limits.concurrency) as http:
+        session = HttpSession(
             http,
-            account.authorizer,
-            gate or RateGate(limits.requests_per_second),
+            account.authenticator,
+            gate or RateLimiter(limits.requests_per_second),
             concurrency=limits.concurrency,
         )
         session.proxy_for(block_storage.url)  # a setting to correct shows before anything is sent
@@ -126,11 +126,11 @@ async def connect(
         images = ImageService(session, image_service, dialect, project_id=held.project_id)
         # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
         await images.probe()
-        facts = facts_of(account, held, block_storage, image_service)
+        facts = account_facts(account, held, block_storage, image_service)
         sign_ins.mention(facts.config_files, facts.notes)
 
         def compute() -> Compute:
-            endpoints = find_compute(held.catalog, account.wishes, dialect, project_id=held.project_id)
+            endpoints = find_compute(held.catalog, account.preferences, dialect, project_id=held.project_id)
             return Compute(session, endpoints)
 
         identity = identity_of(account, held, block_storage)
@@ -152,7 +152,7 @@ def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None
         from batchexport.cloud.auth.clouds_yaml import clouds_yaml_account  # takes a third of a second
 
         account = clouds_yaml_account(key, access, sign_ins)
-    if not account.trust.verify:
+    if not account.tls.verify:
         note = (
             "the cloud's certificates are not checked (verify: false, or insecure): anyone can impersonate it"
         )
@@ -168,7 +168,7 @@ def _home() -> Path | None:
         return None
 
 
-def facts_of(
+def account_facts(
     account: Account, held: Credential, block_storage: Endpoint, image_service: Endpoint
 ) -> AccountFacts:
     """What the credential and the endpoints say of the account."""

@@ -10,7 +10,7 @@ import msgspec
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.paging import Pager
 from batchexport.cloud.http.responses import LenientDecoder, is_id, require_same
-from batchexport.cloud.http.session import Session
+from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.timestamps import epoch_s, iso_utc
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
@@ -115,7 +115,7 @@ class ImageService:
     """The images of one project."""
 
     def __init__(
-        self, session: Session, endpoint: Endpoint, dialect: Dialect, *, project_id: str | None
+        self, session: HttpSession, endpoint: Endpoint, dialect: Dialect, *, project_id: str | None
     ) -> None:
         self._session = session
         self._endpoint = endpoint

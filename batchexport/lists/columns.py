@@ -248,14 +248,14 @@ def parse_volume_id(text: str) -> str:
 def parse_image_name(text: str, *, dialect: Dialect | None) -> str:
     """The name as it is. Without a dialect it passes if either family of clouds takes it."""
     rules = dialect or LENIENT
-    if (fault := rules.image_name_fault(text)) is None:
+    if (fault := rules.image_name_problem(text)) is None:
         return text
     raise InvalidValue(f"{printable(fault)}; allowed: {rules.image_name_rule}{_way_out(text, rules)}")
 
 
 def _way_out(name: str, rules: Dialect) -> str:
     """What to say of a name that only clouds of the other family take."""
-    if rules is LENIENT or LENIENT.image_name_fault(name):
+    if rules is LENIENT or LENIENT.image_name_problem(name):
         return ""
     return f" (the rule of {rules.name}; --dialect {LENIENT.name} takes it, where the cloud is one)"
 

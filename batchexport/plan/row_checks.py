@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from batchexport.config import InUse
-from batchexport.dialect import Dialect, image_name_words
+from batchexport.dialect import Dialect, image_name_message
 from batchexport.model import PASSING_STATUSES, Ending, ImageOptions, Job, JobState, Volume, VolumeDetails
 
 
@@ -126,9 +126,9 @@ def _servers(server_ids: tuple[str, ...]) -> str:
 
 def _of_size(volume: Volume, dialect: Dialect) -> Iterator[Finding]:
     size = volume.size_gib or 0
-    if dialect.largest_gib is not None:
-        if size > dialect.largest_gib:
-            words = f"the volume has {size} GiB; {dialect.name} exports up to {dialect.largest_gib}"
+    if dialect.max_gib is not None:
+        if size > dialect.max_gib:
+            words = f"the volume has {size} GiB; {dialect.name} exports up to {dialect.max_gib}"
             yield _blocked("too_large", words)
     elif size > USUAL_IMAGE_LIMIT_GIB:
         usual = USUAL_IMAGE_LIMIT_GIB
@@ -137,13 +137,13 @@ def _of_size(volume: Volume, dialect: Dialect) -> Iterator[Finding]:
 
 
 def _of_format(options: ImageOptions, dialect: Dialect) -> Iterator[Finding]:
-    if fault := dialect.disk_format_fault(options.disk_format):
+    if fault := dialect.disk_format_problem(options.disk_format):
         yield _blocked("disk_format", fault)
 
 
 def _of_name(row: Job, dialect: Dialect) -> Iterator[Finding]:
-    if fault := dialect.image_name_fault(row.image_name):
-        yield _blocked("image_name", image_name_words(fault, dialect))
+    if fault := dialect.image_name_problem(row.image_name):
+        yield _blocked("image_name", image_name_message(fault, dialect))
 
 
 def _of_dropped_options(options: ImageOptions, dialect: Dialect) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ class PlanSummary(msgspec.Struct):
     rows: int = 0  #: checked
     sized: int = 0  #: rows that would be sent and whose size is known
     gib: int = 0  #: of these together
-    largest_gib: int = 0  #: of these
+    max_gib: int = 0  #: of these
     by_severity: Counter[Severity] = msgspec.field(
         default_factory=Counter
     )  #: rows by their most severe finding
@@ -66,7 +66,7 @@ class PlanSummary(msgspec.Struct):
         if size is not None and (worst is None or worst.severity in (Severity.NEEDS_STOP, Severity.WARNING)):
             self.sized += 1
             self.gib += size
-            self.largest_gib = max(self.largest_gib, size)
+            self.max_gib = max(self.max_gib, size)
 
     def rule_out(self, server_id: str, finding: Finding) -> None:
         """Block the rows that depend on this server, which cannot be stopped."""
@@ -120,15 +120,13 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     slow_s: float
 
 
-def expected(
-    *, rows: int, gib: int, largest_gib: int, max_exports: int, requests_per_second: float
-) -> Expected:
-    """The likely duration of a run of `rows` rows and `gib` GiB, with a largest volume of `largest_gib`.
+def expected(*, rows: int, gib: int, max_gib: int, max_exports: int, requests_per_second: float) -> Expected:
+    """The likely duration of a run of `rows` rows and `gib` GiB, with a largest volume of `max_gib`.
 
     The maximum of three times: the largest volume, all volumes over `max_exports`, the requests.
     """
     sending_s = rows / requests_per_second if requests_per_second else 0.0
-    shared_gib = max(float(largest_gib), gib / max(1, min(max_exports, rows)))
+    shared_gib = max(float(max_gib), gib / max(1, min(max_exports, rows)))
     fast_s, slow_s = (
         max(sending_s, shared_gib * 1024 / mib_per_s) for mib_per_s in (FAST_MIB_PER_S, SLOW_MIB_PER_S)
     )

@@ -111,7 +111,7 @@ def _size_line(summary: PlanSummary, limits: Limits) -> str:
     span = _expected(summary, limits)
     known = "" if summary.sized == summary.to_export else f" in {count_of(summary.sized, 'row')}"
     return (
-        f"{number(summary.gib)} GiB{known}, the largest volume {number(summary.largest_gib)} GiB; about "
+        f"{number(summary.gib)} GiB{known}, the largest volume {number(summary.max_gib)} GiB; about "
         f"{_about(span.fast_s)} to {_about(span.slow_s)}, if {limits.max_exports} exports at once do "
         f"{FAST_MIB_PER_S} to {SLOW_MIB_PER_S} MiB/s each"
     )
@@ -126,7 +126,7 @@ def _expected(summary: PlanSummary, limits: Limits) -> Expected:
     return expected(
         rows=summary.to_export,
         gib=summary.gib,
-        largest_gib=summary.largest_gib,
+        max_gib=summary.max_gib,
         max_exports=limits.max_exports,
         requests_per_second=limits.requests_per_second,
     )
@@ -146,7 +146,7 @@ def _content(summary: PlanSummary, limits: Limits) -> dict[str, object]:
         "over_quota": summary.over_quota,
         "gib": summary.gib,
         "rows_of_known_size": summary.sized,
-        "largest_gib": summary.largest_gib,
+        "max_gib": summary.max_gib,
         "servers": [_server(summary, server_id) for server_id in sorted(summary.volumes_by_server)],
         "images": summary.images,
         "image_quota": None if quota is None else {"allowed": quota.allowed, "used": quota.used},

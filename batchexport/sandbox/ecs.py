@@ -14,7 +14,7 @@ from batchexport.sandbox.server_records import job_record
 from batchexport.sandbox.settings import PROJECT_ID
 from batchexport.sandbox.state import STATE, SandboxState
 
-LARGEST_BATCH = 1000
+MAX_BATCH = 1000
 
 
 class ServerRef(msgspec.Struct):
@@ -79,8 +79,8 @@ def read_batch(body: bytes) -> tuple[Action, BatchOptions]:
     except msgspec.DecodeError as error:
         raise Refusal(400, f"Request body is illegal: {error}", code="Ecs.0005") from error
     options = batch.stop or batch.start
-    if options is None or not 1 <= len(options.servers) <= LARGEST_BATCH:
-        raise Refusal(400, f"A batch has 1 to {LARGEST_BATCH} servers.", code="Ecs.0005")
+    if options is None or not 1 <= len(options.servers) <= MAX_BATCH:
+        raise Refusal(400, f"A batch has 1 to {MAX_BATCH} servers.", code="Ecs.0005")
     if options.type not in ("SOFT", "HARD"):
         raise Refusal(400, "The type must be SOFT or HARD.", code="Ecs.0005")
     return "stop" if batch.stop else "start", options

@@ -18,7 +18,7 @@ from aiohttp import web
 from batchexport.sandbox import settings as account
 
 #: How far the time of a signature may be off.
-LARGEST_SKEW_S = 900.0
+MAX_SKEW_S = 900.0
 #: So many bad signatures in a row lock a key for so long.
 TRIES = 5
 LOCKED_S = 300.0
@@ -86,7 +86,7 @@ def _is_current(date: str, now: float) -> bool:
         signed_at = datetime.strptime(date, _DATE).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return False
-    return abs(now - signed_at) <= LARGEST_SKEW_S
+    return abs(now - signed_at) <= MAX_SKEW_S
 
 
 def _expected(request: web.Request, body: bytes, names: list[str], *, secret: str, date: str) -> str:

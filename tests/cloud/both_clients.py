@@ -31,7 +31,7 @@ from batchexport.cloud.auth.client_config import ClientConfig
 from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.catalog import find_block_storage, find_compute, find_image_service
 from batchexport.cloud.connection import load_account
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
 from tests.cloud.settings_table import PASSWORD, PROJECT_ID, SETTINGS, Setting
@@ -140,7 +140,7 @@ def theirs(setting: Setting) -> dict[str, object]:
     assert manager.auth_ref is not None
     verify, certificate = manager.verify, manager.cert
     return {
-        "trust": repr(Trust.of(verify, certificate)),
+        "trust": repr(TlsConfig.of(verify, certificate)),
         **{service: _their_endpoint(region, service) for service in SERVICES},
     }
 
@@ -183,27 +183,27 @@ def ours(setting: Setting) -> dict[str, object]:
     account = load_account(TargetKey(), CloudSettings(cloud=setting.flags.get("cloud"), options=options))
 
     async def sign_in() -> Any:
-        return await account.authorizer.valid()
+        return await account.authenticator.valid()
 
     held = asyncio.run(sign_in())
     assert isinstance(held, Token)
-    dialect = find_block_storage(held.catalog, _by_hand(account.wishes), project_id=None)[1]
+    dialect = find_block_storage(held.catalog, _by_hand(account.preferences), project_id=None)[1]
     return {
-        "trust": repr(account.trust),
+        "trust": repr(account.tls),
         "block-storage": _our_endpoint(
-            lambda: find_block_storage(held.catalog, account.wishes, project_id=None)[0]
+            lambda: find_block_storage(held.catalog, account.preferences, project_id=None)[0]
         ),
-        "image": _our_endpoint(lambda: find_image_service(held.catalog, account.wishes)),
+        "image": _our_endpoint(lambda: find_image_service(held.catalog, account.preferences)),
         "compute": _our_endpoint(
-            lambda: find_compute(held.catalog, account.wishes, dialect, project_id=None).nova
+            lambda: find_compute(held.catalog, account.preferences, dialect, project_id=None).nova
         ),
     }
 
 
-def _by_hand(wishes: Any) -> Any:
+def _by_hand(preferences: Any) -> Any:
     from msgspec.structs import replace
 
-    return replace(wishes, block_storage_url="http://anywhere/v3")
+    return replace(preferences, block_storage_url="http://anywhere/v3")
 
 
 def _our_endpoint(find: Callable[[], Any]) -> str | None:

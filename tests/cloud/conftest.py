@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from batchexport.cloud.auth.tokens import Token, Tokens
+from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.http.rate_limiter import RateGate
-from batchexport.cloud.http.session import Session
-from batchexport.cloud.http.transport import Trust, open_http
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.session import HttpSession
+from batchexport.cloud.http.transport import TlsConfig, open_http
 from tests.cloud.scripted import ScriptedServer, serving
 
 
-class WatchedGate(RateGate):
+class WatchedGate(RateLimiter):
     """The real gate, with a memory of what it was told."""
 
     SENT_AT = 17.0
@@ -47,7 +47,7 @@ class Bench:
     """A session on a scripted server, with everything around it in reach of the test."""
 
     server: ScriptedServer
-    session: Session
+    session: HttpSession
     gate: WatchedGate
     endpoint: Endpoint
     sign_ins: list[Token] = field(default_factory=list)
@@ -76,7 +76,7 @@ class BenchContext:
         self._now = now
 
     async def __aenter__(self) -> Bench:
-        self._http = open_http(Trust(), connections=8)
+        self._http = open_http(TlsConfig(), connections=8)
         sign_ins: list[Token] = []
         slept: list[float] = []
 
@@ -89,8 +89,8 @@ class BenchContext:
 
         gate = WatchedGate()
         clock = {"now": self._now, "steady": lambda: 0.0} if self._now else {}
-        session = Session(
-            self._http, Tokens(sign_in), gate, concurrency=8, sleep=sleep, draw=lambda: 0.0, **clock
+        session = HttpSession(
+            self._http, TokenSource(sign_in), gate, concurrency=8, sleep=sleep, draw=lambda: 0.0, **clock
         )
         endpoint = Endpoint(url=f"{self._server.url}/v3/p1", version="v3")
         return Bench(self._server, session, gate, endpoint, sign_ins, slept)

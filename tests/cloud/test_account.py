@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from batchexport.cloud.auth.account import Account
-from batchexport.cloud.auth.signatures import Signatures
-from batchexport.cloud.auth.tokens import Tokens
+from batchexport.cloud.auth.signatures import RequestSigner
+from batchexport.cloud.auth.tokens import TokenSource
 from batchexport.cloud.catalog import find_block_storage, find_image_service
 from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
@@ -70,16 +70,16 @@ def load(cloud: str | None, *, region: str | None = None, dialect: str | None = 
 
 def addresses(account: Account) -> tuple[str, str, DialectName]:
     """Where block storage and images are by the account alone, and what is spoken there."""
-    assert isinstance(account.authorizer, Signatures)
-    held = account.authorizer
-    storage, dialect = find_block_storage(held.catalog, account.wishes, project_id=held.project_id)
-    return storage.url, find_image_service(held.catalog, account.wishes).url, dialect.name
+    assert isinstance(account.authenticator, RequestSigner)
+    held = account.authenticator
+    storage, dialect = find_block_storage(held.catalog, account.preferences, project_id=held.project_id)
+    return storage.url, find_image_service(held.catalog, account.preferences).url, dialect.name
 
 
 @pytest.mark.parametrize("cloud", ["otc", "otc-with-keys-for-obs"])
 def test_a_vendor_profile_signs_in_for_a_token(cloud: str) -> None:
     account = load(cloud, region="eu-de")
-    assert isinstance(account.authorizer, Tokens)
+    assert isinstance(account.authenticator, TokenSource)
     assert not account.unproven
 
 
@@ -133,7 +133,7 @@ def test_overrides_replace_the_rule() -> None:
 def test_a_named_dialect_wins() -> None:
     account = load("cinder-behind-keys", dialect="cinder")
     assert addresses(account)[0::2] == (f"https://storage.example/v3/{PROJECT}", DialectName.CINDER)
-    assert account.trust.authorities == "/etc/ssl/own.pem"
+    assert account.tls.authorities == "/etc/ssl/own.pem"
 
 
 def test_a_region_that_is_not_named_is_asked_for(clouds: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from batchexport.cloud.auth.tokens import Token, Tokens
+from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.errors import SignInError, UnreachableError
 from tests.cloud.conftest import token
 
@@ -37,8 +37,8 @@ class Identity:
         ends = None if self.life_s is None else issued + self.life_s
         return replace(token(self.asked), issued_at=issued, expires_at=ends)
 
-    def tokens(self) -> Tokens:
-        return Tokens(self, now=self.clock)
+    def tokens(self) -> TokenSource:
+        return TokenSource(self, now=self.clock)
 
 
 async def test_one_token_serves_all_requests() -> None:
@@ -93,7 +93,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_others_a_token() -> None:
         assert release.wait(5)
         return token(7)
 
-    tokens = Tokens(sign_in)
+    tokens = TokenSource(sign_in)
     first, second = (asyncio.create_task(tokens.valid()) for _ in range(2))
     await asyncio.sleep(0)  # both are under way, the first in its thread
     first.cancel()
@@ -109,7 +109,7 @@ async def test_signing_in_does_not_block_the_loop() -> None:
         assert release.wait(5)
         return token()
 
-    waiting = asyncio.create_task(Tokens(sign_in).valid())
+    waiting = asyncio.create_task(TokenSource(sign_in).valid())
     await asyncio.sleep(0)
     release.set()  # reached only because the loop went on
     assert await waiting == token()
@@ -139,7 +139,7 @@ async def test_a_clock_that_is_an_hour_wrong_changes_nothing() -> None:
 
 async def test_a_token_without_an_issue_time_lasts_to_its_end() -> None:
     clock = Clock()
-    tokens = Tokens(lambda: replace(token(), expires_at=1600.0), now=clock)
+    tokens = TokenSource(lambda: replace(token(), expires_at=1600.0), now=clock)
     first = await tokens.valid()
     clock.now_s = 1299.0
     assert await tokens.valid() is first

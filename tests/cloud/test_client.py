@@ -10,7 +10,7 @@ import pytest
 
 from batchexport.cloud import Cloud, SignIns, connect
 from batchexport.cloud.auth.sign_in_pacing import Persistence
-from batchexport.cloud.http.rate_limiter import RateGate
+from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud as CloudPort
 from batchexport.errors import (
@@ -102,7 +102,7 @@ async def test_an_image_service_that_refuses_ends_the_target_before_anything_is_
 
 
 async def test_targets_may_share_a_gate(keystone: Keystone) -> None:
-    gate = RateGate(7)
+    gate = RateLimiter(7)
     async with connect(ANY, ONE, limits=LIMITS, gate=gate) as client:
         assert client.requests_per_second == 7
 

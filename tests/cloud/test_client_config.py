@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from batchexport.cloud.auth.clouds_yaml import notes_on, why_foreign
-from batchexport.cloud.auth.signatures import Signatures
+from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import ConfigError
@@ -128,8 +128,8 @@ def test_access_keys_by_variable_go_to_the_cloud_of_auth_url(
     monkeypatch.setenv("OS_ACCESS_KEY", "a")
     monkeypatch.setenv("OS_SECRET_KEY", "b")
     account = load_account(TargetKey(), CloudSettings())
-    assert isinstance(account.authorizer, Signatures)
-    assert {entry.url.split("/")[2] for entry in account.authorizer.catalog} == {
+    assert isinstance(account.authenticator, RequestSigner)
+    assert {entry.url.split("/")[2] for entry in account.authenticator.catalog} == {
         f"{name}.r1.cloud.invalid" for name in ("evs", "ims", "ecs")
     }
 

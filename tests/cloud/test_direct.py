@@ -9,9 +9,9 @@ import pytest
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
-from batchexport.cloud.auth.keystone import Identity, auth_document, sign_in_directly
+from batchexport.cloud.auth.keystone import Principal, auth_document, sign_in_by_post
 from batchexport.cloud.auth.tokens import Token
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
@@ -43,7 +43,7 @@ def keystone(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Keyston
 
 async def sign_in(auth_url: str) -> Token:
     return await asyncio.to_thread(
-        sign_in_directly, auth_url, USER, Trust(), Identity.of(USER), silence_s=5.0
+        sign_in_by_post, auth_url, USER, TlsConfig(), Principal.of(USER), silence_s=5.0
     )
 
 
@@ -126,6 +126,6 @@ async def test_the_proxy_of_the_environment(keystone: Keystone, monkeypatch: pyt
 
 
 def test_authorities_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    trust = Trust(authorities=str(tmp_path / "no.pem"))
+    trust = TlsConfig(authorities=str(tmp_path / "no.pem"))
     with pytest.raises(ConfigError, match="certificates"):
-        sign_in_directly("https://127.0.0.1:1/v3", USER, trust, Identity.of(USER), silence_s=5.0)
+        sign_in_by_post("https://127.0.0.1:1/v3", USER, trust, Principal.of(USER), silence_s=5.0)

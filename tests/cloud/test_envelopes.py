@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchexport.cloud.http.error_bodies import Fault, read_fault
+from batchexport.cloud.http.error_bodies import ErrorBody, read_error_body
 
 ENVELOPES = {
     "evs": ({"error": {"message": "no", "code": "EVS.1002"}}, "EVS.1002", "no"),
@@ -50,42 +50,46 @@ ENVELOPES = {
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_every_envelope_gives_its_code_and_its_words(name: str) -> None:
     document, code, message = ENVELOPES[name]
-    fault = read_fault(json.dumps(document).encode())
+    fault = read_error_body(json.dumps(document).encode())
     assert (fault.code, fault.message) == (code, message)
 
 
 def test_the_gateways_request_id_is_kept() -> None:
-    assert read_fault(b'{"error_code": "x", "error_msg": "y", "request_id": "r1"}').request_id == "r1"
+    assert read_error_body(b'{"error_code": "x", "error_msg": "y", "request_id": "r1"}').request_id == "r1"
 
 
 def test_the_wait_in_an_over_limit_body_is_kept() -> None:
     assert (
-        read_fault(b'{"overLimit": {"code": 413, "message": "slow", "retryAfter": 12}}').retry_after == "12"
+        read_error_body(b'{"overLimit": {"code": 413, "message": "slow", "retryAfter": 12}}').retry_after
+        == "12"
     )
 
 
 def test_html_is_reduced_to_what_a_reader_sees() -> None:
     page = b"""<!DOCTYPE html><html><head><title>Oops</title><style>p{}</style></head>
       <body><script>alert(1)</script><h1>502 Bad Gateway</h1><hr>nginx &amp; co<!-- x --></body></html>"""
-    assert read_fault(page).message == "502 Bad Gateway nginx & co"
+    assert read_error_body(page).message == "502 Bad Gateway nginx & co"
 
 
 def test_html_without_a_body_gives_its_title() -> None:
-    assert read_fault(b"<html><head><title>503 Full</title></head><body></body></html>").message == "503 Full"
+    assert (
+        read_error_body(b"<html><head><title>503 Full</title></head><body></body></html>").message
+        == "503 Full"
+    )
 
 
 def test_empty_html_gives_nothing() -> None:
-    assert read_fault(b"<html><body></body></html>") == Fault()
+    assert read_error_body(b"<html><body></body></html>") == ErrorBody()
 
 
 def test_what_is_never_closed_hides_the_rest_as_in_a_browser() -> None:
-    assert read_fault(b"<html><body>502 <b>Bad</b> Gateway <!-- no end").message == "502 Bad Gateway"
-    assert read_fault(b"<html><style>p { } <body>seen by nobody").message == ""
+    assert read_error_body(b"<html><body>502 <b>Bad</b> Gateway <!-- no end").message == "502 Bad Gateway"
+    assert read_error_body(b"<html><style>p { } <body>seen by nobody").message == ""
 
 
 def test_letters_that_grow_in_lower_case_do_not_move_the_tags() -> None:
     page = "<html><body>İİİİ <STYLE>x</STYLE> 1 < 2 <B>bold</B></body></html>"
-    assert read_fault(page.encode()).message == "İİİİ 1 < 2 bold"
+    assert read_error_body(page.encode()).message == "İİİİ 1 < 2 bold"
 
 
 @pytest.mark.parametrize(
@@ -94,38 +98,38 @@ def test_letters_that_grow_in_lower_case_do_not_move_the_tags() -> None:
 def test_a_page_of_tags_left_open_is_read_at_once(piece: str) -> None:
     page = (b"<html>" + piece.encode() * 65536)[:65536]
     began = time.process_time()
-    read_fault(page)
-    read_fault(json.dumps({"message": page.decode()}).encode()[:65530] + b'"}')
+    read_error_body(page)
+    read_error_body(json.dumps({"message": page.decode()}).encode()[:65530] + b'"}')
     assert time.process_time() - began < 0.5
 
 
 def test_plain_text_is_folded_to_one_line() -> None:
-    assert read_fault(b"upstream\n  connect error\r\n").message == "upstream connect error"
+    assert read_error_body(b"upstream\n  connect error\r\n").message == "upstream connect error"
 
 
 def test_json_text_is_taken_as_it_is() -> None:
-    assert read_fault(b'"not today"').message == "not today"
+    assert read_error_body(b'"not today"').message == "not today"
 
 
 @pytest.mark.parametrize("body", [b"", b"   ", b"[]", b"[1]", b"3", b"null", b"{}"])
 def test_an_empty_answer_says_nothing(body: bytes) -> None:
-    assert read_fault(body).code is None
+    assert read_error_body(body).code is None
 
 
 def test_half_json_is_shown_as_it_came() -> None:
-    assert read_fault(b'{"badRequest": {"mess').message == '{"badRequest": {"mess'
+    assert read_error_body(b'{"badRequest": {"mess').message == '{"badRequest": {"mess'
 
 
 def test_a_long_reason_is_cut_to_300_characters() -> None:
-    assert len(read_fault(b'{"error": {"message": "' + b"x" * 5000 + b'"}}').message) == 300
+    assert len(read_error_body(b'{"error": {"message": "' + b"x" * 5000 + b'"}}').message) == 300
 
 
 def test_only_the_beginning_of_a_huge_body_is_looked_at() -> None:
-    assert len(read_fault(b"x" * 3_000_000).message) == 300
+    assert len(read_error_body(b"x" * 3_000_000).message) == 300
 
 
 def test_bytes_that_are_no_text_are_survived() -> None:
-    assert read_fault(b"\xff\xfe no").message.endswith("no")
+    assert read_error_body(b"\xff\xfe no").message.endswith("no")
 
 
 JSON = st.recursive(
@@ -140,10 +144,10 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_no_json_at_all_breaks_the_reader(document: object) -> None:
-    fault = read_fault(json.dumps(document).encode())
+    fault = read_error_body(json.dumps(document).encode())
     assert len(fault.message) <= 300 and "\n" not in fault.message
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_at_all_break_the_reader(body: bytes) -> None:
-    assert len(read_fault(body).message) <= 300
+    assert len(read_error_body(body).message) <= 300

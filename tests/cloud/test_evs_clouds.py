@@ -127,7 +127,7 @@ async def test_servers_go_down_and_up_in_one_batch_each(
     site: Site, cloud: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.write_clouds()
-    monkeypatch.setattr(compute, "JOB_LOOK_S", 0.0)
+    monkeypatch.setattr(compute, "JOB_POLL_S", 0.0)
     first, second, locked = (server.server_id for server in SERVERS)
     gone = "7d1f7d0c-0000-4000-8000-000000000009"
     async with signed_in(cloud) as client:

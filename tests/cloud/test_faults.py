@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from batchexport.cloud.http.error_mapping import error_from_answer, error_from_loss, is_error
+from batchexport.cloud.http.error_mapping import error_from_no_response, error_from_response, is_error
 from batchexport.errors import (
-    LONGEST_WAIT_S,
+    MAX_RETRY_AFTER_S,
     CloudError,
     FatalError,
     ForbiddenError,
@@ -34,14 +34,14 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> CloudError:
     body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    return error_from_answer(
+    return error_from_response(
         method=method, url=URL, status=status, headers=headers or {}, body=body, now_s=0.0
     )
 
 
 def cinder(status: int, name: str, message: str, *, method: str = "POST", **headers: str) -> CloudError:
     body = json.dumps({name: {"code": status, "message": message}}).encode()
-    return error_from_answer(method=method, url=URL, status=status, headers=headers, body=body, now_s=0.0)
+    return error_from_response(method=method, url=URL, status=status, headers=headers, body=body, now_s=0.0)
 
 
 BY_CODE = [
@@ -172,7 +172,7 @@ def test_what_proxies_answer_to_too_many_requests_is_a_throttle(status: int) -> 
 
 @pytest.mark.parametrize("seconds", [7200.0, 1e9])
 def test_no_error_asks_for_a_wait_of_hours(seconds: float) -> None:
-    assert TransientError("later", retry_after_s=seconds).retry_after_s == LONGEST_WAIT_S
+    assert TransientError("later", retry_after_s=seconds).retry_after_s == MAX_RETRY_AFTER_S
 
 
 def test_a_quota_with_a_wait_is_a_rate_limit() -> None:
@@ -231,13 +231,13 @@ def test_a_full_quota_comes_with_advice() -> None:
 
 
 def test_nothing_was_sent_where_no_connection_was_made() -> None:
-    error = error_from_loss(method="POST", url=URL, cause=OSError("refused"), sent=False)
+    error = error_from_no_response(method="POST", url=URL, cause=OSError("refused"), sent=False)
     assert type(error) is UnreachableError and "refused" in str(error) and URL in (error.hint or "")
 
 
 @pytest.mark.parametrize(("method", "kind"), [("POST", OutcomeUnknownError), ("GET", TransientError)])
 def test_a_lost_answer_is_unknown_only_for_a_post(method: str, kind: type[CloudError]) -> None:
-    error = error_from_loss(method=method, url=URL, cause=TimeoutError(), sent=True)
+    error = error_from_no_response(method=method, url=URL, cause=TimeoutError(), sent=True)
     assert (type(error), str(error)) == (kind, "no answer in time")
 
 
@@ -260,5 +260,5 @@ async def test_no_connection_is_told_in_the_systems_words() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await http.get("http://127.0.0.1:9/")
-    error = error_from_loss(method="GET", url="http://127.0.0.1:9/", cause=caught.value, sent=False)
+    error = error_from_no_response(method="GET", url="http://127.0.0.1:9/", cause=caught.value, sent=False)
     assert str(error) == "no connection: 127.0.0.1:9: Connection refused"

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from keystoneauth1.identity import generic
 
-from batchexport.cloud.auth.keystone import LARGEST_SIGN_IN, Identity, sign_in_directly
-from batchexport.cloud.auth.keystone_plugins import sign_in
-from batchexport.cloud.auth.tokens import Token, Tokens
+from batchexport.cloud.auth.keystone import MAX_TOKEN_RESPONSE_BYTES, Principal, sign_in_by_post
+from batchexport.cloud.auth.keystone_plugins import sign_in_by_plugin
+from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.http.rate_limiter import RateGate
-from batchexport.cloud.http.session import Session
-from batchexport.cloud.http.transport import Trust, open_http
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.session import HttpSession
+from batchexport.cloud.http.transport import TlsConfig, open_http
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, TransientError, UnreachableError
 from batchexport.redaction import redacted
 from tests.cloud.conftest import token
@@ -34,12 +34,12 @@ SignIn = Callable[[str], Token]
 
 
 def directly(auth_url: str) -> Token:
-    return sign_in_directly(auth_url, USER | PROJECT, Trust(), Identity.of(USER), silence_s=5.0)
+    return sign_in_by_post(auth_url, USER | PROJECT, TlsConfig(), Principal.of(USER), silence_s=5.0)
 
 
 def by_keystoneauth(auth_url: str) -> Token:
     plugin = generic.Password(auth_url=auth_url, **USER, **PROJECT)
-    return sign_in(plugin, Trust(), project=None, identity=Identity.of(USER), silence_s=5.0)
+    return sign_in_by_plugin(plugin, TlsConfig(), project=None, identity=Principal.of(USER), silence_s=5.0)
 
 
 BOTH = pytest.mark.parametrize("sign_in_by", [directly, by_keystoneauth])
@@ -105,7 +105,7 @@ async def test_an_answer_that_comes_packed_unasked_is_unpacked(
 @BOTH
 @pytest.mark.parametrize("packed", [True, False])
 async def test_an_answer_without_end_is_cut(keystone: Keystone, sign_in_by: SignIn, packed: bool) -> None:
-    body = b" " * (LARGEST_SIGN_IN + 65536)
+    body = b" " * (MAX_TOKEN_RESPONSE_BYTES + 65536)
     headers = {"X-Subject-Token": "t", "Content-Type": "application/json"}
     if packed:
         body, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
@@ -163,8 +163,8 @@ async def test_both_go_through_the_proxy_of_the_environment_and_name_it(
 
 
 async def ask(url: str) -> None:
-    async with open_http(Trust(), connections=1) as http:
-        session = Session(http, Tokens(token), RateGate(0), concurrency=1)
+    async with open_http(TlsConfig(), connections=1) as http:
+        session = HttpSession(http, TokenSource(token), RateLimiter(0), concurrency=1)
         await session.request("GET", Endpoint(url=url, version="v3"), "/x")
 
 
@@ -228,14 +228,14 @@ async def test_a_password_that_the_identity_service_repeats_is_not_told(
         headers["x-openstack-request-id"] = secret
     keystone.refusal = Reply(status, body, headers)
     proof = USER | {"password": secret}
-    identity = Identity.of(proof)
+    identity = Principal.of(proof)
     url = f"{keystone.server.url}/identity/v3"
 
     def by_way() -> Token:
         if way == "direct":
-            return sign_in_directly(url, proof, Trust(), identity, silence_s=5.0)
+            return sign_in_by_post(url, proof, TlsConfig(), identity, silence_s=5.0)
         plugin = generic.Password(auth_url=url, **proof, **PROJECT)
-        return sign_in(plugin, Trust(), project=None, identity=identity, silence_s=5.0)
+        return sign_in_by_plugin(plugin, TlsConfig(), project=None, identity=identity, silence_s=5.0)
 
     with pytest.raises(BatchExportError) as caught:
         await asyncio.to_thread(by_way)

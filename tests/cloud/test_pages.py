@@ -29,7 +29,7 @@ async def listed(volumes: BlockStorage) -> list[list[str]]:
 async def test_a_list_without_end_is_not_read_for_ever(
     bench: Bench, volumes: BlockStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paging, "MOST_PAGES", 20)
+    monkeypatch.setattr(paging, "MAX_PAGES", 20)
     numbers = itertools.count()
 
     def one_more(seen: Seen) -> Reply:

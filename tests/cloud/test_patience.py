@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from batchexport.cloud.http.shared_timeout import Patience
+from batchexport.cloud.http.shared_timeout import SharedTimeout
 
 
-async def wait(patience: Patience, event: asyncio.Event) -> str:
+async def wait(patience: SharedTimeout, event: asyncio.Event) -> str:
     with patience.turn():
         await event.wait()
     return "done"
@@ -15,14 +15,14 @@ async def wait(patience: Patience, event: asyncio.Event) -> str:
 
 async def test_what_takes_too_long_is_a_time_out() -> None:
     with pytest.raises(TimeoutError):
-        await wait(Patience(0.01), asyncio.Event())
+        await wait(SharedTimeout(0.01), asyncio.Event())
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
 
 
 async def test_each_has_its_own_time() -> None:
-    patience, event = Patience(0.2), asyncio.Event()
+    patience, event = SharedTimeout(0.2), asyncio.Event()
     first = asyncio.create_task(wait(patience, asyncio.Event()))
     await asyncio.sleep(0.1)
     second = asyncio.create_task(wait(patience, event))
@@ -44,7 +44,7 @@ async def test_a_timer_serves_for_many_and_again_after_all_were_done(
         return call_at(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "call_at", counted)
-    patience, event = Patience(0.02), asyncio.Event()
+    patience, event = SharedTimeout(0.02), asyncio.Event()
     event.set()
     for _ in range(100):
         assert await wait(patience, event) == "done"
@@ -54,7 +54,7 @@ async def test_a_timer_serves_for_many_and_again_after_all_were_done(
 
 
 async def test_who_was_cancelled_by_others_stays_cancelled() -> None:
-    task = asyncio.create_task(wait(Patience(60.0), asyncio.Event()))
+    task = asyncio.create_task(wait(SharedTimeout(60.0), asyncio.Event()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -63,7 +63,7 @@ async def test_who_was_cancelled_by_others_stays_cancelled() -> None:
 
 async def test_who_was_cancelled_in_the_same_moment_stays_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(wait(Patience(60.0), asyncio.Event()))
+    task = asyncio.create_task(wait(SharedTimeout(60.0), asyncio.Event()))
     await asyncio.sleep(0)
     loop.call_later(61.0, task.cancel)
     real = loop.time
@@ -74,5 +74,5 @@ async def test_who_was_cancelled_in_the_same_moment_stays_cancelled(monkeypatch:
 
 
 async def test_an_error_that_came_first_is_told() -> None:
-    with pytest.raises(ValueError, match="first"), Patience(60.0).turn():
+    with pytest.raises(ValueError, match="first"), SharedTimeout(60.0).turn():
         raise ValueError("first")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
-from batchexport.cloud.compute import JOB_LOOK_S, JOB_PATIENCE_S, Batches, wait_s
+from batchexport.cloud.compute import JOB_POLL_S, JOB_TIMEOUT_S, Batches, wait_s
 from batchexport.cloud.compute import Compute as ComputeClient
 from batchexport.errors import (
     CloudError,
@@ -254,7 +254,7 @@ async def test_ecs_stops_many_by_one_request_and_its_job_is_followed(
     assert await ecs.stop("s1", "s2", hard=hard) == {}
     assert ecs.sent == [{"os-stop": {"type": kind, "servers": [{"id": "s1"}, {"id": "s2"}]}}]
     assert ecs.asked == [("POST", "/v1/p1/cloudservers/action")] + [("GET", "/v1/p1/jobs/j1")] * 3
-    assert ecs.slept == [0.0] + [JOB_LOOK_S] * 3
+    assert ecs.slept == [0.0] + [JOB_POLL_S] * 3
     assert ecs.bench.gate.acquired == len(ecs.asked)
 
 
@@ -293,7 +293,7 @@ async def test_a_job_without_parts_or_words_still_has_a_reason(ecs: Compute) -> 
 async def test_a_job_that_never_ends_is_left_to_itself(ecs: Compute) -> None:
     ecs.answers(JOB, job("RUNNING", ("s1", "FAIL"), ("s2", "RUNNING")))
     assert list(await ecs.stop("s1", "s2")) == ["s1"]
-    assert ecs.now_s == 1000.0 + JOB_PATIENCE_S
+    assert ecs.now_s == 1000.0 + JOB_TIMEOUT_S
 
 
 async def test_a_job_that_cannot_be_read_leaves_it_to_the_servers_to_tell(ecs: Compute) -> None:
@@ -344,7 +344,7 @@ async def test_no_more_than_a_thousand_servers_go_in_a_minute(ecs: Compute) -> N
     await ecs.stop(*(f"s{number}" for number in range(2500)))
     sizes = [len(sent["os-stop"]["servers"]) for sent in ecs.sent]  # type: ignore[index]
     assert sizes == [1000, 1000, 500]
-    assert ecs.slept == [0.0, JOB_LOOK_S, 60.0 - JOB_LOOK_S, JOB_LOOK_S, 60.0 - JOB_LOOK_S, JOB_LOOK_S]
+    assert ecs.slept == [0.0, JOB_POLL_S, 60.0 - JOB_POLL_S, JOB_POLL_S, 60.0 - JOB_POLL_S, JOB_POLL_S]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from batchexport.cloud.http import responses
 from batchexport.cloud.http.session import READ_REPEATS
 from batchexport.errors import (
-    LONGEST_WAIT_S,
+    MAX_RETRY_AFTER_S,
     FatalError,
     LeaseLostError,
     NotFoundError,
@@ -223,7 +223,7 @@ async def test_tls_that_is_not_agreed_means_nothing_was_sent(bench: Bench) -> No
 async def test_a_request_that_takes_too_long_is_unknown(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchexport.cloud.http.transport.TOTAL_S", 0.1)
+    monkeypatch.setattr("batchexport.cloud.http.transport.REQUEST_TIMEOUT_S", 0.1)
     never = asyncio.Event()
 
     async def silence(_: Seen) -> Reply:
@@ -271,7 +271,7 @@ async def test_an_answer_that_is_too_large_is_refused(
     kind: type[Exception],
     known_length: bool,
 ) -> None:
-    monkeypatch.setattr(responses, "LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 10_000)
     bench.server.answers((Reply if known_length else Chunked)(200, b"x" * 200_000))
     with pytest.raises(kind, match="more than"):
         await bench.session.request(method, bench.endpoint, "/x")
@@ -313,9 +313,9 @@ async def test_the_gate_hears_of_every_answer(bench: Bench) -> None:
         (429, {"Retry-After": "7"}, b"", ["throttled", 7.0]),
         (503, {"Retry-After": "2"}, b"", ["succeeded", 2.0]),
         (413, {}, b'{"overLimit": {"message": "slow", "code": 413, "retryAfter": "5"}}', ["throttled", 5.0]),
-        (429, {"Retry-After": "999999"}, b"", ["throttled", LONGEST_WAIT_S]),
-        (429, {"Retry-After": "1e9"}, b"", ["throttled", LONGEST_WAIT_S]),
-        (429, {"Retry-After": "Mon, 23 Nov 2099 08:00:47 GMT"}, b"", ["throttled", LONGEST_WAIT_S]),
+        (429, {"Retry-After": "999999"}, b"", ["throttled", MAX_RETRY_AFTER_S]),
+        (429, {"Retry-After": "1e9"}, b"", ["throttled", MAX_RETRY_AFTER_S]),
+        (429, {"Retry-After": "Mon, 23 Nov 2099 08:00:47 GMT"}, b"", ["throttled", MAX_RETRY_AFTER_S]),
         (429, {"X-Retry-After": "4"}, b"", ["throttled", 4.0]),
         (429, {"Retry-After": "0"}, b"", ["throttled"]),
         (400, {"Retry-After": "7"}, b"", ["succeeded"]),

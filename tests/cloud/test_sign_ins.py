@@ -12,8 +12,8 @@ import pytest
 
 from batchexport.cloud import SignIns, connect, persistence
 from batchexport.cloud.auth.sign_in_pacing import BRIEFLY, FOR_A_RUN, Persistence
-from batchexport.cloud.auth.threads import in_thread
-from batchexport.cloud.auth.tokens import Token, Tokens
+from batchexport.cloud.auth.threads import run_in_thread
+from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.errors import (
     ConfigError,
@@ -163,7 +163,7 @@ async def test_a_sign_in_without_end_is_given_up() -> None:
         release.wait(30)
         return token()
 
-    tokens = Tokens(late_token, service="http://id", limit_s=0.05)
+    tokens = TokenSource(late_token, service="http://id", limit_s=0.05)
     with pytest.raises(UnreachableError, match=r"http://id: no whole answer in 0 s"):
         await tokens.valid()
     release.set()
@@ -213,7 +213,7 @@ async def test_a_renewal_that_drips_holds_nothing_up(monkeypatch: pytest.MonkeyP
             release.wait(30)
         return replace(token(asked), issued_at=now, expires_at=now + 3600)
 
-    tokens = Tokens(sign_in, now=lambda: now)
+    tokens = TokenSource(sign_in, now=lambda: now)
     old = await tokens.valid()
     now += 1801
     began = time.monotonic()
@@ -232,13 +232,13 @@ async def test_threads_that_hang_do_not_pile_up() -> None:
     began = threading.active_count()
     for _ in range(12):
         with pytest.raises(TimeoutError):
-            await in_thread(lambda: release.wait(30), limit_s=0.01)
+            await run_in_thread(lambda: release.wait(30), limit_s=0.01)
     assert threading.active_count() - began <= 8
     release.set()
     until = time.monotonic() + 10
     while threading.active_count() > began and time.monotonic() < until:  # noqa: ASYNC110 - threads
         await asyncio.sleep(0.001)
-    assert await in_thread(lambda: 7, limit_s=1.0) == 7
+    assert await run_in_thread(lambda: 7, limit_s=1.0) == 7
 
 
 async def test_keystone_away_at_first_does_not_cost_the_run(

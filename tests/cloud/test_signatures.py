@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchexport.cloud.auth.access_keys import AccessKey
-from batchexport.cloud.auth.signatures import PAUSES_S, Signatures
+from batchexport.cloud.auth.signatures import PAUSES_S, RequestSigner
 from batchexport.errors import SignInError
 
 REFUSED = SignInError("signature is wrong", method="GET", url="https://evs/x", status=401)
@@ -18,17 +18,17 @@ class Clock:
         return self.now
 
 
-def key(clock: Clock) -> Signatures:
+def key(clock: Clock) -> RequestSigner:
     made = AccessKey(access="AK", secret="sk-sk-sk-sk")
-    return Signatures(made, project_id="p", catalog=(), steady=clock)
+    return RequestSigner(made, project_id="p", catalog=(), steady=clock)
 
 
-async def refuse(signatures: Signatures) -> None:
+async def refuse(signatures: RequestSigner) -> None:
     with pytest.raises(SignInError):
         await signatures.after_refusal(signatures, REFUSED, clock_off_s=0.0)
 
 
-def sign(signatures: Signatures) -> None:
+def sign(signatures: RequestSigner) -> None:
     signatures.headers("GET", "https://evs/x", None, None)
 
 

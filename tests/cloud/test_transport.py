@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from batchexport.cloud.http.transport import Trust, open_http
+from batchexport.cloud.http.transport import TlsConfig, open_http
 from batchexport.errors import ConfigError
 
 
@@ -72,42 +72,42 @@ def no_bundle_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-async def get(url: str, trust: Trust) -> str:
+async def get(url: str, trust: TlsConfig) -> str:
     async with open_http(trust, connections=1) as http, http.get(url) as response:
         return await response.text()
 
 
 async def test_an_unknown_certificate_is_not_trusted(tls_url: str) -> None:
     with pytest.raises(aiohttp.ClientConnectorCertificateError):
-        await get(tls_url, Trust.of(True, None))
+        await get(tls_url, TlsConfig.of(True, None))
 
 
 async def test_the_configured_authority_is_trusted(tls_url: str, certificate: Path) -> None:
-    assert await get(tls_url, Trust.of(str(certificate), None)) == "anonymous"
+    assert await get(tls_url, TlsConfig.of(str(certificate), None)) == "anonymous"
 
 
 async def test_the_authority_of_the_sign_in_is_trusted_too(
     tls_url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert await get(tls_url, Trust.of(True, None)) == "anonymous"
+    assert await get(tls_url, TlsConfig.of(True, None)) == "anonymous"
 
 
 async def test_without_verification_any_certificate_will_do(tls_url: str) -> None:
-    assert await get(tls_url, Trust.of(False, None)) == "anonymous"
+    assert await get(tls_url, TlsConfig.of(False, None)) == "anonymous"
 
 
 @pytest.mark.parametrize("in_one_file", [True, False])
 async def test_our_own_certificate_is_shown(tls_url: str, certificate: Path, in_one_file: bool) -> None:
     own = str(certificate) if in_one_file else (str(certificate), str(certificate))
-    assert await get(tls_url, Trust.of(str(certificate), own)) == "certified"
+    assert await get(tls_url, TlsConfig.of(str(certificate), own)) == "certified"
 
 
 def test_a_folder_of_authorities_is_taken(certificate: Path) -> None:
-    assert Trust.of(str(certificate.parent), None).context().verify_mode is ssl.CERT_REQUIRED
+    assert TlsConfig.of(str(certificate.parent), None).context().verify_mode is ssl.CERT_REQUIRED
 
 
 @pytest.mark.parametrize(("verify", "own"), [("/nowhere/ca.pem", None), (True, "/nowhere/own.pem")])
 def test_a_certificate_that_is_not_there_is_named(verify: bool | str, own: str | None) -> None:
     with pytest.raises(ConfigError, match="/nowhere/"):
-        Trust.of(verify, own).context()
+        TlsConfig.of(verify, own).context()

@@ -13,9 +13,9 @@ import pytest
 
 from batchexport import cloud
 from batchexport.cloud.auth import sign_in_pacing
-from batchexport.cloud.auth.tokens import Tokens
-from batchexport.cloud.http.rate_limiter import RateGate
-from batchexport.cloud.http.session import Session
+from batchexport.cloud.auth.tokens import TokenSource
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.session import HttpSession
 from batchexport.config import CloudSettings, Limits
 from batchexport.identity import SANDBOX
 from batchexport.model import TargetKey
@@ -38,9 +38,9 @@ class _Clock:
 
 def live_by_virtual_time(monkeypatch: pytest.MonkeyPatch, is_dead: Any) -> None:
     """Have the client, its tokens and its gate take the time from the loop; a dead one sends nothing."""
-    monkeypatch.setitem(Session.__init__.__kwdefaults__, "now", now)
-    monkeypatch.setitem(Session.__init__.__kwdefaults__, "steady", fast_now)
-    monkeypatch.setitem(Tokens.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "steady", fast_now)
+    monkeypatch.setitem(TokenSource.__init__.__kwdefaults__, "now", now)
     monkeypatch.setattr(sign_in_pacing, "time", _Clock)
     request = aiohttp.ClientSession._request
 
@@ -79,7 +79,7 @@ class Stack:
         async with serve(self.settings, now=now) as sandbox:
             self._clouds.write_text(clouds_yaml(sandbox.url))
             access = CloudSettings(cloud="sandbox", dialect="cinder")
-            gate = RateGate(0.0, clock=fast_now)
+            gate = RateLimiter(0.0, clock=fast_now)
             try:
                 async with cloud.connect(key, access, limits=Limits(), gate=gate) as client:
                     client.identity = SANDBOX  # it listens somewhere else each time

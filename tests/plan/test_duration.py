@@ -6,7 +6,7 @@ from batchexport.plan.summary import Expected, expected
 
 
 def span(**changes: Any) -> Expected:
-    given = {"rows": 100, "gib": 1000, "largest_gib": 10, "max_exports": 10, "requests_per_second": 0.0}
+    given = {"rows": 100, "gib": 1000, "max_gib": 10, "max_exports": 10, "requests_per_second": 0.0}
     return expected(**(given | changes))
 
 
@@ -16,7 +16,7 @@ def test_volumes_share_the_places_there_are() -> None:
 
 
 def test_the_largest_volume_alone_may_take_longest() -> None:
-    assert span(largest_gib=500).slow_s == pytest.approx(500 * 1024 / 40)
+    assert span(max_gib=500).slow_s == pytest.approx(500 * 1024 / 40)
 
 
 def test_a_list_shorter_than_the_places_does_not_use_them_all() -> None:
@@ -24,8 +24,8 @@ def test_a_list_shorter_than_the_places_does_not_use_them_all() -> None:
 
 
 def test_many_small_volumes_take_as_long_as_their_requests() -> None:
-    assert span(rows=100_000, gib=10, largest_gib=1, requests_per_second=5).slow_s == 20_000
+    assert span(rows=100_000, gib=10, max_gib=1, requests_per_second=5).slow_s == 20_000
 
 
 def test_nothing_takes_no_time() -> None:
-    assert span(rows=0, gib=0, largest_gib=0).slow_s == 0
+    assert span(rows=0, gib=0, max_gib=0).slow_s == 0

@@ -24,7 +24,7 @@ def outlook_of(*weights: Any, **changes: Any) -> Any:
 def test_rows_that_go_make_up_the_sums() -> None:
     found = outlook_of(None, Severity.WARNING, Severity.BLOCKED, Severity.EXCLUDED, None)
     assert (found.rows, found.to_export, found.cannot) == (5, 3, 1)
-    assert (found.gib, found.largest_gib, found.sized) == (30, 10, 3)
+    assert (found.gib, found.max_gib, found.sized) == (30, 10, 3)
     assert [row.line for row in found.kept] == [3, 4, 5]
 
 

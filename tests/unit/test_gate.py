@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from batchexport.cloud.http.rate_limiter import AIM, CREDIT_S, FLOOR_PER_S, SAFE_SHARE, RateGate, grown_rate
+from batchexport.cloud.http.rate_limiter import (
+    AIM,
+    CREDIT_S,
+    FLOOR_PER_S,
+    SAFE_SHARE,
+    RateLimiter,
+    grown_rate,
+)
 
 
 class Clock:
@@ -25,9 +32,9 @@ class Clock:
         await asyncio.sleep(0)
 
 
-def gate(rate: int) -> tuple[RateGate, Clock]:
+def gate(rate: int) -> tuple[RateLimiter, Clock]:
     clock = Clock()
-    return RateGate(rate, clock=clock, sleep=clock.sleep), clock
+    return RateLimiter(rate, clock=clock, sleep=clock.sleep), clock
 
 
 async def test_no_limit_lets_everybody_through_at_once() -> None:
@@ -60,7 +67,7 @@ async def test_callers_are_served_in_the_order_they_came() -> None:
 
 async def test_a_real_second_never_holds_more_than_the_limit() -> None:
     """Real time: whatever the machine is busy with, the sliding window of asyncio-throttle holds."""
-    paced, sent = RateGate(40), []
+    paced, sent = RateLimiter(40), []
 
     async def caller() -> None:
         await paced.acquire()

@@ -85,7 +85,7 @@ def test_a_format_in_a_template_is_refused_with_what_is_allowed(template: str) -
 @pytest.mark.parametrize("template", ["{volume_name}-{run}", "{volume_name}{volume_name} {date}"])
 def test_a_long_name_is_cut_so_that_the_whole_fits(dialect: Dialect, template: str) -> None:
     (name,) = names(template, row("n" * 300), dialect=dialect)
-    assert len(name) in range(dialect.longest_image_name - 1, dialect.longest_image_name + 1)
+    assert len(name) in range(dialect.max_image_name_length - 1, dialect.max_image_name_length + 1)
     assert name.endswith(("20261124", RUN))
 
 

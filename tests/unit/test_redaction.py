@@ -9,11 +9,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from batchexport.cloud.auth.keystone import Identity, secrets_in
-from batchexport.cloud.http.error_bodies import read_fault
-from batchexport.cloud.http.error_mapping import error_from_answer
+from batchexport.cloud.auth.keystone import Principal, secrets_in
+from batchexport.cloud.http.error_bodies import read_error_body
+from batchexport.cloud.http.error_mapping import error_from_response
 from batchexport.errors import CloudError, ConfigError
-from batchexport.redaction import hidden, redacted, register_secret, without
+from batchexport.redaction import hide_secrets, redacted, register_secret, without
 
 SECRETS = [
     'qu"ote-pa55',
@@ -70,7 +70,7 @@ def test_a_secret_is_found_in_every_spelling(secret: str, spelling: str) -> None
 def test_an_answer_that_repeats_a_secret_does_not_tell_it(secret: str, form: object) -> None:
     body = form(secret).encode()  # type: ignore[operator]
     register_secret(secret)
-    error = error_from_answer(
+    error = error_from_response(
         method="POST",
         url=f"http://x/{secret}",
         status=400,
@@ -78,7 +78,7 @@ def test_an_answer_that_repeats_a_secret_does_not_tell_it(secret: str, form: obj
         body=body,
         now_s=0,
     )
-    told = f"{error} {error.code} {error.request_id} {error.url} {read_fault(body)}"
+    told = f"{error} {error.code} {error.request_id} {error.url} {read_error_body(body)}"
     assert secret not in told
     assert "pa55" not in told and "geheim" not in told
 
@@ -94,7 +94,7 @@ def test_errors_of_ours_never_repeat_a_registered_secret() -> None:
 def test_short_secrets_are_left_where_they_would_be_found_in_innocent_words() -> None:
     register_secret("sandbox", "", None)
     assert redacted("the cloud sandbox") == "the cloud sandbox"
-    assert hidden("password sandbox", Identity.of({"password": "sandbox"}).secrets) == "password ***"
+    assert hide_secrets("password sandbox", Principal.of({"password": "sandbox"}).secrets) == "password ***"
 
 
 def test_the_secrets_of_every_plug_in_are_known_by_their_names() -> None:

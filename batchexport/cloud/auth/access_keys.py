@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from batchexport.cloud.catalog import Entry
+from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import ConfigError
 
 #: Our name for this way of signing in, where `auth_type` has to say it.
@@ -77,13 +77,13 @@ def project_of(config: Mapping[str, object], environment: Mapping[str, str], *, 
     return project
 
 
-def service_entries(region: str | None, auth_url: str | None, *, interface: str) -> tuple[Entry, ...]:
+def service_entries(region: str | None, auth_url: str | None, *, interface: str) -> tuple[CatalogEntry, ...]:
     """Where the services of a region are by the clouds' own rule; empty where it does not tell."""
     rule = _rule(region, auth_url)
     if rule is None:
         return ()
     return tuple(
-        Entry(service_type=name, interface=interface, region=region, url=rule.format(name))
+        CatalogEntry(service_type=name, interface=interface, region=region, url=rule.format(name))
         for name in ("evs", "ims", "ecs")
     )
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from batchexport.cloud.auth.keystone import SILENCE_S, Identity, sign_in_directly
+from batchexport.cloud.auth.keystone import SILENCE_TIMEOUT_S, Principal, sign_in_by_post
 from batchexport.cloud.auth.sign_in_pacing import SignIns
-from batchexport.cloud.catalog import Wishes, with_dialect
-from batchexport.cloud.http.authenticator import Authorizer
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.catalog import EndpointPreferences, with_dialect
+from batchexport.cloud.http.authenticator import Authenticator
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
 
@@ -53,11 +53,11 @@ _FILES = [f"{name}.{kind}" for name in ("clouds", "secure") for kind in ("yaml",
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """As whom to ask, and what the configuration says of the way to the services."""
 
-    authorizer: Authorizer
+    authenticator: Authenticator
     #: Whether nobody has looked at the credentials before the first request: it should go alone.
     unproven: bool
-    wishes: Wishes
-    trust: Trust
+    preferences: EndpointPreferences
+    tls: TlsConfig
     cloud: str | None = None  #: its name in clouds.yaml; None = the variables tell of it
     identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
     config_files: tuple[str, ...] = ()  #: what says so: clouds.yaml and secure.yaml, where they were read
@@ -142,16 +142,18 @@ def _has_files(environment: Mapping[str, str], home: Path | None, folder: Path) 
 def environment_account(plain: PlainAccount, access: CloudSettings, sign_ins: SignIns) -> Account:
     """The account, to sign in to with one POST."""
     cacert = None if plain.cacert is None else os.path.expanduser(plain.cacert)  # noqa: PTH111 - as openstacksdk
-    trust, identity = Trust.of(cacert or True, None), Identity.of(plain.proof)
+    tls, identity = TlsConfig.of(cacert or True, None), Principal.of(plain.proof)
     interfaces = (plain.interface.removesuffix("URL"),)
     return Account(
-        authorizer=sign_ins.tokens(
-            (plain.auth_url, tuple(sorted(plain.proof.items())), trust),
+        authenticator=sign_ins.tokens(
+            (plain.auth_url, tuple(sorted(plain.proof.items())), tls),
             plain.auth_url,
-            lambda: sign_in_directly(plain.auth_url, plain.proof, trust, identity, silence_s=SILENCE_S),
+            lambda: sign_in_by_post(plain.auth_url, plain.proof, tls, identity, silence_s=SILENCE_TIMEOUT_S),
         ),
         unproven=False,
-        wishes=with_dialect(Wishes(region=plain.region, interfaces=interfaces), access.dialect),
-        trust=trust,
+        preferences=with_dialect(
+            EndpointPreferences(region=plain.region, interfaces=interfaces), access.dialect
+        ),
+        tls=tls,
         identity_url=plain.auth_url,
     )

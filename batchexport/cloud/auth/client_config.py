@@ -23,7 +23,7 @@ from keystoneauth1 import loading
 from keystoneauth1.exceptions import NoMatchingPlugin
 
 from batchexport.cloud.auth.account import DEFAULT_DOMAIN
-from batchexport.cloud.http.error_bodies import fold
+from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -200,14 +200,14 @@ def check_shape(config: ClientConfig, cloud: str | None) -> None:
     name = cloud or config.default_cloud
     entries = config.cloud_config.get("clouds")
     if not isinstance(entries, dict):
-        raise misshapen(None)
+        raise wrong_shape(None)
     entry = entries.get(name)
     if entry is None and any(not isinstance(each, str) and str(each) == name for each in entries):
         raise ConfigError(f"cloud {name!r} is no text in clouds.yaml", hint=f'write it in quotes: "{name}":')
     if entry is None:
         return
     if not isinstance(entry, dict) or not isinstance(entry.get("auth", {}), dict | None):
-        raise misshapen(name)
+        raise wrong_shape(name)
     if not isinstance(entry.get("region_name", ""), str | list | None):
         raise ConfigError(
             f"cloud {name!r}: region_name is no text in clouds.yaml",
@@ -225,14 +225,14 @@ _FILTERING = Lock()
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def capture_warnings() -> Iterator[None]:
     """What openstacksdk warns of comes as a line of our own log, not as Python's."""
     with _FILTERING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            told = {fold(str(each.message)) for each in caught if _is_news(each)}
+            told = {sanitize(str(each.message)) for each in caught if _is_news(each)}
     for words in sorted(told):
         log.warning("clouds.yaml: %s", words)
 
@@ -244,7 +244,7 @@ def _is_news(warning: warnings.WarningMessage) -> bool:
     )
 
 
-def misshapen(cloud: str | None) -> ConfigError:
+def wrong_shape(cloud: str | None) -> ConfigError:
     """The error for a file that is YAML, but of another shape."""
     entry = f" or its entry {cloud!r}" if cloud else ""
     return ConfigError(
@@ -271,10 +271,10 @@ def unreadable(path: Path) -> ConfigError | None:
         content.decode("utf-8")
     except UnicodeDecodeError:
         return ConfigError(f"{path} is not UTF-8", hint="save it as UTF-8")
-    return slip(path, content)
+    return yaml_error(path, content)
 
 
-def slip(path: Path, content: bytes) -> ConfigError | None:
+def yaml_error(path: Path, content: bytes) -> ConfigError | None:
     """The error for what is not YAML, or not JSON where the name says so; None = it is."""
     import json
 
@@ -289,7 +289,7 @@ def slip(path: Path, content: bytes) -> ConfigError | None:
         return _no_yaml(path, error)
     except ValueError as error:
         return ConfigError(
-            f"{path}: not JSON: {fold(str(error))}", hint="check the quotes and brackets there"
+            f"{path}: not JSON: {sanitize(str(error))}", hint="check the quotes and brackets there"
         )
     return None
 
@@ -309,5 +309,5 @@ def _no_yaml(path: Path, error: Any) -> ConfigError:
     """The error for a file that cannot be parsed, with its place where the parser tells it."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-    problem = fold(getattr(error, "problem", None) or str(error))
+    problem = sanitize(getattr(error, "problem", None) or str(error))
     return ConfigError(f"{place}: not YAML: {problem}", hint="check the indents, quotes and brackets there")

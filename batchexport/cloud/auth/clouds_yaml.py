@@ -24,18 +24,18 @@ from batchexport.cloud.auth.client_config import (
     ClientConfig,
     MissingError,
     arguments,
+    capture_warnings,
     check_shape,
-    misshapen,
     not_taken,
-    quietly,
+    wrong_shape,
 )
-from batchexport.cloud.auth.keystone import SET_IT, SILENCE_S, Identity, secrets_in
-from batchexport.cloud.auth.keystone_plugins import sign_in
+from batchexport.cloud.auth.keystone import SET_IT, SILENCE_TIMEOUT_S, Principal, secrets_in
+from batchexport.cloud.auth.keystone_plugins import sign_in_by_plugin
 from batchexport.cloud.auth.sign_in_pacing import SignIns
-from batchexport.cloud.auth.signatures import Signatures
-from batchexport.cloud.catalog import ServiceChoice, Wishes, with_dialect
-from batchexport.cloud.http.error_bodies import fold
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.auth.signatures import RequestSigner
+from batchexport.cloud.catalog import EndpointPreferences, ServicePreferences, with_dialect
+from batchexport.cloud.http.error_bodies import sanitize
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
@@ -57,7 +57,7 @@ def clouds_yaml_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns
     if key.region:
         said["region_name"] = key.region
     try:
-        with quietly():
+        with capture_warnings():
             config = ClientConfig()
             check_shape(config, cloud)
             return _found(config, cloud, said, key, access, sign_ins)
@@ -68,7 +68,7 @@ def clouds_yaml_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns
     except (sdk.SDKException, refused.ClientException, OSError, ValueError, LookupError) as error:
         raise _with_problems(_bad_configuration(error, cloud, config), config) from error
     except (TypeError, AttributeError) as error:  # openstacksdk takes it for granted what is a mapping
-        raise _with_problems(misshapen(cloud), config) from error
+        raise _with_problems(wrong_shape(cloud), config) from error
 
 
 def _found(
@@ -177,46 +177,48 @@ def _bad_configuration(error: Exception, cloud: str | None, config: ClientConfig
             hint="looked in $OS_CLIENT_CONFIG_FILE, this folder, ~/.config/openstack and /etc/openstack",
         )
     hint = f"check what clouds.yaml says of {cloud!r}" if cloud else f"{_WHAT_TO_SET}; known clouds: {listed}"
-    return ConfigError(f"{_named(cloud)}: {fold(str(error))}", hint=hint)
+    return ConfigError(f"{_named(cloud)}: {sanitize(str(error))}", hint=hint)
 
 
 def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
-    trust = Trust.of(*region.get_requests_verify_args())
+    tls = TlsConfig.of(*region.get_requests_verify_args())
     auth = region.config["auth"]
-    plugin, identity = region.get_auth(), Identity.of(auth)
+    plugin, identity = region.get_auth(), Principal.of(auth)
     return Account(
-        authorizer=sign_ins.tokens(
-            (region.config["auth_type"], repr(sorted(auth.items())), trust, key.project),
+        authenticator=sign_ins.tokens(
+            (region.config["auth_type"], repr(sorted(auth.items())), tls, key.project),
             str(auth.get("auth_url") or ""),
-            lambda: sign_in(plugin, trust, project=key.project, identity=identity, silence_s=SILENCE_S),
+            lambda: sign_in_by_plugin(
+                plugin, tls, project=key.project, identity=identity, silence_s=SILENCE_TIMEOUT_S
+            ),
             user=(identity.user, identity.secrets),
         ),
         unproven=False,
-        wishes=with_dialect(_wishes(region), access.dialect),
-        trust=trust,
+        preferences=with_dialect(_wishes(region), access.dialect),
+        tls=tls,
     )
 
 
 def _signing_account(access_key: AccessKey, region: Any, key: TargetKey, access: CloudSettings) -> Account:
-    wishes = with_dialect(replace(_wishes(region), dialect=DialectName.EVS), access.dialect)
-    if not wishes.region:  # openstacksdk heeds this variable only beside others of its own
-        wishes = replace(wishes, region=os.environ.get("OS_REGION_NAME"))
+    preferences = with_dialect(replace(_wishes(region), dialect=DialectName.EVS), access.dialect)
+    if not preferences.region:  # openstacksdk heeds this variable only beside others of its own
+        preferences = replace(preferences, region=os.environ.get("OS_REGION_NAME"))
     auth_url = _auth_url_of(region)
     return Account(
-        authorizer=Signatures(
+        authenticator=RequestSigner(
             access_key,
             project_id=project_of(region.config, os.environ, wanted=key.project),
-            catalog=service_entries(wishes.region, auth_url, interface=wishes.interfaces[0]),
+            catalog=service_entries(preferences.region, auth_url, interface=preferences.interfaces[0]),
         ),
         unproven=True,
-        wishes=wishes,
-        trust=Trust.of(*region.get_requests_verify_args()),
+        preferences=preferences,
+        tls=TlsConfig.of(*region.get_requests_verify_args()),
     )
 
 
-def _wishes(region: Any) -> Wishes:
+def _wishes(region: Any) -> EndpointPreferences:
     evs_url = region.get_endpoint("evs")
-    return Wishes(
+    return EndpointPreferences(
         region=region.region_name or None,
         interfaces=_interfaces(region.config.get("interface")) or ("public",),
         block_storage=_choice(region, "block-storage"),
@@ -229,10 +231,10 @@ def _wishes(region: Any) -> Wishes:
     )
 
 
-def _choice(region: Any, service: str) -> ServiceChoice:
+def _choice(region: Any, service: str) -> ServicePreferences:
     """What is said of one service: `volume_interface`, `image_service_name` and their like."""
     kind = region.get_service_type(service)
-    return ServiceChoice(
+    return ServicePreferences(
         region=region.get_region_name(service) or None,
         interfaces=_interfaces(region.get_interface(service)),
         service_type=None if kind == service else kind,

@@ -20,11 +20,11 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Requ
 import msgspec
 
 from batchexport.cloud.auth.tokens import Token
-from batchexport.cloud.catalog import Entry
+from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.authenticator import service_headers
-from batchexport.cloud.http.error_bodies import fold, read_fault
+from batchexport.cloud.http.error_bodies import read_error_body, sanitize
 from batchexport.cloud.http.timestamps import epoch_s, retry_after_s
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
@@ -34,20 +34,20 @@ from batchexport.errors import (
     UnreachableError,
 )
 from batchexport.proxies import proxy_for
-from batchexport.redaction import hidden, hidden_in, register_secret
+from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, register_secret
 
 SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
 ENDS_IN_V3 = "check auth_url (OS_AUTH_URL): it usually ends in /v3"
 #: Seconds without a word from the identity service. keystoneauth itself would wait for ever.
-SILENCE_S = 20.0
+SILENCE_TIMEOUT_S = 20.0
 #: Bytes of an answer to a sign-in. Large clouds have a catalog of some 100 KB.
-LARGEST_SIGN_IN = 16 * 1024 * 1024
+MAX_TOKEN_RESPONSE_BYTES = 16 * 1024 * 1024
 #: Names of values that are secrets themselves, whatever plug-in takes them.
 _SECRET_NAME = re.compile(r"(.*_)?(password|passwd|passcode|secret|token|secret_key|sk)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Principal:
     """The user and project of a sign-in, as far as the configuration names them, and its secrets."""
 
     user: str | None = None
@@ -55,7 +55,7 @@ class Identity:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, auth: Mapping[str, object]) -> Identity:
+    def of(cls, auth: Mapping[str, object]) -> Principal:
         """The identity that the values for keystoneauth describe. Its secrets are redacted from now on."""
         secrets = secrets_in(auth)
         register_secret(*secrets)
@@ -135,22 +135,22 @@ class _StayHere(HTTPRedirectHandler):
         """None: the redirection is the answer."""
 
 
-def sign_in_directly(
-    auth_url: str, proof: Mapping[str, str], trust: Trust, identity: Identity, *, silence_s: float
+def sign_in_by_post(
+    auth_url: str, proof: Mapping[str, str], tls: TlsConfig, identity: Principal, *, silence_s: float
 ) -> Token:
     """A new token from the identity service at this URL, which ends in /v3. Blocks.
 
     `proof` holds what signs in, and for which project, by the names of keystoneauth. Raises SignInError,
     UnreachableError or TransientError where none is given, and ConfigError where it is of no project.
     """
-    service = named_service(auth_url)
+    service = describe_service(auth_url)
     request = Request(
         f"{auth_url}/auth/tokens",
         data=msgspec.json.encode({"auth": auth_document(proof)}),
         headers=service_headers(None),
     )
     try:
-        with _opener(request, trust).open(request, timeout=silence_s) as response:
+        with _opener(request, tls).open(request, timeout=silence_s) as response:
             return _token(response.headers["X-Subject-Token"], _content(response))
     except HTTPError as error:
         with error:
@@ -158,17 +158,17 @@ def sign_in_directly(
     except (URLError, OSError, HTTPException) as error:
         raise unreachable(error, service, identity) from error
     except (ValueError, LookupError, zlib.error, RecursionError) as error:
-        raise odd_answer(error, service, identity) from None
+        raise unexpected_response(error, service, identity) from None
 
 
 def _content(response: Any) -> bytes:
     """The whole answer, unpacked where it comes packed though nobody asked for it. Raises ValueError."""
-    body: bytes = response.read(LARGEST_SIGN_IN + 1)
+    body: bytes = response.read(MAX_TOKEN_RESPONSE_BYTES + 1)
     if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):
         unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip from zlib by itself
-        body = unpacking.decompress(body, LARGEST_SIGN_IN + 1)
-    if len(body) > LARGEST_SIGN_IN:
-        raise ValueError(f"more than {LARGEST_SIGN_IN // 2**20} MiB")
+        body = unpacking.decompress(body, MAX_TOKEN_RESPONSE_BYTES + 1)
+    if len(body) > MAX_TOKEN_RESPONSE_BYTES:
+        raise ValueError(f"more than {MAX_TOKEN_RESPONSE_BYTES // 2**20} MiB")
     return body
 
 
@@ -205,12 +205,12 @@ def _domain(proof: Mapping[str, str], whose: str) -> dict[str, Any]:
     return {}
 
 
-def _opener(request: Request, trust: Trust) -> Any:
+def _opener(request: Request, tls: TlsConfig) -> Any:
     proxy = proxy_for(request.full_url)
     named = {} if proxy is None else {request.type: proxy.url_with_password}
     handlers: list[Any] = [ProxyHandler(named), _StayHere()]
     if request.type == "https":
-        handlers.append(HTTPSHandler(context=trust.context()))
+        handlers.append(HTTPSHandler(context=tls.context()))
     return build_opener(*handlers)
 
 
@@ -234,9 +234,9 @@ def _token(value: str | None, body: bytes) -> Token:
     )
 
 
-def _entries(catalog: list[_Service]) -> list[Entry]:
+def _entries(catalog: list[_Service]) -> list[CatalogEntry]:
     return [
-        Entry(
+        CatalogEntry(
             service_type=service.type,
             service_name=service.name,
             interface=endpoint.interface or "public",
@@ -249,7 +249,7 @@ def _entries(catalog: list[_Service]) -> list[Entry]:
     ]
 
 
-def named_service(auth_url: str) -> str:
+def describe_service(auth_url: str) -> str:
     """The identity service as messages name it, with the proxy that leads to it."""
     proxy = proxy_for(auth_url) if auth_url else None
     through = f" through the {proxy}" if proxy is not None else ""
@@ -270,12 +270,16 @@ def check_project(project_id: str | None, name: str | None, *, wanted: str | Non
         )
 
 
-def unreachable(error: Exception, service: str, identity: Identity) -> UnreachableError:
+def unreachable(error: Exception, service: str, identity: Principal) -> UnreachableError:
     """The error for a service that gave no answer."""
     cause = _innermost(error)
     # The system's own word where there is one; the libraries wrap it in their addresses and class names.
     told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
-    words = told or fold(hidden(str(cause), identity.secrets)) or fold(hidden(str(error), identity.secrets))
+    words = (
+        told
+        or sanitize(hide_secrets(str(cause), identity.secrets))
+        or sanitize(hide_secrets(str(error), identity.secrets))
+    )
     return UnreachableError(
         f"{service}: {words}",
         hint="check auth_url (OS_AUTH_URL), the network, and cacert if the certificate is not trusted",
@@ -291,12 +295,12 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def refusal(status: int, headers: Any, body: bytes, service: str, identity: Identity) -> BatchExportError:
+def refusal(status: int, headers: Any, body: bytes, service: str, identity: Principal) -> BatchExportError:
     """The error for an answer with an HTTP status above 300."""
-    request_id = fold(headers.get("x-openstack-request-id") or "")
+    request_id = sanitize(headers.get("x-openstack-request-id") or "")
     more: dict[str, Any] = {"status": status, "request_id": request_id or None}
     if status < 400:
-        place = fold(headers.get("Location") or "nowhere")
+        place = sanitize(headers.get("Location") or "nowhere")
         return SignInError(
             f"{service}: redirected to {place}; redirects are not followed ({status})",
             **more,
@@ -319,22 +323,24 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Iden
     return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
 
 
-def _words(status: int, body: bytes, identity: Identity) -> str:
+def _words(status: int, body: bytes, identity: Principal) -> str:
     """What the identity service answered: keystoneauth shows only what is marked as JSON."""
-    words = read_fault(hidden_in(body, identity.secrets)).message
+    words = read_error_body(hide_secrets_in_bytes(body, identity.secrets)).message
     known = status in HTTPStatus.__members__.values()
-    return hidden(words, identity.secrets) or (HTTPStatus(status).phrase if known else "no reason given")
+    return hide_secrets(words, identity.secrets) or (
+        HTTPStatus(status).phrase if known else "no reason given"
+    )
 
 
-def _what_was_refused(identity: Identity) -> str:
+def _what_was_refused(identity: Principal) -> str:
     if identity.user is None:
         return "the token or key is wrong, has expired, or is not for this project: get a new one"
     return "check user name, password, domains and project"
 
 
-def odd_answer(error: Exception, service: str, identity: Identity) -> BatchExportError:
+def unexpected_response(error: Exception, service: str, identity: Principal) -> BatchExportError:
     """The error for what is none of the library's own: a bare `Exception`, or an answer of another shape."""
-    words = fold(hidden(str(error), identity.secrets))
+    words = sanitize(hide_secrets(str(error), identity.secrets))
     if "required" in words:
         return ConfigError(f"{service}: {words}", hint=SET_IT)
     return SignInError(

@@ -19,27 +19,27 @@ from keystoneauth1 import session
 
 from batchexport.cloud.auth.keystone import (
     ENDS_IN_V3,
-    LARGEST_SIGN_IN,
+    MAX_TOKEN_RESPONSE_BYTES,
     SET_IT,
-    Identity,
+    Principal,
     check_project,
-    named_service,
-    odd_answer,
+    describe_service,
     refusal,
+    unexpected_response,
     unreachable,
 )
 from batchexport.cloud.auth.tokens import Token
-from batchexport.cloud.catalog import Entry
-from batchexport.cloud.http.error_bodies import fold
+from batchexport.cloud.catalog import CatalogEntry
+from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.cloud.http.timestamps import epoch_s
-from batchexport.cloud.http.transport import Trust
+from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
     SignInError,
 )
 from batchexport.proxies import proxy_for
-from batchexport.redaction import hidden
+from batchexport.redaction import hide_secrets
 
 T = TypeVar("T")
 
@@ -47,18 +47,20 @@ T = TypeVar("T")
 _CHECK = "check auth_url (OS_AUTH_URL) and the credentials"
 
 
-def sign_in(plugin: Any, trust: Trust, *, project: str | None, identity: Identity, silence_s: float) -> Token:
+def sign_in_by_plugin(
+    plugin: Any, tls: TlsConfig, *, project: str | None, identity: Principal, silence_s: float
+) -> Token:
     """A new token from the identity service, of the project that was asked for. Blocks.
 
     Raises SignInError, UnreachableError or TransientError where none is given, and ConfigError where the
     credentials are for something else or a part of them is missing.
     """
-    service = named_service(getattr(plugin, "auth_url", "") or "")
-    with SignInSession(trust) as requests:
+    service = describe_service(getattr(plugin, "auth_url", "") or "")
+    with SignInSession(tls) as requests:
         # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
         http = session.Session(
             session=requests,
-            verify=trust.verify and (trust.authorities or True),
+            verify=tls.verify and (tls.authorities or True),
             timeout=silence_s,
             redirect=False,
             connect_retries=0,
@@ -75,7 +77,7 @@ def sign_in(plugin: Any, trust: Trust, *, project: str | None, identity: Identit
             answer = requests.last
             if answer is not None and answer.status_code > 300:
                 raise _no_token(error, service, identity, answer) from _told(error, identity)
-            raise odd_answer(error, service, identity) from _told(error, identity)
+            raise unexpected_response(error, service, identity) from _told(error, identity)
 
 
 def _token(plugin: Any, http: Any, project: str | None) -> Token:
@@ -117,11 +119,11 @@ def _told_by(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _entries(access: Any) -> tuple[Entry, ...]:
+def _entries(access: Any) -> tuple[CatalogEntry, ...]:
     if not access.has_service_catalog():
         return ()
     return tuple(
-        Entry(
+        CatalogEntry(
             service_type=service["type"],
             service_name=service.get("name"),
             interface=endpoint.get("interface") or "public",
@@ -141,12 +143,12 @@ def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else epoch_s(moment.isoformat())
 
 
-def _told(error: Exception, identity: Identity) -> Exception | None:
+def _told(error: Exception, identity: Principal) -> Exception | None:
     """The error as a cause to show; None where it repeats a secret, for causes are shown in full."""
-    return error if hidden(repr(error), identity.secrets) == repr(error) else None
+    return error if hide_secrets(repr(error), identity.secrets) == repr(error) else None
 
 
-def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -> BatchExportError:
+def _no_token(error: Exception, service: str, identity: Principal, answer: Any) -> BatchExportError:
     """Our error for what keystoneauth raised, in the identity service's words.
 
     `answer` is the latest one, None = there was none: of some that are no token keystoneauth tells nothing.
@@ -169,9 +171,9 @@ def _no_token(error: Exception, service: str, identity: Identity, answer: Any) -
     return SignInError(f"{service}: {_library_words(error, identity)}", hint=_CHECK)
 
 
-def _library_words(error: Exception, identity: Identity) -> str:
+def _library_words(error: Exception, identity: Principal) -> str:
     """What keystoneauth says, but for words that only its own developers understand."""
-    words = fold(hidden(str(error), identity.secrets))
+    words = sanitize(hide_secrets(str(error), identity.secrets))
     if "plugin is required" in words or "versioned identity endpoints" in words:
         return "auth_url leads to no identity service of version 3 or 2"
     return words
@@ -180,27 +182,27 @@ def _library_words(error: Exception, identity: Identity) -> str:
 _PIECE = 64 * 1024
 
 
-class AnswerTooLargeError(Exception):
+class ResponseTooLargeError(Exception):
     """An answer of the identity service that no token needs."""
 
 
 class SignInSession(requests.Session):
     """A session for one sign-in. `last` is its latest answer, of which libraries tell in misleading words."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, tls: TlsConfig) -> None:
         super().__init__()
         self.trust_env = False
         self.last: requests.Response | None = None
-        self._trust = trust
+        self._tls = tls
         self.mount("http://", _Adapter(self, None))
         del self.adapters["https://"]  # until one is asked for: certificates are not read for nothing
-        if not trust.verify:  # it is told once by us, and in our own form
+        if not tls.verify:  # it is told once by us, and in our own form
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
         """What sends to this URL."""
         if url.lower().startswith("https://") and "https://" not in self.adapters:
-            self.mount("https://", _Adapter(self, self._trust.context()))
+            self.mount("https://", _Adapter(self, self._tls.context()))
         return super().get_adapter(url)
 
 
@@ -213,7 +215,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """With our own trust, beside the authorities that requests brings along."""
+        """With our own TLS settings, beside the authorities that requests brings along."""
         super().init_poolmanager(*args, **(options | self._with_context()))
 
     def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
@@ -224,7 +226,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return {} if self._context is None else {"ssl_context": self._context}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """The whole answer. Raises AnswerTooLargeError for one that no token needs."""
+        """The whole answer. Raises ResponseTooLargeError for one that no token needs."""
         proxy = proxy_for(request.url or "")
         named = {} if proxy is None else dict.fromkeys(("http", "https"), proxy.url_with_password)
         answer = super().send(request, *args, **(options | {"stream": True, "proxies": named}))
@@ -232,8 +234,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         pieces = bytearray()
         for piece in answer.iter_content(_PIECE):
             pieces += piece
-            if len(pieces) > LARGEST_SIGN_IN:
+            if len(pieces) > MAX_TOKEN_RESPONSE_BYTES:
                 answer.close()
-                raise AnswerTooLargeError(f"more than {LARGEST_SIGN_IN // 2**20} MiB")
+                raise ResponseTooLargeError(f"more than {MAX_TOKEN_RESPONSE_BYTES // 2**20} MiB")
         answer._content = bytes(pieces)
         return answer

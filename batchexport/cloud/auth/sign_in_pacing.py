@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from batchexport.cloud.auth.tokens import Token, Tokens
-from batchexport.cloud.http.authenticator import Authorizer, Credential
+from batchexport.cloud.auth.tokens import Token, TokenSource
+from batchexport.cloud.http.authenticator import Authenticator, Credential
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import SignInError, StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff
@@ -29,10 +29,10 @@ T = TypeVar("T")
 #: Sign-ins to one identity service at the same time. Each costs it a hash that is slow on purpose.
 _AT_ONCE = 4
 #: A longer `Retry-After` is cut to this: a wrong one must not cost the night.
-_LONGEST_PAUSE_S = 60.0
+_MAX_PAUSE_S = 60.0
 _BETWEEN_TRIES = Backoff(first_s=0.5, cap_s=15.0)
 #: Refused sign-ins of one user after which no others are tried; accounts are commonly locked at five or six.
-_MOST_REFUSALS = 3
+_MAX_REFUSALS = 3
 #: After the wish to stop, for a sign-in that is about to end: a run may have servers to start yet.
 _STOP_GRACE_S = 5.0
 
@@ -75,7 +75,7 @@ class Pace:
 
     def pause(self, seconds: float) -> None:
         """Let nobody sign in for so long."""
-        self._not_before = max(self._not_before, time.monotonic() + min(seconds, _LONGEST_PAUSE_S))
+        self._not_before = max(self._not_before, time.monotonic() + min(seconds, _MAX_PAUSE_S))
 
 
 class PacedUser:
@@ -93,7 +93,7 @@ class PacedUser:
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn. Raises SignInError where the user was refused too often."""
         async with self._pace.turn():
-            if self._refusals >= _MOST_REFUSALS and not self._taken:
+            if self._refusals >= _MAX_REFUSALS and not self._taken:
                 raise SignInError(
                     f"not tried: {self._refusals} sign-ins of this user were refused; more may lock it",
                     hint="check user name, password, domains and project",
@@ -123,7 +123,7 @@ class SignIns:
         self._persistence = persistence
         self._stop = stop
         self._sleep = sleep
-        self._tokens: dict[Hashable, Tokens] = {}
+        self._tokens: dict[Hashable, TokenSource] = {}
         self._paces: dict[str, Pace] = {}
         self._users: dict[Hashable, PacedUser] = {}
         self._lock = threading.Lock()
@@ -131,7 +131,7 @@ class SignIns:
 
     def tokens(
         self, account: Hashable, service: str, sign_in: Callable[[], Token], *, user: Hashable = None
-    ) -> Tokens:
+    ) -> TokenSource:
         """The tokens of an account: one holder for all who mean the same. May be called from a thread.
 
         `service` is the address of the identity service, by which sign-ins are paced; `user` stands for who
@@ -143,7 +143,7 @@ class SignIns:
             who = (service, account if user is None else user)
             paced = self._users.setdefault(who, PacedUser(self._paces[service]))
             if account not in self._tokens:
-                self._tokens[account] = Tokens(sign_in, pace=paced, service=service)
+                self._tokens[account] = TokenSource(sign_in, pace=paced, service=service)
             return self._tokens[account]
 
     def mention(self, config_files: Sequence[str], notes: Sequence[str]) -> None:
@@ -156,10 +156,10 @@ class SignIns:
                 log.warning("%s", note)
         self._mentioned.update(config_files, notes)
 
-    async def first(self, authorizer: Authorizer) -> Credential:
+    async def first(self, authenticator: Authenticator) -> Credential:
         """A credential to begin with, asked for again while it may come.
 
-        Raises as `Authorizer.valid`, and StopRequestedError where a stop was asked for meanwhile.
+        Raises as `Authenticator.valid`, and StopRequestedError where a stop was asked for meanwhile.
         """
         # Asked for before, it means a run that only puts things right, and needs the cloud all the same.
         stop = None if self._stop is None or self._stop.is_set() else self._stop
@@ -167,11 +167,11 @@ class SignIns:
         failures = 0
         while True:
             try:
-                return await _unless_stopped(authorizer.valid(), stop)
+                return await _unless_stopped(authenticator.valid(), stop)
             except TransientError as error:
                 failures += 1
                 limit_s = self._limit_s(error)
-                wait_s = min(error.retry_after_s or 0.0, _LONGEST_PAUSE_S)
+                wait_s = min(error.retry_after_s or 0.0, _MAX_PAUSE_S)
                 wait_s = max(wait_s, _BETWEEN_TRIES.delay_s(failures))
                 if time.monotonic() - began + wait_s > limit_s:
                     raise

@@ -18,21 +18,21 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from batchexport.cloud.auth.access_keys import AccessKey
-from batchexport.cloud.catalog import Entry
+from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.authenticator import Credential, service_headers
 from batchexport.errors import SignInError
 from batchexport.redaction import register_secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
 #: A signature whose time is further off the cloud's clock is refused.
-LARGEST_SKEW_S = 900.0
+MAX_SKEW_S = 900.0
 #: How long nothing is sent after a key that was good is refused, once, twice, three times; then for ever.
 PAUSES_S = (30.0, 120.0, 480.0)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-class Signatures:
-    """Authorizer and credential in one: the key of one project stays the same for the whole run."""
+class RequestSigner:
+    """Authenticator and credential in one: the key of one project stays the same for the whole run."""
 
     issued_at = None
 
@@ -41,7 +41,7 @@ class Signatures:
         key: AccessKey,
         *,
         project_id: str,
-        catalog: tuple[Entry, ...],
+        catalog: tuple[CatalogEntry, ...],
         now: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +81,7 @@ class Signatures:
         """Never another: raises SignInError with what to do, now and for later requests."""
         if self._refusal is None or self._is_trying:  # others were under way together with the first
             self._is_trying = False
-            self._refusal = explained(error, clock_off_s=clock_off_s, key=self._key)
+            self._refusal = signature_error(error, clock_off_s=clock_off_s, key=self._key)
             may_pass = self._was_good and self._refusals < len(PAUSES_S)
             self._again_at = self._steady() + PAUSES_S[self._refusals] if may_pass else None
             self._refusals += 1
@@ -102,10 +102,10 @@ class Signatures:
         )
 
 
-def explained(error: SignInError, *, clock_off_s: float, key: AccessKey) -> SignInError:
+def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -> SignInError:
     """The refusal of a signature with what to do about it. `clock_off_s`: the cloud's clock ahead of ours."""
     words = str(error)
-    if abs(clock_off_s) > LARGEST_SKEW_S:
+    if abs(clock_off_s) > MAX_SKEW_S:
         direction = "behind" if clock_off_s > 0 else "ahead of"
         words += f"; this machine's clock is {abs(clock_off_s) / 60:.0f} minutes {direction} the cloud's"
         hint = "set this machine's clock: signatures are good for 15 minutes by the cloud's"

@@ -11,18 +11,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Threads that hang in a service which drips: more of them would help nobody.
-_MOST_LEFT_BEHIND = 8
+_MAX_ABANDONED = 8
 
-_left_behind: set[threading.Thread] = set()
+_abandoned: set[threading.Thread] = set()
 
 
-async def in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
+async def run_in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
     """What `call` returns or raises; TimeoutError where that takes longer than `limit_s`, None = as it may.
 
     A call that takes too long, or whose waiter is cancelled, goes on in its thread, and is left behind.
     """
-    _left_behind.intersection_update({thread for thread in _left_behind if thread.is_alive()})
-    if limit_s is not None and len(_left_behind) >= _MOST_LEFT_BEHIND:
+    _abandoned.intersection_update({thread for thread in _abandoned if thread.is_alive()})
+    if limit_s is not None and len(_abandoned) >= _MAX_ABANDONED:
         raise TimeoutError
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
@@ -55,4 +55,4 @@ async def in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
             return await ended
     finally:
         if not ended.done() or ended.cancelled():
-            _left_behind.add(thread)
+            _abandoned.add(thread)

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from batchexport.cloud.auth.threads import in_thread
-from batchexport.cloud.catalog import Entry
+from batchexport.cloud.auth.threads import run_in_thread
+from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.authenticator import Credential, service_headers
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 #: while it copies, for hours perhaps: so each export starts with one that has half its life before it.
 RENEW_SHARE = 0.5
 #: Between two tries to renew a token that is still good.
-RENEW_AGAIN_S = 30.0
+RENEW_RETRY_S = 30.0
 #: How long the request that finds a token half over waits for another; all others go on with the old one.
 RENEW_WAIT_S = 1.0
 #: For one sign-in from end to end. keystoneauth and urllib only know the time between two bytes.
-SIGN_IN_S = 30.0
+SIGN_IN_TIMEOUT_S = 30.0
 #: Where an identity service that is asked too often does not say for how long.
 _PAUSE_S = 1.0
 
@@ -51,7 +51,7 @@ class Token:
     issued_at: float | None
     expires_at: float | None
     project_id: str | None
-    catalog: tuple[Entry, ...] = field(repr=False)
+    catalog: tuple[CatalogEntry, ...] = field(repr=False)
     project_name: str | None = None
     user_name: str | None = None
     roles: tuple[str, ...] = ()  #: empty = not told
@@ -78,7 +78,7 @@ class Token:
         return headers
 
 
-class Tokens:
+class TokenSource:
     """Holds the token and renews it by calling `sign_in` in a thread: it blocks, and may take seconds.
 
     A sign-in that takes longer than `limit_s` is given up.
@@ -91,7 +91,7 @@ class Tokens:
         now: Callable[[], float] = time.time,
         pace: SignInPace | None = None,
         service: str = "",
-        limit_s: float = SIGN_IN_S,
+        limit_s: float = SIGN_IN_TIMEOUT_S,
     ) -> None:
         self._sign_in = sign_in
         self._now = now
@@ -125,7 +125,7 @@ class Tokens:
         except BatchExportError as error:
             # A passcode that was good once never is again, and each try with a wrong password counts.
             refused = isinstance(error, SignInError)
-            self._renew_at = self._expires_at if refused else self._now() + RENEW_AGAIN_S
+            self._renew_at = self._expires_at if refused else self._now() + RENEW_RETRY_S
             log.warning("token not renewed, the old one is still good: %s", error)
         finally:
             self._renewal = None
@@ -169,7 +169,7 @@ class Tokens:
 
     async def _bounded_sign_in(self) -> Token:
         try:
-            return await in_thread(self._sign_in, limit_s=self._limit_s)
+            return await run_in_thread(self._sign_in, limit_s=self._limit_s)
         except TimeoutError as error:
             raise UnreachableError(
                 f"identity service {self._service}: no whole answer in {self._limit_s:.0f} s",

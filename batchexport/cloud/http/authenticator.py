@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from batchexport import __version__
-from batchexport.cloud.catalog import Entry
+from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import SignInError
 
 
@@ -22,7 +22,7 @@ class Credential(Protocol):
         ...
 
     @property
-    def catalog(self) -> tuple[Entry, ...]:
+    def catalog(self) -> tuple[CatalogEntry, ...]:
         """Where the services are."""
         ...
 
@@ -47,7 +47,7 @@ class Credential(Protocol):
         ...
 
 
-class Authorizer(Protocol):
+class Authenticator(Protocol):
     """Keeps the credential of one target."""
 
     async def valid(self) -> Credential:

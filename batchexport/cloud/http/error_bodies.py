@@ -17,9 +17,9 @@ import msgspec
 from batchexport.redaction import redacted
 
 #: Reasons are kept in the state file, one line each: longer ones hold tracebacks or a whole page.
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 #: Bytes of an error answer that are looked at. The longest reason seen, a schema error, has 2,000.
-LOOKED_AT = 65_536
+MAX_ERROR_BODY_BYTES = 65_536
 
 _HIDDEN_TAG = re.compile(r"<(head|style|script)\b")
 #: Unlike str.lower, it never changes the length of a text.
@@ -31,7 +31,7 @@ _MARKUP = re.compile(r"\s*(<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
 _STATUS_AS_CODE = re.compile(r"\d{3}(?!\d)(\s.*)?")
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """An error answer in plain words. Empty where the answer held nothing readable."""
 
     message: str = ""  #: one line of at most 300 characters
@@ -42,29 +42,29 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: str | None = None
 
 
-def read_fault(body: bytes) -> Fault:
+def read_error_body(body: bytes) -> ErrorBody:
     """What the body of an error answer says."""
-    looked_at = body[:LOOKED_AT]
+    looked_at = body[:MAX_ERROR_BODY_BYTES]
     try:
         document: object = msgspec.json.decode(looked_at)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last one: nested too deep
-        return Fault(message=_text(redacted(looked_at.decode(errors="replace"))))
+        return ErrorBody(message=_text(redacted(looked_at.decode(errors="replace"))))
     return _read_document(document)
 
 
-def fold(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text on one line, cut to 300 characters, without secrets or what could steer a terminal."""
     line = " ".join(redacted(text).split())
     if not line.isprintable():
         line = "".join(character for character in line if character.isprintable())
     line = redacted(line)
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
+    return line if len(line) <= MAX_REASON_LENGTH else line[: MAX_REASON_LENGTH - 1] + "…"
 
 
 def _text(text: str) -> str:
     if not _MARKUP.match(text):
-        return fold(text)
-    return fold(html.unescape(_visible(text))) or fold(html.unescape(_title(text)))
+        return sanitize(text)
+    return sanitize(html.unescape(_visible(text))) or sanitize(html.unescape(_title(text)))
 
 
 def _visible(markup: str) -> str:
@@ -103,31 +103,31 @@ def _title(markup: str) -> str:
     return markup[begin:end] if end >= 0 else ""
 
 
-def _read_document(document: object) -> Fault:
+def _read_document(document: object) -> ErrorBody:
     if isinstance(document, str):
-        return Fault(message=_text(document))
+        return ErrorBody(message=_text(document))
     if not isinstance(document, dict):
-        return Fault()
+        return ErrorBody()
     if "error_code" in document or "error_msg" in document:
         return _fault(document, message="error_msg", code="error_code")
     named = _named_fault(document)
     return _fault(document) if named is None else named
 
 
-def _named_fault(document: Mapping[object, object]) -> Fault | None:
+def _named_fault(document: Mapping[object, object]) -> ErrorBody | None:
     """The fault in `{"<name>": {"message": …}}`, `{"error": "…"}` or `{"errors": [{…}]}`, if it is one."""
     for name, value in document.items():
         inner = value[0] if isinstance(value, list) and value else value
         if isinstance(inner, dict) and ("message" in inner or "code" in inner):
             return _fault(inner, name=None if name in ("error", "errors") else str(name))
     error = document.get("error")
-    return Fault(message=_text(error)) if isinstance(error, str) else None
+    return ErrorBody(message=_text(error)) if isinstance(error, str) else None
 
 
 def _fault(
     holder: Mapping[object, object], *, name: str | None = None, message: str = "message", code: str = "code"
-) -> Fault:
-    return Fault(
+) -> ErrorBody:
+    return ErrorBody(
         message=_message(holder, (message, "title", "detail", "details")),
         code=_code(holder.get(code)) or name,
         request_id=_word(holder.get("request_id")),
@@ -150,4 +150,4 @@ def _word(value: object) -> str | None:
     """A number or a non-empty string as a string; the clouds use both for the same field."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return fold(str(value)) or None
+    return sanitize(str(value)) or None

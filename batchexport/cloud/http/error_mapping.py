@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
-from batchexport.cloud.http.error_bodies import Fault, fold, read_fault
+from batchexport.cloud.http.error_bodies import ErrorBody, read_error_body, sanitize
 from batchexport.cloud.http.timestamps import retry_after_s
 from batchexport.errors import (
     CloudError,
@@ -27,7 +27,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
-from batchexport.redaction import hidden, hidden_in
+from batchexport.redaction import hide_secrets, hide_secrets_in_bytes
 
 #: Codes whose meaning their HTTP status hides: EVS answers an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {
@@ -93,11 +93,11 @@ _QUOTED_INPUT = re.compile(r"invalid input", re.IGNORECASE)
 def is_error(status: int, body: bytes) -> bool:
     """Whether an answer is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
     if status == 202 and b"Common.0024" in body:
-        return read_fault(body).code == "Common.0024"
+        return read_error_body(body).code == "Common.0024"
     return status >= 300
 
 
-def error_from_answer(
+def error_from_response(
     *,
     method: str,
     url: str,
@@ -108,25 +108,25 @@ def error_from_answer(
     secrets: Collection[str] = (),
 ) -> CloudError:
     """The error that an answer stands for, in the cloud's own words but for the `secrets` among them."""
-    fault = read_fault(hidden_in(body, secrets))
+    fault = read_error_body(hide_secrets_in_bytes(body, secrets))
     asked = headers.get("Retry-After") or headers.get("X-Retry-After") or fault.retry_after
     wait_s = retry_after_s(asked, now_s=now_s)
     kind = _kind(method, status, fault, rate_limited=bool(wait_s))
     if _SERVER_PATH.search(url):
         kind = _about_a_server(kind)
     return kind(
-        hidden(_words(status, fault, headers), secrets),
+        hide_secrets(_words(status, fault, headers), secrets),
         method=method,
         url=url,
         status=status,
-        code=fault.code and hidden(fault.code, secrets),
-        request_id=request_id_of(headers) or (fault.request_id and hidden(fault.request_id, secrets)),
+        code=fault.code and hide_secrets(fault.code, secrets),
+        request_id=request_id_of(headers) or (fault.request_id and hide_secrets(fault.request_id, secrets)),
         retry_after_s=wait_s,
         hint=_hint(kind, method, status, url),
     )
 
 
-def error_from_loss(
+def error_from_no_response(
     *, method: str, url: str, cause: BaseException, sent: bool, via: str | None = None
 ) -> CloudError:
     """The error for a request without an answer; `sent` = it may have reached the service.
@@ -155,23 +155,25 @@ def _why_no_answer(cause: BaseException) -> str:
     inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
     host = getattr(cause, "host", None)
     if inner is None or host is None:
-        return fold(str(cause)) or type(cause).__name__
+        return sanitize(str(cause)) or type(cause).__name__
     reason = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
     if inner.errno and _CALL_FAILED.match(reason):  # asyncio's words for whatever the system said
         reason = os.strerror(inner.errno)
-    return fold(f"{host}:{getattr(cause, 'port', '')}: {reason}")
+    return sanitize(f"{host}:{getattr(cause, 'port', '')}: {reason}")
 
 
 def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:
     """The error for what a job of ECS could not do."""
     kind = _about_a_server(KIND_OF_CODE.get(code or "", RefusedError))
-    words = fold(message) or (f"failed with code {code}" if code else "failed without a reason")
+    words = sanitize(message) or (f"failed with code {code}" if code else "failed without a reason")
     return kind(words, method="GET", url=url, code=code)
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The id by which the cloud's operators find the request in their logs."""
-    return fold(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
+    return (
+        sanitize(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
+    )
 
 
 def _about_a_server(kind: type[CloudError]) -> type[CloudError]:
@@ -179,7 +181,7 @@ def _about_a_server(kind: type[CloudError]) -> type[CloudError]:
     return RefusedError if kind in (VolumeStateError, FatalError, ForbiddenError) else kind
 
 
-def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
+def _kind(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> type[CloudError]:
     by_code = KIND_OF_CODE.get((fault.code or "").replace("APIGW.", "APIG."))
     if by_code is not None and (status < 500 or by_code is ThrottledError):
         return by_code
@@ -191,7 +193,7 @@ def _kind(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type
     return _kind_of_refusal(method, status, fault, rate_limited=rate_limited)
 
 
-def _kind_of_refusal(method: str, status: int, fault: Fault, *, rate_limited: bool) -> type[CloudError]:
+def _kind_of_refusal(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> type[CloudError]:
     """For 4xx: what the words say where the status says too little."""
     quota = bool(_QUOTA_TEXT.search(fault.message)) and not _QUOTED_INPUT.search(fault.message)
     if status == 400:
@@ -207,7 +209,7 @@ def _kind_of_refusal(method: str, status: int, fault: Fault, *, rate_limited: bo
     return KIND_OF_STATUS.get(status, RefusedError)
 
 
-def _kind_of_bad_request(method: str, fault: Fault, *, quota: bool) -> type[CloudError]:
+def _kind_of_bad_request(method: str, fault: ErrorBody, *, quota: bool) -> type[CloudError]:
     if _STATE_TEXT.search(fault.message):
         return VolumeStateError
     if not _QUOTED_INPUT.search(fault.message):
@@ -221,9 +223,9 @@ def _kind_of_bad_request(method: str, fault: Fault, *, quota: bool) -> type[Clou
     return QuotaError if quota and method == "POST" else RefusedError
 
 
-def _words(status: int, fault: Fault, headers: Mapping[str, str]) -> str:
+def _words(status: int, fault: ErrorBody, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400:
-        return f"redirected to {fold(headers.get('Location', 'nowhere'))}; redirects are not followed"
+        return f"redirected to {sanitize(headers.get('Location', 'nowhere'))}; redirects are not followed"
     if fault.message:
         return fault.message
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "unknown status"

@@ -14,7 +14,7 @@ import msgspec
 
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.responses import Decoder
-from batchexport.cloud.http.session import READ_REPEATS, Session
+from batchexport.cloud.http.session import READ_REPEATS, HttpSession
 from batchexport.errors import FatalError, RefusedError, TransientError, UnreachableError
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ SMALL_PAGE_SIZE = 100
 #: After so many lists by small pages the long ones are tried again: it may have been an outage.
 SMALL_LISTS = 30
 #: A list without an end is not read for ever: more entries than any project has, even by pages of a hundred.
-MOST_PAGES = 5000
+MAX_PAGES = 5000
 #: A long page is tried once more, then a short one is: each try may take as long as a gateway waits.
 LONG_PAGE_REPEATS = 1
 #: Gateways wait for a minute, most of them. What took that long is not tried again: others wait for the list.
-TRY_AGAIN_WITHIN_S = 45.0
+RETRY_WITHIN_S = 45.0
 #: What a gateway answers that did not wait for the service, and a service whose database did not answer.
 #: None = no answer at all.
 _TOO_SLOW = frozenset({None, 500, 502, 504})
@@ -58,7 +58,7 @@ class LinkRecord(msgspec.Struct):
     rel: str | None = None
 
 
-def leads_on(links: Sequence[LinkRecord] | None) -> bool:
+def has_next_link(links: Sequence[LinkRecord] | None) -> bool:
     """Whether one of the links leads to another page."""
     return any(link.rel == "next" for link in links or ())
 
@@ -66,7 +66,7 @@ def leads_on(links: Sequence[LinkRecord] | None) -> bool:
 class Pager:
     """Reads the lists of one service, one request a page."""
 
-    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+    def __init__(self, session: HttpSession, endpoint: Endpoint) -> None:
         self._session = session
         self._endpoint = endpoint
         self._sizes = PageSizes()
@@ -81,7 +81,7 @@ class Pager:
         size = self._sizes.begin(path)
         markers: set[str] = set()
         marker: str | None = None
-        while len(markers) < MOST_PAGES:
+        while len(markers) < MAX_PAGES:
             page, size = await self._page_in_time(path, decoder, query, size, marker)
             ids = page.ids
             if ids:
@@ -121,7 +121,7 @@ class Pager:
     async def _page(self, address: str, decoder: Decoder[P], marker: str | None, *, repeats: int) -> P:
         try:
             return await self._session.read(
-                self._endpoint, address, decoder, repeats=repeats, within_s=TRY_AGAIN_WITHIN_S
+                self._endpoint, address, decoder, repeats=repeats, within_s=RETRY_WITHIN_S
             )
         except RefusedError as error:
             if marker is None or isinstance(error, FatalError):

@@ -33,7 +33,7 @@ STALE_SHARE = 1.05
 FLOOR_PER_S = 0.2
 
 
-class RateGate:
+class RateLimiter:
     """Lets callers through in the order they came, evenly spaced, never more than the limit in any second.
 
     The limit is `requests_per_second`, or less where the cloud rejected requests: a rejection halves the

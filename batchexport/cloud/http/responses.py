@@ -14,23 +14,23 @@ import aiohttp
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from batchexport.cloud.http.error_bodies import LOOKED_AT, fold
+from batchexport.cloud.http.error_bodies import MAX_ERROR_BODY_BYTES, sanitize
 from batchexport.errors import CloudError, OutcomeUnknownError, RefusedError, TransientError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Decoded = TypeVar("Decoded", covariant=True)
 #: A page of 1,000 volumes with all details has 3 MB.
-LARGEST_ANSWER = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 #: No volume comes near it, and the state file can hold the sum of many.
-LARGEST_GIB = 2**31
+MAX_GIB = 2**31
 #: So many records are named; a list of which more cannot be read is told of well enough by these.
-MOST_NAMED = 20
+MAX_NAMED = 20
 #: What clouds use are UUIDs; anything with other characters could be a path, or steer a terminal.
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A whole answer that is no error."""
 
     method: str
@@ -54,12 +54,12 @@ async def content(response: aiohttp.ClientResponse) -> bytes:
     if response.status >= 300:
         return await _beginning(response)
     length = response.content_length
-    if length is not None and length <= LARGEST_ANSWER and "Content-Encoding" not in response.headers:
+    if length is not None and length <= MAX_RESPONSE_BYTES and "Content-Encoding" not in response.headers:
         return await response.read()
     pieces = bytearray()
     async for piece in response.content.iter_any():
         pieces += piece
-        if len(pieces) > LARGEST_ANSWER:
+        if len(pieces) > MAX_RESPONSE_BYTES:
             response.close()
             raise _too_large(response)
     return bytes(pieces)
@@ -70,7 +70,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     try:
         async for piece in response.content.iter_any():
             pieces += piece
-            if len(pieces) > LOOKED_AT:
+            if len(pieces) > MAX_ERROR_BODY_BYTES:
                 response.close()
                 break
     except aiohttp.ClientPayloadError:
@@ -81,7 +81,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 def _too_large(response: aiohttp.ClientResponse) -> CloudError:
     kind = RefusedError if response.method == "GET" else OutcomeUnknownError
     return kind(
-        f"the answer has more than {LARGEST_ANSWER // 2**20} MiB; no list has so much",
+        f"the answer has more than {MAX_RESPONSE_BYTES // 2**20} MiB; no list has so much",
         method=response.method,
         url=str(response.url),
         status=response.status,
@@ -89,7 +89,7 @@ def _too_large(response: aiohttp.ClientResponse) -> CloudError:
     )
 
 
-def decoded(answer: Answer, decoder: Decoder[T]) -> T:
+def decode(answer: Response, decoder: Decoder[T]) -> T:
     """The record in an answer to a read. Raises TransientError for one that is broken or not JSON at all."""
     try:
         return decoder.decode(answer.body)
@@ -114,9 +114,9 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def possible_gib(size: int | None) -> int | None:
+def valid_size_gib(size: int | None) -> int | None:
     """The size, or None where no volume can have it."""
-    return size if size is not None and 0 <= size <= LARGEST_GIB else None
+    return size if size is not None and 0 <= size <= MAX_GIB else None
 
 
 class LenientDecoder(Generic[T]):
@@ -143,7 +143,7 @@ class LenientDecoder(Generic[T]):
 
     def _struct(self, kind: type, document: object) -> object:
         if not isinstance(document, Mapping):
-            raise msgspec.ValidationError(f"expected `object`, got {fold(repr(document))[:60]}")
+            raise msgspec.ValidationError(f"expected `object`, got {sanitize(repr(document))[:60]}")
         values: dict[str, object] = {}
         for field in fields(kind):
             if field.encode_name in document:
@@ -178,11 +178,11 @@ class LenientDecoder(Generic[T]):
 
     def _name(self, entry: object, error: Exception) -> None:
         named = entry.get("id") if isinstance(entry, Mapping) else None
-        name = fold(named if isinstance(named, str) else repr(entry))[:80]
-        if name not in self._named and len(self._named) < MOST_NAMED:
+        name = sanitize(named if isinstance(named, str) else repr(entry))[:80]
+        if name not in self._named and len(self._named) < MAX_NAMED:
             self._named.add(name)
             log.warning(
-                "an entry of a list cannot be read and is passed over: %s (%s)", name, fold(str(error))
+                "an entry of a list cannot be read and is passed over: %s (%s)", name, sanitize(str(error))
             )
 
 

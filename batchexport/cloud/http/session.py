@@ -19,11 +19,16 @@ from yarl import URL
 from batchexport.clock import boottime_s
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http import transport
-from batchexport.cloud.http.authenticator import Authorizer, Credential
-from batchexport.cloud.http.error_mapping import error_from_answer, error_from_loss, is_error, request_id_of
-from batchexport.cloud.http.rate_limiter import RateGate
-from batchexport.cloud.http.responses import Answer, Decoder, content, decoded
-from batchexport.cloud.http.shared_timeout import Patience
+from batchexport.cloud.http.authenticator import Authenticator, Credential
+from batchexport.cloud.http.error_mapping import (
+    error_from_no_response,
+    error_from_response,
+    is_error,
+    request_id_of,
+)
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.responses import Decoder, Response, content, decode
+from batchexport.cloud.http.shared_timeout import SharedTimeout
 from batchexport.cloud.http.timestamps import http_date_s
 from batchexport.cloud.http.transport import FENCE
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
@@ -55,14 +60,14 @@ class Traffic(msgspec.Struct):
     throttled: int = 0
 
 
-class Session:
+class HttpSession:
     """The way to all services of one target. Every HTTP attempt passes the gate."""
 
     def __init__(
         self,
         http: aiohttp.ClientSession,
-        authorizer: Authorizer,
-        gate: RateGate,
+        authenticator: Authenticator,
+        gate: RateLimiter,
         *,
         concurrency: int,
         now: Callable[[], float] = time.time,
@@ -72,11 +77,11 @@ class Session:
     ) -> None:
         self.traffic = Traffic()
         self._http = http
-        self._authorizer = authorizer
+        self._authenticator = authenticator
         self._gate = gate
         # Held before the gate: behind it, a request that waits for a connection would be late for its turn.
         self._slots = asyncio.Semaphore(concurrency)
-        self._patience = Patience(transport.TOTAL_S)
+        self._timeout = SharedTimeout(transport.REQUEST_TIMEOUT_S)
         self._now = now
         self._sleep = sleep
         self._draw = draw
@@ -125,7 +130,7 @@ class Session:
         began_s = self._steady()
         while True:
             try:
-                return decoded(await self.request("GET", endpoint, path, microversion=microversion), answer)
+                return decode(await self.request("GET", endpoint, path, microversion=microversion), answer)
             except TransientError:
                 failures += 1
                 if failures > repeats or self._steady() - began_s >= within_s:
@@ -145,16 +150,16 @@ class Session:
         body: bytes | None = None,
         fence: Callable[[], None] | None = None,
         microversion: str | None = None,
-    ) -> Answer:
+    ) -> Response:
         """The answer to one request, sent again only where its token was refused. Raises CloudError.
 
         `fence` is called right before each sending, and what it raises goes through.
         """
-        credential = await self._authorizer.valid()
+        credential = await self._authenticator.valid()
         try:
             return await self._attempt(method, endpoint, path, body, fence, credential, microversion)
         except SignInError as error:
-            fresh = await self._authorizer.after_refusal(credential, error, clock_off_s=self.clock_off_s)
+            fresh = await self._authenticator.after_refusal(credential, error, clock_off_s=self.clock_off_s)
         return await self._attempt(method, endpoint, path, body, fence, fresh, microversion)
 
     async def _attempt(
@@ -166,7 +171,7 @@ class Session:
         fence: Callable[[], None] | None,
         credential: Credential,
         microversion: str | None,
-    ) -> Answer:
+    ) -> Response:
         url = endpoint.url + path
         proxy = self.proxy_for(endpoint.url)
         async with self._slots:
@@ -177,7 +182,7 @@ class Session:
             if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: all go along
                 headers = {**headers, **proxy.headers}
             try:
-                with self._patience.turn():
+                with self._timeout.turn():
                     async with self._http.request(
                         method,
                         URL(url, encoded=True),
@@ -195,7 +200,9 @@ class Session:
                 self._note(method, path, began_s, None)
                 sent = not isinstance(error, _NOT_SENT)
                 via = None if proxy is None else str(proxy)
-                raise error_from_loss(method=method, url=url, cause=error, sent=sent, via=via) from error
+                raise error_from_no_response(
+                    method=method, url=url, cause=error, sent=sent, via=via
+                ) from error
 
     def _note(self, method: str, path: str, began_s: float, response: aiohttp.ClientResponse | None) -> None:
         """Log the request for who asked for each of them; None = there was no answer."""
@@ -216,14 +223,14 @@ class Session:
         body: bytes,
         credential: Credential,
         sent_at: float,
-    ) -> Answer:
+    ) -> Response:
         """The answer, or the error it stands for; the clock and the gate learn from both."""
         headers = response.headers
         status = response.status
         self.traffic.by_status[status] += 1
         self._learn_clock_from(headers.get("Date"))
         if is_error(status, body):
-            error = error_from_answer(
+            error = error_from_response(
                 method=method,
                 url=url,
                 status=status,
@@ -236,7 +243,7 @@ class Session:
             raise error
         self._gate.succeeded()
         credential.accepted()
-        return Answer(method, url, status, body, request_id_of(headers))
+        return Response(method, url, status, body, request_id_of(headers))
 
     def _learn_clock_from(self, date: str | None) -> None:
         if date != self._last_date:

@@ -9,26 +9,26 @@ import asyncio
 from types import TracebackType
 
 
-class Patience:
+class SharedTimeout:
     """Ends what takes longer than `limit_s`. Enter a `turn()` around each request."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._turns: dict[_Turn, float] = {}  # loop time at which each is overdue; in that order
+        self._turns: dict[_Deadline, float] = {}  # loop time at which each is overdue; in that order
         self._timer: asyncio.TimerHandle | None = None
 
-    def turn(self) -> _Turn:
+    def turn(self) -> _Deadline:
         """A context that raises TimeoutError when it has lasted too long."""
-        return _Turn(self)
+        return _Deadline(self)
 
-    def begin(self, turn: _Turn) -> None:
+    def begin(self, turn: _Deadline) -> None:
         """Count the time of this turn from now."""
         loop = asyncio.get_running_loop()
         overdue_at = self._turns[turn] = loop.time() + self._limit_s
         if self._timer is None:
             self._timer = loop.call_at(overdue_at, self._look)
 
-    def end(self, turn: _Turn) -> None:
+    def end(self, turn: _Deadline) -> None:
         """This turn is over."""
         self._turns.pop(turn, None)
 
@@ -43,13 +43,13 @@ class Patience:
             turn.give_up()
 
 
-class _Turn:
+class _Deadline:
     """One request; as `asyncio.timeout`, but for the timer."""
 
-    __slots__ = ("_cancelling", "_is_overdue", "_patience", "_task")
+    __slots__ = ("_cancelling", "_is_overdue", "_task", "_timeout")
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, patience: SharedTimeout) -> None:
+        self._timeout = patience
         self._is_overdue = False
 
     def give_up(self) -> None:
@@ -61,12 +61,12 @@ class _Turn:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._patience.begin(self)
+        self._timeout.begin(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._patience.end(self)
+        self._timeout.end(self)
         if not self._is_overdue:
             return
         # Cancelled by somebody else as well, it stays cancelled.

@@ -1,4 +1,4 @@
-"""The aiohttp session: whom to trust, how long to wait, how many connections."""
+"""The aiohttp session: which certificates to trust, how long to wait, how many connections."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from aiohttp.connector import Connection
 from batchexport.errors import ConfigError
 
 #: A service that is there takes a connection within a second or two, also through a slow proxy.
-CONNECT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 #: For a whole request. Gateways give up after 60 s: longer waiting brings no answer.
-TOTAL_S = 60.0
+REQUEST_TIMEOUT_S = 60.0
 #: Bytes of a header. Companies' gateways add some of more than aiohttp's 8 KiB; this is what the standard
 #: library, and so the `openstack` client, reads.
-LONGEST_HEADER = 65_536
+MAX_HEADER_BYTES = 65_536
 #: Common servers close an idle connection after 5 s. Sending on one that is just being closed would leave the
 #: outcome of a POST unknown.
-IDLE_S = 4.0
+KEEPALIVE_S = 4.0
 
 
-class Trust(msgspec.Struct, frozen=True, kw_only=True):
+class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Which certificates the services must show, and which one we show them."""
 
     verify: bool = True
@@ -36,7 +36,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     private_key: str | None = None  #: None = in the same file as the certificate
 
     @classmethod
-    def of(cls, verify: bool | str | None, certificate: str | Sequence[str] | None) -> Trust:
+    def of(cls, verify: bool | str | None, certificate: str | Sequence[str] | None) -> TlsConfig:
         """From the pair of values that the requests library takes."""
         # The sign-in goes through that library, which also looks at these two; one answer must hold for both.
         named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -92,18 +92,18 @@ class FencedRequest(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-def open_http(trust: Trust, *, connections: int) -> aiohttp.ClientSession:
+def open_http(tls: TlsConfig, *, connections: int) -> aiohttp.ClientSession:
     """A session for all services of one target; close it. Needs a running loop."""
     # aiohttp has a context of the defaults ready; another would cost 30 ms.
-    context = True if trust == Trust() and not _has_no_authorities() else trust.context()
+    context = True if tls == TlsConfig() and not _has_no_authorities() else tls.context()
     return aiohttp.ClientSession(
         request_class=FencedRequest,
-        connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=IDLE_S),
+        connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_S),
         # For the whole request, the session keeps an eye on the time: see `patience`.
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
-        max_line_size=LONGEST_HEADER,
-        max_field_size=LONGEST_HEADER,
+        max_line_size=MAX_HEADER_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
     )
 
 
