@@ -18,7 +18,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Claims, Cleaned, Found, Reconciled
 from batchexport.errors import CloudError
 from batchexport.model import JobState, TargetKey
-from batchexport.report.words import count_of
+from batchexport.report.text import count_of
 from batchexport.store import Abandoned, StateFile, StateReader
 
 

@@ -17,7 +17,7 @@ from batchexport.config.volume_filter import VolumeFilter
 from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey
-from batchexport.report.words import count_of, one_line
+from batchexport.report.text import count_of, one_line
 from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
 

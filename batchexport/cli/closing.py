@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchexport.cli.console import err
 from batchexport.model import JobState
-from batchexport.report.words import duration
+from batchexport.report.text import duration
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateReader
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchexport.config import InUse, Settings
 from batchexport.errors import ConfigError
-from batchexport.report.words import count_of
+from batchexport.report.text import count_of
 from batchexport.store import RunRecord, StateFile, StateReader
 
 

@@ -87,11 +87,11 @@ def _plain(text: str) -> str:
     """The text without what could steer a terminal, but for the colours of our own marks."""
     if text.isprintable():
         return text
-    from batchexport.report.words import harmless  # nothing that only helps has to load it
+    from batchexport.report.text import escape_controls  # nothing that only helps has to load it
 
     if "\x1b[" not in text or not on_terminal():
-        return harmless(text)
-    return "".join(part if _COLOUR.fullmatch(part) else harmless(part) for part in _COLOUR.split(text))
+        return escape_controls(text)
+    return "".join(part if _COLOUR.fullmatch(part) else escape_controls(part) for part in _COLOUR.split(text))
 
 
 @contextmanager
@@ -107,10 +107,10 @@ def lines_go_to(taker: Callable[[str], None]) -> Iterator[None]:
 
 def out(text: str) -> None:
     """Print data on stdout; a reader who went away is not worth an error."""
-    from batchexport.report.words import harmless
+    from batchexport.report.text import escape_controls
 
     try:
-        click.echo(harmless(text))
+        click.echo(escape_controls(text))
     except OSError as error:
         if not is_gone(error):
             raise

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import msgspec
 
 from batchexport.model import FINAL_STATES, JobState
-from batchexport.report.momentum import Momentum, gib_left, left_parts, limited_text, slowest_text
+from batchexport.report.eta import Eta, gib_left, limited_text, slowest_text, time_left_parts
+from batchexport.report.text import count_of, number
 from batchexport.report.totals import Totals
-from batchexport.report.words import count_of, number
 from batchexport.store import UnderWay
 
 #: Of these no image comes.
 _LEFT_OUT = (JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS)
 #: An export of this age is worth its name.
 _NAMED_FROM_S = 60.0
-NO_MOMENTUM = Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
+NO_ETA = Eta(rows_per_minute=None, gib_per_hour=None, left_s=None)
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
     totals: Totals
     at: float = 0.0
-    momentum: Momentum = NO_MOMENTUM  #: of this process
+    eta: Eta = NO_ETA  #: of this process
     under_way: Sequence[UnderWay] = ()
     stalled: int = 0
     servers_down: int = 0
@@ -72,7 +72,7 @@ def outlook_parts(counters: Counters) -> list[str]:
     """When it may be through, and what holds it up."""
     if not counters.totals.to_do:
         return []
-    return [*left_parts(counters.momentum), *(limited_text(rate) for rate in counters.rates)]
+    return [*time_left_parts(counters.eta), *(limited_text(rate) for rate in counters.rates)]
 
 
 def slowest_line(counters: Counters) -> str:
@@ -89,8 +89,8 @@ def progress_line(counters: Counters) -> str:
         parts[0] += f" ({note})"
     if counters.gib_total:
         parts.append(f"{counters.gib_words} GiB")
-    if counters.momentum.rows_per_minute is not None:
-        parts.append(f"{counters.momentum.rows_per_minute:,.1f} rows/min")
+    if counters.eta.rows_per_minute is not None:
+        parts.append(f"{counters.eta.rows_per_minute:,.1f} rows/min")
     line = ", ".join([*parts, *outlook_parts(counters)])
     slowest = slowest_line(counters)
     return f"{line}; {slowest}" if slowest else line

@@ -73,7 +73,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     from batchexport.cli.layers import layer_from_flags, settings_from
     from batchexport.cli.logs import start_log
     from batchexport.config.volume_filter import VolumeFilter
-    from batchexport.report.words import count_of
+    from batchexport.report.text import count_of
 
     output = None if output is not None and str(output) == "-" else output
     if append and output is None:

@@ -15,8 +15,8 @@ from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
 from batchexport.lists import JobList, Problem
 from batchexport.model import TargetKey, Volume
+from batchexport.report.text import count_of
 from batchexport.report.volumes import COLUMNS, csv_text, json_text
-from batchexport.report.words import count_of
 from batchexport.whole_file import write_whole
 
 

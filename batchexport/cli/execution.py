@@ -22,7 +22,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
 from batchexport.observe.clouds import remember_clouds
-from batchexport.report.summary import summary_text
+from batchexport.report.status import summary_text
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StateFile, StateReader

@@ -14,7 +14,7 @@ from batchexport import engine
 from batchexport.cli.execution import run_in_loop
 from batchexport.errors import ConfigError
 from batchexport.report.context import context_of
-from batchexport.report.words import count_of
+from batchexport.report.text import count_of
 from batchexport.store import OpenRow, StateFile, StateReader, Work
 
 SERVER_WORDS = "given up on purpose: start it yourself if it is to run"

@@ -23,8 +23,8 @@ from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
 from batchexport.model import TargetKey
 from batchexport.nightly_runs import NightlyRun
+from batchexport.report.text import count_of, duration
 from batchexport.report.totals import Totals
-from batchexport.report.words import count_of, duration
 from batchexport.scheduling.cron import told
 from batchexport.scheduling.throughput import OpenHours, Throughput
 from batchexport.scheduling.window import Opening, Window, next_opening, opening_at

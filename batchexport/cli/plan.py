@@ -36,7 +36,7 @@ def plan(source: str, form: str, **flags: Any) -> None:
     from batchexport.cli.foresight import foreseen
     from batchexport.cli.layers import order_from
     from batchexport.cli.logs import start_log
-    from batchexport.report.planned import plan_json, plan_text
+    from batchexport.report.checks import plan_json, plan_text
 
     start_log(console_of())
     order = order_from(source, flags, os.environ)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from batchexport.cli.console import LogFormat, TerminalConsole, err, on_terminal
 from batchexport.cli.counters import (
-    NO_MOMENTUM,
+    NO_ETA,
     Counters,
     outlook_parts,
     progress_line,
@@ -24,9 +24,9 @@ from batchexport.cli.counters import (
 from batchexport.cli.screen import Screen, terminal_columns
 from batchexport.errors import StateError
 from batchexport.model import TargetKey
-from batchexport.report.momentum import MOST_ENDINGS, Momentum, momentum_of
+from batchexport.report.eta import MAX_ENDINGS, Eta, estimate
+from batchexport.report.text import display_width, number, truncate
 from batchexport.report.totals import Totals
-from batchexport.report.words import columns, cut, number
 from batchexport.store import StateReader, UnderWay
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Meter:
         self._reader, self._clouds, self._max_rate, self._now = reader, clouds or {}, max_rate, now
         self._began_at = now()
         self._figures = Counters(totals=Totals.of([]))
-        self._momentum, self._under_way = NO_MOMENTUM, list[UnderWay]()
+        self._momentum, self._under_way = NO_ETA, list[UnderWay]()
         self._reckoned_at = 0.0
 
     def counters(self, *, last: bool = False) -> Counters:
@@ -81,18 +81,18 @@ class Meter:
         return Counters(
             totals=totals,
             at=now,
-            momentum=self._momentum,
+            eta=self._momentum,
             under_way=self._under_way,
             stalled=self._reader.stalled(now),
             servers_down=len(self._reader.servers()),
             rates=list(filter(self._is_low, [cloud.requests_per_second for cloud in self._clouds.values()])),
         )
 
-    def _reckoned(self, totals: Totals, now: float) -> Momentum:
+    def _reckoned(self, totals: Totals, now: float) -> Eta:
         endings = [
-            each for each in self._reader.latest_endings(MOST_ENDINGS) if each.ended_at >= self._began_at
+            each for each in self._reader.latest_endings(MAX_ENDINGS) if each.ended_at >= self._began_at
         ]
-        return momentum_of(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
+        return estimate(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
 
     def _is_low(self, rate: float) -> bool:
         return rate > 0 and (self._max_rate == 0 or rate < self._max_rate * 0.999)
@@ -166,7 +166,7 @@ def bar_lines(counters: Counters, width: int, *, blocks: bool = True) -> list[st
     elif notes:
         lines.append(notes)
     slowest = slowest_line(counters)
-    return [cut(line, width) for line in (*lines, slowest) if line]
+    return [truncate(line, width) for line in (*lines, slowest) if line]
 
 
 def _share(done: int, total: int) -> float:
@@ -176,9 +176,9 @@ def _share(done: int, total: int) -> float:
 def _bar(name: str, share: float, amount: str, note: str, width: int, blocks: bool) -> list[str]:
     """A bar with its note beside it, or under it where there is no room."""
     head, tail = f"{name} {int(share * 100):>3}% ", f" {amount}"
-    room = width - columns(head) - columns(tail) - 2
-    beside = note and room - columns(note) - 2 >= _MIN_BAR
-    room = min(_MAX_BAR, max(_MIN_BAR, room - columns(note) - 2 if beside else room))
+    room = width - display_width(head) - display_width(tail) - 2
+    beside = note and room - display_width(note) - 2 >= _MIN_BAR
+    room = min(_MAX_BAR, max(_MIN_BAR, room - display_width(note) - 2 if beside else room))
     bar = tqdm.format_meter(share, 1, 0, ncols=room + 2, ascii=not blocks, bar_format="|{bar}|")
     line = f"{head}{bar}{tail}"
     return [f"{line}  {note}"] if beside else [line, note]

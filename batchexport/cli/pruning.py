@@ -16,7 +16,7 @@ from batchexport.engine import Cleaned, Connect, Found
 from batchexport.engine.prune import prune
 from batchexport.errors import BatchExportError, CloudError, ConfigError
 from batchexport.generations import Generations, generations_of
-from batchexport.report.words import count_of
+from batchexport.report.text import count_of
 
 
 def prune_after(

@@ -67,7 +67,7 @@ def report(
     Reads the state file only, so it works during a run, after it and without one. The html page needs no
     network and nothing beside itself.
     """
-    from batchexport.report.forms import Form, written
+    from batchexport.report.formats import Form, written
     from batchexport.store import StateReader
 
     if only and not Form(form).is_of_rows:

@@ -37,7 +37,7 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     from batchexport.cli.execution import execute
     from batchexport.cli.layers import order_to_go_on
     from batchexport.model import JobState
-    from batchexport.report.words import count_of
+    from batchexport.report.text import count_of
     from batchexport.store import StateReader
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}

@@ -27,7 +27,7 @@ def runs(folder: Path, form: str) -> None:
     For the nights of a job: one line for each, with what came of it. A file that is no state file is named
     with what is wrong with it.
     """
-    from batchexport.report.runs import runs_in, runs_json, runs_text
+    from batchexport.report.history import runs_in, runs_json, runs_text
 
     show = runs_json if form == "json" else runs_text
     out(show(runs_in(folder)))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from batchexport.background_writer import BackgroundWriter, DescriptorSink, drain_all
 from batchexport.cli.console import LogFormat, TerminalConsole, json_line, lines_go_to
-from batchexport.report.words import count_of, cut
+from batchexport.report.text import count_of, truncate
 
 #: Everything from the cursor on is gone.
 _CLEAR = "\x1b[J"
@@ -51,7 +51,7 @@ class Screen:
         if not self.is_taking:
             return
         width = max(1, self._columns() - 1)
-        self._lines = [cut(line, width) for line in lines]
+        self._lines = [truncate(line, width) for line in lines]
         self._write(f"{_CLEAR}{self._status}")
 
     def leave(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from batchexport.report.momentum import MOST_ENDINGS, momentum_lines, momentum_of
+from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines
 from batchexport.report.status import status_text
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
@@ -45,9 +45,9 @@ def watch(
 def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, how fast it goes, and when it may be through."""
     totals, under_way = Totals.of(reader.tallies()), reader.under_way()
-    momentum = momentum_of(
+    eta = estimate(
         totals,
-        reader.latest_endings(MOST_ENDINGS),
+        reader.latest_endings(MAX_ENDINGS),
         began_at=_began_at(reader),
         now=now,
         under_way=under_way,
@@ -56,7 +56,7 @@ def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
         (target.key, target.requests_per_second) for target in reader.targets() if target.requests_per_second
     ]
     works = any(holder.alive is not False for holder in reader.owners())
-    lines = momentum_lines(momentum, rates, under_way=under_way, now=now) if totals.to_do and works else []
+    lines = eta_lines(eta, rates, under_way=under_way, now=now) if totals.to_do and works else []
     return status_text(reader, state_path, now=now, pace=lines)
 
 

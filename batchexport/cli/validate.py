@@ -33,7 +33,7 @@ def validate(source: str, **flags: Any) -> None:
     """
     from batchexport import intake
     from batchexport.cli.layers import is_job_file, order_from
-    from batchexport.report.words import count_of
+    from batchexport.report.text import count_of
 
     order = order_from(source, flags, os.environ)
     if order.wanted is not None:

@@ -34,7 +34,7 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.cli.hindsight import verified
     from batchexport.cli.layers import settings_for
     from batchexport.cli.logs import start_log
-    from batchexport.report.verification import verification_json, verification_text
+    from batchexport.report.checks import verification_json, verification_text
 
     start_log(console_of())
     found = verified(state_path, *settings_for(state_path, flags))

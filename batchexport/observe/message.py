@@ -12,10 +12,9 @@ from batchexport.errors import StateError
 from batchexport.redaction import redacted
 from batchexport.report.causes import top_reasons
 from batchexport.report.context import context_of
-from batchexport.report.servers import MOST_NAMED, servers_line
-from batchexport.report.totals import Totals, totals_json
-from batchexport.report.verdict import totals_sentence
-from batchexport.report.words import count_of, duration, number, one_line
+from batchexport.report.servers import MAX_NAMED, servers_line
+from batchexport.report.text import count_of, duration, number, one_line
+from batchexport.report.totals import Totals, totals_json, totals_sentence
 from batchexport.store import Downtime, ReasonCount, ServerReport, StateReader
 
 #: Reasons of failed rows that are given.
@@ -85,9 +84,9 @@ def _downtime_line(downtimes: Sequence[Downtime]) -> str:
         for each in downtimes
         if each.up_at is not None and each.stopping_at is not None
     ]
-    left = len(named) - MOST_NAMED
+    left = len(named) - MAX_NAMED
     more = f" and {number(left)} more" if left > 0 else ""
-    return f"servers stopped and up again: {', '.join(named[:MOST_NAMED]) or 'none yet'}{more}"
+    return f"servers stopped and up again: {', '.join(named[:MAX_NAMED]) or 'none yet'}{more}"
 
 
 def _figures(outcome: Outcome) -> dict[str, object]:

@@ -22,9 +22,9 @@ from batchexport.observe.message import GOOD_CODES, Outcome, message_for, with_s
 from batchexport.observe.metrics import MetricsFile, RunMetrics, Snapshot
 from batchexport.observe.metrics_server import Address, serve_metrics
 from batchexport.observe.notifications import notify_end, notify_start
-from batchexport.report.forms import Form, written
+from batchexport.report.formats import Form, written
+from batchexport.report.text import title_of
 from batchexport.report.totals import Totals
-from batchexport.report.words import title_of
 from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
 

@@ -12,22 +12,22 @@ from batchexport.model import JobState
 from batchexport.report.advice import advice_on
 from batchexport.store import JobReport, ReasonCount, StateReader
 
-#: Rows named for each cause; all of them are in the CSV report.
-MOST_EXAMPLES = 5
-#: Different causes kept apart. A cloud that words every failure differently must not fill the memory.
-MOST_CAUSES = 500
+#: Rows named for each cause; the CSV report has them all.
+MAX_EXAMPLES = 5
+#: Distinct causes. A cloud that words every failure differently must not fill the memory.
+MAX_CAUSES = 500
 OTHER_REASONS = "other reasons, each in its own words"
-#: The states of rows that have no image.
-TROUBLE = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
+#: The states of rows that ended without an image.
+UNSUCCESSFUL = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
 
 _ID = re.compile(r"\b(?:req-)?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE)
-#: One server or several: the cause is the same.
+#: Whether one server or several, the cause is the same.
 _SERVERS = re.compile(r"\bservers? …(?:(?:, | and )…)*")
 _LAST_ATTEMPT = re.compile(r" \(attempt \d+ of \d+\)$")
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """One row that met the cause."""
+    """One row with the cause."""
 
     line: int
     volume_id: str
@@ -37,10 +37,10 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, kw_only=True):
-    """Rows that ended for one reason."""
+    """Rows that ended for the same reason."""
 
     state: JobState
-    words: str  #: the cloud's, as the first row met them; ids that differ from row to row are left out
+    words: str  #: the cloud's words for the first row, without ids
     code: str | None
     status: int | None  #: HTTP status
     advice: str  #: what to do about it
@@ -50,18 +50,18 @@ class Cause(msgspec.Struct, kw_only=True):
 
 
 class Causes:
-    """Collects the rows that somebody has to look at, cause by cause."""
+    """Groups the rows that need attention by cause."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[JobState, str | None, int | None, str], Cause] = {}
 
     def add(self, job: JobReport) -> None:
-        """Count one row; those without an image, and those whose image is not as it should be, matter."""
-        if job.state not in TROUBLE and not is_doubtful(job):
+        """Add one row; ignored unless it has no image, or a doubtful one."""
+        if job.state not in UNSUCCESSFUL and not is_doubtful(job):
             return
-        words = plain_words(job.reason)
+        words = normalized_reason(job.reason)
         key = (job.state, job.code, job.status, words)
-        if key not in self._found and len(self._found) >= MOST_CAUSES:
+        if key not in self._found and len(self._found) >= MAX_CAUSES:
             words = OTHER_REASONS
             key = (job.state, None, None, words)
         cause = self._found.get(key)
@@ -72,11 +72,11 @@ class Causes:
             self._found[key] = cause
         cause.rows += 1
         cause.gib += job.size_gib or 0
-        if len(cause.examples) < MOST_EXAMPLES:
+        if len(cause.examples) < MAX_EXAMPLES:
             cause.examples.append(_example(job))
 
     def ranked(self) -> list[Cause]:
-        """The causes, failures before what was left out, the most frequent first."""
+        """The causes: failures before skipped rows, most frequent first."""
         order = (JobState.FAILED, JobState.AMBIGUOUS, JobState.SUCCEEDED, JobState.SKIPPED)
         return sorted(
             self._found.values(), key=lambda cause: (order.index(cause.state), -cause.rows, cause.words)
@@ -84,20 +84,20 @@ class Causes:
 
 
 def is_doubtful(job: JobReport) -> bool:
-    """Whether the row succeeded with an image that is not as it should be, as one that holds no bytes."""
+    """Whether the row succeeded with a doubtful image, such as one without bytes."""
     return job.state is JobState.SUCCEEDED and job.code is not None
 
 
 def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
-    """Why rows failed, the most frequent reason first; reasons that differ only in their ids are one.
+    """Why rows failed, most frequent reason first; reasons that differ only in ids count as one.
 
-    One that all its rows share is told as it is, ids and all.
+    A reason that all its rows share word for word keeps its ids.
     """
     return _most_common(reader.reasons(), limit)
 
 
 def top_doubts(reader: StateReader, limit: int) -> list[ReasonCount]:
-    """What is not as it should be with images of rows that succeeded, the most frequent first."""
+    """What is doubtful about images of succeeded rows, most frequent first."""
     return _most_common(reader.reasons(doubtful=True), limit)
 
 
@@ -105,8 +105,8 @@ def _most_common(reasons: Iterable[ReasonCount], limit: int) -> list[ReasonCount
     rows = Counter[tuple[str, str | None]]()
     wordings: dict[tuple[str, str | None], str] = {}
     for each in reasons:
-        key = (plain_words(each.reason), each.code)
-        if key not in rows and len(rows) >= MOST_CAUSES:
+        key = (normalized_reason(each.reason), each.code)
+        if key not in rows and len(rows) >= MAX_CAUSES:
             key = (OTHER_REASONS, None)
         wordings[key] = key[0] if key in rows else each.reason or key[0]
         rows[key] += each.jobs
@@ -115,8 +115,8 @@ def _most_common(reasons: Iterable[ReasonCount], limit: int) -> list[ReasonCount
     ]
 
 
-def plain_words(reason: str | None) -> str:
-    """A reason without what differs from row to row: ids, and the number of attempts."""
+def normalized_reason(reason: str | None) -> str:
+    """The reason without what differs from row to row: ids and the attempt number."""
     flat = " ".join((reason or "no reason was given").split())
     return _SERVERS.sub("server …", _ID.sub("…", _LAST_ATTEMPT.sub("", flat)))
 

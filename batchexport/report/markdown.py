@@ -6,48 +6,48 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
-from batchexport.report.breaks import words_on_break
-from batchexport.report.downtimes import server_text, volumes_text
-from batchexport.report.night import Night
-from batchexport.report.servers import servers_line
+from batchexport.report.run_report import RunReport, headline, verdict
+from batchexport.report.servers import server_text, servers_line, volumes_text
+from batchexport.report.text import count_of, duration, iso_utc, number
+from batchexport.report.timeline import gap_text
 from batchexport.report.totals import ENDED
-from batchexport.report.verdict import headline, verdict
-from batchexport.report.words import count_of, duration, iso_utc, number
 
 #: Causes and stalled exports that are shown; CSV holds every row.
-MOST_CAUSES = 10
-MOST_LATE = 20
+MAX_CAUSES = 10
+MAX_LATE = 20
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
-def night_markdown(night: Night) -> Iterator[str]:
+def markdown_report(report: RunReport) -> Iterator[str]:
     """The lines of the report. Times are UTC."""
-    span = night.figures.span
-    yield f"# {escaped(night.title)}: {verdict(night).words}"
+    span = report.figures.span
+    yield f"# {escaped(report.title)}: {verdict(report).words}"
     yield ""
-    if night.servers:
-        start = code(night.context.command("servers", " --start"))
-        yield from (f"**{escaped(servers_line(night.servers))}.** To start: {start}", "")
-    yield escaped(headline(night))
+    if report.servers:
+        start = code(report.context.command("servers", " --start"))
+        yield from (f"**{escaped(servers_line(report.servers))}.** To start: {start}", "")
+    yield escaped(headline(report))
     yield ""
     begin = iso_utc(span.began_at) or "nothing exported yet"
-    yield f"Run {escaped(night.run.run_id)}, {begin} to {iso_utc(span.ended_at) or 'now'}"
+    yield f"Run {escaped(report.run.run_id)}, {begin} to {iso_utc(span.ended_at) or 'now'}"
     yield ""
-    for name, words in night.context.facts:
+    for name, words in report.context.facts:
         yield f"- {name}: {escaped(words)}"
-    for each in night.timeline.breaks if night.timeline else ():
-        yield from ("", f"Nobody at work: {words_on_break(each, iso_utc)}")
-    yield from _causes(night)
-    yield from _unfinished(night)
-    if night.downtimes:
+    for each in report.timeline.gaps if report.timeline else ():
+        yield from ("", f"Idle: {gap_text(each, iso_utc)}")
+    yield from _causes(report)
+    yield from _unfinished(report)
+    if report.downtimes:
         heads = ["Server", "stopped", "up again", "down for", "volumes"]
-        yield from _table("Servers stopped for exports", heads, _downtimes(night))
-    yield from _table("By target", ["Target", *map(str, ENDED), "to do", "GiB", "throttled"], _targets(night))
+        yield from _table("Servers stopped for exports", heads, _downtimes(report))
+    yield from _table(
+        "By target", ["Target", *map(str, ENDED), "to do", "GiB", "throttled"], _targets(report)
+    )
     heads = ["Size", "rows", "succeeded", "failed", "GiB", "median time", "longest"]
-    yield from _table("By size of the volume", heads, _sizes(night))
-    if night.earlier:
-        heads = ["Night", "rows", "succeeded", "failed", "GiB", "time", "GiB/h"]
-        yield from _table("This night and those before it", heads, _nights(night))
+    yield from _table("By size of the volume", heads, _sizes(report))
+    if report.earlier:
+        heads = ["Run", "rows", "succeeded", "failed", "GiB", "time", "GiB/h"]
+        yield from _table("This run and earlier ones", heads, _runs(report))
 
 
 def escaped(text: str) -> str:
@@ -68,18 +68,18 @@ def code(text: str) -> str:
     return f"{fence}{gap}{flat}{gap}{fence}"
 
 
-def _causes(night: Night) -> Iterator[str]:
-    causes = night.causes
+def _causes(report: RunReport) -> Iterator[str]:
+    causes = report.causes
     if not causes:
         return
     yield from ("", "## What went wrong, and what to do")
-    for cause in causes[:MOST_CAUSES]:
+    for cause in causes[:MAX_CAUSES]:
         answer = ", ".join(str(part) for part in (cause.status, cause.code) if part is not None)
         yield ""
         yield f"- **{count_of(cause.rows, 'row')} {cause.state}**: {escaped(cause.words)}" + (
             f" ({escaped(answer)})" if answer else ""
         )
-        pieces = night.context.advised(cause.advice)
+        pieces = report.context.advised(cause.advice)
         advice = "".join(code(text) if is_command else escaped_part(text) for text, is_command in pieces)
         yield f"  - What to do: {advice}"
         for each in cause.examples:
@@ -88,34 +88,34 @@ def _causes(night: Night) -> Iterator[str]:
             yield f"  - line {each.line}, volume{name} {code(each.volume_id)}{request}"
         if (left := cause.rows - len(cause.examples)) > 0:
             yield f"  - and {count_of(left, 'more row')}"
-    if (left := len(causes) - MOST_CAUSES) > 0:
+    if (left := len(causes) - MAX_CAUSES) > 0:
         yield from ("", f"And {count_of(left, 'more cause')}.")
 
 
-def _unfinished(night: Night) -> Iterator[str]:
+def _unfinished(report: RunReport) -> Iterator[str]:
     """Exports past their deadline, and images of failed attempts that may be left."""
-    if night.late:
-        yield from ("", "## Past the deadline, still watched", "")
-    for job in night.late[:MOST_LATE]:
+    if report.late:
+        yield from ("", "## Past the deadline, still polled", "")
+    for job in report.late[:MAX_LATE]:
         name = f"{escaped(job.volume_name)} " if job.volume_name else ""
         since = iso_utc(job.accepted_at)
         image = f", image {code(job.image_id)}" if job.image_id else ""
         image += f" ({escaped(job.image_status)})" if job.image_status else ""
         yield f"- line {job.line}, volume {name}{code(job.volume_id)}, since {since}{image}"
-    if (left := night.stalled - min(len(night.late), MOST_LATE)) > 0:
+    if (left := report.stalled - min(len(report.late), MAX_LATE)) > 0:
         yield f"- and {count_of(left, 'more export')}"
-    if night.abandoned:
-        images = count_of(night.abandoned, "image")
-        command = code(night.context.command("cleanup"))
+    if report.abandoned:
+        images = count_of(report.abandoned, "image")
+        command = code(report.context.command("cleanup"))
         yield from ("", f"{images} of attempts without success may be left in the cloud: {command} looks")
 
 
-def _downtimes(night: Night) -> Iterator[list[str]]:
-    for each in night.downtimes:
+def _downtimes(report: RunReport) -> Iterator[list[str]]:
+    for each in report.downtimes:
         begin = each.stopping_at if each.stopping_at is not None else each.down_at
         end = iso_utc(each.up_at) if each.is_over else f"not yet ({each.state})"
-        took = "" if begin is None else duration((each.up_at or night.written_at) - begin)
-        yield [server_text(each), iso_utc(begin), end, took, volumes_text(each.volume_ids, night.names)]
+        took = "" if begin is None else duration((each.up_at or report.written_at) - begin)
+        yield [server_text(each), iso_utc(begin), end, took, volumes_text(each.volume_ids, report.names)]
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -126,21 +126,21 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> I
         yield f"| {' | '.join(escaped(cell) for cell in row)} |"
 
 
-def _targets(night: Night) -> Iterator[list[str]]:
-    for line in night.targets:
+def _targets(report: RunReport) -> Iterator[list[str]]:
+    for line in report.targets:
         counts = [number(line.totals.rows[state]) for state in ENDED]
         gib = number(line.totals.gib[JobState.SUCCEEDED])
         yield [str(line.key), *counts, number(line.totals.to_do), gib, number(line.throttled)]
 
 
-def _sizes(night: Night) -> Iterator[list[str]]:
-    for each in night.sizes:
+def _sizes(report: RunReport) -> Iterator[list[str]]:
+    for each in report.sizes:
         counts = [each.rows.total(), each.rows[JobState.SUCCEEDED], each.rows[JobState.FAILED], each.gib]
         yield [each.name, *map(number, counts), _span(each.median_s), _span(each.longest_s)]
 
 
-def _nights(night: Night) -> Iterator[list[str]]:
-    for each in (*night.earlier, night.figures):
+def _runs(report: RunReport) -> Iterator[list[str]]:
+    for each in (*report.earlier, report.figures):
         rows, gib = each.totals.rows, each.totals.gib[JobState.SUCCEEDED]
         counts = [each.totals.all_rows, rows[JobState.SUCCEEDED], rows[JobState.FAILED], gib]
         pace = "–" if each.gib_per_hour is None else number(each.gib_per_hour)

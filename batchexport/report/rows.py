@@ -11,10 +11,18 @@ from batchexport.lists import REPORT_COLUMNS, Column
 from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
 from batchexport.report.context import context_json, context_of
-from batchexport.report.downtimes import downtime_json, downtime_lines, volumes_of
-from batchexport.report.servers import server_json, servers_line
+from batchexport.report.servers import downtime_json, downtime_lines, server_json, servers_line, volumes_of
+from batchexport.report.text import (
+    display_width,
+    iso_utc,
+    one_line,
+    padded,
+    printable,
+    truncate,
+    truncate_middle,
+    wrapped,
+)
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import columns, cut, cut_middle, iso_utc, one_line, padded, shown, wrapped
 from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
@@ -166,35 +174,35 @@ def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: in
         yield from (*times, "")
     yield rows_text(totals)
     yield gib_text(totals)
-    yield from (shown(f"{name}: {words}") for name, words in context.facts)
+    yield from (printable(f"{name}: {words}") for name, words in context.facts)
 
 
 def _wide_line(job: JobReport, now: float, width: int | None) -> str:
-    name, image_name = cut_middle(job.volume_name, _NAME), cut_middle(job.image_name, _IMAGE_NAME)
+    name, image_name = truncate_middle(job.volume_name, _NAME), truncate_middle(job.image_name, _IMAGE_NAME)
     line = _TABLE.format(
         job.line,
         padded(name, _NAME),
-        shown(job.volume_id),
+        printable(job.volume_id),
         job.state,
         "" if job.size_gib is None else job.size_gib,
-        shown(job.image_id),
+        printable(job.image_id),
         padded(image_name, _IMAGE_NAME),
-        shown(_note(job, now)),
+        printable(_note(job, now)),
     ).rstrip()
-    return line if width is None else cut(line, width)
+    return line if width is None else truncate(line, width)
 
 
 def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
     room = max(20, width - len(_INDENT))
     gib = "" if job.size_gib is None else job.size_gib
-    volume = shown(job.volume_id)
+    volume = printable(job.volume_id)
     if job.volume_name:
-        left = room - columns(volume) - 3
-        volume = f"{cut_middle(job.volume_name, left)} ({volume})" if left >= 8 else job.volume_name
-    yield _NARROW.format(job.line, job.state, gib, cut_middle(volume, room)).rstrip()
+        left = room - display_width(volume) - 3
+        volume = f"{truncate_middle(job.volume_name, left)} ({volume})" if left >= 8 else job.volume_name
+    yield _NARROW.format(job.line, job.state, gib, truncate_middle(volume, room)).rstrip()
     if job.image_id:
         yield f"{_INDENT}{one_line(f'image {job.image_id}', room)}"
-        yield f"{_INDENT}{cut_middle(job.image_name, room)}"
+        yield f"{_INDENT}{truncate_middle(job.image_name, room)}"
     if (note := _note(job, now)) and job.state is not JobState.SUCCEEDED:
         yield from (f"{_INDENT}{line}" for line in wrapped(note, room))
 
@@ -202,5 +210,5 @@ def _narrow_lines(job: JobReport, now: float, width: int) -> Iterator[str]:
 def _note(job: JobReport, now: float) -> str | None:
     if not is_stalled(job, now):
         return job.reason
-    image = f"; its image is {shown(job.image_status)}" if job.image_status else ""
-    return f"stalled: past its deadline, still watched{image}"
+    image = f"; its image is {printable(job.image_status)}" if job.image_status else ""
+    return f"stalled: past its deadline, still polled{image}"

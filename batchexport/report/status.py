@@ -1,30 +1,33 @@
-"""Where a run stands: for people and as JSON."""
+"""Where a run stands, and what it says at its end; as text and JSON."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from msgspec.structs import asdict
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import TargetKey
-from batchexport.report.causes import top_reasons
+from batchexport.model import JobState, TargetKey
+from batchexport.report.causes import top_doubts, top_reasons
 from batchexport.report.servers import server_json, servers_line
+from batchexport.report.text import count_of, duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
-from batchexport.report.words import iso_utc, number, one_line, shown
 from batchexport.store import Holder, ReasonCount, StateReader
 
-#: Reasons beyond these are read in `report`.
-MOST_REASONS = 5
+#: Reasons given; `report` has them all.
+MAX_REASONS = 5
 
 
 def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()) -> str:
-    """Where the run stands, in a few lines, with those on its pace where somebody watches it."""
+    """Where the run stands, in a few lines. `pace` are lines on its throughput, for a live view."""
     run, totals = reader.run, Totals.of(reader.tallies())
     lines = [
-        f"{state_path}: run {shown(run.run_id)} of {shown(run.list_name)}, begun {iso_utc(run.created_at)}",
+        f"{state_path}: run {printable(run.run_id)} of {printable(run.list_name)},"
+        f" started {iso_utc(run.created_at)}",
         *_cloud_lines(reader.identities()),
         *_holder_lines(reader.owners()),
         *filter(None, [servers_line(reader.servers())]),
@@ -37,13 +40,13 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     by_target = totals_by_target(reader)
     if len(by_target) > 1:
         lines += ["", *_target_lines(by_target)]
-    if reasons := top_reasons(reader, MOST_REASONS):
+    if reasons := top_reasons(reader, MAX_REASONS):
         lines += ["", *reason_lines(reasons)]
     return "\n".join(lines)
 
 
 def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
-    """The same as one JSON object."""
+    """Where the run stands, as one JSON object."""
     run = reader.run
     content: dict[str, object] = {
         "state_file": str(state_path),
@@ -63,7 +66,7 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "owners": [_holder_json(holder) for holder in reader.owners()],
         "top_reasons": [
             {"reason": each.reason, "code": each.code, "rows": each.jobs}
-            for each in top_reasons(reader, MOST_REASONS)
+            for each in top_reasons(reader, MAX_REASONS)
         ],
     }
     return json.dumps(content, ensure_ascii=False, indent=2)
@@ -79,21 +82,21 @@ def totals_by_target(reader: StateReader) -> dict[TargetKey, Totals]:
 def reason_lines(
     reasons: list[ReasonCount], *, title: str = "most frequent reasons of failed rows:"
 ) -> Iterator[str]:
-    """Why rows failed, or what else the title says, most frequent first."""
+    """The reasons under a title, most frequent first."""
     yield title
     for each in reasons:
-        code = f" ({shown(each.code)})" if each.code and each.code not in each.reason else ""
+        code = f" ({printable(each.code)})" if each.code and each.code not in each.reason else ""
         yield f"{number(each.jobs):>9}  {one_line(each.reason, 160)}{code}"
 
 
 def _cloud_lines(identities: Mapping[TargetKey, CloudIdentity]) -> Iterator[str]:
-    """Where its exports are, each once: two targets may be one project."""
-    yield from dict.fromkeys(f"on {shown(str(identity))}" for identity in identities.values())
+    """The clouds of the run, each once: two targets may be the same project."""
+    yield from dict.fromkeys(f"on {printable(str(identity))}" for identity in identities.values())
 
 
 def _holder_lines(holders: list[Holder]) -> Iterator[str]:
-    words = {True: "running", False: "ended without a word", None: "perhaps running"}
-    lines = dict.fromkeys(f"{words[holder.alive]}: {shown(str(holder.owner))}" for holder in holders)
+    words = {True: "running", False: "crashed", None: "perhaps running"}
+    lines = dict.fromkeys(f"{words[holder.alive]}: {printable(str(holder.owner))}" for holder in holders)
     yield from lines or ["not running"]
 
 
@@ -110,14 +113,86 @@ def _holder_json(holder: Holder) -> dict[str, object]:
 
 
 def stalled_note(count: int) -> str:
-    """How many exports are past their deadline, to stand behind the counts; nothing where none is."""
-    return f" ({number(count)} stalled: past the deadline, still watched)" if count else ""
+    """A note on exports past their deadline, to follow the counts; empty if there are none."""
+    return f" ({number(count)} stalled: past the deadline, still polled)" if count else ""
 
 
 def _target_lines(by_target: Mapping[TargetKey, Totals]) -> Iterator[str]:
-    width = max(len(shown(str(target))) for target in (*by_target, "target"))
+    width = max(len(printable(str(target))) for target in (*by_target, "target"))
     heads = [*(str(state) for state in ENDED), "to do", "GiB"]
     yield "  ".join([f"{'target':<{width}}", *(f"{head:>9}" for head in heads)]).upper()
     for target, totals in by_target.items():
         figures = [*(totals.rows[state] for state in ENDED), totals.to_do, totals.gib.total()]
-        yield "  ".join([f"{shown(str(target)):<{width}}", *(f"{number(figure):>9}" for figure in figures)])
+        yield "  ".join(
+            [f"{printable(str(target)):<{width}}", *(f"{number(figure):>9}" for figure in figures)]
+        )
+
+
+def summary_text(
+    reader: StateReader, state_path: Path, *, cloud: str | None, took_s: float, now: float | None = None
+) -> str:
+    """The end of a run in a few lines.
+
+    `cloud` is the value of --os-cloud, for the commands to go on with; `took_s` are the seconds of this
+    process; `now` is the time for which stalled exports are counted (None = now).
+    """
+    stalled = reader.stalled(time.time() if now is None else now)
+    totals, servers = Totals.of(reader.tallies()), reader.servers()
+    lines = [servers_line(servers)] if servers else []
+    lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
+    if totals.to_do:
+        parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
+        lines.append(f"to do: {parts}{stalled_note(stalled)}")
+    if reasons := top_reasons(reader, MAX_REASONS):
+        lines += reason_lines(reasons)
+    doubts = top_doubts(reader, MAX_REASONS)
+    if doubts:
+        lines += reason_lines(doubts, title="succeeded, but these images need a look:")
+    lines.append(f"state file: {state_path}")
+    unfinished = reader.unfinished_images()
+    steps = next_steps(
+        totals,
+        state_path,
+        cloud,
+        servers_down=bool(servers),
+        unfinished=unfinished,
+        stalled=stalled,
+        doubtful=bool(doubts),
+    )
+    lines += [f"next: {step}" for step in steps]
+    return "\n".join(lines)
+
+
+def next_steps(
+    totals: Totals,
+    state_path: Path,
+    cloud: str | None,
+    *,
+    servers_down: bool = False,
+    unfinished: int = 0,
+    stalled: int = 0,
+    doubtful: bool = False,
+) -> list[str]:
+    """The commands to run next; if nothing is left to do, the one that shows the run."""
+    state_file = quote(str(state_path))
+    sign_in = f" --os-cloud {quote(cloud)}" if cloud else ""
+    steps = []
+    if servers_down:
+        steps.append(
+            f"batchexport servers {state_file} --start{sign_in}  (starts the servers that are still stopped)"
+        )
+    if totals.to_do:
+        steps.append(f"the same command again, or batchexport resume {state_file}{sign_in}  (resumes)")
+    if stalled:
+        steps.append(f"batchexport give-up {state_file} --stalled  (ends rows past their deadline)")
+    if totals.rows[JobState.AMBIGUOUS]:
+        steps.append(f"batchexport report {state_file} --only ambiguous  (shows their images)")
+        steps.append(f"batchexport reconcile {state_file}{sign_in}  (once the surplus ones are removed)")
+    if totals.rows[JobState.FAILED]:
+        steps.append(f"batchexport retry {state_file}{sign_in}  (retries the failed rows)")
+    if doubtful:
+        steps.append(f"batchexport report {state_file} -f markdown  (says which images, and what to do)")
+    if unfinished:
+        left = f"{count_of(unfinished, 'unfinished image')} of failed attempts may be left"
+        steps.append(f"batchexport cleanup {state_file}{sign_in}  ({left}; shows them)")
+    return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

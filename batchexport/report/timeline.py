@@ -1,27 +1,29 @@
-"""The course of a run in time: the exports as bars, and what happened in each of up to a hundred steps."""
+"""The timeline of a run: its exports as bars, what happened in up to a hundred steps, and the gaps."""
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import accumulate
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.model import JobState
-from batchexport.report.breaks import Break
-from batchexport.store import JobReport, PutBack
+from batchexport.store import Holder, JobReport, PutBack, Session
+from batchexport.store.lease import LEASE_S
 
-#: More bars than these cannot be told apart on a page: the rest is in the steps.
-MOST_BARS = 48
-#: Of these, at least so many for exports that failed, if there are so many.
-MOST_FAILED_BARS = 16
-MOST_STEPS = 96
+#: More bars than these cannot be told apart on a page; the steps count all exports.
+MAX_BARS = 48
+#: Of these, bars reserved for exports that failed.
+MAX_FAILED_BARS = 16
+MAX_STEPS = 96
 _STEP_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
-#: Flow control that comes with a status of its own, by the code of the cloud.
+#: The clouds' codes for flow control that comes with another HTTP status than 429.
 _THROTTLE_CODES = frozenset(
     {"APIG.0308", "APIGW.0308", "Common.0024", "Common.1503", "IMG.0060", "IMG.0149", "IMG.0187"}
 )
@@ -40,8 +42,8 @@ class Mark(StrEnum):
     """What held the run up."""
 
     THROTTLED = "throttled"  #: the cloud asked for fewer requests
-    NO_SERVICE = "no service"  #: the cloud took no requests
-    STOPPED = "stopped"  #: sign-in, rights or quota: no request could succeed
+    NO_SERVICE = "no service"  #: the cloud accepted no requests
+    STOPPED = "stopped"  #: credentials, permissions or quota: no request could succeed
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,12 +59,12 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def took_s(self) -> float:
-        """How long the export took, or has taken so far."""
+        """How long the export took or has taken so far, in seconds."""
         return self.ended_at - self.began_at
 
 
 class Step(msgspec.Struct):
-    """What happened in one step of time."""
+    """What happened in one interval of time."""
 
     began_at: float
     under_way: float = 0.0  #: exports under way, on average
@@ -80,17 +82,17 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     step_s: float
     steps: list[Step]
     bars: list[Bar]
-    exports: int  #: all of them, also those that have no bar
-    breaks: Sequence[Break] = ()  #: in which nobody worked on the run, as far as they are within it
+    exports: int  #: all of them, also those without a bar
+    gaps: Sequence[Gap] = ()  #: in which no process worked on the run
 
     @property
     def marks(self) -> Counter[Mark]:
-        """How often the run was held up, by what did it."""
+        """How often the run was held up, by cause."""
         return sum((step.marks for step in self.steps), Counter())
 
 
-class Course:
-    """Collects exports and hold-ups between two times into a timeline."""
+class TimelineBuilder:
+    """Builds the timeline between two times from exports, failed attempts and gaps."""
 
     def __init__(self, began_at: float, ended_at: float) -> None:
         self._began_at = began_at
@@ -98,16 +100,16 @@ class Course:
         self._step_s = step_width_s(self._ended_at - began_at)
         count = int((self._ended_at - began_at) // self._step_s) + 1
         self._steps = [Step(began_at + place * self._step_s) for place in range(count)]
-        # Exports that run through whole steps, as changes from step to step: an export costs the same
+        # Exports that last through whole steps, as differences from step to step: an export costs the same
         # however long it was.
         self._through = [0] * (count + 1)
-        self._breaks: list[Break] = []
+        self._gaps: list[Gap] = []
         self._exports = 0
         self._failed: list[tuple[float, int, Bar]] = []
         self._others: list[tuple[float, int, Bar]] = []
 
     def add_job(self, job: JobReport) -> None:
-        """Note where a row stands: its export, if the cloud took it, and its end."""
+        """Add a row: its export, if the cloud accepted it, and its end."""
         if job.finished_at is not None:
             step = self._step_at(job.finished_at)
             if job.state is JobState.SUCCEEDED:
@@ -131,7 +133,7 @@ class Course:
         )
 
     def add_put_back(self, put_back: PutBack) -> None:
-        """Note an attempt that came to nothing: an export of its own, or a mark."""
+        """Add an attempt without success: as an export of its own, or as a mark."""
         if put_back.accepted_at is not None:
             self._add_bar(
                 Bar(
@@ -146,13 +148,13 @@ class Course:
         elif (mark := mark_of(put_back)) is not None:
             self._step_at(put_back.ended_at).marks[mark] += 1
 
-    def add_break(self, each: Break) -> None:
-        """Note a time in which nobody worked, if it is within the course, or is its end."""
+    def add_gap(self, each: Gap) -> None:
+        """Add a gap, if it is within the timeline or ends it."""
         if each.resumed_at is None or self._began_at <= each.stopped_at <= self._ended_at:
-            self._breaks.append(each)
+            self._gaps.append(each)
 
     def timeline(self) -> Timeline:
-        """What was collected, the bars in the order of their beginning."""
+        """The timeline, its bars in the order of their start."""
         for step, whole in zip(self._steps, accumulate(self._through), strict=False):
             step.under_way += whole
         bars = self._chosen_bars()
@@ -163,29 +165,29 @@ class Course:
             steps=self._steps,
             bars=sorted(bars, key=lambda bar: (bar.began_at, bar.ended_at, bar.volume_id)),
             exports=self._exports,
-            breaks=self._breaks,
+            gaps=self._gaps,
         )
 
     def _chosen_bars(self) -> list[Bar]:
-        """The longest exports; of those that failed at least MOST_FAILED_BARS, where there are so many."""
-        failed = max(MOST_FAILED_BARS, MOST_BARS - len(self._others))
+        """The longest exports, among them up to MAX_FAILED_BARS that failed."""
+        failed = max(MAX_FAILED_BARS, MAX_BARS - len(self._others))
         chosen = heapq.nlargest(failed, self._failed)
-        chosen += heapq.nlargest(MOST_BARS - len(chosen), self._others)
+        chosen += heapq.nlargest(MAX_BARS - len(chosen), self._others)
         return [bar for _, _, bar in chosen]
 
     def _add_bar(self, bar: Bar) -> None:
         self._exports += 1
         longest = self._failed if bar.kind in (BarKind.FAILED, BarKind.TRIED_AGAIN) else self._others
-        # The count tells two bars of one length apart: bars themselves have no order.
+        # The count breaks ties between bars of the same length: bars themselves have no order.
         entry = (bar.took_s, self._exports, bar)
-        if len(longest) < MOST_BARS:
+        if len(longest) < MAX_BARS:
             heapq.heappush(longest, entry)
         else:
             heapq.heappushpop(longest, entry)
         self._spread(bar)
 
     def _spread(self, bar: Bar) -> None:
-        """Add the export to the steps that it lasted through, the first and the last by their share."""
+        """Add the export to the steps that it lasted through, to the first and last by their share."""
         first, last = self._place_of(bar.began_at), self._place_of(bar.ended_at)
         if first == last:
             self._steps[first].under_way += bar.took_s / self._step_s
@@ -199,7 +201,7 @@ class Course:
         return self._steps[self._place_of(at)]
 
     def _place_of(self, at: float) -> int:
-        # Two clocks write these times: what lies outside counts for the step next to it.
+        # These times come from two clocks: one outside the timeline counts for the nearest step.
         return min(len(self._steps) - 1, max(0, int((at - self._began_at) // self._step_s)))
 
 
@@ -211,15 +213,15 @@ _KIND_OF_STATE = {
 
 
 def step_width_s(span_s: float) -> float:
-    """The least handy width that divides the span into no more than MOST_STEPS steps."""
+    """The smallest round width that divides the span into no more than MAX_STEPS steps."""
     for width_s in _STEP_WIDTHS_S:
-        if span_s / width_s <= MOST_STEPS - 1:
+        if span_s / width_s <= MAX_STEPS - 1:
             return float(width_s)
-    return -(-span_s // (86400 * (MOST_STEPS - 1))) * 86400.0
+    return -(-span_s // (86400 * (MAX_STEPS - 1))) * 86400.0
 
 
 def mark_of(put_back: PutBack) -> Mark | None:
-    """What held up an attempt that the cloud did not take; None where it was the volume's own status."""
+    """What held up an attempt that the cloud did not accept; None if it was the volume's own status."""
     status, words = put_back.status, (put_back.reason or "").lower()
     if status in (401, 403) or "quota" in words:
         return Mark.STOPPED
@@ -228,3 +230,45 @@ def mark_of(put_back: PutBack) -> Mark | None:
     if status in (413, 429) or put_back.code in _THROTTLE_CODES:
         return Mark.THROTTLED
     return None
+
+
+#: Seconds; a shorter gap is none.
+_MIN_GAP_S = 1.0
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """The time between two processes that worked on the run, or since the last."""
+
+    stopped_at: float
+    resumed_at: float | None  #: None = not resumed yet
+    was_lost: bool  #: the process crashed: it was killed, or its machine went down
+
+
+def find_gaps(sessions: Sequence[Session], holders: Sequence[Holder], *, unfinished: bool) -> list[Gap]:
+    """The gaps between these sessions, and the one since the last if the run is unfinished."""
+    found: list[Gap] = []
+    last: Gap | None = None
+    for session in sessions:
+        ended_at, was_lost = _end_of(session, holders)
+        if last is not None and session.began_at > last.stopped_at + _MIN_GAP_S:
+            found.append(replace(last, resumed_at=session.began_at))
+        if last is None or ended_at > last.stopped_at:
+            last = Gap(stopped_at=ended_at, resumed_at=None, was_lost=was_lost)
+    if last is not None and unfinished and last.stopped_at < math.inf:
+        found.append(last)
+    return found
+
+
+def gap_text(each: Gap, clock: Callable[[float], str]) -> str:
+    """When and how the work stopped, and when it was resumed; `clock` formats a time."""
+    how = "crashed about" if each.was_lost else "stopped"
+    then = "not resumed" if each.resumed_at is None else f"resumed {clock(each.resumed_at)}"
+    return f"{how} {clock(each.stopped_at)}, {then}"
+
+
+def _end_of(session: Session, holders: Sequence[Holder]) -> tuple[float, bool]:
+    """When the session ended and whether it crashed; infinity if it is still at work, as far as is known."""
+    if session.ended_at is not None:
+        return session.ended_at, session.was_lost
+    dead = [holder.lease_until - LEASE_S for holder in holders if holder.alive is False]
+    return (max(session.began_at, *dead), True) if dead else (math.inf, False)

@@ -1,4 +1,4 @@
-"""Rows and GiB by state, so that the sums add up wherever they are shown."""
+"""Rows and GiB by state: the same sums wherever they are shown."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchexport.model import FINAL_STATES, JobState
-from batchexport.report.words import count_of, number
+from batchexport.report.text import count_of, duration, number
 
 if TYPE_CHECKING:
     from batchexport.store import Tally
 
-#: In the order of every total.
+#: In the order in which every total lists them.
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS)
 TO_DO = tuple(state for state in JobState if state not in FINAL_STATES)
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What the rows of a run, or of one target, come to."""
+    """The sums over the rows of a run or of one target."""
 
     rows: Counter[JobState]
     gib: Counter[JobState]
     sized: int  #: rows of known size
-    unsized_to_do: int = 0  #: rows of unknown size that are not at their end
+    unsized_to_do: int = 0  #: rows of unknown size that have not ended
 
     @classmethod
     def of(cls, tallies: Iterable[Tally]) -> Totals:
@@ -46,17 +46,17 @@ class Totals(msgspec.Struct, frozen=True):
 
     @property
     def to_do(self) -> int:
-        """Rows that are not at their end."""
+        """Rows that have not ended."""
         return sum(self.rows[state] for state in TO_DO)
 
     @property
     def gib_to_do(self) -> int:
-        """GiB of the rows that are not at their end, as far as their sizes are known."""
+        """GiB of the rows that have not ended, as far as their sizes are known."""
         return sum(self.gib[state] for state in TO_DO)
 
     @property
     def unsized(self) -> int:
-        """Rows whose size is not known."""
+        """Rows of unknown size."""
         return self.all_rows - self.sized
 
 
@@ -75,7 +75,7 @@ def gib_text(totals: Totals) -> str:
 
 
 def totals_json(totals: Totals) -> dict[str, object]:
-    """The totals as JSON has them: every state is there, also those that no row is in."""
+    """The totals for JSON: every state is listed, also those without rows."""
     return {
         "rows": totals.all_rows,
         **{str(state): totals.rows[state] for state in JobState},
@@ -83,3 +83,18 @@ def totals_json(totals: Totals) -> dict[str, object]:
         "gib": {str(state): totals.gib[state] for state in JobState},
         "rows_of_unknown_size": totals.unsized,
     }
+
+
+def totals_sentence(totals: Totals, took_s: float | None) -> str:
+    """What became of the rows, what is left, and how long it took."""
+    rows = totals.rows
+    text = f"{number(rows[JobState.SUCCEEDED])} of {count_of(totals.all_rows, 'volume')} exported"
+    text += f" ({number(totals.gib[JobState.SUCCEEDED])} GiB)"
+    text += f" in {duration(took_s)}" if took_s is not None else ""
+    rest = [
+        f"{number(rows[state])} {state}"
+        for state in (JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED)
+        if rows[state]
+    ]
+    rest += [f"{number(totals.to_do)} to do"] if totals.to_do else []
+    return f"{text}; {', '.join(rest)}." if rest else f"{text}."

@@ -10,10 +10,10 @@ import pytest
 
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.counters import Counters, progress_line, side_note
-from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, progress_for, shown
+from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, printable, progress_for
 from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
-from batchexport.report.momentum import Momentum
+from batchexport.report.eta import Eta
 from batchexport.report.totals import Totals
 from batchexport.store import StateFile, StateReader, Tally, UnderWay
 from tests.report.state_files import AT, build_mixed
@@ -36,7 +36,7 @@ def counters(*tallies: Any, **more: Any) -> Any:
 
 
 def pace(**more: Any) -> Any:
-    return Momentum(**{"rows_per_minute": None, "gib_per_hour": None, "left_s": None} | more)
+    return Eta(**{"rows_per_minute": None, "gib_per_hour": None, "left_s": None} | more)
 
 
 def export(age_s: int, *, name: str = "db-01", size_gib: int = 415, **more: Any) -> Any:
@@ -217,7 +217,7 @@ async def test_progress_is_shown_at_its_pace_and_once_at_the_end() -> None:
             self.closed += 1
 
     enough, counted = asyncio.Event(), Counted()
-    with shown(counted):
+    with printable(counted):
         await asyncio.wait_for(enough.wait(), 5)
         assert counted.closed == 0
     assert counted.closed == 1

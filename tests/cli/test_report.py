@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from tests.report.nights import EVENING, make_night
+from tests.report.runs import EVENING, make_run
 
 
 @pytest.fixture(autouse=True)
 def nights() -> None:
     async def make() -> None:
-        await make_night(Path("n1.state"), 4, seed=1)
-        await make_night(Path("n2.state"), 4, seed=2, begins_at=EVENING + 86400)
-        await make_night(Path("other.state"), 4, seed=3, list_name="other.csv")
+        await make_run(Path("n1.state"), 4, seed=1)
+        await make_run(Path("n2.state"), 4, seed=2, begins_at=EVENING + 86400)
+        await make_run(Path("other.state"), 4, seed=3, list_name="other.csv")
 
     asyncio.run(make())
 
@@ -26,8 +26,8 @@ def test_a_night_to_read_stands_beside_those_before_it(
     result = batchexport("report", "n2.state", "-f", form)
     assert result.exit_code == 0
     assert result.stdout.startswith(begin)
-    assert "This night and those before it" in result.stdout
-    assert "This night and those before it" not in batchexport("report", "n1.state", "-f", form).stdout
+    assert "This run and earlier ones" in result.stdout
+    assert "This run and earlier ones" not in batchexport("report", "n1.state", "-f", form).stdout
 
 
 def test_other_nights_are_named_with_compare(batchexport: Callable[..., Result]) -> None:
@@ -38,9 +38,9 @@ def test_other_nights_are_named_with_compare(batchexport: Callable[..., Result])
 
 
 def test_a_report_is_written_to_a_file(batchexport: Callable[..., Result]) -> None:
-    result = batchexport("report", "n1.state", "-f", "html", "-o", "night.html")
+    result = batchexport("report", "n1.state", "-f", "html", "-o", "report.html")
     assert (result.exit_code, result.output) == (0, "")
-    assert Path("night.html").read_text() == batchexport("report", "n1.state", "-f", "html").stdout
+    assert Path("report.html").read_text() == batchexport("report", "n1.state", "-f", "html").stdout
 
 
 def test_a_file_that_cannot_be_written_is_named(batchexport: Callable[..., Result]) -> None:

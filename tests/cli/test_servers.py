@@ -109,7 +109,7 @@ def test_a_plan_names_the_servers_and_their_volumes(batchexport: Callable[..., R
     assert result.exit_code == 0
     assert f"{A}  web                   active      {IDS[0]} {IDS[1]}" in result.stdout
     assert "2 running servers would be stopped" in result.stdout
-    assert "5 rows: 5 to export (3 once servers are down)" in result.stdout
+    assert "5 rows: 5 to export (3 once servers are stopped)" in result.stdout
 
 
 class Killed:

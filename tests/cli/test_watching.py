@@ -10,7 +10,7 @@ from click.testing import Result
 from batchexport.cli.status_watch import watch, watch_text
 from batchexport.model import TargetKey
 from batchexport.store import Holder, Owner, StateReader
-from tests.report.nights import EVENING, make_night
+from tests.report.runs import EVENING, make_run
 from tests.report.state_files import build_succeeded
 
 
@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def unfinished() -> Path:
-    return asyncio.run(make_night(Path("n.state"), 60, seed=1, until_s=300))
+    return asyncio.run(make_run(Path("n.state"), 60, seed=1, until_s=300))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from batchexport.model import Ending, JobState
 from batchexport.report import causes as module
 from batchexport.report.advice import advice_on
-from batchexport.report.causes import MOST_EXAMPLES, OTHER_REASONS, Causes, plain_words, top_reasons
+from batchexport.report.causes import MAX_EXAMPLES, OTHER_REASONS, Causes, normalized_reason, top_reasons
 from batchexport.store import JobReport, StateFile, StateReader
 from tests.report.test_timeline import job
 from tests.store.making import claim, make, volume
@@ -69,16 +69,16 @@ def test_rows_in_no_trouble_are_passed_over() -> None:
 
 def test_only_some_rows_are_named() -> None:
     causes = Causes()
-    for number in range(MOST_EXAMPLES + 3):
+    for number in range(MAX_EXAMPLES + 3):
         causes.add(failed(number, "no"))
     (cause,) = causes.ranked()
-    assert (cause.rows, len(cause.examples)) == (MOST_EXAMPLES + 3, MOST_EXAMPLES)
+    assert (cause.rows, len(cause.examples)) == (MAX_EXAMPLES + 3, MAX_EXAMPLES)
 
 
 def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MOST_CAUSES", 2)
+    monkeypatch.setattr(module, "MAX_CAUSES", 2)
     causes = Causes()
     for word in ("one", "two", "three", "four", "one"):
         causes.add(failed(1, word))
@@ -99,7 +99,7 @@ def test_a_cloud_that_never_says_the_same_twice_does_not_fill_the_memory(
     ],
 )
 def test_words_are_told_plainly(reason: str | None, words: str) -> None:
-    assert plain_words(reason) == words
+    assert normalized_reason(reason) == words
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_reasons_that_differ_in_their_ids_are_one(tmp_path: Path) -> None:
 
 
 async def test_reasons_without_end_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchexport.report.causes.MOST_CAUSES", 2)
+    monkeypatch.setattr("batchexport.report.causes.MAX_CAUSES", 2)
     with await failed_file(tmp_path / "a.state", "a", "b", "c", "d", "e") as reader:
         assert {(each.reason, each.jobs) for each in top_reasons(reader, 9)} == {
             ("a", 1),

@@ -12,15 +12,14 @@ from msgspec.structs import replace
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, Server
-from batchexport.report.causes import plain_words
+from batchexport.report.causes import normalized_reason
 from batchexport.report.context import context_of
-from batchexport.report.downtimes import downtime_text, volumes_text
-from batchexport.report.forms import Form, written
-from batchexport.report.html import night_html
-from batchexport.report.markdown import night_markdown
-from batchexport.report.night import Night, night_of
-from batchexport.report.verdict import verdict
-from batchexport.report.words import columns
+from batchexport.report.formats import Form, written
+from batchexport.report.html import html_report
+from batchexport.report.markdown import markdown_report
+from batchexport.report.run_report import RunReport, collect_report, verdict
+from batchexport.report.servers import downtime_text, volumes_text
+from batchexport.report.text import display_width
 from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, note_end
 from tests.report.pages import Page
 from tests.report.state_files import AT, HERE, build_mixed, volume_id
@@ -64,19 +63,19 @@ async def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def night(path: Path) -> Night:
+def report(path: Path) -> RunReport:
     with StateReader(path) as reader:
-        return night_of(reader, now=NOW)
+        return collect_report(reader, now=NOW)
 
 
-def report(path: Path, form: Form, **options: Any) -> str:
+def report_on(path: Path, form: Form, **options: Any) -> str:
     with StateReader(path) as reader:
         return "\n".join(written(reader, form, now=NOW, **options))
 
 
 @pytest.mark.parametrize("form", [Form.TABLE, Form.JSON, Form.HTML, Form.MARKDOWN])
 def test_every_form_says_where_and_how(path: Path, form: Form) -> None:
-    text = report(path, form)
+    text = report_on(path, form)
     for words in ("prod", "eu-de", "archive", "nightly", "backup-01", "web-s1", "web-s2", "big"):
         assert words in text, words
 
@@ -99,12 +98,12 @@ async def test_a_process_that_ended_without_a_word_has_no_exit_code(path: Path) 
     assert (found.exit_code, found.how_it_ended, found.job) == (None, None, "nightly")
 
 
-def test_advice_holds_commands_that_can_be_pasted(night: Night) -> None:
-    pieces = night.context.advised(
+def test_advice_holds_commands_that_can_be_pasted(report: RunReport) -> None:
+    pieces = report.context.advised(
         "Stop it (run batchexport retry --in-use stop), then run batchexport retry."
     )
     commands = [text for text, is_command in pieces if is_command]
-    state_file = night.context.state_file
+    state_file = report.context.state_file
     assert commands == [
         f"batchexport retry {state_file} --in-use stop --yes --os-cloud prod",
         f"batchexport retry {state_file} --os-cloud prod",
@@ -112,21 +111,21 @@ def test_advice_holds_commands_that_can_be_pasted(night: Night) -> None:
     assert "".join(text for text, is_command in pieces if not is_command) == "Stop it (run ), then run ."
 
 
-def test_a_server_that_is_down_is_the_loudest_thing(night: Night) -> None:
-    page = Page(night_html(night, zone=UTC))
+def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
+    page = Page(html_report(report, zone=UTC))
     assert page.texts["section"][0].startswith("1 server is down")
     assert "web-s2 (s2): down since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
     assert "batchexport servers" in page.texts["section"][0]
-    assert verdict(night).words == "servers are not up"
-    assert verdict(replace(night, running=True)).words == "running"
-    markdown = list(night_markdown(night))
+    assert verdict(report).words == "servers are not up"
+    assert verdict(replace(report, running=True)).words == "running"
+    markdown = list(markdown_report(report))
     assert markdown[2].startswith(
         "**1 server stopped for exports is not up: web-s2.** To start: `batchexport"
     )
 
 
-def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, night: Night) -> None:
-    content = json.loads(report(path, Form.JSON))
+def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, report: RunReport) -> None:
+    content = json.loads(report_on(path, Form.JSON))
     first, second = content["downtimes"]
     assert (first["name"], first["stopping_at"], first["up_at"], first["seconds"]) == (
         "web-s1",
@@ -138,55 +137,55 @@ def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, night: Night)
     assert (second["state"], second["up_at"], second["seconds"]) == ("down", None, None)
     assert (content["run"]["exit_code"], content["run"]["host"]) == (3, "backup-01")
     assert "| web-s1 (s1) | 2026-09-21T14:13:20Z | 2026-09-21T14:59:20Z | 46 min | big |" in list(
-        night_markdown(night)
+        markdown_report(report)
     )
-    assert "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), for big" in report(
+    assert "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), for big" in report_on(
         path, Form.TABLE
     )
 
 
-def test_many_volumes_are_counted(night: Night) -> None:
+def test_many_volumes_are_counted(report: RunReport) -> None:
     assert volumes_text([str(number) for number in range(7)], {"0": "a"}) == "a, 1, 2, 3, 4 and 2 more"
     assert volumes_text([], {}) == "no volume"
-    (over, _) = night.downtimes
+    (over, _) = report.downtimes
     gone = replace(over, state="gone", down_at=None)
     assert isinstance(gone, Downtime)
 
 
 def test_csv_has_the_volumes_name_and_reads_back(path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(report(path, Form.CSV))))
+    rows = list(csv.DictReader(io.StringIO(report_on(path, Form.CSV))))
     assert [row["volume_name"] for row in rows[:3]] == ["db-01 data", "数据库-02", ""]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_table_is_no_wider_than_its_terminal(path: Path, width: int) -> None:
-    text = report(path, Form.TABLE, width=width)
+    text = report_on(path, Form.TABLE, width=width)
     table = text[: text.index("\n\n", text.index("LINE"))].split("\n\n")[-1]
-    assert all(columns(line) <= width for line in table.splitlines())
+    assert all(display_width(line) <= width for line in table.splitlines())
     assert "db-01 data" in table and volume_id(1) in table and "数据库-02" in table
     assert "volume is in-use" in table and "image-id-1" in table
 
 
 def test_names_in_chinese_do_not_move_the_columns_behind_them(path: Path) -> None:
-    wide = [line for line in report(path, Form.TABLE).splitlines() if volume_id(1)[8:] in line]
-    places = {columns(line[: line.index(volume_id(number))]) for number, line in enumerate(wide[:3], 1)}
+    wide = [line for line in report_on(path, Form.TABLE).splitlines() if volume_id(1)[8:] in line]
+    places = {display_width(line[: line.index(volume_id(number))]) for number, line in enumerate(wide[:3], 1)}
     assert len(places) == 1
 
 
-def test_exports_past_their_deadline_are_listed_with_their_image(night: Night) -> None:
-    assert [job.volume_name for job in night.late] == ["big"]
-    page = Page(night_html(night, zone=UTC))
+def test_exports_past_their_deadline_are_listed_with_their_image(report: RunReport) -> None:
+    assert [job.volume_name for job in report.late] == ["big"]
+    page = Page(html_report(report, zone=UTC))
     assert any("1 export past the deadline" in text and "image-id-5" in text for text in page.texts["table"])
-    assert any(line.endswith("image `image-id-5` (queued)") for line in night_markdown(night))
+    assert any(line.endswith("image `image-id-5` (queued)") for line in markdown_report(report))
 
 
 def test_a_stalled_export_tells_what_its_image_is(path: Path) -> None:
-    assert "stalled: past its deadline, still watched; its image is queued" in report(path, Form.TABLE)
+    assert "stalled: past its deadline, still polled; its image is queued" in report_on(path, Form.TABLE)
 
 
-def test_images_made_are_listed(night: Night) -> None:
-    assert [job.image_id for job in night.images] == ["image-id-1"]
-    assert any("image-id-1" in text for text in Page(night_html(night, zone=UTC)).texts["table"])
+def test_images_made_are_listed(report: RunReport) -> None:
+    assert [job.image_id for job in report.images] == ["image-id-1"]
+    assert any("image-id-1" in text for text in Page(html_report(report, zone=UTC)).texts["table"])
 
 
 def test_one_server_or_two_are_one_cause() -> None:
@@ -195,17 +194,17 @@ def test_one_server_or_two_are_one_cause() -> None:
         "the volume is attached to servers 16369c5d-384d-4e64-b37a-56d898769362,"
         " 9d6e7f80-0a1b-4c2d-8e3f-405162738495; detach it"
     )
-    assert plain_words(one) == plain_words(two)
+    assert normalized_reason(one) == normalized_reason(two)
 
 
-def test_a_downtime_of_a_server_that_was_never_down_says_so(night: Night) -> None:
-    (over, _) = night.downtimes
+def test_a_downtime_of_a_server_that_was_never_down_says_so(report: RunReport) -> None:
+    (over, _) = report.downtimes
     text = downtime_text(replace(over, down_at=None, name=None), {}, now=NOW)
     assert text.startswith("s1: 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), never seen down")
 
 
-def test_nothing_is_said_of_servers_where_none_was_stopped(tmp_path: Path, night: Night) -> None:
-    quiet = replace(night, servers=[], downtimes=[])
-    assert "Servers stopped" not in night_html(quiet)
-    assert not any("Servers stopped" in line for line in night_markdown(quiet))
-    assert night.totals.rows[JobState.SUCCEEDED] == 1
+def test_nothing_is_said_of_servers_where_none_was_stopped(tmp_path: Path, report: RunReport) -> None:
+    quiet = replace(report, servers=[], downtimes=[])
+    assert "Servers stopped" not in html_report(quiet)
+    assert not any("Servers stopped" in line for line in markdown_report(quiet))
+    assert report.totals.rows[JobState.SUCCEEDED] == 1

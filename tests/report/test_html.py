@@ -9,15 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.model import JobState
-from batchexport.report import night as night_module
-from batchexport.report.earlier import nights_beside
-from batchexport.report.html import night_html
+from batchexport.report import run_report as module
+from batchexport.report.history import earlier_runs
+from batchexport.report.html import html_report
 from batchexport.report.html import page as page_module
 from batchexport.report.html.markup import Markup, percent, tag
-from batchexport.report.night import Night, night_of
+from batchexport.report.run_report import RunReport, collect_report
 from batchexport.store import StateReader
-from tests.report.nights import EVENING, make_night
 from tests.report.pages import Page
+from tests.report.runs import EVENING, make_run
 from tests.report.state_files import AT, build, build_mixed, build_succeeded
 
 NEXT_DAY = EVENING + 86400
@@ -27,24 +27,24 @@ NEXT_DAY = EVENING + 86400
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two nights of one list, the second with failures, throttling and rows left to do."""
     folder = tmp_path_factory.mktemp("nights")
-    asyncio.run(make_night(folder / "first.state", 30, seed=3, begins_at=EVENING - 86400))
-    asyncio.run(make_night(folder / "second.state", 90, seed=6, until_s=2900))
+    asyncio.run(make_run(folder / "first.state", 30, seed=3, begins_at=EVENING - 86400))
+    asyncio.run(make_run(folder / "second.state", 90, seed=6, until_s=2900))
     return folder
 
 
-def night(path: Path, **changes: Any) -> Night:
+def report_on(path: Path, **changes: Any) -> RunReport:
     with StateReader(path) as reader:
-        found = night_of(reader, now=NEXT_DAY, earlier=nights_beside(path, reader.run))
+        found = collect_report(reader, now=NEXT_DAY, earlier=earlier_runs(path, reader.run))
     return replace(found, **changes)
 
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Page:
-    return Page(night_html(night(folder / "second.state"), zone=UTC))
+    return Page(html_report(report_on(folder / "second.state"), zone=UTC))
 
 
 def test_the_page_loads_nothing_and_runs_nothing(folder: Path) -> None:
-    text = night_html(night(folder / "second.state"), zone=UTC)
+    text = html_report(report_on(folder / "second.state"), zone=UTC)
     page = Page(text)
     assert not page.all("script") and not page.all("img")
     addresses = [
@@ -82,7 +82,7 @@ def test_ids_are_unique_and_the_language_is_told(page: Page) -> None:
 
 
 def test_headline_and_cards_say_what_came_of_the_rows(folder: Path, page: Page) -> None:
-    totals = night(folder / "second.state").totals
+    totals = report_on(folder / "second.state").totals
     assert page.texts["h1"] == ["nightly.csv unfinished"]
     assert f"{totals.rows[JobState.SUCCEEDED]} of 90 volumes exported" in page.texts["main"][0]
     assert f"{totals.to_do} to do." in page.texts["main"][0]
@@ -97,7 +97,7 @@ def test_causes_come_with_the_clouds_words_request_ids_and_what_to_do(page: Page
 
 def test_the_night_shows_throttling_bars_and_columns(page: Page) -> None:
     captions = page.texts["figcaption"]
-    assert captions[0] == "What held the run up"
+    assert captions[0] == "What held up the run"
     assert [caption.split(",")[0] for caption in captions[2:]] == [
         "GiB exported",
         "Exports under way",
@@ -115,7 +115,7 @@ def test_the_night_before_stands_above_this_one(page: Page) -> None:
 
 
 def test_times_are_those_of_the_zone(folder: Path) -> None:
-    text = night_html(night(folder / "second.state"))
+    text = html_report(report_on(folder / "second.state"))
     assert re.search(r"2026-09-2[12] \d\d:\d\d to 2026-09-2[12] \d\d:\d\d \S+<", text)
 
 
@@ -123,28 +123,28 @@ async def test_no_word_of_a_cloud_becomes_a_tag(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     await build_mixed(path)
     words = "<script>alert('1')</script> & \"quoted\""
-    found = night(path)
+    found = report_on(path)
     cause = replace(found.causes[0], words=words)
-    text = night_html(replace(found, causes=[cause]))
+    text = html_report(replace(found, causes=[cause]))
     assert "<script>" not in text
     assert Page(text).texts["blockquote"][0].startswith(words)
 
 
 def test_what_is_too_much_for_a_page_is_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "MOST_CAUSES", 1)
-    monkeypatch.setattr(night_module, "MOST_ROWS", 1)
-    found = night(folder / "second.state")
-    page = Page(night_html(found, zone=UTC))
+    monkeypatch.setattr(page_module, "MAX_CAUSES", 1)
+    monkeypatch.setattr(module, "MAX_ROWS", 1)
+    found = report_on(folder / "second.state")
+    page = Page(html_report(found, zone=UTC))
     assert len(page.texts["article"]) == 1
     assert any(re.fullmatch(r"\d+ more causes?: see the rows below\.", text) for text in page.texts["p"])
     caption = next(text for text in page.texts["caption"] if "without an image" in text)
-    assert caption.endswith(f"{found.rows_in_trouble - 1} more are in the CSV report.")
+    assert caption.endswith(f"{found.unsuccessful_rows - 1} more are in the CSV report.")
 
 
 async def test_a_night_in_which_all_went_well_has_nothing_to_mend(tmp_path: Path) -> None:
     path = tmp_path / "good.state"
     await build_succeeded(path)
-    page = Page(night_html(night(path), zone=UTC))
+    page = Page(html_report(report_on(path), zone=UTC))
     assert page.texts["h1"] == ["volumes.csv done"]
     assert "What went wrong, and what to do" not in page.texts["h2"]
     assert "Every export, from its acceptance to its end" in page.texts["figcaption"]
@@ -153,27 +153,27 @@ async def test_a_night_in_which_all_went_well_has_nothing_to_mend(tmp_path: Path
 def test_a_run_that_has_not_begun_has_a_page(tmp_path: Path) -> None:
     path = tmp_path / "new.state"
     build(path, [])
-    found = night(path)
+    found = report_on(path)
     assert (found.timeline, found.median_s, found.figures.took_s) == (None, None, None)
-    assert "The cloud has not taken any export yet." in Page(night_html(found)).texts["p"]
+    assert "The cloud has not accepted an export yet." in Page(html_report(found)).texts["p"]
 
 
 async def test_a_run_with_exports_under_way_says_so_and_counts_the_stalled(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     await build_mixed(path)
     with StateReader(path) as reader:
-        found = night_of(reader, now=AT + 4000)
+        found = collect_report(reader, now=AT + 4000)
     assert found.stalled == 1
-    page = Page(night_html(replace(found, running=True), zone=UTC))
+    page = Page(html_report(replace(found, running=True), zone=UTC))
     assert page.texts["h1"] == ["volumes.csv running"]
-    assert "1 export past the deadline, still watched." in page.texts["main"][0]
+    assert "1 export past the deadline, still polled." in page.texts["main"][0]
 
 
 def test_a_run_that_only_had_refusals_has_no_bars(tmp_path: Path, folder: Path) -> None:
-    found = night(folder / "second.state")
+    found = report_on(folder / "second.state")
     assert found.timeline is not None
     timeline = replace(found.timeline, bars=[], exports=0)
-    page = Page(night_html(replace(found, timeline=timeline)))
+    page = Page(html_report(replace(found, timeline=timeline)))
     assert not any("export" in caption and "GiB" not in caption for caption in page.texts["figcaption"][:2])
 
 

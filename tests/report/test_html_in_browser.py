@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from batchexport.report.earlier import nights_beside
-from batchexport.report.html import night_html
-from batchexport.report.night import night_of
+from batchexport.report.history import earlier_runs
+from batchexport.report.html import html_report
+from batchexport.report.run_report import collect_report
 from batchexport.store import StateReader
 from tests.report.browser import Page, axe_source, chromium, needs_chromium
-from tests.report.nights import EVENING, make_night
+from tests.report.runs import EVENING, make_run
 
 pytestmark = needs_chromium
 
@@ -34,12 +34,12 @@ FAULTS = (
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("nights")
-    asyncio.run(make_night(folder / "first.state", 20, seed=3, begins_at=EVENING - 86400))
-    path = asyncio.run(make_night(folder / "second.state", 90, seed=6, until_s=2900))
+    asyncio.run(make_run(folder / "first.state", 20, seed=3, begins_at=EVENING - 86400))
+    path = asyncio.run(make_run(folder / "second.state", 90, seed=6, until_s=2900))
     with StateReader(path) as reader:
-        night = night_of(reader, now=EVENING + 86400, earlier=nights_beside(path, reader.run))
-    (folder / "night.html").write_text(night_html(night, zone=UTC), encoding="utf-8")
-    return (folder / "night.html").as_uri()
+        report = collect_report(reader, now=EVENING + 86400, earlier=earlier_runs(path, reader.run))
+    (folder / "report.html").write_text(html_report(report, zone=UTC), encoding="utf-8")
+    return (folder / "report.html").as_uri()
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from batchexport.observe.message import Outcome, message_for, with_state
-from batchexport.report.forms import Form, written
-from batchexport.report.servers import MOST_NAMED, servers_json, servers_line, servers_text
-from batchexport.report.status import status_json, status_text
-from batchexport.report.summary import summary_text
+from batchexport.report.formats import Form, written
+from batchexport.report.servers import MAX_NAMED, servers_json, servers_line, servers_text
+from batchexport.report.status import status_json, status_text, summary_text
 from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded, volume_id
 from tests.store.making import alter
@@ -83,4 +82,4 @@ def test_where_all_are_up_nothing_is_said() -> None:
 
 def test_a_line_names_a_few(reader: StateReader) -> None:
     (server,) = reader.servers()
-    assert servers_line([server] * (MOST_NAMED + 2)).endswith("web-1 and 2 more")
+    assert servers_line([server] * (MAX_NAMED + 2)).endswith("web-1 and 2 more")

@@ -1,7 +1,7 @@
 import pytest
 
 from batchexport.model import JobState
-from batchexport.report.sizes import Sizes
+from batchexport.report.run_report import Sizes
 from tests.report.test_timeline import job
 
 

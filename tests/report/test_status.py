@@ -11,13 +11,13 @@ NOW = AT + 4000
 
 def test_status_names_the_run_and_adds_up(reader: StateReader, mixed: Path) -> None:
     text = status_text(reader, mixed, now=NOW)
-    assert "run 20260921-abcdef of volumes.csv, begun 2026-09-21T14:13:20Z" in text
+    assert "run 20260921-abcdef of volumes.csv, started 2026-09-21T14:13:20Z" in text
     assert "7 rows = 1 succeeded + 2 failed + 1 skipped + 1 ambiguous + 2 to do" in text
 
 
 def test_status_tells_what_is_to_do_and_what_is_stalled(reader: StateReader, mixed: Path) -> None:
     text = status_text(reader, mixed, now=NOW)
-    assert "to do: 1 pending, 0 submitting, 1 exporting (1 stalled: past the deadline, still watched)" in text
+    assert "to do: 1 pending, 0 submitting, 1 exporting (1 stalled: past the deadline, still polled)" in text
 
 
 def test_status_says_nothing_of_stalling_before_the_deadline(reader: StateReader, mixed: Path) -> None:

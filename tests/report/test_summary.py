@@ -3,9 +3,8 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.model import Ending, JobState
-from batchexport.report.forms import Form, written
-from batchexport.report.status import status_text
-from batchexport.report.summary import next_steps, summary_text
+from batchexport.report.formats import Form, written
+from batchexport.report.status import next_steps, status_text, summary_text
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded
@@ -61,7 +60,7 @@ async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_ev
     with StateReader(path) as reader:
         text = summary_text(reader, path, cloud="prod", took_s=1)
         pages = ["\n".join(written(reader, form, now=AT)) for form in (Form.HTML, Form.MARKDOWN)]
-    assert "succeeded, but look at these images:\n        1  active, but it holds 0 bytes" in text
+    assert "succeeded, but these images need a look:\n        1  active, but it holds 0 bytes" in text
     assert f"next: batchexport report {path} -f markdown" in text
     for page in pages:
         assert "What went wrong" in page
@@ -80,6 +79,6 @@ def test_a_run_that_stops_with_stalled_exports_says_so_and_what_ends_them(
     reader: StateReader, mixed: Path
 ) -> None:
     text = summary_text(reader, mixed, cloud=None, took_s=1, now=AT + 100_000)
-    assert "1 exporting (1 stalled: past the deadline, still watched)" in text
+    assert "1 exporting (1 stalled: past the deadline, still polled)" in text
     assert f"batchexport give-up {mixed} --stalled" in text
     assert "stalled" not in summary_text(reader, mixed, cloud=None, took_s=1, now=AT)

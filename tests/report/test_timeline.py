@@ -4,12 +4,12 @@ import pytest
 
 from batchexport.model import NO_OPTIONS, JobState, TargetKey
 from batchexport.report.timeline import (
-    MOST_BARS,
-    MOST_FAILED_BARS,
-    MOST_STEPS,
+    MAX_BARS,
+    MAX_FAILED_BARS,
+    MAX_STEPS,
     BarKind,
-    Course,
     Mark,
+    TimelineBuilder,
     mark_of,
     step_width_s,
 )
@@ -73,7 +73,7 @@ def put_back(
 
 
 def test_an_export_is_a_bar_and_counts_in_the_step_of_its_end() -> None:
-    course = Course(AT, AT + 60)
+    course = TimelineBuilder(AT, AT + 60)
     course.add_job(job(1, JobState.SUCCEEDED, begin=10, end=30, gib=7))
     timeline = course.timeline()
     (bar,) = timeline.bars
@@ -84,7 +84,7 @@ def test_an_export_is_a_bar_and_counts_in_the_step_of_its_end() -> None:
 
 
 def test_exports_under_way_add_up_to_the_time_they_took() -> None:
-    course = Course(AT, AT + 600)
+    course = TimelineBuilder(AT, AT + 600)
     spans = [(0, 600), (3, 4), (12.5, 99), (100, 101), (599, 600)]
     for number, (begin, end) in enumerate(spans):
         course.add_job(job(number, JobState.SUCCEEDED, begin=begin, end=end))
@@ -96,14 +96,14 @@ def test_exports_under_way_add_up_to_the_time_they_took() -> None:
 
 
 def test_an_export_that_goes_on_reaches_to_the_end() -> None:
-    course = Course(AT, AT + 100)
+    course = TimelineBuilder(AT, AT + 100)
     course.add_job(job(1, JobState.EXPORTING, begin=40))
     (bar,) = course.timeline().bars
     assert (bar.kind, bar.ended_at) == (BarKind.UNDER_WAY, AT + 100)
 
 
 def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar() -> None:
-    course = Course(AT, AT + 100)
+    course = TimelineBuilder(AT, AT + 100)
     course.add_job(job(1, JobState.FAILED, begin=1, end=50, reason="no space"))
     course.add_job(job(2, JobState.FAILED, end=60, reason="volume is in-use"))
     course.add_job(job(3, JobState.PENDING))
@@ -113,7 +113,7 @@ def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar() -> None
 
 
 def test_an_export_that_is_tried_again_has_a_bar_of_its_own() -> None:
-    course = Course(AT, AT + 100)
+    course = TimelineBuilder(AT, AT + 100)
     course.add_put_back(put_back(begin=5, end=25, reason="the cloud removed the image"))
     (bar,) = course.timeline().bars
     assert (bar.kind, bar.took_s) == (BarKind.TRIED_AGAIN, 20)
@@ -121,24 +121,24 @@ def test_an_export_that_is_tried_again_has_a_bar_of_its_own() -> None:
 
 
 def test_of_many_exports_the_longest_are_shown_and_enough_of_the_failed() -> None:
-    course = Course(AT, AT + 10_000)
+    course = TimelineBuilder(AT, AT + 10_000)
     for number in range(1, 201):
         course.add_job(job(number, JobState.SUCCEEDED, begin=number, end=3 * number))
     for number in range(201, 301):
         course.add_job(job(number, JobState.FAILED, begin=number, end=number + (number - 200) / 100))
     timeline = course.timeline()
     failed = [bar for bar in timeline.bars if bar.kind is BarKind.FAILED]
-    assert (len(timeline.bars), len(failed), timeline.exports) == (MOST_BARS, MOST_FAILED_BARS, 300)
+    assert (len(timeline.bars), len(failed), timeline.exports) == (MAX_BARS, MAX_FAILED_BARS, 300)
     assert min(bar.took_s for bar in failed) == pytest.approx(0.85)
     assert {bar.took_s for bar in timeline.bars if bar not in failed} == {2 * n for n in range(169, 201)}
     assert timeline.bars == sorted(timeline.bars, key=lambda bar: bar.began_at)
 
 
 def test_where_only_failed_exports_are_all_bars_are_theirs() -> None:
-    course = Course(AT, AT + 1000)
+    course = TimelineBuilder(AT, AT + 1000)
     for number in range(60):
         course.add_job(job(number, JobState.FAILED, begin=number, end=number + 2))
-    assert len(course.timeline().bars) == MOST_BARS
+    assert len(course.timeline().bars) == MAX_BARS
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_held_a_run_up_is_told_from_what_the_cloud_said(
 
 
 def test_marks_stand_in_their_step() -> None:
-    course = Course(AT, AT + 60)
+    course = TimelineBuilder(AT, AT + 60)
     for end in (5.1, 5.2, 33):
         course.add_put_back(put_back(status=429, end=end))
     course.add_put_back(put_back(status=400, end=7))
@@ -174,21 +174,21 @@ def test_marks_stand_in_their_step() -> None:
 
 
 def test_times_of_another_clock_count_at_the_edge() -> None:
-    course = Course(AT, AT + 10)
+    course = TimelineBuilder(AT, AT + 10)
     course.add_job(job(1, JobState.SUCCEEDED, begin=-5, end=99))
     timeline = course.timeline()
     assert timeline.steps[-1].succeeded == 1
 
 
 def test_a_run_of_no_length_has_a_timeline() -> None:
-    course = Course(AT, AT)
+    course = TimelineBuilder(AT, AT)
     course.add_job(job(1, JobState.SUCCEEDED, begin=0, end=0))
     assert course.timeline().ended_at > AT
 
 
 @pytest.mark.parametrize("span_s", [0, 1, 59, 3600, 12 * 3600, 7 * 86400, 90 * 86400, 3 * 365 * 86400])
 def test_no_span_has_more_steps_than_a_page_can_show(span_s: int) -> None:
-    assert span_s // step_width_s(span_s) + 1 <= MOST_STEPS
+    assert span_s // step_width_s(span_s) + 1 <= MAX_STEPS
 
 
 def test_steps_have_handy_widths() -> None:

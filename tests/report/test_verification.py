@@ -4,7 +4,7 @@ from typing import Any
 from batchexport.model import NO_OPTIONS, TargetKey
 from batchexport.plan import Finding, Severity
 from batchexport.plan.image_checks import Mismatch, Verification
-from batchexport.report.verification import verification_json, verification_text
+from batchexport.report.checks import verification_json, verification_text
 from batchexport.store import Exported
 
 HERE = TargetKey()
@@ -39,7 +39,7 @@ def test_each_image_that_is_not_as_asked_is_one_line() -> None:
 def test_images_whose_size_nobody_tells_are_not_called_as_asked() -> None:
     lines = verification_text({HERE: Verification(images=5, unverified=2)}).splitlines()
     assert lines[0] == "5 images: 3 as asked, 0 not; 0 compared by their hash"
-    assert lines[1].startswith("2 images not verified: the cloud does not tell")
+    assert lines[1].startswith("2 images not verified: the cloud does not report")
 
 
 def test_images_beyond_many_and_those_not_seen_are_counted() -> None:

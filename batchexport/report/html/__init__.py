@@ -1,5 +1,5 @@
-"""The report as one page of HTML that needs nothing else: no script, no network, charts as inline SVG."""
+"""The report as one self-contained HTML page: no script, no network, charts as inline SVG."""
 
-from batchexport.report.html.page import night_html
+from batchexport.report.html.page import html_report
 
-__all__ = ["night_html"]
+__all__ = ["html_report"]

@@ -1,4 +1,4 @@
-"""The charts of a night. What they show is also said: in their descriptions, and in the tables."""
+"""The charts of a report. What they show is also said: in their descriptions, and in the tables."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchexport.report.breaks import words_on_break
-from batchexport.report.html import drawing
-from batchexport.report.html.axis import AxisMark, round_top, time_marks
+from batchexport.report.html import svg
 from batchexport.report.html.markup import Markup
-from batchexport.report.timeline import Bar, BarKind, Mark, Step, Timeline
+from batchexport.report.html.svg import AxisMark, axis_top, time_marks
+from batchexport.report.text import count_of, duration, number, truncate_middle
+from batchexport.report.timeline import Bar, BarKind, Mark, Step, Timeline, gap_text
 from batchexport.report.totals import ENDED, Totals
-from batchexport.report.words import count_of, cut_middle, duration, number
 
 #: Heights in pixels: of a row of bars, of columns, of a strip with its gap. The style sheet knows them too.
 ROW, COLUMNS, STRIP = 15, 120, 16
@@ -27,8 +26,8 @@ _CLASS_OF_KIND = {
 _CLASS_OF_MARK = {Mark.THROTTLED: "throttled", Mark.NO_SERVICE: "silent", Mark.STOPPED: "stopped"}
 _WORDS_OF_MARK = {
     Mark.THROTTLED: "throttled: the cloud asked for fewer requests",
-    Mark.NO_SERVICE: "no service: the cloud took no requests",
-    Mark.STOPPED: "stopped: sign-in, rights or quota",
+    Mark.NO_SERVICE: "no service: the cloud accepted no requests",
+    Mark.STOPPED: "stopped: credentials, permissions or quota",
 }
 
 
@@ -70,10 +69,10 @@ def proportions(totals: Totals) -> Markup:
     for name, amount in amounts:
         if amount:
             share, words = amount / totals.all_rows, f"{number(amount)} {name}"
-            parts.append(drawing.bar(left, share, 0, 18, fill_of(name), words))
+            parts.append(svg.bar(left, share, 0, 18, fill_of(name), words))
             left += share
     said = ", ".join(f"{number(amount)} {name}" for name, amount in amounts if amount)
-    return drawing.picture(18, parts, words=f"Rows by what became of them: {said}", class_="proportions")
+    return svg.image(18, parts, words=f"Rows by what became of them: {said}", class_="proportions")
 
 
 def proportions_legend(totals: Totals) -> Markup:
@@ -82,7 +81,7 @@ def proportions_legend(totals: Totals) -> Markup:
         (fill_of(state), f"{number(totals.rows[state])} {state}") for state in ENDED if totals.rows[state]
     ]
     kinds += [(fill_of("to do"), f"{number(totals.to_do)} to do")] if totals.to_do else []
-    return drawing.legend(kinds)
+    return svg.legend(kinds)
 
 
 def fill_of(state: str) -> str:
@@ -93,35 +92,35 @@ def fill_of(state: str) -> str:
 def bars(timeline: Timeline, zone: tzinfo | None) -> Markup:
     """The exports, each a bar from its acceptance to its end."""
     height, marks = len(timeline.bars) * ROW, _time_marks(timeline, zone)
-    parts = [drawing.upright(mark.share, height) for mark in marks]
+    parts = [svg.vline(mark.share, height) for mark in marks]
     span_s = timeline.ended_at - timeline.began_at
     for place, bar in enumerate(timeline.bars):
         left, width = (bar.began_at - timeline.began_at) / span_s, bar.took_s / span_s
         class_ = _CLASS_OF_KIND[bar.kind]
-        parts.append(drawing.bar(left, width, place * ROW + 2, ROW - 4, class_, _bar_words(bar, zone)))
-    parts += [drawing.under_axis(mark, height) for mark in marks]
+        parts.append(svg.bar(left, width, place * ROW + 2, ROW - 4, class_, _bar_words(bar, zone)))
+    parts += [svg.under_axis(mark, height) for mark in marks]
     words = f"{len(timeline.bars)} exports in time; the table below says the same"
     names = [_bar_name(bar) for bar in timeline.bars]
-    return drawing.beside(names, drawing.picture(height + drawing.AXIS, parts, words=words), "bars")
+    return svg.with_labels(names, svg.image(height + svg.AXIS, parts, words=words), "bars")
 
 
 def strips(timeline: Timeline, zone: tzinfo | None) -> Markup | None:
     """What held the run up and when, a strip for each kind; None where nothing did."""
     kinds = [mark for mark in Mark if timeline.marks[mark]]
     named = [(f"{kind} {number(timeline.marks[kind])}", _marks_of(timeline, kind, zone)) for kind in kinds]
-    if timeline.breaks:
-        named.append((f"nobody at work {number(len(timeline.breaks))}", _breaks_of(timeline, zone)))
+    if timeline.gaps:
+        named.append((f"idle {number(len(timeline.gaps))}", _gap_pieces(timeline, zone)))
     if not named:
         return None
-    parts = [drawing.level(place * STRIP + 12) for place in range(len(named))]
+    parts = [svg.hline(place * STRIP + 12) for place in range(len(named))]
     for place, (_, pieces) in enumerate(named):
         parts += [
-            drawing.bar(each.left, each.width, place * STRIP, 12, each.class_, each.words) for each in pieces
+            svg.bar(each.left, each.width, place * STRIP, 12, each.class_, each.words) for each in pieces
         ]
     said = [f"{kind} {count_of(timeline.marks[kind], 'time')}" for kind in kinds]
-    said += [words_on_break(each, lambda at: _clock(at, zone)) for each in timeline.breaks]
-    picture = drawing.picture(len(named) * STRIP, parts, words=", ".join(said))
-    return drawing.beside([name for name, _ in named], picture, "strips")
+    said += [gap_text(each, lambda at: _clock(at, zone)) for each in timeline.gaps]
+    image = svg.image(len(named) * STRIP, parts, words=", ".join(said))
+    return svg.with_labels([name for name, _ in named], image, "strips")
 
 
 def _marks_of(timeline: Timeline, kind: Mark, zone: tzinfo | None) -> list[Piece]:
@@ -136,32 +135,32 @@ def _marks_of(timeline: Timeline, kind: Mark, zone: tzinfo | None) -> list[Piece
     ]
 
 
-def _breaks_of(timeline: Timeline, zone: tzinfo | None) -> list[Piece]:
+def _gap_pieces(timeline: Timeline, zone: tzinfo | None) -> list[Piece]:
     pieces = []
-    for each in timeline.breaks:
+    for each in timeline.gaps:
         left = min(1.0, max(0.0, _share(timeline, each.stopped_at)))
         right = 1.0 if each.resumed_at is None else min(1.0, _share(timeline, each.resumed_at))
-        pieces.append(Piece(left, right - left, "away", words_on_break(each, lambda at: _clock(at, zone))))
+        pieces.append(Piece(left, right - left, "away", gap_text(each, lambda at: _clock(at, zone))))
     return pieces
 
 
 def columns(timeline: Timeline, zone: tzinfo | None, chart: ColumnChart) -> Markup:
     """A column for each step of time."""
     most, marks = chart.most(timeline), _time_marks(timeline, zone)
-    top = round_top(most)
-    parts = [drawing.upright(mark.share, COLUMNS) for mark in marks]
-    parts += [drawing.level(1), drawing.level(COLUMNS / 2)]
+    top = axis_top(most)
+    parts = [svg.vline(mark.share, COLUMNS) for mark in marks]
+    parts += [svg.hline(1), svg.hline(COLUMNS / 2)]
     for step in timeline.steps:
         if value := chart.amount(step):
             tall = max(1.0, COLUMNS * value / top)
             words = f"{_clock(step.began_at, zone)}: {_short(value)} {chart.unit}"
             left, width = _place(timeline, step)
-            parts.append(drawing.bar(left, width * 0.86, COLUMNS - tall, tall, chart.class_, words))
-    parts.append(drawing.level(COLUMNS, "ground"))
-    parts += [drawing.under_axis(mark, COLUMNS) for mark in marks]
+            parts.append(svg.bar(left, width * 0.86, COLUMNS - tall, tall, chart.class_, words))
+    parts.append(svg.hline(COLUMNS, "ground"))
+    parts += [svg.under_axis(mark, COLUMNS) for mark in marks]
     words = f"{chart.title}: at most {_short(most)} {chart.unit} in {duration(timeline.step_s)}"
-    picture = drawing.picture(COLUMNS + drawing.AXIS, parts, words=words)
-    return drawing.beside([_short(top), _short(top / 2), "0"], picture, "levels")
+    image = svg.image(COLUMNS + svg.AXIS, parts, words=words)
+    return svg.with_labels([_short(top), _short(top / 2), "0"], image, "levels")
 
 
 def bars_legend(timeline: Timeline) -> Markup:
@@ -169,12 +168,12 @@ def bars_legend(timeline: Timeline) -> Markup:
     found = {bar.kind for bar in timeline.bars}
     kinds = [(_CLASS_OF_KIND[kind], str(kind)) for kind in BarKind if kind in found]
     marks = [(_CLASS_OF_MARK[mark], _WORDS_OF_MARK[mark]) for mark in Mark if timeline.marks[mark]]
-    away = [("away", "nobody at work: stopped, or ended without a word")] if timeline.breaks else []
-    return drawing.legend([*kinds, *marks, *away])
+    away = [("away", "idle: no process worked on the run")] if timeline.gaps else []
+    return svg.legend([*kinds, *marks, *away])
 
 
 def _bar_name(bar: Bar) -> str:
-    name = cut_middle(bar.volume_name, 10) if bar.volume_name else bar.volume_id[:8]
+    name = truncate_middle(bar.volume_name, 10) if bar.volume_name else bar.volume_id[:8]
     return f"{name} {'' if bar.size_gib is None else number(bar.size_gib)}"
 
 

@@ -1,4 +1,4 @@
-"""The tables of the page. Each has a caption, heads with a scope, and says how much it leaves out."""
+"""The tables of the page, each with a caption, scoped headings and the number of rows it leaves out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime, tzinfo
 import msgspec
 
 from batchexport.model import JobState, ServerState
-from batchexport.report.downtimes import volumes_text
-from batchexport.report.earlier import NightFigures
-from batchexport.report.html.drawing import share_bar
+from batchexport.report.history import RunFigures
 from batchexport.report.html.markup import Markup, joined, tag
-from batchexport.report.night import Night
+from batchexport.report.html.svg import share_bar
+from batchexport.report.run_report import RunReport
+from batchexport.report.servers import volumes_text
+from batchexport.report.text import count_of, duration, number
 from batchexport.report.timeline import Timeline
 from batchexport.report.totals import ENDED
-from batchexport.report.words import count_of, duration, number
 from batchexport.store import Downtime
 
 
@@ -46,7 +46,7 @@ def table(
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def targets_table(night: Night) -> Markup:
+def targets_table(report: RunReport) -> Markup:
     """What came of each target."""
     columns = [
         Column("Target"),
@@ -54,7 +54,7 @@ def targets_table(night: Night) -> Markup:
         Column("To do", True),
         Column("GiB exported", True),
         Column("Throttled", True),
-        Column("Rate learnt", True),
+        Column("Learned rate", True),
     ]
     rows = [
         [
@@ -65,12 +65,12 @@ def targets_table(night: Night) -> Markup:
             number(line.throttled),
             _rate(line.requests_per_second),
         ]
-        for line in night.targets
+        for line in report.targets
     ]
     return table("By target: cloud, region and project", columns, rows)
 
 
-def sizes_table(night: Night) -> Markup:
+def sizes_table(report: RunReport) -> Markup:
     """What came of volumes of each size."""
     heads = ["Rows", "Succeeded", "Failed", "GiB exported", "Median time", "Longest", "MiB/s each"]
     rows = [
@@ -84,20 +84,20 @@ def sizes_table(night: Night) -> Markup:
             _span(each.longest_s),
             "–" if each.mib_per_second is None else f"{each.mib_per_second:,.0f}",
         ]
-        for each in night.sizes
+        for each in report.sizes
     ]
     return table("By size of the volume", [Column("Size"), *(Column(head, True) for head in heads)], rows)
 
 
-def nights_table(night: Night, zone: tzinfo | None) -> Markup:
-    """This night under those before it."""
-    nights = [*night.earlier, night.figures]
-    fastest = max((each.gib_per_hour or 0 for each in nights), default=0) or 1
+def runs_table(report: RunReport, zone: tzinfo | None) -> Markup:
+    """This run below earlier ones."""
+    runs = [*report.earlier, report.figures]
+    fastest = max((each.gib_per_hour or 0 for each in runs), default=0) or 1
     heads = ["Rows", "Succeeded", "Failed", "Not done", "GiB exported", "Time", "GiB/h"]
-    columns = [Column("Night"), *(Column(head, True) for head in heads), Column("Pace")]
-    rows = [[*_night_cells(each, zone), share_bar((each.gib_per_hour or 0) / fastest)] for each in nights]
+    columns = [Column("Run"), *(Column(head, True) for head in heads), Column("Relative")]
+    rows = [[*_run_cells(each, zone), share_bar((each.gib_per_hour or 0) / fastest)] for each in runs]
     rows[-1][0] = tag("strong", rows[-1][0], " (this one)")
-    return table("This night and those before it", columns, rows)
+    return table("This run and earlier ones", columns, rows)
 
 
 def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
@@ -126,7 +126,7 @@ def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
     return table("The exports shown", columns, rows)
 
 
-def trouble_table(night: Night) -> Markup:
+def unsuccessful_table(report: RunReport) -> Markup:
     """The rows without an image, one by one."""
     columns = [
         Column("Line", True),
@@ -147,15 +147,15 @@ def trouble_table(night: Night) -> Markup:
             " ".join(str(part) for part in (job.status, job.code) if part is not None),
             _code(job.request_id),
         ]
-        for job in night.trouble
+        for job in report.unsuccessful
     ]
-    left_out = night.rows_in_trouble - len(night.trouble)
+    left_out = report.unsuccessful_rows - len(report.unsuccessful)
     return table(
-        f"{count_of(night.rows_in_trouble, 'row')} without an image.", columns, rows, left_out=left_out
+        f"{count_of(report.unsuccessful_rows, 'row')} without an image.", columns, rows, left_out=left_out
     )
 
 
-def late_table(night: Night, zone: tzinfo | None) -> Markup:
+def late_table(report: RunReport, zone: tzinfo | None) -> Markup:
     """The exports past their deadline."""
     columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
     columns += [Column("Since"), Column("Time", True), Column("Image"), Column("It is")]
@@ -166,25 +166,25 @@ def late_table(night: Night, zone: tzinfo | None) -> Markup:
             tag("code", job.volume_id),
             "" if job.size_gib is None else number(job.size_gib),
             day_and_time(job.accepted_at, zone),
-            _span(None if job.accepted_at is None else night.written_at - job.accepted_at),
+            _span(None if job.accepted_at is None else report.written_at - job.accepted_at),
             _code(job.image_id),
             job.image_status or "",
         ]
-        for job in night.late
+        for job in report.late
     ]
-    words = f"{count_of(night.stalled, 'export')} past the deadline, still watched."
-    return table(words, columns, rows, left_out=night.stalled - len(night.late))
+    words = f"{count_of(report.stalled, 'export')} past the deadline, still polled."
+    return table(words, columns, rows, left_out=report.stalled - len(report.late))
 
 
-def downtimes_table(night: Night, zone: tzinfo | None) -> Markup:
+def downtimes_table(report: RunReport, zone: tzinfo | None) -> Markup:
     """When which server was down, and for which volumes."""
     columns = [Column("Server"), Column("Id"), Column("Stopped"), Column("Up again")]
     columns += [Column("Down for", True), Column("Volumes")]
-    rows = [_downtime_cells(each, night, zone) for each in night.downtimes]
+    rows = [_downtime_cells(each, report, zone) for each in report.downtimes]
     return table("From the request to stop to the moment it was seen up again", columns, rows)
 
 
-def _downtime_cells(each: Downtime, night: Night, zone: tzinfo | None) -> list[str]:
+def _downtime_cells(each: Downtime, report: RunReport, zone: tzinfo | None) -> list[str]:
     begin = each.stopping_at if each.stopping_at is not None else each.down_at
     end: str = tag("strong", f"not yet ({each.state})")
     if each.is_over:
@@ -194,12 +194,12 @@ def _downtime_cells(each: Downtime, night: Night, zone: tzinfo | None) -> list[s
         tag("code", each.server_id),
         day_and_time(begin, zone),
         end,
-        _span(None if begin is None else (each.up_at or night.written_at) - begin),
-        volumes_text(each.volume_ids, night.names),
+        _span(None if begin is None else (each.up_at or report.written_at) - begin),
+        volumes_text(each.volume_ids, report.names),
     ]
 
 
-def images_table(night: Night, zone: tzinfo | None) -> Markup:
+def images_table(report: RunReport, zone: tzinfo | None) -> Markup:
     """The rows that have an image."""
     columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
     columns += [Column("Image"), Column("Image name"), Column("Done")]
@@ -213,9 +213,9 @@ def images_table(night: Night, zone: tzinfo | None) -> Markup:
             job.image_name,
             day_and_time(job.finished_at, zone),
         ]
-        for job in night.images
+        for job in report.images
     ]
-    made = night.totals.rows[JobState.SUCCEEDED]
+    made = report.totals.rows[JobState.SUCCEEDED]
     return table(f"{count_of(made, 'image')} made.", columns, rows, left_out=made - len(rows))
 
 
@@ -224,7 +224,7 @@ def day_and_time(at: float | None, zone: tzinfo | None) -> str:
     return "" if at is None else f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M}"
 
 
-def _night_cells(each: NightFigures, zone: tzinfo | None) -> list[str]:
+def _run_cells(each: RunFigures, zone: tzinfo | None) -> list[str]:
     rows = each.totals.rows
     return [
         day_and_time(each.run.created_at, zone),

@@ -1,14 +1,14 @@
 import pytest
 
-from batchexport.report.words import (
-    columns,
+from batchexport.report.text import (
     count_of,
-    cut_middle,
+    display_width,
     duration,
     iso_utc,
     number,
     one_line,
     padded,
+    truncate_middle,
     wrapped,
 )
 
@@ -52,7 +52,7 @@ def test_a_reason_of_many_lines_becomes_one_line_of_the_width() -> None:
 
 
 def test_a_chinese_character_takes_two_columns_and_an_accent_none() -> None:
-    assert [columns(text) for text in ("abc", "磁盘", "e\u0301")] == [3, 4, 1]
+    assert [display_width(text) for text in ("abc", "磁盘", "e\u0301")] == [3, 4, 1]
     assert padded("磁盘", 6) == "磁盘  "
 
 
@@ -74,6 +74,6 @@ def test_long_texts_are_wrapped_and_end_after_some_lines() -> None:
 
 
 def test_names_are_cut_in_the_middle_by_columns() -> None:
-    assert cut_middle("volume-0001-data", 9) == "volu…data"
-    assert cut_middle("数据库数据库", 7) == "数据…库"
-    assert cut_middle("short", 9) == "short"
+    assert truncate_middle("volume-0001-data", 9) == "volu…data"
+    assert truncate_middle("数据库数据库", 7) == "数据…库"
+    assert truncate_middle("short", 9) == "short"

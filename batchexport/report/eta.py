@@ -1,4 +1,4 @@
-"""How fast a run goes lately and when it may be through, from what ended last and what is under way. Pure."""
+"""Recent throughput of a run and the time left, from its latest endings and its running exports. Pure."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from collections.abc import Sequence
 import msgspec
 
 from batchexport.model import FINAL_STATES, JobState, TargetKey
+from batchexport.report.text import count_of, duration, number, printable
 from batchexport.report.totals import Totals
-from batchexport.report.words import count_of, duration, number, shown
 from batchexport.scheduling.throughput import MIN_EXPORTS, Throughput, fit_throughput
 from batchexport.store import RecentEnding, UnderWay
 
-#: What ended longer ago says little about now.
+#: Seconds; exports that ended longer ago say little about now.
 WINDOW_S = 900.0
-#: Endings looked at: more than two a second is faster than any cloud copies.
-MOST_ENDINGS = 2000
-#: Where nothing ended for so long, and for twice as long as an export takes, nothing can be promised.
+#: Endings considered: more than two a second is faster than any cloud copies.
+MAX_ENDINGS = 2000
+#: Seconds; if nothing ended for this long, and for twice the time of an export, no estimate is given.
 _QUIET_S = 120.0
-#: An export that takes so many times longer than those before it did is late.
+#: An export that takes this many times longer than the earlier ones is late.
 _LATE = 1.5
-#: Exports that are named.
-MOST_NAMED = 3
+#: Exports named.
+MAX_NAMED = 3
 
 
-class Momentum(msgspec.Struct, frozen=True, kw_only=True):
-    """The recent pace, and what it comes to. None = nothing to tell it from."""
+class Eta(msgspec.Struct, frozen=True, kw_only=True):
+    """Recent throughput and the estimated time left. None = not enough is known."""
 
     rows_per_minute: float | None
     gib_per_hour: float | None
     left_s: float | None
-    quiet_s: float | None = None  #: nothing has ended for so long; None = that is no longer than usual
-    late: int = 0  #: exports under way that take longer than those before them did
+    quiet_s: float | None = None  #: seconds since the last export ended; None = no longer than usual
+    late: int = 0  #: running exports that take longer than earlier ones did
 
 
-def momentum_of(
+def estimate(
     totals: Totals,
     endings: Sequence[RecentEnding],
     *,
     began_at: float | None,
     now: float,
     under_way: Sequence[UnderWay] = (),
-) -> Momentum:
-    """The momentum from the endings of the last quarter of an hour, or since `began_at`, if that is less.
+) -> Eta:
+    """Estimate from the endings of the last quarter of an hour, or since `began_at` if that is later.
 
-    Rows that ended without being sent say nothing about the pace. What is left is weighed by size, since an
-    export takes as long as its volume is large; rows of unknown size count as the mean of the others. Without
-    any size, rows are counted. No export under way is promised to end sooner than those before it did; where
-    the last ones are late, or nothing ends any more, nothing is promised.
+    Rows that ended without being sent do not count. The rest is weighed by size, since larger volumes take
+    longer; rows of unknown size count as the mean of the others, and without any size rows are counted. No
+    running export is expected to end sooner than earlier ones did. If the last ones are late, or nothing has
+    ended for long, no time is given.
     """
     span_s = max(1.0, min(WINDOW_S, now - (began_at or 0.0)))
     sent = [each for each in endings if each.was_sent and each.outcome in FINAL_STATES]
@@ -57,7 +57,7 @@ def momentum_of(
     late = 0 if pace is None else sum(_is_late(each, pace, now) for each in under_way)
     quiet_s = _quiet_s(sent, now) if under_way else None
     if not recent:
-        return Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None, quiet_s=quiet_s, late=late)
+        return Eta(rows_per_minute=None, gib_per_hour=None, left_s=None, quiet_s=quiet_s, late=late)
     gib_per_s = sum(each.size_gib or 0 for each in recent if each.outcome is JobState.SUCCEEDED) / span_s
     left_gib = gib_left(totals)
     by_size = left_gib / gib_per_s if left_gib is not None and gib_per_s else None
@@ -65,7 +65,7 @@ def momentum_of(
     if pace is not None:
         left_s = max(left_s, *(_left_s(each, pace, now) for each in under_way), 0.0)
     is_tail = totals.rows[JobState.PENDING] == 0
-    return Momentum(
+    return Eta(
         rows_per_minute=len(recent) * 60 / span_s,
         gib_per_hour=gib_per_s * 3600 or None,
         left_s=None if quiet_s is not None or (is_tail and late) else left_s,
@@ -75,26 +75,26 @@ def momentum_of(
 
 
 def gib_left(totals: Totals) -> float | None:
-    """GiB that are still to be exported, rows of unknown size by the mean; None where no size is known."""
+    """GiB still to be exported, rows of unknown size at the mean; None if no size is known."""
     if not totals.sized:
         return None
     return totals.gib_to_do + totals.unsized_to_do * totals.gib.total() / totals.sized
 
 
-def momentum_lines(
-    pace: Momentum,
+def eta_lines(
+    pace: Eta,
     rates: Sequence[tuple[TargetKey, float]],
     *,
     under_way: Sequence[UnderWay] = (),
     now: float,
 ) -> list[str]:
-    """The momentum in words, with the exports that take longest and the rates that clouds asked for."""
+    """The estimate in words, with the slowest exports and the rate limits that clouds asked for."""
     parts = []
     if pace.gib_per_hour is not None:
         parts.append(f"{number(pace.gib_per_hour)} GiB/h")
     if pace.rows_per_minute is not None:
         parts.append(f"{pace.rows_per_minute:,.1f} rows/min lately")
-    parts += left_parts(pace)
+    parts += time_left_parts(pace)
     lines = [f"pace: {', '.join(parts) or 'nothing ended in the last quarter of an hour'}"]
     if named := slowest_text(under_way, now):
         lines.append(f"slowest: {named}")
@@ -102,8 +102,8 @@ def momentum_lines(
     return lines
 
 
-def left_parts(pace: Momentum) -> list[str]:
-    """When it may be through, or why that cannot be told."""
+def time_left_parts(pace: Eta) -> list[str]:
+    """The time left, or why it cannot be estimated."""
     parts = [f"about {duration(pace.left_s)} left"] if pace.left_s else []
     if pace.quiet_s is not None:
         parts.append(f"nothing has ended for {duration(pace.quiet_s)}")
@@ -114,14 +114,14 @@ def left_parts(pace: Momentum) -> list[str]:
 
 
 def slowest_text(under_way: Sequence[UnderWay], now: float) -> str:
-    """The exports that are under way for longest, by name, size and age; empty where there are none."""
-    slowest = sorted(under_way, key=lambda each: each.accepted_at)[:MOST_NAMED]
+    """The exports running longest, by name, size and age; empty if there are none."""
+    slowest = sorted(under_way, key=lambda each: each.accepted_at)[:MAX_NAMED]
     return ", ".join(_named(each, now) for each in slowest)
 
 
 def limited_text(rate: float, target: TargetKey | None = None) -> str:
-    """That a cloud asked for fewer requests."""
-    where = "the cloud" if target is None else shown(str(target))
+    """The rate limit that a cloud asked for."""
+    where = "the cloud" if target is None else printable(str(target))
     return (
         f"limited to {rate:,.2g} requests/s by {where}"
         if rate < 10
@@ -132,12 +132,12 @@ def limited_text(rate: float, target: TargetKey | None = None) -> str:
 def _named(each: UnderWay, now: float) -> str:
     size = "" if each.size_gib is None else f" {number(each.size_gib)} GiB"
     stalled = " stalled" if each.deadline_at is not None and each.deadline_at < now else ""
-    status = f" image {shown(each.image_status)}" if each.image_status else ""
-    return f"{shown(each.name)}{size} {duration(now - each.accepted_at)}{stalled}{status}"
+    status = f" image {printable(each.image_status)}" if each.image_status else ""
+    return f"{printable(each.name)}{size} {duration(now - each.accepted_at)}{stalled}{status}"
 
 
 def _pace(sent: Sequence[RecentEnding]) -> Throughput | None:
-    """What an export of this run takes; None where too few have ended."""
+    """The throughput of this run's exports; None if too few have ended."""
     exports = [
         (each.size_gib, each.ended_at - each.accepted_at)
         for each in sent
@@ -155,7 +155,7 @@ def _is_late(each: UnderWay, pace: Throughput, now: float) -> bool:
 
 
 def _quiet_s(sent: Sequence[RecentEnding], now: float) -> float | None:
-    """For how long nothing has ended, where that is longer than usual."""
+    """Seconds since the last export ended; None if that is no longer than usual."""
     if not sent:
         return None
     took_s = [each.ended_at - each.accepted_at for each in sent if each.accepted_at is not None]

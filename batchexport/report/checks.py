@@ -1,4 +1,4 @@
-"""A plan for people and as JSON: the rows that something speaks against, and what the run comes to."""
+"""What `plan` and `verify` found, as text and JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from batchexport.config import Limits
 from batchexport.model import Server, TargetKey
 from batchexport.plan import PlanSummary, RowFindings, Severity
+from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.plan.summary import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
-from batchexport.report.words import count_of, duration, number, one_line
+from batchexport.report.text import count_of, duration, number, one_line
 
 _LINE = "{:>7}  {:<36}  {:>6}  {:<9}  {}"
+_MISMATCH_LINE = "{:>7}  {:<36}  {:<36}  {}"
 _SERVER = "{:<36}  {:<20}  {:<10}  {}"
 
 
 def plan_text(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str:
-    """The plan as a table of findings and a few sums for each target."""
+    """The plan: a table of findings and a few sums for each target."""
     lines: list[str] = []
     for target, summary in summaries.items():
         if len(summaries) > 1:
@@ -26,7 +28,7 @@ def plan_text(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
 
 
 def plan_json(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str:
-    """The same as one JSON object."""
+    """The plan as one JSON object."""
     targets = [
         {"target": str(target), **target._asdict(), **_content(summary, limits)}
         for target, summary in summaries.items()
@@ -62,25 +64,28 @@ def _server_lines(summary: PlanSummary) -> Iterator[str]:
         name, status = _name_and_status(summary.servers.get(server_id))
         yield _SERVER.format(server_id, one_line(name, 20), one_line(status, 10), " ".join(volume_ids))
     running = sum(server.status == "active" for server in summary.servers.values())
-    yield f"{count_of(running, 'running server')} would be stopped, and started again"
+    yield f"{count_of(running, 'running server')} would be stopped and restarted"
     yield ""
 
 
 def _name_and_status(server: Server | None) -> tuple[str | None, str]:
     if server is None:
-        return "", "not shown"
-    return server.name, server.status if server.exists else "not there"
+        return "", "not listed"
+    return server.name, server.status if server.exists else "not found"
 
 
 def _sums(summary: PlanSummary, limits: Limits) -> Iterator[str]:
-    weights = summary.by_severity
+    by_severity = summary.by_severity
     parts = [f"{number(summary.to_export)} to export"]
-    notes = [(weights[Severity.NEEDS_STOP], "once servers are down"), (weights[Severity.WARNING], "may fail")]
+    notes = [
+        (by_severity[Severity.NEEDS_STOP], "once servers are stopped"),
+        (by_severity[Severity.WARNING], "may fail"),
+    ]
     if said := ", ".join(f"{number(rows)} {words}" for rows, words in notes if rows):
         parts[0] += f" ({said})"
-    if refused := weights[Severity.BLOCKED] + summary.presumed_missing:
+    if refused := by_severity[Severity.BLOCKED] + summary.presumed_missing:
         parts.append(f"{number(refused)} cannot go")
-    if left_out := weights[Severity.EXCLUDED]:
+    if left_out := by_severity[Severity.EXCLUDED]:
         parts.append(f"{number(left_out)} left out")
     yield f"{count_of(summary.all_rows, 'row')}: {', '.join(parts)}"
     if summary.presumed_missing:
@@ -104,7 +109,7 @@ def _image_lines(summary: PlanSummary) -> Iterator[str]:
         if summary.over_quota:
             yield f"the quota is too small for {count_of(summary.over_quota, 'row')}"
     else:
-        yield f"images: {number(summary.images)} in the project; the cloud does not tell how many it may have"
+        yield f"images: {number(summary.images)} in the project; the cloud does not report its quota"
 
 
 def _size_line(summary: PlanSummary, limits: Limits) -> str:
@@ -118,7 +123,7 @@ def _size_line(summary: PlanSummary, limits: Limits) -> str:
 
 
 def _about(seconds: float) -> str:
-    """A span without the seconds that nobody can foresee."""
+    """A duration to the minute: an estimate has no seconds."""
     return duration(60 * max(1, round(seconds / 60)))
 
 
@@ -176,3 +181,68 @@ def _findings(row: RowFindings) -> Iterator[dict[str, object]]:
             "code": finding.code,
             "words": finding.words,
         }
+
+
+def verification_text(found: Mapping[TargetKey, Verification]) -> str:
+    """A table of what is wrong, and the sums."""
+    lines = []
+    kept = [each for verification in found.values() for each in _by_line(verification)]
+    if kept:
+        lines.append(_MISMATCH_LINE.format("LINE", "VOLUME", "IMAGE", "FINDING"))
+        lines += [_mismatch_text(each) for each in kept]
+        lines.append("")
+    unlike = sum(each.mismatched for each in found.values())
+    if unlike > len(kept):
+        lines.insert(-1, f"… and {count_of(unlike - len(kept), 'image')} more")
+    images = sum(each.images for each in found.values())
+    hashed = sum(each.hashed for each in found.values())
+    unverified = sum(each.unverified for each in found.values())
+    lines.append(
+        f"{count_of(images, 'image')}: {number(images - unlike - unverified)} as asked, {number(unlike)} not;"
+        f" {number(hashed)} compared by their hash"
+    )
+    if unverified:
+        lines.append(
+            f"{count_of(unverified, 'image')} not verified: the cloud does not report whether they are"
+            " as large as their volumes"
+        )
+    if unseen := sum(each.unseen for each in found.values()):
+        lines.append(f"{count_of(unseen, 'image')} in no list of the project, and not read one by one")
+    return "\n".join(lines)
+
+
+def verification_json(found: Mapping[TargetKey, Verification]) -> str:
+    """The verification as one JSON object."""
+    targets = [
+        {
+            "target": str(target),
+            **target._asdict(),
+            "images": each.images,
+            "not_as_asked": each.mismatched,
+            "size_not_verified": each.unverified,
+            "compared_by_hash": each.hashed,
+            "not_seen": each.unseen,
+            "findings": [_mismatch_json(unlike) for unlike in _by_line(each)],
+        }
+        for target, each in found.items()
+    ]
+    passed = all(each.passed for each in found.values())
+    return json.dumps({"passed": passed, "targets": targets}, ensure_ascii=False, indent=2)
+
+
+def _by_line(found: Verification) -> list[Mismatch]:
+    return sorted(found.kept, key=lambda each: each.row.line)
+
+
+def _mismatch_text(each: Mismatch) -> str:
+    words = "; ".join(finding.words for finding in each.findings)
+    return _MISMATCH_LINE.format(each.row.line, each.row.volume_id, each.row.image_id, one_line(words, 200))
+
+
+def _mismatch_json(each: Mismatch) -> dict[str, object]:
+    return {
+        "line": each.row.line,
+        "volume_id": each.row.volume_id,
+        "image_id": each.row.image_id,
+        "findings": [{"code": finding.code, "words": finding.words} for finding in each.findings],
+    }

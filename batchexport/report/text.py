@@ -1,4 +1,4 @@
-"""How numbers, times and sizes read in reports: the same everywhere."""
+"""How numbers, times and texts are written: the same in every report and message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def number(value: float) -> str:
-    """A whole number with its thousands apart: 12,345."""
+    """A whole number with thousands separators: 12,345."""
     return f"{value:,.0f}"
 
 
@@ -41,67 +41,67 @@ def duration(seconds: float) -> str:
 def one_line(text: str | None, width: int) -> str:
     """The text on one line, cut to `width` columns with an ellipsis; empty for None.
 
-    What could steer a terminal is left out: names and reasons come from elsewhere.
+    Control characters are removed: names and reasons come from outside.
     """
-    return cut(" ".join((text or "").split()), width)
+    return truncate(" ".join((text or "").split()), width)
 
 
-def cut(text: str, width: int) -> str:
-    """The text, blanks as they are, cut to `width` columns; what could steer a terminal is left out."""
+def truncate(text: str, width: int) -> str:
+    """The text, cut to `width` columns, without control characters; blanks stay as they are."""
     if text.isascii() and text.isprintable():
         return text if len(text) <= width else text[: width - 1] + "…"
     text = "".join(character for character in text if character.isprintable())
-    if columns(text) <= width:
+    if display_width(text) <= width:
         return text
     left = width - 1
     for place, character in enumerate(text):
-        left -= columns(character)
+        left -= display_width(character)
         if left < 0:
             return text[:place] + "…"
     return text
 
 
-def cut_middle(text: str | None, width: int) -> str:
-    """As `one_line`, but cut in the middle: names of one list often differ at their ends only."""
+def truncate_middle(text: str | None, width: int) -> str:
+    """Like `one_line`, but cut in the middle: names of one list often differ at the end only."""
     flat = one_line(text, 10_000)
-    if columns(flat) <= width:
+    if display_width(flat) <= width:
         return flat
     tail, left = "", (width - 1) // 2
     for character in reversed(flat):
-        left -= columns(character)
+        left -= display_width(character)
         if left < 0:
             break
         tail = character + tail
-    return cut(flat, width - columns(tail)) + tail
+    return truncate(flat, width - display_width(tail)) + tail
 
 
 def wrapped(text: str | None, width: int, *, max_lines: int = 6) -> list[str]:
-    """The text in lines of at most `width` columns; what is left after `max_lines` of them is cut off."""
+    """The text in at most `max_lines` lines of at most `width` columns; the rest is cut off."""
     lines, line = list[str](), ""
     for word in one_line(text, 10_000).split():
         longer = f"{line} {word}" if line else word
-        if columns(longer) <= width:
+        if display_width(longer) <= width:
             line = longer
             continue
         lines += [line] if line else []
-        line = cut(word, width)
+        line = truncate(word, width)
     lines += [line] if line else []
     if len(lines) > max_lines:
-        lines = [*lines[: max_lines - 1], cut(" ".join(lines[max_lines - 1 :]), width)]
+        lines = [*lines[: max_lines - 1], truncate(" ".join(lines[max_lines - 1 :]), width)]
     return lines
 
 
-def harmless(text: str) -> str:
-    """The text with what could steer a terminal, or turn the direction of writing, spelt out; lines stay."""
+def escape_controls(text: str) -> str:
+    """The text with control characters and marks of writing direction escaped; line ends stay."""
     return text if text.isprintable() else _STEERING.sub(lambda found: repr(found.group())[1:-1], text)
 
 
-def shown(text: str | None) -> str:
-    """The text on one line as it is, without what could steer a terminal; empty for None."""
+def printable(text: str | None) -> str:
+    """The text on one line, without control characters; empty for None."""
     return one_line(text, 1000)
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     """How many columns of a terminal the text takes: two for a Chinese character, none for an accent."""
     if text.isascii():
         return len(text)
@@ -109,10 +109,10 @@ def columns(text: str) -> int:
 
 
 def padded(text: str, width: int) -> str:
-    """The text, filled up with blanks to so many columns."""
-    return text + " " * (width - columns(text))
+    """The text, padded with blanks to `width` columns."""
+    return text + " " * (width - display_width(text))
 
 
 def title_of(list_name: str) -> str:
-    """What to call the run of a list: its name, without the folders that it was in."""
+    """The title of a run of this list: its file name without folders."""
     return "list from stdin" if list_name == "-" else PurePath(list_name).name

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from batchexport.model import JobState, TargetKey
-from batchexport.report.momentum import Momentum, gib_left, momentum_lines, momentum_of
+from batchexport.report.eta import Eta, estimate, eta_lines, gib_left
 from batchexport.report.totals import Totals
 from batchexport.store import RecentEnding, UnderWay
 
@@ -22,7 +22,7 @@ def ended(ago_s: int, gib: int | None = 100, outcome: JobState = JobState.SUCCEE
 
 def test_the_rest_is_weighed_by_size() -> None:
     # 300 GiB in 15 minutes; 100 small rows of 600 GiB together take half an hour, however many they are.
-    found = momentum_of(
+    found = estimate(
         totals(pending=100, gib=600, succeeded=3, gib_done=300),
         [ended(s) for s in (1, 400, 800)],
         began_at=0.0,
@@ -34,21 +34,21 @@ def test_the_rest_is_weighed_by_size() -> None:
 
 
 def test_a_young_run_is_measured_from_its_beginning() -> None:
-    found = momentum_of(totals(pending=1, gib=100), [ended(1)], began_at=NOW - 60, now=NOW)
+    found = estimate(totals(pending=1, gib=100), [ended(1)], began_at=NOW - 60, now=NOW)
     assert found.left_s == pytest.approx(60)
 
 
 def test_without_sizes_rows_are_counted() -> None:
-    found = momentum_of(totals(pending=30, unsized=30), [ended(1, None)], began_at=NOW - 60, now=NOW)
+    found = estimate(totals(pending=30, unsized=30), [ended(1, None)], began_at=NOW - 60, now=NOW)
     assert found.gib_per_hour is None
     assert found.left_s == pytest.approx(1800)
 
 
 def test_what_ended_long_ago_or_only_to_be_tried_again_says_nothing() -> None:
     stale = [ended(901), ended(2, outcome=JobState.PENDING)]
-    found = momentum_of(totals(pending=1, gib=100), stale, began_at=0.0, now=NOW)
-    assert found == Momentum(rows_per_minute=None, gib_per_hour=None, left_s=None)
-    assert momentum_lines(found, [], now=NOW) == ["pace: nothing ended in the last quarter of an hour"]
+    found = estimate(totals(pending=1, gib=100), stale, began_at=0.0, now=NOW)
+    assert found == Eta(rows_per_minute=None, gib_per_hour=None, left_s=None)
+    assert eta_lines(found, [], now=NOW) == ["pace: nothing ended in the last quarter of an hour"]
 
 
 def test_rows_of_unknown_size_count_as_the_mean() -> None:
@@ -59,12 +59,12 @@ def test_rows_of_unknown_size_count_as_the_mean() -> None:
 
 
 def test_the_words_name_pace_rest_and_limits() -> None:
-    view = Momentum(rows_per_minute=2.25, gib_per_hour=5300, left_s=7500)
-    assert momentum_lines(view, [(TargetKey("east"), 3.5)], now=NOW) == [
+    view = Eta(rows_per_minute=2.25, gib_per_hour=5300, left_s=7500)
+    assert eta_lines(view, [(TargetKey("east"), 3.5)], now=NOW) == [
         "pace: 5,300 GiB/h, 2.2 rows/min lately, about 2 h 5 min left",
         "limited to 3.5 requests/s by the cloud",
     ]
-    two = momentum_lines(view, [(TargetKey("east"), 3.5), (TargetKey("west"), 12.4)], now=NOW)
+    two = eta_lines(view, [(TargetKey("east"), 3.5), (TargetKey("west"), 12.4)], now=NOW)
     assert two[1:] == [
         "limited to 3.5 requests/s by east/default/default",
         "limited to 12 requests/s by west/default/default",
@@ -97,26 +97,26 @@ STEADY = [took(5, 1000, 100), took(50, 100, 10), took(90, 500, 50)]
 def test_no_export_is_promised_to_end_sooner_than_those_before_it() -> None:
     rest = totals(pending=0, succeeded=3, gib_done=160)
     rest.rows[JobState.EXPORTING], rest.gib[JobState.EXPORTING] = 1, 400
-    found = momentum_of(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(100, 400)])
+    found = estimate(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(100, 400)])
     assert found.left_s == pytest.approx(1.2 * 4000 - 100)
 
 
 def test_the_last_one_that_is_late_leaves_nothing_to_promise() -> None:
     rest = totals(pending=0, succeeded=3, gib_done=160)
     rest.rows[JobState.EXPORTING], rest.gib[JobState.EXPORTING] = 1, 10
-    found = momentum_of(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(600, 10)])
+    found = estimate(rest, STEADY, began_at=NOW - 900, now=NOW, under_way=[exporting(600, 10)])
     assert (found.left_s, found.late) == (None, 1)
-    assert momentum_lines(found, [], now=NOW)[0].endswith("1 export takes longer than those before")
+    assert eta_lines(found, [], now=NOW)[0].endswith("1 export takes longer than those before")
 
 
 def test_where_nothing_has_ended_for_long_that_is_said_and_nothing_promised() -> None:
     endings = [took(700, 100, 10), took(710, 100, 10), took(720, 100, 10)]
-    found = momentum_of(
+    found = estimate(
         totals(pending=5, gib=50), endings, began_at=NOW - 900, now=NOW, under_way=[exporting(690, 1000)]
     )
     assert found.left_s is None
     assert found.quiet_s == pytest.approx(700)
-    assert "nothing has ended for 11 min 40 s" in momentum_lines(found, [], now=NOW)[0]
+    assert "nothing has ended for 11 min 40 s" in eta_lines(found, [], now=NOW)[0]
 
 
 def test_rows_that_were_never_sent_say_nothing_about_the_pace() -> None:
@@ -124,5 +124,5 @@ def test_rows_that_were_never_sent_say_nothing_about_the_pace() -> None:
         RecentEnding(ended_at=NOW - 1, outcome=JobState.FAILED, size_gib=None, was_sent=False)
         for _ in range(100)
     ]
-    found = momentum_of(totals(pending=10, gib=100), [*refused, ended(1)], began_at=NOW - 60, now=NOW)
+    found = estimate(totals(pending=10, gib=100), [*refused, ended(1)], began_at=NOW - 60, now=NOW)
     assert found.rows_per_minute == pytest.approx(1)

@@ -46,7 +46,7 @@ def _ending(draw: random.Random, volume_id: str) -> tuple[JobState, Ending, bool
     return JobState.SUCCEEDED, Ending(reason="active"), True
 
 
-async def make_night(
+async def make_run(
     path: Path,
     rows: int = 400,
     *,

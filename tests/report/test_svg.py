@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchexport.report.html.axis import MOST_TIME_MARKS, round_top, time_marks
+from batchexport.report.html.svg import MAX_TIME_MARKS, axis_top, time_marks
 
 EVENING = 1_790_028_000.0  # 2026-09-21T22:00:00Z
 
@@ -35,7 +35,7 @@ def test_a_mark_says_where_it_is() -> None:
 @pytest.mark.parametrize("span_s", [1, 7, 100, 5000, 43000, 86400 * 3, 86400 * 40, 86400 * 900])
 def test_marks_are_few_whatever_the_span(span_s: int) -> None:
     marks = time_marks(EVENING + 11, EVENING + 11 + span_s, UTC)
-    assert len(marks) <= MOST_TIME_MARKS + 1
+    assert len(marks) <= MAX_TIME_MARKS + 1
     assert all(0 <= mark.share <= 1 for mark in marks)
 
 
@@ -43,4 +43,4 @@ def test_marks_are_few_whatever_the_span(span_s: int) -> None:
     ("most", "top"), [(0, 1), (0.4, 0.4), (1, 1), (7, 8), (11, 12), (3700, 4000), (97, 100)]
 )
 def test_an_axis_ends_at_a_round_amount(most: int, top: int) -> None:
-    assert round_top(most) == pytest.approx(top)
+    assert axis_top(most) == pytest.approx(top)

@@ -1,4 +1,4 @@
-"""The forms of a report: every row, as rows has them, or the whole night for people to read."""
+"""The formats of a report: every row (table, CSV, JSON), or the whole run for people (HTML, Markdown)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from batchexport.model import JobState
-from batchexport.report.earlier import named_nights, nights_beside
+from batchexport.report.history import earlier_runs, runs_at
 from batchexport.report.rows import Format, report_lines
-from batchexport.report.words import harmless
+from batchexport.report.text import escape_controls
 from batchexport.store import StateReader
 
 
@@ -44,11 +44,11 @@ def written(
 ) -> Iterator[str]:
     """The report, line by line, without what could steer a terminal.
 
-    `only` chooses rows; `compare` names state files of earlier nights, and without any the earlier runs of
+    `only` chooses rows; `compare` names state files of earlier runs, and without any the earlier runs of
     the list in the same folder are taken. `width` = columns that a table may take; None = as many as it
     needs. Raises StateError.
     """
-    yield from map(harmless, _lines(reader, form, now, only, compare, width))
+    yield from map(escape_controls, _lines(reader, form, now, only, compare, width))
 
 
 def _lines(
@@ -62,15 +62,15 @@ def _lines(
     if form.is_of_rows:
         yield from report_lines(reader, Format(form), now=now, only=only, width=width)
         return
-    from batchexport.report.night import night_of
+    from batchexport.report.run_report import collect_report
 
-    earlier = named_nights(compare) if compare else nights_beside(reader.path, reader.run)
-    night = night_of(reader, now=now, earlier=earlier)
+    earlier = runs_at(compare) if compare else earlier_runs(reader.path, reader.run)
+    report = collect_report(reader, now=now, earlier=earlier)
     if form is Form.HTML:
-        from batchexport.report.html import night_html
+        from batchexport.report.html import html_report
 
-        yield night_html(night).rstrip("\n")
+        yield html_report(report).rstrip("\n")
     else:
-        from batchexport.report.markdown import night_markdown
+        from batchexport.report.markdown import markdown_report
 
-        yield from night_markdown(night)
+        yield from markdown_report(report)

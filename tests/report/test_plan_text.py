@@ -6,7 +6,7 @@ import pytest
 from batchexport.config import Limits
 from batchexport.model import ImageQuota, Server, TargetKey
 from batchexport.plan import Finding, PlanSummary, RowFindings, Severity, summary
-from batchexport.report.planned import plan_json, plan_text
+from batchexport.report.checks import plan_json, plan_text
 from batchexport.store import Unsent
 from tests.plan.records import job, volume
 
@@ -38,7 +38,7 @@ def test_findings_stand_in_the_order_of_the_list() -> None:
 def test_sums_alone_where_nothing_was_found() -> None:
     assert text(seen([1])).splitlines() == [
         "1 row: 1 to export",
-        "images: 0 in the project; the cloud does not tell how many it may have",
+        "images: 0 in the project; the cloud does not report its quota",
         "10 GiB, the largest volume 10 GiB; about 1 min to 4 min, if 40 exports at once do 320 to 40 MiB/s"
         " each",
     ]
@@ -62,9 +62,9 @@ def test_servers_to_be_stopped_are_named_with_their_volumes() -> None:
     found.servers["web"] = Server(server_id="web", status="active", name="www")
     told = text(found).splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in told if line.startswith(("web", "db"))}
-    assert rows == {"db": ["not", "shown", held.volume_id], "web": ["www", "active", held.volume_id]}
-    assert "1 running server would be stopped, and started again" in told
-    assert "2 rows: 2 to export (1 once servers are down)" in told
+    assert rows == {"db": ["not", "listed", held.volume_id], "web": ["www", "active", held.volume_id]}
+    assert "1 running server would be stopped and restarted" in told
+    assert "2 rows: 2 to export (1 once servers are stopped)" in told
     content = json.loads(plan_json({HERE: found}, Limits()))["targets"][0]
     assert content["stops_servers"] == 1
     assert [server["status"] for server in content["servers"]] == [None, "active"]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
 
-from batchexport.report.html.axis import AxisMark
+import msgspec
+
 from batchexport.report.html.markup import Markup, joined, percent, tag
 
 #: Height of an axis with its words.
 AXIS = 20
 #: The thinnest bar that is still seen, as a share of the width.
-LEAST = 0.003
+MIN_WIDTH = 0.003
 
 
-def picture(height: float, parts: Sequence[Markup], *, words: str, class_: str = "chart") -> Markup:
+def image(height: float, parts: Sequence[Markup], *, words: str, class_: str = "chart") -> Markup:
     """An image as wide as the page, with `words` for those who do not see it."""
     return tag("svg", joined(parts), class_=class_, height=height, role="img", aria_label=words)
 
 
-def beside(names: Sequence[str], chart: Markup, class_: str) -> Markup:
+def with_labels(names: Sequence[str], chart: Markup, class_: str) -> Markup:
     """The chart with names on its left; they are small, and said again in its words or a table."""
     column = tag("div", *(tag("span", name) for name in names), class_=f"names {class_}", aria_hidden="true")
     return tag("div", column, chart, class_="beside")
@@ -26,7 +29,7 @@ def beside(names: Sequence[str], chart: Markup, class_: str) -> Markup:
 
 def bar(left: float, width: float, top: float, height: float, class_: str, words: str) -> Markup:
     """A bar between two shares of the width, never too thin to be seen; `words` appear under the pointer."""
-    width = max(LEAST, width)
+    width = max(MIN_WIDTH, width)
     return tag(
         "rect",
         tag("title", words),
@@ -38,12 +41,12 @@ def bar(left: float, width: float, top: float, height: float, class_: str, words
     )
 
 
-def upright(at: float, height: float) -> Markup:
+def vline(at: float, height: float) -> Markup:
     """A thin line from top to bottom."""
     return tag("line", class_="grid", x1=percent(at), x2=percent(at), y1="0", y2=height)
 
 
-def level(at: float, class_: str = "grid") -> Markup:
+def hline(at: float, class_: str = "grid") -> Markup:
     """A thin line from left to right."""
     return tag("line", class_=class_, x1="0", x2="100%", y1=f"{at:g}", y2=f"{at:g}")
 
@@ -65,7 +68,7 @@ def legend(kinds: Sequence[tuple[str, str]]) -> Markup:
     return tag("p", *(tag("span", _swatch(class_), words) for class_, words in kinds), class_="legend")
 
 
-def hatchings() -> Markup:
+def patterns() -> Markup:
     """The patterns that tell kinds apart where colours do not; once on a page."""
     patterns = [
         tag(
@@ -85,3 +88,44 @@ def hatchings() -> Markup:
 def _swatch(class_: str) -> Markup:
     box = tag("rect", class_=class_, width="14", height="10", y="1", rx="1")
     return tag("svg", box, width="14", height="12", aria_hidden="true", focusable="false")
+
+
+#: So many marks of time still stand apart on a telephone.
+MAX_TIME_MARKS = 5
+_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+
+
+class AxisMark(msgspec.Struct, frozen=True):
+    """One mark: how far along the axis (0 to 1), and its words."""
+
+    share: float
+    words: str
+
+
+def time_marks(began_at: float, ended_at: float, zone: tzinfo | None) -> list[AxisMark]:
+    """Marks at round times of the clock in `zone` (None = this machine's)."""
+    span_s = ended_at - began_at
+    width_s = next((width for width in _WIDTHS_S if span_s / width <= MAX_TIME_MARKS), None)
+    if width_s is None:
+        width_s = math.ceil(span_s / MAX_TIME_MARKS / 86400) * 86400
+    form = "%d %b" if width_s >= 86400 else "%H:%M" if width_s >= 60 else "%H:%M:%S"
+    begin = datetime.fromtimestamp(began_at, zone).astimezone(zone)
+    midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+    round_s = min(width_s, 86400)
+    steps = math.ceil((begin - midnight).total_seconds() / round_s)
+    first_at = (midnight + timedelta(seconds=steps * round_s)).timestamp()
+    count = max(0, int((ended_at - first_at) // width_s) + 1)
+    return [
+        AxisMark((at - began_at) / span_s, f"{datetime.fromtimestamp(at, zone):{form}}")
+        for at in (first_at + place * width_s for place in range(count))
+    ]
+
+
+def axis_top(most: float) -> float:
+    """A round amount that is not below `most`: where the axis ends."""
+    if most <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(
+        power * step for step in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if power * step >= most * 0.999999
+    )
