@@ -88,7 +88,7 @@ async def test_the_page_shows_stops_and_when_the_run_was_resumed(interrupted: Pa
     assert "crashed about 22:25:00, resumed 22:26:40" in page
     assert "not resumed" in page
     text = "\n".join(markdown_report(report))
-    assert "Nobody at work: stopped 2026-09-21T22:15:00Z, carried on 2026-09-21T22:16:00Z" in text
+    assert "Idle: stopped 2026-09-21T22:15:00Z, resumed 2026-09-21T22:16:00Z" in text
 
 
 async def test_a_later_look_at_a_night_that_was_done_is_no_part_of_it(tmp_path: Path) -> None:

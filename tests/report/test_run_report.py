@@ -6,9 +6,10 @@ import pytest
 from batchexport.errors import StateError
 from batchexport.model import JobState
 from batchexport.report.history import earlier_runs, runs_at
-from batchexport.report.run_report import collect_report, headline, totals_sentence, verdict
+from batchexport.report.run_report import collect_report, headline, verdict
 from batchexport.report.text import title_of
 from batchexport.report.timeline import Mark
+from batchexport.report.totals import totals_sentence
 from batchexport.store import StateReader
 from tests.report.runs import EVENING, TARGETS, make_run
 from tests.report.state_files import AT, EAST, HERE, build_succeeded
