@@ -10,7 +10,7 @@ import pytest
 
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.counters import Counters, progress_line, side_note
-from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, printable, progress_for
+from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, shown, progress_for
 from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
 from batchexport.report.eta import Eta
@@ -217,7 +217,7 @@ async def test_progress_is_shown_at_its_pace_and_once_at_the_end() -> None:
             self.closed += 1
 
     enough, counted = asyncio.Event(), Counted()
-    with printable(counted):
+    with shown(counted):
         await asyncio.wait_for(enough.wait(), 5)
         assert counted.closed == 0
     assert counted.closed == 1

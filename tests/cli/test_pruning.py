@@ -16,7 +16,7 @@ from batchexport.cli.layers import order_from
 from batchexport.cli.pruning import outdated
 from batchexport.cloud.auth.tokens import Token
 from batchexport.model import Image
-from batchexport.report.night import Night
+from batchexport.report.run_report import RunReport
 from batchexport.sandbox import Sandbox
 from batchexport.sandbox.replies import glance_time
 from batchexport.store import StateReader
@@ -73,13 +73,13 @@ def calendar(batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     return Calendar(batchexport, monkeypatch)
 
 
-def recorded(night: Night) -> Any:
+def recorded(night: RunReport) -> Any:
     """Volume and image of each row of a night that succeeded."""
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return {job.volume_id: job.image_id for job in reader.jobs() if job.image_id}
 
 
-def noted(night: Night) -> Any:
+def noted(night: RunReport) -> Any:
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return reader.removals()
 
@@ -255,7 +255,7 @@ def test_a_dry_run_removes_nothing_whatever_else_is_said(
     assert "2 images made old" in result.stdout
 
 
-def state_of(night: Night) -> tuple[str | None, ...]:
+def state_of(night: RunReport) -> tuple[str | None, ...]:
     return Path(f"nights/nightly-2026-11-{night:02}.state")
 
 

@@ -20,7 +20,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import run
 from batchexport.errors import CloudError
 from batchexport.model import ExportRequest, Job, JobState, TargetKey
-from batchexport.report.night import Night
+from batchexport.report.run_report import RunReport
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.scheduling.window import opening_at, opening_on
@@ -191,7 +191,7 @@ class Almanac:
     async def _connect(self, key: TargetKey, rate: float) -> AsyncIterator[Any]:
         yield self.cloud
 
-    def exports_in(self, night: Night) -> Any:
+    def exports_in(self, night: RunReport) -> Any:
         """How often each volume's export began in the opening that opened on this date."""
         opening = opening_on(self.window, night)
         return Counter(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchexport.config.schedule import OnUnfinished
-from batchexport.report.night import Night
+from batchexport.report.run_report import RunReport
 from batchexport.scheduling.cron import next_start
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.scheduling.window import Window
@@ -62,7 +62,7 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(
         assert set(states) == {"succeeded"}, name
 
 
-def span_h(window: Window | None, night: Night) -> Any:
+def span_h(window: Window | None, night: RunReport) -> Any:
     from batchexport.scheduling.window import opening_on
 
     opening = opening_on(window, night)
