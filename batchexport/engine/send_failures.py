@@ -33,6 +33,7 @@ from batchexport.errors import (
 from batchexport.log_level import NOTICE
 from batchexport.model import ExportRequest, Job, JobState
 from batchexport.retry import BETWEEN_ATTEMPTS, UNREACHABLE, Backoff
+from batchexport.store import Forbiddings
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,20 @@ class Refusals:
     """Remembers which rows were refused since others were accepted. Times are loop times."""
 
     def __init__(self) -> None:
+        self._known: frozenset[int] = (
+            frozenset()
+        )  # job ids forbidden to an earlier process: no fresh witnesses
         self._accepted = 0  # requests
         self._accepted_before: dict[int, int] = {}  # job id -> how many when it was first forbidden
         self._tries = Counter[int]()  # by job id: how often it was forbidden
         self._in_a_row: set[int] = set()  # job ids forbidden since the last acceptance
         self._sign_ins = 0  # refused in a row
         self._sign_ins_since = 0.0
+
+    def resume(self, known: Forbiddings) -> None:
+        """Take over what earlier processes learned."""
+        self._known = known.job_ids
+        self._accepted += known.others_were_accepted
 
     def accepted(self) -> None:
         """The cloud accepted a request."""
@@ -82,16 +91,17 @@ class Refusals:
         self._sign_ins = 0
         if self._accepted_before.setdefault(job.job_id, self._accepted) < self._accepted:
             return Forbidden.THIS_ROW
-        self._in_a_row.add(job.job_id)
+        if job.job_id not in self._known:
+            self._in_a_row.add(job.job_id)
         self._tries[job.job_id] += 1
+        has_waited = self._tries[job.job_id] > (TRIES_AMONG_OTHERS if self._accepted else TRIES)
+        if has_waited and self._accepted:
+            return Forbidden.THIS_ROW
         if under_way:
             return Forbidden.LATER
-        waited = self._tries[job.job_id] > (TRIES_AMONG_OTHERS if self._accepted else TRIES)
         if len(self._in_a_row) >= (FORBIDDEN_AMONG_OTHERS_MAX if self._accepted else FORBIDDEN_MAX):
             return Forbidden.ALL
-        if not waited:
-            return Forbidden.LATER
-        return Forbidden.THIS_ROW if self._accepted else Forbidden.ALL  # no others will show
+        return Forbidden.ALL if has_waited else Forbidden.LATER  # no others will show
 
     def wait_s(self, job: Job) -> float:
         """Seconds for which the row waits for others to be accepted or refused."""
@@ -133,6 +143,10 @@ class SendFailures:
         self._is_reported = False  # that the cloud is unavailable
         self._failing_since = 0.0
         self._hold_until = 0.0  # loop time before which nothing is claimed
+
+    def resume(self, known: Forbiddings) -> None:
+        """Take over what earlier processes learned of rows that are forbidden."""
+        self._refusals.resume(known)
 
     @property
     def hold_s(self) -> float:

@@ -59,6 +59,7 @@ class Submitter:
 
     async def run(self) -> None:
         """Return when every row is settled, or when the run is stopping and what was sent has its answer."""
+        self._failures.resume(await self._work.forbidden())
         async with asyncio.TaskGroup() as group:
             try:
                 await self._feed(group)

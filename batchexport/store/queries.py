@@ -9,7 +9,7 @@ from batchexport.model import InUse, Job, JobState, TargetKey
 from batchexport.store import options
 from batchexport.store.identities import identities_of
 from batchexport.store.moments import moment
-from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.records import Forbiddings, RunRecord, TargetRecord
 from batchexport.store.schema import IS_READY, IS_RETRYABLE, IS_UNDER_WAY, IS_WAITING, RUN_COLUMNS
 
 JOB_COLUMNS = (
@@ -26,6 +26,11 @@ AMBIGUOUS = (
 )
 ANY_READY = f"SELECT 1 FROM job WHERE target_id = ? AND {IS_READY} LIMIT 1"
 FIRST_WAITING = f"SELECT min(next_at) FROM job WHERE target_id = ? AND {IS_WAITING}"
+FORBIDDEN = f"""
+    SELECT job.job_id FROM job JOIN attempt ON attempt_id = ending_id
+    WHERE target_id = ? AND {IS_WAITING} AND http_status = 403"""
+ANY_ACCEPTED = """
+    SELECT 1 FROM tally WHERE target_id = ? AND state IN ('exporting', 'succeeded') AND jobs > 0"""
 
 
 def job_of(row: tuple[Any, ...]) -> Job:
@@ -96,6 +101,13 @@ def next_due_s(db: sqlite3.Connection, target_id: int) -> float | None:
         return 0.0
     due_at: float | None = db.execute(FIRST_WAITING, (target_id,)).fetchone()[0]
     return due_at
+
+
+def forbidden(db: sqlite3.Connection, target_id: int) -> Forbiddings:
+    """The pending rows whose last request the cloud forbade."""
+    job_ids = frozenset(job_id for (job_id,) in db.execute(FORBIDDEN, (target_id,)))
+    any_accepted = bool(job_ids) and db.execute(ANY_ACCEPTED, (target_id,)).fetchone() is not None
+    return Forbiddings(job_ids=job_ids, others_were_accepted=any_accepted)
 
 
 def counts(db: sqlite3.Connection) -> dict[JobState, int]:

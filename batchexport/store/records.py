@@ -52,6 +52,13 @@ class Unsent(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
 
 
+class Forbiddings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known from earlier processes of rows that the cloud forbids to export."""
+
+    job_ids: frozenset[int]  #: pending rows whose last request was answered with 403
+    others_were_accepted: bool  #: the cloud accepted some row of the target; False where no row is forbidden
+
+
 class AfootServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server that we stopped, or are about to, and that is not up again."""
 

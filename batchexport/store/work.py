@@ -27,7 +27,7 @@ from batchexport.store.giving_up import OpenRow
 from batchexport.store.known_images import ImageBook
 from batchexport.store.last_look import LeftDown, left_down
 from batchexport.store.lease import Lease
-from batchexport.store.records import RunRecord, TargetRecord, Unsent
+from batchexport.store.records import Forbiddings, RunRecord, TargetRecord, Unsent
 from batchexport.store.removals import RemovalBook
 from batchexport.store.schema import UNIQUE_INDEXES
 from batchexport.store.server_book import ServerBook
@@ -220,6 +220,10 @@ class Work:
         if most_gib is None:
             return await self._writer.ask(queries.next_due_s)
         return await self._writer.ask(fitting.next_due_s, most_gib=most_gib)
+
+    async def forbidden(self) -> Forbiddings:
+        """The pending rows whose last request the cloud forbade."""
+        return await self._writer.ask(queries.forbidden)
 
     async def unsized(self) -> int:
         """How many pending jobs have a volume of unknown size, which nobody has looked at. Always fast."""

@@ -1,5 +1,6 @@
 """One row that is not allowed, or one sign-in that is refused, is that row's and that moment's alone."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -82,3 +83,22 @@ def test_many_rows_that_are_not_allowed_stop_no_run_while_others_are_taken_betwe
     )
     assert {index for index, state in enumerate(states) if state == "failed"} == forbidden
     assert states.count("succeeded") == 20
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_rows_that_are_never_allowed_keep_no_later_run_from_the_rows_behind_them(
+    bench: Bench, every: int, concurrency: int
+) -> None:
+    """Those that wait come first in the next process, which has seen no other row accepted yet."""
+    ids = volume_ids(60)
+    bench.load(ids)
+    forbidden = set(ids[:14]) | set(ids[14:40:every])
+    cloud = FakeCloud(faults={volume_id: ["forbidden"] * 1000 for volume_id in forbidden})
+    for _ in range(16):
+        with contextlib.suppress(ForbiddenError):
+            bench.run(cloud, concurrency=concurrency)
+            break
+    states = bench.states()
+    assert {volume_id for volume_id, state in states.items() if state == "succeeded"} == set(ids) - forbidden
+    assert {volume_id for volume_id, state in states.items() if state == "failed"} == forbidden
