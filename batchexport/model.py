@@ -1,4 +1,4 @@
-"""Records, states and the allowed changes between them. Pure: no clock, no I/O.
+"""Records and states. Pure: no clock, no I/O.
 
 `status` is the cloud's word, `state` is ours. Times are seconds since the epoch, UTC; `server_…` times are by
 the cloud's clock. Sizes are GiB.
@@ -49,25 +49,6 @@ class ServerState(StrEnum):
 #: Servers in one of these are ours to bring up again.
 AFOOT = frozenset({ServerState.STOPPING, ServerState.DOWN, ServerState.STARTING})
 
-
-ALLOWED_CHANGES: dict[JobState, frozenset[JobState]] = {
-    JobState.PENDING: frozenset(
-        {
-            JobState.SUBMITTING,
-            JobState.FAILED,
-            JobState.SKIPPED,
-        }  # the last two only where nothing is to be sent
-    ),
-    JobState.SUBMITTING: frozenset(
-        {JobState.EXPORTING, JobState.PENDING, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS}
-    ),
-    JobState.EXPORTING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.PENDING}),
-    JobState.FAILED: frozenset({JobState.PENDING}),  # only by `retry`
-    JobState.SKIPPED: frozenset({JobState.PENDING}),  # only by `retry`
-    # Only by `reconcile`, and to failed by `give-up`.
-    JobState.AMBIGUOUS: frozenset({JobState.EXPORTING, JobState.PENDING, JobState.FAILED}),
-    JobState.SUCCEEDED: frozenset(),
-}
 
 #: States in which nothing more happens by itself.
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from batchexport.changes import GivenUp
 from batchexport.engine import decide
 from batchexport.model import Ending, JobState
 from batchexport.store import OpenRow, Work
@@ -38,7 +39,7 @@ async def give_up(work: Work, rows: Sequence[OpenRow], *, now: Callable[[], floa
     """End these rows as failed. Nothing is sent: what the cloud still does for them, it goes on doing."""
     for row in rows:
         ending = Ending(reason=f"given up on purpose while {row.state}: {left_behind(row)}", code=GIVEN_UP)
-        work.give_up(row, ending, at_s=now())
+        work.apply(GivenUp(job=row.job, before=row.state, ending=ending, at_s=now()))
     await work.flush()
 
 

@@ -13,6 +13,17 @@ from shlex import quote
 import msgspec
 from msgspec.structs import replace
 
+from batchexport.changes import (
+    Claimed,
+    Ended,
+    Held,
+    ImagesSeen,
+    JobChange,
+    Rejected,
+    Requeued,
+    Snoozed,
+    Started,
+)
 from batchexport.config import Settings
 from batchexport.engine.decide import deadline_s
 from batchexport.errors import BatchExportError, RunStoppedError
@@ -22,8 +33,8 @@ from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
-#: Told of each change: the job, its state before, its state now, and why an attempt ended, if one did.
-OnChange = Callable[[Job, JobState, JobState, Ending | None], None]
+#: Told of each change of a job, once it is queued to be written.
+OnChange = Callable[[JobChange], None]
 
 
 def log_fields(action: str, job: Job, **more: object) -> dict[str, object]:
@@ -132,18 +143,18 @@ class Ledger:
         """Note jobs whose intent is on disk."""
         for job in jobs:
             self.sending.add(job.job_id)
-            self._tell(job, JobState.PENDING, JobState.SUBMITTING)
+            self._tell(Claimed(job=job))
 
     def accept(self, job: Job, accepted: Accepted) -> None:
         """The cloud took the job, or was found to have taken it."""
         at = self._now()
         size = job.size_gib if accepted.size_gib is None else accepted.size_gib
         deadline_at = at + deadline_s(size, job.options.over(self._settings.image).timeout_s)
-        self.work.accepted(job, accepted, at_s=at, deadline_at=deadline_at)
+        started = Started.by(job, accepted, at_s=at, deadline_at=deadline_at)
+        self.work.apply(started)
         self._forget(job)
-        job = job.taken(accepted, size_gib=size, accepted_at=at, deadline_at=deadline_at)
-        self.exporting[accepted.image_id] = job
-        self._tell(job, JobState.SUBMITTING, JobState.EXPORTING)
+        self.exporting[accepted.image_id] = started.job
+        self._tell(started)
 
     def finish(self, job: Job, state: JobState, ending: Ending) -> None:
         """The job reached a final state; one of `forced` succeeds when `confirmed`."""
@@ -161,20 +172,21 @@ class Ledger:
         self._end(job, JobState.SUCCEEDED, ending)
 
     def _end(self, job: Job, state: JobState, ending: Ending) -> None:
-        before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
-        self.work.ended(job, state, ending, at_s=self._now())
+        ended = Ended(job=job, after=state, ending=ending, at_s=self._now())
+        self.work.apply(ended)
         self._forget(job)
         for memory in (self.servers_down, self.forced):
             memory.discard(job.job_id)
         self.disturbed.pop(job.job_id, None)
-        self._tell(job, before, state, ending)
+        self._tell(ended)
         self._count(state)
 
     def reject(self, job: Job, state: JobState, ending: Ending) -> None:
         """A job never tried, or held, ends without an attempt: none could succeed."""
-        self.work.refused(job, state, ending, at_s=self._now())
+        rejected = Rejected(job=job, after=state, ending=ending, at_s=self._now())
+        self.work.apply(rejected)
         self._moved()
-        self._tell(job, JobState.PENDING, state, ending)
+        self._tell(rejected)
         self._count(state)
 
     def hold_unsent(self, job: Job) -> None:
@@ -184,7 +196,7 @@ class Ledger:
 
     def hold(self, job: Job, server_ids: Sequence[str]) -> None:
         """A pending row waits until these servers are down."""
-        self.work.servers.hold(job, server_ids)
+        self.work.apply(Held(job=job, server_ids=server_ids))
         self.held.set()
 
     def images_seen(self, images: Mapping[str, Image | None]) -> None:
@@ -193,7 +205,7 @@ class Ledger:
         changed = {key: status for key, status in found.items() if self._image_statuses.get(key) != status}
         if changed:
             self._image_statuses.update(changed)
-            self.work.images_seen(changed)
+            self.work.apply(ImagesSeen(changed))
 
     def release(self, job_ids: Iterable[int]) -> None:
         """These rows may go: their servers are down."""
@@ -237,14 +249,18 @@ class Ledger:
     ) -> None:
         if self._is_over(job):
             return
-        before = JobState.SUBMITTING if job.image_id is None else JobState.EXPORTING
         at = self._now()
         # Whoever keeps servers down goes before those that never waited.
         waits = after_s > 0 or job.job_id in self.servers_down
         next_at = at + after_s if waits else 0.0
-        self.work.put_back(job, ending, next_at=next_at, at_s=at, counted=counted, sent=sent)
+        change: JobChange
+        if counted or ending is not None:
+            change = Requeued(job=job, ending=ending, at_s=at, next_at=next_at, counted=counted, sent=sent)
+        else:
+            change = Snoozed(job=job, next_at=next_at, sent=sent)
+        self.work.apply(change)
         self._forget(job)
-        self._tell(job, before, JobState.PENDING, ending)
+        self._tell(change)
 
     def mark_in_doubt(
         self,
@@ -285,10 +301,11 @@ class Ledger:
             self.exporting.pop(job.image_id, None)
         self._moved()
 
-    def _tell(self, job: Job, before: JobState, after: JobState, ending: Ending | None = None) -> None:
+    def _tell(self, change: JobChange) -> None:
         if log.isEnabledFor(logging.INFO):
+            job, ending = change.job, change.ending
             reason = f": {ending.reason}" if ending else ""
-            extra = log_fields(f"job_{after}", job)
-            log.info("volume %s: %s -> %s%s", job.volume_id, before, after, reason, extra=extra)
+            extra = log_fields(f"job_{change.after}", job)
+            log.info("volume %s: %s -> %s%s", job.volume_id, change.before, change.after, reason, extra=extra)
         if self._on_change is not None:
-            self._on_change(job, before, after, ending)
+            self._on_change(change)

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import msgspec
 
+from batchexport.changes import Reopened, Started
 from batchexport.engine import decide
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
@@ -108,11 +109,11 @@ def _apply(
         case decide.Adopt(image):
             accepted = Accepted(image_id=image.image_id, size_gib=job.size_gib, request_id=None)
             deadline_at = at_s + decide.deadline_s(job.size_gib, job.options.timeout_s)
-            work.accepted(job, accepted, at_s=at_s, deadline_at=deadline_at)
+            work.apply(Started.by(job, accepted, at_s=at_s, deadline_at=deadline_at))
             words = f"adopted image {image.image_id}, which is {image.status}"
             return Reconciled(job=job, state=JobState.EXPORTING, words=words)
         case decide.Retry(ending):
-            work.reopen(job)
+            work.apply(Reopened(job=job))
             return Reconciled(job=job, state=JobState.PENDING, words=ending.reason)
         case decide.Ambiguous(ending):
             return Reconciled(job=job, state=JobState.AMBIGUOUS, words=ending.reason)

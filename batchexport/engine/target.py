@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from batchexport.changes import RateLearned
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
@@ -148,5 +149,5 @@ async def _keep(work: Work, cloud: Cloud, ledger: Ledger) -> None:
         except StateError as error:
             ledger.stop(error)
         if (rate := cloud.requests_per_second) != learned:
-            work.learned(rate)
+            work.apply(RateLearned(rate))
             learned = rate

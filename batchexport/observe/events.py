@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
-from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.changes import JobChange
+from batchexport.model import Job, JobState, TargetKey
 from batchexport.redaction import redacted
 from batchexport.report.totals import Totals, totals_json
 from batchexport.store import RunRecord
@@ -130,15 +131,13 @@ class EventLog:
 
     def job_changed(
         self,
-        job: Job,
-        before: JobState,
-        after: JobState,
-        ending: Ending | None,
+        change: JobChange,
         place: tuple[int, TargetKey],
         volume_name: str | None = None,
     ) -> None:
         """A row went from one state to another. `place` is its line in the list and its target."""
         line, target = place
+        job, ending = change.job, change.ending
         self._write(
             Event.JOB_CHANGED,
             {
@@ -151,13 +150,13 @@ class EventLog:
                 "image_id": job.image_id,
                 "size_gib": job.size_gib,
                 "attempt": job.attempt,
-                "from": before,
-                "to": after,
+                "from": change.before,
+                "to": change.after,
                 "reason": ending.reason if ending else None,
                 "code": ending.code if ending else None,
                 "http_status": ending.status if ending else None,
                 "request_id": (ending.request_id if ending else None) or job.request_id,
-                "export_seconds": _export_seconds(job, before, self._now()),
+                "export_seconds": _export_seconds(job, change.before, self._now()),
             },
         )
 

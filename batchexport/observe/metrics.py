@@ -16,8 +16,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from batchexport.changes import JobChange
 from batchexport.identity import CloudIdentity
-from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.store import RunRecord, Tally
 from batchexport.whole_file import write_whole
 
@@ -97,10 +98,10 @@ class RunMetrics(Collector):
         """Set the run that the metrics are about."""
         self._run = run
 
-    def job_changed(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+    def job_changed(self, change: JobChange) -> None:
         """Record the duration of an export that has just succeeded."""
-        if after is JobState.SUCCEEDED and job.accepted_at is not None:
-            self._took.observe(max(0.0, self._now() - job.accepted_at))
+        if change.after is JobState.SUCCEEDED and change.job.accepted_at is not None:
+            self._took.observe(max(0.0, self._now() - change.job.accepted_at))
 
     def end(self, exit_code: int) -> None:
         """Record how the run ended."""

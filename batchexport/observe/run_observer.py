@@ -12,10 +12,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from batchexport.changes import JobChange
 from batchexport.config.outputs import Notify, Reports
 from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
-from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.model import TargetKey
 from batchexport.observe.clouds import remember_clouds
 from batchexport.observe.events import EventLog, EventStream
 from batchexport.observe.message import GOOD_CODES, Outcome, message_for, with_state
@@ -97,9 +98,9 @@ class RunObserver:
             finally:
                 await _cancelled(tasks)
 
-    def job_changed(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+    def job_changed(self, change: JobChange) -> None:
         """Report that a row went from one state to another."""
-        self._safely("a change", lambda: self._report_change(job, before, after, ending))
+        self._safely("a change", lambda: self._report_change(change))
 
     def instrument(self, connect: Connect) -> Connect:
         """The same connections, observed: their rates and request counts go into events and metrics."""
@@ -205,13 +206,14 @@ class RunObserver:
                 )
             self._failed.add(what)
 
-    def _report_change(self, job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+    def _report_change(self, change: JobChange) -> None:
+        job = change.job
         if self._metrics is not None:
-            self._metrics.job_changed(job, before, after, ending)
+            self._metrics.job_changed(change)
         if self._events is not None and self._reader is not None:
             place = self._reader.place_of(job.job_id)
             name = self._reader.volume_names([job.volume_id]).get(job.volume_id)
-            self._events.job_changed(job, before, after, ending, place, name)
+            self._events.job_changed(change, place, name)
 
     def _write_reports(self, state_path: Path) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())

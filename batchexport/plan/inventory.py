@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from batchexport.changes import NamesLearned, SizesLearned
 from batchexport.dialect import Dialect
 from batchexport.model import Image, ImageQuota, Volume
 from batchexport.store import Unsent, Work
@@ -136,6 +137,6 @@ async def _join(page: Sequence[Volume], work: Work, seen: OnRow) -> int:
 
 def _note_sizes(volumes: Sequence[Volume], work: Work) -> None:
     sizes = {volume.volume_id: volume.size_gib for volume in volumes if volume.size_gib is not None}
-    work.sizes(sizes)
+    work.apply(SizesLearned(sizes))
     if names := {volume.volume_id: volume.name for volume in volumes if volume.name}:
-        work.volume_names(names)
+        work.apply(NamesLearned(names))

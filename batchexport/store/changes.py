@@ -1,16 +1,26 @@
-"""Every change of a job, each as one function on a connection inside a transaction.
+"""Every change of a target's jobs, each as one statement for as many of them as come together.
 
-A change names the states it may start from, and the attempt it speaks of; where the row is elsewhere nothing
-is changed and StateError says so.
+A million rows are two million changes: one statement for many costs a third of as many statements, and
+Python's lock is given up for all of it, so that the event loop runs on meanwhile. A single change is a bulk
+of one. A change names the states it may start from, and the attempt it speaks of; where the row is elsewhere
+nothing is changed and StateError says so.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
 
+import msgspec
+
+from batchexport import changes
+from batchexport.changes import JobChange
 from batchexport.errors import StateError
-from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.model import Job, JobState
+from batchexport.store import image_statuses, servers, volume_names
 from batchexport.store.queries import JOB_COLUMNS, job_of
 from batchexport.store.schema import (
     AT_ONCE_OR_HELD,
@@ -39,55 +49,80 @@ CLAIM_READY = CLAIM.format(
     chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY} ORDER BY job_id LIMIT :limit"
 )
 
-_THIS_ATTEMPT = "job_id = ? AND target_id = ? AND attempt = ? AND state IN ({before})"
+# In every bulk statement the table `given` holds a line for each change. Only a few sizes are prepared: they
+# are filled up with lines that fit no job.
+_THIS_ATTEMPT = (
+    "job.job_id = given.job_id AND job.target_id = ? AND job.attempt = given.attempt AND state IN ({before})"
+)
+_LAST_ATTEMPT = "(SELECT max(attempt_id) FROM attempt WHERE attempt.job_id = job.job_id)"
+_FORGET_REQUEST = (
+    "intent_at = NULL, image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL"
+)
 
 
-def before(after: JobState, *, without: frozenset[JobState] = frozenset()) -> str:
-    """The states that `after` may follow, as SQL."""
-    states = {state for state, allowed in ALLOWED_CHANGES.items() if after in allowed} - without
-    return ", ".join(f"'{state}'" for state in sorted(states))
+def _before(kind: type[JobChange], after: JobState) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(kind.starts_from[after]))
 
 
-ACCEPT = f"""
+START = f"""
     UPDATE job SET
-        state = 'exporting', image_id = ?, request_id = ?, accepted_at = ?, deadline_at = ?,
-        size_gib = coalesce(?, size_gib), finished_at = NULL, ending_id = NULL
-    WHERE {_THIS_ATTEMPT.format(before=before(JobState.EXPORTING))}"""
+        state = 'exporting', image_id = given.image, request_id = given.request, accepted_at = given.at,
+        deadline_at = given.deadline, size_gib = coalesce(given.size, size_gib), finished_at = NULL,
+        ending_id = NULL
+    FROM {{given}}
+    WHERE {_THIS_ATTEMPT.format(before=_before(changes.Started, JobState.EXPORTING))}"""
+START_FIELDS = ("job_id", "attempt", "image", "request", "at", "deadline", "size")
 
 _LOG = f"""
     INSERT INTO attempt
         (job_id, attempt, intent_at, accepted_at, image_id, ended_at, outcome, http_status, code, reason,
         request_id, image_hash)
-    SELECT job_id, attempt, intent_at, accepted_at, image_id, ?, ?, ?, ?, ?, coalesce(?, request_id), ?
-    FROM job WHERE {_THIS_ATTEMPT}"""
-
-NEVER_SENT = frozenset({JobState.PENDING})
-#: Only a person ends such a row.
-BY_HAND = frozenset({JobState.AMBIGUOUS})
-# A row that no attempt was made of ends by `refuse`, which says so.
-LOG = {state: _LOG.format(before=before(state, without=NEVER_SENT | BY_HAND)) for state in FINAL_STATES}
-LOG_GIVEN_UP = _LOG.format(before=before(JobState.FAILED, without=NEVER_SENT))
-# From a final state back to pending there is only `retry`, which speaks of no attempt.
-LOG[JobState.PENDING] = _LOG.format(before=before(JobState.PENDING, without=FINAL_STATES))
+    SELECT job.job_id, job.attempt, intent_at, accepted_at, image_id, given.at, '<outcome>', given.status,
+        given.code, given.reason, coalesce(given.request, request_id), given.hash
+    FROM {{given}} CROSS JOIN job WHERE {_THIS_ATTEMPT.format(before="<before>")}"""
+LOG_FIELDS = ("job_id", "attempt", "at", "status", "code", "reason", "request", "hash")
+#: What keeps an attempt in the audit trail, by the change that ends it and the state it leads to.
+LOG = {
+    (kind, after): _LOG.replace("<before>", _before(kind, after)).replace("<outcome>", after)
+    for kind in (changes.Ended, changes.Requeued, changes.GivenUp)
+    for after in kind.starts_from
+}
 
 # The trail shows a row never tried as attempt 0. One that is held may have been tried, on another day.
-# Whoever gives up on a row may do so between two attempts.
-DROP = """
+REJECT = f"""
     INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
-    SELECT job_id, attempt, ?, ?, ?, ? FROM job
-    WHERE job_id = ? AND target_id = ? AND state = 'pending'"""
-REFUSE = f"{DROP} AND (attempt = 0 OR next_at = {HELD})"
+    SELECT job.job_id, job.attempt, given.at, given.state, given.code, given.reason
+    FROM {{given}} CROSS JOIN job
+    WHERE job.job_id = given.job_id AND target_id = ? AND job.state = 'pending'
+        AND (job.attempt = 0 OR next_at = {HELD})"""
+REJECT_FIELDS = ("job_id", "at", "state", "code", "reason")
 
-END = "UPDATE job SET state = ?, finished_at = ?, ending_id = ? WHERE job_id = ?"
+END = f"""
+    UPDATE job SET state = given.state, finished_at = given.at, ending_id = {_LAST_ATTEMPT}
+    FROM {{given}} WHERE job.job_id = given.job_id"""
+END_FIELDS = ("job_id", "state", "at")
 
-PUT_BACK = """
+_KEPT_FIRST_INTENT = "CASE WHEN given.sent OR first_intent_at IS NOT intent_at THEN first_intent_at END"
+REQUEUE = f"""
     UPDATE job SET
-        state = 'pending', next_at = ?, attempt = attempt - ?, ending_id = ?, intent_at = NULL,
-        first_intent_at = CASE WHEN ? OR first_intent_at IS NOT intent_at THEN first_intent_at END,
-        image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL
-    WHERE job_id = ?"""
-# An accepted attempt has an image that must not be forgotten: only what was never sent leaves no trace.
-UNSEND = f"{PUT_BACK} AND target_id = ? AND attempt = ? AND state = 'submitting'"
+        state = 'pending', next_at = given.next_at, attempt = job.attempt - given.uncounted,
+        ending_id = {_LAST_ATTEMPT}, first_intent_at = {_KEPT_FIRST_INTENT}, {_FORGET_REQUEST}
+    FROM {{given}} WHERE job.job_id = given.job_id"""
+REQUEUE_FIELDS = ("job_id", "next_at", "uncounted", "sent")
+SNOOZE = f"""
+    UPDATE job SET
+        state = 'pending', next_at = given.next_at, attempt = job.attempt - 1, ending_id = NULL,
+        first_intent_at = {_KEPT_FIRST_INTENT}, {_FORGET_REQUEST}
+    FROM {{given}}
+    WHERE {_THIS_ATTEMPT.format(before=_before(changes.Snoozed, JobState.PENDING))}"""
+SNOOZE_FIELDS = ("job_id", "attempt", "next_at", "sent")
+REOPEN = f"""
+    UPDATE job SET
+        state = 'pending', next_at = {AT_ONCE_OR_HELD.replace("job_id IN", "job.job_id IN")},
+        finished_at = NULL, {_FORGET_REQUEST}
+    FROM {{given}}
+    WHERE {_THIS_ATTEMPT.format(before=_before(changes.Reopened, JobState.PENDING))}"""
+REOPEN_FIELDS = ("job_id", "attempt")
 
 # A row that was never sent is looked at anew: its size is what says that somebody has.
 RETRY = f"""
@@ -97,12 +132,6 @@ RETRY = f"""
         size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
     WHERE {IS_RETRYABLE} AND state = ? AND target_id = ? AND NOT (state = 'skipped' AND EXISTS (
         SELECT 1 FROM attempt WHERE attempt_id = ending_id AND code = '{NOT_LISTED}'))"""
-
-REOPEN = f"""
-    UPDATE job SET
-        state = 'pending', next_at = {AT_ONCE_OR_HELD}, intent_at = NULL, image_id = NULL, request_id = NULL,
-        accepted_at = NULL, deadline_at = NULL, finished_at = NULL
-    WHERE job_id = ? AND target_id = ? AND attempt = ? AND state = 'ambiguous'"""
 
 SIZE = """
     UPDATE job SET size_gib = :size_gib
@@ -128,88 +157,9 @@ def claimed_by(
     return jobs
 
 
-def accept(
-    db: sqlite3.Connection, target_id: int, job: Job, accepted: Accepted, *, at: float, deadline_at: float
-) -> None:
-    """The cloud took the job: its image is under way."""
-    values = (accepted.image_id, accepted.request_id, at, deadline_at, accepted.size_gib)
-    if db.execute(ACCEPT, (*values, job.job_id, target_id, job.attempt)).rowcount != 1:
-        raise _forbidden(db, job, JobState.EXPORTING)
-
-
-def end(
-    db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
-) -> None:
-    """The job is over for this run, unless `retry` brings it back."""
-    ending_id = _log(db, target_id, job, state, ending, at=at)
-    db.execute(END, (state, at, ending_id, job.job_id))
-
-
-def give_up(db: sqlite3.Connection, target_id: int, job: Job, ending: Ending, *, at: float) -> None:
-    """A job that was sent has failed, because somebody gave it up."""
-    ending_id = _log(db, target_id, job, JobState.FAILED, ending, at=at, statement=LOG_GIVEN_UP)
-    db.execute(END, (JobState.FAILED, at, ending_id, job.job_id))
-
-
-def refuse(
-    db: sqlite3.Connection, target_id: int, job: Job, state: JobState, ending: Ending, *, at: float
-) -> None:
-    """A job that was never tried, or is held, is over: no attempt could succeed."""
-    _refuse(db, REFUSE, target_id, job, state, ending, at=at)
-
-
-def drop(db: sqlite3.Connection, target_id: int, job: Job, ending: Ending, *, at: float) -> None:
-    """A pending job has failed, because somebody gave it up."""
-    _refuse(db, DROP, target_id, job, JobState.FAILED, ending, at=at)
-
-
-def _refuse(
-    db: sqlite3.Connection,
-    statement: str,
-    target_id: int,
-    job: Job,
-    state: JobState,
-    ending: Ending,
-    *,
-    at: float,
-) -> None:
-    cursor = db.execute(statement, (at, state, ending.code, ending.reason, job.job_id, target_id))
-    if cursor.rowcount != 1:
-        raise _forbidden(db, job, state)
-    db.execute(END, (state, at, cursor.lastrowid, job.job_id))
-
-
-def put_back(
-    db: sqlite3.Connection,
-    target_id: int,
-    job: Job,
-    ending: Ending | None,
-    *,
-    next_at: float,
-    at: float,
-    counted: bool,
-    sent: bool,
-) -> None:
-    """The job waits for another attempt. Uncounted and without an ending, the attempt leaves no trace.
-
-    Where nothing can have been sent, the time of a first intent is forgotten: there was none.
-    """
-    if counted or ending is not None:
-        ending_id = _log(db, target_id, job, JobState.PENDING, ending, at=at)
-        db.execute(PUT_BACK, (next_at, not counted, ending_id, sent or counted, job.job_id))
-    elif db.execute(UNSEND, (next_at, 1, None, sent, job.job_id, target_id, job.attempt)).rowcount != 1:
-        raise _forbidden(db, job, JobState.PENDING)
-
-
 def retry(db: sqlite3.Connection, target_id: int, states: Iterable[JobState]) -> int:
     """How many jobs of the target in these final states are pending again with a full allowance."""
     return sum(db.execute(RETRY, (state, target_id)).rowcount for state in states)
-
-
-def reopen(db: sqlite3.Connection, target_id: int, job: Job) -> None:
-    """The images that made the job ambiguous are gone: it may be sent again."""
-    if db.execute(REOPEN, (job.job_id, target_id, job.attempt)).rowcount != 1:
-        raise _forbidden(db, job, JobState.PENDING)
 
 
 def set_sizes(db: sqlite3.Connection, target_id: int, size_gib_of: Mapping[str, int]) -> None:
@@ -224,39 +174,165 @@ def set_sizes(db: sqlite3.Connection, target_id: int, size_gib_of: Mapping[str, 
     )
 
 
-def set_rate(db: sqlite3.Connection, target_id: int, requests_per_second: float) -> None:
-    """Note the rate that the cloud allows."""
-    db.execute(
-        "UPDATE target SET requests_per_second = ? WHERE target_id = ?", (requests_per_second, target_id)
+class Bulk(msgspec.Struct, frozen=True):
+    """One kind of change, for any number of jobs of one target."""
+
+    #: False: one is not allowed, and what was done is to be undone; of one alone, nothing was.
+    make: Callable[[sqlite3.Connection, int, Sequence[Any]], bool]
+
+
+def bulk_of(change: JobChange) -> Bulk:
+    """The kind of this change. Raises StateError where no such change leads to that state."""
+    try:
+        return _BULKS[type(change), change.after]
+    except KeyError:
+        raise StateError(f"job {change.job.job_id}: {change.after} is no end") from None
+
+
+def forbidden(db: sqlite3.Connection, change: JobChange) -> StateError:
+    """The error for a change whose job is not where it starts from."""
+    job = change.job
+    row = db.execute("SELECT state, attempt, target_id FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
+    found = "there is no such job" if row is None else "it is {} in attempt {} of target {}".format(*row)
+    return StateError(
+        f"job {job.job_id} (volume {job.volume_id}): attempt {job.attempt} cannot become {change.after}:"
+        f" {found}",
+        hint="this is a fault of the program; the state file was not changed by it",
     )
+
+
+def make_all(db: sqlite3.Connection, target_id: int, changes: Sequence[JobChange]) -> None:
+    """Make these changes, all of them or none. Raises StateError where one is not allowed."""
+    db.execute("SAVEPOINT changes")
+    try:
+        for change in changes:
+            if not bulk_of(change).make(db, target_id, [change]):
+                raise forbidden(db, change)
+    except BaseException:
+        db.execute("ROLLBACK TO changes")
+        raise
+    finally:
+        db.execute("RELEASE changes")
+
+
+def note(db: sqlite3.Connection, target_id: int, fact: changes.Fact) -> None:
+    """Keep what was learned about the target."""
+    match fact:
+        case changes.RateLearned(rate):
+            db.execute("UPDATE target SET requests_per_second = ? WHERE target_id = ?", (rate, target_id))
+        case changes.SizesLearned(size_gib_of):
+            set_sizes(db, target_id, size_gib_of)
+        case changes.NamesLearned(name_of):
+            volume_names.add_listed(db, target_id, name_of)
+        case changes.ImagesSeen(status_of):
+            image_statuses.note(db, target_id, status_of)
+
+
+def _start(db: sqlite3.Connection, target_id: int, started: Sequence[changes.Started]) -> bool:
+    rows = [
+        (
+            job.job_id,
+            job.attempt,
+            job.image_id,
+            job.request_id,
+            job.accepted_at,
+            job.deadline_at,
+            job.size_gib,
+        )
+        for job in (each.job for each in started)
+    ]
+    return _execute(db, START, START_FIELDS, rows, target_id) == len(rows)
+
+
+def _end(
+    db: sqlite3.Connection, target_id: int, ended: Sequence[changes.Ended] | Sequence[changes.GivenUp]
+) -> bool:
+    if not _log(db, target_id, ended):
+        return False
+    ends = [(each.job.job_id, each.after.value, each.at_s) for each in ended]
+    return _execute(db, END, END_FIELDS, ends) == len(ends)
+
+
+def _reject(db: sqlite3.Connection, target_id: int, rejected: Sequence[changes.Rejected]) -> bool:
+    rows = [
+        (each.job.job_id, each.at_s, each.after.value, each.ending.code, each.ending.reason)
+        for each in rejected
+    ]
+    if _execute(db, REJECT, REJECT_FIELDS, rows, target_id) != len(rows):
+        return False
+    ends = [(each.job.job_id, each.after.value, each.at_s) for each in rejected]
+    return _execute(db, END, END_FIELDS, ends) == len(ends)
+
+
+def _requeue(db: sqlite3.Connection, target_id: int, requeued: Sequence[changes.Requeued]) -> bool:
+    if not _log(db, target_id, requeued):
+        return False
+    # Where nothing can have been sent, the time of a first intent is forgotten: there was none.
+    rows = [(each.job.job_id, each.next_at, not each.counted, each.sent or each.counted) for each in requeued]
+    return _execute(db, REQUEUE, REQUEUE_FIELDS, rows) == len(rows)
+
+
+def _snooze(db: sqlite3.Connection, target_id: int, snoozed: Sequence[changes.Snoozed]) -> bool:
+    rows = [(each.job.job_id, each.job.attempt, each.next_at, each.sent) for each in snoozed]
+    return _execute(db, SNOOZE, SNOOZE_FIELDS, rows, target_id) == len(rows)
+
+
+def _reopen(db: sqlite3.Connection, target_id: int, reopened: Sequence[changes.Reopened]) -> bool:
+    rows = [(each.job.job_id, each.job.attempt) for each in reopened]
+    return _execute(db, REOPEN, REOPEN_FIELDS, rows, target_id) == len(rows)
+
+
+def _hold(db: sqlite3.Connection, target_id: int, held: Sequence[changes.Held]) -> bool:
+    for each in held:
+        servers.hold(db, target_id, each.job.job_id, each.server_ids)
+    return True
+
+
+_BULKS: dict[tuple[type[JobChange], JobState], Bulk] = {
+    (kind, after): bulk
+    for kind, make in (
+        (changes.Rejected, _reject),
+        (changes.Started, _start),
+        (changes.Requeued, _requeue),
+        (changes.Snoozed, _snooze),
+        (changes.Reopened, _reopen),
+        (changes.Held, _hold),
+    )
+    for bulk in (Bulk(make),)
+    for after in kind.starts_from
+} | {(kind, after): Bulk(_end) for kind in (changes.Ended, changes.GivenUp) for after in kind.starts_from}
 
 
 def _log(
     db: sqlite3.Connection,
     target_id: int,
-    job: Job,
-    outcome: JobState,
-    ending: Ending | None,
-    *,
-    at: float,
-    statement: str | None = None,
-) -> int | None:
-    """The id of the new line of the audit trail, with what the row knows of the attempt."""
-    words = (
-        (ending.status, ending.code, ending.reason, ending.request_id, ending.image_hash)
-        if ending
-        else (None,) * 5
-    )
-    cursor = db.execute(statement or LOG[outcome], (at, outcome, *words, job.job_id, target_id, job.attempt))
-    if cursor.rowcount != 1:
-        raise _forbidden(db, job, outcome)
-    return cursor.lastrowid
+    ended: Sequence[changes.Ended] | Sequence[changes.GivenUp] | Sequence[changes.Requeued],
+) -> bool:
+    """Whether every attempt is in the audit trail now, with what the rows know of it."""
+    rows = []
+    for each in ended:
+        why = each.ending
+        words = (
+            (None,) * 5 if why is None else (why.status, why.code, why.reason, why.request_id, why.image_hash)
+        )
+        rows.append((each.job.job_id, each.job.attempt, each.at_s, *words))
+    form = LOG[type(ended[0]), ended[0].after]
+    return _execute(db, form, LOG_FIELDS, rows, target_id) == len(rows)
 
 
-def _forbidden(db: sqlite3.Connection, job: Job, after: JobState) -> StateError:
-    row = db.execute("SELECT state, attempt, target_id FROM job WHERE job_id = ?", (job.job_id,)).fetchone()
-    found = "there is no such job" if row is None else "it is {} in attempt {} of target {}".format(*row)
-    return StateError(
-        f"job {job.job_id} (volume {job.volume_id}): attempt {job.attempt} cannot become {after}: {found}",
-        hint="this is a fault of the program; the state file was not changed by it",
-    )
+def _execute(
+    db: sqlite3.Connection, form: str, fields: Sequence[str], rows: Sequence[tuple[Any, ...]], *values: object
+) -> int:
+    """Execute the statement with `rows` for its table `given`; how many rows it changed."""
+    size = 1 << (len(rows) - 1).bit_length()
+    filling = (None,) * len(fields) * (size - len(rows))
+    statement = statement_for(form, tuple(fields), size)
+    return db.execute(statement, (*chain.from_iterable(rows), *filling, *values)).rowcount
+
+
+@lru_cache(maxsize=128)
+def statement_for(form: str, fields: tuple[str, ...], rows: int) -> str:
+    """The statement for this many rows."""
+    names = ", ".join(f"column{place} AS {field}" for place, field in enumerate(fields, start=1))
+    row = f"({', '.join('?' * len(fields))})"
+    return form.format(given=f"(SELECT {names} FROM (VALUES {', '.join([row] * rows)})) AS given")

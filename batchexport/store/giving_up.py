@@ -1,4 +1,4 @@
-"""Rows that somebody gives up on: which ones, and how they end whatever state they are in."""
+"""Rows that somebody may give up on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from batchexport.model import Ending, Job, JobState
-from batchexport.store import changes
+from batchexport.model import Job, JobState
 from batchexport.store.queries import JOB_COLUMNS, job_of
 from batchexport.store.schema import IS_UNDER_WAY, UNIQUE_INDEXES
 
@@ -38,14 +37,6 @@ def of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]
 def stalled(db: sqlite3.Connection, target_id: int, *, now: float) -> list[OpenRow]:
     """The exports past their deadlines, and every row whose request is in doubt."""
     return [*_rows(db, STALLED, target_id, now), *_rows(db, IN_DOUBT, target_id)]
-
-
-def give_up(db: sqlite3.Connection, target_id: int, row: OpenRow, ending: Ending, *, at: float) -> None:
-    """The row is over, failed, whatever the cloud still does for it."""
-    if row.state is JobState.PENDING:
-        changes.drop(db, target_id, row.job, ending, at=at)
-    else:
-        changes.give_up(db, target_id, row.job, ending, at=at)
 
 
 def _rows(db: sqlite3.Connection, statement: str, *values: object) -> list[OpenRow]:

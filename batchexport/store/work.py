@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchexport.changes import RETRYABLE_STATES, Change, Fact, JobChange, Snoozed
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
-from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, Accepted, Ending, Job, JobState
+from batchexport.model import Job, JobState
 from batchexport.store import (
     changes,
     elsewhere,
     fitting,
     giving_up,
     identities,
-    image_statuses,
     queries,
-    together,
     unsent,
-    volume_names,
 )
+from batchexport.store.changes import make_all, note
 from batchexport.store.giving_up import OpenRow
 from batchexport.store.known_images import ImageBook
 from batchexport.store.last_look import LeftDown, left_down
@@ -35,9 +34,6 @@ from batchexport.store.writer import TargetWriter, Writer, undone_if_cancelled
 
 if TYPE_CHECKING:
     from batchexport.store.state import StateFile
-
-#: States from which `retry` brings a job back.
-RETRYABLE = frozenset(state for state in FINAL_STATES if JobState.PENDING in ALLOWED_CHANGES[state])
 
 
 class Work:
@@ -99,8 +95,8 @@ class Work:
 
     async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
         """How many jobs of the target in these states are pending again, with a full allowance."""
-        if not states <= RETRYABLE:
-            wrong = ", ".join(sorted(states - RETRYABLE))
+        if not states <= RETRYABLE_STATES:
+            wrong = ", ".join(sorted(states - RETRYABLE_STATES))
             raise StateError(f"jobs that are {wrong} cannot be tried again")
         return await self._writer.ask(changes.retry, states=sorted(states))
 
@@ -138,67 +134,25 @@ class Work:
         def give_back(done: object) -> None:
             if claiming.exception() is None:
                 for job in claiming.result():
-                    self.put_back(job, None, next_at=0.0, at_s=now_s, counted=False)
+                    self.apply(Snoozed(job=job, next_at=0.0))
 
         return await undone_if_cancelled(claiming, give_back)
 
-    def accepted(self, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> None:
-        """Submitting to exporting: the cloud took the job, or was found to have taken it."""
-        self._writer.submit_one_of(together.ACCEPTED, (job, accepted, at_s, deadline_at))
+    def apply(self, *changes: Change) -> None:
+        """Make these changes, in their order; durable with the next `flush`.
 
-    def ended(self, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
-        """To a final state, with the reason."""
-        if state not in FINAL_STATES:
-            raise StateError(f"job {job.job_id}: {state} is no end")
-        self._writer.submit_one_of(together.ENDED[state], (job, ending, at_s))
-
-    def refused(self, job: Job, state: JobState, ending: Ending, *, at_s: float) -> None:
-        """Pending to failed or skipped without an attempt: none could have succeeded."""
-        self._writer.submit(changes.refuse, job=job, state=state, ending=ending, at=at_s)
-
-    def put_back(
-        self,
-        job: Job,
-        ending: Ending | None,
-        *,
-        next_at: float,
-        at_s: float,
-        counted: bool,
-        sent: bool = False,
-    ) -> None:
-        """Back to pending, not before `next_at` (0 = at once). Uncounted, its attempt number is free again.
-
-        With an ending, or counted, the attempt stays in the audit trail; a job whose image is known cannot
-        be put back without. `sent` says that the request may have reached the cloud: images are looked for
-        before the next one.
+        One whose job is not in a state that it may start from is left out, and raised as StateError by
+        `flush` and `claim`.
         """
-        self._writer.submit(
-            changes.put_back, job=job, ending=ending, next_at=next_at, at=at_s, counted=counted, sent=sent
-        )
+        for change in changes:
+            if isinstance(change, Fact):
+                self._writer.submit(note, fact=change)
+            else:
+                self._writer.apply(change)
 
-    def reopen(self, job: Job) -> None:
-        """Ambiguous to pending: the cloud was found to hold no image of it any more."""
-        self._writer.submit(changes.reopen, job=job)
-
-    def learned(self, requests_per_second: float) -> None:
-        """Keep the rate that the cloud allows, for the next process."""
-        self._writer.submit(changes.set_rate, requests_per_second=requests_per_second)
-
-    def volume_names(self, names: Mapping[str, str]) -> None:
-        """Note what volumes are called, by volume id; volumes that are not in the list are passed over."""
-        self._writer.submit(volume_names.add_listed, names=dict(names))
-
-    def images_seen(self, statuses: Mapping[str, str]) -> None:
-        """Note what images were when they were looked at, by image id: for people."""
-        self._writer.submit(image_statuses.note, statuses=dict(statuses))
-
-    def sizes(self, size_gib_of: Mapping[str, int]) -> None:
-        """Note sizes by volume id; volumes that are not in the list are passed over."""
-        self._writer.submit(changes.set_sizes, size_gib_of=dict(size_gib_of))
-
-    def give_up(self, row: OpenRow, ending: Ending, *, at_s: float) -> None:
-        """To failed, from any state that is no end, because somebody gave the row up."""
-        self._writer.submit(giving_up.give_up, row=row, ending=ending, at=at_s)
+    async def commit(self, *changes: JobChange) -> None:
+        """Make these changes, all or none; durable on return. Raises StateError where one is not allowed."""
+        await self._writer.ask(make_all, changes=changes)
 
     async def unsettled(self) -> list[Job]:
         """Jobs that are submitting: right after `take`, those that a dead process may have sent."""

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from batchexport.changes import JobChange
 from batchexport.errors import BatchExportError, StateError, StateInUseError, StateWriteError
+from batchexport.store.changes import Bulk, bulk_of, forbidden
 from batchexport.store.faults import repeated, translated
 from batchexport.store.lease import Lease
 from batchexport.store.log_mark import checkpoint
 from batchexport.store.opening import close_for_good, copy_whole
-from batchexport.store.together import Kind
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,12 @@ class _Operation(NamedTuple):
     checkpoint: bool = False  #: what it wrote is to be in the main file, too, before it is answered
 
 
-class _Crowd(msgspec.Struct):
+class _Batch(msgspec.Struct):
     """Changes of one kind that were queued one after another: they go into one statement."""
 
-    kind: Kind
+    bulk: Bulk
     lease: Lease
-    items: list[Any]
+    changes: list[JobChange]
 
 
 class _Answer(NamedTuple):
@@ -71,8 +72,8 @@ class Writer:
         self._path = path
         self._write_grace_s = write_grace_s
         self._changed = threading.Condition()
-        self._queue: deque[_Operation | _Crowd] = deque()
-        self._queued = 0  # operations in the queue, each of a crowd for itself
+        self._queue: deque[_Operation | _Batch] = deque()
+        self._queued = 0  # operations in the queue, each of a batch for itself
         self._waiting = 0  # operations in the queue that somebody awaits
         self._in_commit = 0
         self._checkpointed = db.total_changes
@@ -94,15 +95,16 @@ class Writer:
         """Queue an operation that nobody awaits. Raises what stopped the writer."""
         self._put(_Operation(run, lease, None))
 
-    def submit_one_of(self, kind: Kind, item: object, lease: Lease) -> None:
-        """Queue a change of a kind that comes in crowds. Raises what stopped the writer."""
+    def apply(self, change: JobChange, lease: Lease) -> None:
+        """Queue a change of a job. Raises what stopped the writer."""
+        bulk = bulk_of(change)
         with self._changed:
             self._check_open()
             last = self._queue[-1] if self._queue else None
-            if isinstance(last, _Crowd) and self._has_room(last, kind, lease):
-                last.items.append(item)
+            if isinstance(last, _Batch) and self._has_room(last, bulk, lease):
+                last.changes.append(change)
             else:
-                self._queue.append(_Crowd(kind, lease, [item]))
+                self._queue.append(_Batch(bulk, lease, [change]))
             self._wake_for_one_more()
 
     def ask(
@@ -153,8 +155,8 @@ class Writer:
             raise StateError(f"{self._path}: it is closed already")
 
     @staticmethod
-    def _has_room(crowd: _Crowd, kind: Kind, lease: Lease) -> bool:
-        return crowd.kind is kind and crowd.lease is lease and len(crowd.items) < MOST_OPERATIONS
+    def _has_room(batch: _Batch, bulk: Bulk, lease: Lease) -> bool:
+        return batch.bulk is bulk and batch.lease is lease and len(batch.changes) < MOST_OPERATIONS
 
     def _wake_for_one_more(self, *, at_once: bool = False) -> None:
         self._queued += 1
@@ -162,7 +164,7 @@ class Writer:
             self._changed.notify()
 
     def _work(self) -> None:
-        batch: list[_Operation | _Crowd] = []
+        batch: list[_Operation | _Batch] = []
         try:
             while batch := self._next_batch():
                 answers = self._commit_patiently(batch)
@@ -175,21 +177,21 @@ class Writer:
             log.debug("the writer of %s stopped", self._path, exc_info=True)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
 
-    def _checkpoint_if_due(self, batch: list[_Operation | _Crowd]) -> None:
+    def _checkpoint_if_due(self, batch: list[_Operation | _Batch]) -> None:
         is_asked = any(isinstance(each, _Operation) and each.checkpoint for each in batch)
         if is_asked or self._db.total_changes - self._checkpointed > CHANGES_PER_CHECKPOINT:
             checkpoint(self._db)
             self._checkpointed = self._db.total_changes
 
-    def _next_batch(self) -> list[_Operation | _Crowd]:
+    def _next_batch(self) -> list[_Operation | _Batch]:
         """The next operations to commit together, empty when the writer is to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
             self._changed.wait_for(self._is_pressing, LINGER_S)
-            batch: list[_Operation | _Crowd] = []
+            batch: list[_Operation | _Batch] = []
             while self._queue and self._in_commit < MOST_OPERATIONS:
                 batch.append(operation := self._queue.popleft())
-                self._in_commit += len(operation.items) if isinstance(operation, _Crowd) else 1
+                self._in_commit += len(operation.changes) if isinstance(operation, _Batch) else 1
                 self._waiting -= isinstance(operation, _Operation) and operation.waiter is not None
             self._queued -= self._in_commit
             return batch
@@ -197,7 +199,7 @@ class Writer:
     def _is_pressing(self) -> bool:
         return bool(self._waiting) or self._stopping or self._queued >= MOST_OPERATIONS
 
-    def _commit_patiently(self, batch: list[_Operation | _Crowd]) -> list[_Answer]:
+    def _commit_patiently(self, batch: list[_Operation | _Batch]) -> list[_Answer]:
         """Commit, and again while the disk refuses. The operations stay in memory meanwhile."""
         give_up_at = None
         pause_s = FIRST_PAUSE_S
@@ -225,15 +227,15 @@ class Writer:
         with self._changed:
             return pause_s > 0 and not self._changed.wait_for(lambda: self._stopping, pause_s)
 
-    def _commit(self, batch: list[_Operation | _Crowd]) -> list[_Answer]:
+    def _commit(self, batch: list[_Operation | _Batch]) -> list[_Answer]:
         db = self._db
         answers: list[_Answer] = []
         epochs: dict[int, int] = {}
         try:
             db.execute("BEGIN IMMEDIATE")
             for operation in batch:
-                if isinstance(operation, _Crowd):
-                    self._run_crowd(operation, epochs)
+                if isinstance(operation, _Batch):
+                    self._run_batch(operation, epochs)
                 elif (answer := self._run(operation, epochs)) is not None:
                     answers.append(answer)
             db.execute("COMMIT")
@@ -258,27 +260,25 @@ class Writer:
         self._note(failed)
         return None
 
-    def _run_crowd(self, crowd: _Crowd, epochs: dict[int, int]) -> None:
+    def _run_batch(self, batch: _Batch, epochs: dict[int, int]) -> None:
         """All in one statement; where one of them is not allowed, one by one, and that one is left out."""
-        target_id = crowd.lease.target_id
+        target_id = batch.lease.target_id
         try:
-            self._fence(crowd.lease, epochs)
+            self._fence(batch.lease, epochs)
         except BatchExportError:
             return  # told by the lease: it is lost
-        if len(crowd.items) > 1 and self._change_all(crowd, target_id):
+        if len(batch.changes) > 1 and self._change_all(batch, target_id):
             return
-        for item in crowd.items:
-            try:
-                crowd.kind.one(self._db, target_id, item)
-            except StateError as error:
-                self._note(error)
+        for change in batch.changes:
+            if not batch.bulk.make(self._db, target_id, [change]):
+                self._note(forbidden(self._db, change))
 
-    def _change_all(self, crowd: _Crowd, target_id: int) -> bool:
-        self._db.execute("SAVEPOINT crowd")
-        done = crowd.kind.many(self._db, target_id, crowd.items)
+    def _change_all(self, batch: _Batch, target_id: int) -> bool:
+        self._db.execute("SAVEPOINT bulk")
+        done = batch.bulk.make(self._db, target_id, batch.changes)
         if not done:
-            self._db.execute("ROLLBACK TO crowd")
-        self._db.execute("RELEASE crowd")
+            self._db.execute("ROLLBACK TO bulk")
+        self._db.execute("RELEASE bulk")
         return done
 
     def _note(self, error: BatchExportError | None) -> None:
@@ -298,7 +298,7 @@ class Writer:
             lease.lose("another process took it over")
         lease.check_owned()
 
-    def _break(self, error: StateError, batch: Iterable[_Operation | _Crowd]) -> None:
+    def _break(self, error: StateError, batch: Iterable[_Operation | _Batch]) -> None:
         with self._changed:
             self._broken = error
             asked = [each for each in (*batch, *self._queue) if isinstance(each, _Operation)]
@@ -335,10 +335,10 @@ class TargetWriter:
         self._lease.check_owned()
         self._writer.submit(partial(operation, target_id=self._lease.target_id, **values), self._lease)
 
-    def submit_one_of(self, kind: Kind, item: object) -> None:
-        """Queue a change of a kind that comes in crowds."""
+    def apply(self, change: JobChange) -> None:
+        """Queue a change of a job."""
         self._lease.check_owned()
-        self._writer.submit_one_of(kind, item, self._lease)
+        self._writer.apply(change, self._lease)
 
     def check(self) -> None:
         """Raise the first error of a change that nobody awaited."""

@@ -10,7 +10,7 @@ import pytest
 
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.counters import Counters, progress_line, side_note
-from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, shown, progress_for
+from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, progress_for, shown
 from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
 from batchexport.report.eta import Eta

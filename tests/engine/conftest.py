@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
+from batchexport.changes import JobChange
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.model import (
     NO_OPTIONS,
-    Ending,
     ExportRequest,
     ImageOptions,
-    Job,
     JobRow,
     JobState,
     TargetKey,
@@ -86,7 +85,8 @@ class Bench:
                 loop.call_later(stop, stopping.set)
             changes = []
 
-            def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
+            def changed(change: JobChange) -> None:
+                job, before, after = change.job, change.before, change.after
                 changes.append((job.volume_id, before, after))
                 if on_change is not None:
                     on_change(job, before, after)

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
+from batchexport.changes import JobChange, allowed_changes
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.errors import SignInError, TransientError
-from batchexport.model import ALLOWED_CHANGES, Ending, Job, JobState, TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.store.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
@@ -91,8 +92,8 @@ def until_crash(
         crashed = loop.create_future()
         seen = 0
 
-        def changed(job: Job, before: JobState, after: JobState, ending: Ending | None) -> None:
-            assert after in ALLOWED_CHANGES[before]
+        def changed(change: JobChange) -> None:
+            assert change.after in allowed_changes()[change.before]
             happened()
 
         def happened(*_: Any) -> None:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
+from batchexport.changes import JobChange, SizesLearned
 from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.execution import exit_code
@@ -19,7 +20,7 @@ from batchexport.cli.night import spend_night
 from batchexport.config import CloudSettings, Settings
 from batchexport.engine import run
 from batchexport.errors import CloudError
-from batchexport.model import ExportRequest, Job, JobState, TargetKey
+from batchexport.model import ExportRequest, JobState, TargetKey
 from batchexport.report.run_report import RunReport
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
@@ -148,8 +149,8 @@ class Almanac:
         async def go() -> None:
             stop = asyncio.Event()
 
-            def changed(job: Job, before: JobState, after: JobState, *_: Any) -> None:
-                accepted[after] += 1
+            def changed(change: JobChange) -> None:
+                accepted[change.after] += 1
                 if killed_after is not None and accepted[JobState.EXPORTING] >= killed_after:
                     stop.set()
 
@@ -181,7 +182,7 @@ class Almanac:
     async def _tell_sizes(self, path: Path) -> None:
         async with self._open(path) as state:
             work = await state.take(1)
-            work.sizes(self.sizes)
+            work.apply(SizesLearned(self.sizes))
             await work.release()
 
     def _open(self, path: Path) -> Any:

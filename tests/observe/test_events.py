@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from batchexport.changes import Ended, Rejected, Requeued, Started
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.observe.events import COMMON_FIELDS, FIELDS, Event, EventLog, dropped_events
 from batchexport.report.totals import Totals
@@ -46,7 +47,7 @@ def all_events() -> list[dict[str, Any]]:
     log, stream = log_of()
     log.run_started(RUN, Totals.of([]), "l.state")
     ending = Ending(reason="no space", code="image_gone", status=500, request_id="req-failed")
-    log.job_changed(JOB, JobState.EXPORTING, JobState.FAILED, ending, PLACE)
+    log.job_changed(Ended(job=JOB, after=JobState.FAILED, ending=ending, at_s=0.0), PLACE)
     log.rate_changed(TargetKey("east"), 2.50004)
     log.run_ended(3, None, Totals.of([]))
     return lines(stream)
@@ -75,8 +76,9 @@ def test_a_change_tells_all_that_is_known_of_the_row() -> None:
 
 def test_without_an_ending_the_request_is_the_accepted_one() -> None:
     log, stream = log_of()
-    log.job_changed(JOB, JobState.SUBMITTING, JobState.EXPORTING, None, PLACE)
-    log.job_changed(replace(JOB, accepted_at=None), JobState.EXPORTING, JobState.PENDING, None, PLACE)
+    log.job_changed(Started(job=JOB), PLACE)
+    unnoted = replace(JOB, accepted_at=None)
+    log.job_changed(Requeued(job=unnoted, ending=None, at_s=0.0, next_at=0.0, counted=True), PLACE)
     first, second = lines(stream)
     assert (first["request_id"], first["export_seconds"]) == ("req-accepted", None)
     assert second["export_seconds"] is None
@@ -84,7 +86,7 @@ def test_without_an_ending_the_request_is_the_accepted_one() -> None:
 
 def test_text_stays_as_it_is_on_one_line() -> None:
     log, stream = log_of()
-    log.job_changed(JOB, JobState.PENDING, JobState.SUBMITTING, Ending(reason="a\nb"), PLACE)
+    log.job_changed(Rejected(job=JOB, after=JobState.FAILED, ending=Ending(reason="a\nb"), at_s=0.0), PLACE)
     assert "größe" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
 

@@ -6,9 +6,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from batchexport.changes import Ended
 from batchexport.errors import ConfigError
 from batchexport.identity import CloudIdentity
-from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.observe.metrics import MetricsFile, RunMetrics, Snapshot
 from batchexport.observe.metrics_server import Address, serve_metrics
 from batchexport.store import RunRecord, Tally
@@ -108,6 +109,10 @@ def test_requests_of_all_targets_are_told_by_code() -> None:
     assert found[("batchexport_requests_per_second_limit", *labels(EAST))] == 2.5
 
 
+def ended(accepted_at: float | None, state: JobState) -> Ended:
+    return Ended(job=job(accepted_at), after=state, ending=Ending(reason="active"), at_s=0.0)
+
+
 def test_exports_that_succeed_go_into_the_histogram() -> None:
     metrics = metrics_of()
     for accepted_at, state in (
@@ -115,8 +120,8 @@ def test_exports_that_succeed_go_into_the_histogram() -> None:
         (0.0, JobState.SUCCEEDED),
         (0.0, JobState.FAILED),
     ):
-        metrics.job_changed(job(accepted_at), JobState.EXPORTING, state, None)
-    metrics.job_changed(job(None), JobState.EXPORTING, JobState.SUCCEEDED, None)
+        metrics.job_changed(ended(accepted_at, state))
+    metrics.job_changed(ended(None, JobState.SUCCEEDED))
     found = samples(metrics)
     assert found[("batchexport_export_duration_seconds_count",)] == 2
     assert found[("batchexport_export_duration_seconds_sum",)] == 5010

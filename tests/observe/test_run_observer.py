@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from batchexport.changes import Ended
 from batchexport.config.outputs import Heartbeat, Notify, Reports
-from batchexport.model import NO_OPTIONS, Job, JobState, TargetKey
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.observe import run_observer as module
 from batchexport.observe.metrics_server import Address
 from batchexport.observe.run_observer import RunObserver, write_reports
@@ -18,6 +20,9 @@ from tests.observe.receivers import receiver
 from tests.report.state_files import AT, build_mixed
 
 JOB = Job(job_id=6, volume_id="v", image_name="i", options=NO_OPTIONS, accepted_at=AT)
+SUCCEEDED = Ended(
+    job=replace(JOB, image_id="i"), after=JobState.SUCCEEDED, ending=Ending(reason="active"), at_s=AT
+)
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ async def test_a_run_is_told_from_its_beginning_to_its_end(state_path: Path) -> 
     stream = io.StringIO()
     telling = RunObserver(events=stream, now=lambda: AT + 60)
     async with telling.observing(state_path):
-        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling.job_changed(SUCCEEDED)
     telling.run_ended(state_path, 3, None)
     started, changed, ended = events(stream)
     assert (started["event"], started["totals"]["rows"], started["state_file"]) == (
@@ -100,7 +105,7 @@ async def test_the_metrics_file_is_there_from_the_beginning_and_right_at_the_end
     telling = RunObserver(metrics_file=path, now=lambda: AT + 60)
     async with telling.observing(state_path):
         assert value(path.read_text(), "batchexport_run_started_timestamp_seconds") == AT + 60
-        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling.job_changed(SUCCEEDED)
     telling.run_ended(state_path, 74, "disk full")
     text = path.read_text()
     assert value(text, "batchexport_run_exit_code") == 74
@@ -124,7 +129,7 @@ async def test_a_state_file_that_cannot_be_read_leaves_the_figures_as_they_were(
     telling = RunObserver(metrics_file=path, events=io.StringIO())
     async with telling.observing(state_path):
         telling._reader.close()
-        telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+        telling.job_changed(SUCCEEDED)
         telling._update()
         assert 'state="failed"} 1.0' in path.read_text()
 
@@ -139,7 +144,7 @@ async def test_what_goes_wrong_in_the_telling_stays_there_and_is_told_once(
     monkeypatch.setattr(telling._events, "job_changed", fail)
     async with telling.observing(state_path):
         for _ in range(3):
-            telling.job_changed(JOB, JobState.EXPORTING, JobState.SUCCEEDED, None)
+            telling.job_changed(SUCCEEDED)
     assert caplog.messages == ["a change could not be reported: RuntimeError: a fault of ours"]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.changes import Ended, Started
 from batchexport.dialect import EVS
 from batchexport.model import Accepted, Ending, Image, ImageOptions, JobState
 from batchexport.plan.image_checks import Verification, verify
@@ -30,9 +31,9 @@ async def succeed(path: Path, count: int, *, image_hash: str | None = HASH) -> N
         work = await state.take(1)
         for job in await work.claim(count, now_s=1000.0, server_now_s=1000.0):
             accepted = Accepted(image_id=image_id(job.job_id), size_gib=10, request_id=None)
-            work.accepted(job, accepted, at_s=1001.0, deadline_at=9000.0)
+            work.apply(Started.by(job, accepted, at_s=1001.0, deadline_at=9000.0))
             done = Ending(reason="active", image_hash=image_hash)
-            work.ended(job, JobState.SUCCEEDED, done, at_s=1002.0)
+            work.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=done, at_s=1002.0))
         await work.release()
 
 

@@ -7,6 +7,7 @@ import random
 import uuid
 from pathlib import Path
 
+from batchexport.changes import Ended, RateLearned, Requeued, Started
 from batchexport.model import NO_OPTIONS, Accepted, Ending, Job, JobRow, JobState, TargetKey
 from batchexport.store import RunRecord, StateFile, Work, building
 
@@ -80,7 +81,7 @@ async def make_run(
         for record in state.targets():
             work = await state.take(record.target_id)
             await _work(work, draw, begins_at, until_s)
-            work.learned(3.5)
+            work.apply(RateLearned(3.5))
             await work.release()
     return path
 
@@ -94,7 +95,7 @@ async def _work(work: Work, draw: random.Random, begins_at: float, until_s: floa
             return
         if 1800 < at - begins_at < 3600 and draw.random() < 0.6:
             ending = Ending(reason="Too many requests, retry after 5 s", code="APIGW.0308", status=429)
-            work.put_back(jobs[0], ending, next_at=at + 5, at_s=at, counted=False)
+            work.apply(Requeued(job=jobs[0], ending=ending, at_s=at, next_at=at + 5, counted=False))
             heapq.heappush(free, at + 5)
             continue
         heapq.heappush(free, _export(work, jobs[0], draw, at))
@@ -105,13 +106,13 @@ def _export(work: Work, job: Job, draw: random.Random, at: float) -> float:
     size_gib = draw.choice(SIZES_GIB)
     outcome, ending, taken = _ending(draw, job.volume_id)
     if not taken:
-        work.ended(job, outcome, ending, at_s=at + 1)
+        work.apply(Ended(job=job, after=outcome, ending=ending, at_s=at + 1))
         return at + 2
     took_s = 20 + size_gib * draw.uniform(6, 14)
     accepted = Accepted(
         image_id=str(uuid.UUID(int=draw.getrandbits(128))), size_gib=size_gib, request_id="req-accepted"
     )
-    work.accepted(job, accepted, at_s=at, deadline_at=at + 36000)
+    work.apply(Started.by(job, accepted, at_s=at, deadline_at=at + 36000))
     exporting = Job(
         job_id=job.job_id,
         volume_id=job.volume_id,
@@ -122,7 +123,11 @@ def _export(work: Work, job: Job, draw: random.Random, at: float) -> float:
     )
     if draw.random() < 0.02 and job.attempt < 3:
         lost = Ending(reason="the export failed: the cloud removed the image", code="image_gone")
-        work.put_back(exporting, lost, next_at=at + took_s / 3 + 60, at_s=at + took_s / 3, counted=True)
+        work.apply(
+            Requeued(
+                job=exporting, ending=lost, at_s=at + took_s / 3, next_at=at + took_s / 3 + 60, counted=True
+            )
+        )
         return at + took_s / 3
-    work.ended(exporting, outcome, ending, at_s=at + took_s)
+    work.apply(Ended(job=exporting, after=outcome, ending=ending, at_s=at + took_s))
     return at + took_s

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from batchexport.changes import Ended, Requeued, Started
 from batchexport.model import (
     NO_OPTIONS,
     Accepted,
@@ -66,14 +67,14 @@ async def build_mixed(path: Path) -> None:
             for job, (outcome, ending) in zip(jobs, endings, strict=True):
                 image_id = f"image-id-{job.job_id}"
                 if outcome is JobState.PENDING:
-                    work.put_back(job, ending, next_at=AT + 99, at_s=AT + 30, counted=True)
+                    work.apply(Requeued(job=job, ending=ending, at_s=AT + 30, next_at=AT + 99, counted=True))
                     continue
                 if outcome in (JobState.EXPORTING, JobState.SUCCEEDED):
                     answer = Accepted(image_id=image_id, size_gib=100, request_id="req-1")
-                    work.accepted(job, answer, at_s=AT + 20, deadline_at=AT + 3600)
+                    work.apply(Started.by(job, answer, at_s=AT + 20, deadline_at=AT + 3600))
                 if outcome is not JobState.EXPORTING:
                     assert ending is not None
-                    work.ended(job, outcome, ending, at_s=AT + 600)
+                    work.apply(Ended(job=job, after=outcome, ending=ending, at_s=AT + 600))
             await work.release()
 
 
@@ -84,8 +85,8 @@ async def build_succeeded(path: Path, ending: Ending = PLAIN) -> None:
         work = await state.take(state.targets()[0].target_id)
         (job,) = await work.claim(1, now_s=AT, server_now_s=AT)
         answer = Accepted(image_id="image-id-1", size_gib=5, request_id=None)
-        work.accepted(job, answer, at_s=AT, deadline_at=AT + 3600)
-        work.ended(job, JobState.SUCCEEDED, ending, at_s=AT + 9)
+        work.apply(Started.by(job, answer, at_s=AT, deadline_at=AT + 3600))
+        work.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=ending, at_s=AT + 9))
         await work.release()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from batchexport.changes import Ended
 from batchexport.model import Ending, JobState
 from batchexport.report import causes as module
 from batchexport.report.advice import advice_on
@@ -131,7 +132,14 @@ async def failed_file(path: Path, *reasons: str) -> StateReader:
         work = await state.take(1)
         for reason in reasons:
             (job,) = await claim(work)
-            work.ended(job, JobState.FAILED, Ending(reason=reason, code="X.1", status=400), at_s=1.0)
+            work.apply(
+                Ended(
+                    job=job,
+                    after=JobState.FAILED,
+                    ending=Ending(reason=reason, code="X.1", status=400),
+                    at_s=1.0,
+                )
+            )
         await work.release()
     return StateReader(path)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from batchexport.changes import ImagesSeen, NamesLearned
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, Server
 from batchexport.report.causes import normalized_reason
@@ -43,8 +44,8 @@ async def path(tmp_path: Path) -> Path:
     async with StateFile.open(path) as state:
         work = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
         await work.bind(IDENTITY)
-        work.volume_names(NAMES)
-        work.images_seen({"image-id-5": "queued"})
+        work.apply(NamesLearned(NAMES))
+        work.apply(ImagesSeen({"image-id-5": "queued"}))
         rows = await work.exporting()
         await work.servers.link(rows[0], ["s1", "s2"])
         for server, at_s in (("s1", AT), ("s2", AT + 100)):

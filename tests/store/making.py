@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from batchexport.changes import Ended, Requeued, Started
 from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
 from batchexport.store import RunRecord, StateReader, Work, building
 
@@ -59,7 +60,7 @@ async def claim(work: Work, limit: int = 1, *, now_s: float = 100.0) -> list[Job
 
 def accept(work: Work, job: Job, image_id: str | None = None) -> None:
     accepted = Accepted(image_id=image_id or image(job.job_id), size_gib=10, request_id=f"req-{job.job_id}")
-    work.accepted(job, accepted, at_s=101.0, deadline_at=4000.0)
+    work.apply(Started.by(job, accepted, at_s=101.0, deadline_at=4000.0))
 
 
 async def bring(work: Work, to: JobState) -> Job:
@@ -67,14 +68,14 @@ async def bring(work: Work, to: JobState) -> Job:
     (job,) = await claim(work)
     match to:
         case JobState.PENDING:
-            work.put_back(job, REFUSED, next_at=1000.0, at_s=102.0, counted=True)
+            work.apply(Requeued(job=job, ending=REFUSED, at_s=102.0, next_at=1000.0, counted=True))
         case JobState.EXPORTING:
             accept(work, job)
         case JobState.SUCCEEDED:
             accept(work, job)
-            work.ended(job, to, DONE, at_s=103.0)
+            work.apply(Ended(job=job, after=to, ending=DONE, at_s=103.0))
         case JobState.FAILED | JobState.SKIPPED | JobState.AMBIGUOUS:
-            work.ended(job, to, REFUSED, at_s=103.0)
+            work.apply(Ended(job=job, after=to, ending=REFUSED, at_s=103.0))
         case JobState.SUBMITTING:
             pass
     await work.flush()

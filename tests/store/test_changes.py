@@ -6,6 +6,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from batchexport.changes import (
+    Ended,
+    RateLearned,
+    Rejected,
+    Reopened,
+    Requeued,
+    SizesLearned,
+    Snoozed,
+    Started,
+)
 from batchexport.errors import StateError
 from batchexport.model import Accepted, Ending, Job, JobState
 from batchexport.store import StateFile, StateReader, Work
@@ -19,11 +29,17 @@ SKIPPED, AMBIGUOUS = JobState.SKIPPED, JobState.AMBIGUOUS
 
 
 def end(to: JobState) -> Change:
-    return lambda work, job: work.ended(job, to, DONE, at_s=110.0)
+    return lambda work, job: work.apply(Ended(job=job, after=to, ending=DONE, at_s=110.0))
 
 
-def put_back(ending: Ending | None, *, counted: bool) -> Change:
-    return lambda work, job: work.put_back(job, ending, next_at=500.0, at_s=110.0, counted=counted)
+def requeue(*, counted: bool) -> Change:
+    return lambda work, job: work.apply(
+        Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=500.0, counted=counted)
+    )
+
+
+def snooze(work: Work, job: Job) -> None:
+    work.apply(Snoozed(job=job, next_at=500.0))
 
 
 #: Each change by name: the states it may start from, and where it leads.
@@ -33,10 +49,10 @@ CHANGES: dict[str, tuple[Change, set[JobState], JobState]] = {
     "failed": (end(FAILED), {SUBMITTING, EXPORTING}, FAILED),
     "skipped": (end(SKIPPED), {SUBMITTING}, SKIPPED),
     "ambiguous": (end(AMBIGUOUS), {SUBMITTING}, AMBIGUOUS),
-    "put back": (put_back(REFUSED, counted=True), {SUBMITTING, EXPORTING}, PENDING),
-    "put back uncounted": (put_back(REFUSED, counted=False), {SUBMITTING, EXPORTING}, PENDING),
-    "put back unsent": (put_back(None, counted=False), {SUBMITTING}, PENDING),
-    "reopened": (lambda work, job: work.reopen(job), {AMBIGUOUS}, PENDING),
+    "requeued": (requeue(counted=True), {SUBMITTING, EXPORTING}, PENDING),
+    "requeued uncounted": (requeue(counted=False), {SUBMITTING, EXPORTING}, PENDING),
+    "snoozed": (snooze, {SUBMITTING}, PENDING),
+    "reopened": (lambda work, job: work.apply(Reopened(job=job)), {AMBIGUOUS}, PENDING),
 }
 
 
@@ -62,7 +78,7 @@ async def test_a_change_that_is_not_allowed_keeps_nothing_else_from_being_writte
     async with StateFile.open(made) as state:
         work = await state.take(1)
         first, second = await claim(work, 2)
-        work.ended(first, SUCCEEDED, DONE, at_s=110.0)
+        work.apply(Ended(job=first, after=SUCCEEDED, ending=DONE, at_s=110.0))
         accept(work, second)
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
@@ -73,7 +89,7 @@ async def test_nothing_is_claimed_after_a_change_that_is_not_allowed(made: Path)
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.ended(job, SUCCEEDED, DONE, at_s=110.0)
+        work.apply(Ended(job=job, after=SUCCEEDED, ending=DONE, at_s=110.0))
         with pytest.raises(StateError, match="cannot become succeeded"):
             await state.flush()
         with pytest.raises(StateError, match="cannot become succeeded"):
@@ -86,14 +102,14 @@ async def test_closing_tells_of_a_change_that_was_not_allowed(made: Path) -> Non
         async with StateFile.open(made) as state:
             work = await state.take(1)
             (job,) = await claim(work)
-            work.ended(job, SUCCEEDED, DONE, at_s=110.0)
+            work.apply(Ended(job=job, after=SUCCEEDED, ending=DONE, at_s=110.0))
 
 
 async def test_an_earlier_attempt_has_nothing_more_to_say(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (first,) = await claim(work)
-        work.put_back(first, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=first, ending=REFUSED, at_s=110.0, next_at=1.0, counted=True))
         (second,) = await claim(work)
         assert (second.job_id, second.attempt) == (1, 2)
         accept(work, first)
@@ -127,7 +143,7 @@ async def test_an_end_must_be_a_final_state(made: Path) -> None:
         work = await state.take(1)
         (job,) = await claim(work)
         with pytest.raises(StateError, match="pending is no end"):
-            work.ended(job, PENDING, DONE, at_s=110.0)
+            work.apply(Ended(job=job, after=PENDING, ending=DONE, at_s=110.0))
 
 
 async def test_an_accepted_job_carries_what_the_cloud_answered(made: Path) -> None:
@@ -150,12 +166,11 @@ async def test_an_answer_without_a_size_keeps_the_known_one(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.sizes({job.volume_id: 7})
-        work.accepted(
-            job,
-            Accepted(image_id=image(1), size_gib=None, request_id=None),
-            at_s=1.0,
-            deadline_at=2.0,
+        work.apply(SizesLearned({job.volume_id: 7}))
+        work.apply(
+            Started.by(
+                job, Accepted(image_id=image(1), size_gib=None, request_id=None), at_s=1.0, deadline_at=2.0
+            )
         )
         (exporting,) = await work.exporting()
         assert exporting.size_gib == 7
@@ -165,10 +180,10 @@ async def test_every_attempt_that_ended_stays_in_the_audit_trail(made: Path) -> 
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, REFUSED, next_at=120.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=120.0, counted=True))
         (job,) = await claim(work, now_s=120.0)
         accept(work, job)
-        work.ended(job, FAILED, Ending(reason="the image is gone"), at_s=130.0)
+        work.apply(Ended(job=job, after=FAILED, ending=Ending(reason="the image is gone"), at_s=130.0))
     with StateReader(made) as reader:
         first, second = reader.attempts(1)
     assert (first.attempt, first.outcome, first.reason, first.code, first.status, first.request_id) == (
@@ -196,7 +211,7 @@ async def test_images_of_ended_attempts_are_remembered(made: Path) -> None:
         for number in (1, 2):
             (job,) = await claim(work)
             accept(work, job, image(number))
-            work.put_back(job, None, next_at=1.0, at_s=110.0, counted=True)
+            work.apply(Requeued(job=job, ending=None, at_s=110.0, next_at=1.0, counted=True))
         (job,) = await claim(work)
         known = await work.images.of(job)
         assert known.of_attempts == {image(1): None, image(2): None}
@@ -207,7 +222,7 @@ async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, None, next_at=0.0, at_s=110.0, counted=False)
+        work.apply(Snoozed(job=job, next_at=0.0))
         (again,) = await claim(work)
     assert again == job
     assert ask(made, "SELECT count(*) FROM attempt") == [(0,)]
@@ -217,7 +232,7 @@ async def test_an_uncounted_attempt_keeps_its_reason_and_frees_its_number(made: 
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, REFUSED, next_at=120.0, at_s=110.0, counted=False)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=120.0, counted=False))
         await state.flush()
         with StateReader(made) as reader:
             waiting = next(reader.jobs())
@@ -231,7 +246,7 @@ async def test_the_first_intent_outlives_every_later_one(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work, now_s=100.0)
-        work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=1.0, counted=True))
         (job,) = await claim(work, now_s=200.0)
         assert (job.first_intent_at, job.intent_at) == (100.5, 200.5)
 
@@ -274,8 +289,8 @@ async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
         work = await state.take(1)
         assert await work.unsized() == 3
         first, second = await claim(work, 2)
-        work.sizes({first.volume_id: 5, second.volume_id: 6, "not-in-the-list": 7})
-        work.sizes({second.volume_id: 8})
+        work.apply(SizesLearned({first.volume_id: 5, second.volume_id: 6, "not-in-the-list": 7}))
+        work.apply(SizesLearned({second.volume_id: 8}))
         assert await work.unsized() == 1
     with StateReader(made) as reader:
         assert [job.size_gib for job in reader.jobs()] == [5, 8, None]
@@ -284,7 +299,7 @@ async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
 async def test_the_learnt_rate_is_there_for_the_next_process(made: Path) -> None:
     async with StateFile.open(made) as state:
         assert [target.requests_per_second for target in state.targets()] == [None]
-        (await state.take(1)).learned(2.5)
+        (await state.take(1)).apply(RateLearned(2.5))
     async with StateFile.open(made) as state:
         assert [target.requests_per_second for target in state.targets()] == [2.5]
 
@@ -294,8 +309,8 @@ async def test_a_row_that_was_tried_is_not_refused_as_if_it_never_was(made: Path
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, REFUSED, next_at=500.0, at_s=110.0, counted=True)
-        work.refused(job, FAILED, REFUSED, at_s=111.0)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=500.0, counted=True))
+        work.apply(Rejected(job=job, after=FAILED, ending=REFUSED, at_s=111.0))
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
     assert states(made)[0] == PENDING
@@ -309,9 +324,9 @@ async def test_retry_keeps_the_size_of_what_was_sent_and_forgets_that_of_what_ne
         sent = await bring(work, FAILED)
         (unsent,) = [replace(sent, job_id=2, attempt=0)]
         ask_for = {sent.volume_id: 40}
-        work.sizes(ask_for)
+        work.apply(SizesLearned(ask_for))
         await state.flush()
-        work.refused(unsent, FAILED, REFUSED, at_s=110.0)
+        work.apply(Rejected(job=unsent, after=FAILED, ending=REFUSED, at_s=110.0))
         await state.flush()
         assert await work.retry() == 2
     sizes = ask(path, "SELECT size_gib FROM job ORDER BY job_id")

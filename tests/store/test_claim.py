@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from batchexport.changes import Reopened, Requeued
 from batchexport.model import ImageOptions, JobState
 from batchexport.store import StateFile
 from tests.store.making import REFUSED, THERE, accept, ask, bring, claim, make, row, states, volume
@@ -38,7 +39,7 @@ async def test_a_retry_that_is_due_comes_before_new_jobs(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, REFUSED, next_at=150.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=150.0, counted=True))
         assert [one.job_id for one in await claim(work, 1, now_s=149.0)] == [2]
         assert [one.job_id for one in await claim(work, 2, now_s=150.0)] == [1, 3]
 
@@ -47,7 +48,7 @@ async def test_the_retry_that_waited_longest_comes_first(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         for job, next_at in zip(await claim(work, 3), (130.0, 110.0, 120.0), strict=True):
-            work.put_back(job, REFUSED, next_at=next_at, at_s=105.0, counted=True)
+            work.apply(Requeued(job=job, ending=REFUSED, at_s=105.0, next_at=next_at, counted=True))
         assert [one.job_id for one in await claim(work, 2, now_s=200.0)] == [2, 3]
 
 
@@ -75,7 +76,7 @@ async def test_the_next_job_is_due_when_the_first_retry_is(made: Path) -> None:
         jobs = await claim(work, 3)
         assert await work.next_due_s() is None
         for job, next_at in zip(jobs, (130.0, 110.0, 120.0), strict=True):
-            work.put_back(job, REFUSED, next_at=next_at, at_s=105.0, counted=True)
+            work.apply(Requeued(job=job, ending=REFUSED, at_s=105.0, next_at=next_at, counted=True))
         assert await work.next_due_s() == 110.0
 
 
@@ -162,5 +163,5 @@ async def test_ambiguous_jobs_are_found_again_with_their_attempt(path: Path) -> 
 async def test_a_reopened_job_may_be_claimed_at_once(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        work.reopen(await bring(work, JobState.AMBIGUOUS))
+        work.apply(Reopened(job=await bring(work, JobState.AMBIGUOUS)))
         assert [(job.job_id, job.attempt) for job in await claim(work)] == [(1, 2)]

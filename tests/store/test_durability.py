@@ -19,6 +19,7 @@ import asyncio, os, sys
 from pathlib import Path
 from batchexport.model import JobState
 from batchexport.store import StateFile
+from batchexport.changes import Ended
 from tests.store.making import DONE, accept, claim
 
 def say(jobs, state):
@@ -34,7 +35,7 @@ async def work():
             await state.flush()
             say(jobs, "exporting")
             for job in jobs:
-                target.ended(job, JobState.SUCCEEDED, DONE, at_s=1.0)
+                target.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=DONE, at_s=1.0))
             await state.flush()
             say(jobs, "succeeded")
 

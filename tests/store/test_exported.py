@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import Ended
 from batchexport.errors import StateCorruptError
 from batchexport.model import Ending, ImageOptions, JobState
 from batchexport.store import Exported, ExportedImages, StateFile
@@ -23,7 +24,14 @@ async def run(path: Path) -> Path:
         await bring(work, JobState.SUCCEEDED)
         (job,) = await claim(work, now_s=200.0)
         accept(work, job)
-        work.ended(job, JobState.SUCCEEDED, Ending(reason="active", image_hash="md5:1"), at_s=9.0)
+        work.apply(
+            Ended(
+                job=job,
+                after=JobState.SUCCEEDED,
+                ending=Ending(reason="active", image_hash="md5:1"),
+                at_s=9.0,
+            )
+        )
         await bring(work, JobState.FAILED)
         await work.release()
     return path

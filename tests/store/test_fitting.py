@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.changes import Requeued, SizesLearned, Snoozed
 from batchexport.model import Ending
 from batchexport.store import StateFile, fitting
 from batchexport.store.opening import open_for_work
@@ -42,9 +43,9 @@ async def sized(state: StateFile, sizes: list[int | None]) -> Work:
     work = await state.take(1)
     jobs = await work.claim(100, now_s=0.0, server_now_s=0.0)
     for job in jobs:
-        work.put_back(job, None, next_at=0.0, at_s=0.0, counted=False)
+        work.apply(Snoozed(job=job, next_at=0.0))
     known = zip(jobs, sizes, strict=True)
-    work.sizes({job.volume_id: size for job, size in known if size is not None})
+    work.apply(SizesLearned({job.volume_id: size for job, size in known if size is not None}))
     return work
 
 
@@ -80,7 +81,9 @@ async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path: Path) -> None:
         work = await sized(state, [10, 40])
         jobs = await work.claim(2, now_s=0.0, server_now_s=0.0)
         for job, due_at in zip(jobs, (90.0, 40.0), strict=True):
-            work.put_back(job, Ending(reason="busy"), next_at=due_at, at_s=0.0, counted=True)
+            work.apply(
+                Requeued(job=job, ending=Ending(reason="busy"), at_s=0.0, next_at=due_at, counted=True)
+            )
         assert await work.next_due_s(most_gib=40) == 40.0
         assert await work.next_due_s(most_gib=39) == 90.0
         assert await claimed(work, 39) == []

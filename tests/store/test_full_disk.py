@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import RateLearned
 from batchexport.errors import StateWriteError
 from batchexport.model import JobState
 from batchexport.store import StateFile, building
@@ -85,7 +86,7 @@ async def test_changes_wait_for_room_on_the_disk_and_none_is_lost(
         jobs = await claim(work, 3)
         with filled(small_disk):
             for number in range(2000):  # more than the space that the log has left in its last page
-                work.learned(float(number))
+                work.apply(RateLearned(float(number)))
             for job in jobs:
                 accept(work, job)
             await refused.wait()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import RateLearned, Requeued
 from batchexport.model import Ending, JobState
 from batchexport.store import Span, StateFile, StateReader, history
 from tests.store.making import HERE, REFUSED, THERE, accept, bring, claim, make, row, volume
@@ -23,11 +24,11 @@ async def worked(tmp_path: Path) -> Path:
         await bring(work, JobState.SUCCEEDED)
         await bring(work, JobState.FAILED)
         (job,) = await claim(work)
-        work.put_back(job, THROTTLED, next_at=0.0, at_s=110.0, counted=False)
+        work.apply(Requeued(job=job, ending=THROTTLED, at_s=110.0, next_at=0.0, counted=False))
         (job,) = await claim(work)
         accept(work, job)
-        work.put_back(job, REFUSED, next_at=500.0, at_s=250.0, counted=True)
-        work.learned(2.5)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=250.0, next_at=500.0, counted=True))
+        work.apply(RateLearned(2.5))
         await work.release()
     return path
 

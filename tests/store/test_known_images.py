@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import Ended, Requeued
 from batchexport.model import Ending, Job, JobState
 from batchexport.store import StateFile, Work
 from tests.store.making import DONE, accept, claim, image, make, volume
@@ -60,7 +61,7 @@ async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_
 async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: Path) -> None:
     async def fail(work: Work) -> Job:
         (job,) = await claim(work)
-        work.ended(job, JobState.FAILED, DONE, at_s=110.0)
+        work.apply(Ended(job=job, after=JobState.FAILED, ending=DONE, at_s=110.0))
         return job
 
     async with StateFile.open(made) as state:
@@ -74,7 +75,7 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
         assert not (await work.images.of(again)).complete
         await work.images.looked_up(again, [])
         assert (await work.images.of(again)).complete
-        work.ended(again, JobState.FAILED, DONE, at_s=120.0)
+        work.apply(Ended(job=again, after=JobState.FAILED, ending=DONE, at_s=120.0))
         await work.retry()
         third = (await claim(work, 3))[0]
         assert third.job_id == job.job_id
@@ -88,12 +89,12 @@ async def test_only_a_request_that_may_have_been_sent_leaves_the_time_of_its_int
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, LOST, next_at=0.0, at_s=110.0, counted=False, sent=sent)
+        work.apply(Requeued(job=job, ending=LOST, at_s=110.0, next_at=0.0, counted=False, sent=sent))
         again = (await claim(work, now_s=200.0))[0]
         assert (again.job_id, again.intent_at) == (job.job_id, 200.5)
         assert again.first_intent_at == (100.5 if sent else 200.5)
         # Once sent, a later attempt that surely was not does not make it forgotten.
-        work.put_back(again, LOST, next_at=0.0, at_s=210.0, counted=False)
+        work.apply(Requeued(job=again, ending=LOST, at_s=210.0, next_at=0.0, counted=False))
         third = (await claim(work, now_s=300.0))[0]
         assert third.first_intent_at == (100.5 if sent else 300.5)
 
@@ -103,7 +104,7 @@ async def test_an_accepted_request_was_sent(made: Path) -> None:
         work = await state.take(1)
         (job,) = await claim(work)
         accept(work, job)
-        work.put_back(job, None, next_at=0.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=job, ending=None, at_s=110.0, next_at=0.0, counted=True))
         (again,) = await claim(work, now_s=200.0)
         assert again.first_intent_at == 100.5
 

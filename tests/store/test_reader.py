@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import Ended, Requeued
 from batchexport.errors import StateCorruptError, StateError
 from batchexport.model import Ending, ImageOptions, JobState
 from batchexport.store import Abandoned, ReasonCount, StateFile, StateReader, Tally
@@ -63,7 +64,7 @@ async def test_a_report_of_a_job_under_way_has_no_reason_of_an_earlier_attempt(m
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=1.0, counted=True))
         await claim(work)
     with StateReader(made) as reader:
         first = next(reader.jobs())
@@ -102,7 +103,7 @@ async def test_the_most_frequent_reasons_come_first(path: Path) -> None:
         gone = Ending(reason="the image is gone")
         for ending in (gone, REFUSED, gone):
             (job,) = await claim(work)
-            work.ended(job, JobState.FAILED, ending, at_s=1.0)
+            work.apply(Ended(job=job, after=JobState.FAILED, ending=ending, at_s=1.0))
         await bring(work, JobState.SKIPPED)
     with StateReader(path) as reader:
         assert list(reader.reasons()) == [
@@ -120,7 +121,7 @@ async def test_an_adopted_job_loses_the_words_of_its_doubt(made: Path) -> None:
         with StateReader(made) as reader:
             adopted = next(reader.jobs())
             assert (adopted.state, adopted.reason, adopted.finished_at) == ("exporting", None, None)
-        work.ended(job, JobState.SUCCEEDED, DONE, at_s=120.0)
+        work.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=DONE, at_s=120.0))
     with StateReader(made) as reader:
         assert [one.outcome for one in reader.attempts(1)] == ["ambiguous", "succeeded"]
 
@@ -131,10 +132,10 @@ async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) 
         for image_id in (image(91), image(92)):
             (job,) = await claim(work)
             accept(work, job, image_id)
-            work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+            work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=1.0, counted=True))
         (job,) = await claim(work)
         accept(work, job, image(93))
-        work.ended(job, JobState.SUCCEEDED, DONE, at_s=120.0)
+        work.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=DONE, at_s=120.0))
         await bring(work, JobState.FAILED)
     with StateReader(made) as reader:
         assert reader.abandoned() == [
@@ -156,7 +157,7 @@ async def test_an_image_that_was_adopted_after_all_is_not_abandoned(made: Path) 
             (job,) = await claim(work)
             accept(work, job, image(91))
             if job.attempt == 1:
-                work.put_back(job, REFUSED, next_at=1.0, at_s=110.0, counted=True)
+                work.apply(Requeued(job=job, ending=REFUSED, at_s=110.0, next_at=1.0, counted=True))
     with StateReader(made) as reader:
         assert reader.abandoned() == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from batchexport.changes import Held, ImagesSeen, NamesLearned
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
 from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, note_end
 from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
@@ -49,7 +50,7 @@ async def test_the_clouds_names_take_the_place_of_the_lists_and_strangers_are_pa
     path = make(tmp_path / "a.state", [replace(row(1), volume_name="old"), row(2)])
     async with StateFile.open(path) as state:
         work = await state.take(1)
-        work.volume_names({volume(1): "new", volume(9): "a stranger"})
+        work.apply(NamesLearned({volume(1): "new", volume(9): "a stranger"}))
         await bring(work, JobState.EXPORTING)
     with StateReader(path) as reader:
         assert [job.volume_name for job in reader.jobs()] == ["new", None]
@@ -68,7 +69,7 @@ async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_pa
     async with StateFile.open(path) as state:
         work = await state.take(1)
         (first, _) = await work.unsent_after(0, limit=2)
-        work.servers.hold(first.job, ["web"])
+        work.apply(Held(job=first.job, server_ids=["web"]))
         await stop(work, 1, at_s=100.0)
         await work.servers.up(["web"], at_s=500.0)
         await work.servers.up(["web"], at_s=501.0)  # twice is once
@@ -124,8 +125,8 @@ async def test_what_an_image_was_when_it_was_looked_at_stands_with_its_export(tm
         await bring(work, JobState.EXPORTING)
         with StateReader(path) as reader:
             assert [each.image_status for each in reader.under_way()] == [None]
-        work.images_seen({image(1): "queued", image(2): "saving"})
-        work.images_seen({image(1): "saving"})
+        work.apply(ImagesSeen({image(1): "queued", image(2): "saving"}))
+        work.apply(ImagesSeen({image(1): "saving"}))
         await state.flush()
     with StateReader(path) as reader:
         assert [each.image_status for each in reader.under_way()] == ["saving"]

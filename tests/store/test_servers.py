@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from batchexport.changes import Ended, Held, Rejected, Reopened, Requeued
 from batchexport.errors import StateCorruptError
 from batchexport.model import ImageOptions, InUse, JobState, Server, ServerState
 from batchexport.store import LinkedRow, StateFile, StateReader, Work, discard_untried
@@ -34,7 +35,7 @@ async def held(work: Work) -> list[LinkedRow]:
 async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
     """The first row of the list, waiting for these."""
     (first, *_) = await work.unsent_after(0, limit=1)
-    work.servers.hold(first.job, server_ids)
+    work.apply(Held(job=first.job, server_ids=server_ids))
     (linked,) = await held(work)
     return linked
 
@@ -60,7 +61,7 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
 ) -> None:
     _, work = opened
     (_, _, last) = await work.unsent_after(0, limit=3)
-    work.servers.hold(last.job, ["web"])
+    work.apply(Held(job=last.job, server_ids=["web"]))
     await work.servers.release([last.job], at_s=50.0)
     (job,) = await claim(work)
     assert job.job_id == 3
@@ -83,7 +84,7 @@ async def test_no_server_is_started_while_its_volume_may_be_copied(
     accept(work, job)
     assert await work.servers.start(["web"]) == frozenset()
     taken = replace(job, image_id="ffffffff-0000-4000-8000-000000000001")
-    work.ended(taken, JobState.SUCCEEDED, DONE, at_s=103.0)
+    work.apply(Ended(job=taken, after=JobState.SUCCEEDED, ending=DONE, at_s=103.0))
     assert await work.servers.start(["web"]) == {"web"}
 
 
@@ -122,20 +123,20 @@ async def test_a_row_that_is_tried_again_waits_for_its_servers_again(
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
-    work.ended(job, outcome, DONE, at_s=103.0)
+    work.apply(Ended(job=job, after=outcome, ending=DONE, at_s=103.0))
     if outcome is JobState.FAILED:
         await work.retry()
     else:
-        work.reopen(job)
+        work.apply(Reopened(job=job))
     assert [each.job.job_id for each in await held(work)] == [1]
 
 
 async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFile, Work]) -> None:
     state, work = opened
     (job,) = await claim(work)
-    work.put_back(job, None, next_at=float("inf"), at_s=1.0, counted=True)
+    work.apply(Requeued(job=job, ending=None, at_s=1.0, next_at=float("inf"), counted=True))
     (linked,) = await held(work)
-    work.refused(linked.job, JobState.FAILED, DONE, at_s=2.0)
+    work.apply(Rejected(job=linked.job, after=JobState.FAILED, ending=DONE, at_s=2.0))
     await state.flush()
     assert (await state.counts())[JobState.FAILED] == 1
 

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from batchexport.changes import Ended, Requeued, SizesLearned
 from batchexport.model import Job, JobState
 from batchexport.store import StateFile, Work
 from tests.store.making import DONE, REFUSED, THERE, accept, ask, claim, make, row, volume
@@ -66,14 +67,14 @@ class Life(RuleBasedStateMachine):
     @rule(final=st.sampled_from([JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS]))
     def refused(self, final: JobState) -> None:
         work, job = self.submitting.pop()
-        work.ended(job, final, REFUSED, at_s=self.now_s)
+        work.apply(Ended(job=job, after=final, ending=REFUSED, at_s=self.now_s))
         self.move(JobState.SUBMITTING, final)
 
     @precondition(lambda self: self.exporting)
     @rule(final=st.sampled_from([JobState.SUCCEEDED, JobState.FAILED]))
     def finished(self, final: JobState) -> None:
         work, job = self.exporting.pop()
-        work.ended(job, final, DONE, at_s=self.now_s)
+        work.apply(Ended(job=job, after=final, ending=DONE, at_s=self.now_s))
         self.move(JobState.EXPORTING, final)
 
     @precondition(lambda self: self.submitting or self.exporting)
@@ -82,13 +83,13 @@ class Life(RuleBasedStateMachine):
         before = JobState.SUBMITTING if self.submitting else JobState.EXPORTING
         work, job = (self.submitting or self.exporting).pop()
         next_at = self.now_s + later_s if later_s else 0.0
-        work.put_back(job, REFUSED, next_at=next_at, at_s=self.now_s, counted=counted)
+        work.apply(Requeued(job=job, ending=REFUSED, at_s=self.now_s, next_at=next_at, counted=counted))
         self.move(before, JobState.PENDING)
 
     @rule(number=st.integers(1, JOBS), size_gib=st.integers(1, 100))
     def sized(self, number: int, size_gib: int) -> None:
         for work in self.taken:
-            work.sizes({volume(number): size_gib})
+            work.apply(SizesLearned({volume(number): size_gib}))
 
     @rule(final=st.sampled_from([JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS]))
     def retry(self, final: JobState) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchexport.changes import Ended, Rejected, SizesLearned
 from batchexport.errors import StateError
 from batchexport.model import Ending, JobState
 from batchexport.store import StateFile, StateReader, Work, unsent
@@ -40,7 +41,7 @@ async def test_rows_whose_volume_was_looked_at_or_that_were_tried_are_left_out(m
     async with StateFile.open(made) as state:
         work = await state.take(1)
         await bring(work, JobState.PENDING)
-        work.sizes({volume(2): 5})
+        work.apply(SizesLearned({volume(2): 5}))
         assert await lines(work, 1, 2, 3) == [4]
         assert [found.job.volume_id for found in await work.unsent_after(0, limit=9)] == [volume(3)]
         assert await work.unsent_after(3, limit=9) == []
@@ -58,7 +59,7 @@ async def test_a_row_ends_without_an_attempt(made: Path, end: JobState) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (first, *_) = await work.unsent_after(0, limit=1)
-        work.refused(first.job, end, GONE, at_s=5.0)
+        work.apply(Rejected(job=first.job, after=end, ending=GONE, at_s=5.0))
         await state.flush()
         assert await work.unsized() == 2
         assert len(await claim(work, 9)) == 2
@@ -74,7 +75,7 @@ async def test_a_row_that_was_sent_cannot_end_without_an_attempt(made: Path) -> 
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        work.refused(job, JobState.FAILED, GONE, at_s=5.0)
+        work.apply(Rejected(job=job, after=JobState.FAILED, ending=GONE, at_s=5.0))
         with pytest.raises(StateError, match="cannot become failed: it is submitting"):
             await state.flush()
     assert states(made)[0] is JobState.SUBMITTING
@@ -84,7 +85,7 @@ async def test_a_pending_row_does_not_end_as_if_it_had_been_sent(made: Path) -> 
     async with StateFile.open(made) as state:
         work = await state.take(1)
         job = await bring(work, JobState.PENDING)
-        work.ended(job, JobState.FAILED, GONE, at_s=5.0)
+        work.apply(Ended(job=job, after=JobState.FAILED, ending=GONE, at_s=5.0))
         with pytest.raises(StateError, match="cannot become failed: it is pending"):
             await state.flush()
 
@@ -93,8 +94,8 @@ async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (first, *_) = await work.unsent_after(0, limit=1)
-        work.sizes({first.job.volume_id: 5})
-        work.refused(first.job, JobState.FAILED, GONE, at_s=5.0)
+        work.apply(SizesLearned({first.job.volume_id: 5}))
+        work.apply(Rejected(job=first.job, after=JobState.FAILED, ending=GONE, at_s=5.0))
         assert await work.retry() == 1
         assert await lines(work, 1) == [2]
         assert len(await claim(work, 9)) == 3

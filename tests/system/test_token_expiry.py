@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from batchexport import cloud, engine, intake
+from batchexport.changes import JobChange
 from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.errors import SignInError
-from batchexport.model import Ending, Job, JobState, TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.sandbox import Sandbox, SandboxSettings, serve
 from batchexport.store import JobReport, StateFile, StateReader
 
@@ -51,9 +52,9 @@ async def test_revoked_tokens_cost_one_sign_in_each_time_and_fail_no_row(state_p
     async with serve(SandboxSettings(time_scale=0.001)) as sandbox:
         ended = 0
 
-        def revoke(job: Job, before: JobState, after: JobState, *ending: Ending | None) -> None:
+        def revoke(change: JobChange) -> None:
             nonlocal ended
-            if after is JobState.SUBMITTING:
+            if change.after is JobState.SUBMITTING:
                 ended += 1
                 if ended in (5, 25):
                     sandbox.revoke_tokens()

@@ -1,4 +1,7 @@
-from batchexport.model import ALLOWED_CHANGES, FINAL_STATES, NO_OPTIONS, ImageOptions, JobState, TargetKey
+from batchexport.changes import allowed_changes
+from batchexport.model import FINAL_STATES, NO_OPTIONS, ImageOptions, JobState, TargetKey
+
+ALLOWED_CHANGES = allowed_changes()
 
 
 def test_every_state_has_its_row_in_the_table_of_changes() -> None:
