@@ -121,3 +121,13 @@ def image_name_message(fault: str, dialect: Dialect) -> str:
         f"the image name {fault}; {dialect.name} takes {dialect.image_name_rule}: give the row another "
         "image_name, or none and a --name-template"
     )
+
+
+#: The words that an option, or a key of a job file, may hold.
+ALLOWED = {
+    "dialect": [name.value for name in DialectName],
+    "disk_format": disk_formats(None),
+    "container_format": CONTAINER_FORMATS,
+    "os_type": OS_TYPES,
+    "visibility": VISIBILITIES,
+}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from batchexport.cli.console import console_of, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option
 from batchexport.cli.run_options import visiting_options
+
+if TYPE_CHECKING:
+    from batchexport.engine import Cleaned
 
 EPILOG = """\b
 Examples:
@@ -36,17 +39,38 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     it. Of unfinished ones, those that are queued, saving or killed and whose volume is not uploading are
     removed. Exit code 3: something could not be removed.
     """
-    from batchexport.cli import aftercare
-    from batchexport.cli.layers import is_job_file, order_from, settings_for
+    from batchexport.app.cleanup import clean_up_images
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app.retention import outdated_of_job
+    from batchexport.app.run_config import is_job_file
+    from batchexport.cli.flags import config_of_run, settings_of_visit
     from batchexport.cli.logs import start_log
-    from batchexport.cli.pruning import outdated_of_job
+    from batchexport.engine import Found
 
     start_log(console_of())
     remove = yes and not dry_run
     if is_job_file(path):
-        results, kind = outdated_of_job(order_from(str(path), flags, os.environ), remove=remove), "made old"
+        config, kind = config_of_run(str(path), flags), "made old"
+        results = run_in_loop(outdated_of_job(config, console_of(), remove=remove))
     else:
-        results = aftercare.cleaned(path, *settings_for(path, flags), remove=remove)
+        settings, access = settings_of_visit(path, flags)
+        results = run_in_loop(clean_up_images(path, settings, access, remove=remove))
         kind = "of attempts that came to nothing"
-    out(aftercare.cleaned_text(results, kind, remove=remove))
-    raise click.exceptions.Exit(3 if aftercare.stuck(results) else 0)
+    out(_text(results, kind, remove=remove))
+    raise click.exceptions.Exit(3 if any(each.found is Found.STUCK for each in results) else 0)
+
+
+def _text(results: Sequence[Cleaned], kind: str, *, remove: bool) -> str:
+    """What was found of each image, how many are of this kind, and what to do next."""
+    from batchexport.engine import Found
+    from batchexport.report.text import count_of
+
+    shown = [each for each in results if each.found is not Found.GONE]
+    lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.words}" for each in shown]
+    gone = len(results) - len(shown)
+    retained = sum(each.found is Found.RETAINED for each in results)
+    stay = f"; {count_of(retained, 'image')} retained" if retained else ""
+    lines.append(f"{count_of(len(results) - retained, 'image')} {kind}; {gone} gone already{stay}")
+    if not remove and any(each.found is Found.LEFT_OVER for each in shown):
+        lines.append("nothing was removed; the same command with --yes removes what is left over")
+    return "\n".join(lines)

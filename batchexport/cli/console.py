@@ -45,6 +45,16 @@ class TerminalConsole:
         if not self.quiet:
             err(text)
 
+    def notice(self, text: str) -> None:
+        """Report what should be seen with `-q` too."""
+        err(text)
+
+    def warning(self, text: str, *, notify: bool = False) -> None:
+        """Report what is wrong but ends nothing; with `notify`, also in the notification at the end."""
+        err(text, level="warning")
+        if notify and text not in self.sinks.notes:
+            self.sinks.notes.append(text)
+
 
 def console_of(context: click.Context | None = None) -> TerminalConsole:
     """The program's `TerminalConsole`; as nothing was asked for where no command runs yet."""

@@ -69,8 +69,9 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
 
     The list holds the id of each volume, and its name, size, status, type, zone and servers to look at.
     """
-    from batchexport.cli.discovery import discovered, list_text, write_list
-    from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.app.discover import discover_volumes, list_text, write_list
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.cli.flags import settings_of_account
     from batchexport.cli.logs import start_log
     from batchexport.config.volume_filter import VolumeFilter
     from batchexport.report.text import count_of
@@ -80,7 +81,7 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
         raise click.UsageError("--append adds to a file: name it with -o")
     wanted = VolumeFilter(**{name: flags.pop(name) for name in VolumeFilter.__struct_fields__})
     start_log(console_of())
-    volumes = discovered(wanted, *settings_from(layer_from_flags(flags)))
+    volumes = run_in_loop(discover_volumes(wanted, *settings_of_account(flags)))
     if not volumes:
         any_wish = any(getattr(wanted, name) not in ((), None) for name in VolumeFilter.__struct_fields__)
         err("no volume fits" if any_wish else "the project has no volumes")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,9 @@ from batchexport.cli.console import console_of, err, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import dialect_option
 from batchexport.cli.run_options import visiting_options
+
+if TYPE_CHECKING:
+    from batchexport.plan.account_checks import Check
 
 EPILOG = """\b
 Examples:
@@ -27,16 +31,22 @@ def doctor(**flags: Any) -> None:
     Signs in, reads one page of volumes and one of images, and asks for the image quota where there is one.
     Exit code 2: the configuration is wrong; 6: a run would fail for another reason.
     """
-    from batchexport.cli.checkup import checked, checked_text
-    from batchexport.cli.layers import layer_from_flags, settings_from
+    from batchexport.app.doctor import check_account
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.cli.flags import settings_of_account
     from batchexport.cli.logs import start_log
     from batchexport.plan.account_checks import CheckResult
 
     start_log(console_of())
-    checks, error = checked(*settings_from(layer_from_flags(flags)))
-    out(checked_text(checks))
+    checks, error = run_in_loop(check_account(*settings_of_account(flags)))
+    out(_text(checks))
     if error is not None:
         if error.hint:
             err(f"hint: {error.hint}")
         raise click.exceptions.Exit(error.exit_code)
     raise click.exceptions.Exit(6 if any(check.result is CheckResult.BAD for check in checks) else 0)
+
+
+def _text(checks: Sequence[Check]) -> str:
+    """One line for each check."""
+    return "\n".join(f"{check.result:<5} {check.name:<14} {check.words}" for check in checks)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batchexport.cli.console import console_of, out
 from batchexport.cli.options import STATE_FILE, option
+
+if TYPE_CHECKING:
+    from batchexport.app.give_up import GivenUp
 
 EPILOG = """\b
 Examples:
@@ -41,11 +45,41 @@ def give_up(
     cloud made of them. Nothing is sent to the cloud, and nothing in it is stopped or removed: what is left
     there is named. Exit code 4: a process works on the state file; stop it first.
     """
-    from batchexport.cli import giving_up
+    from batchexport.app import give_up as app
+    from batchexport.app.event_loop import run_in_loop
     from batchexport.cli.logs import start_log
 
     start_log(console_of())
-    done = giving_up.given_up(
-        state_path, volume_ids=volume_ids, stalled=stalled, server_ids=server_ids, sure=yes
+    given_up = app.give_up(
+        state_path, volume_ids=volume_ids, stalled=stalled, server_ids=server_ids, confirmed=yes
     )
-    out(giving_up.given_up_text(done, state_path, sure=yes))
+    out(_text(run_in_loop(given_up), state_path, confirmed=yes))
+
+
+def _text(done: GivenUp, state_path: Path, *, confirmed: bool) -> str:
+    """What was given up, and what that leaves in the cloud."""
+    from batchexport import engine
+    from batchexport.report.text import count_of
+
+    if not done.rows and not done.server_ids:
+        return "no row is past its deadline: nothing to give up"
+    lines = [f"{row.job.volume_id}  {row.state}: {engine.left_behind(row)}" for row in done.rows]
+    lines += [f"server {server_id}: it is left as it is" for server_id in done.server_ids]
+    what = " and ".join(
+        count_of(len(things), word)
+        for things, word in ((done.rows, "row"), (done.server_ids, "server"))
+        if things
+    )
+    if not confirmed:
+        lines.append(f"{what} would be given up; nothing was done: the same command with --yes does it")
+        return "\n".join(lines)
+    lines.append(f"{what} given up")
+    if done.rows:
+        from batchexport.report.context import context_of
+        from batchexport.store import StateReader
+
+        with StateReader(state_path) as reader:
+            context = context_of(reader)
+        lines.append(f"next: {context.command('resume')}  (carries on with the others, starts servers)")
+        lines.append(f"next: {context.command('cleanup')}  (shows unfinished images that are left)")
+    return "\n".join(lines)

@@ -1,9 +1,7 @@
-"""Telling others about a run: the options for it, and the two moments at which a command does it."""
+"""Events, metrics and notifications of a run: the options, and the moments at which a command feeds them."""
 
 from __future__ import annotations
 
-import logging
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,17 +18,10 @@ from batchexport.cli.sinks import Sinks
 from batchexport.cli.talk_options import Section
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
-from batchexport.redaction import redacted
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
     from batchexport.observe.run_observer import RunObserver
-
-
-log = logging.getLogger(__name__)
-
-#: Another process works on the state file, or it cannot be used or written.
-_NOT_AT_WORK = frozenset({4, 5, 74})
 
 
 def _for_sinks(name: str) -> dict[str, Any]:
@@ -43,7 +34,7 @@ def _for_sinks(name: str) -> dict[str, Any]:
     return {"expose_value": False, "callback": keep}
 
 
-telling_options = all_of(
+observe_options = all_of(
     option(
         "--events",
         metavar="FILE|-",
@@ -78,13 +69,16 @@ class Ending(msgspec.Struct):
 def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
     """Around one run: its end is told however it ends. The caller sets the exit code."""
     ending = Ending()
-    telling = _telling_of(console.sinks) if console.sinks.any else None
+    observer = _observer_of(console.sinks) if console.sinks.any else None
     began_at = time.time()
 
     def ended(exit_code: int, error: str | None) -> None:
-        _note_end(state_path, console, began_at, exit_code, error)
-        if telling is not None:
-            telling.run_ended(state_path, exit_code, error)
+        from batchexport.app.run import record_end
+
+        job = console.sinks.name or None
+        record_end(state_path, began_at=began_at, exit_code=exit_code, error=error, job=job)
+        if observer is not None:
+            observer.run_ended(state_path, exit_code, error)
 
     try:
         yield ending
@@ -94,28 +88,6 @@ def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
     ended(ending.exit_code, None)
 
 
-def _note_end(
-    state_path: Path, console: TerminalConsole, began_at: float, exit_code: int, error: str | None
-) -> None:
-    """Note how the work ended in its state file; not where the file could not be worked on at all."""
-    if exit_code in _NOT_AT_WORK:
-        return
-    from batchexport.store import ProcessEnd, note_end
-
-    end = ProcessEnd(
-        began_at=began_at,
-        ended_at=time.time(),
-        exit_code=exit_code,
-        error=None if error is None else redacted(error),
-        host=socket.gethostname(),
-        job=console.sinks.name or None,
-    )
-    try:
-        note_end(state_path, end)
-    except BatchExportError as unwritten:
-        log.debug("how the run ended could not be noted: %s", unwritten)
-
-
 @contextmanager
 def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
     """Around a whole command: those who are told once are told when it ends, however it ends."""
@@ -123,34 +95,34 @@ def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
         yield
     except BaseException as error:
         if console.sinks.any:
-            _tell_end(console.sinks, *_ending_of(error))
+            _notify_end(console.sinks, *_ending_of(error))
         raise
     if console.sinks.any:
-        _tell_end(console.sinks, 0, None)
+        _notify_end(console.sinks, 0, None)
 
 
-def told_about(state_path: Path, console: TerminalConsole) -> None:
+def report_on(state_path: Path, console: TerminalConsole) -> None:
     """What is told at the end is of this run, whichever was worked on last."""
-    if console.sinks.telling is not None and state_path.exists():
-        console.sinks.telling.is_about(state_path)
+    if console.sinks.observer is not None and state_path.exists():
+        console.sinks.observer.is_about(state_path)
 
 
 @asynccontextmanager
-async def others_see(
+async def instrument(
     state_path: Path, console: TerminalConsole, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
     """Around the work of a run: connections and observer, with those told who want to be told meanwhile."""
     if not console.sinks.any:
         yield connect, None
         return
-    telling = _telling_of(console.sinks)
-    async with telling.observing(state_path):
-        yield telling.instrument(connect), telling.job_changed
+    observer = _observer_of(console.sinks)
+    async with observer.observing(state_path):
+        yield observer.instrument(connect), observer.job_changed
 
 
-def _tell_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
+def _notify_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
     try:
-        _telling_of(sinks).end(exit_code, error)
+        _observer_of(sinks).end(exit_code, error)
     except KeyboardInterrupt:
         err("interrupted; perhaps not everybody was told")
     except ConfigError as unopened:
@@ -162,12 +134,12 @@ def _tell_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
             sinks.event_writer.close()
 
 
-def _telling_of(sinks: Sinks) -> RunObserver:
-    if sinks.telling is None:
+def _observer_of(sinks: Sinks) -> RunObserver:
+    if sinks.observer is None:
         from batchexport.cli.event_stream import event_stream
         from batchexport.observe.run_observer import RunObserver
 
-        sinks.telling = RunObserver(
+        sinks.observer = RunObserver(
             name=sinks.name,
             events=event_stream(sinks),
             events_broken=silence_stdout if sinks.stdout_is_taken else None,
@@ -178,7 +150,7 @@ def _telling_of(sinks: Sinks) -> RunObserver:
             notes=sinks.notes,
             say=console_of().info,
         )
-    return sinks.telling
+    return sinks.observer
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:

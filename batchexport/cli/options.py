@@ -11,11 +11,10 @@ import click
 from batchexport.cli.completing import StateFilePath
 from batchexport.cli.talk_options import Decorator, all_of, option, talk_options
 from batchexport.config.values import parse_encoding
-from batchexport.dialect import CONTAINER_FORMATS, OS_TYPES, VISIBILITIES, DialectName, disk_formats
+from batchexport.dialect import ALLOWED
 from batchexport.errors import ConfigError
 
 __all__ = [
-    "ALLOWED",
     "FILE",
     "JOB_FILE",
     "STATE_FILE",
@@ -30,14 +29,6 @@ __all__ = [
     "talk_options",
 ]
 
-#: The words that an option, or a key of a job file, may hold.
-ALLOWED = {
-    "dialect": [name.value for name in DialectName],
-    "disk_format": disk_formats(None),
-    "container_format": CONTAINER_FORMATS,
-    "os_type": OS_TYPES,
-    "visibility": VISIBILITIES,
-}
 FILE = click.Path(dir_okay=False, path_type=Path)
 STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -32,17 +31,17 @@ def plan(source: str, form: str, **flags: Any) -> None:
 
     Asks for pages of volumes and images. Exit code 3: some rows cannot go; `run` would end them as failed.
     """
-    from batchexport.cli.beginning import changes_foreseen
-    from batchexport.cli.foresight import foreseen
-    from batchexport.cli.layers import order_from
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app.plan import expected_changes, plan_list
+    from batchexport.cli.flags import config_of_run
     from batchexport.cli.logs import start_log
     from batchexport.report.checks import plan_json, plan_text
 
     start_log(console_of())
-    order = order_from(source, flags, os.environ)
-    for line in changes_foreseen(order):
+    config = config_of_run(source, flags)
+    for line in expected_changes(config):
         console_of().info(line)
-    summaries = foreseen(order)
+    summaries = run_in_loop(plan_list(config))
     show = plan_json if form == "json" else plan_text
-    out(show(summaries, order.settings.limits))
+    out(show(summaries, config.settings.limits))
     raise click.exceptions.Exit(3 if any(summary.cannot for summary in summaries.values()) else 0)

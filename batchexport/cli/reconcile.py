@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from batchexport.cli.help import Command
 from batchexport.cli.options import option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.state_argument import STATE_OR_JOB
+
+if TYPE_CHECKING:
+    from batchexport.engine import Reconciled
 
 EPILOG = """\b
 Examples:
@@ -34,13 +38,27 @@ def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...]
     own, the row goes on with it; with none left, the next run exports it anew. Nothing is sent or removed.
     Exit code 3: some rows are still ambiguous.
     """
-    from batchexport.cli import aftercare
-    from batchexport.cli.layers import settings_for
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app.reconcile import reconcile_rows
+    from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
     from batchexport.engine import Claims
+    from batchexport.model import JobState
 
     start_log(console_of())
     claims = Claims(ours=frozenset(ours), not_ours=frozenset(not_ours))
-    results = aftercare.reconciled(state_path, *settings_for(state_path, flags), claims)
-    out(aftercare.reconciled_text(results))
-    raise click.exceptions.Exit(3 if aftercare.unsettled(results) else 0)
+    results = run_in_loop(reconcile_rows(state_path, *settings_of_visit(state_path, flags), claims))
+    out(_text(results))
+    raise click.exceptions.Exit(3 if any(each.state is JobState.AMBIGUOUS for each in results) else 0)
+
+
+def _text(results: Sequence[Reconciled]) -> str:
+    """What was found of each row, and how many are still ambiguous."""
+    from batchexport.model import JobState
+
+    if not results:
+        return "no row is ambiguous"
+    lines = [f"{each.job.volume_id}  {each.state}: {each.words}" for each in results]
+    left = sum(each.state is JobState.AMBIGUOUS for each in results)
+    lines.append(f"{len(results) - left} of {len(results)} settled, {left} still ambiguous")
+    return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,11 @@ def resume(state_path: Path, **flags: Any) -> None:
     settings stay those of the run. With --job, cloud and limits are those of a job file, the reports that it
     asks for are written, and those whom it names are told.
     """
-    from batchexport.cli.beginning import carry_on
-    from batchexport.cli.execution import execute
-    from batchexport.cli.layers import order_to_go_on
+    from batchexport.app import start
+    from batchexport.cli.flags import config_of_resume
+    from batchexport.cli.foreground import execute
 
-    order = order_to_go_on(state_path, flags, os.environ)
-    carry_on(order, state_path, console_of())
-    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
-    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, console_of()))
+    config = config_of_resume(state_path, flags)
+    start.resume(config, state_path, console_of())
+    console_of().sinks.take_from_job(config.job_name, config.notify, config.reports)
+    raise click.exceptions.Exit(execute(state_path, config.settings, config.access, console_of()))

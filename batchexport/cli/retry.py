@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +32,25 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     They are put back to pending, their attempts are counted anew, and the run is carried on as `resume` does.
     Ambiguous rows stay as they are.
     """
-    from batchexport.cli.beginning import carry_on
-    from batchexport.cli.execution import execute
-    from batchexport.cli.layers import order_to_go_on
+    from batchexport.app.start import resume
+    from batchexport.cli.flags import config_of_resume
+    from batchexport.cli.foreground import execute
     from batchexport.model import JobState
     from batchexport.report.text import count_of
     from batchexport.store import StateReader
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
-    order = order_to_go_on(state_path, flags, os.environ)
-    carry_on(order, state_path, console_of())
+    config = config_of_resume(state_path, flags)
+    resume(config, state_path, console_of())
     with StateReader(state_path) as reader:
         tallies = reader.tallies()
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
     tried = f"{count_of(rows, 'row')} to be tried again"
     console_of().info(tried if rows else _nothing_to_try_again(skipped))
-    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
-    raise click.exceptions.Exit(execute(state_path, order.settings, order.access, console_of(), again=again))
+    console_of().sinks.take_from_job(config.job_name, config.notify, config.reports)
+    raise click.exceptions.Exit(
+        execute(state_path, config.settings, config.access, console_of(), again=again)
+    )
 
 
 def _nothing_to_try_again(skipped: bool) -> str:

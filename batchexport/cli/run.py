@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,8 @@ from batchexport.cli.run_options import image_options, state_option, working_opt
 from batchexport.cli.sinks import Sinks
 
 if TYPE_CHECKING:
-    from batchexport.cli.layers import Order
+    from batchexport.app.run_config import RunConfig
+    from batchexport.cli.console import TerminalConsole
 
 EPILOG = """\b
 Examples:
@@ -45,71 +47,45 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     Run on a list whose state file is there already, it carries on: new rows are taken in, rows that are no
     longer listed are left out unless they were sent.
     """
-    from batchexport.cli.beginning import begin_with
-    from batchexport.cli.execution import execute
-    from batchexport.cli.layers import order_from
+    from batchexport.app.start import start_run
+    from batchexport.cli.flags import config_of_run
+    from batchexport.cli.foreground import execute
     from batchexport.cli.logs import start_log
     from batchexport.errors import ConfigError
     from batchexport.intake import is_file
     from batchexport.store import discard_untried
 
-    order = order_from(source, flags, os.environ)
+    config, console = config_of_run(source, flags), console_of()
     if dry_run:
-        console_of().sinks = Sinks()
-        out(_preview(order))
-        return
-    start_log(console_of())
-    console_of().sinks.take_from_job(order.job_name, order.notify, order.reports)
-    if order.nights.state_dir or order.nights.window:
-        from batchexport.cli.night import spend_night
+        from batchexport.app.plan import dry_run_lines
 
-        raise click.exceptions.Exit(spend_night(order, console_of()))
-    state_path = order.state_path
-    begun = begin_with(order, state_path, console_of())
+        console.sinks = Sinks()
+        out("\n".join(dry_run_lines(config, os.environ)))
+        return
+    start_log(console)
+    console.sinks.take_from_job(config.job_name, config.notify, config.reports)
+    if config.schedule.state_dir or config.schedule.window:
+        raise click.exceptions.Exit(_run_night(config, console))
+    state_path = config.state_path
+    started = start_run(config, state_path, console)
     try:
-        code = execute(state_path, begun.settings, order.access, console_of())
+        code = execute(state_path, started.settings, config.access, console)
     except ConfigError:
         # Nothing was started, and nothing is left of it: what is mended now begins anew.
-        if begun.is_new and is_file(order.source):
+        if started.is_new and is_file(config.source):
             discard_untried(state_path)
         raise
-    raise click.exceptions.Exit(code or (_SOME_REFUSED if begun.refused else 0))
+    raise click.exceptions.Exit(code or (_SOME_REFUSED if started.refused else 0))
 
 
-def _preview(order: Order) -> str:
-    """What the run would do. Raises JobListError if the list has problems."""
-    from batchexport import intake
-    from batchexport.cli.beginning import already_there, differences_lines
+def _run_night(config: RunConfig, console: TerminalConsole) -> int:
+    from batchexport.app.nightly_run import run_night
+    from batchexport.cli.foreground import execute
+    from batchexport.cli.observe_run import report_on
 
-    volumes, state_path = "the volumes that fit [discover] when the run begins", order.state_path
-    changes: list[str] = []
-    if order.wanted is None:
-        its_own = state_path if order.nights.state_dir is None else None
-        checked = intake.check(order.source, order.settings, dialect=order.dialect, state_path=its_own)
-        changes = differences_lines(checked.differences)
-        volumes = f"{checked.rows} volumes of {order.source}"
-    limits, image = order.settings.limits, order.settings.image
-    rate = (
-        f"{limits.requests_per_second:g} requests/s"
-        if limits.requests_per_second
-        else "no limit of requests/s"
+    return run_night(
+        config,
+        console,
+        work=partial(execute, console=console),
+        report_on=partial(report_on, console=console),
     )
-    there = "would be made"
-    if state_path.exists():
-        there = f"{already_there(state_path)}: would carry on with it"
-    state = f"state file: {state_path} ({there})"
-    if order.nights.state_dir is not None:
-        state = f"state files: one a night in {order.nights.state_dir}"
-    cloud = order.access.cloud or os.environ.get("OS_CLOUD") or "by the OS_ variables"
-    lines = [
-        f"would export {volumes} to images",
-        f"cloud: {cloud}, unless a row names one",
-        f"image name: {order.settings.name_template}, unless a row names one",
-        f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",
-        f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",
-        f"volumes in use: {order.settings.in_use}",
-        state,
-        *changes,
-        "nothing was sent, nothing was written",
-    ]
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchexport.cli import completing
-from batchexport.cli.observe_run import telling_options
+from batchexport.cli.observe_run import observe_options
 from batchexport.cli.options import (
     FILE,
     STATE_FILE,
@@ -241,6 +241,6 @@ working_options = all_of(
     limit_options,
     all_of(dialect_option, rebind_option, section=Section.CLOUD),
     cloud_options,
-    telling_options,
+    observe_options,
     talk_options,
 )

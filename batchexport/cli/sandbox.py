@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchexport.cli import completing
-from batchexport.cli.console import console_of
+from batchexport.cli.console import TerminalConsole, console_of, err
 from batchexport.cli.help import Command
 from batchexport.cli.options import FILE, option, talk_options
 from batchexport.cli.weather_option import own_weather_option
+
+if TYPE_CHECKING:
+    from batchexport.sandbox import SandboxSettings
 
 EPILOG = """\b
 Examples:
@@ -107,13 +110,31 @@ def sandbox(**flags: Any) -> None:
     client can be tried on it. Its images hold no data. Without --list and --volumes, any volume asked for
     exists.
     """
-    from batchexport.cli.execution import run_in_loop
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app.sandbox import sandbox_settings
     from batchexport.cli.logs import start_log
-    from batchexport.cli.sandbox_serving import serve_until_stopped, settings_from
 
     start_log(console_of())
     clouds_path: Path | None = flags.pop("clouds_path")
     port: int = flags.pop("port")
-    run_in_loop(
-        serve_until_stopped(settings_from(flags), port=port, clouds_path=clouds_path, console=console_of())
-    )
+    run_in_loop(_serve(sandbox_settings(flags), port=port, clouds_path=clouds_path, console=console_of()))
+
+
+async def _serve(
+    settings: SandboxSettings, *, port: int, clouds_path: Path | None, console: TerminalConsole
+) -> None:
+    """Serve until a signal. Prints the clouds.yaml on stdout, or the URL where it goes to a file."""
+    from batchexport.app.sandbox import serve_until_stopped, write_clouds_yaml
+    from batchexport.cli.signals import stop_on_signals
+    from batchexport.sandbox import clouds_yaml
+
+    def on_start(url: str) -> None:
+        if clouds_path is None:
+            click.echo(clouds_yaml(url, settings.profile), nl=False)
+        else:
+            write_clouds_yaml(clouds_path, url, settings.profile)
+            click.echo(url)
+        console.info(f"the sandbox listens at {url}; Ctrl-C ends it")
+
+    with stop_on_signals(err, first="the sandbox ends", second="leaving now") as stop:
+        await serve_until_stopped(settings, port=port, stop=stop.event, on_start=on_start)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli.console import console_of, out
+from batchexport.cli.console import console_of, err, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import form_option, option
 from batchexport.cli.run_options import visiting_options
 from batchexport.cli.state_argument import STATE_OR_JOB
+
+if TYPE_CHECKING:
+    from batchexport.config import CloudSettings, Settings
 
 EPILOG = """\b
 Examples:
@@ -46,19 +49,29 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     left down: `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are
     not up.
     """
-    from batchexport.cli import aftercare
-    from batchexport.cli.layers import settings_for
-    from batchexport.cli.logs import start_log
     from batchexport.report.servers import servers_json, servers_text
     from batchexport.store import StateReader
 
     if anyway and not start:
         raise click.UsageError("--anyway says how to --start servers: give both")
     if start:
+        from batchexport.app.event_loop import run_in_loop
+        from batchexport.cli.flags import settings_of_visit
+        from batchexport.cli.logs import start_log
+
         start_log(console_of())
-        aftercare.start_servers(state_path, *settings_for(state_path, flags), anyway=anyway)
+        run_in_loop(_start(state_path, *settings_of_visit(state_path, flags), anyway=anyway))
     with StateReader(state_path) as reader:
         left = reader.servers()
         names = reader.volume_names({each for server in left for each in server.volume_ids})
     out(servers_json(left) if form == "json" else servers_text(left, names))
     raise click.exceptions.Exit(3 if start and left else 0)
+
+
+async def _start(state_path: Path, settings: Settings, access: CloudSettings, *, anyway: bool) -> None:
+    from batchexport.app.servers import start_servers
+    from batchexport.cli.signals import stop_on_signals
+
+    first = "servers that were asked to start are waited for; once more leaves at once"
+    with stop_on_signals(err, first=first):
+        await start_servers(state_path, settings, access, anyway=anyway)

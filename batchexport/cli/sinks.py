@@ -28,7 +28,7 @@ class Sinks:
     reports: Reports | None = None
     name: str = ""  #: of the list or job file, for those who are told by name
     notes: list[str] = field(default_factory=list)  #: what a notice tells beside the run itself
-    telling: RunObserver | None = None  #: made when the first run begins
+    observer: RunObserver | None = None  #: made when the first run begins
     event_writer: BackgroundWriter | None = None  #: where events go; closed when the command ends
 
     def take_from_job(self, name: str, notify: Notify | None, reports: Reports | None) -> None:

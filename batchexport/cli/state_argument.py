@@ -20,7 +20,7 @@ class StateOrJob(StateFilePath):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.suffix.lower() != ".toml":
             return path
-        from batchexport.cli.layers import newest_state_of
+        from batchexport.app.run_config import newest_state_of
 
         if ctx is not None:
             ctx.meta[JOB_FILE] = path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -32,14 +31,15 @@ def validate(source: str, **flags: Any) -> None:
     APIs, or a job file (.toml) that names one; - reads it from stdin. Needs no cloud and changes nothing.
     """
     from batchexport import intake
-    from batchexport.cli.layers import is_job_file, order_from
+    from batchexport.app.run_config import is_job_file
+    from batchexport.cli.flags import config_of_run
     from batchexport.report.text import count_of
 
-    order = order_from(source, flags, os.environ)
-    if order.wanted is not None:
+    config = config_of_run(source, flags)
+    if config.volume_filter is not None:
         out(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
         return
     if is_job_file(source):
         out(f"{source}: no problems in the job file")
-    checked = intake.check(order.source, order.settings, dialect=order.dialect)
-    out(f"{order.source}: {count_of(checked.rows, 'row')}, no problems")
+    checked = intake.check(config.source, config.settings, dialect=config.dialect)
+    out(f"{config.source}: {count_of(checked.rows, 'row')}, no problems")

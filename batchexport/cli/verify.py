@@ -31,12 +31,13 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     Where the cloud tells a hash, it is compared with the one recorded when the image turned active. Changes
     nothing. Exit code 3: an image is gone, or is not what was asked for.
     """
-    from batchexport.cli.hindsight import verified
-    from batchexport.cli.layers import settings_for
+    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app.verify import verify_images
+    from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
     from batchexport.report.checks import verification_json, verification_text
 
     start_log(console_of())
-    found = verified(state_path, *settings_for(state_path, flags))
+    found = run_in_loop(verify_images(state_path, *settings_of_visit(state_path, flags)))
     out(verification_json(found) if form == "json" else verification_text(found))
     raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +11,6 @@ from batchexport.cli.options import Parsed, option
 if TYPE_CHECKING:
     from batchexport.sandbox.weather import Weather
 
-_ORDERED: ContextVar[Weather | None] = ContextVar("weather", default=None)
-
-
-def ordered_weather() -> Weather | None:
-    """The weather that the command at hand was given; None = fair."""
-    return _ORDERED.get()
-
 
 def _read(text: str) -> Weather:
     from batchexport.sandbox.weather import read_weather
@@ -27,7 +19,9 @@ def _read(text: str) -> Weather:
 
 
 def _order(_context: click.Context, _: click.Parameter, value: Any) -> None:
-    _ORDERED.set(value)
+    from batchexport.app.embedded_sandbox import WEATHER
+
+    WEATHER.set(value)
 
 
 _TYPE = Parsed("weather", _read)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cli.connections import connections
+from batchexport.app.connections import connections
 from batchexport.config import CloudSettings, Limits
 from batchexport.model import TargetKey
 from batchexport.sandbox import clouds_yaml, serve

@@ -9,8 +9,8 @@ from click.testing import Result
 from msgspec.structs import replace
 
 from batchexport import intake
-from batchexport.cli.consent import agree
-from batchexport.cli.layers import order_from, settings_for
+from batchexport.app.run import confirm_stops
+from batchexport.cli.flags import config_of_run, settings_of_visit
 from batchexport.config import InUse, ServerStops, Settings
 from batchexport.errors import ConfigError
 from batchexport.store import StateReader
@@ -31,7 +31,7 @@ def prepared(count: int = 2, in_use: str | None = None) -> None:
 
 
 def ask(settings: Settings) -> bool:
-    asyncio.run(agree(PATH, settings))
+    asyncio.run(confirm_stops(PATH, settings))
     with StateReader(PATH) as reader:
         return reader.run.may_stop
 
@@ -52,9 +52,9 @@ def test_consent_is_kept_so_that_going_on_needs_none() -> None:
     prepared()
     assert ask(replace(STOP, server_stops=YES)) is True
     assert ask(STOP) is True
-    settings, _ = settings_for(PATH, {})
+    settings, _ = settings_of_visit(PATH, {})
     assert settings.in_use is InUse.STOP
-    other, _ = settings_for(PATH, {"in_use": "skip"})
+    other, _ = settings_of_visit(PATH, {"in_use": "skip"})
     assert other.in_use is InUse.SKIP
 
 
@@ -77,10 +77,10 @@ def test_servers_that_nobody_waits_for_are_not_stopped() -> None:
 def test_a_job_file_agrees_only_where_it_says_stop() -> None:
     write_list(Path("list.csv"), 1)
     Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "stop"\nstop_timeout = "5m"\n')
-    settings = order_from("job.toml", {}, {}).settings
+    settings = config_of_run("job.toml", {}, {}).settings
     assert settings.server_stops == ServerStops(agreed=True, stop_timeout_s=300.0)
     Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nin_use = "skip"\n')
-    assert not order_from("job.toml", {"in_use": "stop"}, {}).settings.server_stops.agreed
+    assert not config_of_run("job.toml", {"in_use": "stop"}, {}).settings.server_stops.agreed
 
 
 def test_a_run_without_consent_ends_before_it_signs_in(batchexport: Callable[..., Result]) -> None:

@@ -45,7 +45,7 @@ def exported(path: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def whole_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """A night without window or schedule is called after its date: which must not change under a test."""
-    monkeypatch.setattr("batchexport.cli.night.nightly_runs.night_name", lambda *_: "2026-11-24")
+    monkeypatch.setattr("batchexport.app.nightly_run.nightly_runs.night_name", lambda *_: "2026-11-24")
 
 
 def test_a_night_exports_what_fits_when_it_begins(batchexport: Callable[..., Result]) -> None:
@@ -77,7 +77,7 @@ def test_an_unfinished_night_is_carried_on_with_its_own_list_and_then_tonights_i
     with served(*volumes()):
         assert batchexport("run", path, "--no-wait").exit_code == 0
         path.write_text(path.read_text().replace("vol-[12]", "vol-[34]"))
-        monkeypatch.setattr("batchexport.cli.night.nightly_runs.night_name", lambda *_: "2026-11-25")
+        monkeypatch.setattr("batchexport.app.nightly_run.nightly_runs.night_name", lambda *_: "2026-11-25")
         result = batchexport("run", path)
     assert result.exit_code == 0, result.stderr
     first, second = sorted(Path("nights").glob("*.state"))
@@ -104,7 +104,7 @@ def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport: Calla
 def test_a_cloud_that_fails_then_ends_the_night_with_its_words_and_tries_again_later(
     batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchexport.cli.night._WAIT_S", 0.0)
+    monkeypatch.setattr("batchexport.app.nightly_run._WAIT_S", 0.0)
     path = job_file()
     with served(*volumes()) as sandbox:
         address = sandbox.url

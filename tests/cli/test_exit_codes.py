@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.cli.execution import exit_code
+from batchexport.app.run import exit_code
 from batchexport.model import JobState
 from batchexport.report.totals import Totals
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from batchexport.cli.layers import Order, order_from
+from batchexport.app.run_config import RunConfig
+from batchexport.cli.flags import config_of_run
 from batchexport.cli.run import run
 from batchexport.config import CloudSettings, InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.dialect import EVS
@@ -29,9 +30,9 @@ def nothing_said_of_signing_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BATCHEXPORT_SIGN_IN_TIMEOUT")
 
 
-def order(*words: Any, environment: dict[str, str] | None = None) -> Order:
+def order(*words: Any, environment: dict[str, str] | None = None) -> RunConfig:
     flags = run.make_context("run", [str(word) for word in words]).params
-    return order_from(flags.pop("source"), flags, environment or {})
+    return config_of_run(flags.pop("source"), flags, environment or {})
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from batchexport.cli.closing import closing
+from batchexport.app.nightly_run import run_night
+from batchexport.app.run import exit_code
+from batchexport.app.window_guard import closing
 from batchexport.cli.console import TerminalConsole
-from batchexport.cli.execution import exit_code
-from batchexport.cli.layers import order_from
-from batchexport.cli.night import spend_night
+from batchexport.cli.flags import config_of_run
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import (
@@ -181,7 +181,12 @@ def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(
 ) -> None:
     async def go() -> float:
         stop, closes_at = asyncio.Event(), now() + 100
-        async with closing(OpenHours(closes_at=closes_at, watched_until=closes_at + grace_s), stop, now=now):
+        async with closing(
+            OpenHours(closes_at=closes_at, watched_until=closes_at + grace_s),
+            stop,
+            TerminalConsole(),
+            now=now,
+        ):
             await stop.wait()
         return now() - closes_at
 
@@ -194,7 +199,8 @@ def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(
 def test_a_run_that_ends_by_itself_hears_nothing_of_the_close(capsys: pytest.CaptureFixture[str]) -> None:
     async def go() -> bool:
         stop = asyncio.Event()
-        async with closing(OpenHours(closes_at=now() + 100, watched_until=now() + 200), stop, now=now):
+        hours = OpenHours(closes_at=now() + 100, watched_until=now() + 200)
+        async with closing(hours, stop, TerminalConsole(), now=now):
             pass
         return stop.is_set()
 
@@ -208,7 +214,7 @@ def test_a_run_that_is_told_to_stop_does_not_wait_for_the_close(after_s: float) 
         stop, begun = asyncio.Event(), now()
         hours = OpenHours(closes_at=begun + 100, watched_until=begun + 10_000)
         asyncio.get_running_loop().call_later(after_s, stop.set)
-        async with closing(hours, stop, now=now):
+        async with closing(hours, stop, TerminalConsole(), now=now):
             await stop.wait()
             await asyncio.sleep(0)
         return now() - begun
@@ -218,7 +224,8 @@ def test_a_run_that_is_told_to_stop_does_not_wait_for_the_close(after_s: float) 
 
 def test_what_ends_a_run_is_raised_as_it_is() -> None:
     async def go() -> None:
-        async with closing(OpenHours(closes_at=now() + 9, watched_until=now() + 9), asyncio.Event(), now=now):
+        hours = OpenHours(closes_at=now() + 9, watched_until=now() + 9)
+        async with closing(hours, asyncio.Event(), TerminalConsole(), now=now):
             raise OSError("as it is")
 
     with pytest.raises(OSError, match="as it is"):
@@ -237,7 +244,6 @@ class Attendant:
         state_path: Path,
         settings: Settings,
         access: CloudSettings,
-        console: Any,
         *,
         hours: OpenHours,
         watch: bool = True,
@@ -272,8 +278,8 @@ def test_a_closed_window_still_brings_up_what_an_earlier_night_left_down(
 ) -> None:
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     work = Attendant(in_vain=in_vain)
-    order = order_from(str(job_file(hours=closed_hours())), {}, {})
-    assert spend_night(order, TerminalConsole(), work=work) == code
+    order = config_of_run(str(job_file(hours=closed_hours())), {}, {})
+    assert run_night(order, TerminalConsole(), work=work) == code
     assert work.seen == [(night.name, 0.0)]
 
 
@@ -281,8 +287,8 @@ def test_one_state_file_for_all_nights_is_brought_up_too(batchexport: Callable[.
     job = 'state = "all.state"'
     finished_night(batchexport, "all.state", job=job)
     work = Attendant()
-    order = order_from(str(job_file(job=job, hours=closed_hours())), {}, {})
-    assert spend_night(order, TerminalConsole(), work=work) == 75
+    order = config_of_run(str(job_file(job=job, hours=closed_hours())), {}, {})
+    assert run_night(order, TerminalConsole(), work=work) == 75
     assert work.seen == [("all.state", 0.0)]
 
 
@@ -291,7 +297,7 @@ def test_a_night_that_was_given_up_does_not_keep_servers_down(batchexport: Calla
     _, night = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
     alter(night, "UPDATE job SET state = 'pending' WHERE job_id = 1")
     work = Attendant()
-    spend_night(order_from(str(job_file(job=job)), {}, {}), TerminalConsole(), work=work)
+    run_night(config_of_run(str(job_file(job=job)), {}, {}), TerminalConsole(), work=work)
     assert work.seen[0] == (night.name, 0.0)
     assert len(work.seen) == 2
 
@@ -303,7 +309,7 @@ def test_servers_of_last_night_are_brought_up_before_tonights_list_begins(
     path, night = finished_night(batchexport, "nights/nightly-2026-01-01.state")
     alter(night, "UPDATE job SET state = 'exporting' WHERE job_id = 1")
     work = Attendant()
-    spend_night(order_from(str(path), {}, {}), TerminalConsole(), work=work)
+    run_night(config_of_run(str(path), {}, {}), TerminalConsole(), work=work)
     assert work.seen[0][0] == night.name
     assert work.seen[1][0] != night.name
 
@@ -338,7 +344,7 @@ def test_a_notice_names_what_was_passed_over(batchexport: Callable[..., Result])
     path = job_file()
     damaged(night)
     console = TerminalConsole()
-    assert spend_night(order_from(str(path), {}, {}), console, work=Attendant()) == 0
+    assert run_night(config_of_run(str(path), {}, {}), console, work=Attendant()) == 0
     (note,) = console.sinks.notes
     assert night.name in note
 
@@ -396,7 +402,6 @@ class AwayAtFirst:
         state_path: Path,
         settings: Settings,
         access: CloudSettings,
-        console: Any,
         *,
         hours: OpenHours,
         watch: bool = True,
@@ -422,8 +427,8 @@ class Clock:
 
 
 def night_of(work: AwayAtFirst, clock: Clock, path: Path) -> int:
-    return spend_night(
-        order_from(str(path), {}, {}), TerminalConsole(), work=work, now=clock, pause=clock.pause
+    return run_night(
+        config_of_run(str(path), {}, {}), TerminalConsole(), work=work, now=clock, pause=clock.pause
     )
 
 
@@ -476,7 +481,6 @@ class Troubled(AwayAtFirst):
         state_path: Path,
         settings: Settings,
         access: CloudSettings,
-        console: Any,
         *,
         hours: OpenHours,
         watch: bool = True,

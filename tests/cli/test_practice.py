@@ -6,44 +6,44 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from batchexport.cli import practice
+from batchexport.app import embedded_sandbox
 from batchexport.config import CloudSettings
 from batchexport.errors import ConfigError
 from tests.cli.clouds import define, defined
 
 
 def test_a_run_on_another_cloud_wants_no_practice_cloud() -> None:
-    assert not practice.is_wanted({"prod", None})
+    assert not embedded_sandbox.is_wanted({"prod", None})
 
 
 def test_the_name_sandbox_wants_the_practice_cloud() -> None:
-    assert practice.is_wanted({"sandbox"})
+    assert embedded_sandbox.is_wanted({"sandbox"})
 
 
 def test_a_cloud_of_that_name_in_clouds_yaml_comes_first() -> None:
     define("clouds: {sandbox: {auth: {auth_url: http://127.0.0.1:1/v3}}}")
-    assert not practice.is_wanted({"sandbox"})
+    assert not embedded_sandbox.is_wanted({"sandbox"})
 
 
 def test_practice_and_real_clouds_do_not_mix() -> None:
     with pytest.raises(ConfigError, match="'sandbox' and for prod, the default cloud"):
-        practice.is_wanted({"sandbox", "prod", None})
+        embedded_sandbox.is_wanted({"sandbox", "prod", None})
 
 
 def test_a_clouds_yaml_that_openstacksdk_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_USERNAME", "somebody")
     define("clouds: {envvars: {auth: {}}}")
     with pytest.raises(ConfigError, match=r"clouds\.yaml cannot be used"):
-        practice.is_wanted({"sandbox"})
+        embedded_sandbox.is_wanted({"sandbox"})
 
 
 def test_the_journal_stands_beside_the_state_file() -> None:
-    assert practice.journal_path(Path("a/b.state")) == Path("a/b.state.sandbox")
+    assert embedded_sandbox.journal_path(Path("a/b.state")) == Path("a/b.state.sandbox")
 
 
 def test_the_environment_is_afterwards_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRACTICE_A", "before")
-    with practice.environment({"PRACTICE_A": "during", "PRACTICE_B": "during"}):
+    with embedded_sandbox.environment({"PRACTICE_A": "during", "PRACTICE_B": "during"}):
         assert (os.environ["PRACTICE_A"], os.environ["PRACTICE_B"]) == ("during", "during")
     assert os.environ["PRACTICE_A"] == "before"
     assert "PRACTICE_B" not in os.environ
@@ -51,7 +51,7 @@ def test_the_environment_is_afterwards_what_it_was(monkeypatch: pytest.MonkeyPat
 
 async def test_however_often_it_is_started_there_is_one_practice_cloud(tmp_path: Path) -> None:
     outside = os.environ["OS_CLIENT_CONFIG_FILE"]
-    async with practice.PracticeCloud(tmp_path / "journal") as cloud:
+    async with embedded_sandbox.EmbeddedSandbox(tmp_path / "journal") as cloud:
         await asyncio.gather(cloud.start(), cloud.start())
         assert "127.0.0.1" in defined()
         assert os.environ["NO_PROXY"] == "127.0.0.1"
@@ -59,8 +59,8 @@ async def test_however_often_it_is_started_there_is_one_practice_cloud(tmp_path:
 
 
 def test_the_practice_cloud_goes_by_the_document_unless_told_otherwise() -> None:
-    assert practice.access_to(CloudSettings(cloud="sandbox")).dialect == "evs"
-    assert practice.access_to(CloudSettings(dialect="cinder")).dialect == "cinder"
+    assert embedded_sandbox.access_to(CloudSettings(cloud="sandbox")).dialect == "evs"
+    assert embedded_sandbox.access_to(CloudSettings(dialect="cinder")).dialect == "cinder"
 
 
 def test_the_practice_cloud_has_volumes_to_discover(batchexport: Callable[..., Result]) -> None:

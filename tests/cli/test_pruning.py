@@ -12,8 +12,10 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from batchexport.cli.layers import order_from
-from batchexport.cli.pruning import outdated
+from batchexport.app.event_loop import run_in_loop
+from batchexport.app.retention import outdated
+from batchexport.cli.console import TerminalConsole
+from batchexport.cli.flags import config_of_run
 from batchexport.cloud.auth.tokens import Token
 from batchexport.model import Image
 from batchexport.report.run_report import RunReport
@@ -54,7 +56,7 @@ class Calendar:
             lambda at: glance_time(began_at + 10_000 * (at - began_at)),
         )
         monkeypatch.setattr(
-            "batchexport.cli.night.nightly_runs.night_name", lambda *_: f"2026-11-{self._night:02}"
+            "batchexport.app.nightly_run.nightly_runs.night_name", lambda *_: f"2026-11-{self._night:02}"
         )
 
     def job(self, *, images: str = "keep = 2", image: str = "", job: str = "") -> None:
@@ -315,13 +317,15 @@ def test_pruning_ends_with_its_window(calendar: Any, monkeypatch: pytest.MonkeyP
     calendar.job(images="keep = 1")
     with served(*volumes()) as sandbox:
         calendar.night()
-        order = order_from("nightly.toml", {}, {})
+        config = config_of_run("nightly.toml", {}, {})
         calendar.job(images="")
         calendar.night()
         known = [state_of(1), state_of(2)]
-        assert outdated(order, known[1], known, remove=True, until=time.time() - 1)
+        assert run_in_loop(
+            outdated(config, known[1], known, TerminalConsole(), remove=True, until=time.time() - 1)
+        )
         assert len(there(sandbox)) == 4
-        outdated(order, known[1], known, remove=True, until=time.time() + 60)
+        run_in_loop(outdated(config, known[1], known, TerminalConsole(), remove=True, until=time.time() + 60))
         assert len(there(sandbox)) == 2
 
 

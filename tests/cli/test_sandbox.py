@@ -12,11 +12,11 @@ import pytest
 import yaml
 from click.testing import Result
 
-from batchexport.cli.sandbox_serving import (
+from batchexport.app.sandbox import (
     MARK,
     listed_volumes,
     made_up_volumes,
-    settings_from,
+    sandbox_settings,
     write_clouds_yaml,
 )
 from batchexport.errors import ConfigError, JobListError
@@ -39,7 +39,7 @@ NOTHING = {
 
 
 def test_without_flags_the_sandbox_is_as_it_comes() -> None:
-    assert settings_from(NOTHING) == SandboxSettings()
+    assert sandbox_settings(NOTHING) == SandboxSettings()
 
 
 def test_every_flag_finds_its_setting() -> None:
@@ -55,7 +55,7 @@ def test_every_flag_finds_its_setting() -> None:
         "token_life_s": 60.0,
         "seed": 5,
     }
-    assert settings_from(NOTHING | said) == SandboxSettings(
+    assert sandbox_settings(NOTHING | said) == SandboxSettings(
         profile=Profile.EVS,
         time_scale=0.0,
         journal=Path("j"),
@@ -67,7 +67,7 @@ def test_every_flag_finds_its_setting() -> None:
 
 def test_the_volumes_of_a_list_exist_and_no_others() -> None:
     write_list(Path("v.csv"), 2, header="volume_id,image_name", row="{},web")
-    settings = settings_from(NOTHING | {"source": "v.csv"})
+    settings = sandbox_settings(NOTHING | {"source": "v.csv"})
     assert not settings.make_up_volumes
     assert [(volume.volume_id, volume.name) for volume in settings.volumes] == [
         (volume_id, "web") for volume_id in quick_ids(2)
@@ -85,34 +85,34 @@ def test_made_up_volumes_are_the_same_each_time() -> None:
     first = made_up_volumes(3)
     assert first == made_up_volumes(3)
     assert [volume.name for volume in first] == ["volume-0001", "volume-0002", "volume-0003"]
-    assert settings_from(NOTHING | {"volumes": 3}).volumes == first
+    assert sandbox_settings(NOTHING | {"volumes": 3}).volumes == first
 
 
 def test_a_list_and_a_number_of_volumes_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="give one of them"):
-        settings_from(NOTHING | {"source": "v.csv", "volumes": 3})
+        sandbox_settings(NOTHING | {"source": "v.csv", "volumes": 3})
 
 
 def test_servers_hold_the_first_volumes_and_two_of_them_share_one() -> None:
-    settings = settings_from(NOTHING | {"volumes": 5, "servers": 2, "ignore_force": False})
+    settings = sandbox_settings(NOTHING | {"volumes": 5, "servers": 2, "ignore_force": False})
     ids = [volume.volume_id for volume in settings.volumes]
     assert [(server.name, server.volume_ids) for server in settings.servers] == [
         ("server-0001", (ids[0], ids[1], ids[2])),
         ("server-0002", (ids[2], ids[3])),
     ]
     assert settings.force_upload
-    assert settings.servers == settings_from(NOTHING | {"volumes": 5, "servers": 2}).servers
+    assert settings.servers == sandbox_settings(NOTHING | {"volumes": 5, "servers": 2}).servers
 
 
 def test_a_single_server_shares_with_nobody_and_force_can_be_ignored() -> None:
-    settings = settings_from(NOTHING | {"volumes": 1, "servers": 1, "ignore_force": True})
+    settings = sandbox_settings(NOTHING | {"volumes": 1, "servers": 1, "ignore_force": True})
     assert [server.volume_ids for server in settings.servers] == [(settings.volumes[0].volume_id,)]
     assert not settings.force_upload
 
 
 def test_servers_without_volumes_are_told_what_to_give() -> None:
     with pytest.raises(ConfigError, match="3 servers cannot hold 2 volumes") as caught:
-        settings_from(NOTHING | {"volumes": 2, "servers": 3})
+        sandbox_settings(NOTHING | {"volumes": 2, "servers": 3})
     assert "--list or --volumes" in caught.value.hint
 
 

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import Result
 
-from batchexport.cli.emitted import host_zone, this_program
+from batchexport.app.schedule import host_zone, this_program
 from batchexport.cli.schedule import schedule
 from tests.cli.lists import write_list
 

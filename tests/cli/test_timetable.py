@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from batchexport.app.schedule import scheduled_job
+from batchexport.app.scheduler import LOOK_EVERY_S, Timetable, first_start
 from batchexport.cli.console import TerminalConsole
-from batchexport.cli.job_schedule import scheduled_job
-from batchexport.cli.timetable import LOOK_EVERY_S, Timetable, child_of, first_start, keep_timetable
+from batchexport.cli.schedule import child_of, run_until_signal
 from batchexport.errors import ConfigError
 from tests.cli.lists import write_list
 from tests.cli.test_night import closed_hours, open_hours
@@ -55,7 +56,13 @@ class Desk:
     async def __aenter__(self) -> Any:
         self._group = asyncio.TaskGroup()
         group = await self._group.__aenter__()
-        self.table = Timetable(start=self._start, stop=asyncio.Event(), now=lambda: self.time, group=group)
+        self.table = Timetable(
+            console=TerminalConsole(),
+            start=self._start,
+            stop=asyncio.Event(),
+            now=lambda: self.time,
+            group=group,
+        )
         self.table.read(self.paths)
         return self
 
@@ -234,7 +241,7 @@ async def test_signals_are_heard_while_nothing_is_due(
         return 143
 
     keeping = asyncio.ensure_future(
-        keep_timetable([job_path], TerminalConsole(), now=lambda: at("2027-05-01T23:00"), start=start)
+        run_until_signal([job_path], TerminalConsole(), now=lambda: at("2027-05-01T23:00"), start=start)
     )
     await told("nightly.toml: starting", stderr, capsys)
     job_path.write_text(NIGHTLY.replace("06:00", "05:00"))

@@ -7,10 +7,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from batchexport.cli.options import ALLOWED
 from batchexport.config import Limits
 from batchexport.config.jobfile import read_job_file
 from batchexport.config.outputs import FORMATS
+from batchexport.dialect import ALLOWED
 from batchexport.errors import ConfigError
 from tests.config.test_jobfile import EVERYTHING
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from batchexport.app.retention import _each_once
 from batchexport.config.retention import Retention
 from batchexport.dialect import CINDER
 from batchexport.engine.prune import prune
 from batchexport.errors import UnreachableError
-from batchexport.generations import _each_once
 from batchexport.model import Image, TargetKey
 from batchexport.plan.retention import OurImage, Recorded
 from batchexport.store import Abandoned

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
+from batchexport.app.nightly_run import run_night
+from batchexport.app.run import exit_code
+from batchexport.app.window_guard import closing, sending_only
 from batchexport.changes import JobChange, SizesLearned
-from batchexport.cli.closing import closing, sending_only
 from batchexport.cli.console import TerminalConsole
-from batchexport.cli.execution import exit_code
-from batchexport.cli.layers import order_from
-from batchexport.cli.night import spend_night
+from batchexport.cli.flags import config_of_run
 from batchexport.config import CloudSettings, Settings
 from batchexport.engine import run
 from batchexport.errors import CloudError
@@ -116,10 +116,10 @@ class Almanac:
 
     @property
     def window(self) -> Any:
-        return self.order().nights.window
+        return self.order().schedule.window
 
     def order(self) -> Any:
-        return order_from(str(self.job_path), {}, {})
+        return config_of_run(str(self.job_path), {}, {})
 
     def start(self, *, killed_after: Any = None) -> Any:
         """What a timer does: the exit code of a night that starts now."""
@@ -128,7 +128,6 @@ class Almanac:
             path: Path,
             settings: Settings,
             access: CloudSettings,
-            console: Any,
             *,
             hours: OpenHours,
             watch: bool = True,
@@ -136,7 +135,7 @@ class Almanac:
             self.worked_on.append((path.name, watch))
             return self._work(path, settings, hours, killed_after, watch)
 
-        return spend_night(self.order(), self.console, now=now, work=work)
+        return run_night(self.order(), self.console, now=now, work=work)
 
     def start_at(self, day: Any, hour: Any, minute: int = 0, **how: Any) -> Any:
         travel_to(local(day, hour, minute))
@@ -157,7 +156,7 @@ class Almanac:
             await self._tell_sizes(path)
             async with (
                 self._open(path) as state,
-                closing(hours, stop, now=now),
+                closing(hours, stop, TerminalConsole(), now=now),
                 sending_only(None if watch else path, stop),
             ):
                 await run(

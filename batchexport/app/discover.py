@@ -1,4 +1,4 @@
-"""Making a job list from what a cloud has: read in pages, written whole or not at all."""
+"""Make a job list from the volumes of a project: read in pages, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchexport.cli.connections import connections
-from batchexport.cli.execution import run_in_loop
+from batchexport.app.connections import connections
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
@@ -20,13 +19,16 @@ from batchexport.report.volumes import COLUMNS, csv_text, json_text
 from batchexport.whole_file import write_whole
 
 
-def discovered(
-    wanted: VolumeFilter, settings: Settings, access: CloudSettings, *, for_a_run: bool = False
+async def discover_volumes(
+    volume_filter: VolumeFilter, settings: Settings, access: CloudSettings, *, for_a_run: bool = False
 ) -> list[Volume]:
-    """The volumes of the project that are wanted, in the order in which the cloud lists them."""
-    key = TargetKey()
+    """The volumes of the project that match, in the order in which the cloud lists them.
 
-    async def look(state_path: Path) -> list[Volume]:
+    `for_a_run` signs in as patiently as a run does. Raises CloudError, ConfigError.
+    """
+    key = TargetKey()
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        state_path = Path(folder) / "discover.state"
         async with (
             connections(
                 [key], access, settings.limits, state_path=state_path, for_a_run=for_a_run
@@ -37,11 +39,8 @@ def discovered(
                 volume
                 async for page in cloud.block_storage.volumes()
                 for volume in page
-                if wanted.matches(volume)
+                if volume_filter.matches(volume)
             ]
-
-    with TemporaryDirectory(prefix="batchexport-") as folder:
-        return run_in_loop(look(Path(folder) / "discover.state"))
 
 
 def list_text(volumes: Sequence[Volume], form: str) -> str:

@@ -1,17 +1,15 @@
-"""Serving the practice cloud in the foreground: from flags to a server that ends with a signal."""
+"""Serve the sandbox: from options to a server that runs until it is stopped."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 from msgspec.structs import replace
 
-from batchexport.cli.console import TerminalConsole, err
-from batchexport.cli.signals import stop_on_signals
 from batchexport.errors import ConfigError, JobListError
 from batchexport.lists import JobList, Problem
 from batchexport.sandbox import (
@@ -34,7 +32,7 @@ _TAKEN_OVER = ("time_scale", "journal", "rate", "token_life_s", "weather")
 _MADE_UP = uuid.UUID("5a4db0c5-0000-4000-8000-000000000000")
 
 
-def settings_from(flags: Mapping[str, Any]) -> SandboxSettings:
+def sandbox_settings(flags: Mapping[str, Any]) -> SandboxSettings:
     """The sandbox that the flags ask for. Raises JobListError, ConfigError."""
     if flags["source"] and flags["volumes"]:
         raise ConfigError("--list and --volumes both say which volumes exist: give one of them")
@@ -116,18 +114,12 @@ def _volumes(names: Mapping[str, str | None]) -> tuple[SandboxVolume, ...]:
 
 
 async def serve_until_stopped(
-    settings: SandboxSettings, *, port: int, clouds_path: Path | None, console: TerminalConsole
+    settings: SandboxSettings, *, port: int, stop: asyncio.Event, on_start: Callable[[str], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM. Prints the clouds.yaml on stdout, or the URL where it goes to a file."""
-    with stop_on_signals(err, first="the sandbox ends", second="leaving now") as stop:
-        async with serve(settings, port=port) as sandbox:
-            if clouds_path is None:
-                click.echo(clouds_yaml(sandbox.url, settings.profile), nl=False)
-            else:
-                write_clouds_yaml(clouds_path, sandbox.url, settings.profile)
-                click.echo(sandbox.url)
-            console.info(f"the sandbox listens at {sandbox.url}; Ctrl-C ends it")
-            await stop.event.wait()
+    """Serve until `stop` is set; `on_start` is called with the URL once the sandbox listens."""
+    async with serve(settings, port=port) as sandbox:
+        on_start(sandbox.url)
+        await stop.wait()
 
 
 def write_clouds_yaml(path: Path, url: str, profile: Profile = Profile.CINDER) -> None:

@@ -7,8 +7,6 @@ are noticed. A start too many does no harm: a night that is done, or at work, is
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,9 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from batchexport.cli.console import TerminalConsole, err
-from batchexport.cli.job_schedule import ScheduledJob, scheduled_job
-from batchexport.cli.signals import stop_on_signals
+from batchexport.app.console import Console
+from batchexport.app.schedule import ScheduledJob, scheduled_job
 from batchexport.errors import ConfigError
 from batchexport.scheduling.cron import next_start, told
 from batchexport.scheduling.window import opening_at
@@ -46,7 +43,7 @@ class Entry(msgspec.Struct):
 
     def plan_again(self, now: float) -> None:
         """Start once more soon, where the window is open then."""
-        opening = opening_at(self.job.nights.window, now + AGAIN_S) if self.job.nights.window else None
+        opening = opening_at(self.job.config.window, now + AGAIN_S) if self.job.config.window else None
         if opening is not None and now + AGAIN_S < opening.closes_at:
             self.next_at = min(now + AGAIN_S, now + AGAIN_S if self.next_at is None else self.next_at)
 
@@ -58,7 +55,7 @@ def _may_go_better(code: int) -> bool:
 
 def first_start(job: ScheduledJob, now: float) -> float | None:
     """When a job is started first: at once while its window is open, for its start may have been missed."""
-    opening = opening_at(job.nights.window, now) if job.nights.window else None
+    opening = opening_at(job.config.window, now) if job.config.window else None
     if opening is not None and now < opening.closes_at:
         return now
     return next_start(job.schedule, now)
@@ -67,6 +64,7 @@ def first_start(job: ScheduledJob, now: float) -> float | None:
 class Timetable(msgspec.Struct, kw_only=True):
     """All jobs, and the nights that run. `look` does what is due."""
 
+    console: Console
     start: Start
     stop: asyncio.Event
     now: Callable[[], float]
@@ -84,7 +82,7 @@ class Timetable(msgspec.Struct, kw_only=True):
             except ConfigError as error:
                 if known is None:
                     raise
-                err(f"{error}\n{path.name}: going on with what it said before")
+                self.console.notice(f"{error}\n{path.name}: going on with what it said before")
                 continue
             if known is None:
                 self.entries[path] = known = Entry(job, first_start(job, now))
@@ -112,67 +110,58 @@ class Timetable(msgspec.Struct, kw_only=True):
 
     def _begin(self, entry: Entry) -> None:
         if entry.night is not None and not entry.night.done():
-            err(f"{entry.job.path.name}: still at work, this start is left out")
+            self.console.notice(f"{entry.job.path.name}: still at work, this start is left out")
             return
         entry.night = self.group.create_task(self._night(entry))
 
     async def _night(self, entry: Entry) -> None:
-        err(f"{entry.job.path.name}: starting")
+        self.console.notice(f"{entry.job.path.name}: starting")
         code = await self.start(entry.job.path, self.stop)
-        err(f"{entry.job.path.name}: ended with exit code {code}")
+        self.console.notice(f"{entry.job.path.name}: ended with exit code {code}")
         if _may_go_better(code) and not self.stop.is_set():
             entry.plan_again(self.now())
         self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
         when = "never again" if entry.next_at is None else told(entry.next_at, entry.job.schedule.zone)
-        err(f"{entry.job.path.name}: next start {when}")
+        self.console.notice(f"{entry.job.path.name}: next start {when}")
 
 
-async def keep_timetable(
+async def run_scheduler(
     paths: Sequence[Path],
-    console: TerminalConsole,
+    console: Console,
     *,
+    start: Start,
+    stop: asyncio.Event,
+    reload: asyncio.Event,
     now: Callable[[], float] = time.time,
-    start: Start | None = None,
-) -> int:
-    """Keep the timetable until a signal; its exit code. Raises ConfigError for a file that cannot be used."""
-    hangup, terminal = asyncio.Event(), _Terminal()
+) -> None:
+    """Start the jobs when their times come, until `stop` is set; `reload` reads the job files again.
 
-    def read_again() -> bool:
-        if terminal.is_lost():
-            return False
-        hangup.set()
-        return True
-
-    with stop_on_signals(
-        err, first="running nights are drained", second="leaving now", on_hangup=read_again
-    ) as stop:
-        # Errors of reading come before any task runs: a group would wrap them.
-        for path in paths:
-            scheduled_job(path)
-        async with asyncio.TaskGroup() as group:
-            begin = start or child_of(console)
-            table = Timetable(start=begin, stop=stop.event, now=now, group=group)
-            table.read(paths)
-            while not stop.event.is_set():
-                wait_s = table.look()
-                await _first_of(stop.event, hangup, within_s=wait_s)
-                if hangup.is_set():
-                    hangup.clear()
-                    table.read(paths)
-    return stop.exit_code or 0
+    Running nights are drained at the end. Raises ConfigError for a file that cannot be used.
+    """
+    # Errors of reading come before any task runs: a group would wrap them.
+    for path in paths:
+        scheduled_job(path)
+    async with asyncio.TaskGroup() as group:
+        table = Timetable(console=console, start=start, stop=stop, now=now, group=group)
+        table.read(paths)
+        while not stop.is_set():
+            wait_s = table.look()
+            await _first_of(stop, reload, within_s=wait_s)
+            if reload.is_set():
+                reload.clear()
+                table.read(paths)
 
 
-def child_of(console: TerminalConsole) -> Start:
-    """What starts a night as a process that speaks as loudly as this one."""
-    words = ["-v"] * console.verbose + ["-q"] * console.quiet + ["--log-format", console.log_format]
+def start_process(options: Sequence[str]) -> Start:
+    """What starts a night as a process of this program, with these options of `run`."""
 
     async def start(path: Path, stop: asyncio.Event) -> int:
         # -P: a csv.py beside the job file is no part of Python. A session of its own: Ctrl-C reaches this
         # process alone, which passes it on once.
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "batchexport", "run", *words, str(path)), start_new_session=True
+            *(sys.executable, "-P", "-m", "batchexport", "run", *options, str(path)), start_new_session=True
         )
         ended = asyncio.ensure_future(child.wait())
         stopped = asyncio.ensure_future(stop.wait())
@@ -185,26 +174,6 @@ def child_of(console: TerminalConsole) -> Start:
             stopped.cancel()
 
     return start
-
-
-class _Terminal:
-    """The terminal that the program was started from, if any: SIGHUP may mean that it was closed."""
-
-    def __init__(self) -> None:
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: it is to outlive the terminal
-        self._was_there = not ignored and self._is_there()
-
-    def is_lost(self) -> bool:
-        """Whether it was there, and is closed now."""
-        return self._was_there and not self._is_there()
-
-    @staticmethod
-    def _is_there() -> bool:
-        try:
-            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-        except OSError:
-            return False
-        return True
 
 
 async def _first_of(*events: asyncio.Event, within_s: float) -> None:

@@ -12,12 +12,11 @@ from typing import Protocol
 import msgspec
 
 from batchexport import nightly_runs
-from batchexport.cli.beginning import begin, carry_on
-from batchexport.cli.console import TerminalConsole, err
-from batchexport.cli.execution import SERVERS_DOWN, WINDOW_CLOSED, execute, exit_code
-from batchexport.cli.layers import Order
-from batchexport.cli.observe_run import told_about
-from batchexport.cli.pruning import prune_after
+from batchexport.app.console import Console
+from batchexport.app.retention import prune_after
+from batchexport.app.run import NEEDS_ATTENTION, WINDOW_CLOSED, exit_code
+from batchexport.app.run_config import RunConfig
+from batchexport.app.start import resume, start_run
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import BatchExportError, StateError, StateWriteError, TransientError
@@ -46,71 +45,81 @@ _OLDER_S, _OLDER_NIGHTS = 90.0, 5
 
 
 class Work(Protocol):
-    """What works on a state file: `execution.execute`, or what a test hands in."""
+    """Works on one state file; the exit code. Reports progress and result by itself."""
 
     def __call__(
         self,
         state_path: Path,
         settings: Settings,
         access: CloudSettings,
-        console: TerminalConsole,
         *,
         hours: OpenHours | None,
         watch: bool = True,
     ) -> int: ...
 
 
-def spend_night(
-    order: Order,
-    console: TerminalConsole,
+def run_night(
+    config: RunConfig,
+    console: Console,
     *,
     now: Callable[[], float] = time.time,
-    work: Work = execute,
+    work: Work,
+    report_on: Callable[[Path], None] = lambda path: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Do what the job file asks of this night; the exit code. Raises BatchExportError as `run` does."""
-    window = order.nights.window
+    window = config.schedule.window
     opening = opening_at(window, now()) if window else None
     night = Night(
-        order=order, console=console, opening=opening, now=now, work=work, pause=pause, began_at=now()
+        config=config,
+        console=console,
+        opening=opening,
+        now=now,
+        work=work,
+        report_on=report_on,
+        pause=pause,
+        began_at=now(),
     )
     if window and opening is None:
         console.info(_closed(window, now()))
-        return night.stay_closed()
-    if order.nights.state_dir is None:
+        return night.outside_window()
+    if config.schedule.state_dir is None:
         return night.go_on_with_the_list()
-    with nightly_runs.exclusive_lock(order.nights.state_dir, order.job_name):
-        return night.spend(order.nights.state_dir)
+    with nightly_runs.exclusive_lock(config.schedule.state_dir, config.job_name):
+        return night.spend(config.schedule.state_dir)
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
     """One night at work, from `began_at` to the end of its opening."""
 
-    order: Order
-    console: TerminalConsole
+    config: RunConfig
+    console: Console
     opening: Opening | None
     now: Callable[[], float]
     work: Work
+    report_on: Callable[[Path], None]  #: called with the state file that this night is about
     pause: Callable[[float], None]
     began_at: float
 
-    def stay_closed(self) -> int:
+    def outside_window(self) -> int:
         """Out of hours nothing begins; servers that an earlier night left down are brought up."""
-        folder, job = self.order.nights.state_dir, self.order.job_name
-        known = nightly_runs.run_files(folder, job) if folder else [self.order.state_path]
+        folder, job = self.config.schedule.state_dir, self.config.job_name
+        known = nightly_runs.run_files(folder, job) if folder else [self.config.state_path]
         if not (left := [night.path for night in self._survey(known) if night.servers_down]):
             return WINDOW_CLOSED
         with nullcontext() if folder is None else nightly_runs.exclusive_lock(folder, job):
             for path in left:
                 self._of_an_earlier(path, self._bring_servers_up)
-        return SERVERS_DOWN if any(night.servers_down for night in self._survey(left)) else WINDOW_CLOSED
+        return NEEDS_ATTENTION if any(night.servers_down for night in self._survey(left)) else WINDOW_CLOSED
 
     def go_on_with_the_list(self) -> int:
         """A job with one state file: as much of its list as the night allows."""
-        path = self.order.state_path
+        path = self.config.state_path
         if not path.exists() and self._is_over():
             return WINDOW_CLOSED
-        return self._patiently(lambda: self._work_on(path, begin(self.order, path, self.console), [path]))
+        return self._patiently(
+            lambda: self._work_on(path, start_run(self.config, path, self.console).settings, [path])
+        )
 
     def spend(self, folder: Path) -> int:
         """A job with a state file a night: what can go of the unfinished one first, then tonight's list.
@@ -118,7 +127,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         Nothing that is left of an earlier night keeps tonight's list from beginning, and an earlier night
         that cannot be worked on is told and passed over.
         """
-        plan, job = self.order.nights, self.order.job_name
+        plan, job = self.config.schedule, self.config.job_name
         tonight = nightly_runs.night_path(
             folder, job, nightly_runs.night_name(plan, self.opening, self.began_at)
         )
@@ -134,11 +143,11 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))
         if tonights < SIGNALLED and plan.on_unfinished is not OnUnfinished.ABANDON:
             code = self._watch(earlier, last, code, known)
-            told_about(tonight, self.console)
+            self.report_on(tonight)
         code = code if code > SIGNALLED else tonights or code
         if tonights in _ENDED_BY_ITSELF and code <= SIGNALLED and tonight.exists():
             until = self.opening.watched_until if self.opening else None
-            prune_after(self.order, tonight, nightly_runs.run_files(folder, job), self.console, until=until)
+            prune_after(self.config, tonight, nightly_runs.run_files(folder, job), self.console, until=until)
         if plan.keep is not None:
             self._forget(nightly_runs.run_files(folder, job), plan.keep)
         return code
@@ -150,11 +159,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             self._warn(f"passed over, and kept as it is: {error}")
         return found
 
-    def _warn(self, words: str) -> None:
-        """Say it now, and in the notice of this night."""
-        err(words, level="warning")
-        if words not in self.console.sinks.notes:
-            self.console.sinks.notes.append(words)
+    def _warn(self, text: str) -> None:
+        """Say it now, and in the notification of this night."""
+        self.console.warning(text, notify=True)
 
     def _of_an_earlier(self, path: Path, do: Callable[[Path], int]) -> int:
         """What is done about an earlier night: whatever is wrong with it is said, and ends nothing.
@@ -180,9 +187,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """Send what is left of last night; what is under way then is watched after tonight's list has begun,
         unless that is not to begin.
         """
-        watch = self.order.nights.on_unfinished is OnUnfinished.SKIP
+        watch = self.config.schedule.on_unfinished is OnUnfinished.SKIP
         until = min(self._end(), self.began_at + _EARLIER_WAIT_S)
-        go_on = partial(self._carry_on, known=known, watch=watch)
+        go_on = partial(self._resume, known=known, watch=watch)
         return self._of_an_earlier(last.path, lambda path: self._patiently(lambda: go_on(path), until=until))
 
     def _got_on(self, last: NightlyRun) -> bool:
@@ -201,7 +208,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             if not night.under_way or (self.opening and self.now() >= self.opening.watched_until):
                 continue
             is_last = last is not None and night.path == last.path
-            look = partial(self._carry_on, known=known) if is_last else self._look_at
+            look = partial(self._resume, known=known) if is_last else self._look_at
             found = self._of_an_earlier(night.path, look)
             if found > SIGNALLED:
                 return found
@@ -212,9 +219,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """See what became of the exports of a night; nothing of it begins."""
         self.console.info(f"looking at what is under way of an earlier night for {duration(_OLDER_S)}")
         hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
-        return self.work(
-            path, carry_on(self.order, path, self.console), self.order.access, self.console, hours=hours
-        )
+        return self.work(path, resume(self.config, path, self.console), self.config.access, hours=hours)
 
     def _patiently(self, do: Callable[[], int], *, until: float | None = None) -> int:
         """Do it, and again while a service that is needed is away: until the window closes, or this time."""
@@ -226,7 +231,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             except TransientError as error:
                 if self.now() + pause_s >= until:
                     raise
-                err(f"{error}; trying again in {duration(pause_s)}", level="warning")
+                self.console.warning(f"{error}; trying again in {duration(pause_s)}")
             self.pause(pause_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
@@ -239,7 +244,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             if not nightly_runs.rows_to_do(tonight):
                 self.console.info(f"this night is done already: {tonight}")
                 return _ended_with(tonight)
-            return self._carry_on(tonight, known)
+            return self._resume(tonight, known)
         if self._is_over():
             return WINDOW_CLOSED
         done = self._exported_tonight(last.path) if last else frozenset()
@@ -247,7 +252,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             self.console.info(
                 f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list"
             )
-        return self._work_on(tonight, begin(self.order, tonight, self.console, leave_out=done), known)
+        return self._work_on(
+            tonight, start_run(self.config, tonight, self.console, leave_out=done).settings, known
+        )
 
     def _exported_tonight(self, path: Path) -> frozenset[tuple[TargetKey, str]]:
         """The volumes of last night's list whose export began this night."""
@@ -258,26 +265,26 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             self._warn(f"{path.name}: what it exported this night may be exported again: {error}")
             return frozenset()
 
-    def _carry_on(self, path: Path, known: list[Path], watch: bool = True) -> int:
+    def _resume(self, path: Path, known: list[Path], watch: bool = True) -> int:
         """Go on with a night as its list and its image settings were when it began."""
-        return self._work_on(path, carry_on(self.order, path, self.console), known, watch=watch)
+        return self._work_on(path, resume(self.config, path, self.console), known, watch=watch)
 
     def _bring_servers_up(self, path: Path) -> int:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
         self.console.info(f"servers were left down by an earlier night: bringing them up, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
-        settings = carry_on(self.order, path, self.console)
-        return self.work(path, settings, self.order.access, self.console, hours=over)
+        settings = resume(self.config, path, self.console)
+        return self.work(path, settings, self.config.access, hours=over)
 
     def _work_on(self, path: Path, settings: Settings, known: list[Path], *, watch: bool = True) -> int:
-        hours, window = None, self.order.nights.window
+        hours, window = None, self.config.schedule.window
         if self.opening is not None and window is not None:
             hours = OpenHours(
                 closes_at=self.opening.closes_at,
                 watched_until=self.opening.watched_until,
                 throughput=nightly_runs.throughput_of(known, window),
             )
-        code = self.work(path, settings, self.order.access, self.console, hours=hours, watch=watch)
+        code = self.work(path, settings, self.config.access, hours=hours, watch=watch)
         if code == WINDOW_CLOSED and hours is not None and window is not None:
             return self._tell_what_is_left(path, window, hours.throughput)
         return code
@@ -300,7 +307,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         return _NEVER_FITS if len(never) == to_do else WINDOW_CLOSED
 
     def _forget(self, known: list[Path], keep: int) -> None:
-        gone = nightly_runs.remove_old(known, keep=keep, on_unfinished=self.order.nights.on_unfinished)
+        gone = nightly_runs.remove_old(known, keep=keep, on_unfinished=self.config.schedule.on_unfinished)
         if gone:
             self.console.info(f"removed the state files of {count_of(len(gone), 'old night')}")
 

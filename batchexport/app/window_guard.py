@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from batchexport.cli.console import err
+from batchexport.app.console import Console
 from batchexport.model import JobState
 from batchexport.report.text import duration
 from batchexport.scheduling.throughput import OpenHours
@@ -56,14 +56,14 @@ async def _stop_when_sent(state_path: Path, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def closing(
-    hours: OpenHours | None, stop: asyncio.Event, *, now: Callable[[], float] = time.time
+    hours: OpenHours | None, stop: asyncio.Event, console: Console, *, now: Callable[[], float] = time.time
 ) -> AsyncIterator[None]:
     """Sets `stop` when the time to watch is over, as long as the context lasts; never where hours is None."""
     if hours is None:
         yield
         return
     # No task group: it would wrap what ends the run, which is to be told as it is.
-    task = asyncio.create_task(_close(hours, stop, now))
+    task = asyncio.create_task(_close(hours, stop, console, now))
     try:
         yield
     finally:
@@ -71,7 +71,7 @@ async def closing(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _close(hours: OpenHours, stop: asyncio.Event, now: Callable[[], float]) -> None:
+async def _close(hours: OpenHours, stop: asyncio.Event, console: Console, now: Callable[[], float]) -> None:
     if hours.closes_at == 0.0:  # it never was open for this run: whoever began it said why
         if not await _stopped_before(hours.watched_until, stop, now):
             stop.set()
@@ -80,9 +80,11 @@ async def _close(hours: OpenHours, stop: asyncio.Event, now: Callable[[], float]
         return
     grace_s = hours.watched_until - now()
     if grace_s > 0:
-        err(f"the window is closed: nothing more begins, what runs is watched for {duration(grace_s)}")
+        console.notice(
+            f"the window is closed: nothing more begins, what runs is watched for {duration(grace_s)}"
+        )
     if not await _stopped_before(hours.watched_until, stop, now):
-        err("the time to watch is over: what runs is looked up when the window opens again")
+        console.notice("the time to watch is over: what runs is looked up when the window opens again")
         stop.set()
 
 

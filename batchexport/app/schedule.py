@@ -1,24 +1,77 @@
-"""The files that make another program start a job here: how this one is called, and whose time cron reads."""
+"""When a job file starts, and the files that make another program start it: systemd, cron, Kubernetes."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from batchexport.cli.job_schedule import scheduled_job
+import msgspec
+
+from batchexport.config.jobfile import read_job_file
+from batchexport.config.schedule import ScheduleConfig
+from batchexport.dialect import ALLOWED
 from batchexport.errors import ConfigError
+from batchexport.model import InUse
+from batchexport.scheduling.cron import Schedule, clock_changes, told
 from batchexport.scheduling.crontab import crontab
 from batchexport.scheduling.kubernetes import cron_job
 from batchexport.scheduling.systemd import service, timer
 from batchexport.scheduling.unit_spec import UnitSpec
+from batchexport.scheduling.window import opening_at
 from batchexport.whole_file import write_whole
 
 
-def emitted(kind: str, job_path: Path, *, image: str, now: float) -> dict[str, str]:
+class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job file that says when it starts."""
+
+    path: Path  #: absolute
+    schedule: Schedule
+    config: ScheduleConfig
+    stops_servers: bool = False
+    writes_to: tuple[Path, ...] = ()  #: the folders of its state files and reports
+
+
+def scheduled_job(path: Path) -> ScheduledJob:
+    """The job file with its schedule. Raises ConfigError where it has problems, or says no time."""
+    job_file = read_job_file(path, allowed=ALLOWED)
+    if job_file.nights.schedule is None:
+        raise ConfigError(
+            f"{path}: no time to start at",
+            hint="add a [schedule] with cron and time_zone, or a [window] with hours and time_zone",
+        )
+    state_path, reports = job_file.state_path or job_file.list_path, job_file.reports
+    folders = (
+        job_file.nights.state_dir or (state_path.parent if state_path else None),
+        reports.folder if reports else None,
+    )
+    return ScheduledJob(
+        path=path.absolute(),
+        schedule=job_file.nights.schedule,
+        config=job_file.nights,
+        stops_servers=job_file.layer.in_use is InUse.STOP,
+        writes_to=tuple(folder for folder in folders if folder is not None),
+    )
+
+
+def warnings(job: ScheduledJob, starts: Iterable[float], *, now: float) -> Iterator[str]:
+    """What is odd about the times of a job: those of clock changes, and starts while its window is closed."""
+    zone = job.schedule.zone
+    for change in clock_changes(job.schedule, now):
+        what = "does not exist" if change.skipped else "comes twice"
+        yield (
+            f"{change.at:%Y-%m-%d %H:%M} {what}, for the clocks change: the start is at"
+            f" {told(change.starts_at, zone)}; systemd and Kubernetes may do otherwise"
+        )
+    for at in starts:
+        if job.config.window and opening_at(job.config.window, at) is None:
+            yield f"the window is closed at {told(at, zone)}: that start does nothing"
+
+
+def unit_files(kind: str, job_path: Path, *, image: str, now: float) -> dict[str, str]:
     """The texts by their file names. Raises ConfigError for a schedule that `kind` cannot keep, and a path
     that cannot be written into one.
     """
@@ -37,7 +90,7 @@ def unit_spec(job_path: Path) -> UnitSpec:
     spec = UnitSpec(
         job_path=job.path,
         schedule=job.schedule,
-        window=job.nights.window,
+        window=job.config.window,
         program=this_program(),
         stops_servers=job.stops_servers,
         writes_to=tuple(path.absolute() for path in job.writes_to),
@@ -53,7 +106,7 @@ def unit_spec(job_path: Path) -> UnitSpec:
     return spec
 
 
-def write_emitted(folder: Path, job_path: Path, texts: Mapping[str, str]) -> list[Path]:
+def write_unit_files(folder: Path, job_path: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write the texts into the folder. Raises ConfigError rather than replace what starts another job."""
     spec = unit_spec(job_path)
     for name in texts:

@@ -1,4 +1,4 @@
-"""What flags, environment and job file say, laid over each other into the settings of a run."""
+"""The configuration of a run, resolved once: flags or arguments, environment, job file, defaults."""
 
 from __future__ import annotations
 
@@ -8,18 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import msgspec
 from msgspec.structs import replace
 
-from batchexport.cli.options import ALLOWED, JOB_FILE
-from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
-from batchexport.dialect import DIALECTS, Dialect, DialectName
+from batchexport.dialect import ALLOWED, DIALECTS, Dialect, DialectName
 from batchexport.errors import ConfigError, JobListError
-from batchexport.model import ImageOptions
 
 if TYPE_CHECKING:
     from batchexport.config.outputs import Notify, Reports
@@ -27,20 +23,19 @@ if TYPE_CHECKING:
 
 _LIMITS = Limits.__struct_fields__
 _STOPS = ServerStops.__struct_fields__
-_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command was asked to work on, and how."""
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What to work on, and how: everything that was asked for, resolved."""
 
     source: str  #: path of the job list, `-` for stdin; empty where the list is discovered
     said_state_path: Path | None
     settings: Settings
     access: CloudSettings
-    wanted: VolumeFilter | None = None  #: what is discovered for the list; None = it is a file
-    nights: ScheduleConfig = ScheduleConfig()  #: of the job file; without one, at any time
+    volume_filter: VolumeFilter | None = None  #: what is discovered for the list; None = it is a file
+    schedule: ScheduleConfig = ScheduleConfig()  #: of the job file; without one, at any time
     notify: Notify | None = None
     reports: Reports | None = None
     job_name: str = ""  #: the job file's name; empty without one
@@ -54,7 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.said_state_path is not None:
             return self.said_state_path
-        if self.wanted is not None:
+        if self.volume_filter is not None:
             return default_state_path(self.job_folder / self.job_file_name)
         list_path = Path(self.source)
         if self.source == "-" or _is_stream(list_path):
@@ -113,35 +108,41 @@ def _is_stream(path: Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def order_from(
-    source: str, flags: Mapping[str, Any], environment: Mapping[str, str], *, in_use: InUse | None = None
-) -> Order:
-    """The order that a list or a job file makes together with flags and environment. Raises ConfigError.
+def resolve_config(
+    source: str,
+    layer: Layer,
+    environment: Mapping[str, str],
+    *,
+    state_path: Path | None = None,
+    default_in_use: InUse | None = None,
+    rebind_cloud: bool = False,
+    export_again: bool = False,
+) -> RunConfig:
+    """The configuration of a list or a job file, with `layer` above environment and job file.
 
-    `in_use` is what becomes of volumes in use where neither says it.
+    `default_in_use` applies where neither layer nor job file says what becomes of volumes in use. Raises
+    ConfigError.
     """
-    layer, state_path = layer_from_flags(flags), flags.get("state_path")
-    plan, job_name, job_folder = ScheduleConfig(), "", Path()
-    notify, reports, wanted = None, None, None
+    schedule, job_name, job_folder = ScheduleConfig(), "", Path()
+    notify, reports, volume_filter = None, None, None
     if is_job_file(source):
         from batchexport.config.jobfile import read_job_file
 
         job_file = read_job_file(Path(source), allowed=ALLOWED)
-        plan, job_name, job_folder = job_file.nights, Path(source).stem, Path(source).parent
-        notify, reports, wanted = job_file.notify, job_file.reports, job_file.volume_filter
+        schedule, job_name, job_folder = job_file.nights, Path(source).stem, Path(source).parent
+        notify, reports, volume_filter = job_file.notify, job_file.reports, job_file.volume_filter
         if state_path is not None:
-            plan = replace(plan, state_dir=None)
+            schedule = replace(schedule, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
         layer = layer.over(under_environment(job_file.layer, environment))
-    settings, access = settings_from(layer.over(Layer(in_use=in_use)))
-    settings = _with_flags_alone(settings, flags)
-    return Order(
+    settings, access = settings_from(layer.over(Layer(in_use=default_in_use)))
+    return RunConfig(
         source=source,
         said_state_path=state_path,
-        settings=settings,
+        settings=replace(settings, rebind_cloud=rebind_cloud, export_again=export_again),
         access=access,
-        wanted=wanted,
-        nights=plan,
+        volume_filter=volume_filter,
+        schedule=schedule,
         notify=notify,
         reports=reports,
         job_name=job_name,
@@ -154,86 +155,56 @@ def is_job_file(source: str | Path) -> bool:
     return str(source).lower().endswith(".toml")
 
 
-def order_to_go_on(state_path: Path, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Order:
-    """The order to go on with a state file, by flags and the job file of --job where there is one.
+def resolve_resume(
+    state_path: Path,
+    layer: Layer,
+    environment: Mapping[str, str],
+    *,
+    job_path: Path | None = None,
+    rebind_cloud: bool = False,
+    export_again: bool = False,
+) -> RunConfig:
+    """The configuration for going on with a state file, from `layer` and a job file where there is one.
 
-    What the state file fixes of the images stays, and where servers were to be stopped they are still, unless
-    flags or job file say otherwise. Raises ConfigError.
+    Image settings stay those of the state file, and servers are still stopped where they were to be, unless
+    layer or job file say otherwise. Raises ConfigError.
     """
     from batchexport.intake import as_stored
     from batchexport.store import StateReader
 
     with StateReader(state_path) as reader:
         run = reader.run
-    context = click.get_current_context(silent=True)
-    given: Path | None = context.meta.get(JOB_FILE) if context is not None else None
-    job_path: Path | None = flags.get("job_path") or given
     if job_path is None:
-        layer = layer_from_flags(flags)
         settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))
-        settings = _with_flags_alone(settings, flags)
-        order = Order(source="", said_state_path=state_path, settings=settings, access=access)
+        settings = replace(settings, rebind_cloud=rebind_cloud, export_again=export_again)
+        config = RunConfig(source="", said_state_path=state_path, settings=settings, access=access)
     elif is_job_file(job_path):
-        order = order_from(str(job_path), flags, environment, in_use=run.in_use)
+        config = resolve_config(
+            str(job_path),
+            layer,
+            environment,
+            default_in_use=run.in_use,
+            rebind_cloud=rebind_cloud,
+            export_again=export_again,
+        )
     else:
         raise ConfigError(f"--job: {job_path} is no job file", hint="job files are TOML, and end in .toml")
-    return replace(order, settings=as_stored(order.settings, run), said_state_path=state_path)
+    return replace(config, settings=as_stored(config.settings, run), said_state_path=state_path)
 
 
 def newest_state_of(job_path: Path) -> Path:
     """The state file of a job, of several nights that of the last. Raises ConfigError where there is none."""
     from batchexport.nightly_runs import run_files
 
-    order = order_from(str(job_path), {}, os.environ)
-    folder = order.nights.state_dir
-    known = [order.state_path] if folder is None else run_files(folder, order.job_name)
+    config = resolve_config(str(job_path), Layer(), os.environ)
+    folder = config.schedule.state_dir
+    known = [config.state_path] if folder is None else run_files(folder, config.job_name)
     if not known or not known[-1].exists():
         raise ConfigError(
-            f"{job_path}: this job has no state file yet, in {folder or order.state_path.parent}",
+            f"{job_path}: this job has no state file yet, in {folder or config.state_path.parent}",
             hint=f"`batchexport run {job_path}` makes the first",
         )
     return known[-1]
-
-
-def settings_for(state_path: Path, flags: Mapping[str, Any]) -> tuple[Settings, CloudSettings]:
-    """The settings for a visit to the cloud after a run: what it fixes of the images stays."""
-    order = order_to_go_on(state_path, flags, {})
-    return order.settings, order.access
-
-
-def layer_from_flags(flags: Mapping[str, Any]) -> Layer:
-    """What the flags say, by the names that Click gives their values. Not every command has them all."""
-    options = {name: value for name in SIGN_IN if (value := flags.get("os_" + name)) is not None}
-    if flags.get("insecure"):
-        options["insecure"] = "true"
-    return Layer(
-        **{
-            name: flags.get(name)
-            for name in (
-                *_LIMITS,
-                *_STOPS,
-                "name_template",
-                "dialect",
-                "encoding",
-                "sign_in_timeout_s",
-            )
-        },
-        in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
-        wait=False if flags.get("no_wait") else None,
-        preflight=False if flags.get("no_preflight") else None,
-        cloud=flags.get("os_cloud"),
-        image=ImageOptions(**{name: flags.get(name) for name in _IMAGE}),
-        options=options,
-    )
-
-
-def _with_flags_alone(settings: Settings, flags: Mapping[str, Any]) -> Settings:
-    """The settings, with what is said for one command only and stands in no job file."""
-    return replace(
-        settings,
-        rebind_cloud=bool(flags.get("rebind_cloud")),
-        export_again=bool(flags.get("export_again")),
-    )
 
 
 def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:

@@ -1,4 +1,4 @@
-"""A look at an account by what a run would need first: signed in to, looked at, left as it was."""
+"""Check what a run needs first: credentials, endpoints, permissions, clock. Changes nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchexport.cli.connections import connections
-from batchexport.cli.execution import run_in_loop
+from batchexport.app.connections import connections
 from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Settings
 from batchexport.errors import BatchExportError, ConfigError, SignInError
@@ -20,23 +19,22 @@ from batchexport.plan.account_checks import Check, CheckResult
 FULL_PAGE = 1000
 
 
-def checked(settings: Settings, access: CloudSettings) -> tuple[list[Check], BatchExportError | None]:
-    """What was checked, and the error at which the checks ended, if one did."""
+async def check_account(
+    settings: Settings, access: CloudSettings
+) -> tuple[list[Check], BatchExportError | None]:
+    """What was checked, and the error at which the checks ended; None = they went through."""
     checks: list[Check] = []
-
-    async def look(state_path: Path) -> None:
-        key = TargetKey()
-        async with (
-            connections([key], access, settings.limits, state_path=state_path) as connect,
-            connect(key, None) as cloud,
-        ):
-            assert isinstance(cloud, Cloud)  # the engine's view of it has no account to look at
-            async for check in _checks(cloud):
-                checks.append(check)
-
+    key = TargetKey()
     with TemporaryDirectory(prefix="batchexport-") as folder:
+        state_path = Path(folder) / "doctor.state"
         try:
-            run_in_loop(look(Path(folder) / "doctor.state"))
+            async with (
+                connections([key], access, settings.limits, state_path=state_path) as connect,
+                connect(key, None) as cloud,
+            ):
+                assert isinstance(cloud, Cloud)  # the engine's view of it has no account to look at
+                async for check in _checks(cloud):
+                    checks.append(check)
         except BatchExportError as error:
             return [*checks, _broken(error, reached=bool(checks))], error
     return checks, None
@@ -77,8 +75,3 @@ def _broken(error: BatchExportError, *, reached: bool) -> Check:
         case _:
             name = "lists" if reached else "connection"
     return Check(name=name, result=CheckResult.BAD, words=str(error))
-
-
-def checked_text(checks: Sequence[Check]) -> str:
-    """One line for each check."""
-    return "\n".join(f"{check.result:<5} {check.name:<14} {check.words}" for check in checks)

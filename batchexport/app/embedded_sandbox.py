@@ -1,4 +1,4 @@
-"""The practice cloud: `--os-cloud sandbox` without any cloud of that name starts one inside the command."""
+"""The embedded sandbox: `--os-cloud sandbox` without a cloud of that name starts one inside the process."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import asyncio
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from batchexport.cli.weather_option import ordered_weather
 from batchexport.config import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 
+if TYPE_CHECKING:
+    from batchexport.sandbox import Weather
+
 NAME = "sandbox"
 #: It speaks both; this one takes every value of the document that the job list follows.
 DIALECT = DialectName.EVS
+
+#: What goes wrong in the sandbox that this context starts; None = nothing.
+WEATHER: ContextVar[Weather | None] = ContextVar("WEATHER", default=None)
 
 #: As many as the sample list has.
 LISTED_VOLUMES = 12
 
 
 def is_wanted(clouds: Collection[str | None]) -> bool:
-    """Whether these clouds of a run ask for the practice cloud.
+    """Whether these clouds of a run ask for the sandbox.
 
     Raises ConfigError where it stands beside a real one: empty images must not mix with real ones.
     """
@@ -33,7 +39,7 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
         return False
     if others := sorted(str(cloud or "the default cloud") for cloud in clouds if cloud != NAME):
         raise ConfigError(
-            f"the run asks for the practice cloud {NAME!r} and for {', '.join(others)}",
+            f"the run asks for the sandbox {NAME!r} and for {', '.join(others)}",
             hint=f"run them apart, or define a cloud {NAME!r} in clouds.yaml",
         )
     return True
@@ -51,17 +57,17 @@ def check_defined(clouds: Collection[str | None]) -> None:
 
 
 def access_to(access: CloudSettings) -> CloudSettings:
-    """How to sign in to the practice cloud where `access` asked for it."""
+    """How to sign in to the sandbox where `access` asked for it."""
     return replace(access, dialect=access.dialect or DIALECT)
 
 
 def journal_path(state_path: Path) -> Path:
-    """Where the practice cloud of a state file remembers what it accepted."""
+    """Where the sandbox of a state file remembers what it accepted."""
     return state_path.with_name(state_path.name + ".sandbox")
 
 
-class PracticeCloud:
-    """A practice cloud that runs from its first use to the end of the context.
+class EmbeddedSandbox:
+    """A sandbox that runs from its first use to the end of the context.
 
     Any volume that it is asked for exists, and some are listed, so that `discover` finds them. What its
     journal remembers is there again. While it runs it is the only cloud that can be signed in to.
@@ -81,12 +87,12 @@ class PracticeCloud:
 
     async def start(self) -> None:
         """Start it, unless it runs."""
-        from batchexport.cli.sandbox_serving import made_up_volumes
+        from batchexport.app.sandbox import made_up_volumes
         from batchexport.sandbox import SandboxSettings, Weather, clouds_yaml, serve
 
         async with self._start:
             if not self._started:
-                weather = ordered_weather() or Weather()
+                weather = WEATHER.get() or Weather()
                 listed = made_up_volumes(LISTED_VOLUMES)
                 serving = serve(SandboxSettings(journal=self._journal, weather=weather, volumes=listed))
                 sandbox = await self._running.enter_async_context(serving)

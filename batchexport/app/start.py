@@ -1,32 +1,32 @@
-"""The beginning of a run: its state file made from the list, which is discovered first if need be."""
+"""Make the state file of a run from its list, or bring the one that is there to the list as it is now."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
 from batchexport import intake
-from batchexport.cli.console import TerminalConsole, err
-from batchexport.cli.layers import Order
+from batchexport.app.console import Console
+from batchexport.app.event_loop import run_in_loop
+from batchexport.app.run_config import RunConfig
 from batchexport.config import CloudSettings, Settings
-from batchexport.config.volume_filter import VolumeFilter
 from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
-from batchexport.model import TargetKey
+from batchexport.model import TargetKey, Volume
 from batchexport.report.text import count_of, one_line
 from batchexport.store import StateReader
 from batchexport.whole_file import write_whole
 
 
-class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that is about to work."""
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A run whose state file is ready."""
 
     settings: Settings
-    prepared: intake.Prepared | None = None  #: None = a list that was discovered earlier goes on
+    prepared: intake.Prepared | None = None  #: None = a list that was discovered earlier is resumed
 
     @property
     def is_new(self) -> bool:
@@ -40,60 +40,91 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
         return differences.refused if differences else 0
 
 
-def begin(
-    order: Order,
-    state_path: Path,
-    console: TerminalConsole,
-    *,
-    leave_out: Collection[tuple[TargetKey, str]] = (),
-) -> Settings:
-    """Make the state file, or bring it to its list; the settings to work on it with."""
-    return begin_with(order, state_path, console, leave_out=leave_out).settings
+class LookUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What had to be asked of the cloud before the list could be loaded."""
+
+    dialect: Dialect | None = None  #: None = not needed
+    volumes: Sequence[Volume] | None = None  #: those that match `[discover]`; None = not needed
 
 
-def begin_with(
-    order: Order,
+def needs_look_up(config: RunConfig, state_path: Path) -> bool:
+    """Whether `look_up` has anything to ask."""
+    if config.volume_filter is not None:
+        return not state_path.exists()
+    return _needs_dialect(config, state_path)
+
+
+async def look_up(config: RunConfig, state_path: Path) -> LookUp:
+    """Ask the cloud for what `start` needs: the volumes of a discovered list, or the cloud's family.
+
+    Raises CloudError, ConfigError.
+    """
+    dialect, volumes = config.dialect, None
+    if not needs_look_up(config, state_path):
+        return LookUp()
+    if config.volume_filter is not None:
+        from batchexport.app.discover import discover_volumes
+
+        volumes = await discover_volumes(config.volume_filter, config.settings, config.access, for_a_run=True)
+    if _needs_dialect(config, state_path):
+        dialect = await _dialect_of(config.settings, config.access)
+    return LookUp(dialect=dialect, volumes=volumes)
+
+
+def start_run(
+    config: RunConfig,
     state_path: Path,
-    console: TerminalConsole,
+    console: Console,
     *,
     leave_out: Collection[tuple[TargetKey, str]] = (),
-) -> Begun:
-    """Make the state file, or bring it to its list as it is now, and tell what there is.
+) -> Started:
+    """`look_up`, where it is needed, and `start`, from code that has no event loop."""
+    found = LookUp(dialect=config.dialect)
+    if needs_look_up(config, state_path):
+        found = run_in_loop(look_up(config, state_path))
+    return start(config, state_path, console, found, leave_out=leave_out)
+
+
+def start(
+    config: RunConfig,
+    state_path: Path,
+    console: Console,
+    found: LookUp,
+    *,
+    leave_out: Collection[tuple[TargetKey, str]] = (),
+) -> Started:
+    """Make the state file, or bring it to its list as it is now, and say which. Blocks; asks no cloud.
 
     A discovered list is made while there is no state file, and never again. Raises what `intake.prepare`
-    does, and CloudError where the volumes cannot be listed.
+    does.
     """
-    if order.wanted is not None and state_path.exists():
-        return Begun(settings=carry_on(order, state_path, console))
-    dialect = order.dialect
-    if (
-        dialect is None
-        and intake.needs_dialect(order.settings)
-        and not intake.is_as_it_was(order.source, state_path)
-    ):
-        dialect = dialect_of(order.settings, order.access)
+    if config.volume_filter is not None and state_path.exists():
+        return Started(settings=resume(config, state_path, console))
+    source: str | Path = config.source
+    if config.volume_filter is not None:
+        source = _write_list(state_path, found.volumes or (), console)
     prepared = intake.prepare(
-        order.source if order.wanted is None else _list_beside(state_path, order, order.wanted, console),
+        source,
         state_path,
-        order.settings,
-        dialect=dialect,
+        config.settings,
+        dialect=found.dialect or config.dialect,
         leave_out=leave_out,
-        called=order.job_file_name if order.wanted is not None else None,
+        called=config.job_file_name if config.volume_filter is not None else None,
     )
     if prepared.resumed:
-        _say_what_goes_on(order, state_path, console)
-        _say_what_changed(prepared.differences, console)
+        _report_resumed(config, state_path, console)
+        _report_changes(prepared.differences, console)
     else:
-        rows, cloud = count_of(prepared.rows, "row"), cloud_asked(order.access)
+        rows, cloud = count_of(prepared.rows, "row"), cloud_asked(config.access)
         console.info(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
-    return Begun(settings=order.settings, prepared=prepared)
+    return Started(settings=config.settings, prepared=prepared)
 
 
-def carry_on(order: Order, state_path: Path, console: TerminalConsole) -> Settings:
-    """The settings to go on with a state file, its list and images as they were when it was made."""
+def resume(config: RunConfig, state_path: Path, console: Console) -> Settings:
+    """The settings for going on with a state file, its list and images as they were when it was made."""
     with StateReader(state_path) as reader:
-        settings = intake.as_stored(order.settings, reader.run)
-    _say_what_goes_on(order, state_path, console)
+        settings = intake.as_stored(config.settings, reader.run)
+    _report_resumed(config, state_path, console)
     return settings
 
 
@@ -158,28 +189,18 @@ def differences_lines(differences: intake.Differences | None) -> list[str]:
     return [*([f"the list has changed: {text}"] if text else []), *refusals(differences)]
 
 
-def changes_foreseen(order: Order) -> list[str]:
-    """What a run would say of a list whose state file is there already. Raises what the run would."""
-    can_be_known = order.wanted is None and order.nights.state_dir is None and intake.is_file(order.source)
-    if not can_be_known or not order.state_path.exists():
-        return []
-    checked = intake.check(order.source, order.settings, dialect=order.dialect, state_path=order.state_path)
-    there = f"state file {order.state_path} is {already_there(order.state_path)}"
-    return [there, *differences_lines(checked.differences)]
-
-
-def _say_what_changed(differences: intake.Differences | None, console: TerminalConsole) -> None:
+def _report_changes(differences: intake.Differences | None, console: Console) -> None:
     if differences is None:
         return
     if text := changes_text(differences):
         console.info(f"the list has changed: {text}")
     for words in refusals(differences):
-        err(words, level="warning")
+        console.warning(words)
 
 
-def _say_what_goes_on(order: Order, state_path: Path, console: TerminalConsole) -> None:
+def _report_resumed(config: RunConfig, state_path: Path, console: Console) -> None:
     with StateReader(state_path) as reader:
-        console.info(f"{going_on(reader, order.access)}, state file {state_path}")
+        console.info(f"{going_on(reader, config.access)}, state file {state_path}")
 
 
 def list_path_beside(state_path: Path) -> Path:
@@ -188,31 +209,32 @@ def list_path_beside(state_path: Path) -> Path:
     return state_path.with_name(f"{state_path.name}.list.csv")
 
 
-def dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
-    """The family of the cloud that rows mean which name none, found out by signing in to it. Raises
-    CloudError, ConfigError.
-    """
-    from batchexport.cli.connections import connections
-    from batchexport.cli.execution import run_in_loop
+def _needs_dialect(config: RunConfig, state_path: Path) -> bool:
+    return (
+        config.dialect is None
+        and intake.needs_dialect(config.settings)
+        and not intake.is_as_it_was(config.source, state_path)
+    )
 
-    async def look(state_path: Path) -> Dialect:
-        key = TargetKey()
+
+async def _dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
+    """The family of the cloud that rows mean which name none, found out by signing in to it."""
+    from batchexport.app.connections import connections
+
+    key = TargetKey()
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        state_path = Path(folder) / "dialect.state"
         async with (
             connections([key], access, settings.limits, state_path=state_path, for_a_run=True) as connect,
             connect(key, None) as cloud,
         ):
             return cloud.dialect
 
-    with TemporaryDirectory(prefix="batchexport-") as folder:
-        return run_in_loop(look(Path(folder) / "dialect.state"))
 
-
-def _list_beside(state_path: Path, order: Order, wanted: VolumeFilter, console: TerminalConsole) -> Path:
-    """The list of what fits now, written beside the state file that will be made of it."""
-    from batchexport.cli.discovery import discovered
+def _write_list(state_path: Path, volumes: Sequence[Volume], console: Console) -> Path:
+    """The discovered list, written beside the state file that will be made of it."""
     from batchexport.report.volumes import csv_text
 
-    volumes = discovered(wanted, order.settings, order.access, for_a_run=True)
     path = list_path_beside(state_path)
     try:
         write_whole(path, [csv_text(volumes)])

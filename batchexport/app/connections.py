@@ -1,4 +1,4 @@
-"""How a run gets at its clouds: real ones by HTTP, the practice cloud after starting it."""
+"""How a run gets at its clouds: real ones by HTTP, the embedded sandbox after starting it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from batchexport import cloud
-from batchexport.cli import practice
+from batchexport.app import embedded_sandbox
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
@@ -37,13 +37,13 @@ async def connections(
     sign_ins = cloud.SignIns(patience, stop=stop)
     keys = list(keys)
     default = access.cloud or os.environ.get("OS_CLOUD")
-    practice.check_defined({key.cloud for key in keys} - {default})
-    if not practice.is_wanted({key.cloud or default for key in keys}):
+    embedded_sandbox.check_defined({key.cloud for key in keys} - {default})
+    if not embedded_sandbox.is_wanted({key.cloud or default for key in keys}):
         yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins)
         return
-    async with practice.PracticeCloud(practice.journal_path(state_path)) as practice_cloud:
-        practised = practice.access_to(access)
-        yield partial(_practise, practice_cloud, access=practised, limits=limits, sign_ins=sign_ins)
+    async with embedded_sandbox.EmbeddedSandbox(embedded_sandbox.journal_path(state_path)) as sandbox:
+        access = embedded_sandbox.access_to(access)
+        yield partial(_connect_sandbox, sandbox, access=access, limits=limits, sign_ins=sign_ins)
 
 
 @asynccontextmanager
@@ -66,27 +66,27 @@ async def visits(
 
 
 def _connect(
-    key: TargetKey, learnt: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
+    key: TargetKey, learned: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
 ) -> AbstractAsyncContextManager[Cloud]:
-    """One target's client, behind a gate that knows what an earlier process learnt."""
+    """One target's client, behind a rate limiter that knows what an earlier process learned."""
     gate = RateLimiter(limits.requests_per_second)
-    if learnt is not None:
-        gate.start_at(learnt)
+    if learned is not None:
+        gate.start_at(learned)
     return cloud.connect(key, access, limits=limits, gate=gate, sign_ins=sign_ins)
 
 
 @asynccontextmanager
-async def _practise(
-    practice_cloud: practice.PracticeCloud,
+async def _connect_sandbox(
+    sandbox: embedded_sandbox.EmbeddedSandbox,
     key: TargetKey,
-    learnt: float | None,
+    learned: float | None,
     *,
     access: CloudSettings,
     limits: Limits,
     sign_ins: cloud.SignIns,
 ) -> AsyncIterator[Cloud]:
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
-    await practice_cloud.start()
-    async with _connect(key, learnt, access=access, limits=limits, sign_ins=sign_ins) as client:
+    await sandbox.start()
+    async with _connect(key, learned, access=access, limits=limits, sign_ins=sign_ins) as client:
         client.identity = SANDBOX  # by its address it would be another one each time
         yield client

@@ -1,0 +1,50 @@
+"""What a use case says while it works: to a terminal, a log, or nobody."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Console(Protocol):
+    """Where remarks go. None of them is a result."""
+
+    def info(self, text: str) -> None:
+        """Report progress; left out where silence was asked for."""
+
+    def notice(self, text: str) -> None:
+        """Report what should be seen in any case."""
+
+    def warning(self, text: str, *, notify: bool = False) -> None:
+        """Report what is wrong but ends nothing; with `notify`, also in the notification at the end."""
+
+
+class NullConsole:
+    """Nobody listens."""
+
+    def info(self, text: str) -> None:
+        """Leave it out."""
+
+    def notice(self, text: str) -> None:
+        """Leave it out."""
+
+    def warning(self, text: str, *, notify: bool = False) -> None:
+        """Leave it out."""
+
+
+class LogConsole:
+    """Remarks as records of this package's logger."""
+
+    def info(self, text: str) -> None:
+        """Log it as INFO."""
+        log.info("%s", text, extra={"action": "remark"})
+
+    def notice(self, text: str) -> None:
+        """Log it as INFO."""
+        log.info("%s", text, extra={"action": "remark"})
+
+    def warning(self, text: str, *, notify: bool = False) -> None:
+        """Log it as WARNING."""
+        log.warning("%s", text, extra={"action": "remark"})

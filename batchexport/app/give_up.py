@@ -1,0 +1,86 @@
+"""End rows, or the wait for servers, on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from shlex import quote
+
+import msgspec
+
+from batchexport import engine
+from batchexport.errors import ConfigError
+from batchexport.store import OpenRow, StateFile, Work
+
+SERVER_WORDS = "given up on purpose: start it yourself if it is to run"
+
+
+class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What was given up, or would be."""
+
+    rows: Sequence[OpenRow]
+    server_ids: Sequence[str]
+
+
+async def give_up(
+    state_path: Path, *, volume_ids: Sequence[str], stalled: bool, server_ids: Sequence[str], confirmed: bool
+) -> GivenUp:
+    """Give up these rows and servers, or without `confirmed` only look which these are.
+
+    Raises ConfigError where none is named, or one that is named is not there to be given up, and
+    StateInUseError while another process is at work.
+    """
+    if not (volume_ids or stalled or server_ids):
+        raise ConfigError("nothing is named to be given up", hint="say --volume ID, --stalled or --server ID")
+    volume_ids = [volume_id.lower() for volume_id in volume_ids]
+
+    async with StateFile.open(state_path) as state, _all_targets(state) as taken:
+        chosen = [
+            await engine.rows_to_give_up(work, volume_ids=volume_ids, stalled=stalled) for work in taken
+        ]
+        rows = [row for each in chosen for row in each]
+        afoot = {server.server_id for work in taken for server in await work.servers.afoot()}
+        _check(state_path, volume_ids, rows, server_ids, afoot)
+        if confirmed:
+            for work, each in zip(taken, chosen, strict=True):
+                await engine.give_up(work, each)
+            for server_id in server_ids:
+                await state.give_up_server(server_id, SERVER_WORDS, at_s=time.time())
+        return GivenUp(rows=rows, server_ids=server_ids)
+
+
+@asynccontextmanager
+async def _all_targets(state: StateFile) -> AsyncIterator[list[Work]]:
+    """All targets: nobody else is at work on the file meanwhile."""
+    taken: list[Work] = []
+    try:
+        for target in state.targets():
+            taken.append(await state.take(target.target_id))
+        yield taken
+    finally:
+        for work in taken:
+            await work.release()
+
+
+def _check(
+    state_path: Path,
+    volume_ids: Sequence[str],
+    rows: Sequence[OpenRow],
+    server_ids: Sequence[str],
+    afoot: set[str],
+) -> None:
+    found = {row.job.volume_id for row in rows}
+    for volume_id in volume_ids:
+        if volume_id not in found:
+            raise ConfigError(
+                f"--volume {volume_id}: no row of this volume is still to end",
+                hint=f"`batchexport report {quote(str(state_path))}` shows what became of every row",
+            )
+    for server_id in server_ids:
+        if server_id not in afoot:
+            raise ConfigError(
+                f"--server {server_id}: it is not stopped by this run",
+                hint=f"`batchexport servers {quote(str(state_path))}` shows which are",
+            )

@@ -1,0 +1,168 @@
+"""Work on a state file until it is done, told to stop, or its window has closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from batchexport import engine, nightly_runs
+from batchexport.app.connections import connections
+from batchexport.app.console import Console
+from batchexport.app.window_guard import closing, sending_only
+from batchexport.config import CloudSettings, InUse, Settings
+from batchexport.engine import Connect, OnChange
+from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
+from batchexport.model import JobState
+from batchexport.redaction import redacted
+from batchexport.report.text import count_of
+from batchexport.report.totals import Totals
+from batchexport.scheduling.throughput import OpenHours
+from batchexport.store import ProcessEnd, RunRecord, StateFile, StateReader, note_end
+
+log = logging.getLogger(__name__)
+
+#: "Temporary failure" in sysexits.h: there is work left, and the next night resumes it.
+WINDOW_CLOSED = 75
+#: Somebody has to look at it: rows that failed or are ambiguous, images in doubt, servers that are down.
+NEEDS_ATTENTION = 3
+#: Another process works on the state file, or it cannot be used or written.
+_NOT_AT_WORK = frozenset({4, 5, 74})
+
+#: Around the work of a run: its connections, and who is called on each change of a job.
+Observe = Callable[[Connect], AbstractAsyncContextManager[tuple[Connect, OnChange | None]]]
+
+
+@asynccontextmanager
+async def unobserved(connect: Connect) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+    """A run that nobody watches."""
+    yield connect, None
+
+
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to that no error ended."""
+
+    totals: Totals
+    servers_down: int  #: servers that the run stopped and that are not up again
+    exit_code: int
+
+
+async def work(
+    state_path: Path,
+    settings: Settings,
+    access: CloudSettings,
+    console: Console,
+    *,
+    stop: asyncio.Event,
+    observe: Observe = unobserved,
+    again: Collection[JobState] = (),
+    hours: OpenHours | None = None,
+    watch: bool = True,
+) -> None:
+    """Work on a state file until it is done, `stop` is set, or its hours are over.
+
+    Rows in the states of `again` are tried again first. Without `watch` it ends once no row is pending, or
+    none has moved for some minutes: the rest is watched later. After `stop`, what was sent gets its answer,
+    and servers are started. Raises BatchExportError for what ends a run early.
+    """
+    await confirm_stops(state_path, settings)
+    async with StateFile.open(state_path) as state:
+        keys = [target.key for target in state.targets()]
+        async with (
+            connections(keys, access, settings.limits, state_path=state_path, stop=stop) as plain,
+            closing(hours, stop, console),
+            sending_only(None if watch else state_path, stop),
+            observe(plain) as (connect, on_change),
+        ):
+            await engine.run(
+                state,
+                connect,
+                settings,
+                stop=stop,
+                on_change=on_change,
+                max_gib_at=hours.max_gib_at if hours else None,
+                again=frozenset(again),
+                others=() if settings.export_again else nightly_runs.other_state_files(state_path),
+            )
+
+
+def outcome_of(
+    reader: StateReader, *, stopped: int | None, wait: bool, in_window: bool = False
+) -> RunOutcome:
+    """What the rows come to; `stopped` is the exit code of a signal, where one came."""
+    totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
+    code = exit_code(totals, stopped=stopped, wait=wait, in_window=in_window, servers_down=servers_down)
+    return RunOutcome(totals=totals, servers_down=servers_down, exit_code=code)
+
+
+def exit_code(
+    totals: Totals, *, stopped: int | None, wait: bool, in_window: bool = False, servers_down: int = 0
+) -> int:
+    """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
+    if servers_down:
+        return NEEDS_ATTENTION
+    if totals.to_do and stopped is not None:
+        return stopped
+    if totals.to_do and in_window:
+        return WINDOW_CLOSED
+    if totals.to_do and wait:
+        return RunStoppedError.exit_code
+    return NEEDS_ATTENTION if totals.rows[JobState.FAILED] or totals.rows[JobState.AMBIGUOUS] else 0
+
+
+def record_end(
+    state_path: Path, *, began_at: float, exit_code: int, error: str | None, job: str | None
+) -> None:
+    """Record in the state file how the work on it ended; not where it could not be worked on at all."""
+    if exit_code in _NOT_AT_WORK:
+        return
+    end = ProcessEnd(
+        began_at=began_at,
+        ended_at=time.time(),
+        exit_code=exit_code,
+        error=None if error is None else redacted(error),
+        host=socket.gethostname(),
+        job=job,
+    )
+    try:
+        note_end(state_path, end)
+    except BatchExportError as unwritten:
+        log.debug("could not record how the run ended: %s", unwritten, extra={"action": "record_end"})
+
+
+async def confirm_stops(state_path: Path, settings: Settings) -> None:
+    """Note in the state file that servers may be stopped for its rows; nothing where none would be.
+
+    Raises ConfigError where nobody agreed to it.
+    """
+    with StateReader(state_path) as reader:
+        (rows, waiting), run = reader.rows_that_stop(settings.in_use), reader.run
+    if not rows:
+        return
+    if not settings.wait:
+        raise ConfigError(
+            "--no-wait does not go with servers that are stopped for exports: who would start them again?",
+            hint="leave --no-wait out, or name another --in-use",
+        )
+    if _covers(run, settings):
+        return
+    if not settings.server_stops.agreed:
+        raise ConfigError(
+            f"servers may be stopped for {count_of(waiting or rows, 'row')} of {run.list_name},"
+            " and nobody agreed to it",
+            hint='--yes agrees, or a job file with [servers] in_use = "stop"; `batchexport plan` of the list'
+            " shows which servers",
+        )
+    async with StateFile.open(state_path) as state:
+        await state.agree(settings.in_use)
+
+
+def _covers(run: RunRecord, settings: Settings) -> bool:
+    """Whether what was agreed to earlier is all that these settings ask for."""
+    return run.may_stop and (run.in_use is InUse.STOP or settings.in_use is not InUse.STOP)

@@ -1,0 +1,118 @@
+"""Working on a state file in the foreground: signals, progress, summary, exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from batchexport.app.event_loop import run_in_loop
+from batchexport.app.run import RunOutcome, outcome_of, work
+from batchexport.cli.console import TerminalConsole, err, out_or_err
+from batchexport.cli.logs import start_log
+from batchexport.cli.observe_run import instrument, observe_run
+from batchexport.cli.progress import Meter, progress_for, shown
+from batchexport.cli.screen import Screen, leave_at_once, unblocked_stderr
+from batchexport.cli.signals import Stop, stop_on_signals
+from batchexport.config import CloudSettings, Settings
+from batchexport.engine import Cloud, Connect, OnChange
+from batchexport.errors import CloudError, RunStoppedError
+from batchexport.model import JobState, TargetKey
+from batchexport.observe.clouds import remember_clouds
+from batchexport.report.status import summary_text
+from batchexport.scheduling.throughput import OpenHours
+from batchexport.store import StateReader
+
+
+def execute(
+    state_path: Path,
+    settings: Settings,
+    access: CloudSettings,
+    console: TerminalConsole,
+    *,
+    again: Collection[JobState] = (),
+    hours: OpenHours | None = None,
+    watch: bool = True,
+) -> int:
+    """`app.run.work` with signals, progress and summary; the exit code."""
+    start_log(console)
+    started = time.monotonic()
+    with observe_run(state_path, console) as ending:
+        try:
+            stop = run_in_loop(_work(state_path, settings, access, console, again, hours, watch))
+        except (RunStoppedError, CloudError):
+            _sum_up(state_path, settings, access, console, started)
+            raise
+        outcome = _sum_up(
+            state_path, settings, access, console, started, stop=stop, in_window=hours is not None
+        )
+        ending.exit_code = outcome.exit_code
+    return ending.exit_code
+
+
+async def _work(
+    state_path: Path,
+    settings: Settings,
+    access: CloudSettings,
+    console: TerminalConsole,
+    again: Collection[JobState],
+    hours: OpenHours | None,
+    watch: bool,
+) -> Stop:
+    with (
+        StateReader(state_path) as reader,
+        unblocked_stderr(console) as screen,
+        stop_on_signals(err, leave=leave_at_once) as stop,
+    ):
+        max_rate = settings.limits.requests_per_second
+        await work(
+            state_path,
+            settings,
+            access,
+            console,
+            stop=stop.event,
+            observe=partial(_observe, state_path, console, reader, screen, max_rate),
+            again=again,
+            hours=hours,
+            watch=watch,
+        )
+    return stop
+
+
+@asynccontextmanager
+async def _observe(
+    state_path: Path,
+    console: TerminalConsole,
+    reader: StateReader,
+    screen: Screen,
+    max_rate: float,
+    connect: Connect,
+) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+    """The run with its sinks and its progress."""
+    clouds: dict[TargetKey, Cloud] = {}
+    async with instrument(state_path, console, connect) as (instrumented, on_change):
+        with shown(progress_for(Meter(reader, clouds, max_rate=max_rate), console, screen)):
+            yield remember_clouds(instrumented, clouds), on_change
+
+
+def _sum_up(
+    state_path: Path,
+    settings: Settings,
+    access: CloudSettings,
+    console: TerminalConsole,
+    started: float,
+    *,
+    stop: Stop | None = None,
+    in_window: bool = False,
+) -> RunOutcome:
+    """What the run came to, which is printed."""
+    with StateReader(state_path) as reader:
+        stopped = stop.exit_code if stop else None
+        outcome = outcome_of(reader, stopped=stopped, wait=settings.wait, in_window=in_window)
+        if not console.quiet:
+            took_s = time.monotonic() - started
+            show = err if console.sinks.stdout_is_taken else out_or_err
+            show(summary_text(reader, state_path, cloud=access.cloud, took_s=took_s))
+    return outcome
