@@ -148,7 +148,7 @@ def test_a_plan_looks_at_what_fits_now_and_leaves_nothing_behind(batchexport: Ca
 
 def test_what_needs_no_cloud_asks_none(batchexport: Callable[..., Result]) -> None:
     path = job_file()
-    assert "the volumes that fit [discover] when the run begins" in batchexport("run", "-n", path).stdout
+    assert "the volumes that match [discover] when the run begins" in batchexport("run", "-n", path).stdout
     assert batchexport("validate", path).stdout.startswith(
         "nightly.toml: no problems; its list is discovered"
     )

@@ -100,7 +100,7 @@ def test_a_dry_run_sends_and_writes_nothing(
     assert result.exit_code == 0
     assert "would export 3 volumes of volumes.csv" in result.stdout
     assert "cloud: sandbox" in result.stdout
-    assert "limits: no limit of requests/s, 40 exports at once" in result.stdout
+    assert "limits: no request limit, 40 exports at once" in result.stdout
     assert "state file: volumes.state (would be made)" in result.stdout
     assert sorted(Path().iterdir()) == before
 
@@ -110,7 +110,7 @@ def test_a_dry_run_tells_of_a_state_file_that_is_there(
 ) -> None:
     batchexport("run", volumes, *QUICK)
     result = batchexport("run", volumes, "-n")
-    assert "(there already, and belongs to the practice cloud (sandbox): would carry" in result.stdout
+    assert "(there already, and belongs to the practice cloud (sandbox): would resume" in result.stdout
     assert "cloud: by the OS_ variables" in result.stdout
     assert "limits: 5 requests/s" in result.stdout
 
