@@ -25,7 +25,7 @@ def volumes(*, statuses: list[str] | tuple[Any, ...] = (), size_gib: int = 10) -
 def served(*volumes: SandboxVolume, **settings: Any) -> Iterator[Sandbox]:
     """The cloud `served` is there while the context lasts; yields the running sandbox."""
     ready, stop = threading.Event(), asyncio.Event()
-    running = []
+    running: list[Any] = []
 
     async def run() -> None:
         running.append(asyncio.get_running_loop())

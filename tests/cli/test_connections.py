@@ -30,5 +30,5 @@ async def test_the_practice_cloud_starts_with_the_first_connection_only(tmp_path
     async with opened as connect:
         assert not journal.exists()
         async with connect(TargetKey(), None) as client:
-            assert await client.images_named("nothing yet") == []
+            assert await client.image.images_named("nothing yet") == []
     assert journal.exists()

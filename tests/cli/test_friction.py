@@ -49,11 +49,12 @@ def test_a_folder_whose_name_is_not_utf8_is_no_trouble(tmp_path: Path) -> None:
     os.mkdir(folder)  # noqa: PTH102 - paths of bytes
     write_list(Path(os.fsdecode(folder)) / "v.csv", 1)
     program = [sys.executable, "-m", "batchexport"]
-    for words in (
+    lines: list[list[str | bytes]] = [
         ["run", folder + b"/v.csv", "--os-cloud", "sandbox", "--poll-interval", "1"],
         ["report", folder + b"/v.state", "-f", "json"],
         ["status", folder + b"/v.state"],
-    ):
+    ]
+    for words in lines:
         result = subprocess.run([*program, *words], capture_output=True, check=False, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
 

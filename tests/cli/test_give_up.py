@@ -63,14 +63,14 @@ def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(
     assert (done.exit_code, "1 row given up" in done.stdout) == (0, True), done.output
     job = jobs(path)[volume_id]
     assert (str(job.state), job.code) == ("failed", "given_up")
-    assert "given up on purpose" in job.reason
+    assert "given up on purpose" in (job.reason or "")
     assert sum(str(each.state) == "failed" for each in jobs(path).values()) == 1
 
 
 def test_what_is_left_in_the_cloud_is_named(path: Path, batchexport: Callable[..., Result]) -> None:
     done = batchexport("give-up", str(path), "--volume", EXPORTING, "--volume", PENDING, "--yes")
     assert "image-1" in done.stdout and "nothing was sent for it" in done.stdout
-    assert "image-1" in jobs(path)[EXPORTING].reason
+    assert "image-1" in (jobs(path)[EXPORTING].reason or "")
 
 
 def test_what_comes_next_can_be_pasted(path: Path, batchexport: Callable[..., Result]) -> None:

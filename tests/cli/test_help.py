@@ -78,7 +78,7 @@ def test_every_option_reads_the_variable_of_its_long_name(command: str, option: 
     if long_name.startswith("os-") and long_name != "os-type":
         # openstacksdk reads these by itself.
         assert option.envvar is None
-        assert f"[env var: {variable}]" in option.help
+        assert f"[env var: {variable}]" in (option.help or "")
     else:
         own = f"{command.replace('-', '_').upper()}_" if variable in OWN.get(command, ()) else ""
         assert option.envvar == f"BATCHEXPORT_{own}{variable}"
@@ -87,7 +87,7 @@ def test_every_option_reads_the_variable_of_its_long_name(command: str, option: 
 
 def test_a_name_that_commands_share_without_meaning_the_same_has_a_variable_for_each() -> None:
     """What agrees to one thing in one command, or is a file in one and a folder in another, is not shared."""
-    told = {}
+    told: dict[object, set[object]] = {}
     for _command, option in ((value.values[0], value.values[1]) for value in OPTIONS):
         told.setdefault(option.envvar, set()).add((option.help, str(option.type), option.name))
     assert [variable for variable, meanings in told.items() if variable and len(meanings) > 1] == []

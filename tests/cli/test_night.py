@@ -236,7 +236,7 @@ class Attendant:
     """Work on state files that only brings servers up; it notes which, and in what hours."""
 
     def __init__(self, *, in_vain: bool = False) -> None:
-        self.seen = []
+        self.seen: list[tuple[str, float | None]] = []
         self.in_vain = in_vain
 
     def __call__(
@@ -245,10 +245,10 @@ class Attendant:
         settings: Settings,
         access: CloudSettings,
         *,
-        hours: OpenHours,
+        hours: OpenHours | None,
         watch: bool = True,
     ) -> int:
-        self.seen.append((state_path.name, hours and hours.closes_at))
+        self.seen.append((state_path.name, hours.closes_at if hours is not None else None))
         if not self.in_vain:
             alter(state_path, "UPDATE server SET state = 'up'")
         return 0
@@ -368,7 +368,8 @@ def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(
     job = f'state_dir = "nights"\nkeep = 1\non_unfinished = "{policy}"'
     _, first = finished_night(batchexport, "nights/nightly-2026-01-01.state", job=job)
     _, second = finished_night(batchexport, "nights/nightly-2026-01-02.state", job=job)
-    damaged(first), newer(second)
+    damaged(first)
+    newer(second)
     result = batchexport("run", job_file(job=job))
     assert result.exit_code == 0, result.stderr
     assert "2 rows = 2 succeeded" in result.stdout
@@ -395,7 +396,7 @@ class AwayAtFirst:
     def __init__(self, clock: "Clock", times: int, *, error: SignInError | StateError | None = None) -> None:
         self.clock, self.times = clock, times
         self.error = error or UnreachableError("identity service: connection refused")
-        self.began = []
+        self.began: list[Any] = []
 
     def __call__(
         self,
@@ -403,7 +404,7 @@ class AwayAtFirst:
         settings: Settings,
         access: CloudSettings,
         *,
-        hours: OpenHours,
+        hours: OpenHours | None,
         watch: bool = True,
     ) -> int:
         self.began.append(self.clock())
@@ -482,7 +483,7 @@ class Troubled(AwayAtFirst):
         settings: Settings,
         access: CloudSettings,
         *,
-        hours: OpenHours,
+        hours: OpenHours | None,
         watch: bool = True,
     ) -> int:
         self.began.append(state_path.name)

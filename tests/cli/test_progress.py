@@ -15,7 +15,7 @@ from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
 from batchexport.report.eta import Eta
 from batchexport.report.totals import Totals
-from batchexport.store import StateFile, StateReader, Tally, UnderWay
+from batchexport.store import StateReader, Tally, UnderWay
 from tests.report.state_files import AT, build_mixed
 
 PENDING, EXPORTING, SUCCEEDED, FAILED = (
@@ -27,7 +27,7 @@ PENDING, EXPORTING, SUCCEEDED, FAILED = (
 NOW = 10_000.0
 
 
-def tally(state: StateFile, jobs: Any, gib: int = 0, sized_jobs: int = 0) -> Any:
+def tally(state: JobState, jobs: int, gib: int = 0, sized_jobs: int = 0) -> Any:
     return Tally(target=TargetKey(), state=state, jobs=jobs, gib=gib, sized_jobs=sized_jobs)
 
 
@@ -105,7 +105,7 @@ def test_a_line_tells_rows_gib_rate_and_time_left() -> None:
     found = counters(
         tally(SUCCEEDED, 30, 300, 30),
         tally(PENDING, 20, 200, 20),
-        momentum=pace(rows_per_minute=20.0, left_s=60.0),
+        eta=pace(rows_per_minute=20.0, left_s=60.0),
         rates=[3.03],
     )
     assert progress_line(found) == (
@@ -115,14 +115,14 @@ def test_a_line_tells_rows_gib_rate_and_time_left() -> None:
 
 
 def test_the_last_line_has_no_time_left() -> None:
-    found = counters(tally(SUCCEEDED, 10), momentum=pace(rows_per_minute=10.0, left_s=5.0))
+    found = counters(tally(SUCCEEDED, 10), eta=pace(rows_per_minute=10.0, left_s=5.0))
     assert progress_line(found) == "10 of 10 rows done, 10.0 rows/min"
 
 
 def test_where_nothing_ends_any_more_that_is_said_and_what_is_under_way_is_named() -> None:
     found = counters(
         tally(EXPORTING, 2, 500, 2),
-        momentum=pace(quiet_s=700.0),
+        eta=pace(quiet_s=700.0),
         under_way=[export(3900, image_status="queued"), export(30, name="young"), export(600, name="web")],
     )
     assert progress_line(found) == (
@@ -135,7 +135,7 @@ def test_bars_are_as_wide_as_the_terminal_allows_and_no_wider() -> None:
     found = counters(
         tally(SUCCEEDED, 1, 10, 1),
         tally(PENDING, 3, 30, 3),
-        momentum=pace(left_s=90.0),
+        eta=pace(left_s=90.0),
         under_way=[export(100)],
     )
     rows, gib, slowest = bar_lines(found, 79)
@@ -161,10 +161,10 @@ def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(re
     meter = Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0, now=lambda: next(times))
     found = meter.counters()
     assert (found.total, found.done, found.rates) == (7, 5, [2.5])
-    assert found.momentum.rows_per_minute is not None
+    assert found.eta.rows_per_minute is not None
     assert [each.volume_id for each in found.under_way] == ["00000005-0000-4000-8000-000000000000"]
     late = Meter(reader, now=lambda: AT + 5000).counters()
-    assert (late.momentum.rows_per_minute, late.stalled) == (None, 1)
+    assert (late.eta.rows_per_minute, late.stalled) == (None, 1)
 
 
 def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader: StateReader) -> None:

@@ -16,9 +16,7 @@ from batchexport.app.event_loop import run_in_loop
 from batchexport.app.retention import outdated
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.flags import config_of_run
-from batchexport.cloud.auth.tokens import Token
 from batchexport.model import Image
-from batchexport.report.run_report import RunReport
 from batchexport.sandbox import Sandbox
 from batchexport.sandbox.replies import glance_time
 from batchexport.store import StateReader
@@ -47,7 +45,7 @@ poll_interval = "0.1s"
 class Calendar:
     """Nights of a job, as many as a test asks for."""
 
-    def __init__(self, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, call: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
         self._call, self._night = call, 0
         # Nights of seconds are to be days apart: the cloud tells whole seconds.
         began_at = time.time()
@@ -75,25 +73,25 @@ def calendar(batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     return Calendar(batchexport, monkeypatch)
 
 
-def recorded(night: RunReport) -> Any:
+def recorded(night: int) -> Any:
     """Volume and image of each row of a night that succeeded."""
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return {job.volume_id: job.image_id for job in reader.jobs() if job.image_id}
 
 
-def noted(night: RunReport) -> Any:
+def noted(night: int) -> Any:
     with StateReader(Path(f"nights/nightly-2026-11-{night:02}.state")) as reader:
         return reader.removals()
 
 
-def ask(sandbox: Sandbox, method: str, path: Path, body: bytes | None = None, **headers: Any) -> Any:
+def ask(sandbox: Sandbox, method: str, path: str, body: object = None, **headers: Any) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(sandbox.url + path, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.headers, answer.read()
 
 
-def token(sandbox: Sandbox) -> Token:
+def token(sandbox: Sandbox) -> Any:
     user = {"name": "demo", "password": "sandbox", "domain": {"name": "Default"}}
     identity = {"methods": ["password"], "password": {"user": user}}
     path = "/identity/v3/auth/tokens"
@@ -257,7 +255,7 @@ def test_a_dry_run_removes_nothing_whatever_else_is_said(
     assert "2 images made old" in result.stdout
 
 
-def state_of(night: RunReport) -> tuple[str | None, ...]:
+def state_of(night: int) -> Path:
     return Path(f"nights/nightly-2026-11-{night:02}.state")
 
 

@@ -21,7 +21,7 @@ def nights() -> None:
 
 @pytest.mark.parametrize(("form", "begin"), [("html", "<!DOCTYPE html>\n"), ("markdown", "# nightly.csv: ")])
 def test_a_night_to_read_stands_beside_those_before_it(
-    batchexport: Callable[..., Result], form: str, begin: float | None
+    batchexport: Callable[..., Result], form: str, begin: str
 ) -> None:
     result = batchexport("report", "n2.state", "-f", form)
     assert result.exit_code == 0

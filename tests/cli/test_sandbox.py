@@ -113,7 +113,7 @@ def test_a_single_server_shares_with_nobody_and_force_can_be_ignored() -> None:
 def test_servers_without_volumes_are_told_what_to_give() -> None:
     with pytest.raises(ConfigError, match="3 servers cannot hold 2 volumes") as caught:
         sandbox_settings(NOTHING | {"volumes": 2, "servers": 3})
-    assert "--list or --volumes" in caught.value.hint
+    assert "--list or --volumes" in (caught.value.hint or "")
 
 
 def test_somebodys_own_clouds_yaml_is_never_written_over() -> None:
@@ -140,7 +140,7 @@ def test_a_clouds_yaml_that_cannot_be_written_is_told() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number: int) -> None:
+def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number: signal.Signals) -> None:
     words = [sys.executable, "-m", "batchexport", "sandbox"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         line = child.stderr.readline()

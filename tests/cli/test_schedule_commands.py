@@ -199,7 +199,7 @@ def test_every_command_has_help_with_an_example(batchexport: Callable[..., Resul
 
 
 @pytest.mark.parametrize("command", list(schedule.commands.values()), ids=lambda command: command.name)
-def test_every_option_has_help_and_reads_its_variable(command: str) -> None:
+def test_every_option_has_help_and_reads_its_variable(command: click.Command) -> None:
     for option in command.params:
         if isinstance(option, click.Option):
             long_name = next(name for name in option.opts if name.startswith("--"))

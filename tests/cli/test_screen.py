@@ -61,9 +61,10 @@ class Terminal:
         else:
             raise AssertionError(f"a terminal may not know {name}")
 
-    def resize(self, columns: str) -> None:
+    def resize(self, columns: int) -> None:
         """Wrap what is there anew, as most terminals do; the cursor stays at its character."""
-        rows, cursor = [], None
+        rows: list[str] = []
+        cursor = 0
         for number, row in enumerate(self.rows):
             if number == self.row:
                 cursor = len(rows) + self.column // columns
@@ -94,7 +95,7 @@ def test_the_status_stays_under_the_lines_and_is_painted_over() -> None:
 
 
 @pytest.mark.parametrize("columns", [10, 15, 25, 60])
-def test_a_terminal_of_another_width_shows_no_remains(columns: str) -> None:
+def test_a_terminal_of_another_width_shows_no_remains(columns: int) -> None:
     terminal = Terminal(40)
     screen = screen_on(terminal)
     screen.line("a warning")
@@ -108,7 +109,7 @@ def test_a_terminal_of_another_width_shows_no_remains(columns: str) -> None:
 
 def test_a_screen_whose_reader_went_away_is_not_worth_an_error() -> None:
     class Gone(io.StringIO):
-        def write(self, text: str) -> None:
+        def write(self, text: str) -> int:
             raise BrokenPipeError
 
     screen = Screen(Gone())
@@ -149,7 +150,7 @@ def test_lines_arrive_and_those_after_it_go_the_usual_way(
 
 
 def test_leaving_at_once_says_the_last_words_and_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = []
+    left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     leave_at_once(143)
     assert left == [143]
@@ -173,7 +174,7 @@ def test_our_own_colours_stay_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    taken = []
+    taken: list[str] = []
     monkeypatch.setattr("batchexport.cli.console._taker", taken.append)
     write(f"{marked('error:', 'red')} {STEERING}")
     assert taken[0].startswith("\x1b[31m\x1b[1merror:\x1b[0m \\x1b]0;owned")

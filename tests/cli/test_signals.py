@@ -23,8 +23,8 @@ CODES = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (sig
 
 
 @pytest.mark.parametrize(("number", "code"), CODES)
-async def test_the_first_signal_asks_to_stop_and_says_what_happens(number: int, code: int) -> None:
-    said = []
+async def test_the_first_signal_asks_to_stop_and_says_what_happens(number: signal.Signals, code: int) -> None:
+    said: list[str] = []
     with stop_on_signals(said.append) as stop:
         assert stop.exit_code is None
         os.kill(os.getpid(), number)
@@ -46,7 +46,8 @@ async def test_the_second_signal_leaves_whichever_came_first() -> None:
 @pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 async def test_a_hangup_never_counts_as_the_second_signal(first: int) -> None:
     """A closed terminal sends it more than once, and often after another."""
-    left, all_came = [], asyncio.Event()
+    left: list[int] = []
+    all_came = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, all_came.set)
     with stop_on_signals(lambda _: None, leave=left.append) as stop:
@@ -79,7 +80,7 @@ async def test_afterwards_signals_do_what_they_did_before() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [pair for pair in CODES if pair[0] is not signal.SIGHUP])
-def test_a_process_that_is_told_twice_is_gone_at_once(number: int, code: int) -> None:
+def test_a_process_that_is_told_twice_is_gone_at_once(number: signal.Signals, code: int) -> None:
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)

@@ -1,7 +1,6 @@
 """The program ends with its own words and exit code whatever its streams are."""
 
 import fcntl
-import io
 import os
 import resource
 import subprocess
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from batchexport.model import ImageOptions
 from tests.cli.lists import write_list
 
 PROGRAM = [sys.executable, "-m", "batchexport"]
@@ -113,13 +111,13 @@ def test_no_words_at_all_show_the_help(batchexport: Callable[..., Result]) -> No
 
 @pytest.mark.parametrize(("stream", "options"), [("stdout", ("--events", "-")), ("stderr", ("-vv",))])
 def test_a_reader_that_takes_nothing_holds_no_run_up(
-    tmp_path: Path, stream: io.StringIO, options: ImageOptions
+    tmp_path: Path, stream: str, options: tuple[str, ...]
 ) -> None:
     path = write_list(tmp_path / "v.csv", 20)
     words = ("run", path, "--os-cloud", "sandbox", "--requests-per-second", "0", "--poll-interval", "0.1")
     reader, end = os.pipe()
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 4096)
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: end}
+    streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: end}
     run = subprocess.run([*PROGRAM, *words, *options], cwd=tmp_path, timeout=120, check=False, **streams)
     os.close(end)
     os.close(reader)

@@ -33,7 +33,7 @@ def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def sample(path: Path, name: str, **labels: Any) -> Any:
+def sample(path: str | Path, name: str, **labels: Any) -> Any:
     families = text_string_to_metric_families(Path(path).read_text())
     found = [each for family in families for each in family.samples if each.name == name]
     return sum(each.value for each in found if labels.items() <= each.labels.items())
@@ -80,7 +80,7 @@ def test_events_follow_every_row_from_state_to_state(
         event for event in events(Path("e.ndjson").read_text()) if event["event"] != "rate_changed"
     ]
     assert (first["event"], last["event"], last["exit_code"]) == ("run_started", "run_ended", 0)
-    by_row = {}
+    by_row: dict[int, list[str]] = {}
     for change in changes:
         by_row.setdefault(change["line"], []).append(change["to"])
     assert by_row == {line: ["submitting", "exporting", "succeeded"] for line in (2, 3, 4)}

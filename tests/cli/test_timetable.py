@@ -35,7 +35,7 @@ time_zone = "Europe/Berlin"
 UNBOUND = '[job]\nlist = "volumes.csv"\n[schedule]\ncron = "0 22 * * *"\ntime_zone = "Europe/Berlin"\n'
 
 
-def at(text: str) -> Any:
+def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN).timestamp()
 
 
@@ -49,9 +49,11 @@ def job_path(tmp_path: Path) -> Any:
 class Desk:
     """A timetable whose clock is set by hand, and whose nights end when they are told to."""
 
-    def __init__(self, *paths: Any, now: float) -> None:
-        self.paths, self.time, self.started = paths, at(now), []
-        self.endings, self.code = [], 0
+    def __init__(self, *paths: Path, now: str) -> None:
+        self.paths, self.time = paths, at(now)
+        self.started: list[Any] = []
+        self.endings: list[asyncio.Event] = []
+        self.code = 0
 
     async def __aenter__(self) -> Any:
         self._group = asyncio.TaskGroup()
@@ -83,7 +85,7 @@ class Desk:
         for ending in self.endings:
             ending.set()
 
-    async def _start(self, path: Path, stop: str) -> Any:
+    async def _start(self, path: Path, stop: asyncio.Event) -> Any:
         self.started.append(path.name)
         ending = asyncio.Event()
         self.endings.append(ending)
@@ -176,7 +178,7 @@ async def test_a_small_correction_of_the_clock_is_no_step(job_path: Any) -> None
 
 @pytest.mark.parametrize(("begin", "changed"), [("2027-03-26T12:00", "03-28"), ("2027-10-29T12:00", "10-31")])
 async def test_minute_by_minute_every_night_starts_once_in_a_clock_change_week(
-    tmp_path: Path, begin: float | None, changed: Any
+    tmp_path: Path, begin: str, changed: str
 ) -> None:
     path = tmp_path / "early.toml"
     path.write_text(UNBOUND.replace("0 22", "30 2"))
@@ -233,9 +235,10 @@ async def told(text: str, stderr: Any, capsys: pytest.CaptureFixture[str]) -> An
 async def test_signals_are_heard_while_nothing_is_due(
     job_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    started, stderr = [], []
+    started: list[str] = []
+    stderr: list[str] = []
 
-    async def start(path: Path, stop: str) -> Any:
+    async def start(path: Path, stop: asyncio.Event) -> Any:
         started.append(path.name)
         await stop.wait()
         return 143

@@ -32,13 +32,13 @@ def at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StateReader, "owners", lambda _: [holder])
 
 
-def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished: bool) -> None:
+def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished: Path) -> None:
     with StateReader(unfinished) as reader:
         text = watch_text(reader, unfinished, now=EVENING + 900)
     assert "pace" not in text and "left" not in text
 
 
-def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished: bool, at_work: Any) -> None:
+def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished: Path, at_work: Any) -> None:
     with StateReader(unfinished) as reader:
         lines = watch_text(reader, unfinished, now=EVENING + 900).splitlines()
     assert any(line.startswith("60 rows = ") for line in lines)
@@ -47,7 +47,7 @@ def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished: bool, 
     assert sum(line.startswith("limited to 3.5 requests/s") for line in lines) == 2
 
 
-def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished: bool) -> None:
+def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished: Path) -> None:
     screen, waits = io.StringIO(), []
 
     def sleep(seconds: float) -> None:
@@ -60,7 +60,7 @@ def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished: 
     assert waits == [7.0] * 3
 
 
-def test_on_a_terminal_it_stays_in_its_place(unfinished: bool) -> None:
+def test_on_a_terminal_it_stays_in_its_place(unfinished: Path) -> None:
     screen = Terminal()
 
     def sleep(seconds: float) -> None:

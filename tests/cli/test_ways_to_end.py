@@ -10,8 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from asyncio.subprocess import Process
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 
 from batchexport.model import ServerState
 from batchexport.sandbox import SandboxServer
-from batchexport.store import RecentEnding, StateReader
+from batchexport.store import StateReader
 from tests.attack.program import DRIVERS
 from tests.attack.test_full_disk import fill
 from tests.cli.served import IDS, served, volumes
@@ -29,7 +28,7 @@ RUN = ("run", "list.csv", "--os-cloud", "served", "--requests-per-second", "0", 
 STOP = ("--in-use", "stop", "--yes")
 
 
-def afoot(path: str = "list.state") -> Any:
+def afoot(path: str | Path = "list.state") -> Any:
     try:
         with StateReader(Path(path)) as reader:
             return [server.state for server in reader.servers()]
@@ -37,7 +36,7 @@ def afoot(path: str = "list.state") -> Any:
         return []
 
 
-def wait_until(what: Any, process: Process) -> None:
+def wait_until(what: Any, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 60
     while not what():
         assert process.poll() is None, process.returncode
@@ -45,12 +44,12 @@ def wait_until(what: Any, process: Process) -> None:
         time.sleep(0.02)
 
 
-def starting(*more: Any, program: tuple[str, ...] = ("-m", "batchexport"), **streams: Any) -> Any:
+def starting(*more: Any, program: Sequence[str] = ("-m", "batchexport"), **streams: Any) -> Any:
     words = [sys.executable, *program, *RUN, *STOP, *more]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, **streams)
 
 
-def ended(process: Process) -> RecentEnding:
+def ended(process: subprocess.Popen[Any]) -> int:
     """The exit code, once it is over, and whether everything is up again."""
     try:
         code = process.wait(60)
@@ -74,7 +73,7 @@ def cloud() -> Iterator[Any]:
     ("number", "code"),
     [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143)],
 )
-def test_a_signal_brings_up_what_is_down(cloud: str, number: int, code: int) -> None:
+def test_a_signal_brings_up_what_is_down(cloud: Any, number: int, code: int) -> None:
     with starting(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: ServerState.DOWN in afoot(), process)
         process.send_signal(number)
@@ -82,7 +81,7 @@ def test_a_signal_brings_up_what_is_down(cloud: str, number: int, code: int) -> 
 
 
 @pytest.mark.slow
-def test_nohup_outlives_its_terminal(cloud: str) -> None:
+def test_nohup_outlives_its_terminal(cloud: Any) -> None:
     command = ["nohup", sys.executable, "-m", "batchexport", *RUN, *STOP]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: ServerState.DOWN in afoot(), process)
@@ -93,7 +92,7 @@ def test_nohup_outlives_its_terminal(cloud: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_brings_up_what_is_down(cloud: str) -> None:
+def test_a_closed_terminal_brings_up_what_is_down(cloud: Any) -> None:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
@@ -109,7 +108,7 @@ def test_a_closed_terminal_brings_up_what_is_down(cloud: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])
-def test_a_broken_pipe_changes_nothing(cloud: str, broken: Any) -> None:
+def test_a_broken_pipe_changes_nothing(cloud: Any, broken: Any) -> None:
     pipes = {name: os.pipe() for name in broken}
     streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
     with starting(**streams | {name: write_end for name, (_, write_end) in pipes.items()}) as process:
@@ -131,19 +130,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def is_up(cloud: str) -> Any:
+def is_up(cloud: Any) -> Any:
     (view,) = cloud._state.world.fleet.servers(time.time())
     return view.status == "ACTIVE"
 
 
-def copies(cloud: str) -> Any:
+def copies(cloud: Any) -> Any:
     return [view.status for view in cloud._state.world.images(time.time())]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_ended", [True, False])
 def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(
-    cloud: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch, has_ended: Any
+    cloud: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch, has_ended: Any
 ) -> None:
     path = small_disk / "list.state"
     more = ("--state", str(path), "--poll-interval", "5" if has_ended else "0.1")

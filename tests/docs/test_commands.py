@@ -18,7 +18,7 @@ TRIED = {page: blocks for page in pages() if (blocks := _TRIED.findall(page.read
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", TRIED, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_work(page, tmp_path):
+def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     for folder in ("samples", "jobs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "BATCHEXPORT_"))}

@@ -3,13 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import click
 import pytest
 
 from batchexport.cli.program import app
-from tests.report.pages import Page
 from tools.reference import ROOT, pages
 
 PAGES = [*pages(), ROOT / "CHANGELOG.md"]
@@ -20,11 +19,11 @@ _SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _TEST = re.compile(r"`(tests/[\w/.]+?)(?:::(\w+))?`")
 
 
-def prose(page: Page) -> Any:
+def prose(page: Path) -> str:
     return _BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def anchors(page: Page) -> Any:
+def anchors(page: Path) -> set[str]:
     """The headings of a page as GitHub names them."""
     found = set()
     for title in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
@@ -34,7 +33,7 @@ def anchors(page: Page) -> Any:
 
 
 @EVERY_PAGE
-def test_every_link_leads_somewhere(page: Page) -> None:
+def test_every_link_leads_somewhere(page: Path) -> None:
     broken = []
     for link in (first or second for first, second in _LINK.findall(prose(page))):
         if re.match(r"[a-z]+:", link):
@@ -47,7 +46,7 @@ def test_every_link_leads_somewhere(page: Page) -> None:
 
 
 @EVERY_PAGE
-def test_every_test_that_is_named_exists(page: Page) -> None:
+def test_every_test_that_is_named_exists(page: Path) -> None:
     missing = []
     for path, function in _TEST.findall(page.read_text(encoding="utf-8")):
         file = ROOT / path
@@ -64,12 +63,12 @@ def test_the_index_names_every_page() -> None:
 
 
 @EVERY_PAGE
-def test_every_command_line_is_one_that_the_program_takes(page: Page) -> None:
+def test_every_command_line_is_one_that_the_program_takes(page: Path) -> None:
     wrong = [line for line in command_lines(page) if not understood(line)]
     assert wrong == []
 
 
-def command_lines(page: Page) -> Iterator[Any]:
+def command_lines(page: Path) -> Iterator[str]:
     """The calls of the program in the shell blocks of a page, without what they are piped from and into."""
     for block in _SHELL.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
@@ -78,9 +77,9 @@ def command_lines(page: Page) -> Iterator[Any]:
                     yield found[1]
 
 
-def understood(line: str) -> Any:
+def understood(line: str) -> bool:
     words = shlex.split(line.rstrip(")").rstrip('"') if line.count('"') % 2 else line, comments=True)
-    command = app
+    command: click.Command | None = app
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = command.get_command(click.Context(command), words.pop(0))
     if command is None:

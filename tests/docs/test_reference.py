@@ -9,7 +9,6 @@ import pytest
 
 import batchexport
 from batchexport.report.advice import CODES
-from tests.report.pages import Page
 from tools.reference import PARTS, ROOT, filled, pages, parts_of
 
 PACKAGE = Path(batchexport.__file__).parent
@@ -17,7 +16,7 @@ SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_generated_part_is_what_the_code_says(page: Page) -> None:
+def test_a_generated_part_is_what_the_code_says(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == filled(text), "stale: run python -m tools.reference"
 

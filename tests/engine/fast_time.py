@@ -11,12 +11,11 @@ import contextlib
 import selectors
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from selectors import SelectorKey
-from typing import Any
+from typing import Any, TypeVar
 
-from batchexport.model import Image
 from batchexport.store.lease import Lease
 from batchexport.store.opening import WorkConnection
 from batchexport.store.writer import Writer
@@ -31,6 +30,8 @@ LOOPBACK_S = 0.002
 THREADS = ("sign-in",)
 #: How often to ask a thread that tells nobody when it is done.
 GLANCE_S = 0.001
+
+Result = TypeVar("Result")
 
 
 class Time:
@@ -100,7 +101,7 @@ def let_pass(seconds: float) -> None:
     Time.now_s += seconds
 
 
-def run_fast(coroutine: Awaitable[Any]) -> list[Any] | Image | None:
+def run_fast(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """The result of a coroutine, run on virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)

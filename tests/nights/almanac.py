@@ -21,7 +21,6 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import run
 from batchexport.errors import CloudError
 from batchexport.model import ExportRequest, JobState, TargetKey
-from batchexport.report.run_report import RunReport
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.scheduling.window import opening_at, opening_on
@@ -60,7 +59,7 @@ def travel_to(at: float) -> None:
     let_pass(at - now())
 
 
-def local(day: Any, hour: Any, minute: int = 0) -> list[str]:
+def local(day: Any, hour: Any, minute: int = 0) -> float:
     return datetime(day.year, day.month, day.day, hour, minute, tzinfo=BERLIN).timestamp()
 
 
@@ -79,8 +78,9 @@ class Almanac:
         window: str = "",
         upload_s: float = 60.0,
     ) -> None:
-        self.folder, self.console, self.sizes = folder, TerminalConsole(quiet=True), {}
-        self.worked_on = []  # state files, and whether their exports were watched
+        self.folder, self.console = folder, TerminalConsole(quiet=True)
+        self.sizes: dict[str, int] = {}
+        self.worked_on: list[tuple[str, bool]] = []  # state files, and whether their exports were watched
         self.cloud = FakeCloud(upload_s=upload_s)
         self.job_path = folder / "nightly.toml"
         text = JOB_FILE.format(state=state, job=job, hours=hours, window=window, max_exports=max_exports)
@@ -106,7 +106,7 @@ class Almanac:
                 self.cloud.records[image_id]["free_at"] = float("inf")
             return image_id
 
-        self.cloud._accept = stuck
+        self.cloud._accept = stuck  # type: ignore[method-assign]
 
     def ends_now(self, volume_id: str) -> None:
         """What is copied of this volume comes to its end."""
@@ -125,15 +125,15 @@ class Almanac:
         """What a timer does: the exit code of a night that starts now."""
 
         def work(
-            path: Path,
+            state_path: Path,
             settings: Settings,
             access: CloudSettings,
             *,
-            hours: OpenHours,
+            hours: OpenHours | None,
             watch: bool = True,
-        ) -> Any:
-            self.worked_on.append((path.name, watch))
-            return self._work(path, settings, hours, killed_after, watch)
+        ) -> int:
+            self.worked_on.append((state_path.name, watch))
+            return self._work(state_path, settings, hours, killed_after, watch)
 
         return run_night(self.order(), self.console, now=now, work=work)
 
@@ -141,9 +141,11 @@ class Almanac:
         travel_to(local(day, hour, minute))
         return self.start(**how)
 
-    def _work(self, path: Path, settings: Settings, hours: OpenHours, killed_after: Any, watch: bool) -> Any:
+    def _work(
+        self, path: Path, settings: Settings, hours: OpenHours | None, killed_after: Any, watch: bool
+    ) -> int:
         settings = replace(settings, limits=replace(settings.limits, settle_s=5.0))
-        accepted = Counter()
+        accepted: Counter[JobState] = Counter()
 
         async def go() -> None:
             stop = asyncio.Event()
@@ -188,10 +190,10 @@ class Almanac:
         return StateFile.open(path, now=now, clock=fast_now)
 
     @contextlib.asynccontextmanager
-    async def _connect(self, key: TargetKey, rate: float) -> AsyncIterator[Any]:
+    async def _connect(self, key: TargetKey, rate: float | None) -> AsyncIterator[Any]:
         yield self.cloud
 
-    def exports_in(self, night: RunReport) -> Any:
+    def exports_in(self, night: date) -> Any:
         """How often each volume's export began in the opening that opened on this date."""
         opening = opening_on(self.window, night)
         return Counter(
@@ -218,13 +220,13 @@ class Almanac:
         return found
 
 
-def days_from(first: int, count: int) -> Any:
+def days_from(first: date, count: int) -> list[date]:
     return [first + timedelta(days=step) for step in range(count)]
 
 
-def spring(count: int = 30) -> Any:
+def spring(count: int = 30) -> list[date]:
     return days_from(date(2027, 3, 10), count)
 
 
-def autumn(count: int = 30) -> Any:
+def autumn(count: int = 30) -> list[date]:
     return days_from(date(2027, 10, 15), count)

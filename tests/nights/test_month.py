@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from batchexport.config.schedule import OnUnfinished
-from batchexport.report.run_report import RunReport
 from batchexport.scheduling.cron import next_start
-from batchexport.scheduling.throughput import OpenHours
 from batchexport.scheduling.window import Window
 from tests.engine.conftest import volume_ids
 from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, now, spring, travel_to
@@ -23,7 +21,7 @@ from tests.nights.almanac import KILLED, WINDOW_CLOSED, Almanac, autumn, local, 
     ],
 )
 def test_a_month_exports_every_volume_once_a_night_whatever_happens(
-    tmp_path: Path, nights: Any, change: str, hours: OpenHours
+    tmp_path: Path, nights: Any, change: str, hours: float
 ) -> None:
     blackout = nights[24]
     almanac = Almanac(tmp_path, max_exports=2, upload_s=15.0, window=f'blackout = ["{blackout}"]')
@@ -31,7 +29,9 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(
     new_list = [*volume_ids(6)[1:]]
     troubled = {killed, failed, late, blackout - timedelta(days=1), blackout}
     for night in nights:
-        travel_to(next_start(almanac.order().nights.schedule, local(night, 12)))
+        starts_at = next_start(almanac.order().nights.schedule, local(night, 12))
+        assert starts_at is not None
+        travel_to(starts_at)
         if night == nights[12]:
             almanac.listed(new_list)
         if night == failed:
@@ -62,7 +62,7 @@ def test_a_month_exports_every_volume_once_a_night_whatever_happens(
         assert set(states) == {"succeeded"}, name
 
 
-def span_h(window: Window | None, night: RunReport) -> Any:
+def span_h(window: Window, night: date) -> float:
     from batchexport.scheduling.window import opening_on
 
     opening = opening_on(window, night)

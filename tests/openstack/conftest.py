@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 COUNT = 50
 GIB = 1
@@ -49,7 +48,7 @@ def cloud() -> Iterator[Any]:
 
 
 @pytest.fixture
-def volumes(cloud: str) -> Iterator[Any]:
+def volumes(cloud: Any) -> Iterator[Any]:
     """Fifty small volumes of our own, removed afterwards with every image made of them."""
     prefix = f"batchexport-test-{uuid.uuid4().hex[:8]}"
     if seed := os.environ.get("BATCHEXPORT_TEST_SEED"):
@@ -62,7 +61,7 @@ def volumes(cloud: str) -> Iterator[Any]:
     _remove(cloud, made)
 
 
-def _remove(cloud: str, made: Path) -> None:
+def _remove(cloud: Any, made: list[str]) -> None:
     """Volumes and every image whose name holds the id of one."""
     for image in list(cloud.image.images()):  # whole, before its pages lose their markers
         if any(volume_id in image.name for volume_id in made):
@@ -71,7 +70,7 @@ def _remove(cloud: str, made: Path) -> None:
         cloud.block_storage.delete_volume(volume_id, ignore_missing=True)
 
 
-def _seeded(seed: int, prefix: Any, count: int = COUNT, *words: Any) -> Any:
+def _seeded(seed: str, prefix: str, count: int = COUNT, *words: Any) -> Any:
     """Volume ids from the manifest of the harness's own seeding command."""
     command = [seed, str(count), "--prefix", prefix, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -79,7 +78,7 @@ def _seeded(seed: int, prefix: Any, count: int = COUNT, *words: Any) -> Any:
 
 
 @pytest.fixture
-def troubled(cloud: str) -> Iterator[Any]:
+def troubled(cloud: Any) -> Iterator[Any]:
     """A function that makes volumes whose exports are slow (`--delay S`) or fail (`--fail TEXT`)."""
     seed = os.environ.get("BATCHEXPORT_TEST_SEED")
     if not seed:
@@ -96,7 +95,7 @@ def troubled(cloud: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def compute(cloud: str) -> Any:
+def compute(cloud: Any) -> Any:
     """The compute service of the cloud under test."""
     try:
         list(cloud.compute.servers(limit=1, paginated=False))
@@ -106,13 +105,14 @@ def compute(cloud: str) -> Any:
 
 
 @pytest.fixture
-def make_server(cloud: str, compute: Any) -> Iterator[Any]:
+def make_server(cloud: Any, compute: Any) -> Iterator[Any]:
     """A function that makes a running server and attaches volumes to it; all are removed afterwards."""
     flavors = sorted(compute.flavors(), key=lambda flavor: flavor.ram)
     image = next(iter(cloud.image.images(name="tiny")), None)
     if not flavors or image is None:
         pytest.skip("needs a flavor and an image named tiny to make servers of")
-    servers, volumes = [], set()
+    servers: list[Any] = []
+    volumes: set[str] = set()
 
     def make(volume_ids: tuple[Any, ...] = ()) -> Any:
         servers.append(_running_server(compute, flavors[0].id, image.id))
@@ -151,7 +151,7 @@ def _running_server(compute: Any, flavor_id: Any, image_id: str, seconds: int = 
 
 
 @pytest.fixture
-def few_volumes(cloud: str) -> Iterator[Any]:
+def few_volumes(cloud: Any) -> Iterator[Any]:
     """A function that makes small volumes, removed afterwards with their images."""
     made = []
 
@@ -169,7 +169,7 @@ def few_volumes(cloud: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def reconfigure(cloud: str) -> Iterator[Any]:
+def reconfigure(cloud: Any) -> Iterator[Any]:
     """A function that runs the cloud with other settings until the test is over."""
     command = os.environ.get("BATCHEXPORT_TEST_RECONFIGURE")
     if not command:
@@ -189,7 +189,7 @@ def reconfigure(cloud: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def batchexport(tmp_path: Path) -> Callable[..., Result]:
+def batchexport(tmp_path: Path) -> Callable[..., Any]:
     """Run the command line as a user does; returns the finished process."""
 
     def run(*words: Any, check: bool = True) -> Any:
@@ -223,4 +223,4 @@ class AccessLog:
 def access_log() -> Any:
     """The requests that reached the services, or None where their logs are not at hand."""
     folder = os.environ.get("BATCHEXPORT_TEST_LOGS")
-    return AccessLog(folder) if folder else None
+    return AccessLog(Path(folder)) if folder else None

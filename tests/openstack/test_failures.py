@@ -12,7 +12,6 @@ from typing import Any
 
 import openstack
 import pytest
-from click.testing import Result
 
 FAST = ("--disk-format", "qcow2", "--poll-interval", "2", "--requests-per-second", "20")
 
@@ -22,15 +21,15 @@ def write_list(folder: Path, ids: list[str]) -> Path:
     return folder / "list.csv"
 
 
-def jobs(batchexport: Callable[..., Result]) -> Any:
+def jobs(batchexport: Callable[..., Any]) -> Any:
     return json.loads(batchexport("report", "list.state", "-f", "json").stdout)["jobs"]
 
 
-def images_of(cloud: str, volume_id: str) -> Any:
+def images_of(cloud: Any, volume_id: str) -> Any:
     return [image for image in cloud.image.images() if volume_id in image.name]
 
 
-def until(condition: str, what: Any, seconds: int = 120) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: int = 120) -> None:
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not condition():
@@ -43,14 +42,14 @@ def start(tmp_path: Path, *words: Any) -> Any:
     return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def exporting(batchexport: Callable[..., Result], tmp_path: Path) -> Any:
+def exporting(batchexport: Callable[..., Any], tmp_path: Path) -> Any:
     if not (tmp_path / "list.state").exists():
         return 0
     return json.loads(batchexport("status", "list.state", "-f", "json").stdout)["exporting"]
 
 
 def test_a_failed_export_fails_in_the_words_of_the_cloud_after_its_last_attempt(
-    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, troubled: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     ids = troubled(3, "--fail", "no space on the back end")
     done = batchexport("run", write_list(tmp_path, ids), *FAST, "--retries", 1, check=False)
@@ -62,7 +61,7 @@ def test_a_failed_export_fails_in_the_words_of_the_cloud_after_its_last_attempt(
 
 
 def test_a_run_killed_during_slow_exports_carries_on_with_one_image_each(
-    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, troubled: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     ids = troubled(5, "--delay", "10")
     listed = write_list(tmp_path, ids)
@@ -76,7 +75,7 @@ def test_a_run_killed_during_slow_exports_carries_on_with_one_image_each(
 
 
 def test_exports_orphaned_by_a_dead_volume_service_are_made_again_and_cleaned_up(
-    cloud: str, troubled: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, troubled: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     restart = os.environ.get("BATCHEXPORT_TEST_RESTART")
     admin = os.environ.get("BATCHEXPORT_TEST_ADMIN")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
 from openstack.config import OpenStackConfig
 
 QUICK = ("--disk-format", "raw", "--poll-interval", "1", "--requests-per-second", "20")
@@ -19,11 +18,11 @@ def write_list(folder: Path, ids: list[str], name: str = "list.csv") -> Path:
     return folder / name
 
 
-def jobs(batchexport: Callable[..., Result], state: str = "list.state") -> Any:
+def jobs(batchexport: Callable[..., Any], state: str = "list.state") -> Any:
     return json.loads(batchexport("report", state, "-f", "json").stdout)["jobs"]
 
 
-def images_of(cloud: str, volume_id: str) -> Any:
+def images_of(cloud: Any, volume_id: str) -> Any:
     return [image for image in cloud.image.images() if volume_id in image.name]
 
 
@@ -36,7 +35,7 @@ def held_and_free(few_volumes: Any, make_server: Any) -> Any:
 
 
 def test_a_volume_in_use_is_left_alone_unless_it_is_asked_for(
-    cloud: str, held_and_free: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, held_and_free: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     held, free = held_and_free
     for policy, state, exit_code in (("fail", "failed", 3), ("skip", "skipped", 0)):
@@ -50,7 +49,7 @@ def test_a_volume_in_use_is_left_alone_unless_it_is_asked_for(
     assert cloud.block_storage.get_volume(held).status == "in-use"
 
 
-def forced(cloud: str, held: Any, batchexport: Callable[..., Result], tmp_path: Path) -> Any:
+def forced(cloud: Any, held: Any, batchexport: Callable[..., Any], tmp_path: Path) -> Any:
     done = batchexport("run", write_list(tmp_path, [held]), *QUICK, "--in-use", "force", check=False)
     (row,) = jobs(batchexport)
     assert cloud.block_storage.get_volume(held).status == "in-use"
@@ -58,7 +57,7 @@ def forced(cloud: str, held: Any, batchexport: Callable[..., Result], tmp_path: 
 
 
 def test_force_exports_a_volume_in_use_where_the_operator_allowed_it(
-    cloud: str, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     held, _ = held_and_free
     reconfigure(STACK_FORCE_UPLOAD="true")
@@ -69,7 +68,7 @@ def test_force_exports_a_volume_in_use_where_the_operator_allowed_it(
 
 
 def test_force_that_the_cloud_ignores_is_told_on_a_cloud_with_bare_endpoints(
-    cloud: str, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, held_and_free: Any, reconfigure: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     held, free = held_and_free
     reconfigure(STACK_FORCE_UPLOAD="false", STACK_BLOCK_URL="bare")
@@ -82,9 +81,9 @@ def test_force_that_the_cloud_ignores_is_told_on_a_cloud_with_bare_endpoints(
 
 @pytest.mark.parametrize("form", ["v3", ""])  # the catalog has the one with the project's id
 def test_every_form_of_the_endpoint_exports(
-    cloud: str,
+    cloud: Any,
     few_volumes: Any,
-    batchexport: Callable[..., Result],
+    batchexport: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     form: str,

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 
 @pytest.fixture
-def few(cloud: str) -> Iterator[Any]:
+def few(cloud: Any) -> Iterator[Any]:
     """Three volumes of 1 GiB of our own, removed afterwards with the images made of them."""
     prefix = f"pln-{uuid.uuid4().hex[:8]}"
     storage = cloud.block_storage
@@ -32,13 +31,13 @@ def few(cloud: str) -> Iterator[Any]:
         storage.delete_volume(volume_id, ignore_missing=True)
 
 
-def write(path: Path, ids: list[str]) -> str:
+def write(path: Path, ids: list[str]) -> Path:
     path.write_text("volume_id\n" + "".join(f"{volume_id}\n" for volume_id in ids))
     return path
 
 
 def test_discover_plan_run_and_verify_agree(
-    cloud: str, few: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, few: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     prefix, ids = few
     found = batchexport("discover", "--name", f"{prefix}-*", "--metadata", f"pln={prefix}").stdout
@@ -58,7 +57,7 @@ def test_discover_plan_run_and_verify_agree(
 
 
 def test_what_cannot_go_is_told_and_not_sent(
-    few: Any, batchexport: Callable[..., Result], tmp_path: Path
+    few: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     missing = str(uuid.uuid4())
     write(tmp_path / "list.csv", [few[1][0], missing])
@@ -74,7 +73,7 @@ def test_what_cannot_go_is_told_and_not_sent(
 
 
 def test_an_image_that_was_removed_is_missed(
-    cloud: str, few: Any, batchexport: Callable[..., Result], tmp_path: Path
+    cloud: Any, few: Any, batchexport: Callable[..., Any], tmp_path: Path
 ) -> None:
     write(tmp_path / "list.csv", few[1][:1])
     batchexport("run", "list.csv", "--disk-format", "raw")
@@ -85,7 +84,7 @@ def test_an_image_that_was_removed_is_missed(
     assert "the image is gone" in verified.stdout
 
 
-def test_doctor_finds_the_account_fit(cloud: str, batchexport: Callable[..., Result]) -> None:
+def test_doctor_finds_the_account_fit(cloud: Any, batchexport: Callable[..., Any]) -> None:
     told = batchexport("doctor").stdout
     assert "ok    sign-in" in told
     assert "dialect cinder" in told

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 QUICK = ("--disk-format", "raw", "--poll-interval", "1", "--requests-per-second", "20")
 RUN = (*QUICK, "--in-use", "stop", "--yes")
@@ -27,12 +26,12 @@ def write_list(folder: Path, ids: list[str]) -> Path:
     return folder / "list.csv"
 
 
-def states(batchexport: Callable[..., Result]) -> Any:
+def states(batchexport: Callable[..., Any]) -> Any:
     rows = json.loads(batchexport("report", "list.state", "-f", "json").stdout)["jobs"]
     return {row["volume_id"]: row["state"] for row in rows}
 
 
-def images_of(cloud: str, volume_id: str) -> Any:
+def images_of(cloud: Any, volume_id: str) -> Any:
     return [image.status for image in cloud.image.images() if volume_id in image.name]
 
 
@@ -42,7 +41,7 @@ def actions_on(compute: Any, server_id: str) -> Any:
     return [action for action in reversed(done) if action in ("start", "stop")]
 
 
-def until(condition: str, what: Any, seconds: int = 120) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: int = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
@@ -50,11 +49,11 @@ def until(condition: str, what: Any, seconds: int = 120) -> None:
 
 
 def test_a_server_is_down_once_for_all_its_volumes_and_up_afterwards(
-    cloud: str,
+    cloud: Any,
     compute: Any,
     few_volumes: Any,
     make_server: Any,
-    batchexport: Callable[..., Result],
+    batchexport: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     one, two, free = few_volumes(3)
@@ -67,11 +66,11 @@ def test_a_server_is_down_once_for_all_its_volumes_and_up_afterwards(
 
 
 def test_a_server_that_was_down_before_stays_down(
-    cloud: str,
+    cloud: Any,
     compute: Any,
     few_volumes: Any,
     make_server: Any,
-    batchexport: Callable[..., Result],
+    batchexport: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     (volume_id,) = few_volumes(1)
@@ -85,11 +84,11 @@ def test_a_server_that_was_down_before_stays_down(
 
 
 def test_a_failed_export_leaves_its_server_up(
-    cloud: str,
+    cloud: Any,
     compute: Any,
     troubled: Any,
     make_server: Any,
-    batchexport: Callable[..., Result],
+    batchexport: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     (volume_id,) = troubled(1, "--fail", "no space on the back end")
@@ -103,11 +102,11 @@ def test_a_failed_export_leaves_its_server_up(
 
 
 def test_a_server_that_a_killed_run_left_down_comes_up_with_the_next(
-    cloud: str,
+    cloud: Any,
     compute: Any,
     troubled: Any,
     make_server: Any,
-    batchexport: Callable[..., Result],
+    batchexport: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     (volume_id,) = troubled(1, "--delay", "10")

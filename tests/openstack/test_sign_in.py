@@ -1,6 +1,5 @@
 """Ways to sign in, at a real Keystone: each may list volumes and images, which is what `doctor` looks at."""
 
-import contextlib
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
 
 
 @pytest.fixture
 def signed_in(
-    cloud: str, batchexport: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> contextlib.AbstractAsyncContextManager[Any]:
+    cloud: Any, batchexport: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Run `doctor` as an entry of a clouds.yaml of its own, and return what it said."""
     config = cloud.config
 
@@ -31,11 +29,11 @@ def signed_in(
     return doctor
 
 
-def project_of(cloud: str) -> Any:
+def project_of(cloud: Any) -> Any:
     return {"project_id": cloud.current_project_id}
 
 
-def test_application_credential(cloud: str, signed_in: Any) -> None:
+def test_application_credential(cloud: Any, signed_in: Any) -> None:
     made = cloud.identity.create_application_credential(
         user=cloud.current_user_id, name=f"batchexport-test-{uuid.uuid4().hex[:8]}"
     )
@@ -46,11 +44,11 @@ def test_application_credential(cloud: str, signed_in: Any) -> None:
         cloud.identity.delete_application_credential(cloud.current_user_id, made)
 
 
-def test_token(cloud: str, signed_in: Any) -> None:
+def test_token(cloud: Any, signed_in: Any) -> None:
     assert "ok" in signed_in("v3token", {"token": cloud.auth_token, **project_of(cloud)})
 
 
-def test_trust(cloud: str, signed_in: Any) -> None:
+def test_trust(cloud: Any, signed_in: Any) -> None:
     auth = cloud.config.auth
     roles = [{"name": name} for name in cloud.session.auth.get_access(cloud.session).role_names]
     made = cloud.identity.create_trust(
