@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from batchexport.config import Settings
 from batchexport.engine.ports import Cloud
 from batchexport.engine.run import Connect, on_each_target
-from batchexport.engine.servers.moves import why_not_stopped
+from batchexport.engine.steps.server_eligibility import why_not_stopped
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import PlanSummary, Rules, check_row, take_inventory

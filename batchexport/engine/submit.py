@@ -12,10 +12,11 @@ from collections.abc import Callable
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
+from batchexport.engine.operations import NotSentError
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.send_failures import SendFailures
-from batchexport.engine.servers.witness import Witness
+from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import CloudError, StateError
 from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Work
@@ -24,10 +25,6 @@ log = logging.getLogger(__name__)
 
 #: How soon to look again whether a lease that ran out was renewed.
 LEASE_LOOK_S = 0.25
-
-
-class NotSentError(Exception):
-    """The fence held a request back: the run is stopping, the lease is to be renewed, or it is too late."""
 
 
 class Submitter:

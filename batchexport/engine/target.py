@@ -13,9 +13,10 @@ from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
 from batchexport.engine.prior_images import PriorImages
-from batchexport.engine.servers.downtime import Downtime
-from batchexport.engine.servers.last_call import last_call
+from batchexport.engine.resources.control_loop import ControlLoop
+from batchexport.engine.resources.last_call import last_call
 from batchexport.engine.settle import Settler
+from batchexport.engine.steps.stop_server import StopServer
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
@@ -50,14 +51,17 @@ async def run_target(
     """
     ledger = Ledger(work, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await work.exporting(), await work.unsettled())
-    downtime = Downtime(cloud, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
+    servers = StopServer(cloud, work, ledger, settings)
+    resources = ControlLoop(servers, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:
-        await _run_parts(cloud, work, ledger, settings, downtime, stop=stop, now=now, max_gib_at=max_gib_at)
+        await _run_parts(cloud, work, ledger, settings, resources, stop=stop, now=now, max_gib_at=max_gib_at)
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
-            words = await last_call(cloud, work, ledger)
+            left = await last_call(
+                lambda own: StopServer(cloud, work, ledger, settings, own_volumes=own), work, ledger
+            )
             for each in unwritable:
-                each.hint = "; ".join(filter(None, (each.hint, words)))
+                each.hint = "; ".join(filter(None, (each.hint, left)))
         raise
     if ledger.stopped_by is not None:
         raise ledger.stopped_by
@@ -68,13 +72,13 @@ async def _run_parts(
     work: Work,
     ledger: Ledger,
     settings: Settings,
-    downtime: Downtime,
+    resources: ControlLoop,
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
     max_gib_at: Callable[[float], int] | None,
 ) -> None:
-    await downtime.resumed()
+    await resources.resume()
     if stop.is_set():  # before anything is claimed: such a run only brings up what is down
         ledger.stop()
     prior = PriorImages(cloud, work)
@@ -92,11 +96,11 @@ async def _run_parts(
             await _until_stopping(_look_around(prior, ledger, settings), ledger)
             if is_wanted(settings, work.run):
                 await _until_stopping(preflight(cloud, work, ledger, settings), ledger)
-            tasks.append(group.create_task(downtime.run()))
+            tasks.append(group.create_task(resources.run()))
             await submitter.run()
             if not settings.wait:
-                await downtime.glance(watcher.poll)
-            await downtime.finish()
+                await resources.poll_exports(watcher.poll)
+            await resources.finish()
         finally:
             for task in tasks:
                 task.cancel()

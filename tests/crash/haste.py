@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from batchexport.cloud.http import session
 from batchexport.engine import decide, ledger, send_failures, target
-from batchexport.engine.servers import copies, downtime, groups, last_call, moves, orders, witness
+from batchexport.engine.resources import control_loop, groups, last_call, requests
 from batchexport.engine.settle import Settler
+from batchexport.engine.steps import server_copies, server_witness, stop_server
 from batchexport.retry import Backoff
 from batchexport.store import StateFile, lease
 
@@ -29,15 +30,16 @@ def shorten_waits() -> None:
 
 
 def _shorten_downtimes() -> None:
-    _replace(moves, "CALM_S", 1.0)
-    _replace(moves, "GONE_AFTER_S", 1.0)
+    _replace(stop_server, "STABLE_FOR_S", 1.0)
+    _replace(stop_server, "UP_AFTER_S", 1.0)
+    _replace(stop_server, "GONE_AFTER_S", 1.0)
     _replace(groups, "LOOK_AGAIN_S", 0.3)
-    _replace(copies, "LAG_S", 2.0)
-    _replace(copies, "LOOK_AGAIN_S", 0.1)
-    _replace(downtime, "POLL_S", 0.1)
-    _replace(witness, "CONFIRM_WITHIN_S", 8.0)
-    _replace(witness, "LOOK_AGAIN_S", 0.2)
-    _replace(orders, "ASK_AGAIN_S", 1.0)
+    _replace(server_copies, "LAG_S", 2.0)
+    _replace(server_copies, "LOOK_AGAIN_S", 0.1)
+    _replace(control_loop, "POLL_S", 0.1)
+    _replace(server_witness, "CONFIRM_WITHIN_S", 8.0)
+    _replace(server_witness, "LOOK_AGAIN_S", 0.2)
+    _replace(requests, "ASK_AGAIN_S", 1.0)
     _replace(last_call, "ASK_EVERY_S", 0.2)
 
 

@@ -262,7 +262,7 @@ def test_a_start_that_fails_is_asked_for_again(bench: Bench) -> None:
 def test_a_server_that_never_starts_is_told_and_stays_in_the_file(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchexport.engine.servers.moves.STUCK_AFTER_S", 300.0)
+    monkeypatch.setattr("batchexport.engine.steps.stop_server.STUCK_AFTER_S", 300.0)
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]}, machines={"a": Machine(start_s=1e9)})
     bench.run(cloud, settings=settings())

@@ -162,7 +162,7 @@ def test_a_compute_service_that_is_away_is_waited_for(bench: Bench) -> None:
 def test_a_compute_service_that_stays_away_ends_the_run_loudly(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchexport.engine.servers.moves.STUCK_AFTER_S", 200.0)
+    monkeypatch.setattr("batchexport.engine.steps.stop_server.STUCK_AFTER_S", 200.0)
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]})
     cloud.breaks_after_stop = {"servers": TransientError("bad gateway", status=502)}

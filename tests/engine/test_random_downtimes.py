@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
-from batchexport.engine.servers.witness import SERVER_RAN, SERVER_UNSEEN
+from batchexport.engine.steps.server_witness import SERVER_RAN, SERVER_UNSEEN
 from batchexport.errors import OutcomeUnknownError, RefusedError, TransientError
 from batchexport.model import JobState, ServerState
 from tests.engine.conftest import Bench, volume_ids

@@ -1,4 +1,4 @@
-"""Whether a volume of a server is being copied by anybody: looked at right before the server is started."""
+"""Whether anybody is copying a volume of a server: checked right before the server is started."""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from batchexport.engine.decide import deadline_s
-from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
-from batchexport.engine.servers.moves import Fit, fit_of, named
+from batchexport.engine.resources.book import ResourceBook
+from batchexport.engine.resources.lifecycle import Condition
+from batchexport.engine.steps.server_eligibility import condition_of, named
 from batchexport.errors import CloudError
 from batchexport.model import Server
-from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
 #: A volume stays `uploading` for some seconds after its image turned active. One of our own that stays so for
 #: longer is stuck, and its copy has ended.
 LAG_S = 120.0
-#: Between two looks at the volumes of one server that is kept off by them.
+#: Between two checks of the volumes of a server that is kept off by them.
 LOOK_AGAIN_S = 5.0
 
 
 class Copies:
-    """Which servers are to stay off a little longer, for somebody else copies a volume of theirs."""
+    """Which servers stay off a little longer, because a volume of theirs is being copied."""
 
-    def __init__(
-        self, cloud: Cloud, work: Work, ledger: Ledger, *, own: frozenset[str] | None = None
-    ) -> None:
-        """`own` are the volumes of our rows on these servers; None = ask the state file."""
+    def __init__(self, cloud: Cloud, book: ResourceBook, *, own: frozenset[str] | None = None) -> None:
+        """`own`: the volumes of our jobs on these servers; None = ask the store."""
         self._own = own
         self._cloud = cloud
-        self._book = work.servers
-        self._ledger = ledger
+        self._book = book
         self._since: dict[tuple[str, str], float] = {}  # (server id, volume id) -> loop time
         self._again_at: dict[str, float] = {}  # server id -> loop time
         self.busy: dict[str, str] = {}  #: server id -> why it is not started yet
@@ -41,14 +38,14 @@ class Copies:
     async def free(self, server_ids: Sequence[str], found: Mapping[str, Server]) -> list[str]:
         """Those of these that may be started: no volume attached to them is being copied, as far as is known.
 
-        Every wait has its end: that of the longest copy of such a volume, and `LAG_S` for what we copied
-        ourselves, and for volumes that cannot be looked at.
+        Every wait is bounded: by the deadline of a copy of such a volume, and by `LAG_S` for volumes that we
+        copied ourselves, or that cannot be read.
         """
         own = self._own
         free: list[str] = []
         for server_id in server_ids:
             server = found.get(server_id)
-            if server is None or not server.volume_ids or fit_of(server) is not Fit.OFF:
+            if server is None or not server.volume_ids or condition_of(server) is not Condition.HELD:
                 free.append(server_id)
                 continue
             loop_now = asyncio.get_running_loop().time()
@@ -61,7 +58,8 @@ class Copies:
                 free.append(server_id)
                 continue
             if server_id not in self.busy:
-                log.info("server %s stays off for now: %s", named(server), why)
+                extra = {"action": "server_kept_off", "server_id": server_id}
+                log.info("server %s stays off for now: %s", named(server), why, extra=extra)
             self.busy[server_id] = why
             self._again_at[server_id] = loop_now + LOOK_AGAIN_S
         return free
@@ -80,7 +78,7 @@ class Copies:
             try:
                 volume = await self._cloud.block_storage.get_volume(volume_id)
             except CloudError as error:
-                why = f"its volume {volume_id} cannot be looked at ({error})"
+                why = f"its volume {volume_id} cannot be read ({error})"
             else:
                 if volume is None or volume.status != "uploading":
                     self._since.pop(key, None)

@@ -1,0 +1,119 @@
+"""What a kind of resource provides: how to acquire, observe and release it, and which jobs need it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from batchexport.engine.ports import Fence
+from batchexport.engine.resources.book import Candidate, Resource
+from batchexport.engine.resources.lifecycle import Limits, ResourceState, Seen
+from batchexport.errors import CloudError
+from batchexport.model import Ending, Job
+from batchexport.store import LinkedRow
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What to acquire for a group of jobs, and which of them cannot start."""
+
+    acquire: tuple[Candidate, ...] = ()
+    held: frozenset[str] = (
+        frozenset()
+    )  #: resource ids: as the jobs need them already, and not ours to release
+    failed: Mapping[int, Ending] = msgspec.field(default_factory=dict)  #: by job id
+    changing: frozenset[str] = frozenset()  #: resource ids: if any, the group waits for these
+
+
+class Messages(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged of a kind of resource. The first `%s` is the resource, or a list of them."""
+
+    id_field: str  #: of log records: `server_id`
+    name: str  #: "server %s"
+    states: Mapping[ResourceState, str]  #: what people call them
+    acquiring: str
+    held: str
+    released: str
+    lost: str
+    taken_back: str  #: somebody else released it
+    stuck: str  #: it cannot be released; the second `%s` is the cloud's last answer
+    stuck_note: str  #: the same for the store; `%s` is the cloud's last answer
+    releasing: str  #: what a run that is stopping waits for
+    leave_hint: str  #: how to leave all the same, and what releases them then
+    left: str  #: the run ends, and these are not released
+    left_hint: str  #: what releases them …
+    left_exported_hint: str  #: … where exports in progress need some
+    last_hint: str  #: … where the store cannot be written
+
+
+class ResourceKind(Protocol):
+    """One kind of resource. Requests may be repeated; what cannot must be found before it is sent again.
+
+    Only `acquire` and `release` change the cloud. All but `select` may raise CloudError, which is about the
+    service and not one resource: the poll is repeated.
+    """
+
+    messages: Messages
+    limits: Limits
+    max_held: int  #: resources outstanding at the same time
+
+    @property
+    def busy(self) -> Mapping[str, str]:
+        """Why resources cannot be released yet, by id, since `releasable` left them out."""
+        ...
+
+    def is_needed_by(self, job: Job) -> bool:
+        """Whether the job, as the settings stand, is to have resources of this kind."""
+        ...
+
+    def why_useless(self) -> Ending | None:
+        """Why no resource of this kind is of use any more: all jobs that wait fail; None = they are."""
+        ...
+
+    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+        """What is seen now of the outstanding resources and of those that `jobs` need, by id.
+
+        A resource that is left out is unknown. Notes, too, which exports in progress were disturbed.
+        """
+        ...
+
+    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+        """End those of these jobs whose image is complete, after a last look at what they needed."""
+        ...
+
+    async def refresh(self, job: LinkedRow) -> LinkedRow:
+        """The job with the resources that it needs now; one that needs none is let go. Raises CloudError."""
+        ...
+
+    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+        """What to acquire for these jobs, which are to start together."""
+        ...
+
+    async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        """Request these; by id, what was refused or is in doubt."""
+        ...
+
+    async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
+        """Those of these that can be released now without harm to what others do with them."""
+        ...
+
+    async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        """Request the release of these; returns as `acquire`."""
+        ...
+
+    def forget(self, resource_id: str) -> None:
+        """It is released or lost."""
+        ...
+
+    def why_refused(self, error: CloudError) -> Ending:
+        """How a job fails whose resource the cloud refuses for good."""
+        ...
+
+    def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
+        """How a job fails whose resource was not acquired in time; `answer`: of the last failed request."""
+        ...
+
+    def why_taken_back(self, resource: Resource) -> Ending:
+        """How a job fails whose resource somebody else released before the export began."""
+        ...

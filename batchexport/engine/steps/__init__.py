@@ -1,0 +1,1 @@
+"""Kinds of work on a job and of resources: what is particular to each."""

@@ -1,0 +1,183 @@
+"""What is decided about a resource by what is seen of it, and of which servers to stop."""
+
+from typing import Any
+
+import pytest
+
+from batchexport.engine.resources.control_loop import has_room
+from batchexport.engine.resources.lifecycle import (
+    Action,
+    Condition,
+    Limits,
+    Observation,
+    ResourceState,
+    next_action,
+)
+from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
+from batchexport.engine.steps.stop_server import GONE_AFTER_S, STABLE_FOR_S, STUCK_AFTER_S, UP_AFTER_S
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, Server
+from batchexport.store import LinkedRow
+
+LIMITS = Limits(
+    acquire_s=900.0, absent_s=GONE_AFTER_S, free_s=UP_AFTER_S, stable_s=STABLE_FOR_S, stuck_s=STUCK_AFTER_S
+)
+
+
+def server(status: str, task: str | None = None, server_id: str = "a") -> Server:
+    return Server(server_id=server_id, status=status, task=task)
+
+
+GONE = Server(server_id="a", status="", exists=False)
+
+
+def row(job_id: int, *server_ids: str) -> LinkedRow:
+    job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
+    return LinkedRow(job=job, state=JobState.PENDING, held=True, server_ids=server_ids)
+
+
+@pytest.mark.parametrize(
+    ("seen", "condition"),
+    [
+        (server("active"), Condition.FREE),
+        (server("shutoff"), Condition.HELD),
+        (server("active", "powering-off"), Condition.CHANGING),
+        (server("shutoff", "powering-on"), Condition.CHANGING),
+        (server("reboot"), Condition.CHANGING),
+        (server("paused"), Condition.UNUSABLE),
+        (server("error"), Condition.UNUSABLE),
+        (server("a word nobody knows"), Condition.UNUSABLE),
+        (GONE, Condition.ABSENT),
+        (None, Condition.UNKNOWN),
+    ],
+)
+def test_the_condition_of_a_server_follows_from_its_status_and_task(
+    seen: Server | None, condition: Condition
+) -> None:
+    assert condition_of(seen) is condition
+
+
+ACQUIRING, HELD, RELEASING = ResourceState.ACQUIRING, ResourceState.HELD, ResourceState.RELEASING
+ACTIVE, OFF = server("active"), server("shutoff")
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "observed", "expected"),
+    [
+        (ACQUIRING, ACTIVE, {}, Action.ACQUIRE),
+        (ACQUIRING, ACTIVE, {"may_ask": False}, Action.WAIT),
+        (ACQUIRING, server("active", "powering-off"), {}, Action.WAIT),
+        (ACQUIRING, OFF, {}, Action.NOTE_HELD),
+        (ACQUIRING, OFF, {"is_needed": False}, Action.RELEASE),
+        (ACQUIRING, ACTIVE, {"is_needed": False}, Action.RELEASE),
+        (ACQUIRING, server("active", "powering-off"), {"in_state_s": 900.0}, Action.GIVE_UP),
+        (ACQUIRING, server("error"), {}, Action.GIVE_UP),
+        (HELD, OFF, {}, Action.WAIT),
+        (HELD, OFF, {"is_needed": False}, Action.RELEASE),
+        (HELD, ACTIVE, {"is_newer": True}, Action.NOTE_TAKEN_BACK),
+        (HELD, ACTIVE, {"is_newer": True, "is_needed": False}, Action.NOTE_RELEASED),
+        # A replica or a cache may still tell how it was before.
+        (HELD, ACTIVE, {}, Action.WAIT),
+        (HELD, ACTIVE, {"is_needed": False}, Action.RELEASE),
+        (HELD, ACTIVE, {"unchanged_s": UP_AFTER_S - 1}, Action.WAIT),
+        (HELD, ACTIVE, {"unchanged_s": UP_AFTER_S}, Action.NOTE_TAKEN_BACK),
+        (HELD, ACTIVE, {"unchanged_s": UP_AFTER_S, "is_needed": False}, Action.NOTE_RELEASED),
+        (RELEASING, OFF, {}, Action.RELEASE_AGAIN),
+        (RELEASING, OFF, {"may_ask": False}, Action.WAIT),
+        (RELEASING, server("shutoff", "powering-on"), {}, Action.WAIT),
+        (RELEASING, ACTIVE, {"is_newer": True}, Action.NOTE_RELEASED),
+        (RELEASING, ACTIVE, {}, Action.WAIT),
+        (RELEASING, ACTIVE, {"unchanged_s": UP_AFTER_S}, Action.WAIT),
+        (RELEASING, ACTIVE, {"in_state_s": UP_AFTER_S}, Action.WAIT),
+        (RELEASING, ACTIVE, {"unchanged_s": UP_AFTER_S, "in_state_s": UP_AFTER_S}, Action.NOTE_RELEASED),
+        (RELEASING, OFF, {"in_state_s": STUCK_AFTER_S}, Action.STUCK),
+        # A stop that was asked for may still be obeyed: running is not yet up.
+        (RELEASING, server("active", "powering-off"), {"seen_held": False}, Action.WAIT),
+        (RELEASING, ACTIVE, {"seen_held": False}, Action.WAIT),
+        (RELEASING, ACTIVE, {"seen_held": False, "unchanged_s": STABLE_FOR_S}, Action.WAIT),
+        (RELEASING, ACTIVE, {"seen_held": False, "is_newer": True}, Action.WAIT),
+        (
+            RELEASING,
+            ACTIVE,
+            {"seen_held": False, "unchanged_s": STABLE_FOR_S, "in_state_s": STABLE_FOR_S},
+            Action.NOTE_RELEASED,
+        ),
+        # Seen running at first sight: whoever started it did so before this process began.
+        (HELD, ACTIVE, {"is_inherited": True}, Action.WAIT),
+        (HELD, ACTIVE, {"is_inherited": True, "unchanged_s": UP_AFTER_S}, Action.NOTE_RELEASED),
+        # That there is none is believed when it was answered twice, apart in time.
+        (HELD, GONE, {}, Action.WAIT),
+        (RELEASING, GONE, {"absent_s": GONE_AFTER_S - 1}, Action.WAIT),
+        (RELEASING, GONE, {"absent_s": GONE_AFTER_S}, Action.NOTE_LOST),
+        # That nothing is known of one proves nothing, however long.
+        (HELD, None, {"unchanged_s": 1e6}, Action.WAIT),
+        (HELD, None, {"is_needed": False}, Action.RELEASE),
+        (ACQUIRING, None, {}, Action.WAIT),
+        (ACQUIRING, None, {"in_state_s": 900.0}, Action.GIVE_UP),
+        (RELEASING, None, {"unchanged_s": GONE_AFTER_S}, Action.RELEASE_AGAIN),
+        (RELEASING, None, {"in_state_s": STUCK_AFTER_S}, Action.STUCK),
+    ],
+)
+def test_the_next_action_follows_from_state_and_observation(
+    state: ResourceState, seen: Server | None, observed: dict[str, float], expected: Action
+) -> None:
+    facts: dict[str, Any] = {"seen": seen_of(seen), "is_needed": True, "may_ask": True, **observed}
+    assert next_action(state, Observation(**facts), LIMITS) is expected
+
+
+def test_a_server_that_only_failing_rows_need_is_left_alone() -> None:
+    found = {"a": server("active"), "b": server("paused", server_id="b")}
+    selection = select([row(1, "a", "b"), row(2, "b")], found, outstanding=(), timed_out=())
+    assert selection.acquire == ()
+    assert set(selection.failed) == {1, 2}
+
+
+def test_while_one_server_is_changing_none_is_stopped() -> None:
+    found = {"a": server("active"), "b": server("reboot", server_id="b")}
+    rows = [row(1, "a", "b"), row(2, "a")]
+    assert select(rows, found, outstanding=(), timed_out=()).changing == {"b"}
+    late = select(rows, found, outstanding=(), timed_out={"b"})
+    assert [each.resource_id for each in late.acquire] == ["a"]
+    assert "reboot" in late.failed[1].reason
+
+
+def test_servers_that_are_seen_to_already_are_not_selection_again() -> None:
+    selection = select(
+        [row(1, "a", "b")], {"b": server("shutoff", server_id="b")}, outstanding={"a"}, timed_out=()
+    )
+    assert (selection.acquire, selection.held, dict(selection.failed)) == ((), frozenset("b"), {})
+
+
+def test_a_volume_whose_servers_are_not_told_fails() -> None:
+    assert select([row(1)], {}, outstanding=(), timed_out=()).failed[1].code == "in_use"
+
+
+@pytest.mark.parametrize(("found", "code"), [({"a": GONE}, "server_not_found"), ({}, "server_unseen")])
+def test_a_volume_whose_server_cannot_be_found_waits_for_it_until_that_timed_out(
+    found: dict[str, Server], code: str
+) -> None:
+    assert select([row(1, "a")], found, outstanding=(), timed_out=()).changing == {"a"}
+    assert select([row(1, "a")], found, outstanding=(), timed_out={"a"}).failed[1].code == code
+
+
+def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows() -> None:
+    rows, found = [row(1, "a"), row(2, "b")], {"a": OFF, "b": server("shutoff", server_id="b")}
+    assert select(rows, found, outstanding=(), timed_out=(), waiting={"a"}).changing == {"a"}
+    lost = Ending(reason="stopped by another run", code="server_down_elsewhere")
+    selection = select(rows, found, outstanding=(), timed_out=(), lost={"a": lost})
+    assert (dict(selection.failed), selection.held) == ({1: lost}, frozenset("b"))
+
+
+@pytest.mark.parametrize(
+    ("servers", "rows", "down", "rows_down", "room"),
+    [
+        (99, 99, 0, 0, True),  # nothing is down: a large group goes alone
+        (1, 1, 9, 9, True),
+        (2, 1, 9, 9, False),
+        (1, 32, 1, 9, False),
+    ],
+)
+def test_room_is_for_servers_and_for_their_exports(
+    servers: int, rows: int, down: int, rows_down: int, room: bool
+) -> None:
+    found = has_room(servers, rows, outstanding=down, jobs_outstanding=rows_down, max_held=10, max_exports=40)
+    assert found is room
