@@ -1,3 +1,80 @@
-"""batchexport: a list of cloud volumes becomes images, each exactly once."""
+"""batchexport: a list of cloud volumes becomes images, each exactly once.
 
-__version__ = "0.1.0"
+As a library: `outcome = await batchexport.export("volumes.csv", cloud="prod")`. The names below are imported
+when they are first used, so that the command starts quickly.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from batchexport.version import __version__
+
+if TYPE_CHECKING:
+    from batchexport.changes import JobChange
+    from batchexport.config.volume_filter import VolumeFilter
+    from batchexport.errors import (
+        BatchExportError,
+        CloudError,
+        ConfigError,
+        JobListError,
+        RunStoppedError,
+        StateError,
+        StateInUseError,
+    )
+    from batchexport.library import (
+        ExportOptions,
+        Outcome,
+        SignInOptions,
+        discover,
+        export,
+        plan_export,
+        read_outcome,
+        render_report,
+        resume,
+        verify,
+    )
+    from batchexport.model import JobState, Volume
+
+__all__ = [
+    "BatchExportError",
+    "CloudError",
+    "ConfigError",
+    "ExportOptions",
+    "JobChange",
+    "JobListError",
+    "JobState",
+    "Outcome",
+    "RunStoppedError",
+    "SignInOptions",
+    "StateError",
+    "StateInUseError",
+    "Volume",
+    "VolumeFilter",
+    "__version__",
+    "discover",
+    "export",
+    "plan_export",
+    "read_outcome",
+    "render_report",
+    "resume",
+    "verify",
+]
+
+_MODULES = {
+    "JobChange": "changes",
+    "JobState": "model",
+    "Volume": "model",
+    "VolumeFilter": "config.volume_filter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = _MODULES.get(name, "errors" if name.endswith("Error") else "library")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

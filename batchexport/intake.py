@@ -15,7 +15,6 @@ from typing import BinaryIO
 import msgspec
 from msgspec.structs import asdict, replace
 
-from batchexport import __version__
 from batchexport.config import Settings
 from batchexport.dialect import EVS, Dialect
 from batchexport.errors import JobListError, ListChangedError, StateCorruptError
@@ -34,6 +33,7 @@ from batchexport.store import (
     is_untried,
     take_in,
 )
+from batchexport.version import __version__
 
 __all__ = ["Checked", "Differences", "Prepared", "as_stored", "check", "is_file", "prepare"]
 

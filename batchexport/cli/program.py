@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from batchexport import __version__
 from batchexport.cli.commands import Commands, write_commands
 from batchexport.cli.console import console_of, err, flush_output, is_gone, silence_stdout
 from batchexport.cli.streams import is_of_stdout, too_many_files
 from batchexport.cli.talk_options import talk_options
 from batchexport.errors import EXIT_CODES, BatchExportError, ConfigError, StateWriteError
+from batchexport.version import __version__
 
 _EPILOG = """\b
 Exit codes:

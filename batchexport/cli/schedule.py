@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchexport import __version__
 from batchexport.cli.console import TerminalConsole, console_of, err, marked, out
 from batchexport.cli.help import Command
 from batchexport.cli.options import STATE_FILE, option, talk_options
+from batchexport.version import __version__
 
 if TYPE_CHECKING:
     from batchexport.app.scheduler import Start

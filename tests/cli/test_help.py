@@ -6,8 +6,8 @@ import pytest
 from click import Option
 from click.testing import Result
 
-from batchexport import __version__
 from batchexport.cli.program import app, help_width
+from batchexport.version import __version__
 
 COMMANDS = [
     "doctor",

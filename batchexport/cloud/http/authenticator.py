@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from batchexport import __version__
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import SignInError
+from batchexport.version import __version__
 
 
 class Credential(Protocol):

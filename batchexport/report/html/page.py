@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from importlib.resources import files
 
-from batchexport import __version__
 from batchexport.model import JobState
 from batchexport.report.causes import Cause
 from batchexport.report.context import Context
@@ -28,6 +27,7 @@ from batchexport.report.run_report import RunReport, headline, verdict
 from batchexport.report.servers import server_text, span_text
 from batchexport.report.text import count_of, duration, number
 from batchexport.report.timeline import Timeline
+from batchexport.version import __version__
 
 #: Causes shown; the table of rows has more.
 MAX_CAUSES = 20

@@ -1,0 +1,402 @@
+"""batchexport as a library: export lists of volumes from a program of your own.
+
+Everything here can be awaited in a running event loop, several exports at once. Nothing here installs signal
+handlers, sets up logging, writes to stdout or ends the process; log records go to the logger `batchexport`.
+Errors are those of `batchexport.errors`. How an export works, and what it guarantees, is the same as for
+`batchexport run`: the state file is the only memory, and the same call again resumes it.
+
+Import these names from `batchexport` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import msgspec
+
+from batchexport.app.console import LogConsole
+from batchexport.app.discover import discover_volumes
+from batchexport.app.plan import plan_list
+from batchexport.app.run import RunOutcome, outcome_of, record_end, work
+from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume, settings_from
+from batchexport.app.start import look_up, start
+from batchexport.app.verify import verify_images
+from batchexport.changes import JobChange
+from batchexport.config.settings import Layer, MaxFailures
+from batchexport.config.volume_filter import VolumeFilter
+from batchexport.engine import Connect, OnChange
+from batchexport.errors import BatchExportError, ConfigError, StateInUseError
+from batchexport.model import ImageOptions, InUse, JobState, TargetKey, Volume
+from batchexport.plan import PlanSummary
+from batchexport.plan.image_checks import Verification
+from batchexport.report.formats import Form, written
+from batchexport.store import JobReport, StateReader
+from batchexport.whole_file import write_whole
+
+__all__ = [
+    "ExportOptions",
+    "Outcome",
+    "SignInOptions",
+    "discover",
+    "export",
+    "plan_export",
+    "read_outcome",
+    "render_report",
+    "resume",
+    "verify",
+]
+
+log = logging.getLogger(__name__)
+# As libraries do: warnings go where the program sends them, and not to stderr where it sends them nowhere.
+logging.getLogger("batchexport").addHandler(logging.NullHandler())
+
+#: What `record_end` notes of an export that was cancelled: as for Ctrl-C.
+_CANCELLED = 130
+#: A job list as a value: volume ids, or mappings with the columns of a job list.
+Rows = Iterable[str | Mapping[str, object]]
+#: The state files that exports of this process work on: closing a file twice would drop SQLite's locks.
+_in_use: set[Path] = set()
+
+
+class SignInOptions(TypedDict, total=False):
+    """How to sign in, and at what pace; what is left out comes from clouds.yaml and `OS_…` variables."""
+
+    cloud: str  #: entry of clouds.yaml; `sandbox`, where none has this name, starts one in this process
+    sign_in: Mapping[str, str]  #: values by the names openstacksdk gives them: `auth_url`, `username` …
+    insecure: bool  #: do not verify the cloud's certificates
+    sign_in_timeout_s: float  #: how long to retry while the identity service does not answer
+    dialect: Literal["evs", "cinder"]  #: whose rules block storage follows; found out where it is left out
+    requests_per_second: float  #: 0 = unlimited
+
+
+class ExportOptions(SignInOptions, total=False):
+    """Options of `export`, by the names of the command's; each left out has the command's default."""
+
+    max_exports: int  #: volumes being copied at once
+    concurrency: int  #: requests in flight at once
+    poll_interval_s: float
+    retries: int  #: further attempts after one that failed
+    max_failures: int | str  #: stop the run at so many failed rows: `10` or `"5%"`
+    in_doubt_timeout_s: float  #: how long the cloud may still carry out a request that it did not answer
+    in_use: Literal["fail", "skip", "force", "stop"]  #: what becomes of volumes that a server has
+    stop_servers: bool  #: with `in_use="stop"`: True = agreed, servers may be stopped
+    hard_stop: bool
+    max_servers_down: int
+    stop_timeout_s: float
+    name_template: str
+    encoding: str  #: of the list
+    disk_format: str
+    container_format: str
+    os_type: str
+    visibility: str
+    protected: bool
+    preflight: bool  #: look at the volumes before sending
+    wait: bool  #: False = return once every row was accepted; `resume` watches the rest
+    export_again: bool  #: also what another state file in the same folder shows as exported
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of every volume of a list. By volume id; `rows` also tells volumes of two clouds apart."""
+
+    state_path: Path
+    run_id: str
+    rows: Sequence[JobReport]  #: every row with everything that is known of it, in the order of the list
+    images: Mapping[str, str]  #: image id of every volume that was exported
+    failed: Mapping[str, str]  #: the reason, by volume
+    skipped: Mapping[str, str]  #: the reason, by volume
+    ambiguous: Mapping[str, str]  #: several images may be the volume's; `batchexport reconcile` settles it
+    unfinished: Sequence[str]  #: volumes that are still to do or under way: `resume` goes on with them
+    suspect: Mapping[str, str]  #: why an image in `images` is not known to be whole, by volume
+    servers_down: int  #: servers that the export stopped and that are not up again
+    exit_code: int  #: of `batchexport run` for the same result
+
+    @property
+    def ok(self) -> bool:
+        """Whether every volume was exported or skipped, every image is whole and every server is up."""
+        return self.exit_code == 0 and not self.unfinished
+
+
+async def export(
+    source: str | Path | Rows,
+    *,
+    state: str | Path | None = None,
+    on_change: Callable[[JobChange], object] | None = None,
+    **options: Unpack[ExportOptions],
+) -> Outcome:
+    """Export every volume of a job list, and return what became of each.
+
+    `source` is the path of a job list or of a job file (.toml; its windows and nights are not kept: it is
+    worked on now), or the rows themselves: volume ids, or mappings with the columns of a job list. `state` is
+    the path of the state file; it may be left out where the list is a file. Called again with the same
+    arguments, an export goes on where it was.
+
+    `on_change` is called in the event loop with each change of a row, once it is on disk; it must not block,
+    and what it raises is logged.
+
+    Where the task is cancelled, nothing more is sent; what was sent gets its answer, that answer is recorded,
+    servers that were stopped are started, and then CancelledError is raised. Cancelled once more, it ends at
+    once: the state file is right all the same.
+
+    Raises JobListError with every problem of the list, ConfigError, StateError, and CloudError where the
+    whole run had to stop; `read_outcome` then tells what came of the rows.
+    """
+    source, state = _listed(source, state)
+    config = _config(source, state, options)
+    with _alone(config.state_path):
+        found = await look_up(config, config.state_path)
+        started = await asyncio.to_thread(start, config, config.state_path, LogConsole(), found)
+        config = msgspec.structs.replace(config, settings=started.settings)
+        return await _work(config, config.state_path, on_change)
+
+
+async def resume(
+    state: str | Path,
+    *,
+    on_change: Callable[[JobChange], object] | None = None,
+    retry_failed: bool = False,
+    retry_skipped: bool = False,
+    **options: Unpack[ExportOptions],
+) -> Outcome:
+    """Go on with a state file, without its list; otherwise as `export`.
+
+    Image options are those of the state file. With `retry_failed` and `retry_skipped`, rows that ended so are
+    tried again.
+    """
+    export_again = options.pop("export_again", False)
+    config = resolve_resume(Path(state), _layer(options), os.environ, export_again=export_again)
+    wanted = {JobState.FAILED: retry_failed, JobState.SKIPPED: retry_skipped}
+    with _alone(Path(state)):
+        return await _work(config, Path(state), on_change, [each for each, said in wanted.items() if said])
+
+
+async def plan_export(
+    source: str | Path | Rows, *, state: str | Path | None = None, **options: Unpack[ExportOptions]
+) -> Mapping[TargetKey, PlanSummary]:
+    """Look at every volume of a list in the cloud, and tell which rows can go. Sends and keeps nothing.
+
+    By target; `summary.cannot` counts rows that would fail. Raises JobListError, ConfigError, CloudError.
+    """
+    if isinstance(source, (str, Path)):
+        return await plan_list(_config(str(source), state, options))
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="batchexport-") as folder:
+        path, place = _listed(source, Path(folder) / "plan.state")
+        return await plan_list(_config(path, place, options))
+
+
+async def discover(
+    *, volume_filter: VolumeFilter | None = None, **options: Unpack[SignInOptions]
+) -> list[Volume]:
+    """The volumes of the project that match, in the order of the cloud; without a filter, all.
+
+    Raises CloudError, ConfigError.
+    """
+    settings, access = settings_from(_layer(options))
+    return await discover_volumes(volume_filter or VolumeFilter(), settings, access)
+
+
+async def verify(state: str | Path, **options: Unpack[SignInOptions]) -> Mapping[TargetKey, Verification]:
+    """Look again at every image that an export made: active, in the formats asked for, whole. By target.
+
+    Raises StateError, CloudError, ConfigError.
+    """
+    config = resolve_resume(Path(state), _layer(options), os.environ)
+    return await verify_images(Path(state), config.settings, config.access)
+
+
+def read_outcome(state: str | Path) -> Outcome:
+    """What became of every volume so far, from the state file alone: during an export, after it, without it.
+
+    Blocks while it reads: use `asyncio.to_thread` where that matters. Raises StateError.
+    """
+    with StateReader(Path(state)) as reader:
+        return _outcome(Path(state), reader, outcome_of(reader, stopped=None, wait=True))
+
+
+def render_report(
+    state: str | Path, form: Literal["table", "csv", "json", "html", "markdown"] = "json"
+) -> str:
+    """The report of `batchexport report -f FORM` as text. Blocks while it reads. Raises StateError."""
+    with StateReader(Path(state)) as reader:
+        return "\n".join(written(reader, Form(form), now=time.time()))
+
+
+async def _work(
+    config: RunConfig,
+    state_path: Path,
+    on_change: Callable[[JobChange], object] | None,
+    again: Sequence[JobState] = (),
+) -> Outcome:
+    """Work on the state file until it is done, or until the caller is cancelled and all is drained."""
+    began_at, stop = time.time(), asyncio.Event()
+    ended = partial(record_end, state_path, began_at=began_at, job=config.job_name or None)
+    task = asyncio.create_task(
+        work(
+            state_path,
+            config.settings,
+            config.access,
+            LogConsole(),
+            stop=stop,
+            observe=partial(_observed, on_change),
+            again=again,
+        )
+    )
+    try:
+        await _shielded(task, stop)
+    except asyncio.CancelledError:
+        ended(exit_code=_CANCELLED, error="cancelled")
+        raise
+    except BatchExportError as error:
+        ended(exit_code=error.exit_code, error=str(error))
+        raise
+    except Exception as error:
+        ended(exit_code=1, error=f"unexpected {type(error).__name__}: {error}")
+        raise
+    with StateReader(state_path) as reader:
+        outcome = outcome_of(reader, stopped=None, wait=config.settings.wait)
+        ended(exit_code=outcome.exit_code, error=None)
+        return _outcome(state_path, reader, outcome)
+
+
+async def _shielded(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """Wait for the task. The first cancellation asks it to stop and waits for it, the next one cancels it."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        log.info("cancelled: waiting for what was sent", extra={"action": "drain"})
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            with suppress(BaseException):
+                await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("ended with an error while draining: %s", error, extra={"action": "drain"})
+        raise
+
+
+@asynccontextmanager
+async def _observed(
+    call: Callable[[JobChange], object] | None, connect: Connect
+) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+    def on_change(change: JobChange) -> None:
+        assert call is not None
+        try:
+            call(change)
+        except Exception:  # whatever a caller does with it must not end an export
+            log.exception(
+                "on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id}
+            )
+
+    yield connect, None if call is None else on_change
+
+
+def _outcome(state_path: Path, reader: StateReader, outcome: RunOutcome) -> Outcome:
+    rows = list(reader.jobs())
+    by_state: dict[JobState, list[JobReport]] = {state: [] for state in JobState}
+    for row in rows:
+        by_state[row.state].append(row)
+    succeeded = by_state[JobState.SUCCEEDED]
+    return Outcome(
+        state_path=state_path,
+        run_id=reader.run.run_id,
+        rows=rows,
+        images={row.volume_id: row.image_id for row in succeeded if row.image_id is not None},
+        failed=_reasons(by_state[JobState.FAILED]),
+        skipped=_reasons(by_state[JobState.SKIPPED]),
+        ambiguous=_reasons(by_state[JobState.AMBIGUOUS]),
+        unfinished=[
+            row.volume_id
+            for row in rows
+            if row.state in (JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING)
+        ],
+        suspect=_reasons(row for row in succeeded if row.code is not None),
+        servers_down=outcome.servers_down,
+        exit_code=outcome.exit_code,
+    )
+
+
+def _reasons(rows: Iterable[JobReport]) -> dict[str, str]:
+    return {row.volume_id: row.reason or row.code or "" for row in rows}
+
+
+def _config(source: str, state: str | Path | None, options: ExportOptions) -> RunConfig:
+    export_again = options.pop("export_again", False)
+    return resolve_config(
+        source,
+        _layer(options),
+        os.environ,
+        state_path=None if state is None else Path(state),
+        export_again=export_again,
+    )
+
+
+def _listed(source: str | Path | Rows, state: str | Path | None) -> tuple[str, str | Path | None]:
+    """The path of the list; of rows, that of a file that is written beside the state file."""
+    if isinstance(source, (str, Path)):
+        return str(source), state
+    if state is None:
+        raise ConfigError("state is missing: rows have no name that a state file could be called after")
+    rows = [{"volume_id": row} if isinstance(row, str) else dict(row) for row in source]
+    path = Path(state).with_name(f"{Path(state).name}.list.json")
+    try:
+        write_whole(path, [json.dumps(rows, ensure_ascii=False, indent=1, default=str)])
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    return str(path), state
+
+
+def _layer(options: Mapping[str, object]) -> Layer:
+    """The options as a layer of settings. Raises ConfigError for a name that is none."""
+    said: dict[str, Any] = dict(options)
+    sign_in = {name: str(value) for name, value in said.pop("sign_in", {}).items()}
+    if said.pop("insecure", False):
+        sign_in["insecure"] = "true"
+    if (limit := said.pop("max_failures", None)) is not None:
+        said["max_failures"] = MaxFailures.parse(str(limit))
+    if (in_use := said.pop("in_use", None)) is not None:
+        said["in_use"] = InUse(in_use)
+    for ours, theirs in _NAMES.items():
+        if ours in said:
+            said[theirs] = said.pop(ours)
+    image = {name: said.pop(name, None) for name in _IMAGE}
+    try:
+        return Layer(image=ImageOptions(**image), options=sign_in, **said)
+    except TypeError as error:
+        raise ConfigError(f"no such option: {error}") from error
+
+
+#: What is called otherwise in a layer.
+_NAMES = {
+    "in_doubt_timeout_s": "settle_s",
+    "stop_servers": "agreed",
+    "max_servers_down": "max_down",
+}
+_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
+
+
+@contextmanager
+def _alone(state_path: Path) -> Iterator[None]:
+    """The state file for one export of this process. Raises StateInUseError."""
+    place = state_path.resolve()
+    if place in _in_use:
+        raise StateInUseError(
+            f"{state_path}: another export of this process works on this state file",
+            hint="await that one, or give this one a state file of its own",
+        )
+    _in_use.add(place)
+    try:
+        yield
+    finally:
+        _in_use.discard(place)

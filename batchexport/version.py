@@ -1,0 +1,3 @@
+"""The version of this package: in reports, state files and the User-Agent."""
+
+__version__ = "0.1.0"
