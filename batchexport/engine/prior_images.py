@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from batchexport.engine import decide
-from batchexport.engine.ports import Cloud, Fence
-from batchexport.errors import CloudError, NotFoundError, RefusedError
+from batchexport.engine.ledger import log_fields
+from batchexport.engine.operations import perform
+from batchexport.engine.ports import Cloud
+from batchexport.engine.steps.delete_image import DeleteImage, Record
+from batchexport.errors import CloudError, RefusedError
 from batchexport.model import Ending, Image, Job
 from batchexport.store import Work
 
@@ -108,11 +111,12 @@ class PriorImages:
         proved = known.complete or all(self._run_id in name for name in names)
         return Prior(live=live, named=candidates, orphaned=orphaned, proved=proved)
 
-    async def clear(self, job: Job, *, fence: Fence) -> Prevented | None:
+    async def clear(self, job: Job, *, is_stopping: Callable[[], bool]) -> Prevented | None:
         """Make sure that no image of the job lives; None = a request for it may be sent.
 
         An unfinished image of an attempt that was given up is deleted: nothing is sent while it might still
-        become a second image. Raises CloudError where nothing can be seen.
+        become a second image. Raises CloudError where images cannot be read, NotSentError where the lease may
+        be lost or the run is stopping.
         """
         prior = await self.look(job)
         found = decide.alive(prior.found)
@@ -125,26 +129,32 @@ class PriorImages:
         if found:
             return decide.Adopt(found[0]) if prior.proved else decide.Ambiguous(decide.unproved(found[0]))
         for image in prior.orphaned:
-            if (failure := await self._discard(job, image, fence)) is not None:
+            if (failure := await self._discard(job, image, is_stopping)) is not None:
                 return failure
         if not prior.proved:
             await self._work.images.looked_up(job, [image.image_id for image in prior.named])
         return None
 
-    async def _discard(self, job: Job, image: Image, fence: Fence) -> decide.Retry | None:
-        """Delete an unfinished image of an earlier attempt; else why it is to be tried again later."""
-        log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id)
-        removals, why = self._work.removals, f"{image.status} after an attempt that was given up"
-        number = await removals.asked(job.job_id, image.image_id, run_id=self._run_id, at_s=time.time())
-        try:
-            await self._cloud.image.delete_image(image.image_id, fence=fence)
-        except NotFoundError:
-            pass
-        except RefusedError as error:  # one node, or one moment, may be wrong: the attempts are counted
-            await removals.answered(number, "stuck", str(error), at_s=time.time())
+    async def _discard(self, job: Job, image: Image, is_stopping: Callable[[], bool]) -> decide.Retry | None:
+        """Delete an unfinished image of an earlier attempt; else why to try again later."""
+        extra = log_fields("image_deleting", job, image_id=image.image_id)
+        log.info("volume %s: deleting its unfinished image %s", job.volume_id, image.image_id, extra=extra)
+        deletion = DeleteImage(
+            self._cloud,
+            image.image_id,
+            [Record(self._work, job.job_id)],
+            run_id=self._run_id,
+            why=f"{image.status} after an attempt that was given up",
+            now=time.time,
+            may_send=lambda: not is_stopping(),
+        )
+        await perform(deletion, [self._work])
+        if isinstance(error := deletion.error, RefusedError):
+            # One node, or one moment, may be wrong: the attempts are counted.
             note = f"unfinished image {image.image_id} of an earlier attempt cannot be deleted"
             return decide.Retry(decide.ending_of(error, note))
-        await removals.answered(number, "removed", why, at_s=time.time())
+        if error is not None:
+            raise error
         # By its id and by its name: a gateway without a back end answers 404 to anything.
         named = {each.image_id: each for each in await self._cloud.image.images_named(image.name)}
         left = await self._cloud.image.get_image(image.image_id) or named.get(image.image_id)

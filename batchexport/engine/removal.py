@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
+from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
-from batchexport.errors import CloudError, LeaseLostError, NotFoundError, StateError
+from batchexport.engine.steps.delete_image import DeleteImage, Record
+from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import Recorded
 from batchexport.store import StateFile, Work
@@ -41,37 +43,34 @@ class Remover:
         self._now = now
 
     async def remove(self, image_id: str, records: Sequence[Recorded], words: str) -> tuple[Found, str]:
-        """Delete the image; `words` says why, for the note. Raises StateError where it cannot be noted first:
-        then it stays.
+        """Delete the image; `words` says why, for the note.
+
+        Raises StateError where it cannot be noted first, LeaseLostError where the lease may be another's: the
+        image stays then.
         """
-        await self.settle(image_id, records, Found.STUCK, "asked again: the answer is not known")
-        notes = [(self._held[each.state_path], await self._note(each, image_id)) for each in records]
+        await self.settle(image_id, records, Found.STUCK, "requested again: the outcome is not known")
+        deletion = DeleteImage(
+            self._cloud,
+            image_id,
+            [Record(self._held[each.state_path], each.job_id) for each in records],
+            run_id=self._run_id,
+            why=words,
+            now=self._now,
+        )
         try:
-            await self._cloud.image.delete_image(image_id, fence=self._fence)
-            found = Found.REMOVED
-        except NotFoundError:
-            found, words = Found.GONE, "gone"
-        except CloudError as error:
-            found, words = Found.STUCK, str(error)
-        for held, number in notes:
-            await held.removals.answered(number, found.value, words, at_s=self._now())
-        return found, words
+            outcome = await perform(deletion, list(self._held.values()))
+        except NotSentError:
+            reason = "the lease ran out before the request was sent; nothing was removed"
+            raise LeaseLostError(reason) from None
+        if outcome is None:
+            return Found.STUCK, str(deletion.error)
+        return Found(outcome), words if outcome == Found.REMOVED else "gone"
 
     async def settle(self, image_id: str, records: Sequence[Recorded], found: Found, words: str) -> None:
-        """Note what came of earlier requests to delete the image whose answer nobody knows."""
+        """Note what came of earlier deletions of the image whose outcome is not known."""
         for each in records:
             held = self._held[each.state_path]
             await held.removals.settle(image_id, found.value, words, at_s=self._now())
-
-    async def _note(self, record: Recorded, image_id: str) -> int:
-        held = self._held[record.state_path]
-        return await held.removals.asked(record.job_id, image_id, run_id=self._run_id, at_s=self._now())
-
-    def _fence(self) -> None:
-        for held in self._held.values():
-            held.check_owned()
-            if not held.fresh:
-                raise LeaseLostError("the lease ran out before the request was sent; nothing was removed")
 
 
 @asynccontextmanager

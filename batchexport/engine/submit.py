@@ -1,4 +1,4 @@
-"""The way of a job to the cloud: claim it on disk, send it once, write down what came of it."""
+"""The way of a job to the cloud: claimed on disk, sent once, its outcome recorded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from batchexport.config import Settings
 from batchexport.engine import decide
-from batchexport.engine.ledger import Ledger
-from batchexport.engine.operations import NotSentError
+from batchexport.engine.ledger import Ledger, log_fields
+from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.send_failures import SendFailures
+from batchexport.engine.steps.export import Export
 from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import CloudError, StateError
 from batchexport.model import Accepted, Job, JobState
@@ -23,12 +24,12 @@ from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 
-#: How soon to look again whether a lease that ran out was renewed.
+#: How soon to check again whether an expired lease was renewed.
 LEASE_LOOK_S = 0.25
 
 
 class Submitter:
-    """Claims runnable jobs ahead of need, and has a few senders take them to the cloud one after another."""
+    """Claims runnable jobs ahead of need; a few senders take them to the cloud one after another."""
 
     def __init__(
         self,
@@ -43,19 +44,20 @@ class Submitter:
     ) -> None:
         self._cloud = cloud
         self._work = work
+        self._works = [work]
         self._witness = Witness(cloud, work, ledger, settings)
         self._ledger = ledger
         self._settings = settings
         self._prior = prior
         self._now = now
-        self._max_gib_at = max_gib_at  # of the volumes that may begin at a time; 0 = none; None = all
-        self._ready: deque[Job] = deque()  # claimed, and no sender has them yet
+        self._max_gib_at = max_gib_at  # the largest volume that may start at a time; 0 = none
+        self._ready: deque[Job] = deque()  # claimed, and waiting for a sender
         self._senders = 0
-        self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and nothing was sent
+        self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and has not sent them
         self._failures = SendFailures(cloud, ledger, settings)
 
     async def run(self) -> None:
-        """Return when every row is settled, or when the run is stopping and what was sent has its answer."""
+        """Return when every job has ended or, once the run is stopping, every request has its response."""
         self._failures.resume(await self._work.forbidden())
         async with asyncio.TaskGroup() as group:
             try:
@@ -88,7 +90,7 @@ class Submitter:
             group.create_task(self._send_on(job))
 
     def _next(self) -> Job | None:
-        """The next job to send now, if there is one."""
+        """The next job to send now, if any."""
         if not self._ready or self._ledger.stopping.is_set() or self._failures.hold_s:
             return None
         return self._ready.popleft()
@@ -123,7 +125,7 @@ class Submitter:
         return jobs
 
     def _is_too_late(self, job: Job) -> bool:
-        """Whether the job fitted when it was claimed, and does not any more: the gate may have been shut."""
+        """Whether the job was small enough when it was claimed, and is no longer: it may have waited."""
         max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
         return max_gib is not None and (max_gib == 0 or (job.size_gib or 0) > max_gib)
 
@@ -136,15 +138,15 @@ class Submitter:
         return min(self._at_once() - len(ledger.sending), most)
 
     def _at_once(self) -> int:
-        """How many jobs may be claimed and unanswered: one for each sender and two ahead, so that none waits
-        for the disk; but never more than can be sent within about a second.
+        """How many jobs may be claimed without a response: one for each sender and two ahead, so that none
+        waits for the disk; but never more than can be sent within about a second.
         """
         most = 3 * self._settings.limits.concurrency
         rate = self._cloud.requests_per_second
         return min(most, math.ceil(rate)) if rate else most
 
     async def _idle_s(self) -> float | None:
-        """Seconds until there may be something to claim without any change before; None = all is done."""
+        """Seconds until there may be something to claim, if nothing changes before; None = all is done."""
         if self._failures.hold_s:
             return self._failures.hold_s
         ledger = self._ledger
@@ -167,17 +169,16 @@ class Submitter:
         return max(0.01, due_at - self._now())
 
     async def _send(self, job: Job) -> None:
-        """Send one job and write down the outcome; cancelled before the send, it goes back to the queue."""
+        """Send one job and record the outcome; cancelled before it is sent, it goes back to the queue."""
         task = asyncio.current_task()
         assert task is not None
         self._unsent[task] = job
 
-        def fence() -> None:
-            # Called with the connection in hand, right before the first byte: who took over is safe from us.
-            self._ledger.work.check_owned()
-            if self._ledger.stopping.is_set() or not self._ledger.work.fresh or self._is_too_late(job):
-                raise NotSentError
+        def may_send() -> bool:
+            if self._ledger.stopping.is_set() or self._is_too_late(job):
+                return False
             self._unsent.pop(task, None)
+            return True
 
         request = decide.request_for(
             job,
@@ -192,46 +193,45 @@ class Submitter:
                 if (cleared := await self._witness.cleared(job, request)) is None:
                     return
                 request = cleared
-            accepted = await self._cloud.block_storage.upload_volume_to_image(request, fence=fence)
+            export = Export(
+                self._cloud,
+                self._ledger,
+                self._failures,
+                job,
+                request,
+                may_send=may_send,
+                under_way=self._others_sending,
+            )
+            await perform(export, self._works)
         except CloudError as error:
-            await self._failures.failed(job, request, error, under_way=self._senders - 1)
+            await self._failures.failed(job, request, error, under_way=self._others_sending())
         except NotSentError:
             self._ledger.snooze(job, None, after_s=0.0)
         except asyncio.CancelledError:
-            # Else the request is on its way: the row stays `submitting`, and is settled next time.
+            # Else the request is on its way: the job stays `submitting`, and is settled next time.
             if task in self._unsent:
                 self._ledger.snooze(job, None, after_s=0.0)
             raise
-        else:
-            self._failures.accepted(job)
-            if accepted.image_id in self._ledger.exporting:  # the answer to another row's request
-                log.warning(
-                    "volume %s: answered with the image of another volume; looking for its own", job.volume_id
-                )
-                self._ledger.mark_in_doubt(job)
-            else:
-                self._ledger.accept(job, accepted)
         finally:
             self._unsent.pop(task, None)
+
+    def _others_sending(self) -> int:
+        return self._senders - 1
 
     async def _is_prevented(self, job: Job) -> bool:
         """Whether an image that the volume may have already forbids the request."""
         ledger = self._ledger
-
-        def fence() -> None:
-            ledger.work.check_owned()
-            if ledger.stopping.is_set() or not ledger.work.fresh:
-                raise NotSentError
-
         try:
-            prevented = await self._prior.clear(job, fence=fence)
+            prevented = await self._prior.clear(job, is_stopping=ledger.stopping.is_set)
         except CloudError as error:
-            log.warning("volume %s: cannot look for its images (%s)", job.volume_id, error)
+            extra = log_fields("images_unreadable", job)
+            log.warning("volume %s: cannot look for its images (%s)", job.volume_id, error, extra=extra)
             ledger.mark_in_doubt(job, counts_as_attempt=True, ending=decide.ending_of(error))
             return True
         match prevented:
             case decide.Adopt(image):
-                log.info("volume %s: its image %s is there already", job.volume_id, image.image_id)
+                extra = log_fields("image_adopted", job, image_id=image.image_id)
+                log.info("volume %s: its image %s exists already", job.volume_id, image.image_id, extra=extra)
                 ledger.note_adoption(job)
                 ledger.accept(job, Accepted(image_id=image.image_id, size_gib=None, request_id=None))
             case decide.Ambiguous(ending):
