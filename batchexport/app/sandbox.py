@@ -21,7 +21,7 @@ from batchexport.sandbox import (
     clouds_yaml,
     serve,
 )
-from batchexport.sandbox.world import made_up_volume
+from batchexport.sandbox.world import synthetic_volume
 
 #: First line of a clouds.yaml of ours: only such a file is written over.
 MARK = "# made by `batchexport sandbox`: it may be written over"
@@ -51,7 +51,7 @@ def sandbox_settings(flags: Mapping[str, Any]) -> SandboxSettings:
         profile=Profile(flags.get("profile") or Profile.CINDER),
         volumes=volumes,
         servers=servers,
-        make_up_volumes=not volumes,
+        synthetic_volumes=not volumes,
         force_upload=bool(servers) and not flags.get("ignore_force"),
         faults=Faults(**faults),
         **others,
@@ -109,7 +109,7 @@ def _shares(ids: Sequence[str], count: int) -> list[tuple[str, ...]]:
 
 
 def _volumes(names: Mapping[str, str | None]) -> tuple[SandboxVolume, ...]:
-    volumes = map(made_up_volume, names)
+    volumes = map(synthetic_volume, names)
     return tuple(replace(each, name=names[each.volume_id] or each.name) for each in volumes if each)
 
 

@@ -8,10 +8,10 @@ from itertools import islice
 
 from aiohttp import web
 
-from batchexport.sandbox.fate import export_fate
+from batchexport.sandbox.outcome import export_outcome
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
-from batchexport.sandbox.replies import REQUEST_ID, Refusal, json_reply, new_request_id
-from batchexport.sandbox.requests import api_url, next_link
+from batchexport.sandbox.requests import api_url, checked_microversion, next_link, refuse_unknown_filters
+from batchexport.sandbox.responses import REQUEST_ID, Refusal, json_reply, new_request_id
 from batchexport.sandbox.settings import Profile
 from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.upload_request import (
@@ -30,7 +30,6 @@ from batchexport.sandbox.volume_records import (
     short_record,
     version_record,
 )
-from batchexport.sandbox.volume_requests import checked_microversion, refuse_unknown_filters
 from batchexport.sandbox.weather.conditions import SENT_BY
 from batchexport.sandbox.world import Export, VolumeView
 
@@ -167,7 +166,7 @@ def _new_export(
     state: SandboxState, before: VolumeView, asked: UploadRequest, *, request_id: str, now: float
 ) -> Export:
     volume = before.volume
-    fate = export_fate(
+    outcome = export_outcome(
         state.settings,
         volume_id=volume.volume_id,
         size_gib=volume.size_gib,
@@ -189,14 +188,14 @@ def _new_export(
         os_type=asked.os_type,
         request_id=request_id,
         accepted_at=now,
-        saving_at=fate.saving_at,
-        ends_at=fate.ends_at,
-        free_at=fate.free_at,
-        fails=fate.fails,
+        saving_at=outcome.saving_at,
+        ends_at=outcome.ends_at,
+        free_at=outcome.free_at,
+        fails=outcome.fails,
         made_by=SENT_BY.get(),
-        finishing_at=fate.finishing_at,
+        finishing_at=outcome.finishing_at,
         finishing_status=state.settings.weather.late.status if state.settings.weather.late else "importing",
-        hidden_from=fate.hidden_from,
-        hidden_until=fate.hidden_until,
-        bytes_share=fate.bytes_share,
+        hidden_from=outcome.hidden_from,
+        hidden_until=outcome.hidden_until,
+        bytes_share=outcome.bytes_share,
     )

@@ -8,9 +8,9 @@ import msgspec
 from aiohttp import web
 
 from batchexport.sandbox import compute
-from batchexport.sandbox.fleet import Action, Power, why_not
-from batchexport.sandbox.replies import Refusal, json_reply
-from batchexport.sandbox.server_records import job_record
+from batchexport.sandbox.compute import job_record
+from batchexport.sandbox.responses import Refusal, json_reply
+from batchexport.sandbox.servers import Action, Power, refusal_reason
 from batchexport.sandbox.settings import PROJECT_ID
 from batchexport.sandbox.state import STATE, SandboxState
 
@@ -66,7 +66,7 @@ async def get_job(request: web.Request) -> web.Response:
     """How far a batch is."""
     _refuse_other_projects(request)
     state, job_id = request.app[STATE], request.match_info["job_id"]
-    powers = state.world.fleet.job(job_id)
+    powers = state.world.servers.job(job_id)
     if powers is None:
         raise Refusal(404, f"The job {job_id} does not exist.")
     return json_reply(job_record(job_id, powers, state.now()))
@@ -88,8 +88,8 @@ def read_batch(body: bytes) -> tuple[Action, BatchOptions]:
 
 def _part(state: SandboxState, server_id: str, action: Action, *, gentle: bool, job_id: str) -> Power:
     now = state.now()
-    view = state.world.fleet.server(server_id, now)
-    reason = f"Instance {server_id} could not be found." if view is None else why_not(view, action)
+    view = state.world.servers.server(server_id, now)
+    reason = f"Instance {server_id} could not be found." if view is None else refusal_reason(view, action)
     if view is None or reason is not None:
         return Power(
             server_id=server_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from batchexport.sandbox import block_storage
-from batchexport.sandbox.replies import Refusal
+from batchexport.sandbox.responses import Refusal
 from batchexport.sandbox.settings import PROJECT_ID
 from batchexport.sandbox.state import STATE
 
@@ -64,7 +64,7 @@ def _refuse_running_servers(request: web.Request) -> None:
     view = state.world.volume(request.match_info["volume_id"], now)
     if view is None or not state.settings.stopped_servers_only:
         return
-    servers = [state.world.fleet.server(server_id, now) for server_id in view.server_ids]
+    servers = [state.world.servers.server(server_id, now) for server_id in view.server_ids]
     if any(server is not None and server.status != "SHUTOFF" for server in servers):
         raise Refusal(400, "The server of the disk is not stopped.", code="IMG.0008")
 

@@ -8,10 +8,15 @@ from itertools import islice
 from aiohttp import web
 from multidict import MultiMapping
 
-from batchexport.sandbox.image_filters import read_filters
-from batchexport.sandbox.image_records import IMAGE_SCHEMA, IMAGES_SCHEMA, SORT_KEYS, image_record
+from batchexport.sandbox.image_records import (
+    IMAGE_SCHEMA,
+    IMAGES_SCHEMA,
+    SORT_KEYS,
+    image_record,
+    read_filters,
+)
 from batchexport.sandbox.paging import behind, in_order, link, read_limit, read_sort
-from batchexport.sandbox.replies import Refusal, json_reply
+from batchexport.sandbox.responses import Refusal, json_reply
 from batchexport.sandbox.state import STATE
 from batchexport.sandbox.world import Deletion, ImageView, World
 

@@ -8,10 +8,9 @@ from aiohttp import web
 from multidict import MultiDict
 
 from batchexport.sandbox import images
-from batchexport.sandbox.image_filters import LISTABLE
-from batchexport.sandbox.image_records import image_record
+from batchexport.sandbox.image_records import LISTABLE, image_record
 from batchexport.sandbox.paging import link, read_limit
-from batchexport.sandbox.replies import Refusal, json_reply
+from batchexport.sandbox.responses import Refusal, json_reply
 from batchexport.sandbox.state import STATE
 from batchexport.sandbox.world import ImageView
 

@@ -7,13 +7,17 @@ from itertools import islice
 
 from aiohttp import web
 
-from batchexport.sandbox.microversion import Microversion
 from batchexport.sandbox.paging import behind, read_limit
-from batchexport.sandbox.replies import Refusal, json_reply
-from batchexport.sandbox.requests import api_url, next_link
+from batchexport.sandbox.requests import (
+    Microversion,
+    api_url,
+    checked_microversion,
+    next_link,
+    refuse_unknown_filters,
+)
+from batchexport.sandbox.responses import Refusal, json_reply
 from batchexport.sandbox.state import STATE
 from batchexport.sandbox.volume_records import message_id_of, message_record
-from batchexport.sandbox.volume_requests import checked_microversion, refuse_unknown_filters
 
 MESSAGE_FILTERS = ("resource_uuid", "resource_type", "event_id", "request_id", "message_level")
 # The microversions that brought messages, and pages and filters for them.

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 from multidict import MultiMapping
 
-from batchexport.sandbox.replies import Refusal
+from batchexport.sandbox.responses import Refusal
 
 Item = TypeVar("Item")
 

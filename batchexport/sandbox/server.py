@@ -12,11 +12,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from batchexport.sandbox import block_storage, compute, ecs, evs, identity, images, ims, messages
-from batchexport.sandbox.faults import drops, errors, limit_middleware
-from batchexport.sandbox.gateway import credentials_required
-from batchexport.sandbox.journal import Journal
-from batchexport.sandbox.microversion import HEADER
-from batchexport.sandbox.replies import (
+from batchexport.sandbox.auth_gate import credentials_required, is_valid_token
+from batchexport.sandbox.fault_injection import inject_drops, inject_errors, limit_middleware
+from batchexport.sandbox.requests import HEADER
+from batchexport.sandbox.responses import (
     NOT_FOUND,
     NOT_SIGNED_IN,
     REQUEST_ID,
@@ -27,10 +26,8 @@ from batchexport.sandbox.replies import (
     service_of,
 )
 from batchexport.sandbox.settings import Profile, SandboxSettings, sign_in_values
-from batchexport.sandbox.state import STATE, SandboxState, kind_of
-from batchexport.sandbox.tokens import is_valid_token
-from batchexport.sandbox.weather.clocks import in_header_s
-from batchexport.sandbox.weather.conditions import LAG_S, Conditions, service_name
+from batchexport.sandbox.state import STATE, Journal, SandboxState, kind_of
+from batchexport.sandbox.weather.conditions import LAG_S, Conditions, in_header_s, service_name
 from batchexport.sandbox.weather.middleware import weather
 from batchexport.sandbox.world import Request, World
 
@@ -58,7 +55,7 @@ class Sandbox:
         """Requests since the start by kind: `auth`, `post_action`, `list_volumes`, `get_image`,
         `act_on_server` and so on.
 
-        Beside the kinds it counts what became of them: `throttled`, `errors`, `dropped`, and how often
+        Beside the kinds it counts what became of them: `throttled`, `inject_errors`, `dropped`, and how often
         each fault of the weather struck: `weather:lag` and so on.
         """
         return Counter(self._state.counts)
@@ -90,7 +87,7 @@ async def serve(
     Raises ConfigError if the journal cannot be used, OSError if the port cannot.
     """
     settings = settings or SandboxSettings()
-    world = World(settings.volumes, servers=settings.servers, make_up_volumes=settings.make_up_volumes)
+    world = World(settings.volumes, servers=settings.servers, synthetic_volumes=settings.synthetic_volumes)
     journal = Journal(settings.journal) if settings.journal is not None else None
     try:
         if journal is not None:
@@ -127,10 +124,18 @@ async def _listening(application: web.Application, host: str, port: int) -> Asyn
 def _application(state: SandboxState) -> web.Application:
     limit = limit_middleware(state.settings, state.now())
     is_evs = state.settings.profile is Profile.EVS
-    door = credentials_required if is_evs else token_required
-    application = web.Application(
-        middlewares=[frame, noted, words, weather, limit, errors, door, drops], client_max_size=MAX_BODY_BYTES
-    )
+    gate = credentials_required if is_evs else token_required
+    middlewares = [
+        common_headers,
+        journaled,
+        error_responses,
+        weather,
+        limit,
+        inject_errors,
+        gate,
+        inject_drops,
+    ]
+    application = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     application[STATE] = state
     services = (evs, ims, ecs) if is_evs else (block_storage, messages, images, compute)
     for service in (identity, *services):
@@ -139,7 +144,7 @@ def _application(state: SandboxState) -> web.Application:
 
 
 @web.middleware
-async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def common_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Counts the request and adds the headers that every answer has."""
     state = request.app[STATE]
     state.requests += 1
@@ -155,7 +160,7 @@ async def frame(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def journaled(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Notes in the journal what every request for an export was answered."""
     response = await handler(request)
     if kind_of(request) == "post_action":
@@ -168,7 +173,7 @@ async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def words(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def error_responses(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns every refusal into the words and the envelope of the service that was asked."""
     try:
         return await handler(request)

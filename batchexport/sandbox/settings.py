@@ -82,7 +82,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     servers: Sequence[SandboxServer] = ()
     #: Whoever asks for a volume by a valid id finds one: available, 10 to 500 GiB by a hash of the id.
     #: Lists show it once it was exported.
-    make_up_volumes: bool = True
+    synthetic_volumes: bool = True
     #: An export of S GiB takes (seconds_base + seconds_per_gib x S) x time_scale seconds. The first two make
     #: the pace of a real cloud (0.5 GiB/s); the scale shortens a night to minutes. 0 = at once.
     seconds_base: float = 20.0

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from batchexport.sandbox.replies import Refusal
 from batchexport.sandbox.requests import one_action
+from batchexport.sandbox.responses import Refusal
 
 ACTION = "os-volume_upload_image"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from batchexport.sandbox.replies import cinder_time
+from batchexport.sandbox.responses import cinder_time
 from batchexport.sandbox.settings import PROJECT_ID, USER_ID
 from batchexport.sandbox.world import Export, VolumeView
 

@@ -19,13 +19,13 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from batchexport.sandbox.fate import NEVER
-from batchexport.sandbox.fleet import Fleet, Power
+from batchexport.sandbox.outcome import NEVER
+from batchexport.sandbox.servers import Power, Servers
 from batchexport.sandbox.settings import SandboxServer, SandboxVolume
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field="event"):
-    """An accepted export and its fate. Times are seconds since the epoch."""
+    """An accepted export and its outcome. Times are seconds since the epoch."""
 
     volume_id: str
     volume_name: str
@@ -109,7 +109,7 @@ def without_image(export: Export, deleted_at: float) -> Export:
     return replace(export, fails=True, ends_at=deleted_at, free_at=free_at)
 
 
-def made_up_volume(volume_id: str) -> SandboxVolume | None:
+def synthetic_volume(volume_id: str) -> SandboxVolume | None:
     """The volume that this id always stands for, or None if it is not a UUID in its usual spelling."""
     try:
         if str(uuid.UUID(volume_id)) != volume_id:
@@ -145,22 +145,22 @@ class World:
         volumes: Iterable[SandboxVolume] = (),
         *,
         servers: Iterable[SandboxServer] = (),
-        make_up_volumes: bool = True,
+        synthetic_volumes: bool = True,
     ) -> None:
-        self.fleet = Fleet(servers)
+        self.servers = Servers(servers)
         self._volumes = {volume.volume_id: volume for volume in volumes}
-        self._make_up_volumes = make_up_volumes
+        self._synthetic_volumes = synthetic_volumes
         self._exports: list[Export] = []  # in the order of acceptance, which is the order of `created_at`
         self._place_of_image: dict[str, int] = {}
         self._places_of_volume: dict[str, list[int]] = {}
-        for volume_id in self.fleet.volume_ids:  # those that nobody described
-            if volume_id not in self._volumes and (volume := made_up_volume(volume_id)):
+        for volume_id in self.servers.volume_ids:  # those that nobody described
+            if volume_id not in self._volumes and (volume := synthetic_volume(volume_id)):
                 self._volumes[volume_id] = volume
 
     def apply(self, event: Event) -> None:
         """Take in one accepted request. A deletion of an unknown image changes nothing."""
         if isinstance(event, Power):
-            self.fleet.apply(event)
+            self.servers.apply(event)
         elif isinstance(event, Request):
             pass
         elif isinstance(event, Export):
@@ -175,8 +175,8 @@ class World:
     def volume(self, volume_id: str, now: float) -> VolumeView | None:
         """The volume at `now`, or None if there is none of this id."""
         volume = self._volumes.get(volume_id)
-        if volume is None and self._make_up_volumes:
-            volume = made_up_volume(volume_id)
+        if volume is None and self._synthetic_volumes:
+            volume = synthetic_volume(volume_id)
         return None if volume is None else self._view_of_volume(volume, now)
 
     def volumes(self, now: float) -> Iterator[VolumeView]:
@@ -223,7 +223,7 @@ class World:
         return {volume_id: len(places) for volume_id, places in self._places_of_volume.items()}
 
     def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView:
-        server_ids = self.fleet.holders(volume.volume_id)
+        server_ids = self.servers.holders(volume.volume_id)
         status, updated_at = "in-use" if server_ids else volume.status, None
         for place in reversed(self._places_of_volume.get(volume.volume_id, ())):
             latest = self._exports[place]

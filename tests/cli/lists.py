@@ -3,12 +3,12 @@
 import uuid
 from pathlib import Path
 
-from batchexport.sandbox.world import made_up_volume
+from batchexport.sandbox.world import synthetic_volume
 
 
 def quick_ids(count: int) -> list[str]:
     """Ids of the smallest volumes among the first few hundred that the practice cloud makes up."""
-    volumes = [made_up_volume(str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))) for number in range(400)]
+    volumes = [synthetic_volume(str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))) for number in range(400)]
     volumes.sort(key=lambda volume: volume.size_gib)
     return [volume.volume_id for volume in volumes[:count]]
 

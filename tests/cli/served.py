@@ -29,7 +29,7 @@ def served(*volumes: SandboxVolume, **settings: Any) -> Iterator[Sandbox]:
 
     async def run() -> None:
         running.append(asyncio.get_running_loop())
-        given = {"make_up_volumes": False, "time_scale": 0.0} | settings
+        given = {"synthetic_volumes": False, "time_scale": 0.0} | settings
         async with serve(SandboxSettings(volumes=volumes, **given)) as sandbox:
             running.append(sandbox)
             ready.set()

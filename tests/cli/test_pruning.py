@@ -18,7 +18,7 @@ from batchexport.cli.console import TerminalConsole
 from batchexport.cli.flags import config_of_run
 from batchexport.model import Image
 from batchexport.sandbox import Sandbox
-from batchexport.sandbox.replies import glance_time
+from batchexport.sandbox.responses import glance_time
 from batchexport.store import StateReader
 from batchexport.store.owner import this_process
 from tests.cli.served import served, volumes

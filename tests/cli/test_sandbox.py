@@ -68,7 +68,7 @@ def test_every_flag_finds_its_setting() -> None:
 def test_the_volumes_of_a_list_exist_and_no_others() -> None:
     write_list(Path("v.csv"), 2, header="volume_id,image_name", row="{},web")
     settings = sandbox_settings(NOTHING | {"source": "v.csv"})
-    assert not settings.make_up_volumes
+    assert not settings.synthetic_volumes
     assert [(volume.volume_id, volume.name) for volume in settings.volumes] == [
         (volume_id, "web") for volume_id in quick_ids(2)
     ]

@@ -79,7 +79,7 @@ def test_the_practice_cloud_counts_for_no_real_one_and_no_real_one_for_it(
     batchexport: Callable[..., Result], rehearsed: Any
 ) -> None:
     write_list(Path("v.csv"), 3)
-    with served(make_up_volumes=True):
+    with served(synthetic_volumes=True):
         clouds = ("sandbox", "served") if rehearsed else ("served", "sandbox")
         assert batchexport("run", "v.csv", "--os-cloud", clouds[0], *QUICK).exit_code == 0
         result = batchexport("run", "v.csv", "--os-cloud", clouds[1], *QUICK)
@@ -105,7 +105,7 @@ def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(
     batchexport: Callable[..., Result], command: str
 ) -> None:
     write_list(Path("v.csv"), 3)
-    with served(make_up_volumes=True):
+    with served(synthetic_volumes=True):
         batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK)
         result = batchexport(command[0], "v.csv", "--os-cloud", "served", *command[1:])
     assert "there already, and belongs to the practice cloud (sandbox)" in result.output
@@ -165,7 +165,7 @@ def test_a_finished_run_is_no_success_on_a_cloud_that_nobody_defined(
     batchexport: Callable[..., Result], command: str, rehearsed: Any
 ) -> None:
     write_list(Path("v.csv"), 3)
-    with served(make_up_volumes=True):
+    with served(synthetic_volumes=True):
         first = batchexport("run", "v.csv", "--os-cloud", "sandbox" if rehearsed else "served", *QUICK)
         assert first.exit_code == 0, first.output
         result = batchexport(*command, "--os-cloud", "srvd", *QUICK)

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from batchexport.sandbox.journal import DECODER
+from batchexport.sandbox.state import DECODER
 from batchexport.sandbox.world import Event, Export
 from tests.crash.flaky_cloud import CLOUDS, COUNTS, JOURNAL, REQUESTS, WITHOUT_ANSWER, Fate
 

@@ -38,7 +38,7 @@ class Evidence:
                 exports[event.volume_id].append(event)
             elif isinstance(event, Deletion):
                 deletions[event.image_id].append(event)
-        views = world.fleet.servers(math.inf)
+        views = world.servers.servers(math.inf)
         off = frozenset(view.server.server_id for view in views if view.status != view.server.status)
         return cls(exports, deletions, off)
 

@@ -20,7 +20,7 @@ from batchexport.config import CloudSettings, Limits
 from batchexport.identity import SANDBOX
 from batchexport.model import TargetKey
 from batchexport.sandbox import SandboxSettings, clouds_yaml, serve
-from batchexport.sandbox.journal import DECODER
+from batchexport.sandbox.state import DECODER
 from tests.engine.fake_cloud import EPOCH
 from tests.engine.fast_time import Time, fast_now
 

@@ -90,7 +90,7 @@ def test_under_any_weather_no_law_of_evidence_is_broken(
     ]
     servers, weather = drawn_servers(dice, ids), drawn_weather(dice)
     stack = Stack(
-        tmp_path, monkeypatch, volumes=volumes, servers=servers, make_up_volumes=False, weather=weather
+        tmp_path, monkeypatch, volumes=volumes, servers=servers, synthetic_volumes=False, weather=weather
     )
     told = Settings(
         in_use=InUse.STOP,

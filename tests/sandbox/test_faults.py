@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from batchexport.sandbox import Faults, SandboxSettings
-from batchexport.sandbox.faults import Bucket
+from batchexport.sandbox.fault_injection import Bucket
 from tests.sandbox.asking import IMAGES, V3, VOLUME, Asker, asking, by_password
 
 VOLUMES = [str(uuid.uuid5(uuid.NAMESPACE_URL, f"fault-{number}")) for number in range(40)]

@@ -11,7 +11,7 @@ import pytest
 
 from batchexport.errors import ConfigError
 from batchexport.sandbox import SandboxSettings, serve
-from batchexport.sandbox.journal import Journal
+from batchexport.sandbox.state import Journal
 from batchexport.sandbox.world import Deletion, Event
 from tests.sandbox.asking import ACTION, OTHER_VOLUME, V3, VOLUME, Asker, Clock, by_password
 from tests.sandbox.test_world import EXPORT

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from batchexport.sandbox import Faults, SandboxSettings, SandboxVolume
-from batchexport.sandbox.fate import Fate, draw, export_fate
-from batchexport.sandbox.world import Deletion, Export, World, image_status, made_up_volume, without_image
+from batchexport.sandbox.outcome import Outcome, export_outcome, pseudo_random
+from batchexport.sandbox.world import Deletion, Export, World, image_status, synthetic_volume, without_image
 from tests.sandbox.asking import OTHER_VOLUME, VOLUME
 
 EXPORT = Export(
@@ -124,26 +124,26 @@ def test_images_are_listed_in_either_order_and_from_behind_one() -> None:
 
 
 def test_a_made_up_volume_is_always_the_same() -> None:
-    volume = made_up_volume(VOLUME)
+    volume = synthetic_volume(VOLUME)
     assert volume is not None
-    assert volume == made_up_volume(VOLUME)
+    assert volume == synthetic_volume(VOLUME)
     assert 10 <= volume.size_gib <= 500
-    assert volume != made_up_volume(OTHER_VOLUME)
+    assert volume != synthetic_volume(OTHER_VOLUME)
 
 
 @pytest.mark.parametrize("volume_id", ["", "vol-7", VOLUME.upper(), VOLUME.replace("-", ""), f"{{{VOLUME}}}"])
 def test_only_a_uuid_in_its_usual_spelling_names_a_made_up_volume(volume_id: str) -> None:
-    assert made_up_volume(volume_id) is None
+    assert synthetic_volume(volume_id) is None
 
 
 def test_without_making_up_only_given_volumes_exist() -> None:
-    world = World([SandboxVolume(volume_id=VOLUME, name="v")], make_up_volumes=False)
+    world = World([SandboxVolume(volume_id=VOLUME, name="v")], synthetic_volumes=False)
     assert volume_status(world, 0.0) == "available"
     assert world.volume(OTHER_VOLUME, 0.0) is None
 
 
-def fate_of(settings: SandboxSettings, *, disk_format: str = "raw", earlier: int = 0) -> Fate:
-    return export_fate(
+def fate_of(settings: SandboxSettings, *, disk_format: str = "raw", earlier: int = 0) -> Outcome:
+    return export_outcome(
         settings, volume_id=VOLUME, size_gib=100, disk_format=disk_format, earlier=earlier, now=0.0
     )
 
@@ -158,8 +158,8 @@ def test_a_converted_image_stays_queued_for_longer() -> None:
 
 
 def test_a_time_scale_of_zero_ends_an_export_at_once() -> None:
-    fate = fate_of(SandboxSettings(time_scale=0.0))
-    assert (fate.saving_at, fate.ends_at, fate.free_at) == (0.0, 0.0, 0.0)
+    outcome = fate_of(SandboxSettings(time_scale=0.0))
+    assert (outcome.saving_at, outcome.ends_at, outcome.free_at) == (0.0, 0.0, 0.0)
 
 
 def test_a_slow_export_takes_as_many_times_as_long_as_said() -> None:
@@ -175,6 +175,6 @@ def test_the_same_seed_chooses_the_same_victims() -> None:
 
 
 def test_draws_are_spread_evenly() -> None:
-    draws = [draw(1, "x", number) for number in range(2000)]
+    draws = [pseudo_random(1, "x", number) for number in range(2000)]
     assert all(0.0 <= one < 1.0 for one in draws)
     assert sum(one < 0.25 for one in draws) == pytest.approx(500, abs=75)

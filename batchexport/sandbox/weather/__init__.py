@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from batchexport.sandbox.weather.presets import FAULTS, PRESETS
-from batchexport.sandbox.weather.reading import read_weather, weather_from
+from batchexport.sandbox.weather.presets import FAULTS, PRESETS, read_weather, weather_from
 from batchexport.sandbox.weather.settings import Weather
 
 __all__ = ["FAULTS", "PRESETS", "Weather", "read_weather", "weather_from"]

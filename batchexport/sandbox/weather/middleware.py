@@ -9,10 +9,18 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchexport.sandbox.replies import Service, json_reply, service_of
+from batchexport.sandbox.responses import Service, json_reply, service_of
 from batchexport.sandbox.state import STATE, SandboxState, kind_of
-from batchexport.sandbox.weather import answers, before, clocks, others, records
-from batchexport.sandbox.weather.conditions import LAG_S, SENT_BY, Asked, Conditions
+from batchexport.sandbox.weather import others, request_faults, response_faults
+from batchexport.sandbox.weather.conditions import (
+    LAG_S,
+    SENT_BY,
+    Asked,
+    Conditions,
+    by_true_time,
+    in_records_s,
+    shifted,
+)
 from batchexport.sandbox.weather.settings import Lost
 
 TOO_MANY_SIGN_INS = "Too many authentication requests."
@@ -39,35 +47,35 @@ async def _through(
     state: SandboxState, asked: Asked, request: web.Request, handler: Handler
 ) -> web.StreamResponse:
     conditions, now = state.conditions, state.now()
-    if stopped := await before.stopped(conditions, asked):
+    if stopped := await request_faults.stopped(conditions, asked):
         return stopped
-    records.refuse_away(conditions, asked, now)
-    if asked.kind == "get_image" and asked.subject == records.ODD_ID and conditions.weather.odd_image:
-        return json_reply(records.odd_image(now))
-    if (cached := answers.repeated_read(conditions, asked, now)) is not None:
+    response_faults.refuse_away(conditions, asked, now)
+    if asked.kind == "get_image" and asked.subject == response_faults.ODD_ID and conditions.weather.odd_image:
+        return json_reply(response_faults.odd_image(now))
+    if (cached := response_faults.repeated_read(conditions, asked, now)) is not None:
         return cached
-    ahead = clocks.in_records_s(conditions, asked.service, now)
-    power_before = len(state.world.fleet.powers)
-    response = await _seen_by_replica(conditions, asked, clocks.by_true_time(request, ahead), handler)
-    for power in state.world.fleet.powers[power_before:]:
+    ahead = in_records_s(conditions, asked.service, now)
+    power_before = len(state.world.servers.powers)
+    response = await _seen_by_replica(conditions, asked, by_true_time(request, ahead), handler)
+    for power in state.world.servers.powers[power_before:]:
         for event in others.after_power(conditions, power):
             state.record(event)
     if not isinstance(response, web.Response):
         return response
     _rewrite(conditions, asked, response, now, ahead)
-    answers.remember(conditions, asked, response, now)
-    answers.dress(conditions, asked, response)
+    response_faults.remember(conditions, asked, response, now)
+    response_faults.dress(conditions, asked, response)
     return response
 
 
 def _rewrite(conditions: Conditions, asked: Asked, response: web.Response, now: float, ahead: float) -> None:
-    raw = answers.body_of(response)
+    raw = response_faults.body_of(response)
     if raw is None or response.status >= 300 or response.content_type != "application/json":
         return
     body: Any = msgspec.json.decode(raw)
     if asked.is_list:
-        records.seen(conditions, asked, body, now)
-    response.body = msgspec.json.encode(clocks.shifted(body, ahead) if ahead else body)
+        response_faults.seen(conditions, asked, body, now)
+    response.body = msgspec.json.encode(shifted(body, ahead) if ahead else body)
 
 
 async def _seen_by_replica(
@@ -109,7 +117,7 @@ async def _carried_out(
         for event in others.after_export(conditions, export, number):
             state.record(event)
     if isinstance(response, web.Response):
-        await answers.of_another(conditions, asked, response)
+        await response_faults.of_another(conditions, asked, response)
     return response
 
 
@@ -125,14 +133,14 @@ async def _unanswered(
         except Exception:  # a refusal that nobody hears
             conditions.count("lost, then refused")
 
-    if conditions.draw("carried out", asked.path, asked.number) < lost.carried_out:
+    if conditions.pseudo_random("carried out", asked.path, asked.number) < lost.carried_out:
         if lost.late_s:
             task = asyncio.create_task(later())
             conditions.late.add(task)
             task.add_done_callback(conditions.late.discard)
         else:
             await _carried_out(state, asked, request, handler)
-    return answers.break_off(request)
+    return response_faults.break_off(request)
 
 
 async def _by_somebody(handler: Handler, request: web.Request) -> None:
@@ -153,7 +161,7 @@ async def _identity(
     if fault is not None:
         if fault.away_from_s <= now - conditions.began_at < fault.away_from_s + fault.away_for_s:
             conditions.count("identity")
-            return before.gateway_says(503)
+            return request_faults.gateway_says(503)
         if kind == "auth" and fault.per_second:
             conditions.sign_ins = [at for at in conditions.sign_ins if now - 1.0 < at <= now]
             if len(conditions.sign_ins) >= fault.per_second:
@@ -163,9 +171,9 @@ async def _identity(
             conditions.sign_ins.append(now)
         if fault.slow_s and conditions.strikes("identity", fault, int(now * 1000)):
             await asyncio.sleep(fault.slow_s)
-    ahead = clocks.in_records_s(conditions, "identity", now)
+    ahead = in_records_s(conditions, "identity", now)
     response = await handler(request)
-    raw = answers.body_of(response)
+    raw = response_faults.body_of(response)
     if ahead and kind == "auth" and raw is not None and isinstance(response, web.Response):
-        response.body = msgspec.json.encode(clocks.shifted(msgspec.json.decode(raw), ahead))
+        response.body = msgspec.json.encode(shifted(msgspec.json.decode(raw), ahead))
     return response

@@ -6,8 +6,8 @@ import uuid
 
 from msgspec.structs import replace
 
-from batchexport.sandbox.fate import NEVER
-from batchexport.sandbox.fleet import Power
+from batchexport.sandbox.outcome import NEVER
+from batchexport.sandbox.servers import Power
 from batchexport.sandbox.weather.conditions import Conditions
 from batchexport.sandbox.world import Deletion, Event, Export
 

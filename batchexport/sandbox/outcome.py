@@ -23,7 +23,7 @@ FREE_SHARE = 0.1
 FAIL_SHARE = 0.5
 
 
-class Fate(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The times at which an export passes its stages, and how it ends."""
 
     saving_at: float
@@ -36,49 +36,53 @@ class Fate(msgspec.Struct, frozen=True, kw_only=True):
     bytes_share: float = 1.0
 
 
-def draw(seed: int, *what: str | int) -> float:
+def pseudo_random(seed: int, *what: str | int) -> float:
     """A number in [0, 1) that depends on the arguments alone."""
     text = "/".join(str(part) for part in (seed, *what))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
-def export_fate(
+def export_outcome(
     settings: SandboxSettings, *, volume_id: str, size_gib: int, disk_format: str, earlier: int, now: float
-) -> Fate:
-    """The fate of an export accepted at `now`, when `earlier` exports of the volume came before it."""
+) -> Outcome:
+    """The outcome of an export accepted at `now`, when `earlier` exports of the volume came before it."""
     faults = settings.faults
     takes_s = (settings.seconds_base + settings.seconds_per_gib * size_gib) * settings.time_scale
-    if draw(faults.seed, "slow", volume_id, earlier) < faults.slow_share:
+    if pseudo_random(faults.seed, "slow", volume_id, earlier) < faults.slow_share:
         takes_s *= faults.slow_factor
-    fails = draw(faults.seed, "fail", volume_id, earlier) < faults.fail_share
+    fails = pseudo_random(faults.seed, "fail", volume_id, earlier) < faults.fail_share
     ends_at = now + takes_s * (FAIL_SHARE if fails else 1)
-    fate = Fate(
+    outcome = Outcome(
         saving_at=now + takes_s * _queued_share(disk_format),
         ends_at=ends_at,
         free_at=ends_at + takes_s * FREE_SHARE,
         fails=fails,
     )
-    return fate if fails else _under_weather(fate, settings.weather, volume_id, earlier)
+    return outcome if fails else _under_weather(outcome, settings.weather, volume_id, earlier)
 
 
 def _queued_share(disk_format: str) -> float:
     return QUEUED_SHARE_RAW if disk_format == "raw" else QUEUED_SHARE_CONVERTED
 
 
-def _under_weather(fate: Fate, weather: Weather, volume_id: str, earlier: int) -> Fate:
-    """The fate of an export that does not fail, with what the weather adds."""
+def _under_weather(outcome: Outcome, weather: Weather, volume_id: str, earlier: int) -> Outcome:
+    """The outcome of an export that does not fail, with what the weather adds."""
 
     def struck(name: str, fault: Fault | None) -> bool:
-        return fault is not None and draw(weather.seed, f"weather {name}", volume_id, earlier) < fault.share
+        return (
+            fault is not None
+            and pseudo_random(weather.seed, f"weather {name}", volume_id, earlier) < fault.share
+        )
 
     if weather.stuck is not None and struck("stuck", weather.stuck):
-        saving_at = NEVER if weather.stuck.status == "queued" else fate.saving_at
-        return replace(fate, saving_at=saving_at, ends_at=NEVER, free_at=NEVER)
+        saving_at = NEVER if weather.stuck.status == "queued" else outcome.saving_at
+        return replace(outcome, saving_at=saving_at, ends_at=NEVER, free_at=NEVER)
     if weather.short_image is not None and struck("short_image", weather.short_image):
-        fate = replace(fate, bytes_share=weather.short_image.keeps)
+        outcome = replace(outcome, bytes_share=weather.short_image.keeps)
     if weather.late is not None and struck("late", weather.late):
-        fate = replace(fate, finishing_at=fate.ends_at, ends_at=fate.free_at + weather.late.seconds)
+        ends_at = outcome.free_at + weather.late.seconds
+        outcome = replace(outcome, finishing_at=outcome.ends_at, ends_at=ends_at)
     if weather.vanishing is not None and struck("vanishing", weather.vanishing):
-        hidden_until = fate.ends_at + weather.vanishing.seconds
-        fate = replace(fate, hidden_from=fate.ends_at, hidden_until=hidden_until)
-    return fate
+        hidden_until = outcome.ends_at + weather.vanishing.seconds
+        outcome = replace(outcome, hidden_from=outcome.ends_at, hidden_until=hidden_until)
+    return outcome

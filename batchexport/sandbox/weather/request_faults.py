@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from batchexport.sandbox.replies import NOT_SIGNED_IN, Refusal, json_reply
+from batchexport.sandbox.responses import NOT_SIGNED_IN, Refusal, json_reply
 from batchexport.sandbox.weather.conditions import Asked, Conditions
 from batchexport.sandbox.weather.settings import Gateway, Throttled
 
@@ -86,14 +86,14 @@ def _meets(gateway: Gateway, asked: Asked) -> bool:
 
 
 def _picked(conditions: Conditions, gateway: Gateway, asked: Asked) -> int:
-    drawn = conditions.draw("which status", asked.path, asked.number)
+    drawn = conditions.pseudo_random("which status", asked.path, asked.number)
     return gateway.statuses[int(drawn * len(gateway.statuses))]
 
 
 def _throttled(conditions: Conditions, fault: Throttled, asked: Asked) -> web.Response:
     headers: dict[str, str] = {}
     if fault.header and fault.waits:
-        drawn = conditions.draw("which wait", asked.path, asked.number)
+        drawn = conditions.pseudo_random("which wait", asked.path, asked.number)
         headers[fault.header] = fault.waits[int(drawn * len(fault.waits))]
     body = {"error": {"code": fault.status, "message": "Too many requests", "title": "Rate Limited"}}
     reply = json_reply(body, status=fault.status, headers=headers)

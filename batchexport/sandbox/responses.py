@@ -1,4 +1,4 @@
-"""How each service words its answers. No two of them have the same envelope for a refusal."""
+"""How each service words its responses. No two of them have the same envelope for a refusal."""
 
 from __future__ import annotations
 

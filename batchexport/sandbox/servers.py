@@ -50,7 +50,7 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
         return VM_STATES.get(self.status, self.status.lower())
 
 
-def why_not(view: ServerView, action: Action) -> str | None:
+def refusal_reason(view: ServerView, action: Action) -> str | None:
     """Why a server cannot be stopped or started now, in Nova's words; None = it can."""
     server_id = view.server.server_id
     if view.server.locked:
@@ -63,7 +63,7 @@ def why_not(view: ServerView, action: Action) -> str | None:
     return None
 
 
-class Fleet:
+class Servers:
     """The servers of the project and what was asked of them."""
 
     def __init__(self, servers: Iterable[SandboxServer] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The faults and the limit of requests: what goes wrong between the client and the services."""
+"""Injected faults and the limit of requests: what goes wrong between the client and the services."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from batchexport.sandbox.fate import draw
-from batchexport.sandbox.replies import SERVER_ERROR, Refusal, Service, json_reply, service_of
+from batchexport.sandbox.outcome import pseudo_random
+from batchexport.sandbox.responses import SERVER_ERROR, Refusal, Service, json_reply, service_of
 from batchexport.sandbox.settings import Profile, SandboxSettings
 from batchexport.sandbox.state import STATE, kind_of
 
@@ -66,28 +66,28 @@ def throttled_reply(settings: SandboxSettings) -> web.Response:
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def inject_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers a share of the requests with a gateway's 503 or the service's 500, and does nothing else."""
     state = request.app[STATE]
     faults, number = state.settings.faults, state.requests
     spared = service_of(request.path) is Service.IDENTITY or kind_of(request) == "list_versions"
-    if spared or draw(faults.seed, "error", number) >= faults.error_share:
+    if spared or pseudo_random(faults.seed, "error", number) >= faults.error_share:
         return await handler(request)
     state.counts["errors"] += 1
-    if draw(faults.seed, "which error", number) < 0.5:
+    if pseudo_random(faults.seed, "which error", number) < 0.5:
         return web.Response(text=GATEWAY_503, status=503, content_type="text/html")
     raise Refusal(500, SERVER_ERROR)
 
 
 @web.middleware
-async def drops(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def inject_drops(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Closes the connection of a share of the accepted exports instead of answering."""
     response = await handler(request)
     if kind_of(request) != "post_action" or response.status != 202:
         return response
     state, volume_id = request.app[STATE], request.match_info["volume_id"]
     faults = state.settings.faults
-    if draw(faults.seed, "drop", volume_id, state.world.exports_of(volume_id)) < faults.drop_share:
+    if pseudo_random(faults.seed, "drop", volume_id, state.world.exports_of(volume_id)) < faults.drop_share:
         state.counts["dropped"] += 1
         if request.transport is not None:
             request.transport.close()
