@@ -6,6 +6,7 @@ text between the two is replaced from the code. `tests/docs/test_reference.py` f
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
+from batchexport import library
 from batchexport.cli.program import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
@@ -379,6 +381,48 @@ def _all_metrics() -> str:
     return metrics.text()
 
 
+# --- the library
+
+
+def _library() -> str:
+    source = Path(library.__file__).read_text(encoding="utf-8")
+    text = []
+    for node in ast.parse(source).body:
+        if getattr(node, "name", None) not in library.__all__:
+            continue
+        words = _markdown(ast.get_docstring(node) or "")  # type: ignore[arg-type]
+        if isinstance(node, ast.ClassDef):
+            text.append(f"## {node.name}\n\n{words}\n\n{_fields_of(node, source.splitlines())}\n")
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            text.append(f"## {node.name}\n\n```python\n{_signature(node)}\n```\n\n{words}\n\n")
+    return "".join(text)
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    is_async = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
+    returns = ast.unparse(node.returns) if node.returns else "None"
+    return f"{is_async}def {node.name}({ast.unparse(node.args)}) -> {returns}"
+
+
+def _fields_of(node: ast.ClassDef, lines: list[str]) -> str:
+    rows = []
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign):
+            _, _, words = lines[each.lineno - 1].partition("#: ")
+            rows.append(
+                [f"`{ast.unparse(each.target)}`", f"`{ast.unparse(each.annotation)}`", _escaped(words)]
+            )
+        elif isinstance(each, ast.FunctionDef):
+            rows.append(
+                [f"`{each.name}`", f"`{ast.unparse(each.returns or each)}`", ast.get_docstring(each) or ""]
+            )
+    return table(("name", "type", "meaning"), rows)
+
+
+def _markdown(words: str) -> str:
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", words.replace("``", "`"))
+
+
 # --- the sandbox's weather
 
 
@@ -442,6 +486,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "reason codes": _reason_codes,
     "events": _events,
     "metrics": _metrics,
+    "library": _library,
     "faults": _faults,
     "more weather": _more_weather,
 }

@@ -1,4 +1,4 @@
-"""Shell blocks of the pages that follow ``<!-- try -->`` run as they stand, in a folder with the samples."""
+"""Blocks of the pages that follow ``<!-- try -->`` run as they stand, in a folder with the samples."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 
 from tools.reference import ROOT, pages
 
-_TRIED = re.compile(r"<!-- try -->\n```sh\n(.*?)```", re.DOTALL)
+_TRIED = re.compile(r"<!-- try -->\n```(sh|python)\n(.*?)```", re.DOTALL)
 TRIED = {page: blocks for page in pages() if (blocks := _TRIED.findall(page.read_text(encoding="utf-8")))}
 
 
@@ -27,9 +27,10 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
         "HOME": str(tmp_path),
         "BATCHEXPORT_POLL_INTERVAL": "1s",
     }
-    for block in TRIED[page]:
+    for language, block in TRIED[page]:
+        interpreter = ["sh", "-e", "-c"] if language == "sh" else [sys.executable, "-c"]
         ran = subprocess.run(
-            ["sh", "-e", "-c", block],
+            [*interpreter, block],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
