@@ -64,7 +64,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     with StateReader(state_path) as reader:
         left = reader.servers()
         names = reader.volume_names({each for server in left for each in server.volume_ids})
-    out(servers_json(left) if form == "json" else servers_text(left, names))
+    out(servers_json(left, names) if form == "json" else servers_text(left, names))
     raise click.exceptions.Exit(3 if start and left else 0)
 
 

@@ -72,6 +72,7 @@ REPORT_DESCRIPTIONS: Mapping[str, str] = {
     "stalled": "`true` while an export is past its deadline and still being watched.",
     "line": "Line of the list; for a JSON array the number of the element.",
     "target": "`cloud/region/project` as the list names them; `default` for what the command line says.",
+    "downtime": "When servers were stopped for the volume: name, id, from, to (UTC); several with `; `.",
     "image_hash": "Hash of the image as `algorithm:digits`, where the cloud gives one.",
 }
 REPORT_COLUMNS = tuple(REPORT_DESCRIPTIONS)

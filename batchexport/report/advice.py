@@ -57,6 +57,28 @@ CODES: Mapping[str, str] = {
     "server_down_elsewhere": "Another state file stopped the server, and no run is working on that file.",
 }
 
+#: Who can act. The operator is whoever runs batchexport.
+OPERATOR = "operator"
+CLOUD_ADMINISTRATOR = "cloud administrator"
+PROJECT_ADMINISTRATOR = "project administrator"
+SERVER_OWNER = "server owner"
+_WHO_BY_CODE = {
+    "volume_status": CLOUD_ADMINISTRATOR,
+    "volume_uploading": CLOUD_ADMINISTRATOR,
+    "export_stuck": CLOUD_ADMINISTRATOR,
+    "image_unreadable": PROJECT_ADMINISTRATOR,
+    "server_refused": PROJECT_ADMINISTRATOR,
+    "server_status": SERVER_OWNER,
+    "server_not_found": SERVER_OWNER,
+    "server_not_stopped": SERVER_OWNER,
+    "server_started": SERVER_OWNER,
+    "EVS.5413": PROJECT_ADMINISTRATOR,
+    "IMG.0015": PROJECT_ADMINISTRATOR,
+}
+_WHO_BY_STATUS = {403: PROJECT_ADMINISTRATOR, 413: PROJECT_ADMINISTRATOR}
+#: Codes of rows whose volume only an administrator can bring back to `available`.
+STUCK_CODES = frozenset({"export_stuck", "volume_uploading"})
+
 _AGAIN = "run batchexport retry"
 _RETRY = f"then {_AGAIN}"
 _ABORTED = f"The cloud aborted the copy: {_AGAIN}. If it keeps failing, give its support the request ids."
@@ -138,3 +160,18 @@ def advice_on(state: JobState, *, code: str | None, status: int | None, words: s
     if status is not None and status >= 500:
         return _SERVER_FAULT
     return _BY_STATUS.get(status or 0, _ANYTHING)
+
+
+def who_acts(state: JobState, *, code: str | None, status: int | None, words: str) -> str:
+    """Who is able to fix a row that ended in this state."""
+    if state not in (JobState.FAILED, JobState.PENDING):
+        return OPERATOR
+    if code in _WHO_BY_CODE:
+        return _WHO_BY_CODE[code]
+    if code in _BY_CODE:
+        return OPERATOR
+    if "quota" in words.lower():
+        return PROJECT_ADMINISTRATOR
+    if status is not None and status >= 500:
+        return CLOUD_ADMINISTRATOR
+    return _WHO_BY_STATUS.get(status or 0, OPERATOR)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from batchexport.model import JobState
-from batchexport.report.advice import advice_on
+from batchexport.report.advice import advice_on, who_acts
 from batchexport.store import JobReport, ReasonCount, StateReader
 
 #: Rows named for each cause; the CSV report has them all.
@@ -44,6 +44,7 @@ class Cause(msgspec.Struct, kw_only=True):
     code: str | None
     status: int | None  #: HTTP status
     advice: str  #: what to do about it
+    who: str  #: who is able to do it
     rows: int = 0
     gib: int = 0
     examples: list[Example] = msgspec.field(default_factory=list)
@@ -68,7 +69,8 @@ class Causes:
         if cause is None:
             _, code, status, _ = key
             advice = advice_on(job.state, code=code, status=status, words=words)
-            cause = Cause(state=job.state, words=words, code=code, status=status, advice=advice)
+            who = who_acts(job.state, code=code, status=status, words=words)
+            cause = Cause(state=job.state, words=words, code=code, status=status, advice=advice, who=who)
             self._found[key] = cause
         cause.rows += 1
         cause.gib += job.size_gib or 0

@@ -1,4 +1,4 @@
-"""Where and how a run took place: cloud, job, host, exit code."""
+"""Where a run took place and how it ended: cloud, job, host, exit code."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from batchexport.model import TargetKey
 from batchexport.shell_command import on_state_file
 from batchexport.store import StateReader
 
-#: A command in an advice, and its options.
-_COMMAND = re.compile(r"batchexport (retry|reconcile|cleanup|verify)((?: --[a-z-]+(?: stop)?)*)")
+#: A command in an advice: one of ours with its options, or one that names a volume.
+_COMMAND = re.compile(
+    r"batchexport (retry|reconcile|cleanup|verify)((?: --[a-z-]+(?: stop)?)*)"
+    r"|openstack volume set --state available ID"
+)
 EXIT_WORDS = {
     0: "done",
     1: "unexpected error",
     2: "a setting or the list is wrong",
-    3: "done; rows failed or are ambiguous, or a server is not up",
-    6: "stopped: sign-in, rights, quota or too many failures",
+    3: "done; rows failed or are ambiguous, or a server is still stopped",
+    6: "stopped: credentials, permissions, quota or too many failures",
     74: "the state file could not be written",
-    75: "its window closed",
+    75: "the window closed",
     129: "SIGHUP",
     130: "SIGINT",
     131: "SIGQUIT",
@@ -30,24 +33,24 @@ EXIT_WORDS = {
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run took place and how its last process ended. None = nobody told."""
+    """Where a run took place and how its last process ended. None = not known."""
 
     state_file: str
-    clouds: Sequence[tuple[TargetKey, CloudIdentity | None]]  #: of each target, as sign-in found it
+    clouds: Sequence[tuple[TargetKey, CloudIdentity | None]]  #: of each target, as authentication found it
     job: str | None
     host: str | None
     running: bool
-    exit_code: int | None  #: of the last process; None = it runs, or ended without a word
-    error: str | None  #: what ended the last process, where something did
+    exit_code: int | None  #: of the last process; None = it is running, or crashed
+    error: str | None  #: what ended the last process; None = it ended by itself
 
     @property
     def places(self) -> list[str]:
-        """The clouds in words, each once."""
+        """The clouds by name, each once."""
         return list(dict.fromkeys(_place(key, identity) for key, identity in self.clouds))
 
     @property
     def how_it_ended(self) -> str | None:
-        """The exit code with its meaning; None where there is none."""
+        """The exit code with its meaning; None if there is none."""
         if self.exit_code is None:
             return None
         words = EXIT_WORDS.get(self.exit_code)
@@ -55,7 +58,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What is known, each with its name."""
+        """What is known, as (name, value)."""
         places = self.places
         found = [
             ("cloud" if len(places) == 1 else "clouds", "; ".join(places)),
@@ -69,18 +72,27 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cloud_name(self) -> str | None:
-        """What --os-cloud signs in to the cloud of this run; None where there is no one name for it."""
+        """The value of --os-cloud for this run; None if it has no single cloud."""
         names = {identity.cloud for _, identity in self.clouds if identity is not None}
         if len(names) != 1 or (name := names.pop()) is None:
             return None
         return name
 
-    def advised(self, advice: str) -> list[tuple[str, bool]]:
-        """The advice in pieces, its commands (True) as they can be pasted into a shell."""
+    def advised(self, advice: str, volume_ids: Sequence[str] = ()) -> list[tuple[str, bool]]:
+        """The advice in pieces, its commands (True) as they can be pasted into a shell.
+
+        A command that names a volume is repeated for each of these; without any it stays as it is.
+        """
         pieces, last = list[tuple[str, bool]](), 0
         for found in _COMMAND.finditer(advice):
-            options = found[2] + (" --yes" if "--in-use stop" in found[2] else "")
-            pieces += [(advice[last : found.start()], False), (self.command(found[1], options), True)]
+            pieces.append((advice[last : found.start()], False))
+            if found[1] is None:
+                for place, volume_id in enumerate(volume_ids or ["ID"]):
+                    pieces += [("; ", False)] if place else []
+                    pieces.append((found[0].replace("ID", volume_id), True))
+            else:
+                options = found[2] + (" --yes" if "--in-use stop" in found[2] else "")
+                pieces.append((self.command(found[1], options), True))
             last = found.end()
         return [piece for piece in (*pieces, (advice[last:], False)) if piece[0]]
 
@@ -108,7 +120,7 @@ def context_of(reader: StateReader) -> Context:
 
 
 def context_json(context: Context) -> dict[str, object]:
-    """The context as JSON has it."""
+    """The context for JSON."""
     return {
         "state_file": context.state_file,
         "job": context.job,

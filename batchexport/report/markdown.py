@@ -35,6 +35,7 @@ def markdown_report(report: RunReport) -> Iterator[str]:
         yield f"- {name}: {escaped(words)}"
     for each in report.timeline.gaps if report.timeline else ():
         yield from ("", f"Idle: {gap_text(each, iso_utc)}")
+    yield from _actions(report)
     yield from _causes(report)
     yield from _unfinished(report)
     if report.downtimes:
@@ -68,6 +69,16 @@ def code(text: str) -> str:
     return f"{fence}{gap}{flat}{gap}{fence}"
 
 
+def _actions(report: RunReport) -> Iterator[str]:
+    """What is left to do, by whom, with commands to copy."""
+    if not report.actions:
+        return
+    yield from ("", "## To do", "")
+    for place, each in enumerate(report.actions, 1):
+        yield f"{place}. **{each.who.capitalize()}**: {escaped(each.why)}"
+        yield from (f"   - {code(command)}" for command in each.commands)
+
+
 def _causes(report: RunReport) -> Iterator[str]:
     causes = report.causes
     if not causes:
@@ -79,9 +90,9 @@ def _causes(report: RunReport) -> Iterator[str]:
         yield f"- **{count_of(cause.rows, 'row')} {cause.state}**: {escaped(cause.words)}" + (
             f" ({escaped(answer)})" if answer else ""
         )
-        pieces = report.context.advised(cause.advice)
+        pieces = report.context.advised(cause.advice, [each.volume_id for each in cause.examples])
         advice = "".join(code(text) if is_command else escaped_part(text) for text, is_command in pieces)
-        yield f"  - What to do: {advice}"
+        yield f"  - What to do ({cause.who}): {advice}"
         for each in cause.examples:
             request = f", request {code(each.request_id)}" if each.request_id else ""
             name = f" {escaped(each.volume_name)}" if each.volume_name else ""
@@ -104,10 +115,10 @@ def _unfinished(report: RunReport) -> Iterator[str]:
         yield f"- line {job.line}, volume {name}{code(job.volume_id)}, since {since}{image}"
     if (left := report.stalled - min(len(report.late), MAX_LATE)) > 0:
         yield f"- and {count_of(left, 'more export')}"
-    if report.abandoned:
-        images = count_of(report.abandoned, "image")
+    if report.unfinished_images:
+        images = count_of(report.unfinished_images, "image")
         command = code(report.context.command("cleanup"))
-        yield from ("", f"{images} of attempts without success may be left in the cloud: {command} looks")
+        yield from ("", f"{images} of failed attempts may be left in the cloud; to list them: {command}")
 
 
 def _downtimes(report: RunReport) -> Iterator[list[str]]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 
 from batchexport.lists import REPORT_COLUMNS, Column
 from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
+from batchexport.report.actions import actions_json, actions_of
 from batchexport.report.context import context_json, context_of
-from batchexport.report.servers import downtime_json, downtime_lines, server_json, servers_line, volumes_of
+from batchexport.report.servers import (
+    downtime_json,
+    downtime_lines,
+    downtimes_by_volume,
+    server_json,
+    servers_line,
+    volumes_of,
+)
 from batchexport.report.text import (
     display_width,
     iso_utc,
@@ -26,6 +34,7 @@ from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
 from batchexport.store import JobReport, StateReader
 
 Cell = str | int | float | bool | None
+NO_DOWNTIMES: Mapping[str, str] = {}
 
 #: The list's own columns come first: a CSV report is a job list again, in which every image has its name.
 COLUMNS = (*(each.value for each in Column), *REPORT_COLUMNS)
@@ -61,7 +70,7 @@ def report_lines(
     """
     jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
     if form is Format.CSV:
-        yield from _csv(jobs, now)
+        yield from _csv(jobs, now, downtimes_by_volume(reader.downtimes(), now=now))
     elif form is Format.JSON:
         yield from _json(reader, jobs, now)
     else:
@@ -73,8 +82,8 @@ def is_stalled(job: JobReport, now: float) -> bool:
     return job.state is JobState.EXPORTING and job.deadline_at is not None and job.deadline_at < now
 
 
-def cells(job: JobReport, now: float) -> dict[str, Cell]:
-    """The row's value for each of COLUMNS; None where there is none."""
+def cells(job: JobReport, now: float, downtimes: Mapping[str, str] = NO_DOWNTIMES) -> dict[str, Cell]:
+    """The row's value for each of COLUMNS; None = no value. `downtimes` are the texts by volume id."""
     options, target = job.options, job.target
     return {
         "volume_id": job.volume_id,
@@ -105,6 +114,7 @@ def cells(job: JobReport, now: float) -> dict[str, Cell]:
         "stalled": is_stalled(job, now),
         "line": job.line,
         "target": str(target),
+        "downtime": downtimes.get(job.volume_id),
         "image_hash": job.image_hash,
     }
 
@@ -116,11 +126,11 @@ class _Line:
         return text
 
 
-def _csv(jobs: Iterator[JobReport], now: float) -> Iterator[str]:
+def _csv(jobs: Iterator[JobReport], now: float, downtimes: Mapping[str, str]) -> Iterator[str]:
     writer = csv.writer(_Line(), lineterminator="")
     yield str(writer.writerow(COLUMNS))
     for job in jobs:
-        values = cells(job, now)
+        values = cells(job, now, downtimes)
         yield str(writer.writerow([_csv_cell(name, values[name]) for name in COLUMNS]))
 
 
@@ -131,26 +141,31 @@ def _csv_cell(name: str, value: Cell) -> Cell:
 
 
 def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
-    run, downtimes = reader.run, reader.downtimes()
-    names = reader.volume_names(volumes_of(downtimes))
+    run, downtimes, context = reader.run, reader.downtimes(), context_of(reader)
+    servers = reader.servers()
+    names = reader.volume_names(
+        {*volumes_of(downtimes), *(each for one in servers for each in one.volume_ids)}
+    )
     head = {
         "run_id": run.run_id,
         "created_at": iso_utc(run.created_at),
         "list_name": run.list_name,
-        **context_json(context_of(reader)),
+        **context_json(context),
     }
     yield f'{{"run": {json.dumps(head, ensure_ascii=False)},'
-    servers = [server_json(server) for server in reader.servers()]
-    yield f'"servers_down": {json.dumps(servers, ensure_ascii=False)},'
+    down = [server_json(server, names) for server in servers]
+    yield f'"servers_down": {json.dumps(down, ensure_ascii=False)},'
     times = [downtime_json(each, names) for each in downtimes]
     yield f'"downtimes": {json.dumps(times, ensure_ascii=False)},'
+    actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
+    yield f'"to_do": {json.dumps(actions_json(actions), ensure_ascii=False)},'
     yield f'"totals": {json.dumps(totals_json(Totals.of(reader.tallies())))},'
     yield '"jobs": ['
-    before = None
+    before, by_volume = None, downtimes_by_volume(downtimes, now=now)
     for job in jobs:
         if before is not None:
             yield before + ","
-        before = json.dumps(cells(job, now), ensure_ascii=False)
+        before = json.dumps(cells(job, now, by_volume), ensure_ascii=False)
     if before is not None:
         yield before
     yield "]}"

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport.model import JobState, TargetKey
+from batchexport.report.actions import Action, actions_of
 from batchexport.report.causes import UNSUCCESSFUL, Cause, Causes
 from batchexport.report.context import Context, context_of
 from batchexport.report.history import RunFigures, figures_of
@@ -58,7 +60,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     )  #: of the volumes that servers were stopped for
     images: Sequence[JobReport] = ()  #: the first MAX_ROWS rows that have one
     late: Sequence[JobReport] = ()  #: the first MAX_ROWS exports past their deadline
-    abandoned: int = 0  #: images of failed attempts that may be left in the cloud
+    unfinished_images: int = 0  #: images of failed attempts that may be left in the cloud
+    actions: Sequence[Action] = ()  #: what is left to do, most urgent first
     earlier: Sequence[RunFigures]
 
     @property
@@ -108,11 +111,12 @@ def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigu
         for each in find_gaps(reader.sessions(), reader.owners(), unfinished=unfinished):
             course.add_gap(each)
     took_s, downtimes = sizes.took_s(), reader.downtimes()
+    context = context_of(reader)
     return RunReport(
         figures=figures,
         running=running,
         written_at=now,
-        timeline=None if course is None else course.timeline(),
+        timeline=None if course is None else _with_names(course.timeline(), reader),
         targets=_targets(reader, throttled),
         sizes=sizes.filled(),
         median_s=median(took_s) if took_s else None,
@@ -120,14 +124,22 @@ def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigu
         unsuccessful=unsuccessful,
         stalled=stalled,
         servers=reader.servers(),
-        context=context_of(reader),
+        context=context,
         downtimes=downtimes,
         names=reader.volume_names(volumes_of(downtimes)),
         images=images,
         late=late,
-        abandoned=len(reader.abandoned()),
+        unfinished_images=reader.unfinished_images(),
+        actions=actions_of(reader, cloud=context.cloud_name, running=running, now=now),
         earlier=earlier,
     )
+
+
+def _with_names(timeline: Timeline, reader: StateReader) -> Timeline:
+    """The timeline with the volume's name at bars of repeated attempts, too."""
+    names = reader.volume_names({bar.volume_id for bar in timeline.bars if bar.volume_name is None})
+    bars = [replace(bar, volume_name=bar.volume_name or names.get(bar.volume_id)) for bar in timeline.bars]
+    return replace(timeline, bars=bars)
 
 
 def _course(figures: RunFigures, *, running: bool, now: float) -> TimelineBuilder | None:

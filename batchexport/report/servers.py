@@ -19,6 +19,7 @@ from batchexport.store import Downtime, ServerReport
 
 #: Servers named in a line; the command `servers` lists all.
 MAX_NAMED = 5
+NO_NAMES: Mapping[str, str] = {}
 _LINE = "{:<36}  {:<20}  {:<9}  {:<20}  {}"
 
 
@@ -46,13 +47,15 @@ def servers_text(servers: Sequence[ServerReport], names: Mapping[str, str] | Non
     return "\n".join([*lines, "", servers_line(servers)])
 
 
-def servers_json(servers: Sequence[ServerReport]) -> str:
+def servers_json(servers: Sequence[ServerReport], names: Mapping[str, str] = NO_NAMES) -> str:
     """The servers as one JSON object."""
-    return json.dumps({"servers": [server_json(each) for each in servers]}, ensure_ascii=False, indent=2)
+    return json.dumps(
+        {"servers": [server_json(each, names) for each in servers]}, ensure_ascii=False, indent=2
+    )
 
 
-def server_json(server: ServerReport) -> dict[str, object]:
-    """One server for JSON."""
+def server_json(server: ServerReport, names: Mapping[str, str] = NO_NAMES) -> dict[str, object]:
+    """One server for JSON, its volumes by id, and by name where `names` has one."""
     return {
         "target": str(server.target),
         "server_id": server.server_id,
@@ -62,6 +65,7 @@ def server_json(server: ServerReport) -> dict[str, object]:
         "down_at": iso_utc(server.down_at) or None,
         "note": server.note,
         "volume_ids": list(server.volume_ids),
+        "volume_names": [names.get(volume_id) for volume_id in server.volume_ids],
     }
 
 
@@ -133,6 +137,15 @@ def downtime_json(each: Downtime, names: Mapping[str, str]) -> dict[str, object]
         "seconds": None if begin is None or each.up_at is None else round(each.up_at - begin, 3),
         "volumes": [{"volume_id": each_id, "volume_name": names.get(each_id)} for each_id in each.volume_ids],
     }
+
+
+def downtimes_by_volume(downtimes: Sequence[Downtime], *, now: float) -> dict[str, str]:
+    """For each volume the downtimes of its servers, in words."""
+    found: dict[str, list[str]] = {}
+    for each in downtimes:
+        for volume_id in each.volume_ids:
+            found.setdefault(volume_id, []).append(f"{server_text(each)}: {span_text(each, now=now)}")
+    return {volume_id: "; ".join(texts) for volume_id, texts in found.items()}
 
 
 def volumes_of(downtimes: Sequence[Downtime]) -> list[str]:

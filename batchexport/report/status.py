@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 
 from msgspec.structs import asdict
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import JobState, TargetKey
+from batchexport.model import TargetKey
+from batchexport.report.actions import action_lines, actions_of
 from batchexport.report.causes import top_doubts, top_reasons
 from batchexport.report.servers import server_json, servers_line
-from batchexport.report.text import count_of, duration, iso_utc, number, one_line, printable
+from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
+from batchexport.shell_command import on_state_file
 from batchexport.store import Holder, ReasonCount, StateReader
 
 #: Reasons given; `report` has them all.
@@ -47,7 +48,8 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
 
 def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, as one JSON object."""
-    run = reader.run
+    run, servers = reader.run, reader.servers()
+    names = reader.volume_names({each for server in servers for each in server.volume_ids})
     content: dict[str, object] = {
         "state_file": str(state_path),
         "run_id": run.run_id,
@@ -58,7 +60,7 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         ],
         **totals_json(Totals.of(reader.tallies())),
         "stalled": reader.stalled(now),
-        "servers_down": [server_json(server) for server in reader.servers()],
+        "servers_down": [server_json(server, names) for server in servers],
         "targets": [
             {"target": str(target), **target._asdict(), **totals_json(totals)}
             for target, totals in totals_by_target(reader).items()
@@ -136,7 +138,8 @@ def summary_text(
     `cloud` is the value of --os-cloud, for the commands to go on with; `took_s` are the seconds of this
     process; `now` is the time for which stalled exports are counted (None = now).
     """
-    stalled = reader.stalled(time.time() if now is None else now)
+    at = time.time() if now is None else now
+    stalled = reader.stalled(at)
     totals, servers = Totals.of(reader.tallies()), reader.servers()
     lines = [servers_line(servers)] if servers else []
     lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
@@ -149,50 +152,7 @@ def summary_text(
     if doubts:
         lines += reason_lines(doubts, title="succeeded, but these images need a look:")
     lines.append(f"state file: {state_path}")
-    unfinished = reader.unfinished_images()
-    steps = next_steps(
-        totals,
-        state_path,
-        cloud,
-        servers_down=bool(servers),
-        unfinished=unfinished,
-        stalled=stalled,
-        doubtful=bool(doubts),
-    )
-    lines += [f"next: {step}" for step in steps]
+    actions = actions_of(reader, cloud=cloud, running=False, now=at)
+    done = f"{on_state_file('report', state_path, cloud=None)}  (shows every volume and its image)"
+    lines += [f"next: {line}" for line in action_lines(actions) or [done]]
     return "\n".join(lines)
-
-
-def next_steps(
-    totals: Totals,
-    state_path: Path,
-    cloud: str | None,
-    *,
-    servers_down: bool = False,
-    unfinished: int = 0,
-    stalled: int = 0,
-    doubtful: bool = False,
-) -> list[str]:
-    """The commands to run next; if nothing is left to do, the one that shows the run."""
-    state_file = quote(str(state_path))
-    sign_in = f" --os-cloud {quote(cloud)}" if cloud else ""
-    steps = []
-    if servers_down:
-        steps.append(
-            f"batchexport servers {state_file} --start{sign_in}  (starts the servers that are still stopped)"
-        )
-    if totals.to_do:
-        steps.append(f"the same command again, or batchexport resume {state_file}{sign_in}  (resumes)")
-    if stalled:
-        steps.append(f"batchexport give-up {state_file} --stalled  (ends rows past their deadline)")
-    if totals.rows[JobState.AMBIGUOUS]:
-        steps.append(f"batchexport report {state_file} --only ambiguous  (shows their images)")
-        steps.append(f"batchexport reconcile {state_file}{sign_in}  (once the surplus ones are removed)")
-    if totals.rows[JobState.FAILED]:
-        steps.append(f"batchexport retry {state_file}{sign_in}  (retries the failed rows)")
-    if doubtful:
-        steps.append(f"batchexport report {state_file} -f markdown  (says which images, and what to do)")
-    if unfinished:
-        left = f"{count_of(unfinished, 'unfinished image')} of failed attempts may be left"
-        steps.append(f"batchexport cleanup {state_file}{sign_in}  ({left}; shows them)")
-    return steps or [f"batchexport report {state_file}  (shows every volume and its image)"]

@@ -63,7 +63,7 @@ def truncate(text: str, width: int) -> str:
 
 def truncate_middle(text: str | None, width: int) -> str:
     """Like `one_line`, but cut in the middle: names of one list often differ at the end only."""
-    flat = one_line(text, 10_000)
+    flat = one_line(text, 100_000)
     if display_width(flat) <= width:
         return flat
     tail, left = "", (width - 1) // 2
@@ -98,7 +98,7 @@ def escape_controls(text: str) -> str:
 
 def printable(text: str | None) -> str:
     """The text on one line, without control characters; empty for None."""
-    return one_line(text, 1000)
+    return one_line(text, 100_000)
 
 
 def display_width(text: str) -> int:

@@ -86,7 +86,7 @@ def test_the_context_is_that_of_the_last_process(path: Path) -> None:
         found = context_of(reader)
     assert found.places[0] == "prod, region eu-de, project archive"
     assert (found.job, found.host, found.running) == ("nightly", "backup-01", False)
-    assert found.how_it_ended == "3 (done; rows failed or are ambiguous, or a server is not up)"
+    assert found.how_it_ended == "3 (done; rows failed or are ambiguous, or a server is still stopped)"
     assert found.command("servers", " --start") == f"batchexport servers {path} --start --os-cloud prod"
 
 

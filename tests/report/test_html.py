@@ -90,7 +90,7 @@ def test_headline_and_cards_say_what_came_of_the_rows(folder: Path, page: Page) 
 
 def test_causes_come_with_the_clouds_words_request_ids_and_what_to_do(page: Page) -> None:
     cause = next(text for text in page.texts["article"] if "in-use" in text)
-    assert "What to do: Let the run stop its servers" in cause
+    assert "What to do (operator): Let the run stop its servers" in cause
     assert "HTTP 400, in_use" in cause
     assert re.search(r"line \d+, volume [0-9a-f-]{36}, request req-[0-9a-f-]{36}", cause)
 

@@ -25,12 +25,13 @@ async def test_it_has_headline_causes_and_tables(tmp_path: Path) -> None:
     lines = list(markdown_report(found))
     assert lines[0] == "# nightly.csv: done, with failures"
     assert [line for line in lines if line.startswith("## ")] == [
+        "## To do",
         "## What went wrong, and what to do",
         "## By target",
         "## By size of the volume",
         "## This run and earlier ones",
     ]
-    assert any(line.startswith("  - What to do: ") for line in lines)
+    assert any(line.startswith("  - What to do (operator): ") for line in lines)
     assert any(", request `req-" in line for line in lines)
     assert any(line.startswith("| 2026-09-20T22:00 |") for line in lines)
 

@@ -3,8 +3,9 @@ from pathlib import Path
 from typing import Any
 
 from batchexport.model import Ending, JobState
+from batchexport.report.actions import action_lines, actions_after
 from batchexport.report.formats import Form, written
-from batchexport.report.status import next_steps, status_text, summary_text
+from batchexport.report.status import status_text, summary_text
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded
@@ -12,7 +13,7 @@ from tests.report.state_files import AT, build_succeeded
 
 def steps(*, cloud: str | None = None, path: str = "my run.state", **rows: Any) -> list[str]:
     counted = Counter({JobState(state): number for state, number in rows.items()})
-    return next_steps(Totals(counted, Counter(), 0), Path(path), cloud)
+    return action_lines(actions_after(Totals(counted, Counter(), 0), path, cloud))
 
 
 def test_the_summary_adds_up_and_says_where_the_state_is(reader: StateReader, mixed: Path) -> None:
@@ -36,9 +37,24 @@ def test_failed_rows_are_retried_and_ambiguous_ones_looked_at() -> None:
     assert "batchexport retry 'my run.state'" in retry
 
 
-def test_where_all_is_done_only_the_report_is_left() -> None:
-    (step,) = steps(succeeded=5)
-    assert step.startswith("batchexport report")
+def test_where_all_is_done_nothing_is_left() -> None:
+    assert steps(succeeded=5) == []
+
+
+def test_a_run_that_goes_on_starts_its_servers_and_resumes_by_itself() -> None:
+    totals = Totals(Counter({JobState.PENDING: 3}), Counter(), 0)
+    assert actions_after(totals, "a.state", None, running=True, servers_down=2) == []
+    servers, resume = actions_after(totals, "a.state", None, servers_down=2)
+    assert (servers.who, servers.commands) == ("operator", ("batchexport servers a.state --start",))
+    assert resume.commands == ("batchexport resume a.state",)
+
+
+def test_stuck_volumes_are_freed_by_a_cloud_administrator_with_a_command_for_each() -> None:
+    totals = Totals(Counter({JobState.FAILED: 9}), Counter(), 0)
+    free, retry = actions_after(totals, "a.state", None, stuck=["v1", "v2"], stuck_rows=9)
+    assert (free.who, free.why) == ("cloud administrator", "free 9 volumes left uploading, for a retry")
+    assert list(free.commands) == [f"openstack volume set --state available {each}" for each in ("v1", "v2")]
+    assert retry.commands == ("batchexport retry a.state",)
 
 
 async def test_a_run_without_a_failure_needs_no_reasons(tmp_path: Path) -> None:
@@ -49,6 +65,7 @@ async def test_a_run_without_a_failure_needs_no_reasons(tmp_path: Path) -> None:
         status = status_text(reader, path, now=AT)
     assert "to do:" not in text + status
     assert "reasons" not in text + status
+    assert f"next: batchexport report {path}  (shows every volume and its image)" in text
 
 
 async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_every_page(
@@ -70,9 +87,9 @@ async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_ev
 
 def test_unfinished_images_are_named_with_what_removes_them() -> None:
     counted = Counter({JobState.SUCCEEDED: 5})
-    (step,) = next_steps(Totals(counted, Counter(), 0), Path("a.state"), "prod", unfinished=32)
+    (step,) = action_lines(actions_after(Totals(counted, Counter(), 0), "a.state", "prod", unfinished=32))
     assert "batchexport cleanup a.state --os-cloud prod" in step
-    assert "32 unfinished images of failed attempts may be left" in step
+    assert "32 unfinished images of failed attempts that may be left" in step
 
 
 def test_a_run_that_stops_with_stalled_exports_says_so_and_what_ends_them(

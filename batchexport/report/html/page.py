@@ -55,6 +55,7 @@ def html_report(report: RunReport, *, zone: tzinfo | None = None) -> str:
             "main",
             _alarm(report, zone),
             _headline(report),
+            _actions(report),
             _causes(report),
             _unfinished(report, zone),
             _downtimes(report, zone),
@@ -158,6 +159,21 @@ def _card(figure: str, words: str, class_: str = "") -> Markup:
     return tag("li", tag("strong", figure, class_=class_ or None), tag("span", words))
 
 
+def _actions(report: RunReport) -> Markup:
+    """What is left to do, by whom, with commands to copy."""
+    if not report.actions:
+        return Markup()
+    items = [
+        tag(
+            "li",
+            tag("p", tag("strong", f"{each.who.capitalize()}: "), f"{each.why}."),
+            tag("pre", "\n".join(each.commands)),
+        )
+        for each in report.actions
+    ]
+    return tag("section", tag("h2", "To do", id="todo"), tag("ol", *items, class_="actions"))
+
+
 def _causes(report: RunReport) -> Markup:
     if not report.causes:
         return Markup()
@@ -174,8 +190,9 @@ def _causes(report: RunReport) -> Markup:
 def _contents(report: RunReport) -> Markup:
     """Links to the parts of the page that it has."""
     parts = [
+        ("todo", "To do", bool(report.actions)),
         ("causes", "What went wrong", bool(report.causes)),
-        ("late", "Not finished", bool(report.late or report.abandoned)),
+        ("late", "Not finished", bool(report.late or report.unfinished_images)),
         ("downtimes", "Servers stopped", bool(report.downtimes)),
         ("course", "Timeline", True),
         ("figures", "Figures", True),
@@ -187,15 +204,15 @@ def _contents(report: RunReport) -> Markup:
 
 def _unfinished(report: RunReport, zone: tzinfo | None) -> Markup:
     """Exports past their deadline, and images of failed attempts that may be left."""
-    if not report.late and not report.abandoned:
+    if not report.late and not report.unfinished_images:
         return Markup()
     parts = [tag("h2", "Not finished", id="late")]
     if report.late:
         parts.append(late_table(report, zone))
-    if report.abandoned:
-        images = count_of(report.abandoned, "image")
+    if report.unfinished_images:
+        images = count_of(report.unfinished_images, "image")
         command = tag("code", report.context.command("cleanup"))
-        parts.append(tag("p", f"{images} of attempts without success may be left in the cloud: ", command))
+        parts.append(tag("p", f"{images} of failed attempts may be left in the cloud: ", command))
     return tag("section", *parts)
 
 
@@ -242,15 +259,15 @@ def _cause(cause: Cause, context: Context) -> Markup:
         "article",
         tag("h3", f"{count_of(cause.rows, 'row')} {cause.state}{size}"),
         tag("blockquote", cause.words, *((tag("cite", answer),) if answer else ())),
-        tag("p", tag("strong", "What to do: "), *_advice(cause.advice, context)),
+        tag("p", tag("strong", f"What to do ({cause.who}): "), *_advice(cause, context)),
         tag("ul", *examples, class_="examples"),
         class_=f"cause {cause.state}",
     )
 
 
-def _advice(advice: str, context: Context) -> Iterator[str]:
+def _advice(cause: Cause, context: Context) -> Iterator[str]:
     """The advice, its commands as they can be copied."""
-    for text, is_command in context.advised(advice):
+    for text, is_command in context.advised(cause.advice, [each.volume_id for each in cause.examples]):
         yield tag("code", text) if is_command else text
 
 
