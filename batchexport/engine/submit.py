@@ -120,7 +120,7 @@ class Submitter:
             self._ledger.stop(error)
             return []
         server_now_s = self._cloud.server_now_s()
-        jobs = await self._work.claim(room, now_s=now_s, server_now_s=server_now_s, most_gib=max_gib)
+        jobs = await self._work.claim(room, now_s=now_s, server_now_s=server_now_s, max_gib=max_gib)
         self._ledger.claimed(jobs)
         return jobs
 
@@ -156,7 +156,7 @@ class Submitter:
         if under_way and ledger.work.fresh and (self._ready or self._room() <= 0):
             return math.inf
         max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
-        due_at = await self._work.next_due_s(most_gib=max_gib) if max_gib != 0 else None
+        due_at = await self._work.next_due_s(max_gib=max_gib) if max_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf
         if math.isinf(due_at):

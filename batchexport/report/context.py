@@ -106,7 +106,7 @@ def context_of(reader: StateReader) -> Context:
     holders = reader.owners()
     running = any(holder.alive is not False for holder in holders)
     end = reader.last_end()
-    last_began_at = max((session.began_at for session in reader.sessions()), default=0.0)
+    last_began_at = max((session.began_at for session in reader.work_periods()), default=0.0)
     known = end is not None and end.ended_at >= last_began_at and not holders
     return Context(
         state_file=str(reader.path),

@@ -108,7 +108,7 @@ def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigu
     throttled = _put_backs(reader, course)
     if course is not None:
         unfinished = figures.totals.to_do > 0
-        for each in find_gaps(reader.sessions(), reader.owners(), unfinished=unfinished):
+        for each in find_gaps(reader.work_periods(), reader.owners(), unfinished=unfinished):
             course.add_gap(each)
     took_s, downtimes = sizes.took_s(), reader.downtimes()
     context = context_of(reader)

@@ -13,8 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.model import JobState
-from batchexport.store import Holder, JobReport, PutBack, Session
-from batchexport.store.lease import LEASE_S
+from batchexport.store import Holder, JobReport, PutBack, WorkPeriod
+from batchexport.store.sqlite.lease import LEASE_S
 
 #: More bars than these cannot be told apart on a page; the steps count all exports.
 MAX_BARS = 48
@@ -244,7 +244,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     was_lost: bool  #: the process crashed: it was killed, or its machine went down
 
 
-def find_gaps(sessions: Sequence[Session], holders: Sequence[Holder], *, unfinished: bool) -> list[Gap]:
+def find_gaps(sessions: Sequence[WorkPeriod], holders: Sequence[Holder], *, unfinished: bool) -> list[Gap]:
     """The gaps between these sessions, and the one since the last if the run is unfinished."""
     found: list[Gap] = []
     last: Gap | None = None
@@ -266,7 +266,7 @@ def gap_text(each: Gap, clock: Callable[[float], str]) -> str:
     return f"{how} {clock(each.stopped_at)}, {then}"
 
 
-def _end_of(session: Session, holders: Sequence[Holder]) -> tuple[float, bool]:
+def _end_of(session: WorkPeriod, holders: Sequence[Holder]) -> tuple[float, bool]:
     """When the session ended and whether it crashed; infinity if it is still at work, as far as is known."""
     if session.ended_at is not None:
         return session.ended_at, session.was_lost

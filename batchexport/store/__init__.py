@@ -3,18 +3,6 @@
 `building` makes one from a list, `StateFile` is for the process that works, `StateReader` for everyone else.
 """
 
-from batchexport.store.build import Builder, building
-from batchexport.store.downtimes import Downtime
-from batchexport.store.endings import ProcessEnd, note_end
-from batchexport.store.exported import ExportedImages
-from batchexport.store.giving_up import OpenRow
-from batchexport.store.history import PutBack, RecentEnding, Span, UnderWay
-from batchexport.store.identities import check_bound
-from batchexport.store.last_look import LeftDown
-from batchexport.store.merge import MADE, Differences, RefusedRow, compare, take_in
-from batchexport.store.neighbours import Elsewhere
-from batchexport.store.owner import Owner
-from batchexport.store.reader import StateReader
 from batchexport.store.records import (
     Abandoned,
     AfootServer,
@@ -32,11 +20,26 @@ from batchexport.store.records import (
     TargetRecord,
     Unsent,
 )
-from batchexport.store.sessions import Session
-from batchexport.store.state import StateFile
-from batchexport.store.unreadable import Unreadable, look_into
-from batchexport.store.untried import discard_untried, is_untried
-from batchexport.store.work import Work
+from batchexport.store.sqlite.builder import Builder, building
+from batchexport.store.sqlite.exported_images import ExportedImages
+from batchexport.store.sqlite.files import (
+    Elsewhere,
+    LeftDown,
+    Unreadable,
+    discard_untried,
+    is_untried,
+    look_into,
+)
+from batchexport.store.sqlite.history import PutBack, RecentEnding, Span, UnderWay
+from batchexport.store.sqlite.lease import ProcessEnd, WorkPeriod, note_end
+from batchexport.store.sqlite.list_changes import MADE, Differences, RefusedRow, compare, take_in
+from batchexport.store.sqlite.owner import Owner
+from batchexport.store.sqlite.queries import OpenRow
+from batchexport.store.sqlite.reader import StateReader
+from batchexport.store.sqlite.servers import Downtime
+from batchexport.store.sqlite.state import StateFile
+from batchexport.store.sqlite.targets import check_bound
+from batchexport.store.sqlite.work import Work
 
 __all__ = [
     "MADE",
@@ -64,7 +67,6 @@ __all__ = [
     "RefusedRow",
     "RunRecord",
     "ServerReport",
-    "Session",
     "Span",
     "StateFile",
     "StateReader",
@@ -74,6 +76,7 @@ __all__ = [
     "Unreadable",
     "Unsent",
     "Work",
+    "WorkPeriod",
     "building",
     "check_bound",
     "compare",

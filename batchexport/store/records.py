@@ -9,7 +9,7 @@ import msgspec
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import ImageOptions, InUse, Job, JobState, ServerState, TargetKey
-from batchexport.store.owner import Owner
+from batchexport.store.sqlite.owner import Owner
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):

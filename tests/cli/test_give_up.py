@@ -12,7 +12,7 @@ from click.testing import Result
 from batchexport.config import InUse, Limits, Settings
 from batchexport.identity import CloudIdentity
 from batchexport.store import JobReport, StateFile, StateReader
-from batchexport.store.identities import bind
+from batchexport.store.sqlite.targets import bind
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fake_servers import ServedCloud

@@ -8,7 +8,8 @@ from batchexport.engine.resources import control_loop, groups, last_call, reques
 from batchexport.engine.settle import Settler
 from batchexport.engine.steps import server_copies, server_witness, stop_server
 from batchexport.retry import Backoff
-from batchexport.store import StateFile, lease
+from batchexport.store import StateFile
+from batchexport.store.sqlite import lease
 
 
 def shorten_waits() -> None:

@@ -17,9 +17,9 @@ from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
 from batchexport.store import Builder
-from batchexport.store.opening import WorkConnection
-from batchexport.store.work import Work
-from batchexport.store.writer import Writer
+from batchexport.store.sqlite.connection import WorkConnection
+from batchexport.store.sqlite.work import Work
+from batchexport.store.sqlite.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")

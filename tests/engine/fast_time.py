@@ -16,9 +16,9 @@ from pathlib import Path
 from selectors import SelectorKey
 from typing import Any, TypeVar
 
-from batchexport.store.lease import Lease
-from batchexport.store.opening import WorkConnection
-from batchexport.store.writer import Writer
+from batchexport.store.sqlite.connection import WorkConnection
+from batchexport.store.sqlite.lease import Lease
+from batchexport.store.sqlite.writer import Writer
 
 #: Where time begins, as seconds of the loop's clock: a machine that has been up for a while.
 START_S = 10_000.0

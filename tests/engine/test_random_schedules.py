@@ -23,7 +23,7 @@ from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.errors import SignInError, TransientError
 from batchexport.model import JobState, TargetKey
-from batchexport.store.writer import Writer
+from batchexport.store.sqlite.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fake_servers import ServedCloud

@@ -16,7 +16,7 @@ from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine import run
 from batchexport.errors import FatalError, RefusedError, SignInError, StateWriteError, TransientError
 from batchexport.model import Image, Job, JobState, Server, ServerState, TargetKey, Volume
-from batchexport.store.writer import _Answer, _Operation
+from batchexport.store.sqlite.writer import _Answer, _Operation
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.fake_servers import Machine, ServedCloud
@@ -173,7 +173,7 @@ def test_a_server_that_a_dead_run_left_down_is_not_copied_under(
     dead = crashed(bench, cloud, after=3)
     bench.path.unlink()
     dead.path.rename(tmp_path / "dead.state")
-    monkeypatch.setattr("batchexport.store.neighbours.is_alive", lambda owner, here: False)
+    monkeypatch.setattr("batchexport.store.sqlite.files.is_alive", lambda owner, here: False)
     other.load(IDS[1:2])
     other.run(cloud, settings=STOP)
     job = other.jobs()[IDS[1]]
@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(
         if after is JobState.SUCCEEDED:
             full.append(True)
 
-    from batchexport.store.writer import Writer
+    from batchexport.store.sqlite.writer import Writer
 
     commit = Writer._commit
 
@@ -472,7 +472,7 @@ def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(
         return commit(self, batch)
 
     monkeypatch.setattr(Writer, "_commit", refusing)
-    monkeypatch.setattr("batchexport.store.writer.Writer._pause", lambda self, pause_s: False)
+    monkeypatch.setattr("batchexport.store.sqlite.writer.Writer._pause", lambda self, pause_s: False)
     with pytest.raises(StateWriteError) as caught:
         bench.run(cloud, settings=STOP, on_change=changed)
     let_pass(60.0)

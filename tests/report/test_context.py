@@ -55,7 +55,7 @@ async def path(tmp_path: Path) -> Path:
         await work.servers.up(["s1"], at_s=AT + 2760)
         await work.release()
     with StateReader(path) as reader:
-        ended_at = max(session.ended_at or 0.0 for session in reader.sessions())
+        ended_at = max(session.ended_at or 0.0 for session in reader.work_periods())
     note_end(
         path,
         ProcessEnd(began_at=AT, ended_at=ended_at, exit_code=3, error=None, host="backup-01", job="nightly"),

@@ -9,14 +9,16 @@ from batchexport.report.markdown import markdown_report
 from batchexport.report.run_report import collect_report
 from batchexport.report.text import iso_utc
 from batchexport.report.timeline import Gap, find_gaps, gap_text
-from batchexport.store import Holder, Session, StateFile, StateReader
-from batchexport.store.owner import this_process
+from batchexport.store import Holder, StateFile, StateReader, WorkPeriod
+from batchexport.store.sqlite.owner import this_process
 from tests.report.runs import EVENING, make_run
 from tests.store.making import alter
 
 
-def worked(began_at: float, ended_at: int | None, *, was_lost: bool = False, target_id: int = 1) -> Session:
-    return Session(target_id=target_id, began_at=began_at, ended_at=ended_at, was_lost=was_lost)
+def worked(
+    began_at: float, ended_at: int | None, *, was_lost: bool = False, target_id: int = 1
+) -> WorkPeriod:
+    return WorkPeriod(target_id=target_id, began_at=began_at, ended_at=ended_at, was_lost=was_lost)
 
 
 def held(*, alive: bool | None, lease_until: float = 130.0) -> Holder:
@@ -41,7 +43,7 @@ def stopped(at: float, resumed_at: int | None, *, was_lost: bool = False) -> Gap
     ],
 )
 def test_a_break_is_where_nobody_is_at_work(
-    sessions: list[Session], unfinished: bool, gaps: list[Gap]
+    sessions: list[WorkPeriod], unfinished: bool, gaps: list[Gap]
 ) -> None:
     assert find_gaps(sessions, [], unfinished=unfinished) == gaps
 

@@ -11,8 +11,9 @@ import pytest
 from batchexport.changes import Ended, Rejected, Requeued, Snoozed, Started
 from batchexport.errors import StateError
 from batchexport.model import Accepted, Ending, JobState
-from batchexport.store import StateFile, StateReader, changes
-from batchexport.store.opening import open_for_work
+from batchexport.store import StateFile, StateReader
+from batchexport.store.sqlite import changes
+from batchexport.store.sqlite.connection import open_for_work
 from tests.store.making import DONE, REFUSED, THERE, accept, ask, claim, image, make, row, states
 
 PENDING, SUBMITTING, EXPORTING = JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchexport.store import distinct
-from batchexport.store.distinct import Distinct, marks_of_ids, marks_of_texts
+from batchexport.store.sqlite import uniqueness
+from batchexport.store.sqlite.uniqueness import Distinct, marks_of_ids, marks_of_texts
 
 RISING = [f"{number:05d}" for number in range(1000)]
 SHUFFLED = random.Random(1).sample(RISING, len(RISING))
@@ -70,7 +70,7 @@ def test_one_value_among_many_is_found_to_be_there_twice(values: list[str], plac
 
 
 def test_of_more_values_than_are_kept_it_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distinct, "MOST_VALUES", 500)
+    monkeypatch.setattr(uniqueness, "MOST_VALUES", 500)
     assert surely(SHUFFLED[:500])
     assert not surely(SHUFFLED)
     assert not surely([*RISING, "00000"])

@@ -9,9 +9,10 @@ import pytest
 
 from batchexport.changes import Requeued, SizesLearned, Snoozed
 from batchexport.model import Ending
-from batchexport.store import StateFile, fitting
-from batchexport.store.opening import open_for_work
-from batchexport.store.work import Work
+from batchexport.store import StateFile
+from batchexport.store.sqlite import changes, queries
+from batchexport.store.sqlite.connection import open_for_work
+from batchexport.store.sqlite.work import Work
 from tests.store.making import make
 from tests.store.test_plans import plan
 
@@ -26,10 +27,10 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (fitting.CLAIM_WAITING, "job_waiting"),
-        (fitting.CLAIM_READY, "job_ready"),
-        (fitting.ANY_READY, "job_ready"),
-        (fitting.FIRST_WAITING, "job_waiting"),
+        (changes.CLAIM_WAITING_THAT_FITS, "job_waiting"),
+        (changes.CLAIM_READY_THAT_FITS, "job_ready"),
+        (queries.ANY_READY_THAT_FITS, "job_ready"),
+        (queries.FIRST_WAITING_THAT_FITS, "job_waiting"),
     ],
 )
 def test_a_statement_goes_by_its_index(db: sqlite3.Connection, statement: str, index: str) -> None:
@@ -49,8 +50,8 @@ async def sized(state: StateFile, sizes: list[int | None]) -> Work:
     return work
 
 
-async def claimed(work: Any, most_gib: int) -> list[int | None]:
-    jobs = await work.claim(100, now_s=50.0, server_now_s=0.0, most_gib=most_gib)
+async def claimed(work: Any, max_gib: int) -> list[int | None]:
+    jobs = await work.claim(100, now_s=50.0, server_now_s=0.0, max_gib=max_gib)
     return [job.size_gib for job in jobs]
 
 
@@ -58,8 +59,8 @@ async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path: Path
     async with StateFile.open(make(tmp_path / "a.state", 4)) as state:
         work = await sized(state, [30, 10, 50, 20])
         assert await claimed(work, 30) == [30, 10, 20]
-        assert await work.next_due_s(most_gib=30) is None
-        assert await work.next_due_s(most_gib=50) == 0.0
+        assert await work.next_due_s(max_gib=30) is None
+        assert await work.next_due_s(max_gib=50) == 0.0
         assert await claimed(work, 50) == [50]
 
 
@@ -84,7 +85,7 @@ async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path: Path) -> None:
             work.apply(
                 Requeued(job=job, ending=Ending(reason="busy"), at_s=0.0, next_at=due_at, counted=True)
             )
-        assert await work.next_due_s(most_gib=40) == 40.0
-        assert await work.next_due_s(most_gib=39) == 90.0
+        assert await work.next_due_s(max_gib=40) == 40.0
+        assert await work.next_due_s(max_gib=39) == 90.0
         assert await claimed(work, 39) == []
         assert await claimed(work, 40) == [40]

@@ -71,7 +71,7 @@ async def refused() -> AsyncIterator[asyncio.Event]:
             if "trying again" in record.getMessage():
                 loop.call_soon_threadsafe(event.set)
 
-    listener, logger = Listener(), logging.getLogger("batchexport.store.writer")
+    listener, logger = Listener(), logging.getLogger("batchexport.store.sqlite.writer")
     logger.addHandler(listener)
     yield event
     logger.removeHandler(listener)

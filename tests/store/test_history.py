@@ -8,7 +8,8 @@ import pytest
 
 from batchexport.changes import RateLearned, Requeued
 from batchexport.model import Ending, JobState
-from batchexport.store import Span, StateFile, StateReader, history
+from batchexport.store import Span, StateFile, StateReader
+from batchexport.store.sqlite import history
 from tests.store.making import HERE, REFUSED, THERE, accept, bring, claim, make, row, volume
 
 THROTTLED = Ending(reason="slow down", code="APIGW.0308", status=429)

@@ -16,9 +16,10 @@ from batchexport.errors import (
     StateVersionError,
     StateWriteError,
 )
-from batchexport.store import StateFile, StateReader, opening, schema
-from batchexport.store.faults import translated
-from batchexport.store.opening import open_for_work, require_sqlite
+from batchexport.store import StateFile, StateReader
+from batchexport.store.sqlite import connection, schema
+from batchexport.store.sqlite.connection import open_for_work, require_sqlite
+from batchexport.store.sqlite.sqlite_errors import translated
 from tests.store.making import alter, ask, claim, make
 
 Opener = Callable[[Path], object]
@@ -164,7 +165,7 @@ async def test_a_path_with_special_signs_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_file_locked_by_another_process_is_told(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.05)
     other = sqlite3.connect(made, isolation_level=None)
     try:
         other.execute("BEGIN EXCLUSIVE")
@@ -182,7 +183,7 @@ def test_an_old_sqlite_is_refused_with_both_versions() -> None:
 
 
 def test_a_write_to_a_read_only_file_is_a_write_error(made: Path) -> None:
-    db = opening.open_for_reading(made)
+    db = connection.open_for_reading(made)
     try:
         with pytest.raises(sqlite3.OperationalError) as caught:
             db.execute("DELETE FROM job")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store import changes, history, known_images, queries, reader, servers
-from batchexport.store.opening import open_for_work
+from batchexport.store.sqlite import changes, history, images, queries, reader, servers
+from batchexport.store.sqlite.connection import open_for_work
 from tests.store.making import make
 
 STATEMENTS = {
@@ -23,9 +23,9 @@ STATEMENTS = {
     "under way": (queries.UNDER_WAY, "job_under_way"),
     "any ready": (queries.ANY_READY, "job_ready"),
     "first waiting": (queries.FIRST_WAITING, "job_waiting"),
-    "images of attempts": (known_images.ATTEMPTS, "attempt_job"),
-    "names taken": (known_images.NOTE_NAMED, "job_image_name"),
-    "rows of names": (known_images.CLAIM_NAMED, "job_image_name"),
+    "images of attempts": (images.ATTEMPTS, "attempt_job"),
+    "names taken": (images.NOTE_NAMED, "job_image_name"),
+    "rows of names": (images.CLAIM_NAMED, "job_image_name"),
     "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
     "exports under way": (
@@ -48,7 +48,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]
     connection = open_for_work(make(tmp_path_factory.mktemp("plans") / "a.state", 100))
     # These make the indexes and tables that others go by.
     changes.set_sizes(connection, 1, {})
-    known_images.note_named(connection, 1, [])
+    images.note_named(connection, 1, [])
     yield connection
     connection.close()
 

@@ -8,7 +8,7 @@ from batchexport.changes import Ended, Requeued
 from batchexport.errors import StateCorruptError, StateError
 from batchexport.model import Ending, ImageOptions, JobState
 from batchexport.store import Abandoned, ReasonCount, StateFile, StateReader, Tally
-from batchexport.store.options import from_text, to_text
+from batchexport.store.sqlite.values import options_from_text, options_to_text
 from tests.store.making import (
     DONE,
     HERE,
@@ -164,9 +164,9 @@ async def test_an_image_that_was_adopted_after_all_is_not_abandoned(made: Path) 
 
 def test_options_are_kept_as_what_was_said() -> None:
     said = ImageOptions(disk_format="qcow2", force=False, timeout_s=1.5)
-    assert to_text(said) == '{"disk_format":"qcow2","force":false,"timeout_s":1.5}'
-    assert from_text(to_text(said)) == said
-    assert to_text(ImageOptions()) is None
+    assert options_to_text(said) == '{"disk_format":"qcow2","force":false,"timeout_s":1.5}'
+    assert options_from_text(options_to_text(said)) == said
+    assert options_to_text(ImageOptions()) is None
 
 
 def test_options_that_cannot_be_read_are_told(made: Path) -> None:

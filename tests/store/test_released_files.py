@@ -12,7 +12,7 @@ FILES = sorted((Path(__file__).parent / "files").glob("version-*.state"))
 
 
 def test_there_is_a_file_of_the_current_version() -> None:
-    from batchexport.store.schema import VERSION
+    from batchexport.store.sqlite.schema import VERSION
 
     assert f"version-{VERSION}.state" in [file.name for file in FILES]
 

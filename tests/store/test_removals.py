@@ -9,7 +9,7 @@ import pytest
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import JobState
 from batchexport.store import ExportedImages, StateFile, StateReader
-from batchexport.store.removals import Removal
+from batchexport.store.sqlite.images import Removal
 from tests.store.making import alter, ask, bring, image, make, volume
 from tests.store.test_released_files import FILES
 

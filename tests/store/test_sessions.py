@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.store import Session, StateFile, StateReader
+from batchexport.store import StateFile, StateReader, WorkPeriod
 from tests.store.making import alter, ask, make
 from tests.store.test_lease import Clock
 from tests.store.test_released_files import FILES
 
 
-def noted(path: Path) -> list[Session]:
+def noted(path: Path) -> list[WorkPeriod]:
     with StateReader(path) as reader:
-        return reader.sessions()
+        return reader.work_periods()
 
 
 def test_a_file_that_nobody_worked_on_has_none(made: Path) -> None:
@@ -26,7 +26,7 @@ async def test_a_target_that_is_taken_and_left_is_noted(made: Path) -> None:
         work = await state.take(1)
         now.now = 160.0
         await work.release()
-    assert noted(made) == [Session(target_id=1, began_at=100.0, ended_at=160.0, was_lost=False)]
+    assert noted(made) == [WorkPeriod(target_id=1, began_at=100.0, ended_at=160.0, was_lost=False)]
 
 
 async def test_who_is_at_work_has_no_end(made: Path) -> None:
@@ -44,8 +44,8 @@ async def test_who_never_left_was_last_seen_at_the_renewal_of_the_lease(made: Pa
         now.now = 400.0
         await next_one.take(1)
     assert noted(made) == [
-        Session(target_id=1, began_at=100.0, ended_at=150.0, was_lost=True),
-        Session(target_id=1, began_at=400.0, ended_at=None, was_lost=False),
+        WorkPeriod(target_id=1, began_at=100.0, ended_at=150.0, was_lost=True),
+        WorkPeriod(target_id=1, began_at=400.0, ended_at=None, was_lost=False),
     ]
 
 

@@ -11,8 +11,9 @@ import pytest
 from batchexport.changes import Ended, Rejected, SizesLearned
 from batchexport.errors import StateError
 from batchexport.model import Ending, JobState
-from batchexport.store import StateFile, StateReader, Work, unsent
-from batchexport.store.opening import open_for_work
+from batchexport.store import StateFile, StateReader, Work
+from batchexport.store.sqlite import queries
+from batchexport.store.sqlite.connection import open_for_work
 from tests.store.making import THERE, ask, bring, claim, make, row, states, volume
 
 GONE = Ending(reason="not sent: the cloud has no such volume", code="volume_not_found")
@@ -104,8 +105,8 @@ async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -
 @pytest.mark.parametrize(
     ("find", "statement", "index"),
     [
-        (unsent.of_volumes, unsent.OF_VOLUMES, "job_volume"),
-        (unsent.of_names, unsent.OF_NAMES, "job_image_name"),
+        (queries.unchecked_of_volumes, queries.UNCHECKED_OF_VOLUMES, "job_volume"),
+        (queries.untried_of_names, queries.UNTRIED_OF_NAMES, "job_image_name"),
     ],
 )
 def test_rows_are_found_without_a_scan(
@@ -120,5 +121,5 @@ def test_rows_are_found_without_a_scan(
 
 
 def test_the_next_rows_are_found_without_a_scan(made: Path) -> None:
-    plan = ask(made, "EXPLAIN QUERY PLAN " + unsent.NEXT.replace("?", "1"))
+    plan = ask(made, "EXPLAIN QUERY PLAN " + queries.NEXT_UNCHECKED.replace("?", "1"))
     assert any("USING INDEX job_ready" in str(step) for step in plan), plan

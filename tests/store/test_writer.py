@@ -9,8 +9,8 @@ import pytest
 
 from batchexport.errors import StateCorruptError, StateError, StateWriteError
 from batchexport.store import StateFile
-from batchexport.store.opening import open_for_work
-from batchexport.store.writer import MOST_OPERATIONS, Writer
+from batchexport.store.sqlite.connection import open_for_work
+from batchexport.store.sqlite.writer import MOST_OPERATIONS, Writer
 from tests.store.making import accept, ask, claim, make, until
 
 

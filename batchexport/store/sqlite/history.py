@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from batchexport.model import JobState, TargetKey
-from batchexport.store.moments import moment
-from batchexport.store.schema import IS_UNDER_WAY
+from batchexport.store.sqlite.schema import IS_UNDER_WAY
+from batchexport.store.sqlite.values import moment
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 

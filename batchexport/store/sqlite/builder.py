@@ -16,13 +16,12 @@ from msgspec.structs import astuple, replace
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
-from batchexport.store import options, schema, volume_names
-from batchexport.store.distinct import Distinct, marks_of_ids, marks_of_texts
-from batchexport.store.faults import writing
-from batchexport.store.locks import check_place, lock
-from batchexport.store.opening import require_sqlite
 from batchexport.store.records import Duplicate, RunRecord
-from batchexport.store.sweep import sweep
+from batchexport.store.sqlite import labels, schema, values
+from batchexport.store.sqlite.connection import require_sqlite, sweep
+from batchexport.store.sqlite.locks import check_place, lock
+from batchexport.store.sqlite.sqlite_errors import writing
+from batchexport.store.sqlite.uniqueness import Distinct, marks_of_ids, marks_of_texts
 
 #: Rows handed to SQLite at once: enough to hide the cost of the call, few enough to stay small.
 _BATCH = 256
@@ -112,8 +111,8 @@ class Builder:
         self._count += len(rows)
         shared = self._shared_by(rows, len(rows))
         self._note(rows.volume_ids, image_names)
-        if named := volume_names.given(rows.volume_ids, rows.volume_names):
-            volume_names.add(self._db, [(shared[0], *each) for each in named])
+        if named := labels.given_names(rows.volume_ids, rows.volume_names):
+            labels.add_names(self._db, [(shared[0], *each) for each in named])
         start = 0
         for size in _sizes(len(rows)):
             end = start + size
@@ -168,7 +167,7 @@ class Builder:
             target_id = self._new_target(given.target)
         self._rows_of[target_id] += rows
         self._stop_rows += rows * (given.options.in_use is InUse.STOP)
-        return target_id, None if given.options is NO_OPTIONS else options.to_text(given.options)
+        return target_id, None if given.options is NO_OPTIONS else values.options_to_text(given.options)
 
     def _new_target(self, key: TargetKey) -> int:
         target_id = self._target_ids[key] = len(self._target_ids) + 1
@@ -183,7 +182,7 @@ class Builder:
             self._db.executemany(_INSERT, self._rows)
             self._rows.clear()
         if self._names:
-            volume_names.add(self._db, self._names)
+            labels.add_names(self._db, self._names)
             self._names.clear()
 
     def _note(self, volume_ids: Sequence[str], image_names: Sequence[str]) -> None:

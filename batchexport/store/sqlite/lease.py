@@ -1,8 +1,11 @@
-"""Holding a target: one process at a time, proved by an epoch that only grows.
+"""Holding a target: one process at a time, proved by an epoch that only grows; and when that was.
 
 Every transaction compares the epoch, so that whoever was overtaken can write nothing more. The local
 deadline does the same for what leaves this process by another way: it runs out before anyone else may take
 the target, even if this process was frozen meanwhile.
+
+A line of `session` tells of each time that a target was taken. That table, like others that tell people of
+the past, is made when it is first needed: a file without one is of no older format, it had nothing to note.
 """
 
 from __future__ import annotations
@@ -10,14 +13,69 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
-from batchexport.store import log_mark, sessions
-from batchexport.store.locks import Held
-from batchexport.store.moments import moment
-from batchexport.store.owner import Owner, is_alive
+from batchexport.store.sqlite import log_mark
+from batchexport.store.sqlite.connection import close_for_good, open_for_work
+from batchexport.store.sqlite.history import Ask
+from batchexport.store.sqlite.locks import Held
+from batchexport.store.sqlite.owner import Owner, is_alive
+from batchexport.store.sqlite.sqlite_errors import writing
+from batchexport.store.sqlite.values import moment
+
+_SESSION_TABLE = """
+    CREATE TABLE IF NOT EXISTS session (
+        session_id INTEGER PRIMARY KEY,
+        target_id INTEGER NOT NULL REFERENCES target,
+        began_at REAL NOT NULL,
+        ended_at REAL,
+        was_lost INTEGER NOT NULL DEFAULT 0
+    ) STRICT"""
+_BEGIN_SESSION = "INSERT INTO session (target_id, began_at) VALUES (?, ?)"
+_END_SESSION = "UPDATE session SET ended_at = ?, was_lost = ? WHERE target_id = ? AND ended_at IS NULL"
+_HAS_SESSIONS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'session'"
+_SESSIONS = "SELECT target_id, began_at, ended_at, was_lost FROM session ORDER BY began_at, session_id"
+
+
+class WorkPeriod(msgspec.Struct, frozen=True, kw_only=True):
+    """One process at work on one target."""
+
+    target_id: int
+    began_at: float
+    ended_at: float | None  #: None = at work, or ended without a word and not replaced yet
+    was_lost: bool  #: it never left the target, killed or with its machine; its end is that of its last sign
+
+
+def begin_session(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
+    """Note that the target was taken."""
+    db.execute(_SESSION_TABLE)
+    db.execute(_BEGIN_SESSION, (target_id, at))
+
+
+def lose_session(db: sqlite3.Connection, target_id: int, *, last_seen_at: float) -> None:
+    """Note the last sign of an owner who never left the target."""
+    db.execute(_SESSION_TABLE)
+    db.execute(_END_SESSION, (last_seen_at, 1, target_id))
+
+
+def end_session(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
+    """Note that the target was left."""
+    db.execute(_SESSION_TABLE)
+    db.execute(_END_SESSION, (at, 0, target_id))
+
+
+def work_periods(ask: Ask) -> list[WorkPeriod]:
+    """All that was noted, in the order in which they began, asked through `ask`."""
+    if not ask(_HAS_SESSIONS):
+        return []
+    return [
+        WorkPeriod(target_id=row[0], began_at=row[1], ended_at=row[2], was_lost=bool(row[3]))
+        for row in ask(_SESSIONS)
+    ]
+
 
 #: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
 MARGIN_S = 5.0
@@ -104,9 +162,9 @@ def take(
     ).fetchone()
     # An owner who left would have said so: this one was last seen when it renewed its lease.
     if owner is not None:
-        sessions.lost(db, target_id, last_seen_at=row[1] - ttl_s)
+        lose_session(db, target_id, last_seen_at=row[1] - ttl_s)
     if is_work:
-        sessions.begin(db, target_id, at=now)
+        begin_session(db, target_id, at=now)
     return int(epoch)
 
 
@@ -124,7 +182,7 @@ def renew(db: sqlite3.Connection, target_id: int, *, now: float, ttl_s: float) -
 
 def release(db: sqlite3.Connection, target_id: int, *, now: float) -> None:
     """Leave the target to whoever comes next."""
-    sessions.end(db, target_id, at=now)
+    end_session(db, target_id, at=now)
     db.execute("UPDATE target SET owner = NULL, lease_until = 0 WHERE target_id = ?", (target_id,))
     if db.execute("SELECT 1 FROM target WHERE owner IS NOT NULL").fetchone() is None:
         log_mark.clear(db)
@@ -153,3 +211,59 @@ def owner_from(text: str | None) -> Owner | None:
     except (msgspec.DecodeError, ValueError) as error:
         raise StateCorruptError(f"the owner {text!r} in the state file cannot be read: {error}") from error
     return owner
+
+
+_END_TABLE = """
+    CREATE TABLE IF NOT EXISTS process_end (
+        end_id INTEGER PRIMARY KEY,
+        began_at REAL NOT NULL,
+        ended_at REAL NOT NULL,
+        exit_code INTEGER NOT NULL,
+        error TEXT,
+        host TEXT,
+        job TEXT
+    ) STRICT"""
+_HAS_ENDS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'process_end'"
+_ADD_END = (
+    "INSERT INTO process_end (began_at, ended_at, exit_code, error, host, job) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_LAST_END = (
+    "SELECT began_at, ended_at, exit_code, error, host, job FROM process_end ORDER BY end_id DESC LIMIT 1"
+)
+
+
+class ProcessEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How one process ended its work."""
+
+    began_at: float
+    ended_at: float
+    exit_code: int
+    error: str | None  #: what ended it, where something did
+    host: str | None
+    job: str | None  #: the job file or list that it was started with, as it is called
+
+
+def note_end(path: Path, end: ProcessEnd) -> None:
+    """Note how a process ended. Raises StateError where the file cannot be written."""
+    db = open_for_work(path)
+    try:
+        with writing(path):
+            db.execute(_END_TABLE)
+            db.execute(_ADD_END, msgspec.structs.astuple(end))
+    finally:
+        close_for_good(db)
+
+
+def last_end(ask: Ask) -> ProcessEnd | None:
+    """How the last process ended that said so; None where none did."""
+    if not ask(_HAS_ENDS) or not (rows := ask(_LAST_END)):
+        return None
+    began_at, ended_at, exit_code, error, host, job = rows[0]
+    return ProcessEnd(
+        began_at=moment(began_at) or 0.0,
+        ended_at=moment(ended_at) or 0.0,
+        exit_code=exit_code,
+        error=error,
+        host=host,
+        job=job,
+    )

@@ -1,20 +1,104 @@
 """Servers that rows wait for: every question and change, each as one function on a connection.
 
 A row that waits is pending with `next_at` = HELD, and is released when all of its servers are down. No server
-is started while one of its rows may be sent: `start` holds them in its own transaction.
+is started while one of its rows may be sent: `start` holds them in its own transaction. Each time that a
+server was down is kept as a line of `downtime` when it is over; that table is made with the first.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from batchexport.model import InUse, JobState, Server, ServerState
-from batchexport.store import downtimes
-from batchexport.store.queries import JOB_COLUMNS, job_of
+import msgspec
+
+from batchexport.model import InUse, JobState, Server, ServerState, TargetKey
 from batchexport.store.records import AfootServer, LinkedRow
-from batchexport.store.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
+from batchexport.store.sqlite.history import Ask
+from batchexport.store.sqlite.queries import JOB_COLUMNS, job_of
+from batchexport.store.sqlite.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
+from batchexport.store.sqlite.values import moment
+
+_DOWNTIME_TABLE = """
+    CREATE TABLE IF NOT EXISTS downtime (
+        downtime_id INTEGER PRIMARY KEY,
+        target_id INTEGER NOT NULL REFERENCES target,
+        server_id TEXT NOT NULL,
+        name TEXT,
+        outcome TEXT NOT NULL,
+        stopping_at REAL,
+        down_at REAL,
+        up_at REAL NOT NULL,
+        volume_ids TEXT NOT NULL
+    ) STRICT"""
+_HAS_DOWNTIMES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'downtime'"
+_VOLUMES_OF_SERVER = """(
+    SELECT json_group_array(volume_id) FROM job_server JOIN job USING (job_id)
+    WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id)"""
+_KEEP_DOWNTIME = f"""
+    INSERT INTO downtime (target_id, server_id, name, outcome, stopping_at, down_at, up_at, volume_ids)
+    SELECT target_id, server_id, name, ?, stopping_at, down_at, ?, {_VOLUMES_OF_SERVER} FROM server
+    WHERE target_id = ? AND server_id = ? AND {IS_AFOOT}"""
+_ENDED_DOWNTIMES = """
+    SELECT target_id, server_id, name, outcome, stopping_at, down_at, up_at, NULL, volume_ids FROM downtime"""
+_OPEN_DOWNTIMES = f"""
+    SELECT target_id, server_id, name, state, stopping_at, down_at, NULL, note, {_VOLUMES_OF_SERVER}
+    FROM server
+    WHERE {IS_AFOOT}"""
+# Files in which nobody kept lines know of the last time of each server.
+_LAST_DOWNTIMES = f"""
+    SELECT target_id, server_id, name, state, stopping_at, down_at, up_at, note, {_VOLUMES_OF_SERVER}
+    FROM server
+    WHERE up_at IS NOT NULL AND stopping_at IS NOT NULL AND NOT {IS_AFOOT}"""
+
+
+class Downtime(msgspec.Struct, frozen=True, kw_only=True):
+    """One time that a server was stopped for exports."""
+
+    target: TargetKey
+    server_id: str
+    name: str | None
+    state: ServerState  #: up or gone at its end; else where it stands
+    stopping_at: float | None  #: when it was first asked to stop
+    down_at: float | None  #: None = it was not seen down
+    up_at: float | None  #: when it was seen up again; None = it is not
+    note: str | None  #: what is wrong with it while it is not up
+    volume_ids: tuple[str, ...]  #: for which it was stopped
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the server is up again, or gone."""
+        return self.up_at is not None
+
+
+def keep_downtime(
+    db: sqlite3.Connection, target_id: int, server_id: str, state: ServerState, *, at: float
+) -> None:
+    """Keep the time that ends now; to be called before the server is noted as up."""
+    db.execute(_DOWNTIME_TABLE)
+    db.execute(_KEEP_DOWNTIME, (state, at, target_id, server_id))
+
+
+def downtimes(ask: Ask, keys: Mapping[int, TargetKey]) -> list[Downtime]:
+    """Every time that a server was stopped, those that go on included, in the order in which they began."""
+    rows = [*ask(_OPEN_DOWNTIMES), *ask(_ENDED_DOWNTIMES if ask(_HAS_DOWNTIMES) else _LAST_DOWNTIMES)]
+    found = [
+        Downtime(
+            target=keys[row[0]],
+            server_id=row[1],
+            name=row[2],
+            state=ServerState(row[3]),
+            stopping_at=moment(row[4]),
+            down_at=moment(row[5]),
+            up_at=moment(row[6]),
+            note=row[7],
+            volume_ids=tuple(json.loads(row[8])),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda each: (each.stopping_at or 0.0, each.server_id))
+
 
 _SERVERS_OF_IT = "(SELECT json_group_array(server_id) FROM job_server WHERE job_server.job_id = job.job_id)"
 _LINKED = f"SELECT {JOB_COLUMNS}, state, next_at = {HELD}, {_SERVERS_OF_IT} FROM job WHERE target_id = ?"
@@ -173,7 +257,7 @@ def up(
 ) -> None:
     """These are up again, or gone; nothing begins on their volumes until they are down again."""
     for server_id in server_ids:
-        downtimes.keep(db, target_id, server_id, state, at=at)
+        keep_downtime(db, target_id, server_id, state, at=at)
     db.executemany(UP, [(state, at, target_id, server_id) for server_id in server_ids])
     _hold_rows_of(db, target_id, server_ids)
 

@@ -18,11 +18,11 @@ import msgspec
 
 from batchexport.changes import JobChange
 from batchexport.errors import BatchExportError, StateError, StateInUseError, StateWriteError
-from batchexport.store.changes import Bulk, bulk_of, forbidden
-from batchexport.store.faults import repeated, translated
-from batchexport.store.lease import Lease
-from batchexport.store.log_mark import checkpoint
-from batchexport.store.opening import close_for_good, copy_whole
+from batchexport.store.sqlite.changes import Bulk, bulk_of, forbidden
+from batchexport.store.sqlite.connection import close_for_good, copy_whole
+from batchexport.store.sqlite.lease import Lease
+from batchexport.store.sqlite.log_mark import checkpoint
+from batchexport.store.sqlite.sqlite_errors import repeated, translated
 
 log = logging.getLogger(__name__)
 

@@ -15,20 +15,16 @@ from msgspec.structs import replace
 from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.model import InUse, JobState
-from batchexport.store import (
-    lease,
-    queries,
-    servers,
-)
-from batchexport.store.faults import reading
-from batchexport.store.lease import LEASE_S, Lease
-from batchexport.store.locks import Held, Locks
-from batchexport.store.opening import open_for_work
-from batchexport.store.owner import this_process
 from batchexport.store.records import RunRecord, TargetRecord
-from batchexport.store.sweep import sweep
-from batchexport.store.work import Work
-from batchexport.store.writer import Writer, undone_if_cancelled
+from batchexport.store.sqlite import lease, queries, servers
+from batchexport.store.sqlite.connection import open_for_work, sweep
+from batchexport.store.sqlite.lease import LEASE_S, Lease
+from batchexport.store.sqlite.locks import Held, Locks
+from batchexport.store.sqlite.owner import this_process
+from batchexport.store.sqlite.sqlite_errors import reading
+from batchexport.store.sqlite.targets import target_records
+from batchexport.store.sqlite.work import Work
+from batchexport.store.sqlite.writer import Writer, undone_if_cancelled
 
 
 class StateFile:
@@ -71,7 +67,7 @@ class StateFile:
         sweep(path)
         db = open_for_work(path)
         with reading(path):
-            run, targets = queries.run_record(db), queries.targets(db)
+            run, targets = queries.run_record(db), target_records(db)
         writer = Writer(db, path, write_grace_s=write_grace_s)
         return cls(writer, path, run, targets, now=now, clock=clock)
 

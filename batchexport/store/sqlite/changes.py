@@ -20,9 +20,9 @@ from batchexport import changes
 from batchexport.changes import JobChange
 from batchexport.errors import StateError
 from batchexport.model import Job, JobState
-from batchexport.store import image_statuses, servers, volume_names
-from batchexport.store.queries import JOB_COLUMNS, job_of
-from batchexport.store.schema import (
+from batchexport.store.sqlite import labels, servers
+from batchexport.store.sqlite.queries import FITS, JOB_COLUMNS, job_of
+from batchexport.store.sqlite.schema import (
     AT_ONCE_OR_HELD,
     HELD,
     IS_READY,
@@ -41,12 +41,16 @@ CLAIM = f"""
     WHERE state = 'pending' AND job_id IN ({{chosen}})
     RETURNING {JOB_COLUMNS}"""
 
-CLAIM_WAITING = CLAIM.format(
-    chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
+_WAITING = (
+    f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_WAITING} AND next_at <= :now{{fits}}"
     " ORDER BY next_at, job_id LIMIT :limit"
 )
-CLAIM_READY = CLAIM.format(
-    chosen=f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY} ORDER BY job_id LIMIT :limit"
+_READY = (
+    f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY}{{fits}} ORDER BY job_id LIMIT :limit"
+)
+CLAIM_WAITING, CLAIM_READY = (CLAIM.format(chosen=each.format(fits="")) for each in (_WAITING, _READY))
+CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS = (
+    CLAIM.format(chosen=each.format(fits=f" AND {FITS}")) for each in (_WAITING, _READY)
 )
 
 # In every bulk statement the table `given` holds a line for each change. Only a few sizes are prepared: they
@@ -138,18 +142,24 @@ SIZE = """
     WHERE target_id = :target_id AND volume_id = :volume_id AND coalesce(size_gib, -1) <> :size_gib"""
 
 
-def claim(db: sqlite3.Connection, target_id: int, limit: int, *, now: float, server_now: float) -> list[Job]:
-    """At most `limit` jobs, now submitting: those whose wait is over, then those that may go at once."""
-    values = {"target_id": target_id, "now": now, "server_now": server_now}
-    return claimed_by((CLAIM_WAITING, CLAIM_READY), db, limit, values)
-
-
-def claimed_by(
-    statements: Sequence[str], db: sqlite3.Connection, limit: int, values: Mapping[str, object]
+def claim(
+    db: sqlite3.Connection,
+    target_id: int,
+    limit: int,
+    *,
+    now: float,
+    server_now: float,
+    max_gib: int | None = None,
 ) -> list[Job]:
-    """At most `limit` jobs that these statements claim one after the other."""
+    """At most `limit` jobs, now submitting: those whose wait is over, then those that may go at once.
+
+    With `max_gib`, only jobs whose volume is not larger, as far as its size is known.
+    """
+    values = {"target_id": target_id, "now": now, "server_now": server_now, "max_gib": max_gib}
     jobs: list[Job] = []
-    for statement in statements:
+    for statement in (
+        (CLAIM_WAITING, CLAIM_READY) if max_gib is None else (CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS)
+    ):
         room = limit - len(jobs)
         if room > 0:
             rows = db.execute(statement, {**values, "limit": room}).fetchall()
@@ -223,9 +233,9 @@ def note(db: sqlite3.Connection, target_id: int, fact: changes.Fact) -> None:
         case changes.SizesLearned(size_gib_of):
             set_sizes(db, target_id, size_gib_of)
         case changes.NamesLearned(name_of):
-            volume_names.add_listed(db, target_id, name_of)
+            labels.add_listed_names(db, target_id, name_of)
         case changes.ImagesSeen(status_of):
-            image_statuses.note(db, target_id, status_of)
+            labels.note_statuses(db, target_id, status_of)
 
 
 def _start(db: sqlite3.Connection, target_id: int, started: Sequence[changes.Started]) -> bool:

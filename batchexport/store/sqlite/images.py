@@ -1,6 +1,7 @@
-"""What the state file knows of a job's images: those of its attempts, and those that were there before it.
+"""What the state file knows of images: those of a job's attempts, those that were there before, and removals.
 
-Both tables are made when they are first needed: files without them are of no older format.
+Each removal is noted before it is sent, in the state file that knows the image. All tables are made when they
+are first needed: files without them are of no older format.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from functools import partial
 import msgspec
 
 from batchexport.model import Job
-from batchexport.store.changes import CLAIM
-from batchexport.store.queries import job_of
-from batchexport.store.schema import UNIQUE_INDEXES
-from batchexport.store.writer import TargetWriter
+from batchexport.store.sqlite.changes import CLAIM
+from batchexport.store.sqlite.history import Ask
+from batchexport.store.sqlite.queries import job_of
+from batchexport.store.sqlite.schema import UNIQUE_INDEXES
+from batchexport.store.sqlite.writer import TargetWriter
 
 #: Images of the job's name that were seen before the first request for it: not its own.
 BEFORE_TABLE = """
@@ -196,3 +198,108 @@ def _claim_named(
     db.execute(UNIQUE_INDEXES["image_name"])
     values = {"target_id": target_id, "names": json.dumps(names), "server_now": server_now}
     return sorted(map(job_of, db.execute(CLAIM_NAMED, values)), key=lambda job: job.job_id)
+
+
+_REMOVAL_TABLE = """
+    CREATE TABLE IF NOT EXISTS removal (
+        removal_id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES job,
+        image_id TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        asked_at REAL NOT NULL,
+        ended_at REAL,
+        outcome TEXT,
+        words TEXT
+    ) STRICT"""
+_ASK_REMOVAL = "INSERT INTO removal (job_id, image_id, run_id, asked_at) VALUES (?, ?, ?, ?)"
+_ANSWER_REMOVAL = "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE removal_id = ?"
+_SETTLE_REMOVALS = (
+    "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE image_id = ? AND ended_at IS NULL"
+)
+_HAS_REMOVALS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removal'"
+_REMOVED = "SELECT DISTINCT image_id FROM removal WHERE outcome IN ('removed', 'gone')"
+_UNANSWERED = "SELECT DISTINCT image_id FROM removal WHERE ended_at IS NULL"
+_REQUESTED = "SELECT image_id FROM attempt WHERE image_id IS NOT NULL AND request_id IS NOT NULL"
+_REMOVALS = """
+    SELECT volume_id, removal.image_id, run_id, asked_at, ended_at, outcome, words
+    FROM removal JOIN job USING (job_id) ORDER BY removal_id"""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to delete an image of ours: newer ones had made it old, or its attempt came to nothing."""
+
+    volume_id: str
+    image_id: str
+    run_id: str  #: of the night that asked
+    asked_at: float
+    ended_at: float | None  #: None = nobody knows what came of it
+    outcome: str | None
+    words: str | None
+
+
+class RemovalBook:
+    """The removals of one open state file: durable once awaited, and refused to whoever lost the lease."""
+
+    def __init__(self, writer: TargetWriter) -> None:
+        self._writer = writer
+
+    async def asked(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
+        """Note that the image is about to be deleted; the number of the note."""
+        return await self._writer.run(
+            partial(_note_removal, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
+        )
+
+    async def answered(self, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
+        """Note what came of it."""
+        await self._writer.run(
+            partial(_run_removal, statement=_ANSWER_REMOVAL, values=(at_s, outcome, words, removal_id))
+        )
+
+    async def settle(self, image_id: str, outcome: str, words: str, *, at_s: float) -> None:
+        """Note what came of every earlier request to delete the image that was never answered."""
+        await self._writer.run(
+            partial(_run_removal, statement=_SETTLE_REMOVALS, values=(at_s, outcome, words, image_id))
+        )
+
+
+def _note_removal(db: sqlite3.Connection, *, job_id: int, image_id: str, run_id: str, at_s: float) -> int:
+    db.execute(_REMOVAL_TABLE)
+    return int(db.execute(_ASK_REMOVAL, (job_id, image_id, run_id, at_s)).lastrowid or 0)
+
+
+def _run_removal(db: sqlite3.Connection, *, statement: str, values: tuple[object, ...]) -> None:
+    db.execute(_REMOVAL_TABLE)
+    db.execute(statement, values)
+
+
+def removed_image_ids(ask: Ask) -> frozenset[str]:
+    """The images that were seen to be gone, asked through `ask`, which runs one statement."""
+    return frozenset(image_id for (image_id,) in ask(_REMOVED)) if ask(_HAS_REMOVALS) else frozenset()
+
+
+def unanswered_image_ids(ask: Ask) -> frozenset[str]:
+    """The images that were asked to be deleted, and nobody knows whether they were."""
+    return frozenset(image_id for (image_id,) in ask(_UNANSWERED)) if ask(_HAS_REMOVALS) else frozenset()
+
+
+def requested_image_ids(ask: Ask) -> frozenset[str]:
+    """The images of attempts whose request the cloud itself answered with their id."""
+    return frozenset(image_id for (image_id,) in ask(_REQUESTED))
+
+
+def removals(ask: Ask) -> list[Removal]:
+    """All that was noted, oldest first, asked through `ask`."""
+    if not ask(_HAS_REMOVALS):
+        return []
+    return [
+        Removal(
+            volume_id=row[0],
+            image_id=row[1],
+            run_id=row[2],
+            asked_at=row[3],
+            ended_at=row[4],
+            outcome=row[5],
+            words=row[6],
+        )
+        for row in ask(_REMOVALS)
+    ]

@@ -12,14 +12,6 @@ from typing import Any, Self
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, JobState, ServerState, TargetKey
-from batchexport.store import history, image_statuses, options, queries, volume_names
-from batchexport.store.downtimes import Downtime, downtimes
-from batchexport.store.endings import ProcessEnd, last_end
-from batchexport.store.faults import reading
-from batchexport.store.lease import owner_from
-from batchexport.store.moments import moment
-from batchexport.store.opening import open_for_reading
-from batchexport.store.owner import is_alive, this_process
 from batchexport.store.records import (
     Abandoned,
     AttemptReport,
@@ -31,15 +23,22 @@ from batchexport.store.records import (
     Tally,
     TargetRecord,
 )
-from batchexport.store.removals import (
+from batchexport.store.sqlite import history, labels, queries, values
+from batchexport.store.sqlite.connection import open_for_reading
+from batchexport.store.sqlite.images import (
     Removal,
     removals,
     removed_image_ids,
     requested_image_ids,
     unanswered_image_ids,
 )
-from batchexport.store.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
-from batchexport.store.sessions import Session, sessions
+from batchexport.store.sqlite.lease import ProcessEnd, WorkPeriod, last_end, owner_from, work_periods
+from batchexport.store.sqlite.owner import is_alive, this_process
+from batchexport.store.sqlite.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
+from batchexport.store.sqlite.servers import Downtime, downtimes
+from batchexport.store.sqlite.sqlite_errors import reading
+from batchexport.store.sqlite.targets import target_records
+from batchexport.store.sqlite.values import moment
 
 #: Jobs are read page by page: no read lasts long enough to hold up the process that works.
 _PAGE = 2000
@@ -100,7 +99,7 @@ class StateReader:
             with reading(path):
                 self.run: RunRecord = queries.run_record(self._db)
                 self._keys: dict[int, TargetKey] = {
-                    target.target_id: target.key for target in queries.targets(self._db)
+                    target.target_id: target.key for target in target_records(self._db)
                 }
         except BaseException:
             self._db.close()
@@ -138,8 +137,8 @@ class StateReader:
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
         statement = _JOBS.format(
             chosen=chosen,
-            volume_name=volume_names.column(self._rows),
-            image_status=image_statuses.column(self._rows),
+            volume_name=labels.name_column(self._rows),
+            image_status=labels.status_column(self._rows),
         )
         last = 0
         while page := self._rows(statement, last, *(states or ()), _PAGE):
@@ -226,7 +225,7 @@ class StateReader:
     def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
         """What these volumes are called, by id; those whose name nobody told are left out."""
         with reading(self.path):
-            return volume_names.of(self._rows, volume_ids)
+            return labels.names_of(self._rows, volume_ids)
 
     def last_end(self) -> ProcessEnd | None:
         """How the last process ended that said so; None in files of old."""
@@ -258,7 +257,7 @@ class StateReader:
     def targets(self) -> list[TargetRecord]:
         """Every target with the rate that the cloud taught, in the order of the list."""
         with reading(self.path):
-            return queries.targets(self._db)
+            return target_records(self._db)
 
     def identities(self) -> dict[TargetKey, CloudIdentity]:
         """What each target was found to be at sign-in; those that nobody signed in to are left out."""
@@ -274,10 +273,10 @@ class StateReader:
         with reading(self.path):
             yield from history.put_backs(self._rows, self._keys)
 
-    def sessions(self) -> list[Session]:
+    def work_periods(self) -> list[WorkPeriod]:
         """When somebody worked on a target, in the order in which they began; none in files of old."""
         with reading(self.path):
-            return sessions(self._rows)
+            return work_periods(self._rows)
 
     def latest_endings(self, limit: int) -> list[history.RecentEnding]:
         """The attempts that ended last, the newest first. Fast at any size."""
@@ -290,8 +289,8 @@ class StateReader:
             return history.under_way(
                 self._rows,
                 self._keys,
-                name_column=volume_names.column(self._rows),
-                status_column=image_statuses.column(self._rows),
+                name_column=labels.name_column(self._rows),
+                status_column=labels.status_column(self._rows),
             )
 
     def removed_image_ids(self) -> frozenset[str]:
@@ -329,7 +328,7 @@ class StateReader:
             image_name=row[4],
             state=JobState(row[5]),
             image_id=row[6],
-            options=options.from_text(row[7]),
+            options=values.options_from_text(row[7]),
             size_gib=row[8],
             attempts=row[9],
             reason=row[10],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,28 +11,25 @@ from batchexport.changes import RETRYABLE_STATES, Change, Fact, JobChange, Snooz
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
 from batchexport.model import Job, JobState
-from batchexport.store import (
-    changes,
-    elsewhere,
-    fitting,
-    giving_up,
-    identities,
-    queries,
-    unsent,
-)
-from batchexport.store.changes import make_all, note
-from batchexport.store.giving_up import OpenRow
-from batchexport.store.known_images import ImageBook
-from batchexport.store.last_look import LeftDown, left_down
-from batchexport.store.lease import Lease
 from batchexport.store.records import Forbiddings, RunRecord, TargetRecord, Unsent
-from batchexport.store.removals import RemovalBook
-from batchexport.store.schema import UNIQUE_INDEXES
-from batchexport.store.server_book import ServerBook
-from batchexport.store.writer import TargetWriter, Writer, undone_if_cancelled
+from batchexport.store.sqlite import changes, queries, targets
+from batchexport.store.sqlite.changes import make_all, note
+from batchexport.store.sqlite.files import LeftDown, left_down
+from batchexport.store.sqlite.images import ImageBook, RemovalBook
+from batchexport.store.sqlite.lease import Lease
+from batchexport.store.sqlite.queries import OpenRow
+from batchexport.store.sqlite.schema import UNIQUE_INDEXES
+from batchexport.store.sqlite.targets import target_records
+from batchexport.store.sqlite.writer import TargetWriter, Writer, undone_if_cancelled
 
 if TYPE_CHECKING:
-    from batchexport.store.state import StateFile
+    from batchexport.store.sqlite.state import StateFile
+from collections.abc import Collection
+
+from batchexport.model import Server, ServerState
+from batchexport.store.records import AfootServer, LinkedRow
+from batchexport.store.sqlite import servers
+from batchexport.store.sqlite.files import Elsewhere, down_elsewhere
 
 
 class Work:
@@ -105,31 +101,32 @@ class Work:
 
         With `rebind` the addresses of the cloud's services may have changed, and are noted anew.
         """
-        await self._writer.ask(identities.bind, found=found, at=self._now(), rebind=rebind)
+        await self._writer.ask(targets.bind, found=found, at=self._now(), rebind=rebind)
 
     async def skip_known_twice(self) -> int:
         """How many pending jobs were skipped, for another target of the same project has their volumes."""
-        return await self._writer.ask(identities.skip_known_twice, at=self._now())
+        return await self._writer.ask(targets.skip_known_twice, at=self._now())
 
     async def skip_exported_elsewhere(self, others: Sequence[Path]) -> dict[Path, int]:
         """How many pending jobs were skipped, for these other state files show their volumes as exported."""
         mine = await self._writer.ask(_record_of)
         skipped: dict[Path, int] = {}
-        for rows in elsewhere.exported_elsewhere(self.path, self.target_id, mine, others):
-            if rows and (count := await self._writer.ask(elsewhere.skip, rows=rows, at=self._now())):
+        for rows in targets.exported_elsewhere(self.path, self.target_id, mine, others):
+            if rows and (count := await self._writer.ask(targets.skip_exported, rows=rows, at=self._now())):
                 skipped[rows[0].path] = skipped.get(rows[0].path, 0) + count
         return skipped
 
     async def claim(
-        self, limit: int, *, now_s: float, server_now_s: float, most_gib: int | None = None
+        self, limit: int, *, now_s: float, server_now_s: float, max_gib: int | None = None
     ) -> list[Job]:
         """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones.
 
-        With `most_gib`, only jobs whose volume is not larger, as far as its size is known.
+        With `max_gib`, only jobs whose volume is not larger, as far as its size is known.
         """
         self._writer.check()
-        how = changes.claim if most_gib is None else partial(fitting.claim, most_gib=most_gib)
-        claiming = self._writer.ask(how, limit=limit, now=now_s, server_now=server_now_s)
+        claiming = self._writer.ask(
+            changes.claim, limit=limit, now=now_s, server_now=server_now_s, max_gib=max_gib
+        )
 
         def give_back(done: object) -> None:
             if claiming.exception() is None:
@@ -166,14 +163,12 @@ class Work:
         """Jobs with several images, of which a person or `reconcile` is to say which one counts."""
         return await self._writer.ask(queries.ambiguous)
 
-    async def next_due_s(self, *, most_gib: int | None = None) -> float | None:
+    async def next_due_s(self, *, max_gib: int | None = None) -> float | None:
         """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending.
 
-        `most_gib` is that of `claim`.
+        `max_gib` is that of `claim`.
         """
-        if most_gib is None:
-            return await self._writer.ask(queries.next_due_s)
-        return await self._writer.ask(fitting.next_due_s, most_gib=most_gib)
+        return await self._writer.ask(queries.next_due_s, max_gib=max_gib)
 
     async def forbidden(self) -> Forbiddings:
         """The pending rows whose last request the cloud forbade."""
@@ -181,31 +176,31 @@ class Work:
 
     async def unsized(self) -> int:
         """How many pending jobs have a volume of unknown size, which nobody has looked at. Always fast."""
-        return await self._writer.ask(unsent.count)
+        return await self._writer.ask(queries.unchecked_count)
 
     async def pending(self) -> int:
         """How many jobs are pending. Always fast."""
-        return await self._writer.ask(unsent.pending)
+        return await self._writer.ask(queries.pending_count)
 
     async def unsent_of(self, volume_ids: Sequence[str]) -> list[Unsent]:
         """The jobs for these volumes that were neither tried nor looked at."""
-        return await self._writer.ask(unsent.of_volumes, volume_ids=volume_ids)
+        return await self._writer.ask(queries.unchecked_of_volumes, volume_ids=volume_ids)
 
     async def unsent_named(self, image_names: Sequence[str]) -> list[Unsent]:
         """The jobs never tried that want one of these image names."""
-        return await self._writer.ask(unsent.of_names, image_names=image_names)
+        return await self._writer.ask(queries.untried_of_names, image_names=image_names)
 
     async def unsent_after(self, job_id: int, *, limit: int) -> list[Unsent]:
         """The first jobs behind this one that were neither tried nor looked at."""
-        return await self._writer.ask(unsent.after, job_id=job_id, limit=limit)
+        return await self._writer.ask(queries.unchecked_after, job_id=job_id, limit=limit)
 
     async def open_rows(self, volume_ids: Sequence[str]) -> list[OpenRow]:
         """The rows for these volumes that are not at their end."""
-        return await self._writer.ask(giving_up.of_volumes, volume_ids=volume_ids)
+        return await self._writer.ask(queries.open_rows_of_volumes, volume_ids=volume_ids)
 
     async def stalled_rows(self, *, now_s: float) -> list[OpenRow]:
         """The exports past their deadlines, and every row whose request is in doubt."""
-        return await self._writer.ask(giving_up.stalled, now=now_s)
+        return await self._writer.ask(queries.stalled_rows, now=now_s)
 
     def left_down(self) -> LeftDown | None:
         """The servers that are not up, where the file can still be read; None = the target was taken over."""
@@ -215,4 +210,90 @@ class Work:
 def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
     """The target as it is now, for one that is about to be compared by its volumes."""
     db.execute(UNIQUE_INDEXES["volume_id"])
-    return next(each for each in queries.targets(db) if each.target_id == target_id)
+    return next(each for each in target_records(db) if each.target_id == target_id)
+
+
+class ServerBook:
+    """Which servers are down for which rows. Raises what `Work` raises."""
+
+    def __init__(self, writer: TargetWriter, path: Path) -> None:
+        self._writer = writer
+        self._path = path
+
+    async def afoot(self) -> list[AfootServer]:
+        """The servers that are not up again."""
+        return await self._writer.ask(servers.afoot)
+
+    async def next_held(self, job_id: int, *, limit: int) -> list[LinkedRow]:
+        """The first rows behind this one that wait for servers, in the order of the list."""
+        return await self._writer.ask(servers.next_held, job_id=job_id, limit=limit)
+
+    async def rows_of(self, server_ids: Collection[str]) -> list[LinkedRow]:
+        """The rows that hang on any of these servers and are not at their end."""
+        return await self._writer.ask(servers.rows_of, server_ids=server_ids)
+
+    async def under_way(self) -> list[LinkedRow]:
+        """The rows that were sent and hang on servers."""
+        return await self._writer.ask(servers.under_way)
+
+    async def disturbed(self) -> dict[int, str]:
+        """By job id, the server that came up while the volume of the row was being exported."""
+        return await self._writer.ask(servers.disturbed)
+
+    async def volumes_of(self, server_ids: Collection[str]) -> frozenset[str]:
+        """The volumes of all rows that hang on these servers, whatever became of them."""
+        return await self._writer.ask(servers.volumes_of, server_ids=server_ids)
+
+    async def down_elsewhere(self) -> dict[str, Elsewhere]:
+        """The servers that other state files of the folder have stopped, by id."""
+        return await self._writer.run(lambda _: down_elsewhere(self._path))
+
+    def hold(self, job: Job, server_ids: Sequence[str]) -> None:
+        """A pending row waits for these servers: nobody claims it. Durable with the next flush."""
+        self._writer.submit(servers.hold, job_id=job.job_id, server_ids=server_ids)
+
+    async def link(self, job: Job, server_ids: Sequence[str]) -> None:
+        """The row hangs on these servers, and on no others."""
+        await self._writer.ask(servers.link, job_id=job.job_id, server_ids=server_ids)
+
+    async def release(self, jobs: Sequence[Job], *, at_s: float) -> None:
+        """These rows may go, before all that never waited."""
+        job_ids = [job.job_id for job in jobs]
+        await self._writer.ask(servers.release, job_ids=job_ids, next_at=at_s)
+
+    async def let_go(self, jobs: Sequence[Job]) -> None:
+        """These rows have nothing to do with servers any more, and may go."""
+        job_ids = [job.job_id for job in jobs]
+        await self._writer.ask(servers.let_go, job_ids=job_ids)
+
+    async def stopping(self, found: Sequence[Server], *, at_s: float) -> None:
+        """These are about to be asked to stop, and were found like this."""
+        await self._writer.ask(servers.stopping, servers=found, at=at_s)
+
+    async def down(self, server_ids: Collection[str], *, at_s: float) -> None:
+        """These have stopped."""
+        await self._writer.ask(servers.down, server_ids=server_ids, at=at_s)
+
+    async def start(self, server_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
+        """Those of these that may be asked to start: nothing of them is being copied, unless `anyway`, and
+        what is pending is held again.
+        """
+        return await self._writer.ask(servers.start, server_ids=server_ids, anyway=anyway)
+
+    async def up(
+        self,
+        server_ids: Collection[str],
+        *,
+        at_s: float,
+        state: ServerState = ServerState.UP,
+    ) -> None:
+        """These are up again, or gone; what is pending of them is held."""
+        await self._writer.ask(servers.up, server_ids=server_ids, state=state, at=at_s)
+
+    async def runs(self, server_ids: Collection[str], *, at_s: float) -> None:
+        """These, which are not ours to start, were seen running."""
+        await self._writer.ask(servers.runs, server_ids=server_ids, at=at_s)
+
+    async def note(self, server_id: str, words: str) -> None:
+        """What is wrong with a server, until it is up."""
+        await self._writer.ask(servers.note, server_id=server_id, words=words)

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from batchexport.store import options
-from batchexport.store.faults import reading
-from batchexport.store.opening import open_for_reading
 from batchexport.store.records import Exported
-from batchexport.store.removals import removed_image_ids
+from batchexport.store.sqlite import values
+from batchexport.store.sqlite.connection import open_for_reading
+from batchexport.store.sqlite.images import removed_image_ids
+from batchexport.store.sqlite.sqlite_errors import reading
 
 # In a temporary database of this connection's own: the state file is only read.
 # Not keyed by the image alone: should two rows name one image, that is to be told, not to fail.
@@ -79,7 +79,7 @@ def _exported(row: tuple[int, str, str, str, str | None, int | None, str | None,
         volume_id=row[1],
         image_id=row[2],
         image_name=row[3],
-        options=options.from_text(row[4]),
+        options=values.options_from_text(row[4]),
         size_gib=row[5],
         image_hash=row[6],
         is_shared=bool(row[7]),

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from batchexport.errors import ListChangedError, StateInUseError
-from batchexport.store import known_images, volume_names
-from batchexport.store.faults import reading, writing
-from batchexport.store.opening import open_for_reading, open_for_work
-from batchexport.store.schema import AT_ONCE_OR_HELD, NOT_LISTED, UNIQUE_INDEXES
-from batchexport.store.untried import holder
+from batchexport.store.sqlite import images, labels
+from batchexport.store.sqlite.connection import open_for_reading, open_for_work
+from batchexport.store.sqlite.files import holder
+from batchexport.store.sqlite.schema import AT_ONCE_OR_HELD, NOT_LISTED, UNIQUE_INDEXES
+from batchexport.store.sqlite.sqlite_errors import reading, writing
 
 #: Before a name that the template made, in the state file of the new list: that it differs is no change.
 MADE = "\x01"
@@ -211,13 +211,13 @@ def _apply(db: sqlite3.Connection) -> None:
     db.execute(_NEW_TALLIES)
     db.execute("DROP TABLE place")
     db.execute(_PLACES)
-    known_images.make_tables(db)
+    images.make_tables(db)
     db.execute(_NAMES_BEFORE)
     values: dict[str, Any] = {"now": time.time()}
     for statement in (*_APPLY, _SETTLED):
         db.execute(statement, values)
-    known_images.names_changed(db)
-    volume_names.take_in(db)
+    images.names_changed(db)
+    labels.take_in_names(db)
     if not db.execute(_ANY_NAMED).fetchone()[0]:
         return
     if (shared := db.execute(_SHARED_NAME).fetchone()) is not None:

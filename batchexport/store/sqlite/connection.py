@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -9,15 +10,16 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
-from batchexport.store import schema
-from batchexport.store.faults import damaged, translated
-from batchexport.store.locks import inode_of, lock
-from batchexport.store.log_mark import is_without_log, log_of
-from batchexport.store.own_schema import check_own, distrust
+from batchexport.store.sqlite import schema
+from batchexport.store.sqlite.locks import inode_of, lock
+from batchexport.store.sqlite.log_mark import is_without_log, log_of
+from batchexport.store.sqlite.schema import check_own, distrust
+from batchexport.store.sqlite.sqlite_errors import damaged, translated
 
 log = logging.getLogger(__name__)
 
@@ -293,3 +295,15 @@ def _check_whole(db: sqlite3.Connection, path: Path) -> None:
         (fault,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if fault != "ok":
             raise damaged(path, fault)
+
+
+def sweep(path: Path) -> None:
+    """Remove files that builders of this state file were killed over. Call it before the file is opened.
+
+    One of them can be the state file itself under its first name; closing it would take the locks of this
+    process from the file.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()

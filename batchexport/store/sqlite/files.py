@@ -1,0 +1,189 @@
+"""State files as such: never tried, damaged, ended, beside each other in a folder, or writable no more."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from batchexport.errors import StateError
+from batchexport.store.records import AfootServer, LinkedRow
+from batchexport.store.sqlite import servers
+from batchexport.store.sqlite.connection import open_for_reading, open_for_work
+from batchexport.store.sqlite.lease import LEASE_S, Lease, owner_from
+from batchexport.store.sqlite.owner import Owner, is_alive, this_process
+from batchexport.store.sqlite.reader import StateReader
+from batchexport.store.sqlite.schema import IS_AFOOT
+from batchexport.store.sqlite.sqlite_errors import reading
+
+_TRIED = """
+    SELECT EXISTS (SELECT 1 FROM attempt)
+    OR EXISTS (SELECT 1 FROM server WHERE state <> 'untouched')  -- it may be stopped: only this file knows
+    OR EXISTS (
+        SELECT 1 FROM job WHERE state <> 'pending' OR attempt > 0 OR first_intent_at IS NOT NULL)"""
+_OWNERS = "SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"
+
+
+def is_untried(path: Path) -> bool:
+    """Whether no row of the state file was ever tried, and no server stopped for one."""
+    with closing(open_for_reading(path)) as db, reading(path):
+        return not db.execute(_TRIED).fetchone()[0]
+
+
+def discard_untried(path: Path) -> bool:
+    """Remove a state file no row of which was ever tried; False = it is kept, or somebody has it open."""
+    try:
+        db = open_for_work(path)
+    except StateError:
+        return False
+    try:
+        return _discard(db, path)
+    except sqlite3.Error:  # another process has it open, or it cannot be written
+        return False
+    finally:
+        db.close()
+
+
+def _discard(db: sqlite3.Connection, path: Path) -> bool:
+    db.execute("PRAGMA busy_timeout=500")
+    db.execute("PRAGMA foreign_keys=OFF")
+    # Only who is alone with the file can change this, and with it go the files beside it, which must not
+    # be taken for those of the next state file of this name.
+    if db.execute("PRAGMA journal_mode=MEMORY").fetchone() != ("memory",):
+        return False
+    db.execute("BEGIN EXCLUSIVE")
+    if holder(db) is not None or db.execute(_TRIED).fetchone()[0]:
+        db.execute("ROLLBACK")
+        return False
+    # Whoever opened it a moment ago would go on with a file without a name: it finds nothing to do there.
+    db.execute("DELETE FROM run")
+    db.execute("DELETE FROM target")
+    path.unlink()
+    db.execute("COMMIT")
+    return True
+
+
+def holder(db: sqlite3.Connection) -> Owner | None:
+    """Who may be at work on the file; None = nobody is."""
+    now = time.time()
+    here = this_process(now=now)
+    for text, lease_until in db.execute(_OWNERS).fetchall():
+        owner = owner_from(text)
+        if owner is not None and lease_until > now and is_alive(owner, here=here) is not False:
+            return owner
+    return None
+
+
+T = TypeVar("T")
+
+
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """A state file that cannot be read. What it knows is not known: never that it knows nothing."""
+
+    path: Path
+    words: str  #: what is wrong with it, in full
+
+
+def look_into(path: Path, look: Callable[[StateReader], T]) -> T | Unreadable:
+    """What `look` finds in the state file, or that it cannot be read; `look` reads all it needs.
+
+    A file that is not there is unreadable, too.
+    """
+    try:
+        with StateReader(path) as reader:
+            return look(reader)
+    except StateError as error:
+        return Unreadable(path=path, words=str(error))
+
+
+log = logging.getLogger(__name__)
+
+#: So many of the files that changed last are looked at: a folder of nights keeps hundreds.
+MAX_FILES = 100
+
+_STOPPED = f"""
+    SELECT server_id, owner, lease_until, (SELECT run_id FROM run)
+    FROM server JOIN target USING (target_id)
+    WHERE {IS_AFOOT}"""
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file that a server was stopped by, when it is not our own."""
+
+    path: Path
+    run_id: str
+    is_working: bool  #: a process works on it, or may: it will start the server
+
+
+def down_elsewhere(path: Path) -> dict[str, Elsewhere]:
+    """The servers that other state files (`*.state`) beside `path` have stopped and not yet started, by id.
+
+    Files that cannot be read are passed over: nothing is known of them.
+    """
+    found: dict[str, Elsewhere] = {}
+    for other in _others(path):
+        try:
+            for server_id, elsewhere in _stopped_by(other):
+                if server_id not in found or elsewhere.is_working:
+                    found[server_id] = elsewhere
+        except (StateError, sqlite3.Error, OSError) as error:
+            log.debug("%s was passed over: %s", other, error)
+    return found
+
+
+def _others(path: Path) -> list[Path]:
+    own = path.resolve()
+    dated: list[tuple[float, Path]] = []
+    for other in path.resolve().parent.glob("*.state"):
+        try:
+            if other.resolve() != own and other.is_file():
+                dated.append((other.stat().st_mtime, other))
+        except OSError:
+            continue
+    return [other for _, other in sorted(dated, reverse=True)[:MAX_FILES]]
+
+
+def _stopped_by(path: Path) -> list[tuple[str, Elsewhere]]:
+    now = time.time()
+    here = this_process(now=now)
+    with closing(open_for_reading(path)) as db:
+        rows = db.execute(_STOPPED).fetchall()
+    stopped = []
+    for server_id, text, lease_until, run_id in rows:
+        owner = owner_from(text)
+        alive = False if owner is None else is_alive(owner, here=here)
+        is_working = lease_until + LEASE_S > now if alive is None else alive
+        stopped.append((server_id, Elsewhere(path=path, run_id=run_id, is_working=is_working)))
+    return stopped
+
+
+class LeftDown(msgspec.Struct, frozen=True, kw_only=True):
+    """The servers of one target that are not up, as the file has them."""
+
+    servers: list[AfootServer]
+    rows: list[LinkedRow]  #: that hang on them, and are not at their end
+    volume_ids: frozenset[str]  #: of all rows that hang on them
+
+
+def left_down(path: Path, held: Lease) -> LeftDown | None:
+    """The servers that are not up; None where another process has taken the target over.
+
+    Raises StateError where the file cannot be read either.
+    """
+    with closing(open_for_reading(path)) as db, reading(path):
+        (epoch,) = db.execute("SELECT epoch FROM target WHERE target_id = ?", (held.target_id,)).fetchone()
+        if epoch != held.epoch:
+            return None
+        afoot = servers.afoot(db, held.target_id)
+        server_ids = [server.server_id for server in afoot]
+        return LeftDown(
+            servers=afoot,
+            rows=servers.rows_of(db, held.target_id, server_ids),
+            volume_ids=servers.volumes_of(db, held.target_id, server_ids),
+        )
