@@ -33,8 +33,8 @@ async def connections(
 
     `stop` is the wish to stop of a run. A run, and what prepares it, signs in more patiently than who looks.
     """
-    patience = cloud.persistence(access, for_a_run=for_a_run or stop is not None)
-    sign_ins = cloud.SignIns(patience, stop=stop)
+    timeouts = cloud.sign_in_timeouts(access, for_a_run=for_a_run or stop is not None)
+    sign_ins = cloud.SignIns(timeouts, stop=stop)
     keys = list(keys)
     default = access.cloud or os.environ.get("OS_CLOUD")
     embedded_sandbox.check_defined({key.cloud for key in keys} - {default})
@@ -69,10 +69,10 @@ def _connect(
     key: TargetKey, learned: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
 ) -> AbstractAsyncContextManager[Cloud]:
     """One target's client, behind a rate limiter that knows what an earlier process learned."""
-    gate = RateLimiter(limits.requests_per_second)
+    limiter = RateLimiter(limits.requests_per_second)
     if learned is not None:
-        gate.start_at(learned)
-    return cloud.connect(key, access, limits=limits, gate=gate, sign_ins=sign_ins)
+        limiter.start_at(learned)
+    return cloud.connect(key, access, limits=limits, limiter=limiter, sign_ins=sign_ins)
 
 
 @asynccontextmanager

@@ -138,6 +138,6 @@ def _defined_clouds() -> list[str]:
         names = [str(name) for name in config.get_cloud_names()]
     except (ConfigException, AttributeError, TypeError) as error:  # the last two: of another shape
         raise ConfigError(f"clouds.yaml cannot be used: {error}") from error
-    if NAME not in names and config.passed_over:
-        raise config.passed_over[0]
+    if NAME not in names and config.ignored_files:
+        raise config.ignored_files[0]
     return names

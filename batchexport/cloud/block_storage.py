@@ -1,4 +1,4 @@
-"""Block storage: look at volumes, export one to an image, ask why an export failed."""
+"""Block storage: read volumes, export one to an image, find out why an export failed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
 log = logging.getLogger(__name__)
 ACTION = "os-volume_upload_image"
 _NO_STATUS = "no-such-status"
-#: The first microversion of Cinder that tells why an export failed.
+#: The first microversion of Cinder with messages, which say why an export failed.
 WITH_MESSAGES = "3.3"
 
 
 class AttachmentRecord(msgspec.Struct):
-    """Where a volume is attached, as listed."""
+    """One attachment of a volume, as returned."""
 
     server_id: str | None = None
 
 
 class VolumeRecord(msgspec.Struct):
-    """A volume as answered; short lists have only its id and name."""
+    """A volume as returned; short lists have only its id and name."""
 
     id: str
     status: str | None = None
@@ -47,7 +47,7 @@ class VolumeRecord(msgspec.Struct):
     attachments: list[AttachmentRecord] | None = None
 
     def volume(self, *, status: str = "") -> Volume:
-        """The same in our words; `status` is for lists that do not repeat what they were asked for."""
+        """The volume; `status` is for lists whose records do not repeat the filter."""
         servers = [attachment.server_id for attachment in self.attachments or ()]
         return Volume(
             volume_id=self.id,
@@ -59,12 +59,12 @@ class VolumeRecord(msgspec.Struct):
         )
 
     def details(self) -> VolumeDetails | None:
-        """What only long records tell."""
+        """What only long records contain."""
         return None
 
 
 class LongVolumeRecord(VolumeRecord):
-    """A volume with everything that is known of it."""
+    """A volume with all its details."""
 
     encrypted: bool | None = None
     volume_type: str | None = None
@@ -73,10 +73,10 @@ class LongVolumeRecord(VolumeRecord):
     volume_image_metadata: dict[str, object] | None = None
 
     def details(self) -> VolumeDetails:
-        """What only long records tell."""
+        """What only long records contain."""
         metadata = _texts(self.metadata)
         return VolumeDetails(
-            # EVS says it in the metadata, Cinder beside them.
+            # EVS has it in the metadata, Cinder in a field.
             encrypted=bool(self.encrypted) or metadata.get("__system__encrypted") == "1",
             volume_type=self.volume_type,
             availability_zone=self.availability_zone,
@@ -85,14 +85,14 @@ class LongVolumeRecord(VolumeRecord):
         )
 
 
-class VolumeAnswer(msgspec.Struct):
-    """The answer that holds one volume."""
+class VolumeResponse(msgspec.Struct):
+    """The response that holds one volume."""
 
     volume: LongVolumeRecord
 
 
 class VolumePage(msgspec.Struct):
-    """The answer that holds a page of volumes."""
+    """The response that holds a page of volumes."""
 
     volumes: Sequence[VolumeRecord]
     volumes_links: list[LinkRecord] | None = None
@@ -104,18 +104,18 @@ class VolumePage(msgspec.Struct):
 
     @property
     def has_next(self) -> bool:
-        """Whether the cloud says that there are more."""
+        """Whether the cloud says that another page follows."""
         return has_next_link(self.volumes_links)
 
 
 class LongVolumePage(VolumePage):
-    """The answer that holds a page of volumes with everything that is known of them."""
+    """The response that holds a page of volumes with all their details."""
 
     volumes: Sequence[LongVolumeRecord]
 
 
 class MessageRecord(msgspec.Struct):
-    """A message of block storage to its user."""
+    """A message of block storage to its users."""
 
     user_message: str | None = None
     request_id: str | None = None
@@ -123,14 +123,14 @@ class MessageRecord(msgspec.Struct):
     created_at: str | None = None
 
 
-class MessagesAnswer(msgspec.Struct):
-    """The answer that holds the messages of a project."""
+class MessagesResponse(msgspec.Struct):
+    """The response that holds the messages of a project."""
 
     messages: list[MessageRecord]
 
 
 class ExportRecord(msgspec.Struct):
-    """What was started, as answered."""
+    """The started export, as returned."""
 
     image_id: str
     id: str | None = None  #: of the volume
@@ -138,13 +138,13 @@ class ExportRecord(msgspec.Struct):
     size: int | None = None
 
 
-class ExportAnswer(msgspec.Struct):
-    """The answer to the export of a volume."""
+class ExportResponse(msgspec.Struct):
+    """The response to the export of a volume."""
 
     export: ExportRecord = msgspec.field(name=ACTION)
 
 
-_VOLUME = LenientDecoder(VolumeAnswer)
+_VOLUME = LenientDecoder(VolumeResponse)
 
 
 _PAGE = LenientDecoder(VolumePage)
@@ -153,10 +153,10 @@ _PAGE = LenientDecoder(VolumePage)
 _LONG_PAGE = LenientDecoder(LongVolumePage)
 
 
-_MESSAGES = LenientDecoder(MessagesAnswer)
+_MESSAGES = LenientDecoder(MessagesResponse)
 
 
-_EXPORT = msgspec.json.Decoder(ExportAnswer, strict=False)  # some clouds send numbers as strings
+_EXPORT = msgspec.json.Decoder(ExportResponse, strict=False)  # some clouds send numbers as strings
 
 
 class BlockStorage:
@@ -167,30 +167,30 @@ class BlockStorage:
         self._endpoint = endpoint
         self._pager = Pager(session, endpoint)
         self._dialect = dialect
-        self._status_heeded: bool | None = None  # None = not asked yet
+        self._honours_status: bool | None = None  # None = not checked yet
 
     async def probe(self) -> None:
-        """One small request: raises what every other would meet. Many at once could lock a wrong key."""
+        """One small request, to find an error before many requests meet it: they could lock a wrong key."""
         await self._session.read(self._endpoint, "/volumes/detail?limit=1", _PAGE)
 
     async def get_volume(self, volume_id: str) -> Volume | None:
-        """The volume, or None where the cloud knows none of this id.
+        """The volume, or None where the cloud knows no volume of this id.
 
-        Raises TransientError for an answer about another one.
+        Raises TransientError for a response about another one.
         """
         path = f"/volumes/{quote(volume_id, safe='')}"
         try:
-            answer = await self._session.read(self._endpoint, path, _VOLUME)
+            response = await self._session.read(self._endpoint, path, _VOLUME)
         except NotFoundError:
             return None
-        require_same(volume_id, answer.volume.id, "volume", path)
-        return answer.volume.volume()
+        require_same(volume_id, response.volume.id, "volume", path)
+        return response.volume.volume()
 
     async def volumes(self, *, status: str | None = None) -> AsyncIterator[Sequence[Volume]]:
-        """Pages of the project's volumes: those of one status and in short, or all with their details."""
-        # Cinder's short list is a tenth of the work for both; EVS documents filters for the long one only.
+        """Pages of the project's volumes: short ones of one status, or all volumes with their details."""
+        # Cinder's short list is a tenth of the work; EVS documents filters for the long one only.
         short = status is not None and self._dialect.name is DialectName.CINDER
-        if short and not await self._heeds_status():
+        if short and not await self._status_filter_works():
             short = False
         path = "/volumes" if short else "/volumes/detail"
         decoder: Decoder[VolumePage] = _LONG_PAGE if status is None else _PAGE
@@ -198,25 +198,26 @@ class BlockStorage:
             found = [record.volume(status=status or "") for record in page.volumes if is_id(record.id)]
             yield [volume for volume in found if status is None or volume.status == status.lower()]
 
-    async def _heeds_status(self) -> bool:
-        """Whether the short list holds the volumes of one status where one is asked for.
+    async def _status_filter_works(self) -> bool:
+        """Whether the short list can be filtered by status.
 
-        Operators can forbid a filter, and Cinder then passes over it without a word: every volume would seem
-        to be uploading for ever, for short records have no status. Asked once, with a status nobody has.
+        Operators can forbid a filter, and Cinder then ignores it silently: short records have no status, so
+        every volume would seem to be uploading for ever. Checked once, with a status that no volume has.
         """
-        if self._status_heeded is None:
+        if self._honours_status is None:
             try:
                 page = await self._session.read(
                     self._endpoint, f"/volumes?status={_NO_STATUS}&limit=1", _PAGE
                 )
-                self._status_heeded = not page.volumes
+                self._honours_status = not page.volumes
             except SignInError:
                 raise
-            except RefusedError:  # it knows what statuses there are
-                self._status_heeded = True
-            if not self._status_heeded:
-                log.warning("the cloud does not list volumes by status; reading them all with their details")
-        return self._status_heeded
+            except RefusedError:  # the filter is checked against the known statuses
+                self._honours_status = True
+            if not self._honours_status:
+                message = "the cloud does not list volumes by status; reading all volumes with their details"
+                log.warning(message, extra={"action": "status_filter_ignored"})
+        return self._honours_status
 
     async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
         """Start the export of a volume to an image: one request, never repeated."""
@@ -224,24 +225,24 @@ class BlockStorage:
         path = f"/volumes/{quote(request.volume_id, safe='')}/action"
         body = msgspec.json.encode({ACTION: fields})
         version = export_microversion(fields)
-        answer = await self._session.request(
+        response = await self._session.request(
             "POST", self._endpoint, path, body=body, fence=fence, microversion=version
         )
-        return accepted(answer, request)
+        return accepted(response, request)
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
-        """The cloud's latest message on the export, or None where it keeps none."""
+        """The cloud's latest message about the export, or None where it keeps none."""
         if self._endpoint.version != "v3" or self._dialect.name is not DialectName.CINDER:
             return None
         try:
-            answer = await self._session.read(
+            response = await self._session.read(
                 self._endpoint, "/messages?limit=1000", _MESSAGES, microversion=WITH_MESSAGES
             )
         except SignInError:
             raise
-        except RefusedError:  # no such service here, too old for it, or not for this user
+        except RefusedError:  # not available in this cloud, or not to this user
             return None
-        return latest_message(answer.messages, volume_id=volume_id, request_id=request_id)
+        return latest_message(response.messages, volume_id=volume_id, request_id=request_id)
 
 
 def _texts(values: Mapping[str, object] | None) -> dict[str, str]:
@@ -251,7 +252,7 @@ def _texts(values: Mapping[str, object] | None) -> dict[str, str]:
 def latest_message(
     messages: Sequence[MessageRecord], *, volume_id: str, request_id: str | None
 ) -> str | None:
-    """The latest message about a request; without its id, about the volume."""
+    """The latest message about a request; where its id is unknown, about the volume."""
     ours = [
         message
         for message in messages
@@ -262,15 +263,16 @@ def latest_message(
 
 
 def export_fields(request: ExportRequest, dialect: Dialect, *, api_version: str) -> dict[str, str | bool]:
-    """The fields of an export, those that the dialect takes. Raises RefusedError for a format or name it
-    does not take.
+    """The fields of an export that the dialect accepts.
+
+    Raises RefusedError for a format or name that it does not accept.
     """
     options = request.options
-    if fault := dialect.disk_format_problem(options.disk_format):
-        raise RefusedError(f"not sent: {fault}", method="POST", code="disk_format")
-    if fault := dialect.image_name_problem(request.image_name):
-        words = image_name_message(fault, dialect)
-        raise RefusedError(f"not sent: {words}", method="POST", code="image_name")
+    if problem := dialect.disk_format_problem(options.disk_format):
+        raise RefusedError(f"not sent: {problem}", method="POST", code="disk_format")
+    if problem := dialect.image_name_problem(request.image_name):
+        message = image_name_message(problem, dialect)
+        raise RefusedError(f"not sent: {message}", method="POST", code="image_name")
     disk_format = options.disk_format or dialect.default_disk_format
     fields: dict[str, str | bool] = {
         "image_name": request.image_name,
@@ -295,35 +297,36 @@ def _visibility(visibility: str | None, *, protected: bool | None) -> dict[str, 
 
 
 def export_microversion(fields: dict[str, str | bool]) -> str | None:
-    """The microversion of Cinder that the fields need; None = any will do."""
+    """The microversion of Cinder that the fields need; None = any."""
     return "3.1" if "visibility" in fields or "protected" in fields else None
 
 
-def accepted(answer: Response, request: ExportRequest) -> Accepted:
-    """What was started. Raises OutcomeUnknownError for an answer without the id of an image, and for one that
-    is about another request: a proxy or a cache may mix answers up.
+def accepted(response: Response, request: ExportRequest) -> Accepted:
+    """The started export. Raises OutcomeUnknownError for a response without the id of an image.
+
+    The same for a response to another request: a proxy or cache may confuse them.
     """
     try:
-        export = _EXPORT.decode(answer.body).export
+        export = _EXPORT.decode(response.body).export
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreadable(answer, str(error)) from error
+        raise _unreadable(response, str(error)) from error
     if not export.image_id.strip():
-        raise _unreadable(answer, "the image id is empty")
+        raise _unreadable(response, "the image id is empty")
     if not is_id(export.image_id):
-        raise _unreadable(answer, f"{export.image_id!r} is none")
+        raise _unreadable(response, f"{export.image_id!r} is not an id")
     if export.id and export.id.replace("-", "").lower() != request.volume_id.replace("-", "").lower():
-        raise _unreadable(answer, f"it is about volume {export.id!r}")
+        raise _unreadable(response, f"it is about volume {export.id!r}")
     if export.image_name and export.image_name.strip() != request.image_name.strip():
-        raise _unreadable(answer, f"it is about an image called {export.image_name!r}")
+        raise _unreadable(response, f"it is about an image called {export.image_name!r}")
     size_gib = valid_size_gib(export.size)
-    return Accepted(image_id=export.image_id, size_gib=size_gib, request_id=answer.request_id)
+    return Accepted(image_id=export.image_id, size_gib=size_gib, request_id=response.request_id)
 
 
-def _unreadable(answer: Response, why: str) -> OutcomeUnknownError:
+def _unreadable(response: Response, reason: str) -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        f"answered {answer.status}, but not with the id of its image: {sanitize(why)}",
-        method=answer.method,
-        url=answer.url,
-        status=answer.status,
-        request_id=answer.request_id,
+        f"the response ({response.status}) has no id of its image: {sanitize(reason)}",
+        method=response.method,
+        url=response.url,
+        status=response.status,
+        request_id=response.request_id,
     )

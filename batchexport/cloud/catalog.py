@@ -1,4 +1,4 @@
-"""Where the services are: the endpoints of one project in one region, chosen from the catalog. Pure."""
+"""The service catalog: choosing the endpoints of one project in one region. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ IMAGE_TYPES = ("image", "ims")
 COMPUTE_TYPES = ("compute", "ecs")
 
 _VERSION = re.compile(r"v\d+(\.\d+)?")
-#: A project id, or the place kept for one in endpoints written by hand.
+#: A project id, or a placeholder for one in endpoints set by hand.
 _PROJECT = re.compile(r"[0-9a-f]{32}|[$%]?[({](project|tenant)_id[)}]s?")
-#: The name of the service in its host, or behind a proxy the beginning of its path.
+#: The service in the host name, or, behind a proxy, at the beginning of the path.
 _EVS_ADDRESS = re.compile(r"https?://(evs[.-]|[^/]+/evs(/|$))")
 _ECS_ADDRESS = re.compile(r"https?://(ecs[.-]|[^/]+/ecs(/|$))")
 _EVERYWHERE = (None, "", "*")
@@ -36,7 +36,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServicePreferences(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says about the endpoint of one service. None and empty = as of all services."""
+    """What the configuration says about one service. None and empty = the same as for all services."""
 
     region: str | None = None
     interfaces: tuple[str, ...] = ()  #: best first
@@ -45,7 +45,7 @@ class ServicePreferences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndpointPreferences(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says about endpoints."""
+    """What the configuration says about services and their endpoints."""
 
     region: str | None = None  #: None = the only region there is
     interfaces: tuple[str, ...] = ("public",)  #: best first
@@ -55,7 +55,7 @@ class EndpointPreferences(msgspec.Struct, frozen=True, kw_only=True):
     block_storage_url: str | None = None  #: instead of the catalog
     image_url: str | None = None  #: instead of the catalog
     compute_url: str | None = None  #: instead of the catalog
-    dialect: DialectName | None = None  #: None = told by the catalog
+    dialect: DialectName | None = None  #: None = by the catalog
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,22 +63,22 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     version: str
-    region: str | None = None  #: that the catalog names for it; None = it names none, or is passed over
+    region: str | None = None  #: by the catalog; None = it has none, or the URL was configured
 
 
 class ComputeEndpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Where servers are stopped and started: by Nova's API, and on ECS also many at once."""
+    """The endpoints of the compute service: Nova's API, and, on ECS, its own for batches."""
 
     nova: Endpoint
-    ecs: Endpoint | None  #: None = a compute service without the batches of ECS
+    ecs: Endpoint | None  #: None = not ECS
 
 
 def find_block_storage(
     catalog: Sequence[CatalogEntry], preferences: EndpointPreferences, *, project_id: str | None
 ) -> tuple[Endpoint, Dialect]:
-    """The endpoint of block storage, with the project id in it, and the dialect spoken there.
+    """The endpoint of block storage, with the project id in it, and its dialect.
 
-    Raises ConfigError where the catalog has no such service in the region.
+    Raises ConfigError if the catalog has no such service in the region.
     """
     if preferences.block_storage_url:
         entries = [_by_hand("block-storage", preferences.block_storage_url)]
@@ -106,7 +106,7 @@ def find_block_storage(
 
 
 def find_image_service(catalog: Sequence[CatalogEntry], preferences: EndpointPreferences) -> Endpoint:
-    """The endpoint of the image service, version 2. Raises ConfigError where the catalog has none."""
+    """The endpoint of the image service, version 2. Raises ConfigError if the catalog has none."""
     if preferences.image_url:
         entries = [_by_hand("image", preferences.image_url)]
     else:
@@ -124,7 +124,7 @@ def find_compute(
     *,
     project_id: str | None,
 ) -> ComputeEndpoints:
-    """The endpoints of the compute service. Raises ConfigError where the catalog has none."""
+    """The endpoints of the compute service. Raises ConfigError if the catalog has none."""
     if preferences.compute_url:
         entry = _by_hand("compute", preferences.compute_url)
     else:
@@ -172,7 +172,7 @@ def _matching(
 
 
 def _types(choice: ServicePreferences, types: Sequence[str]) -> list[str]:
-    """The service types to look for, best first: one that was asked for comes before its other names."""
+    """The service types to look for, best first: a configured one comes before its other names."""
     if choice.service_type is None:
         return list(types)
     others = types if choice.service_type in types else ()
@@ -180,13 +180,13 @@ def _types(choice: ServicePreferences, types: Sequence[str]) -> list[str]:
 
 
 def _is_of(entry: CatalogEntry, kind: str, choice: ServicePreferences) -> bool:
-    """Whether this is an endpoint of the type, and of the name where one is asked for and it has one."""
+    """Whether the entry is of this type, and of the configured name if it has a name."""
     is_named = not (choice.service_name and entry.service_name) or entry.service_name == choice.service_name
     return entry.service_type == kind and bool(entry.url) and is_named
 
 
 def _in_region(entries: list[CatalogEntry], region: str | None, service: str) -> list[CatalogEntry]:
-    """Those of the region; a region left open is an error where there are several to choose from."""
+    """The entries of the region; if none is configured and there are several, raises ConfigError."""
     if region:
         exact = [entry for entry in entries if entry.region == region]
         return exact or [entry for entry in entries if entry.region in _EVERYWHERE]
@@ -194,7 +194,7 @@ def _in_region(entries: list[CatalogEntry], region: str | None, service: str) ->
     if len(regions) > 1:
         raise ConfigError(
             f"the {service} is in several regions: {', '.join(regions)}",
-            hint="say which one: region_name in clouds.yaml, OS_REGION_NAME, or region in the job list",
+            hint="choose one: region_name in clouds.yaml, OS_REGION_NAME, or region in the job list",
         )
     return entries
 
@@ -241,10 +241,10 @@ def _split(url: str) -> tuple[str, str]:
 
 
 def with_dialect(preferences: EndpointPreferences, name: str | None) -> EndpointPreferences:
-    """The preferences with a dialect by its name, if one is given. Raises ConfigError for an unknown name."""
+    """The preferences with this dialect, None = unchanged. Raises ConfigError for an unknown name."""
     if name is None:
         return preferences
     try:
         return replace(preferences, dialect=DialectName(name))
     except ValueError as error:
-        raise ConfigError(f"dialect {name!r} is not known; known are {', '.join(DialectName)}") from error
+        raise ConfigError(f"unknown dialect {name!r}; known: {', '.join(DialectName)}") from error

@@ -1,6 +1,7 @@
-"""The compute service: look at servers, stop them, and start them again; on ECS many by one request.
+"""The compute service: read servers, stop them, and start them again; on ECS many with one request.
 
-ECS takes at most a thousand servers a minute. A job tells which of them could not be stopped or started.
+ECS accepts at most a thousand servers a minute, and reports in a job which of them could not be stopped or
+started.
 """
 
 from __future__ import annotations
@@ -35,29 +36,29 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 STOP = "os-stop"
 START = "os-start"
-#: As long as nobody knows how many pages the list of servers has, it is taken for so many.
+#: The assumed number of pages of the list of servers, until it has been read once.
 UNKNOWN_PAGES = 3
-#: Statuses of servers of which nothing is known. Since microversion 2.69 Nova lists servers of a cell that is
+#: Statuses of servers whose state is unknown. Since microversion 2.69 Nova lists servers of a cell that is
 #: down as `UNKNOWN`, with little more than their ids; before, it leaves them out.
-UNTOLD = frozenset({"", "UNKNOWN"})
-#: More than so many are never asked for one by one: each takes its turn at the gate before an export.
+UNKNOWN_STATUSES = frozenset({"", "UNKNOWN"})
+#: At most so many are read one by one: each of these requests delays an export.
 MAX_BY_ID = 20
 MAX_BATCH = 1000
 MAX_SERVERS_PER_MINUTE = 1000
-#: Between two looks at a job. Guests need some 10 s to go down.
+#: Between two reads of a job. Guests need some 10 s to shut down.
 JOB_POLL_S = 3.0
-#: A job that takes longer is left to itself: the servers tell how they are.
+#: A job that takes longer is no longer followed: the servers are read instead.
 JOB_TIMEOUT_S = 300.0
 
 
 class AttachedRecord(msgspec.Struct):
-    """A volume that is attached to a server."""
+    """A volume attached to a server."""
 
     id: str
 
 
 class ServerRecord(msgspec.Struct):
-    """A server as answered."""
+    """A server as returned."""
 
     id: str
     status: str | None = None
@@ -70,11 +71,11 @@ class ServerRecord(msgspec.Struct):
 
     @property
     def is_partial(self) -> bool:
-        """Whether it stands for a server of a cell that does not answer: nothing but its id is known."""
-        return (self.status or "").upper() in UNTOLD
+        """Whether the server's cell does not respond, so that only its id is known."""
+        return (self.status or "").upper() in UNKNOWN_STATUSES
 
     def server(self) -> Server:
-        """The same in our words."""
+        """The server."""
         attached = None if self.attached is None else tuple(each.id for each in self.attached)
         return Server(
             server_id=self.id,
@@ -86,14 +87,14 @@ class ServerRecord(msgspec.Struct):
         )
 
 
-class ServerAnswer(msgspec.Struct):
-    """The answer that holds one server."""
+class ServerResponse(msgspec.Struct):
+    """The response that holds one server."""
 
     server: ServerRecord
 
 
 class ServerPage(msgspec.Struct):
-    """The answer that holds a page of servers."""
+    """The response that holds a page of servers."""
 
     servers: list[ServerRecord]
     servers_links: list[LinkRecord] | None = None
@@ -105,12 +106,12 @@ class ServerPage(msgspec.Struct):
 
     @property
     def has_next(self) -> bool:
-        """Whether the cloud says that there are more."""
+        """Whether the cloud says that another page follows."""
         return has_next_link(self.servers_links)
 
 
 class Entities(msgspec.Struct):
-    """What a job is about: its parts, or in a part the one server."""
+    """The subject of a job: its parts, or, in a part, one server."""
 
     server_id: str | None = None
     errorcode_message: str | None = None
@@ -118,7 +119,7 @@ class Entities(msgspec.Struct):
 
 
 class JobRecord(msgspec.Struct):
-    """A job as answered, and each of its parts."""
+    """A job as returned, or one of its parts."""
 
     status: str
     error_code: str | None = None
@@ -127,27 +128,27 @@ class JobRecord(msgspec.Struct):
 
     @property
     def parts(self) -> Sequence[JobRecord]:
-        """A job for each server, once the cloud made them."""
+        """A job for each server, once the cloud has created them."""
         return (self.entities.sub_jobs or ()) if self.entities else ()
 
     @property
     def server_id(self) -> str | None:
-        """The one server that it is about."""
+        """The server that the part is about."""
         return self.entities.server_id if self.entities else None
 
     def error(self, url: str) -> CloudError:
         """Why it failed."""
-        told = self.fail_reason or (self.entities.errorcode_message if self.entities else None)
-        return error_from_job(url=url, code=self.error_code, message=told or "")
+        message = self.fail_reason or (self.entities.errorcode_message if self.entities else None)
+        return error_from_job(url=url, code=self.error_code, message=message or "")
 
 
 class BatchAccepted(msgspec.Struct):
-    """The answer to a batch that was taken."""
+    """The response to a batch that was accepted."""
 
     job_id: str
 
 
-_SERVER = msgspec.json.Decoder(ServerAnswer, strict=False)
+_SERVER = msgspec.json.Decoder(ServerResponse, strict=False)
 
 
 _PAGE = msgspec.json.Decoder(ServerPage, strict=False)
@@ -160,7 +161,7 @@ _ACCEPTED = msgspec.json.Decoder(BatchAccepted)
 
 
 class Compute:
-    """The servers of one project. Every call raises ConfigError where the cloud has no compute service."""
+    """The servers of one project."""
 
     def __init__(
         self, session: HttpSession, endpoints: ComputeEndpoints, *, batches: Batches | None = None
@@ -173,10 +174,10 @@ class Compute:
         self._list_pages: int | None = None  # None = never read whole
 
     async def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
-        """What is known of these servers now, page by page, or all at once where that costs less.
+        """The state of these servers now, page by page, or all at once where that takes fewer requests.
 
-        Those that the list leaves out are asked for by their ids. What cannot be learned of one is left out,
-        and proves nothing; raises CloudError where that is so of all.
+        Servers missing from the list are read by their ids. A server that cannot be read is left out, which
+        proves nothing; raises CloudError if none can be read.
         """
         wanted = set(server_ids)
         if not wanted:
@@ -184,14 +185,15 @@ class Compute:
         listed = False
         if len(wanted) > min(self._list_pages or UNKNOWN_PAGES, MAX_BY_ID):
             try:
-                async for told in self._listed(wanted):
-                    listed = listed or bool(told)
-                    wanted.difference_update(server.server_id for server in told)
-                    yield told
+                async for found in self._listed(wanted):
+                    listed = listed or bool(found)
+                    wanted.difference_update(server.server_id for server in found)
+                    yield found
             except SignInError:
                 raise
             except CloudError as error:
-                log.warning("the list of servers cannot be read, asking for each alone: %s", error)
+                extra = {"action": "server_list_failed"}
+                log.warning("cannot list servers, reading them one by one: %s", error, extra=extra)
         if wanted:
             yield await self._by_ids(sorted(wanted)[:MAX_BY_ID], may_fail=listed)
 
@@ -203,15 +205,13 @@ class Compute:
         self._list_pages = max(count, 1)
 
     async def _by_ids(self, server_ids: Sequence[str], *, may_fail: bool) -> list[Server]:
-        """These servers, but for those that cannot be read; where that is all of them, it raises unless it
-        `may_fail`.
-        """
+        """These servers, except those that cannot be read. Raises if none can be, unless it `may_fail`."""
         answers = await _each(server_ids, self._server_or_error)
         errors = [answer for answer in answers if isinstance(answer, CloudError)]
         for error in errors:
             if isinstance(error, SignInError) or (len(errors) == len(server_ids) and not may_fail):
                 raise error
-            log.warning("a server cannot be looked at: %s", error)
+            log.warning("cannot read a server: %s", error, extra={"action": "server_read_failed"})
         return [answer for answer in answers if isinstance(answer, Server)]
 
     async def _server_or_error(self, server_id: str) -> Server | CloudError:
@@ -221,17 +221,17 @@ class Compute:
             return error
 
     async def get_server(self, server_id: str) -> Server:
-        """The server, asked for by its id. Raises CloudError where nothing can be learned of it."""
+        """The server, read by its id. Raises CloudError if its state cannot be learned."""
         path = f"/servers/{quote(server_id, safe='')}"
         try:
             record = (await self._session.read(self._nova, path, _SERVER)).server
         except NotFoundError as error:
-            if error.code is None:  # words of a gateway, perhaps, and not of the compute service
+            if error.code is None:  # perhaps from a gateway, not from the compute service
                 raise
             return Server(server_id=server_id, status="", exists=False)
         if record.is_partial:
             raise TransientError(
-                f"the compute service does not know now how server {server_id} is",
+                f"the compute service does not know the state of server {server_id} now",
                 method="GET",
                 url=self._nova.url + path,
             )
@@ -240,17 +240,17 @@ class Compute:
     async def stop_servers(
         self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
     ) -> dict[str, CloudError]:
-        """Ask for these to be stopped. Returns why, for those of which it was not taken or nobody knows.
+        """Request that these be stopped. Returns, by server id, the errors of those refused or in doubt.
 
-        Raises SignInError, which is about all of them. `hard` is for ECS: Nova by itself cuts the power of
-        a guest that does not heed.
+        Raises SignInError, which concerns all of them. `hard` is for ECS: Nova itself powers off a guest that
+        ignores the request.
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
     async def start_servers(
         self, server_ids: Sequence[str], *, fence: Callable[[], None]
     ) -> dict[str, CloudError]:
-        """Ask for these to be started; returns as `stop_servers`."""
+        """Request that these be started; returns the same as `stop_servers`."""
         return await self._power(START, server_ids, hard=False, fence=fence)
 
     async def _power(
@@ -260,7 +260,7 @@ class Compute:
         each_once = list(dict.fromkeys(server_ids))
         for begin in range(0, len(each_once), MAX_BATCH):
             batch = each_once[begin : begin + MAX_BATCH]
-            # For one server a batch would cost a job to follow.
+            # For one server a batch is not worth a job to follow.
             if self._batches is None or len(batch) == 1:
                 failed |= await self._one_by_one(action, batch, hard=hard, fence=fence)
             else:
@@ -275,8 +275,15 @@ class Compute:
         except SignInError:
             raise
         except RefusedError as error:
-            # One server that is gone or busy may be why: the others shall not suffer from it.
-            log.warning("%s of %d servers was refused, asking for each alone: %s", action, len(batch), error)
+            # A single server that is gone or busy may be the reason.
+            extra = {"action": "batch_refused", "request": action, "servers": len(batch)}
+            log.warning(
+                "%s of %d servers was refused, requesting each alone: %s",
+                action,
+                len(batch),
+                error,
+                extra=extra,
+            )
         except CloudError as error:
             return dict.fromkeys(batch, error)
         return await self._one_by_one(action, batch, hard=hard, fence=fence)
@@ -301,7 +308,7 @@ class Compute:
 
 
 async def _each(server_ids: Iterable[str], ask: Callable[[str], Coroutine[Any, Any, T]]) -> list[T]:
-    """What `ask` tells of each, as many at a time as the session lets through; its first error ends them."""
+    """The results of `ask` for each, as many at a time as the session allows; the first error ends all."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(server_id)) for server_id in server_ids]
@@ -311,7 +318,7 @@ async def _each(server_ids: Iterable[str], ask: Callable[[str], Coroutine[Any, A
 
 
 class Batches:
-    """Stops and starts the servers of one project by batches."""
+    """Stops and starts the servers of one project in batches. For ECS."""
 
     def __init__(
         self,
@@ -331,32 +338,32 @@ class Batches:
     async def send(
         self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
     ) -> dict[str, CloudError]:
-        """Ask for the action on at most `MAX_BATCH` servers, and follow its job to the end.
+        """Request the action for at most `MAX_BATCH` servers, and follow its job to the end.
 
-        Returns why, by server id, for those it failed for; raises CloudError where the batch was not taken.
+        Returns the errors by server id; raises CloudError if the batch was not accepted.
         """
         listed = {"servers": [{"id": server_id} for server_id in server_ids]}
         body = msgspec.json.encode({action: ecs_options(action, hard=hard) | listed})
         async with self._turn:
             await self._sleep(wait_s(self._sent, len(server_ids), now_s=self._steady()))
             self._sent.append((self._steady(), len(server_ids)))
-        answer = await self._session.request(
+        response = await self._session.request(
             "POST", self._endpoint, "/cloudservers/action", body=body, fence=fence
         )
         try:
-            job_id = _ACCEPTED.decode(answer.body).job_id
+            job_id = _ACCEPTED.decode(response.body).job_id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise OutcomeUnknownError(
-                f"answered {answer.status}, but not with the id of a job: {error}",
-                method=answer.method,
-                url=answer.url,
-                status=answer.status,
-                request_id=answer.request_id,
+                f"the response ({response.status}) has no id of a job: {error}",
+                method=response.method,
+                url=response.url,
+                status=response.status,
+                request_id=response.request_id,
             ) from error
         return await self._followed(job_id, server_ids)
 
     async def _followed(self, job_id: str, server_ids: Sequence[str]) -> dict[str, CloudError]:
-        """Which servers the job failed for, as far as it tells in time."""
+        """The errors of the job, by server id, as far as known when it ends or times out."""
         path = f"/jobs/{quote(job_id, safe='')}"
         give_up_at = self._steady() + JOB_TIMEOUT_S
         failed: dict[str, CloudError] = {}
@@ -365,7 +372,8 @@ class Batches:
             try:
                 job = await self._session.read(self._endpoint, path, _JOB)
             except CloudError as error:
-                log.warning("job %s cannot be read, the servers will tell: %s", job_id, error)
+                extra = {"action": "job_read_failed", "job_id": job_id}
+                log.warning("cannot read job %s, reading its servers instead: %s", job_id, error, extra=extra)
                 break
             failed = failures(job, server_ids, url=self._endpoint.url + path)
             if job.status in ("SUCCESS", "FAIL"):
@@ -374,25 +382,25 @@ class Batches:
 
 
 def ecs_options(action: str, *, hard: bool) -> dict[str, Any]:
-    """What ECS wants to know of an action beside its servers."""
+    """The options of an action on ECS, besides its servers."""
     return {"type": "HARD" if hard else "SOFT"} if action == STOP else {}
 
 
 def failures(job: JobRecord, server_ids: Iterable[str], *, url: str) -> dict[str, CloudError]:
-    """Why, by server id, for those that the job says it failed for."""
+    """The errors of a job, by server id."""
     failed = {part.server_id: part.error(url) for part in job.parts if part.status == "FAIL"}
     named = {server_id: failed[server_id] for server_id in server_ids if server_id in failed}
     if job.status != "FAIL" or named:
         return named
-    # It failed as a whole, perhaps before it had parts.
+    # The job failed as a whole, perhaps before it had parts.
     done = {part.server_id for part in job.parts if part.status == "SUCCESS"}
     return {server_id: job.error(url) for server_id in server_ids if server_id not in done}
 
 
-def wait_s(sent: Iterable[tuple[float, int]], asking: int, *, now_s: float) -> float:
-    """Seconds until `asking` more servers fit into the minute; `sent` holds when how many were asked for."""
+def wait_s(sent: Iterable[tuple[float, int]], more: int, *, now_s: float) -> float:
+    """Seconds until `more` servers fit into the minute; `sent` holds the time and size of earlier batches."""
     recent = [(at, count) for at, count in sent if at + 60.0 > now_s]
-    total, wait = asking + sum(count for _, count in recent), 0.0
+    total, wait = more + sum(count for _, count in recent), 0.0
     for at, count in recent:
         if total <= MAX_SERVERS_PER_MINUTE:
             break

@@ -1,4 +1,4 @@
-"""A cloud to work on: signed in, with its endpoints found, every request behind one rate limiter."""
+"""Connecting to a cloud: the account, the sign-in, the endpoints; and what comes of it, its services."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from batchexport.model import TargetKey
 
 
 class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom a client asks, and where."""
+    """Who is signed in, and where the services are. Holds no secret."""
 
     signs_requests: bool  #: with an access key; else it signed in and holds a token
     project_id: str | None
     project_name: str | None = None
     user_name: str | None = None
     roles: tuple[str, ...] = ()  #: empty = not told
-    token_life_s: float | None = None  #: of a fresh token; None = not told, or no token
+    token_life_s: float | None = None  #: lifetime of a fresh token; None = not told, or no token
     block_storage_url: str
     image_url: str
-    config_files: tuple[str, ...] = ()  #: what describes the account; empty = variables and flags alone
-    notes: tuple[str, ...] = ()  #: what a person should know of the way to the cloud, in words
+    config_files: tuple[str, ...] = ()  #: that describe the account; empty = only variables and flags
+    notes: tuple[str, ...] = ()  #: warnings about the configuration and the connection
 
 
 class Cloud:
@@ -71,7 +71,7 @@ class Cloud:
 
     @cached_property
     def compute(self) -> Compute:
-        """Its servers. Raises ConfigError where no compute service is found: most runs need none."""
+        """Its servers. Raises ConfigError if there is no compute service, which most runs do not need."""
         return self._find_compute()
 
     @property
@@ -81,7 +81,7 @@ class Cloud:
 
     @property
     def traffic(self) -> Traffic:
-        """What went over the wire so far."""
+        """Counts of its requests so far."""
         return self._session.traffic
 
     def server_now_s(self) -> float:
@@ -92,76 +92,78 @@ class Cloud:
 @asynccontextmanager
 async def connect(
     key: TargetKey,
-    access: CloudSettings,
+    settings: CloudSettings,
     *,
     limits: Limits,
-    gate: RateLimiter | None = None,
+    limiter: RateLimiter | None = None,
     sign_ins: SignIns | None = None,
 ) -> AsyncIterator[Cloud]:
-    """A cloud that is signed in to, closed at the end. What `key` says wins over `access`.
+    """Sign in to a cloud; its connections are closed at the end. `key` takes precedence over `settings`.
 
-    `gate` is for targets that share one; None = a gate of its own, at the rate of `limits`. `sign_ins` is for
-    targets that sign in together; None = for itself alone, and with little patience. Raises
-    ConfigError for a cloud, region or service that is not there, SignInError, UnreachableError or
-    TransientError where no token is given, and CloudError where the image service does not answer.
+    `limiter` is for targets that share one; None = its own, at the rate of `limits`. `sign_ins` is for
+    targets that sign in together; None = its own, with short time limits. Raises ConfigError for an unknown
+    cloud, region or service; SignInError, UnreachableError or TransientError if the sign-in fails; and
+    CloudError if the image service does not respond.
     """
     sign_ins = sign_ins or SignIns()
-    account = await run_in_thread(partial(load_account, key, access, sign_ins), limit_s=None)
-    held = await sign_ins.first(account.authenticator)
-    block_storage, dialect = find_block_storage(held.catalog, account.preferences, project_id=held.project_id)
-    image_service = find_image_service(held.catalog, account.preferences)
+    account = await run_in_thread(partial(load_account, key, settings, sign_ins), limit_s=None)
+    credential = await sign_ins.first(account.authenticator)
+    block_storage, dialect = find_block_storage(
+        credential.catalog, account.preferences, project_id=credential.project_id
+    )
+    image_service = find_image_service(credential.catalog, account.preferences)
     async with open_http(account.tls, connections=limits.concurrency) as http:
         session = HttpSession(
             http,
             account.authenticator,
-            gate or RateLimiter(limits.requests_per_second),
+            limiter or RateLimiter(limits.requests_per_second),
             concurrency=limits.concurrency,
         )
-        session.proxy_for(block_storage.url)  # a setting to correct shows before anything is sent
-        # Before the first answer of a service, the token's own date tells how far our clock is off.
-        session.learn_clock(held.issued_at)
+        session.proxy_for(block_storage.url)  # finds a wrong setting before anything is sent
+        # Until a service responds, the date of the token shows by how much our clock is off.
+        session.learn_clock(credential.issued_at)
         volumes = BlockStorage(session, block_storage, dialect)
-        if account.unproven:
+        if account.unverified:
             await volumes.probe()
-        images = ImageService(session, image_service, dialect, project_id=held.project_id)
-        # Nothing is exported that nobody could watch; and the images' times are by this service's clock.
+        images = ImageService(session, image_service, dialect, project_id=credential.project_id)
+        # Without it no export could be polled; and the times of images are by this service's clock.
         await images.probe()
-        facts = account_facts(account, held, block_storage, image_service)
-        sign_ins.mention(facts.config_files, facts.notes)
+        facts = account_facts(account, credential, block_storage, image_service)
+        sign_ins.log_account(facts.config_files, facts.notes)
 
         def compute() -> Compute:
-            endpoints = find_compute(held.catalog, account.preferences, dialect, project_id=held.project_id)
+            endpoints = find_compute(
+                credential.catalog, account.preferences, dialect, project_id=credential.project_id
+            )
             return Compute(session, endpoints)
 
-        identity = identity_of(account, held, block_storage)
+        identity = identity_of(account, credential, block_storage)
         yield Cloud(session, volumes, images, compute, dialect=dialect, facts=facts, identity=identity)
 
 
-def load_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns | None = None) -> Account:
-    """The account that a target means. Blocks to read files; asks no server.
+def load_account(key: TargetKey, settings: CloudSettings, sign_ins: SignIns | None = None) -> Account:
+    """The account of a target. Blocks to read files; sends no request.
 
-    Targets with the same `sign_ins` share the tokens of an account; None = those of this target alone.
+    Targets with the same `sign_ins` share the tokens of an account; None = its own.
 
-    Raises ConfigError where the cloud is not known or a value for its way of signing in is missing.
+    Raises ConfigError if the cloud is unknown or a value for its way of signing in is missing.
     """
     sign_ins = sign_ins or SignIns()
-    plain_one = plain_account(key, access, os.environ, home=_home(), folder=Path.cwd())
+    plain_one = plain_account(key, settings, os.environ, home=_home(), folder=Path.cwd())
     if plain_one is not None:
-        account = environment_account(plain_one, access, sign_ins)
+        account = environment_account(plain_one, settings, sign_ins)
     else:
         from batchexport.cloud.auth.clouds_yaml import clouds_yaml_account  # takes a third of a second
 
-        account = clouds_yaml_account(key, access, sign_ins)
+        account = clouds_yaml_account(key, settings, sign_ins)
     if not account.tls.verify:
-        note = (
-            "the cloud's certificates are not checked (verify: false, or insecure): anyone can impersonate it"
-        )
+        note = "certificates are not verified (verify: false, or insecure): anyone can impersonate the cloud"
         account = replace(account, notes=(*account.notes, note))
     return account
 
 
 def _home() -> Path | None:
-    """The user's home, or None for one without: a made-up user in a container."""
+    """The user's home, or None: an arbitrary user of a container may have none."""
     try:
         return Path.home()
     except RuntimeError:
@@ -169,16 +171,16 @@ def _home() -> Path | None:
 
 
 def account_facts(
-    account: Account, held: Credential, block_storage: Endpoint, image_service: Endpoint
+    account: Account, credential: Credential, block_storage: Endpoint, image_service: Endpoint
 ) -> AccountFacts:
-    """What the credential and the endpoints say of the account."""
-    token = held if isinstance(held, Token) else None
+    """The facts known from the credential and the endpoints."""
+    token = credential if isinstance(credential, Token) else None
     life_s = None
     if token is not None and token.issued_at is not None and token.expires_at is not None:
         life_s = token.expires_at - token.issued_at
     return AccountFacts(
         signs_requests=token is None,
-        project_id=held.project_id,
+        project_id=credential.project_id,
         project_name=token.project_name if token else None,
         user_name=token.user_name if token else None,
         roles=token.roles if token else (),
@@ -191,20 +193,20 @@ def account_facts(
 
 
 def _in_clear(account: Account, *endpoints: Endpoint) -> list[str]:
-    """A note on endpoints without TLS, where the sign-in has it: tokens go there as anybody can read them."""
+    """A note on endpoints without TLS if signing in uses it: tokens are sent there in clear text."""
     if not (account.identity_url or "").startswith("https://"):
         return []
     urls = [endpoint.url for endpoint in endpoints if endpoint.url.startswith("http://")]
-    return [f"requests and their token go in clear text to {', '.join(urls)}"] if urls else []
+    return [f"requests and their tokens are sent in clear text to {', '.join(urls)}"] if urls else []
 
 
-def identity_of(account: Account, held: Credential, block_storage: Endpoint) -> CloudIdentity:
-    """What the account and its sign-in say of the cloud: which one it is, for whoever comes back to it."""
+def identity_of(account: Account, credential: Credential, block_storage: Endpoint) -> CloudIdentity:
+    """Which cloud it is, by the account and its sign-in."""
     return CloudIdentity(
         cloud=account.cloud,
         region=block_storage.region,
-        project_id=held.project_id,
-        project_name=held.project_name if isinstance(held, Token) else None,
+        project_id=credential.project_id,
+        project_name=credential.project_name if isinstance(credential, Token) else None,
         identity_url=service_address(account.identity_url) if account.identity_url else None,
         block_storage_url=service_address(block_storage.url),
     )

@@ -1,4 +1,4 @@
-"""The image service: look at images by id, by name and by when they last changed; delete one; the quota."""
+"""The image service: read images by id, name and time of change; delete one; the quota."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
 from batchexport.model import Image, ImageDetails, ImageQuota
 
-#: Common servers take request lines of 4 KB and more; an id has 36 characters.
+#: Common servers accept request lines of 4 KB and more; an id has 36 characters.
 IDS_PER_REQUEST = 90
 
 
 class ImageRecord(msgspec.Struct):
-    """An image as answered."""
+    """An image as returned."""
 
     id: str
     name: str | None = None
@@ -43,7 +43,7 @@ class ImageRecord(msgspec.Struct):
     owner: str | None = None  #: the project that it belongs to
 
     def image(self) -> Image:
-        """The same in our words."""
+        """The image."""
         return Image(
             image_id=self.id,
             name=self.name or "",
@@ -62,14 +62,14 @@ class ImageRecord(msgspec.Struct):
         )
 
     def _size_bytes(self) -> int | None:
-        """The bytes of the image. A 0 of Glance is one; that of IMS says nothing."""
+        """The bytes of the image. Glance's 0 is a size; that of IMS means nothing."""
         if self.size or self.true_size is not None:
             return self.size or self.true_size
         return None if self.ims_type is not None else self.size
 
 
 class ImagePage(msgspec.Struct):
-    """The answer that holds a page of images."""
+    """The response that holds a page of images."""
 
     images: list[ImageRecord]
     next: str | None = None
@@ -81,12 +81,12 @@ class ImagePage(msgspec.Struct):
 
     @property
     def has_next(self) -> bool:
-        """Whether the cloud says that there are more."""
+        """Whether the cloud says that another page follows."""
         return bool(self.next)
 
 
 class ResourceRecord(msgspec.Struct):
-    """What the project may have of one kind; negative = as many as it likes."""
+    """The quota of one kind of resource; negative = unlimited."""
 
     type: str
     used: int
@@ -94,21 +94,21 @@ class ResourceRecord(msgspec.Struct):
 
 
 class ResourcesRecord(msgspec.Struct):
-    """What the project may have of each kind."""
+    """The quotas of all kinds of resources."""
 
     resources: list[ResourceRecord]
 
 
-class QuotaAnswer(msgspec.Struct):
-    """The answer to a question for the quota of IMS."""
+class QuotaResponse(msgspec.Struct):
+    """The response with the quotas of IMS."""
 
     quotas: ResourcesRecord
 
 
-# Users put properties of any name and value on images; and IMS sends numbers as strings.
+# Users set properties of any name and value on images; IMS sends numbers as strings.
 _IMAGE = LenientDecoder(ImageRecord)
 _PAGE = LenientDecoder(ImagePage)
-_QUOTA = LenientDecoder(QuotaAnswer)
+_QUOTA = LenientDecoder(QuotaResponse)
 
 
 class ImageService:
@@ -124,13 +124,13 @@ class ImageService:
         self._project_id = project_id
 
     async def probe(self) -> None:
-        """One small request: raises what every other would meet, and tells the time of this service."""
+        """One small request, to find an error before others meet it, and to learn the service's time."""
         await self._session.read(self._endpoint, "/images?limit=1", _PAGE)
 
     async def get_image(self, image_id: str) -> Image | None:
-        """The image, or None where the cloud knows none of this id.
+        """The image, or None where the cloud knows no image of this id.
 
-        Raises TransientError for an answer about another one.
+        Raises TransientError for a response about another one.
         """
         path = f"/images/{quote(image_id, safe='')}"
         try:
@@ -141,17 +141,17 @@ class ImageService:
         return record.image()
 
     async def get_quota(self) -> ImageQuota | None:
-        """How many images the project may have and has, or None where nobody tells: only IMS does."""
+        """How many images the project may have and has, or None if not told: only IMS tells."""
         if self._dialect.name is not DialectName.EVS:
             return None
         native = Endpoint(url=self._endpoint.url.removesuffix("/v2") + "/v1", version="v1")
         try:
-            answer = await self._session.read(native, "/cloudimages/quota", _QUOTA)
+            response = await self._session.read(native, "/cloudimages/quota", _QUOTA)
         except SignInError:
             raise
-        except RefusedError:  # not every cloud of this family has it, and not every user may ask
+        except RefusedError:  # not available in every such cloud, nor to every user
             return None
-        for each in answer.quotas.resources:
+        for each in response.quotas.resources:
             if each.type == "image" and each.quota >= 0:
                 return ImageQuota(allowed=each.quota, used=each.used)
         return None
@@ -175,7 +175,7 @@ class ImageService:
         updated_since: float | None = None,
     ) -> AsyncIterator[Sequence[Image]]:
         """Pages of the project's own images, longest unchanged first; oldest first with `created_since`."""
-        # Ascending: what changes while pages are read moves to the end, and is seen twice rather than never.
+        # Ascending: an image that changes meanwhile moves to the end, and is seen twice rather than never.
         sort = "updated_at:asc" if created_since is None else "created_at:asc"
         found = self._pager.pages(
             "/images",
@@ -191,9 +191,9 @@ class ImageService:
             yield [image for image in images if status is None or image.status == status.lower()]
 
     async def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[Sequence[Image]]:
-        """Those of these images that are there, in batches that fit a request line, one request each.
+        """The images of these ids that exist, in batches that fit a request line, one request each.
 
-        A cloud that cannot list by ids refuses, or answers with others.
+        A cloud that cannot list by ids refuses, or returns other images.
         """
         for begin in range(0, len(image_ids), IDS_PER_REQUEST):
             batch = image_ids[begin : begin + IDS_PER_REQUEST]
@@ -202,7 +202,7 @@ class ImageService:
             yield [record.image() for record in page.images if is_id(record.id)]
 
     def _is_own(self, record: ImageRecord) -> bool:
-        """Whether the image belongs to the project: a cloud may list those of others that it can see."""
+        """Whether the image belongs to the project: a cloud may list visible images of others."""
         is_foreign = record.owner and self._project_id and record.owner != self._project_id
         return is_id(record.id) and not is_foreign
 
@@ -212,7 +212,7 @@ def _since(moment_s: float | None) -> str | None:
 
 
 def _exactly(name: str) -> str:
-    """The name as a filter. One that begins with `in:` would be read as a list of names: it becomes one."""
+    """The name as a filter. One that begins with `in:` would be read as a list, so it is sent as one."""
     if not name.startswith("in:"):
         return name
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')

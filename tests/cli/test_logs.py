@@ -132,7 +132,7 @@ def test_saying_all_names_each_request_with_its_answer(batchexport: Callable[...
     assert result.exit_code == 0
     requests = [line for line in result.stderr.splitlines() if " DEBUG GET " in line]
     assert requests
-    assert all(re.search(r"GET /\S*: 200 in \d+ ms, request req-", line) for line in requests)
+    assert all(re.search(r"GET http://\S*: 200 in \d+ ms, request req-", line) for line in requests)
 
 
 def test_an_ordinary_event_is_shown_as_information(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,9 +96,9 @@ def test_the_project_is_known_by_its_id(
 @pytest.mark.parametrize(
     ("auth", "wanted", "words"),
     [
-        ({}, None, "none is given"),
-        ({"project_id": "demo"}, None, "'demo' is none"),
-        ({"project_id": PROJECT, "project_name": "demo"}, "second", "'second' is none"),
+        ({}, None, "none is set"),
+        ({"project_id": "demo"}, None, "'demo' is not one"),
+        ({"project_id": PROJECT, "project_name": "demo"}, "second", "'second' is not one"),
     ],
 )
 def test_a_projects_name_is_not_enough(auth: Mapping[str, str], wanted: str | None, words: str) -> None:

@@ -80,12 +80,12 @@ def addresses(account: Account) -> tuple[str, str, DialectName]:
 def test_a_vendor_profile_signs_in_for_a_token(cloud: str) -> None:
     account = load(cloud, region="eu-de")
     assert isinstance(account.authenticator, TokenSource)
-    assert not account.unproven
+    assert not account.unverified
 
 
 def test_a_vendor_profile_with_a_key_knows_where_its_services_are() -> None:
     account = load("otc-by-key", region="eu-nl")
-    assert account.unproven
+    assert account.unverified
     assert addresses(account) == (
         f"https://evs.eu-nl.otc.t-systems.com/v2/{PROJECT}",
         "https://ims.eu-nl.otc.t-systems.com/v2",

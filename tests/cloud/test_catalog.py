@@ -103,7 +103,7 @@ def test_no_dialect_in_the_settings_changes_nothing() -> None:
 
 
 def test_an_unknown_dialect_is_answered_with_those_known() -> None:
-    with pytest.raises(ConfigError, match="'ceph' is not known; known are evs, cinder"):
+    with pytest.raises(ConfigError, match="unknown dialect 'ceph'; known: evs, cinder"):
         with_dialect(EndpointPreferences(), "ceph")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.cloud import Cloud, SignIns, connect
-from batchexport.cloud.auth.sign_in_pacing import Persistence
+from batchexport.cloud.auth.sign_in_pacing import SignInTimeouts
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud as CloudPort
@@ -29,7 +29,7 @@ from tests.cloud.scripted import Reply, ScriptedServer, unused_url
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack")
 
 LIMITS = Limits(requests_per_second=0, concurrency=4)
-ONCE = Persistence(unreachable_s=0, unwell_s=0)
+ONCE = SignInTimeouts(unreachable_s=0, unavailable_s=0)
 ONE = CloudSettings(cloud="one")
 ANY = TargetKey()
 
@@ -103,7 +103,7 @@ async def test_an_image_service_that_refuses_ends_the_target_before_anything_is_
 
 async def test_targets_may_share_a_gate(keystone: Keystone) -> None:
     gate = RateLimiter(7)
-    async with connect(ANY, ONE, limits=LIMITS, gate=gate) as client:
+    async with connect(ANY, ONE, limits=LIMITS, limiter=gate) as client:
         assert client.requests_per_second == 7
 
 

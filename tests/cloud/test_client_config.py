@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from batchexport.cloud.auth.clouds_yaml import notes_on, why_foreign
+from batchexport.cloud.auth.clouds_yaml import file_warnings, untrusted_reason
 from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
@@ -59,11 +59,11 @@ def entry(**entry: Any) -> dict[str, Any]:
     [
         (entry(auth=CREDENTIAL), "auth_type: v3applicationcredential"),
         (entry(auth={"auth_url": "http://x/v3", "token": "t"}), "auth_type: token"),
-        (entry(auth=AUTH, auth_type="v2password"), "v2password does not take user_domain_name"),
-        (entry(auth=[{"auth_url": "x"}]), "'c' has not the right shape"),
+        (entry(auth=AUTH, auth_type="v2password"), "v2password does not accept user_domain_name"),
+        (entry(auth=[{"auth_url": "x"}]), "'c' has the wrong structure"),
         (["clouds"], "clouds.yaml"),
-        (entry(auth=AUTH, region_name=False), "region_name is no text"),
-        (entry(auth=AUTH, verify="False"), "verify is the text 'False'.*without quotes"),
+        (entry(auth=AUTH, region_name=False), "region_name is not a string"),
+        (entry(auth=AUTH, verify="False"), "verify is the string 'False'.*without quotes"),
         (entry(auth={**AUTH, "auth_url": "keystone/v3"}), "'keystone/v3' does not begin with http"),
         (
             entry(auth={"auth_url": "http://x/v3", "username": "u"}),
@@ -85,7 +85,7 @@ def test_a_slip_is_told_with_what_to_do(clouds: Path, content: Any, words: str) 
 
 def test_a_file_that_is_named_and_not_there_is_told(clouds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", "~/nowhere.yaml")
-    assert "names ~/nowhere.yaml, which is not there; ~ is not expanded" in told(clouds, entry(auth=AUTH))
+    assert "names ~/nowhere.yaml, which does not exist; ~ is not expanded" in told(clouds, entry(auth=AUTH))
 
 
 def test_a_folder_in_the_place_of_a_file_is_told(clouds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_password_beside_an_access_key_signs_in(
     )
     for name in names:
         monkeypatch.setenv(name, "k")
-    assert not load_account(TargetKey(), CloudSettings()).unproven
+    assert not load_account(TargetKey(), CloudSettings()).unverified
 
 
 def test_access_keys_by_variable_go_to_the_cloud_of_auth_url(
@@ -140,7 +140,7 @@ def test_an_account_says_where_it_is_described_and_that_certificates_are_not_che
     account = load_account(TargetKey(), CloudSettings(cloud="c"))
     assert account.config_files == (str(clouds),)
     (note,) = account.notes
-    assert "certificates are not checked" in note
+    assert "certificates are not verified" in note
 
 
 def test_a_user_without_a_home_needs_none(clouds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,17 +156,17 @@ def test_files_that_others_can_write_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "clouds.yaml"
     path.write_text("")
     path.chmod(0o600)
-    assert why_foreign(path) is None
-    assert notes_on(str(path), None) == ()
+    assert untrusted_reason(path) is None
+    assert file_warnings(str(path), None) == ()
     path.chmod(0o666)
-    assert why_foreign(path) == "may be written by everybody"
-    (note,) = notes_on(str(path), None)
+    assert untrusted_reason(path) == "is writable by everyone"
+    (note,) = file_warnings(str(path), None)
     assert str(path) in note
     path.chmod(0o600)
     tmp_path.chmod(0o777)
-    assert "everybody may write" in str(why_foreign(path))
+    assert "everyone can write" in str(untrusted_reason(path))
     tmp_path.chmod(0o1777)
-    assert why_foreign(path) is None
+    assert untrusted_reason(path) is None
 
 
 def test_secrets_of_another_folder_are_not_joined_with_a_planted_file(
@@ -182,10 +182,10 @@ def test_secrets_of_another_folder_are_not_joined_with_a_planted_file(
     monkeypatch.chdir(jobs)
     monkeypatch.delenv("OS_CLIENT_CONFIG_FILE", raising=False)
     with pytest.raises(ConfigError, match="do not go there") as caught:
-        notes_on(str(planted), str(secure))
+        file_warnings(str(planted), str(secure))
     assert "OS_CLIENT_CONFIG_FILE" in str(caught.value.hint)
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(planted))
-    assert notes_on(str(planted), str(secure))
+    assert file_warnings(str(planted), str(secure))
     monkeypatch.delenv("OS_CLIENT_CONFIG_FILE")
     planted.chmod(0o600)
-    assert notes_on(str(planted), str(secure)) == ()
+    assert file_warnings(str(planted), str(secure)) == ()

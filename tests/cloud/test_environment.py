@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud.auth.account import PlainAccount, plain_account
+from batchexport.cloud.auth.account import EnvironmentAccount, plain_account
 from batchexport.config import CloudSettings
 from batchexport.model import TargetKey
 
@@ -35,7 +35,7 @@ def found(
     *,
     key: TargetKey = TargetKey(),  # noqa: B008 - a tuple
     access: CloudSettings | None = None,
-) -> PlainAccount | None:
+) -> EnvironmentAccount | None:
     shared = {"XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
     return plain_account(
         key, access or CloudSettings(), shared | environment, home=tmp_path / "home", folder=tmp_path
@@ -50,7 +50,7 @@ def test_a_password_in_variables_is_enough(tmp_path: Path) -> None:
         None,
         "public",
     )
-    assert (account.proof["username"], account.proof["project_domain_id"]) == ("demo", "default")
+    assert (account.credentials["username"], account.credentials["project_domain_id"]) == ("demo", "default")
     assert "secret" not in repr(account)
 
 
@@ -58,14 +58,21 @@ def test_an_application_credential_is_told_of_no_project(tmp_path: Path) -> None
     account = found(tmp_path, APPLICATION | {"OS_PROJECT_NAME": "demo", "OS_REGION_NAME": "r1"})
     assert account is not None
     assert account.region == "r1"
-    assert account.proof == {"application_credential_id": "a1", "application_credential_secret": "secret"}
+    assert account.credentials == {
+        "application_credential_id": "a1",
+        "application_credential_secret": "secret",
+    }
 
 
 def test_flags_win_over_variables_and_the_row_over_both(tmp_path: Path) -> None:
     access = CloudSettings(options={"username": "other", "region_name": "flag", "interface": "internal"})
     account = found(tmp_path, PASSWORD | {"OS_REGION_NAME": "env"}, access=access)
     assert account is not None
-    assert (account.proof["username"], account.region, account.interface) == ("other", "flag", "internal")
+    assert (account.credentials["username"], account.region, account.interface) == (
+        "other",
+        "flag",
+        "internal",
+    )
     row = found(tmp_path, PASSWORD, access=access, key=TargetKey(region="row"))
     assert row is not None
     assert row.region == "row"

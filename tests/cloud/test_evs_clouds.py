@@ -227,6 +227,6 @@ async def test_the_rows_project_must_be_an_id(site: Site) -> None:
     site.write_clouds()
     async with signed_in(project=PROJECT_ID) as client:
         assert await client.block_storage.get_volume(VOLUME) is not None
-    with pytest.raises(ConfigError, match="'demo' is none"):
+    with pytest.raises(ConfigError, match="'demo' is not one"):
         async with signed_in(project="demo"):
             pass

@@ -204,11 +204,11 @@ def test_a_redirect_to_nowhere_is_still_a_redirect() -> None:
 
 
 def test_an_answer_without_words_says_its_status() -> None:
-    assert str(answer(502, message="")) == "502 Bad Gateway, without a reason"
+    assert str(answer(502, message="")) == "502 Bad Gateway, no reason given"
 
 
 def test_an_answer_without_words_says_its_code() -> None:
-    assert str(answer(599, "X.1", "")) == "599 unknown status, without a reason (code X.1)"
+    assert str(answer(599, "X.1", "")) == "599 unknown status, no reason given (code X.1)"
 
 
 def test_missing_rights_come_with_the_right_to_ask_for() -> None:
@@ -238,7 +238,7 @@ def test_nothing_was_sent_where_no_connection_was_made() -> None:
 @pytest.mark.parametrize(("method", "kind"), [("POST", OutcomeUnknownError), ("GET", TransientError)])
 def test_a_lost_answer_is_unknown_only_for_a_post(method: str, kind: type[CloudError]) -> None:
     error = error_from_no_response(method=method, url=URL, cause=TimeoutError(), sent=True)
-    assert (type(error), str(error)) == (kind, "no answer in time")
+    assert (type(error), str(error)) == (kind, "no response in time")
 
 
 def test_flow_control_inside_a_202_is_an_error() -> None:

@@ -55,5 +55,5 @@ def test_what_could_be_a_path_is_no_id(text: str) -> None:
 def test_an_acceptance_nested_too_deep_leaves_the_outcome_unknown(depth: int) -> None:
     request = ExportRequest(volume_id="v1", image_name="img", options=NO_OPTIONS)
     body = b'{"a":' * depth + b"1" + b"}" * depth
-    with pytest.raises(OutcomeUnknownError, match="not with the id"):
+    with pytest.raises(OutcomeUnknownError, match="has no id of its image"):
         accepted(Response("POST", "u", 202, body, None), request)

@@ -179,7 +179,7 @@ async def test_a_quota_is_not_asked_for_without_a_sign_in(bench: Bench) -> None:
 
 async def test_an_answer_about_another_image_is_none_about_this(bench: Bench) -> None:
     bench.server.answers(Reply(200, RECORD | {"id": "i2"}))
-    with pytest.raises(TransientError, match="asked for image i1, answered with another one"):
+    with pytest.raises(TransientError, match="requested image i1, got another one"):
         await images(bench).get_image("i1")
 
 

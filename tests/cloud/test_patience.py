@@ -8,7 +8,7 @@ from batchexport.cloud.http.shared_timeout import SharedTimeout
 
 
 async def wait(patience: SharedTimeout, event: asyncio.Event) -> str:
-    with patience.turn():
+    with patience.limit():
         await event.wait()
     return "done"
 
@@ -74,5 +74,5 @@ async def test_who_was_cancelled_in_the_same_moment_stays_cancelled(monkeypatch:
 
 
 async def test_an_error_that_came_first_is_told() -> None:
-    with pytest.raises(ValueError, match="first"), SharedTimeout(60.0).turn():
+    with pytest.raises(ValueError, match="first"), SharedTimeout(60.0).limit():
         raise ValueError("first")

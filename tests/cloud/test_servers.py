@@ -285,8 +285,8 @@ async def test_a_job_that_fails_as_a_whole_failed_for_all_it_did_not_finish(ecs:
 async def test_a_job_without_parts_or_words_still_has_a_reason(ecs: Compute) -> None:
     ecs.answers(JOB, Reply(200, {"status": "FAIL"}))
     assert {each: str(error) for each, error in (await ecs.stop("s1", "s2")).items()} == {
-        "s1": "failed without a reason",
-        "s2": "failed without a reason",
+        "s1": "failed, no reason given",
+        "s2": "failed, no reason given",
     }
 
 

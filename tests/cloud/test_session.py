@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from batchexport.cloud.http import responses
-from batchexport.cloud.http.session import READ_REPEATS
+from batchexport.cloud.http.session import READ_RETRIES
 from batchexport.errors import (
     MAX_RETRY_AFTER_S,
     FatalError,
@@ -151,7 +152,7 @@ async def test_a_read_is_given_up_after_four_repeats(bench: Bench) -> None:
     bench.server.answers(Reply(502, "<html><body>Bad Gateway</body></html>"))
     with pytest.raises(TransientError, match="Bad Gateway"):
         await read(bench)
-    assert len(bench.server.seen) == 1 + READ_REPEATS
+    assert len(bench.server.seen) == 1 + READ_RETRIES
     assert bench.slept == [0.25, 0.5, 1.0, 2.0]
 
 
@@ -232,7 +233,7 @@ async def test_a_request_that_takes_too_long_is_unknown(
 
     async with benched(server) as bench:
         server.answers(silence)
-        with pytest.raises(OutcomeUnknownError, match="no answer"):
+        with pytest.raises(OutcomeUnknownError, match="no response"):
             await post(bench)
         never.set()
 
@@ -349,3 +350,18 @@ async def test_a_broken_date_teaches_nothing(server: ScriptedServer) -> None:
 
 async def test_the_rate_shown_is_the_gates(bench: Bench) -> None:
     assert bench.session.requests_per_second == bench.gate.rate
+
+
+async def test_each_request_is_logged_with_its_data(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.server.answers(Reply(200, {"volume": {}}, {"x-openstack-request-id": "req-7"}), Drop())
+    with caplog.at_level(logging.DEBUG, "batchexport.cloud.http.session"):
+        await bench.session.request("GET", bench.endpoint, "/volumes/v1")
+        with pytest.raises(OutcomeUnknownError):
+            await bench.session.request("POST", bench.endpoint, "/volumes/v1/action", body=b"{}")
+    answered, lost = (vars(record) for record in caplog.records)
+    assert (answered["action"], answered["method"]) == ("http_request", "GET")
+    assert answered["url"] == f"{bench.endpoint.url}/volumes/v1"
+    assert (answered["status"], answered["request_id"]) == (200, "req-7")
+    assert answered["took_ms"] >= 0
+    assert (lost["action"], lost["method"]) == ("http_request", "POST")
+    assert "status" not in lost

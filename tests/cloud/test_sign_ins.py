@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.cloud import SignIns, connect, persistence
-from batchexport.cloud.auth.sign_in_pacing import BRIEFLY, FOR_A_RUN, Persistence
+from batchexport.cloud import SignIns, connect, sign_in_timeouts
+from batchexport.cloud.auth.sign_in_pacing import INTERACTIVE, UNATTENDED, SignInTimeouts
 from batchexport.cloud.auth.threads import run_in_thread
 from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.config.settings import CloudSettings, Limits
@@ -57,7 +57,7 @@ class Service:
         return token(self.asked)
 
 
-async def first(service: Service, *, patience: Persistence = FOR_A_RUN) -> tuple[Token, Naps]:
+async def first(service: Service, *, patience: SignInTimeouts = UNATTENDED) -> tuple[Token, Naps]:
     naps = Naps()
     sign_ins = SignIns(patience, sleep=naps)
     held = await sign_ins.first(sign_ins.tokens("me", "http://id", service))
@@ -96,17 +96,17 @@ async def test_what_time_does_not_heal_is_not_tried_again(failure: Exception) ->
 
 
 async def test_an_address_that_may_be_wrong_is_given_up_sooner_than_a_service_that_is_unwell() -> None:
-    patience = Persistence(unreachable_s=0.0, unwell_s=60.0)
+    patience = SignInTimeouts(unreachable_s=0.0, unavailable_s=60.0)
     with pytest.raises(UnreachableError):
         await first(Service(UnreachableError("refused")), patience=patience)
     await first(Service(TransientError("503")), patience=patience)
 
 
 def test_a_run_is_more_patient_than_somebody_who_waits_and_a_setting_says_it_for_both() -> None:
-    for for_a_run, patience in ((True, FOR_A_RUN), (False, BRIEFLY)):
-        assert persistence(CloudSettings(), for_a_run=for_a_run) == patience
-        said = persistence(CloudSettings(sign_in_timeout_s=3), for_a_run=for_a_run)
-        assert said == Persistence(unreachable_s=3, unwell_s=3)
+    for for_a_run, patience in ((True, UNATTENDED), (False, INTERACTIVE)):
+        assert sign_in_timeouts(CloudSettings(), for_a_run=for_a_run) == patience
+        said = sign_in_timeouts(CloudSettings(sign_in_timeout_s=3), for_a_run=for_a_run)
+        assert said == SignInTimeouts(unreachable_s=3, unavailable_s=3)
 
 
 async def test_targets_of_one_account_share_a_token_and_others_do_not() -> None:
@@ -138,7 +138,7 @@ async def test_twelve_projects_all_get_in_where_three_a_round_are_let_in() -> No
                 raise ThrottledError("429", retry_after_s=0.01)
         return token()
 
-    sign_ins = SignIns(FOR_A_RUN, sleep=Naps2())
+    sign_ins = SignIns(UNATTENDED, sleep=Naps2())
     held = await asyncio.gather(
         *(sign_ins.first(sign_ins.tokens(n, "http://id", sign_in)) for n in range(12))
     )
@@ -147,7 +147,7 @@ async def test_twelve_projects_all_get_in_where_three_a_round_are_let_in() -> No
 
 async def test_one_throttled_sign_in_makes_all_others_to_that_service_wait() -> None:
     naps = Naps()
-    sign_ins = SignIns(BRIEFLY, sleep=naps)
+    sign_ins = SignIns(INTERACTIVE, sleep=naps)
     with pytest.raises(ThrottledError):
         await sign_ins.tokens("me", "http://id", Service(ThrottledError("429", retry_after_s=0.05))).valid()
     await sign_ins.tokens("you", "http://else", Service()).valid()
@@ -164,7 +164,7 @@ async def test_a_sign_in_without_end_is_given_up() -> None:
         return token()
 
     tokens = TokenSource(late_token, service="http://id", limit_s=0.05)
-    with pytest.raises(UnreachableError, match=r"http://id: no whole answer in 0 s"):
+    with pytest.raises(UnreachableError, match=r"http://id: no complete response in 0 s"):
         await tokens.valid()
     release.set()
 
@@ -172,7 +172,7 @@ async def test_a_sign_in_without_end_is_given_up() -> None:
 async def test_a_stop_ends_a_sign_in_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.cloud.auth.sign_in_pacing._STOP_GRACE_S", 0.05)
     stop, release = asyncio.Event(), threading.Event()
-    sign_ins = SignIns(FOR_A_RUN, stop=stop)
+    sign_ins = SignIns(UNATTENDED, stop=stop)
 
     def late_token() -> Token:
         release.wait(30)
@@ -190,7 +190,7 @@ async def test_a_stop_ends_a_sign_in_that_hangs(monkeypatch: pytest.MonkeyPatch)
 async def test_a_stop_ends_the_wait_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchexport.cloud.auth.sign_in_pacing._STOP_GRACE_S", 0.01)
     stop = asyncio.Event()
-    sign_ins = SignIns(FOR_A_RUN, stop=stop, sleep=lambda _: asyncio.Event().wait())
+    sign_ins = SignIns(UNATTENDED, stop=stop, sleep=lambda _: asyncio.Event().wait())
     service = Service(*[TransientError("503")] * 9)
     waiting = asyncio.create_task(sign_ins.first(sign_ins.tokens("me", "http://id", service)))
     while not service.asked:  # noqa: ASYNC110 - it is asked in a thread
@@ -256,7 +256,7 @@ async def test_keystone_away_at_first_does_not_cost_the_run(
         return keystone.answer(seen)
 
     server.answers(answer)
-    sign_ins = SignIns(FOR_A_RUN, sleep=Naps())
+    sign_ins = SignIns(UNATTENDED, sleep=Naps())
     async with (
         connect(TargetKey(), CloudSettings(cloud="one"), limits=LIMITS, sign_ins=sign_ins),
         connect(

@@ -273,7 +273,7 @@ async def test_an_acceptance_without_an_image_id_is_unknown(
     bench: Bench, body: dict[str, object] | bytes
 ) -> None:
     bench.server.answers(Reply(202, body, {"x-openstack-request-id": "req-1"}))
-    with pytest.raises(OutcomeUnknownError, match="answered 202, but not with the id of its image") as caught:
+    with pytest.raises(OutcomeUnknownError, match=r"the response \(202\) has no id of its image") as caught:
         await export(bench)
     assert caught.value.request_id == "req-1"
 
@@ -294,7 +294,7 @@ async def test_an_acceptance_of_another_request_is_unknown(
 
 async def test_an_answer_about_another_volume_is_none_about_this(bench: Bench) -> None:
     bench.server.answers(Reply(200, {"volume": {"id": "v2", "status": "available", "size": 1}}))
-    with pytest.raises(TransientError, match="asked for volume v1, answered with another one"):
+    with pytest.raises(TransientError, match="requested volume v1, got another one"):
         await volumes(bench).get_volume("v1")
 
 

@@ -81,7 +81,7 @@ class Stack:
             access = CloudSettings(cloud="sandbox", dialect="cinder")
             gate = RateLimiter(0.0, clock=fast_now)
             try:
-                async with cloud.connect(key, access, limits=Limits(), gate=gate) as client:
+                async with cloud.connect(key, access, limits=Limits(), limiter=gate) as client:
                     client.identity = SANDBOX  # it listens somewhere else each time
                     yield client
             finally:

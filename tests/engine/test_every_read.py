@@ -25,7 +25,7 @@ WAYS = {
     "403": lambda: ForbiddenError("not allowed", method="GET", url="https://cloud/x", status=403),
     "401": lambda: SignInError("who are you", method="GET", url="https://cloud/x", status=401),
     "504": lambda: TransientError("gateway time-out", method="GET", status=504),
-    "no answer": lambda: TransientError("no answer in time", method="GET"),
+    "no answer": lambda: TransientError("no response in time", method="GET"),
     "unreadable": lambda: TransientError("the answer cannot be read", method="GET", status=200),
 }
 

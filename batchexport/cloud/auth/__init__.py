@@ -1,1 +1,1 @@
-"""Signing in: which account is meant, and by what the cloud lets its requests through."""
+"""Signing in: which account a target means, and the tokens or signatures that authenticate its requests."""

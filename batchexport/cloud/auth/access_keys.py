@@ -1,4 +1,4 @@
-"""Access keys (AK/SK): where they are configured, and where the services are for who has no catalog. Pure."""
+"""Access keys (AK/SK): where they are configured, and the endpoints that go with them. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import ConfigError
 
-#: Our name for this way of signing in, where `auth_type` has to say it.
+#: The value of `auth_type` for access keys.
 AUTH_TYPE = "aksk"
-#: Names of key, secret and security token, by where they are looked for. No pair is made from two places.
+#: Names of key, secret and security token, by where they are configured. A pair always comes from one place.
 _IN_CONFIG = (("access_key", "ak"), ("secret_key", "sk"), ("security_token",))
 _IN_ENVIRONMENT = (
     (("OS_ACCESS_KEY",), ("OS_SECRET_KEY",), ("OS_SECURITY_TOKEN",)),
     (("HUAWEICLOUD_SDK_AK",), ("HUAWEICLOUD_SDK_SK",), ("HUAWEICLOUD_SDK_SECURITY_TOKEN",)),
 )
-#: What else signs in: beside one of these, keys are there for something else, such as object storage.
-_OTHER_PROOFS = ("password", "token", "application_credential_secret")
-#: Clouds by region, where no `auth_url` tells. All others are Huawei Cloud's own.
+#: Other secrets: beside one of these, keys are for something else, such as object storage.
+_OTHER_SECRETS = ("password", "token", "application_credential_secret")
+#: Domains by region, where no `auth_url` tells. All others are Huawei Cloud's own.
 _DOMAIN_OF_REGION = {
     "eu-de": "otc.t-systems.com",
     "eu-nl": "otc.t-systems.com",
@@ -40,9 +40,9 @@ class AccessKey:
 
 
 def find_access_key(config: Mapping[str, object], environment: Mapping[str, str]) -> AccessKey | None:
-    """The key that signs in to this entry of clouds.yaml; None = it signs in otherwise.
+    """The key for this entry of clouds.yaml; None = it signs in in another way.
 
-    Raises ConfigError where half of a pair is missing, or `auth_type: aksk` has no key.
+    Raises ConfigError if half of a pair is missing, or `auth_type: aksk` has no key.
     """
     auth = _auth_of(config)
     asked_for = config.get("auth_type") == AUTH_TYPE
@@ -62,23 +62,23 @@ def find_access_key(config: Mapping[str, object], environment: Mapping[str, str]
 
 
 def project_of(config: Mapping[str, object], environment: Mapping[str, str], *, wanted: str | None) -> str:
-    """The id of the project to sign for. Raises ConfigError where there is none: a name does not do."""
+    """The id of the project to sign for. Raises ConfigError if there is none: a name is not enough."""
     auth = _auth_of(config)
     configured = auth.get("project_id") or environment.get("HUAWEICLOUD_SDK_PROJECT_ID")
     wanted_by_name = wanted is not None and wanted == auth.get("project_name")
     project = str((configured if wanted_by_name else wanted or configured) or "")
     if not _PROJECT_ID.fullmatch(project):
-        asked = f"{wanted or project!r} is none" if wanted or project else "none is given"
+        found = f"{wanted or project!r} is not one" if wanted or project else "none is set"
         raise ConfigError(
-            f"an access key signs for a project by its id of 32 digits; {asked}",
-            hint="set project_id in clouds.yaml, OS_PROJECT_ID or HUAWEICLOUD_SDK_PROJECT_ID, and name it by"
-            " its id in the list",
+            f"an access key needs the project's id of 32 hexadecimal digits; {found}",
+            hint="set project_id in clouds.yaml, OS_PROJECT_ID or HUAWEICLOUD_SDK_PROJECT_ID, and use"
+            " the id in the list",
         )
     return project
 
 
 def service_entries(region: str | None, auth_url: str | None, *, interface: str) -> tuple[CatalogEntry, ...]:
-    """Where the services of a region are by the clouds' own rule; empty where it does not tell."""
+    """The endpoints of a region by the clouds' naming rule; empty where it does not apply."""
     rule = _rule(region, auth_url)
     if rule is None:
         return ()
@@ -93,7 +93,7 @@ def _rule(region: str | None, auth_url: str | None) -> str | None:
         return None
     if not auth_url:
         return f"https://{{}}.{region}.{_DOMAIN_OF_REGION.get(region, _DOMAIN)}"
-    # `iam.eu-de.otc.t-systems.com`, `iam.myhuaweicloud.com`: its neighbours differ from it in the name alone.
+    # `iam.eu-de.otc.t-systems.com`, `iam.myhuaweicloud.com`: others differ only in the first part.
     name, _, domain = (urlsplit(auth_url).hostname or "").partition(".")
     if not name.startswith("iam"):
         return None
@@ -106,7 +106,7 @@ def _auth_of(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _signs_in_otherwise(auth_type: str, auth: Mapping[str, object]) -> bool:
-    return auth_type != "password" or any(auth.get(name) for name in _OTHER_PROOFS)
+    return auth_type != "password" or any(auth.get(name) for name in _OTHER_SECRETS)
 
 
 def _first(place: Mapping[str, object], names: Sequence[str]) -> str | None:
@@ -117,5 +117,7 @@ def _pair(found: Sequence[str | None], names: Sequence[Sequence[str]]) -> Access
     access, secret, security_token = found
     if access is None or secret is None:
         there, missing = (names[1][0], names[0][0]) if access is None else (names[0][0], names[1][0])
-        raise ConfigError(f"{there} is set, {missing} is not", hint="a key is of use only with its secret")
+        raise ConfigError(
+            f"{there} is set, {missing} is not", hint="set both: a key works only with its secret"
+        )
     return AccessKey(access=access, secret=secret, security_token=security_token)

@@ -1,7 +1,7 @@
-"""The account that a target means, and the one that `OS_…` variables and flags describe by themselves.
+"""The account of a target, and its configuration by `OS_…` variables and flags alone.
 
-Importing openstacksdk costs a third of a second of CPU, more than the first thousand exports. Whoever has a
-clouds.yaml, or sets anything that is not read here, goes through it all the same: see `clouds_yaml`.
+Importing openstacksdk costs a third of a second of CPU, more than the first thousand exports. It is needed
+only for a clouds.yaml, and for settings that are not read here: see `clouds_yaml`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
 from batchexport.model import TargetKey
 
-#: What signs in, by the value of `auth_type`. All of one kind must be there.
+#: What signs in, by the value of `auth_type`. All values of one kind are required.
 _PASSWORD = ("username", "password")
 _APPLICATION_CREDENTIAL = ("application_credential_id", "application_credential_secret")
-_PROOFS = {
+_CREDENTIALS = {
     None: _PASSWORD,
     "password": _PASSWORD,
     "v3password": _PASSWORD,
@@ -43,48 +43,53 @@ _SCOPE = (
 _UNDERSTOOD = frozenset(
     {"auth_url", "auth_type", "region_name", "interface", "cacert"} | set(_PASSWORD) | set(_SCOPE)
 ) | set(_APPLICATION_CREDENTIAL)
-#: Nothing here depends on these: the catalog tells which versions there are.
-_OF_NO_ACCOUNT = re.compile(r"(volume|image|compute|network|object)_api_version")
-#: Of the `openstack` client, unless OS_DEFAULT_DOMAIN says otherwise.
+#: Ignored: the catalog tells the versions.
+_IGNORED = re.compile(r"(volume|image|compute|network|object)_api_version")
+#: The default of the `openstack` client, unless OS_DEFAULT_DOMAIN is set.
 DEFAULT_DOMAIN = "default"
 _FILES = [f"{name}.{kind}" for name in ("clouds", "secure") for kind in ("yaml", "yml", "json")]
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom to ask, and what the configuration says of the way to the services."""
+    """How to sign in, and what the configuration says about the services."""
 
     authenticator: Authenticator
-    #: Whether nobody has looked at the credentials before the first request: it should go alone.
-    unproven: bool
+    #: Whether the credentials are not checked before the first request: it should be sent alone.
+    unverified: bool
     preferences: EndpointPreferences
     tls: TlsConfig
-    cloud: str | None = None  #: its name in clouds.yaml; None = the variables tell of it
-    identity_url: str | None = None  #: where it signs in; None = it signs requests, and nobody said
-    config_files: tuple[str, ...] = ()  #: what says so: clouds.yaml and secure.yaml, where they were read
-    notes: tuple[str, ...] = ()  #: what a person should know of it, in words
+    cloud: str | None = None  #: its name in clouds.yaml; None = described by variables
+    identity_url: str | None = None  #: where it signs in; None = it signs requests, and none is configured
+    config_files: tuple[str, ...] = ()  #: that describe it: clouds.yaml and secure.yaml
+    notes: tuple[str, ...] = ()  #: warnings about the configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlainAccount:
-    """Where and as whom to sign in, with nothing left to look up."""
+class EnvironmentAccount:
+    """Where to sign in and with what, complete by variables and flags."""
 
     auth_url: str
-    proof: Mapping[str, str] = field(repr=False)  #: by the names of keystoneauth, secrets among them
+    credentials: Mapping[str, str] = field(repr=False)  #: by the names of keystoneauth, with secrets
     region: str | None
     interface: str
     cacert: str | None
 
 
 def plain_account(
-    key: TargetKey, access: CloudSettings, environment: Mapping[str, str], *, home: Path | None, folder: Path
-) -> PlainAccount | None:
-    """The account, or None where openstacksdk has to find it. Looks for its files, and reads none."""
-    if key.cloud or key.project or access.cloud or not sys.platform.startswith("linux"):
+    key: TargetKey,
+    settings: CloudSettings,
+    environment: Mapping[str, str],
+    *,
+    home: Path | None,
+    folder: Path,
+) -> EnvironmentAccount | None:
+    """The account, or None where openstacksdk is needed. Checks which files exist; reads none."""
+    if key.cloud or key.project or settings.cloud or not sys.platform.startswith("linux"):
         return None
     said = {
         name[3:].lower(): text for name, text in environment.items() if name.startswith("OS_") and text
-    } | {name: text for name, text in access.options.items() if text}
-    said = {name: text for name, text in said.items() if not _OF_NO_ACCOUNT.fullmatch(name)}
+    } | {name: text for name, text in settings.options.items() if text}
+    said = {name: text for name, text in said.items() if not _IGNORED.fullmatch(name)}
     version = said.pop("identity_api_version", None)
     if version not in (None, "3") or not said.keys() <= _UNDERSTOOD:
         return None
@@ -95,7 +100,7 @@ def plain_account(
 
 
 def _with_default_domain(said: dict[str, str]) -> dict[str, str]:
-    """As the `openstack` client: where the version is said, a domain that is not is the default one."""
+    """As the `openstack` client: with a version, a domain that is not set is the default one."""
     missing = [
         f"{whose}_domain_id"
         for whose in ("user", "project")
@@ -104,19 +109,19 @@ def _with_default_domain(said: dict[str, str]) -> dict[str, str]:
     return said | dict.fromkeys(missing, DEFAULT_DOMAIN)
 
 
-def _plain_of(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
-    names = _PROOFS.get(said.get("auth_type"))
+def _plain_of(said: Mapping[str, str], key: TargetKey) -> EnvironmentAccount | None:
+    names = _CREDENTIALS.get(said.get("auth_type"))
     auth_url = said.get("auth_url", "").rstrip("/")
-    # Only this version needs no question to the service which versions it has.
+    # Only for version 3 the service need not be asked for its versions.
     if not auth_url.startswith(("http://", "https://")) or not auth_url.endswith("/v3"):
         return None
     if names is None or any(name not in said for name in names):
         return None
-    # An application credential is of one project and user, and refuses to be told of any.
+    # An application credential belongs to one project and user, and must not name them.
     wanted = (*names, *_SCOPE) if names is _PASSWORD else names
-    return PlainAccount(
+    return EnvironmentAccount(
         auth_url=auth_url,
-        proof={name: said[name] for name in wanted if name in said},
+        credentials={name: said[name] for name in wanted if name in said},
         region=key.region or said.get("region_name"),
         interface=said.get("interface", "public"),
         cacert=said.get("cacert"),
@@ -124,7 +129,7 @@ def _plain_of(said: Mapping[str, str], key: TargetKey) -> PlainAccount | None:
 
 
 def _has_files(environment: Mapping[str, str], home: Path | None, folder: Path) -> bool:
-    """Whether openstacksdk would find a file of its own."""
+    """Whether openstacksdk would find a clouds.yaml or secure.yaml."""
     if environment.get("SNAP_REAL_HOME"):
         return True
     shared = (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
@@ -139,20 +144,22 @@ def _has_files(environment: Mapping[str, str], home: Path | None, folder: Path) 
     return any((place / name).exists() for place in folders for name in _FILES)
 
 
-def environment_account(plain: PlainAccount, access: CloudSettings, sign_ins: SignIns) -> Account:
-    """The account, to sign in to with one POST."""
+def environment_account(plain: EnvironmentAccount, settings: CloudSettings, sign_ins: SignIns) -> Account:
+    """The account that signs in with one POST."""
     cacert = None if plain.cacert is None else os.path.expanduser(plain.cacert)  # noqa: PTH111 - as openstacksdk
-    tls, identity = TlsConfig.of(cacert or True, None), Principal.of(plain.proof)
+    tls, identity = TlsConfig.of(cacert or True, None), Principal.of(plain.credentials)
     interfaces = (plain.interface.removesuffix("URL"),)
     return Account(
         authenticator=sign_ins.tokens(
-            (plain.auth_url, tuple(sorted(plain.proof.items())), tls),
+            (plain.auth_url, tuple(sorted(plain.credentials.items())), tls),
             plain.auth_url,
-            lambda: sign_in_by_post(plain.auth_url, plain.proof, tls, identity, silence_s=SILENCE_TIMEOUT_S),
+            lambda: sign_in_by_post(
+                plain.auth_url, plain.credentials, tls, identity, silence_s=SILENCE_TIMEOUT_S
+            ),
         ),
-        unproven=False,
+        unverified=False,
         preferences=with_dialect(
-            EndpointPreferences(region=plain.region, interfaces=interfaces), access.dialect
+            EndpointPreferences(region=plain.region, interfaces=interfaces), settings.dialect
         ),
         tls=tls,
         identity_url=plain.auth_url,

@@ -1,9 +1,9 @@
 """clouds.yaml, variables and flags, read as the `openstack` client reads them.
 
-openstacksdk does the reading; the client lays `OS_…` variables and flags over the entry of clouds.yaml, knows
-a default domain, and takes an empty variable for one that is not set. openstacksdk passes over a file that it
-cannot read or parse: what is wrong with it is found out here. Importing it takes a third of a second, so this
-module is imported when first needed.
+openstacksdk reads them; the client adds `OS_…` variables and flags to the entry of clouds.yaml, knows a
+default domain, and takes an empty variable for one that is not set. openstacksdk silently ignores a file that
+it cannot read or parse; the reason is found here. Importing it takes a third of a second, so this module is
+imported when first needed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from batchexport.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-#: What the `openstack` client takes from flags and variables, beside the options of its ways to sign in.
+#: What the `openstack` client takes from flags and variables, apart from options for signing in.
 _GENERAL = frozenset(
     {"region_name", "cacert", "cert", "key", "interface", "auth_type", "default_domain"}
     | {"service_provider", "remote_project_name", "remote_project_id"}
     | {"remote_project_domain_name", "remote_project_domain_id"}
     | {f"{service}_api_version" for service in ("identity", "image", "volume", "compute", "network")}
 )
-#: What the common ways to sign in take. To ask all ways would load libraries that nobody needs.
+#: Options of the common ways to sign in. To ask all plug-ins would load libraries that are not needed.
 _SIGN_IN = frozenset(
     {"auth_url", "username", "user_id", "user_domain_id", "user_domain_name", "password", "passcode", "token"}
     | {"project_id", "project_name", "project_domain_id", "project_domain_name", "domain_id", "domain_name"}
@@ -44,23 +44,23 @@ _SIGN_IN = frozenset(
 )
 #: Older names of the same.
 _OLDER = {"tenant_name": "project_name", "tenant_id": "project_id"}
-#: The ways to sign in that the default domain is for.
+#: The ways to sign in that use the default domain.
 _WITH_DOMAINS = ("password", "v3password", "v3totp")
 
 
 class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[misc] # has no types
-    """openstacksdk's reading, and what the `openstack` client does beyond it."""
+    """openstacksdk's configuration, with what the `openstack` client adds to it."""
 
     def __init__(self) -> None:
-        #: Files that are there and were passed over, each with the reason.
-        self.passed_over: list[ConfigError] = []
+        #: Existing files that were ignored, each with the reason.
+        self.ignored_files: list[ConfigError] = []
         super().__init__(override_defaults={"interface": "public", "auth_type": "password"})
 
     def _get_envvar(self, key: str, default: str | None = None) -> str | None:
         return os.environ.get(key) or default
 
     def _get_os_environ(self, envvar_prefix: str | None = None) -> dict[str, Any] | None:
-        """The cloud that the variables describe; empty ones say nothing."""
+        """The cloud described by variables; empty ones count as not set."""
         found: dict[str, Any] | None = super()._get_os_environ(envvar_prefix)
         if found is None:
             return None
@@ -77,17 +77,17 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
         return found if said else None
 
     def _load_yaml_json_file(self, filelist: Sequence[str]) -> tuple[str | None, Any]:
-        """The first of these files that can be read; those that cannot are remembered."""
+        """The first of these files that can be read; those that cannot are noted."""
         for path in filelist:
             found, content = super()._load_yaml_json_file([path])
             if found is not None:
                 return found, content
             if (problem := unreadable(Path(path))) is not None:
-                self.passed_over.append(problem)
+                self.ignored_files.append(problem)
         return None, None
 
     def auth_config_hook(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The default domain, where only one kind of identity service can be meant."""
+        """Adds the default domain, where the identity service is known to be of version 3."""
         if str(config.get("identity_api_version") or "") == "3" and config["auth_type"] in _WITH_DOMAINS:
             auth, domain = config["auth"], config.get("default_domain")
             for whose in ("user", "project"):
@@ -116,14 +116,14 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
         return config
 
 
-#: Variables that choose a cloud, and say nothing of one.
+#: Variables that choose a cloud but do not describe one.
 _SELECTORS = frozenset(
     {"OS_CLOUD", "OS_REGION_NAME", "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CLOUD_NAME"}
 )
 _NOT_OURS = ("OS_TEST", "OS_STD", "OS_LOG")
 
 
-#: What is given where another way to sign in was meant than the default.
+#: What is set when another way to sign in was meant than the default.
 _OTHER_WAYS = {
     "application_credential_id": "for an application credential set auth_type: v3applicationcredential"
     " (OS_AUTH_TYPE)",
@@ -135,16 +135,16 @@ _OTHER_WAYS = {
 
 
 class MissingError(Exception):
-    """A way to sign in without all that it needs."""
+    """A way to sign in lacks required values."""
 
     def __init__(self, names: Sequence[str], auth_type: str, *, given: Mapping[str, object]) -> None:
         super().__init__(f"missing for auth_type {auth_type}: {', '.join(names)}")
-        #: What to do, where something else is given that signs in; None = to set what is missing.
+        #: What to do if values for another way to sign in are set; None = set what is missing.
         self.hint = next((hint for name, hint in _OTHER_WAYS.items() if given.get(name)), None)
 
 
 def _missing(auth_type: str, auth: Mapping[str, object]) -> list[str]:
-    """What keystoneauth does not call required, and the identity service would miss."""
+    """Values that keystoneauth does not require but the identity service does."""
     if auth_type not in ("password", "v3password", "v2password"):
         return []
     user = [] if auth.get("username") or auth.get("user_id") else ["username"]
@@ -154,9 +154,9 @@ def _missing(auth_type: str, auth: Mapping[str, object]) -> list[str]:
 def arguments(
     options: Mapping[str, str], environment: Mapping[str, str], *, auth_type: str | None = None
 ) -> dict[str, Any]:
-    """What flags and variables say, a flag before its variable, as arguments for `ClientConfig.get_one`.
+    """Flags and variables as arguments for `ClientConfig.get_one`; a flag takes precedence over its variable.
 
-    With an `auth_type`, variables are read that only this way to sign in takes, too.
+    With an `auth_type`, variables for this way to sign in are read, too.
     """
     names = _GENERAL | _SIGN_IN | _OLDER.keys() | (_options_of(auth_type) if auth_type else set())
     said = {name: text for name in sorted(names) if (text := environment.get(f"OS_{name.upper()}"))}
@@ -168,95 +168,97 @@ def arguments(
 
 
 def _options_of(auth_type: str) -> set[str]:
-    """The names of all that a way to sign in takes; of one that is not installed, none."""
+    """The options of a way to sign in; empty if it is not installed."""
     try:
         return {option.name.replace("-", "_") for option in loading.get_plugin_options(auth_type)}
-    except NoMatchingPlugin:  # told where it is loaded
+    except NoMatchingPlugin:  # reported when it is loaded
         return set()
 
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
-def not_taken(error: TypeError, auth_type: str) -> ConfigError | None:
-    """The error for a value that the way to sign in does not take; None = it is about something else."""
+def unexpected_option(error: TypeError, auth_type: str) -> ConfigError | None:
+    """The error for an option that the way to sign in does not accept; None = another error."""
     found = _UNEXPECTED.search(str(error))
     if found is None:
         return None
     name = found[1]
     if name.startswith("application_credential"):
         return ConfigError(
-            f"an application credential is given, but auth_type is {auth_type}",
+            f"an application credential is set, but auth_type is {auth_type}",
             hint="set auth_type: v3applicationcredential in clouds.yaml, or OS_AUTH_TYPE",
         )
     return ConfigError(
-        f"auth_type {auth_type} does not take {name}",
-        hint="take it out, or choose the auth_type that it is for (in clouds.yaml, or OS_AUTH_TYPE)",
+        f"auth_type {auth_type} does not accept {name}",
+        hint="remove it, or choose the auth_type that it belongs to (in clouds.yaml, or OS_AUTH_TYPE)",
     )
 
 
 def check_shape(config: ClientConfig, cloud: str | None) -> None:
-    """Raises ConfigError where the entry of the cloud holds what openstacksdk would stumble over."""
+    """Raises ConfigError if the entry of the cloud holds types that openstacksdk cannot handle."""
     name = cloud or config.default_cloud
     entries = config.cloud_config.get("clouds")
     if not isinstance(entries, dict):
         raise wrong_shape(None)
     entry = entries.get(name)
     if entry is None and any(not isinstance(each, str) and str(each) == name for each in entries):
-        raise ConfigError(f"cloud {name!r} is no text in clouds.yaml", hint=f'write it in quotes: "{name}":')
+        raise ConfigError(
+            f"cloud {name!r} is not a string in clouds.yaml", hint=f'write it in quotes: "{name}":'
+        )
     if entry is None:
         return
     if not isinstance(entry, dict) or not isinstance(entry.get("auth", {}), dict | None):
         raise wrong_shape(name)
     if not isinstance(entry.get("region_name", ""), str | list | None):
         raise ConfigError(
-            f"cloud {name!r}: region_name is no text in clouds.yaml",
-            hint="write it in quotes: to YAML, NO is a word for false",
+            f"cloud {name!r}: region_name is not a string in clouds.yaml",
+            hint="write it in quotes: YAML reads NO as false",
         )
     if isinstance(entry.get("verify"), str):
         raise ConfigError(
-            f"cloud {name!r}: verify is the text {entry['verify']!r} in clouds.yaml",
+            f"cloud {name!r}: verify is the string {entry['verify']!r} in clouds.yaml",
             hint="write true or false without quotes; a file with certificates belongs in cacert",
         )
 
 
-#: Warnings are filtered for the whole process, whichever thread asks.
+#: Warnings are filtered for the whole process, whichever thread does it.
 _FILTERING = Lock()
 
 
 @contextmanager
 def capture_warnings() -> Iterator[None]:
-    """What openstacksdk warns of comes as a line of our own log, not as Python's."""
+    """Logs warnings of openstacksdk instead of printing them."""
     with _FILTERING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            told = {sanitize(str(each.message)) for each in caught if _is_news(each)}
-    for words in sorted(told):
-        log.warning("clouds.yaml: %s", words)
+            found = {sanitize(str(each.message)) for each in caught if _is_relevant(each)}
+    for message in sorted(found):
+        log.warning("clouds.yaml: %s", message, extra={"action": "account_note"})
 
 
-def _is_news(warning: warnings.WarningMessage) -> bool:
-    """Whether it is about the configuration: not about openstacksdk's own future."""
+def _is_relevant(warning: warnings.WarningMessage) -> bool:
+    """Whether it concerns the configuration, not deprecations in openstacksdk."""
     return issubclass(warning.category, UserWarning) and not issubclass(
         warning.category, DeprecationWarning | PendingDeprecationWarning
     )
 
 
 def wrong_shape(cloud: str | None) -> ConfigError:
-    """The error for a file that is YAML, but of another shape."""
+    """The error for a file that is YAML of another structure."""
     entry = f" or its entry {cloud!r}" if cloud else ""
     return ConfigError(
-        f"clouds.yaml{entry} has not the right shape",
-        hint="it holds `clouds:`, below it the name of each cloud, and below that its `auth:`",
+        f"clouds.yaml{entry} has the wrong structure",
+        hint="expected: `clouds:`, below it the name of each cloud, and below that its `auth:`",
     )
 
 
 def unreadable(path: Path) -> ConfigError | None:
-    """Why this file is not read; None = it is not there, or nothing is wrong with it.
+    """Why this file cannot be read; None = it does not exist, or is readable.
 
-    One that `OS_CLIENT_CONFIG_FILE` or `OS_CLIENT_SECURE_FILE` names is told of also where it is not there.
+    A file named by `OS_CLIENT_CONFIG_FILE` or `OS_CLIENT_SECURE_FILE` must exist.
     """
     try:
         content = path.read_bytes()
@@ -265,7 +267,7 @@ def unreadable(path: Path) -> ConfigError | None:
     except OSError as error:
         return ConfigError(
             f"{path} cannot be read: {error.strerror}",
-            hint="let this user read it, or name another file in OS_CLIENT_CONFIG_FILE",
+            hint="make it readable for this user, or set OS_CLIENT_CONFIG_FILE to another file",
         )
     try:
         content.decode("utf-8")
@@ -275,7 +277,7 @@ def unreadable(path: Path) -> ConfigError | None:
 
 
 def yaml_error(path: Path, content: bytes) -> ConfigError | None:
-    """The error for what is not YAML, or not JSON where the name says so; None = it is."""
+    """The error for content that is not YAML, or not JSON if the name ends in .json; None = no error."""
     import json
 
     import yaml
@@ -299,14 +301,14 @@ def _not_there(path: Path) -> ConfigError | None:
         if os.environ.get(variable) == str(path):
             tilde = "; ~ is not expanded there" if str(path).startswith("~") else ""
             return ConfigError(
-                f"{variable} names {path}, which is not there{tilde}",
+                f"{variable} names {path}, which does not exist{tilde}",
                 hint="correct the path, or unset it and name the cloud: --os-cloud, or OS_AUTH_URL and so on",
             )
     return None
 
 
 def _no_yaml(path: Path, error: Any) -> ConfigError:
-    """The error for a file that cannot be parsed, with its place where the parser tells it."""
+    """The error for a file that cannot be parsed, with the line if known."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
     problem = sanitize(getattr(error, "problem", None) or str(error))

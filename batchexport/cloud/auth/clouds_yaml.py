@@ -1,8 +1,8 @@
-"""The account that clouds.yaml describes, alone or together with variables and flags.
+"""The account described by clouds.yaml, together with variables and flags.
 
 openstacksdk takes a clouds.yaml of the current folder before that of the home, and joins it with whatever
-secure.yaml it finds. Whoever may write into a job's folder could name an address, and be sent the password:
-files that somebody else could have put there are reported or refused.
+secure.yaml it finds. Whoever can write to that folder could set an address, and be sent the password: files
+that someone else could have put there are reported or refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from batchexport.cloud.auth.client_config import (
     arguments,
     capture_warnings,
     check_shape,
-    not_taken,
+    unexpected_option,
     wrong_shape,
 )
 from batchexport.cloud.auth.keystone import SET_IT, SILENCE_TIMEOUT_S, Principal, secrets_in
@@ -49,25 +49,25 @@ _WHAT_TO_SET = (
 )
 
 
-def clouds_yaml_account(key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
+def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignIns) -> Account:
     """The account as the `openstack` client finds it. Raises ConfigError where one is missing or wrong."""
-    cloud = key.cloud or access.cloud or os.environ.get("OS_CLOUD") or None
+    cloud = key.cloud or settings.cloud or os.environ.get("OS_CLOUD") or None
     config: ClientConfig | None = None
-    said = arguments(access.options, os.environ)
+    said = arguments(settings.options, os.environ)
     if key.region:
         said["region_name"] = key.region
     try:
         with capture_warnings():
             config = ClientConfig()
             check_shape(config, cloud)
-            return _found(config, cloud, said, key, access, sign_ins)
+            return _found(config, cloud, said, key, settings, sign_ins)
     except ConfigError as error:
         raise _with_problems(error, config) from error
     except MissingError as error:
         raise _with_problems(_missing(error, cloud, config), config) from error
     except (sdk.SDKException, refused.ClientException, OSError, ValueError, LookupError) as error:
         raise _with_problems(_bad_configuration(error, cloud, config), config) from error
-    except (TypeError, AttributeError) as error:  # openstacksdk takes it for granted what is a mapping
+    except (TypeError, AttributeError) as error:  # openstacksdk does not check the types of values
         raise _with_problems(wrong_shape(cloud), config) from error
 
 
@@ -76,26 +76,26 @@ def _found(
     cloud: str | None,
     said: Mapping[str, Any],
     key: TargetKey,
-    access: CloudSettings,
+    settings: CloudSettings,
     sign_ins: SignIns,
 ) -> Account:
-    # Not validated: what an access key needs is not what openstacksdk knows to ask for. And without secrets:
-    # it would take braces in them for places to fill in.
+    # Not validated, for openstacksdk does not know access keys; and without secrets, for it would take braces
+    # in them for placeholders.
     secrets = set(secrets_in(said))
     plain = config.get_one(
         cloud=cloud, validate=False, **{name: text for name, text in said.items() if text not in secrets}
     )
     access_key = find_access_key({**plain.config, **said}, os.environ)
     files = _files_of(config, cloud)
-    notes = notes_on(*files)
+    notes = file_warnings(*files)
     if access_key is not None:
-        account = _signing_account(access_key, plain, key, access)
+        account = _signing_account(access_key, plain, key, settings)
         auth_url = _auth_url_of(plain)
     else:
         auth_type = str(plain.config.get("auth_type"))
         project = _project_options(key.project, auth_type=auth_type)
-        region = _validated(config, cloud, said, auth_type, project, access)
-        account = _account(region, key, access, sign_ins)
+        region = _validated(config, cloud, said, auth_type, project, settings)
+        account = _account(region, key, settings, sign_ins)
         auth_url = _auth_url_of(region)
     used = tuple(filter(None, files))
     return replace(account, cloud=cloud, identity_url=auth_url, config_files=used, notes=notes)
@@ -107,15 +107,17 @@ def _validated(
     said: Mapping[str, Any],
     auth_type: str,
     project: Mapping[str, str],
-    access: CloudSettings,
+    settings: CloudSettings,
 ) -> Any:
     try:
-        more = arguments(access.options, os.environ, auth_type=auth_type)
+        more = arguments(settings.options, os.environ, auth_type=auth_type)
         region = config.get_one(cloud=cloud, **{**more, **said, **project})
     except TypeError as error:
-        raise not_taken(error, auth_type) or error from error
+        raise unexpected_option(error, auth_type) or error from error
     if (url := _auth_url_of(region)) and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"auth_url {url!r} does not begin with http:// or https://", hint="correct it")
+        raise ConfigError(
+            f"auth_url {url!r} does not begin with http:// or https://", hint="correct auth_url (OS_AUTH_URL)"
+        )
     return region
 
 
@@ -124,7 +126,7 @@ def _auth_url_of(region: Any) -> str | None:
 
 
 def _files_of(config: ClientConfig, cloud: str | None) -> tuple[str | None, str | None]:
-    """clouds.yaml and secure.yaml, where the cloud comes from them: the variables may describe it alone."""
+    """clouds.yaml and secure.yaml, if the cloud is in them; variables alone may describe it."""
     name = cloud or config.default_cloud
     if name == config.envvar_key or config.config_filename is None:
         return (None, None)
@@ -132,8 +134,8 @@ def _files_of(config: ClientConfig, cloud: str | None) -> tuple[str | None, str 
 
 
 def _with_problems(error: ConfigError, config: ClientConfig | None) -> ConfigError:
-    """The error, and the files that might have said what is missing."""
-    problems = config.passed_over if config is not None else []
+    """The error, with the unreadable files that may hold what is missing."""
+    problems = config.ignored_files if config is not None else []
     if not problems:
         return error
     told = "; ".join(str(problem) for problem in problems)
@@ -145,9 +147,9 @@ def _named(cloud: str | None) -> str:
 
 
 def _project_options(project: str | None, *, auth_type: str) -> dict[str, str]:
-    """The project as name or id, and nothing for the other ways to name one, which would contradict it."""
-    # Application credentials are made for one project and refuse to name another; the answer to the sign-in
-    # tells if it is the right one.
+    """The project as name or id, and empty values for the other options, which could contradict it."""
+    # Application credentials belong to one project and must not name another; whether it is the right one is
+    # checked after signing in.
     if not project or "applicationcredential" in auth_type:
         return {}
     chosen = "project_id" if _PROJECT_ID.fullmatch(project) else "project_name"
@@ -155,7 +157,7 @@ def _project_options(project: str | None, *, auth_type: str) -> dict[str, str]:
 
 
 def _missing(error: MissingError, cloud: str | None, config: ClientConfig | None) -> ConfigError:
-    """The error for a sign-in without all that it needs, with what to set."""
+    """The error for an incomplete configuration, with what to set."""
     if error.hint is not None:
         return ConfigError(f"{_named(cloud)}: {error}", hint=error.hint)
     hint = SET_IT if cloud else f"{_WHAT_TO_SET}; known clouds: {', '.join(_known(config)) or 'none'}"
@@ -163,7 +165,7 @@ def _missing(error: MissingError, cloud: str | None, config: ClientConfig | None
 
 
 def _known(config: ClientConfig | None) -> list[str]:
-    """The clouds of clouds.yaml."""
+    """The names of the clouds in clouds.yaml."""
     names = sorted(str(name) for name in config.get_cloud_names()) if config is not None else []
     return [name for name in names if name not in ("defaults", "envvars")]
 
@@ -174,13 +176,13 @@ def _bad_configuration(error: Exception, cloud: str | None, config: ClientConfig
     if cloud and cloud not in known:
         return ConfigError(
             f"cloud {cloud!r} is not in clouds.yaml; known clouds: {listed}",
-            hint="looked in $OS_CLIENT_CONFIG_FILE, this folder, ~/.config/openstack and /etc/openstack",
+            hint="searched $OS_CLIENT_CONFIG_FILE, this folder, ~/.config/openstack and /etc/openstack",
         )
-    hint = f"check what clouds.yaml says of {cloud!r}" if cloud else f"{_WHAT_TO_SET}; known clouds: {listed}"
+    hint = f"check the entry {cloud!r} of clouds.yaml" if cloud else f"{_WHAT_TO_SET}; known clouds: {listed}"
     return ConfigError(f"{_named(cloud)}: {sanitize(str(error))}", hint=hint)
 
 
-def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignIns) -> Account:
+def _account(region: Any, key: TargetKey, settings: CloudSettings, sign_ins: SignIns) -> Account:
     tls = TlsConfig.of(*region.get_requests_verify_args())
     auth = region.config["auth"]
     plugin, identity = region.get_auth(), Principal.of(auth)
@@ -193,15 +195,15 @@ def _account(region: Any, key: TargetKey, access: CloudSettings, sign_ins: SignI
             ),
             user=(identity.user, identity.secrets),
         ),
-        unproven=False,
-        preferences=with_dialect(_wishes(region), access.dialect),
+        unverified=False,
+        preferences=with_dialect(_wishes(region), settings.dialect),
         tls=tls,
     )
 
 
-def _signing_account(access_key: AccessKey, region: Any, key: TargetKey, access: CloudSettings) -> Account:
-    preferences = with_dialect(replace(_wishes(region), dialect=DialectName.EVS), access.dialect)
-    if not preferences.region:  # openstacksdk heeds this variable only beside others of its own
+def _signing_account(access_key: AccessKey, region: Any, key: TargetKey, settings: CloudSettings) -> Account:
+    preferences = with_dialect(replace(_wishes(region), dialect=DialectName.EVS), settings.dialect)
+    if not preferences.region:  # openstacksdk uses this variable only together with others
         preferences = replace(preferences, region=os.environ.get("OS_REGION_NAME"))
     auth_url = _auth_url_of(region)
     return Account(
@@ -210,7 +212,7 @@ def _signing_account(access_key: AccessKey, region: Any, key: TargetKey, access:
             project_id=project_of(region.config, os.environ, wanted=key.project),
             catalog=service_entries(preferences.region, auth_url, interface=preferences.interfaces[0]),
         ),
-        unproven=True,
+        unverified=True,
         preferences=preferences,
         tls=TlsConfig.of(*region.get_requests_verify_args()),
     )
@@ -232,7 +234,7 @@ def _wishes(region: Any) -> EndpointPreferences:
 
 
 def _choice(region: Any, service: str) -> ServicePreferences:
-    """What is said of one service: `volume_interface`, `image_service_name` and their like."""
+    """The settings of one service: `volume_interface`, `image_service_name` and the like."""
     kind = region.get_service_type(service)
     return ServicePreferences(
         region=region.get_region_name(service) or None,
@@ -247,28 +249,28 @@ def _interfaces(value: Any) -> tuple[str, ...]:
     return tuple(str(name).removesuffix("URL") for name in names if name)
 
 
-def notes_on(config_file: str | None, secure_file: str | None) -> tuple[str, ...]:
-    """What to warn of, a line for each. Raises ConfigError rather than join secrets with a foreign file."""
+def file_warnings(config_file: str | None, secure_file: str | None) -> tuple[str, ...]:
+    """Warnings about these files. Raises ConfigError rather than combine secrets with an untrusted file."""
     notes = []
     for path in filter(None, (config_file, secure_file)):
-        if (reason := why_foreign(Path(path))) is not None:
-            notes.append(f"{path} {reason}: it says where the password goes, and may be somebody else's")
+        if (reason := untrusted_reason(Path(path))) is not None:
+            notes.append(f"{path} {reason}: it decides where the password is sent, and may not be yours")
     if (
         config_file
         and secure_file
-        and _is_planted(config_file)
+        and _may_be_planted(config_file)
         and not _same_folder(config_file, secure_file)
     ):
         raise ConfigError(
-            f"{config_file} {why_foreign(Path(config_file))}; secrets of {secure_file} do not go there",
-            hint="take that file away, make it yours alone (chown, chmod go-w), or name the one that is meant"
-            " in OS_CLIENT_CONFIG_FILE",
+            f"{config_file} {untrusted_reason(Path(config_file))}; secrets of {secure_file} do not go there",
+            hint="remove that file, make it yours alone (chown, chmod go-w), or set OS_CLIENT_CONFIG_FILE"
+            " to the right one",
         )
     return tuple(notes)
 
 
-def why_foreign(path: Path) -> str | None:
-    """Why a file can be somebody else's work, as the end of a sentence; None = only ours or the system's."""
+def untrusted_reason(path: Path) -> str | None:
+    """Why someone else may have written a file, as the end of a sentence; None = only we or root can."""
     try:
         file, folder = path.stat(), path.absolute().parent.stat()
     except OSError:
@@ -277,19 +279,19 @@ def why_foreign(path: Path) -> str | None:
     if file.st_uid not in ours:
         return f"belongs to another user ({file.st_uid})"
     if file.st_mode & stat.S_IWOTH:
-        return "may be written by everybody"
+        return "is writable by everyone"
     if folder.st_uid not in ours:
         return f"is in a folder of another user ({folder.st_uid})"
     if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
-        return "is in a folder where everybody may write"
+        return "is in a folder that everyone can write to"
     return None
 
 
-def _is_planted(config_file: str) -> bool:
-    """Whether a foreign file was found because it lies in the current folder: nobody named it."""
+def _may_be_planted(config_file: str) -> bool:
+    """Whether an untrusted file was found only because it is in the current folder."""
     named = os.environ.get("OS_CLIENT_CONFIG_FILE") == config_file
     here = Path(config_file).absolute().parent == Path.cwd()
-    return here and not named and why_foreign(Path(config_file)) is not None
+    return here and not named and untrusted_reason(Path(config_file)) is not None
 
 
 def _same_folder(one: str, other: str) -> bool:

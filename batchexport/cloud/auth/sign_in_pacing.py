@@ -1,8 +1,8 @@
-"""What the targets of a run share when they sign in: the tokens of an account, a pace for each service.
+"""What the targets of a run share when they sign in: the tokens of an account, the pace of each service.
 
-A first sign-in is tried again like every read: an identity service that restarts at ten at night must not
-cost the night. For how long depends on who waits, and on whether the service is there at all: perhaps its
-address is wrong.
+A first sign-in is retried like every read: an identity service that restarts at ten at night must not cost
+the night. For how long depends on whether someone waits, and on whether the service is reachable: its address
+may be wrong.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from batchexport.retry import Backoff
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Sign-ins to one identity service at the same time. Each costs it a hash that is slow on purpose.
+#: Concurrent sign-ins to one identity service. Each costs it a password hash, which is slow on purpose.
 _AT_ONCE = 4
-#: A longer `Retry-After` is cut to this: a wrong one must not cost the night.
+#: A longer `Retry-After` is capped at this: a wrong one must not cost the night.
 _MAX_PAUSE_S = 60.0
 _BETWEEN_TRIES = Backoff(first_s=0.5, cap_s=15.0)
-#: Refused sign-ins of one user after which no others are tried; accounts are commonly locked at five or six.
+#: Refused sign-ins of one user after which no more are tried; accounts are commonly locked after five or six.
 _MAX_REFUSALS = 3
-#: After the wish to stop, for a sign-in that is about to end: a run may have servers to start yet.
+#: After a stop request, for a sign-in that is about to end: a run may still have servers to start.
 _STOP_GRACE_S = 5.0
 
 
-class Persistence(msgspec.Struct, frozen=True, kw_only=True):
-    """For how long a first sign-in is tried again, in seconds."""
+class SignInTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many seconds a first sign-in is retried."""
 
-    unreachable_s: float  #: where no connection is made: perhaps the address is wrong
-    unwell_s: float  #: where the service says that it is busy or broken
+    unreachable_s: float  #: while no connection is made: the address may be wrong
+    unavailable_s: float  #: while the service says that it is busy or failing
 
 
-#: For somebody who waits for an answer.
-BRIEFLY = Persistence(unreachable_s=10.0, unwell_s=10.0)
+#: While a person waits.
+INTERACTIVE = SignInTimeouts(unreachable_s=10.0, unavailable_s=10.0)
 #: For a run: restarts and upgrades of an identity service take minutes.
-FOR_A_RUN = Persistence(unreachable_s=60.0, unwell_s=300.0)
+UNATTENDED = SignInTimeouts(unreachable_s=60.0, unavailable_s=300.0)
 
 
-def persistence(access: CloudSettings, *, for_a_run: bool) -> Persistence:
-    """For how long to try, as the settings say it or else by who waits."""
-    if (said_s := access.sign_in_timeout_s) is not None:
-        return Persistence(unreachable_s=said_s, unwell_s=said_s)
-    return FOR_A_RUN if for_a_run else BRIEFLY
+def sign_in_timeouts(settings: CloudSettings, *, for_a_run: bool) -> SignInTimeouts:
+    """For how long to retry: by the settings, or else by whether it is for a run."""
+    if (limit_s := settings.sign_in_timeout_s) is not None:
+        return SignInTimeouts(unreachable_s=limit_s, unavailable_s=limit_s)
+    return UNATTENDED if for_a_run else INTERACTIVE
 
 
 class Pace:
-    """The way to one identity service: a few at once, and nobody before the time that it asked for."""
+    """The pace of one identity service: a few sign-ins at once, none before the time it asked for."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -74,26 +74,26 @@ class Pace:
             yield
 
     def pause(self, seconds: float) -> None:
-        """Let nobody sign in for so long."""
+        """Hold back all sign-ins for so long."""
         self._not_before = max(self._not_before, time.monotonic() + min(seconds, _MAX_PAUSE_S))
 
 
 class PacedUser:
-    """The pace of an identity service, for the sign-ins of one user to several projects.
+    """The pace of an identity service for the sign-ins of one user to several projects.
 
-    Many wrong passwords lock an account. So once some were refused and none was taken, no more are tried.
+    Many wrong passwords lock an account: once some were refused and none was accepted, no more are tried.
     """
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._refusals = 0
-        self._taken = False
+        self._accepted = False
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises SignInError where the user was refused too often."""
+        """Wait for a turn. Raises SignInError if the user was refused too often."""
         async with self._pace.turn():
-            if self._refusals >= _MAX_REFUSALS and not self._taken:
+            if self._refusals >= _MAX_REFUSALS and not self._accepted:
                 raise SignInError(
                     f"not tried: {self._refusals} sign-ins of this user were refused; more may lock it",
                     hint="check user name, password, domains and project",
@@ -103,39 +103,39 @@ class PacedUser:
             except SignInError as error:
                 self._refusals += error.status == 401
                 raise
-            self._taken = True
+            self._accepted = True
 
     def pause(self, seconds: float) -> None:
-        """Let nobody sign in for so long."""
+        """Hold back all sign-ins for so long."""
         self._pace.pause(seconds)
 
 
 class SignIns:
-    """Shared by targets that sign in at the same time."""
+    """Shared by targets that sign in at the same time: tokens by account, pace by service and user."""
 
     def __init__(
         self,
-        persistence: Persistence = BRIEFLY,
+        timeouts: SignInTimeouts = INTERACTIVE,
         *,
         stop: asyncio.Event | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._persistence = persistence
+        self._timeouts = timeouts
         self._stop = stop
         self._sleep = sleep
         self._tokens: dict[Hashable, TokenSource] = {}
         self._paces: dict[str, Pace] = {}
         self._users: dict[Hashable, PacedUser] = {}
         self._lock = threading.Lock()
-        self._mentioned: set[str] = set()
+        self._logged: set[str] = set()
 
     def tokens(
         self, account: Hashable, service: str, sign_in: Callable[[], Token], *, user: Hashable = None
     ) -> TokenSource:
-        """The tokens of an account: one holder for all who mean the same. May be called from a thread.
+        """The token source of an account, shared by all targets of it. May be called from a thread.
 
-        `service` is the address of the identity service, by which sign-ins are paced; `user` stands for who
-        signs in, whatever the project, with the secret; None = as `account`.
+        `service` is the address of the identity service, by which sign-ins are paced; `user` identifies the
+        user and its secret whatever the project, None = the same as `account`.
         """
         with self._lock:
             if service not in self._paces:
@@ -146,22 +146,22 @@ class SignIns:
                 self._tokens[account] = TokenSource(sign_in, pace=paced, service=service)
             return self._tokens[account]
 
-    def mention(self, config_files: Sequence[str], notes: Sequence[str]) -> None:
-        """Log where the account is described, and what should be known of it: for all targets once."""
+    def log_account(self, config_files: Sequence[str], notes: Sequence[str]) -> None:
+        """Log once for all targets which files describe the account, and notes on it."""
         for path in config_files:
-            if path not in self._mentioned:
-                log.info("signed in as %s says", path)
+            if path not in self._logged:
+                log.info("signed in with %s", path, extra={"action": "signed_in", "path": path})
         for note in notes:
-            if note not in self._mentioned:
-                log.warning("%s", note)
-        self._mentioned.update(config_files, notes)
+            if note not in self._logged:
+                log.warning("%s", note, extra={"action": "account_note"})
+        self._logged.update(config_files, notes)
 
     async def first(self, authenticator: Authenticator) -> Credential:
-        """A credential to begin with, asked for again while it may come.
+        """A first credential, retried within the time limits.
 
-        Raises as `Authenticator.valid`, and StopRequestedError where a stop was asked for meanwhile.
+        Raises the same as `Authenticator.valid`, and StopRequestedError if a stop is requested meanwhile.
         """
-        # Asked for before, it means a run that only puts things right, and needs the cloud all the same.
+        # Requested before, the run only cleans up, and needs the cloud all the same.
         stop = None if self._stop is None or self._stop.is_set() else self._stop
         began = time.monotonic()
         failures = 0
@@ -176,16 +176,17 @@ class SignIns:
                 if time.monotonic() - began + wait_s > limit_s:
                     raise
                 if failures == 1:
-                    log.warning("%s; trying again for up to %.0f s", error, limit_s)
+                    extra = {"action": "sign_in_retried", "limit_s": limit_s}
+                    log.warning("%s; trying again for up to %.0f s", error, limit_s, extra=extra)
             await _unless_stopped(_wait(self._sleep, wait_s), stop)
 
     def _limit_s(self, error: TransientError) -> float:
         unreachable = isinstance(error, UnreachableError)
-        return self._persistence.unreachable_s if unreachable else self._persistence.unwell_s
+        return self._timeouts.unreachable_s if unreachable else self._timeouts.unavailable_s
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event | None) -> T:
-    """What `work` returns, unless a stop is asked for first and it does not end soon after."""
+    """What `work` returns, unless a stop is requested first and it does not end soon after."""
     if stop is None:
         return await work
     task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
@@ -194,7 +195,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event | No
         if not task.done():
             await asyncio.wait({task}, timeout=_STOP_GRACE_S)
         if not task.done():
-            raise StopRequestedError("stopped before it was signed in; nothing was begun")
+            raise StopRequestedError("stopped before signing in; nothing was started")
         return task.result()
     finally:
         stopping.cancel()

@@ -24,15 +24,15 @@ from batchexport.errors import SignInError
 from batchexport.redaction import register_secret
 
 ALGORITHM = "SDK-HMAC-SHA256"
-#: A signature whose time is further off the cloud's clock is refused.
+#: A signature whose time differs more from the cloud's clock is refused.
 MAX_SKEW_S = 900.0
-#: How long nothing is sent after a key that was good is refused, once, twice, three times; then for ever.
+#: How long nothing is sent after the first, second and third refusal of a key that worked; then for good.
 PAUSES_S = (30.0, 120.0, 480.0)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class RequestSigner:
-    """Authenticator and credential in one: the key of one project stays the same for the whole run."""
+    """Authenticator and credential in one: the key of a project stays the same for the whole run."""
 
     issued_at = None
 
@@ -50,10 +50,10 @@ class RequestSigner:
         self.catalog = catalog
         self._now = now
         self._steady = steady
-        self._refusal: SignInError | None = None  # of the last request that was answered
+        self._refusal: SignInError | None = None  # of the last request with a response
         self._refusals = 0  # in a row
-        self._again_at: float | None = None  # when one request may try; None = none ever may
-        self._may_try = self._is_trying = False  # one request has leave to, and is on its way
+        self._again_at: float | None = None  # when one request may try; None = never
+        self._may_try = self._is_trying = False  # one request may, and is under way
         self._was_good = False
         register_secret(*self.secrets)
 
@@ -63,23 +63,25 @@ class RequestSigner:
         return tuple(secret for secret in (self._key.secret, self._key.security_token) if secret)
 
     async def valid(self) -> Credential:
-        """The key. Raises SignInError once the cloud has refused it, but for one request after each pause."""
+        """The key. Raises SignInError once it was refused, except for one request after each pause."""
         if self._refusal is not None:
             if self._again_at is None or self._steady() < self._again_at:
                 raise self._refusal
             self._may_try = True
-            self._again_at = self._steady() + PAUSES_S[-1]  # the others wait for what becomes of this one
+            self._again_at = self._steady() + PAUSES_S[-1]  # the others wait for its outcome
         return self
 
     def accepted(self) -> None:
-        """The cloud let a request through."""
+        """Note that the cloud accepted a request."""
         self._was_good, self._refusal, self._refusals = True, None, 0
 
     async def after_refusal(
         self, refused: Credential, error: SignInError, *, clock_off_s: float
     ) -> Credential:
-        """Never another: raises SignInError with what to do, now and for later requests."""
-        if self._refusal is None or self._is_trying:  # others were under way together with the first
+        """Raises SignInError with what to do, now and for later requests: there is no other key."""
+        if (
+            self._refusal is None or self._is_trying
+        ):  # not for requests that were sent together with the first
             self._is_trying = False
             self._refusal = signature_error(error, clock_off_s=clock_off_s, key=self._key)
             may_pass = self._was_good and self._refusals < len(PAUSES_S)
@@ -92,10 +94,10 @@ class RequestSigner:
     ) -> Mapping[str, str]:
         """The headers of one request with its signature. Raises SignInError once the key was refused."""
         if self._refusal is not None:
-            if not self._may_try:  # it was refused while this request waited for its turn
+            if not self._may_try:  # refused while this request waited for its turn
                 raise self._refusal
             self._may_try, self._is_trying = False, True
-        # Only what the signature needs is under it: proxies may touch the other headers.
+        # Only these headers are signed: proxies may change the others.
         signed = {"Content-Type": "application/json", "X-Project-Id": self.project_id}
         return service_headers(microversion) | signed_headers(
             self._key, method=method, url=url, headers=signed, body=body or b"", at_s=self._now()
@@ -103,12 +105,12 @@ class RequestSigner:
 
 
 def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -> SignInError:
-    """The refusal of a signature with what to do about it. `clock_off_s`: the cloud's clock ahead of ours."""
+    """The refusal of a signature, with what to do. `clock_off_s`: by how much the cloud's clock is ahead."""
     words = str(error)
     if abs(clock_off_s) > MAX_SKEW_S:
         direction = "behind" if clock_off_s > 0 else "ahead of"
         words += f"; this machine's clock is {abs(clock_off_s) / 60:.0f} minutes {direction} the cloud's"
-        hint = "set this machine's clock: signatures are good for 15 minutes by the cloud's"
+        hint = "set this machine's clock: the cloud accepts signatures for 15 minutes"
     elif "reach the limit" in words:
         hint = "five bad signatures lock a key for five minutes: check key and secret, wait, then run again"
     elif "not exist" in words:
@@ -131,7 +133,7 @@ def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -
 def signed_headers(
     key: AccessKey, *, method: str, url: str, headers: Mapping[str, str], body: bytes, at_s: float
 ) -> dict[str, str]:
-    """The headers with the signature and all it needs. What goes into the signature must not change after it.
+    """The headers with their signature. What is signed must not change afterwards.
 
     `url` is as on the wire, `at_s` the time of the signature in seconds since the epoch.
     """
@@ -148,9 +150,9 @@ def signed_headers(
 
 
 def canonical_request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
-    """The request in the one spelling that both sides sign, whatever happened to it on the way."""
+    """The request in the canonical form that both sides sign."""
     parts = urlsplit(url)
-    # The path always ends with a slash here, and only here.
+    # In the canonical form, and only there, the path always ends with a slash.
     path = quote(unquote(parts.path), safe="/").removesuffix("/") + "/"
     pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
     query = "&".join(f"{_encoded(name)}={_encoded(text)}" for name, text in pairs)
@@ -165,6 +167,6 @@ def _encoded(text: str) -> str:
 
 
 def _host(url: str) -> str:
-    """The host as the `Host` header names it: with its port, unless that is the usual one."""
+    """The host as in the `Host` header: with its port, unless that is the default."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))

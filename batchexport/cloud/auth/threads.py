@@ -1,4 +1,4 @@
-"""Calls that block, in threads that nobody has to wait for: at the end, at Ctrl-C, or past their time."""
+"""Blocking calls in threads that never have to be waited for: at exit, on Ctrl-C, or after a timeout."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Threads that hang in a service which drips: more of them would help nobody.
+#: At most so many threads may hang in a service that does not finish its response.
 _MAX_ABANDONED = 8
 
 _abandoned: set[threading.Thread] = set()
 
 
 async def run_in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
-    """What `call` returns or raises; TimeoutError where that takes longer than `limit_s`, None = as it may.
+    """What `call` returns or raises; TimeoutError after `limit_s` seconds, None = no limit.
 
-    A call that takes too long, or whose waiter is cancelled, goes on in its thread, and is left behind.
+    A call that takes too long, or whose waiter is cancelled, goes on in its thread and is abandoned.
     """
     _abandoned.intersection_update({thread for thread in _abandoned if thread.is_alive()})
     if limit_s is not None and len(_abandoned) >= _MAX_ABANDONED:
@@ -40,14 +40,14 @@ async def run_in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
         result, failure = None, None
         try:
             result = context.run(call)
-        except BaseException as error:  # whatever it is, it belongs to the waiter
+        except BaseException as error:  # re-raised in the waiter
             failure = error
         try:
             loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed: no waiter is left
             return
 
-    # Daemons do not keep the process from ending, as the threads of asyncio's own executor would.
+    # Daemon threads do not keep the process alive, as those of asyncio's own executor would.
     thread = threading.Thread(target=work, name="sign-in", daemon=True)
     thread.start()
     try:

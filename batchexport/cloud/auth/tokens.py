@@ -1,4 +1,4 @@
-"""The token of one client: shared by all its requests, renewed in time, and by one sign-in at a time."""
+"""The token of one account: shared by all its requests, renewed in time, by one sign-in at a time."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from batchexport.redaction import register_secret
 
 log = logging.getLogger(__name__)
 
-#: A token is renewed when half of its life is over. The cloud goes on using the one that came with an export
-#: while it copies, for hours perhaps: so each export starts with one that has half its life before it.
+#: A token is renewed when half of its lifetime is over. The cloud uses the token of an export until the copy
+#: ends, perhaps for hours: so each export starts with a token that is valid for half its lifetime or more.
 RENEW_SHARE = 0.5
-#: Between two tries to renew a token that is still good.
+#: Between two attempts to renew a token that is still valid.
 RENEW_RETRY_S = 30.0
-#: How long the request that finds a token half over waits for another; all others go on with the old one.
+#: How long the request that starts a renewal waits for it; all others go on with the old token.
 RENEW_WAIT_S = 1.0
-#: For one sign-in from end to end. keystoneauth and urllib only know the time between two bytes.
+#: For one whole sign-in. keystoneauth and urllib only limit the time between two bytes.
 SIGN_IN_TIMEOUT_S = 30.0
-#: Where an identity service that is asked too often does not say for how long.
+#: Where an identity service throttles without saying for how long.
 _PAUSE_S = 1.0
 
 
 class SignInPace(Protocol):
-    """When to go to an identity service that others go to as well."""
+    """When to send a request to an identity service that others use, too."""
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait for a turn; it lasts as long as the context."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """Let nobody sign in for so long."""
+        """Hold back all sign-ins for so long."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token of one project. Times are by the cloud's clock; None = it does not say, or never."""
+    """A token of one project. Times are by the cloud's clock; None = not told, or never."""
 
     value: str = field(repr=False)
     issued_at: float | None
@@ -65,12 +65,12 @@ class Token:
         return (self.value,)
 
     def accepted(self) -> None:
-        """Nothing to note: a token that is refused is renewed."""
+        """Nothing to note: a refused token is renewed."""
 
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:
-        """The token and what else every request says: the same object each time."""
+        """The headers with the token: the same object each time."""
         headers = self._headers.get(microversion)
         if headers is None:
             headers = service_headers(microversion) | {"X-Auth-Token": self.value}
@@ -79,9 +79,9 @@ class Token:
 
 
 class TokenSource:
-    """Holds the token and renews it by calling `sign_in` in a thread: it blocks, and may take seconds.
+    """Holds a token and renews it by calling `sign_in` in a thread: that blocks, and may take seconds.
 
-    A sign-in that takes longer than `limit_s` is given up.
+    A sign-in that takes longer than `limit_s` seconds is abandoned.
     """
 
     def __init__(
@@ -106,36 +106,37 @@ class TokenSource:
         self._failure: BatchExportError | None = None
 
     async def valid(self) -> Token:
-        """A token that will last for a while, at once unless a new one is due.
+        """A token that is valid for a while; returned at once unless a new one is due.
 
-        Raises SignInError, UnreachableError or ConfigError where there is none to be had.
+        Raises SignInError, UnreachableError or ConfigError if there is none.
         """
         token = self._token
         if token is None or self._now() >= self._expires_at:
             return await self.renew(token)
         if self._now() >= self._renew_at and self._renewal is None:
-            # Aside: a service that drips or is away must not hold up requests whose token is still good.
-            self._renewal = asyncio.create_task(self._renew_aside(token))
+            # In the background: a slow or unreachable service must not hold up requests with a valid token.
+            self._renewal = asyncio.create_task(self._renew_in_background(token))
             await asyncio.wait({self._renewal}, timeout=RENEW_WAIT_S)
         return self._token or token
 
-    async def _renew_aside(self, token: Token) -> None:
+    async def _renew_in_background(self, token: Token) -> None:
         try:
             await self.renew(token)
         except BatchExportError as error:
-            # A passcode that was good once never is again, and each try with a wrong password counts.
+            # A passcode works only once, and each attempt with a wrong password counts.
             refused = isinstance(error, SignInError)
             self._renew_at = self._expires_at if refused else self._now() + RENEW_RETRY_S
-            log.warning("token not renewed, the old one is still good: %s", error)
+            extra = {"action": "token_renewal_failed"}
+            log.warning("token not renewed, the old one is still valid: %s", error, extra=extra)
         finally:
             self._renewal = None
 
     async def after_refusal(self, refused: Credential, error: SignInError, *, clock_off_s: float) -> Token:
-        """Another token than the one that was refused."""
+        """Another token than the refused one."""
         return await self.renew(refused)
 
     async def renew(self, refused: Credential | None) -> Token:
-        """Another token than `refused`. Those who ask together share one sign-in, and also its failure."""
+        """Another token than `refused`. Concurrent callers share one sign-in, and its failure."""
         sign_ins = self._sign_ins
         async with self._turn:
             if self._token is not None and self._token is not refused:
@@ -148,7 +149,7 @@ class TokenSource:
         try:
             token = await self._paced_sign_in()
         except BatchExportError as error:
-            # Else each of N waiters would try a wrong password once more, until the account is locked.
+            # Otherwise each waiter would try a wrong password again, until the account is locked.
             self._failure = error
             self._sign_ins += 1
             raise
@@ -172,8 +173,8 @@ class TokenSource:
             return await run_in_thread(self._sign_in, limit_s=self._limit_s)
         except TimeoutError as error:
             raise UnreachableError(
-                f"identity service {self._service}: no whole answer in {self._limit_s:.0f} s",
-                hint="check auth_url (OS_AUTH_URL) and the network; its operators may have to restart it",
+                f"identity service {self._service}: no complete response in {self._limit_s:.0f} s",
+                hint="check auth_url (OS_AUTH_URL) and the network; the service may need a restart",
             ) from error
 
     def _keep(self, token: Token) -> None:
@@ -183,7 +184,7 @@ class TokenSource:
         if token.expires_at is None:
             self._renew_at = self._expires_at = float("inf")
             return
-        # The length of its life is the cloud's word; our clock, which may be wrong, only counts it down.
+        # The lifetime is by the cloud's clock; ours, which may be wrong, only counts it down.
         life_s = max(0.0, token.expires_at - (now if token.issued_at is None else token.issued_at))
         self._expires_at = now + life_s
         self._renew_at = self._expires_at - RENEW_SHARE * life_s

@@ -1,1 +1,1 @@
-"""HTTP to the services of one target: one session, one rate limiter, errors mapped in one place."""
+"""HTTP to the services of one target: one session, one rate limiter, and errors mapped in one place."""

@@ -1,6 +1,7 @@
-"""What a session asks before each request: by which headers will the cloud let it through?
+"""What a session needs to authenticate: the headers by which the cloud accepts each request.
 
-There are two answers: a token that is sent along (`auth`), and a signature of each request (`signatures`).
+There are two kinds: a token that is sent along (`auth.tokens`) and a signature of each request
+(`auth.signatures`). The session does not know which one it has.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from batchexport.version import __version__
 
 
 class Credential(Protocol):
-    """What lets requests through for a while, and what came with it."""
+    """What requests are authenticated with for a while, and what came with it."""
 
     @property
     def project_id(self) -> str | None:
@@ -28,7 +29,7 @@ class Credential(Protocol):
 
     @property
     def issued_at(self) -> float | None:
-        """When it was made, by the cloud's clock; None = the cloud did not say."""
+        """When it was issued, in seconds since the epoch by the cloud's clock; None = not told."""
         ...
 
     @property
@@ -37,35 +38,35 @@ class Credential(Protocol):
         ...
 
     def accepted(self) -> None:
-        """A request of this credential was let through. Called for every one: quick."""
+        """Note that the cloud accepted a request. Called for each one, so it must be fast."""
         ...
 
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:
-        """The headers of one request that is sent at once. Called for every request: quick, and no await."""
+        """The headers of one request that is sent at once. Called for each one, so it must be fast."""
         ...
 
 
 class Authenticator(Protocol):
-    """Keeps the credential of one target."""
+    """Holds the credential of one target."""
 
     async def valid(self) -> Credential:
-        """A credential that the cloud will take. Raises SignInError, UnreachableError or ConfigError."""
+        """A credential that the cloud will accept. Raises SignInError, UnreachableError or ConfigError."""
         ...
 
     async def after_refusal(
         self, refused: Credential, error: SignInError, *, clock_off_s: float
     ) -> Credential:
-        """Another credential than the one that the cloud refused, or an error that says why there is none.
+        """Another credential than the refused one, or an error that says why there is none.
 
-        `clock_off_s` is how far the cloud's clock is ahead of ours.
+        `clock_off_s` is by how many seconds the cloud's clock is ahead of ours.
         """
         ...
 
 
 def service_headers(microversion: str | None) -> dict[str, str]:
-    """The headers of every request to a service, but for those that let it through."""
+    """The headers of every request to a service, apart from those that authenticate it."""
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",

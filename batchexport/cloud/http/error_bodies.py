@@ -1,8 +1,8 @@
-"""What an error answer says, whatever it is wrapped in. Pure, and never fails: a broken answer says less.
+"""What the body of an error response says, whatever its format. Pure; never raises: a broken body says less.
 
-Known shapes are the native one of EVS and IMS (`{"error": {...}}`), Cinder's (`{"badRequest": {...}}` and its
-like), the gateway's (`error_code`, `error_msg`), Keystone's, Glance's (`message` and a code in words), and
-HTML or plain text from whatever stands in front.
+Known formats are the native one of EVS and IMS (`{"error": {...}}`), Cinder's (`{"badRequest": {...}}` and
+the like), the gateway's (`error_code`, `error_msg`), Keystone's, Glance's (`message` and a textual code), and
+HTML or plain text from a gateway or proxy.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import msgspec
 
 from batchexport.redaction import redacted
 
-#: Reasons are kept in the state file, one line each: longer ones hold tracebacks or a whole page.
+#: Reasons are stored, one line each: longer ones hold tracebacks or a whole page.
 MAX_REASON_LENGTH = 300
-#: Bytes of an error answer that are looked at. The longest reason seen, a schema error, has 2,000.
+#: Bytes of an error response that are read. The longest reason seen, a schema error, has 2,000.
 MAX_ERROR_BODY_BYTES = 65_536
 
 _HIDDEN_TAG = re.compile(r"<(head|style|script)\b")
@@ -32,28 +32,27 @@ _STATUS_AS_CODE = re.compile(r"\d{3}(?!\d)(\s.*)?")
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An error answer in plain words. Empty where the answer held nothing readable."""
+    """What an error response says. Empty where its body is unreadable."""
 
     message: str = ""  #: one line of at most 300 characters
-    code: str | None = (
-        None  #: the cloud's code, or the name of the fault where the code is a mere HTTP status
-    )
+    #: The cloud's code, or the name of the fault where the code only repeats the HTTP status.
+    code: str | None = None
     request_id: str | None = None
     retry_after: str | None = None
 
 
 def read_error_body(body: bytes) -> ErrorBody:
-    """What the body of an error answer says."""
-    looked_at = body[:MAX_ERROR_BODY_BYTES]
+    """What the body of an error response says."""
+    beginning = body[:MAX_ERROR_BODY_BYTES]
     try:
-        document: object = msgspec.json.decode(looked_at)
+        document: object = msgspec.json.decode(beginning)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last one: nested too deep
-        return ErrorBody(message=_text(redacted(looked_at.decode(errors="replace"))))
+        return ErrorBody(message=_text(redacted(beginning.decode(errors="replace"))))
     return _read_document(document)
 
 
 def sanitize(text: str) -> str:
-    """The text on one line, cut to 300 characters, without secrets or what could steer a terminal."""
+    """The text on one line, cut to 300 characters, without secrets and terminal control characters."""
     line = " ".join(redacted(text).split())
     if not line.isprintable():
         line = "".join(character for character in line if character.isprintable())
@@ -68,20 +67,20 @@ def _text(text: str) -> str:
 
 
 def _visible(markup: str) -> str:
-    """What a reader of a page sees. Looks at each character once, whatever is left open."""
+    """The visible text of a page. Reads each character once, even if tags are left open."""
     lower = markup.translate(_LOWER)
     pieces: list[str] = []
     at = 0
     while (tag := _TAG_START.search(markup, at)) is not None:
         pieces.append(markup[at : tag.start()])
-        at = _behind(lower, tag.start())
-        if at < 0:  # nothing closes it: a browser shows none of the rest either
+        at = _end_of(lower, tag.start())
+        if at < 0:  # never closed: a browser does not show the rest either
             return " ".join(pieces)
     return " ".join([*pieces, markup[at:]])
 
 
-def _behind(lower: str, start: int) -> int:
-    """Where what begins at `start`, a tag or something that is not shown, is over; -1 = never."""
+def _end_of(lower: str, start: int) -> int:
+    """Where the tag, comment or invisible element that begins at `start` ends; -1 = never."""
     if lower.startswith("<!--", start):
         return _after(lower, "-->", start + 4)
     if (hidden := _HIDDEN_TAG.match(lower, start)) is not None:
@@ -136,7 +135,7 @@ def _fault(
 
 
 def _message(holder: Mapping[object, object], keys: Iterable[str]) -> str:
-    """The first of these that is text."""
+    """The first of these values that is text."""
     texts = (value for key in keys if isinstance(value := holder.get(key), str))
     return next((line for text in texts if (line := _text(_LINE_BREAK.sub(" ", text)))), "")
 
@@ -147,7 +146,7 @@ def _code(value: object) -> str | None:
 
 
 def _word(value: object) -> str | None:
-    """A number or a non-empty string as a string; the clouds use both for the same field."""
+    """A number or a non-empty string as a string: clouds use both for the same field."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     return sanitize(str(value)) or None

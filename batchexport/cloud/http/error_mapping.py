@@ -1,7 +1,7 @@
-"""What an answer that is an error means for us. Pure: a table, and the few rules it cannot hold.
+"""Which of our errors an error response stands for. Pure: a table, and the few rules it cannot hold.
 
-Only a POST can have an unknown outcome. A 503 to a POST means that the service or the gateway did not take
-the request; after any other 5xx it may have been carried out.
+Only a request that changes something can have an unknown outcome. A 503 means that the service or the gateway
+did not accept it; after any other 5xx it may have been carried out.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from batchexport.errors import (
 )
 from batchexport.redaction import hide_secrets, hide_secrets_in_bytes
 
-#: Codes whose meaning their HTTP status hides: EVS answers an expired token with 400, a full quota with 413.
+#: Codes that say more than their HTTP status: EVS reports an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {
     **dict.fromkeys(("EVS.0002", "EVS.5401", "Common.0013", "APIG.0301", "APIG.0307"), SignInError),
-    # No rights: policies decide by resource, so that it may be about one volume.
+    # No permission: policies decide by resource, so it may be about one volume.
     **dict.fromkeys(("EVS.0003", "EVS.5403"), ForbiddenError),
-    # The wrong project in the URL, an account that is frozen or suspended, an API not published.
+    # The wrong project in the URL, an account that is frozen or suspended, an API that is not published.
     **dict.fromkeys(("EVS.0001", "Common.0018", "EVS.1027", "EVS.2056"), FatalError),
     **dict.fromkeys(("EVS.2144", "EVS.2145", "APIG.0101", "APIG.0302", "APIG.0304", "APIG.0306"), FatalError),
     **dict.fromkeys(("APIG.0310", "APIG.0802"), FatalError),
@@ -44,15 +44,15 @@ KIND_OF_CODE: dict[str, type[CloudError]] = {
     ),
     **dict.fromkeys(("IMG.0060", "IMG.0149", "IMG.0187", "Common.0024", "Common.1503"), ThrottledError),
     "APIG.0308": ThrottledError,
-    "EVS.2143": RefusedError,  # a 401 that is about a key of the key management service, not about the token
+    "EVS.2143": RefusedError,  # a 401 about a key of the key management service, not about the token
 }
 KIND_OF_STATUS: dict[int, type[CloudError]] = {
     401: SignInError,
     403: ForbiddenError,
     404: NotFoundError,
-    408: TransientError,  # the server got no whole request
+    408: TransientError,  # the server received no complete request
     410: NotFoundError,
-    413: ThrottledError,  # Cinder's "over limit"; our bodies are far too small to be what it says
+    413: ThrottledError,  # Cinder's "over limit"; our bodies are far too small for "content too large"
     429: ThrottledError,
     497: ThrottledError,  # Swift's limiter and its like
     498: ThrottledError,
@@ -61,23 +61,19 @@ KIND_OF_STATUS: dict[int, type[CloudError]] = {
     505: RefusedError,
 }
 HINTS: tuple[tuple[type[CloudError], str], ...] = (
-    (SignInError, "sign in again: check the credentials, and that project and region belong together"),
+    (SignInError, "check the credentials, and that project and region belong together"),
     (QuotaError, "delete images or have the project's image quota raised, then run the same command again"),
 )
 
-_RIGHTS = (
-    "have the right to export volumes granted to this account in this project (EVS: evs:volumes:uploadImage)"
-)
-_READING_RIGHTS = (
-    "have the right to read volumes and images granted to this account in this project: to list them, too"
-)
+_RIGHTS = "ask for permission to export volumes of this project (EVS: evs:volumes:uploadImage)"
+_READING_RIGHTS = "ask for permission to read and list volumes and images of this project"
 _SERVER_RIGHTS = (
-    "have the right to stop and start servers granted to this account in this project"
+    "ask for permission to stop and start servers of this project"
     " (ECS: ecs:servers:stop, ecs:servers:start and ecs:cloudServers:*)"
 )
 _CALL_FAILED = re.compile("Connect call failed|Multiple exceptions")
 _SERVER_PATH = re.compile(r"/v[\d.]+/([^/]+/)?(cloud)?servers(/|\?|$)")
-#: Cinder could not reach the image service: nothing was made, and the volume is free again.
+#: Cinder could not reach the image service: no image was made, and the volume is free again.
 _UNREACHED_TEXT = re.compile(r"connection to glance failed|unable to establish connection", re.IGNORECASE)
 _THROTTLE_TEXT = re.compile(
     r"\bthrottl(ed|ing)\b|\brate[- ]?(limit(ed|ing)?|exceeded)\b|too many requests", re.IGNORECASE
@@ -86,12 +82,12 @@ _THROTTLE_TEXT = re.compile(
 _FULL_TEXT = re.compile(r"quota|maximum number of|LimitExceeded|SizeExceeds", re.IGNORECASE)
 _STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IGNORECASE)
 _QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
-#: Cinder's schema errors quote what we sent, and an image may be named "quota".
+#: Cinder's schema errors quote the request, and an image may be named "quota".
 _QUOTED_INPUT = re.compile(r"invalid input", re.IGNORECASE)
 
 
 def is_error(status: int, body: bytes) -> bool:
-    """Whether an answer is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
+    """Whether a response is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
     if status == 202 and b"Common.0024" in body:
         return read_error_body(body).code == "Common.0024"
     return status >= 300
@@ -107,15 +103,15 @@ def error_from_response(
     now_s: float,
     secrets: Collection[str] = (),
 ) -> CloudError:
-    """The error that an answer stands for, in the cloud's own words but for the `secrets` among them."""
+    """The error that a response stands for, with the cloud's own message, without the `secrets` in it."""
     fault = read_error_body(hide_secrets_in_bytes(body, secrets))
     asked = headers.get("Retry-After") or headers.get("X-Retry-After") or fault.retry_after
     wait_s = retry_after_s(asked, now_s=now_s)
     kind = _kind(method, status, fault, rate_limited=bool(wait_s))
     if _SERVER_PATH.search(url):
-        kind = _about_a_server(kind)
+        kind = _kind_for_server(kind)
     return kind(
-        hide_secrets(_words(status, fault, headers), secrets),
+        hide_secrets(_message(status, fault, headers), secrets),
         method=method,
         url=url,
         status=status,
@@ -129,11 +125,11 @@ def error_from_response(
 def error_from_no_response(
     *, method: str, url: str, cause: BaseException, sent: bool, via: str | None = None
 ) -> CloudError:
-    """The error for a request without an answer; `sent` = it may have reached the service.
+    """The error for a request without a response; `sent` = it may have reached the service.
 
-    `via` names the proxy that it went through, None = none.
+    `via` names the proxy that it went through; None = none.
     """
-    why = _why_no_answer(cause)
+    why = _reason(cause)
     if not sent:
         if via is not None:
             return UnreachableError(
@@ -146,38 +142,38 @@ def error_from_no_response(
             f"no connection: {why}", method=method, url=url, hint=f"check the network and the endpoint {url}"
         )
     kind = TransientError if method == "GET" else OutcomeUnknownError
-    words = "no answer in time" if isinstance(cause, TimeoutError) else f"no answer: {why}"
+    words = "no response in time" if isinstance(cause, TimeoutError) else f"no response: {why}"
     return kind(words, method=method, url=url)
 
 
-def _why_no_answer(cause: BaseException) -> str:
-    """Why there is no answer, without the words that libraries have for themselves."""
+def _reason(cause: BaseException) -> str:
+    """Why there is no response, without the internals of libraries."""
     inner = getattr(cause, "os_error", None) or getattr(cause, "certificate_error", None)
     host = getattr(cause, "host", None)
     if inner is None or host is None:
         return sanitize(str(cause)) or type(cause).__name__
     reason = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
-    if inner.errno and _CALL_FAILED.match(reason):  # asyncio's words for whatever the system said
+    if inner.errno and _CALL_FAILED.match(reason):  # asyncio's words for what the system reported
         reason = os.strerror(inner.errno)
     return sanitize(f"{host}:{getattr(cause, 'port', '')}: {reason}")
 
 
 def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:
-    """The error for what a job of ECS could not do."""
-    kind = _about_a_server(KIND_OF_CODE.get(code or "", RefusedError))
-    words = sanitize(message) or (f"failed with code {code}" if code else "failed without a reason")
+    """The error for a failed job of ECS."""
+    kind = _kind_for_server(KIND_OF_CODE.get(code or "", RefusedError))
+    words = sanitize(message) or (f"failed with code {code}" if code else "failed, no reason given")
     return kind(words, method="GET", url=url, code=code)
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The id by which the cloud's operators find the request in their logs."""
+    """The id by which the cloud's operators find the request in their logs; None = not told."""
     return (
         sanitize(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
     )
 
 
-def _about_a_server(kind: type[CloudError]) -> type[CloudError]:
-    """What a server or its policy forbids concerns that server: volumes of others can still be exported."""
+def _kind_for_server(kind: type[CloudError]) -> type[CloudError]:
+    """An error about one server is not fatal: volumes of other servers can still be exported."""
     return RefusedError if kind in (VolumeStateError, FatalError, ForbiddenError) else kind
 
 
@@ -186,7 +182,7 @@ def _kind(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> 
     if by_code is not None and (status < 500 or by_code is ThrottledError):
         return by_code
     if status < 400:
-        return FatalError  # a redirect: the endpoint is wrong, for this request and for every other
+        return FatalError  # a redirect: the endpoint is wrong for every request
     if status >= 500:
         unknown = method != "GET" and status not in KIND_OF_STATUS
         return OutcomeUnknownError if unknown else KIND_OF_STATUS.get(status, TransientError)
@@ -194,12 +190,12 @@ def _kind(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> 
 
 
 def _kind_of_refusal(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> type[CloudError]:
-    """For 4xx: what the words say where the status says too little."""
+    """For 4xx: decides by the message where the status says too little."""
     quota = bool(_QUOTA_TEXT.search(fault.message)) and not _QUOTED_INPUT.search(fault.message)
     if status == 400:
         return _kind_of_bad_request(method, fault, quota=quota)
     if status == 403 and "upload_public" in fault.message:
-        return RefusedError  # only rows that ask for a public image meet this
+        return RefusedError  # only volumes that ask for a public image are refused
     if status == 409 and method == "POST":
         return VolumeStateError
     if status == 413 and fault.code == "APIG.0201":
@@ -219,17 +215,17 @@ def _kind_of_bad_request(method: str, fault: ErrorBody, *, quota: bool) -> type[
             return ThrottledError
     if fault.code == "badRequest" and fault.message == "Malformed request url":
         return FatalError  # the project in the URL is not the token's
-    # Cinder files the image service's refusal to make another image as a bad request.
+    # Cinder reports the image service's quota as a bad request.
     return QuotaError if quota and method == "POST" else RefusedError
 
 
-def _words(status: int, fault: ErrorBody, headers: Mapping[str, str]) -> str:
+def _message(status: int, fault: ErrorBody, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400:
         return f"redirected to {sanitize(headers.get('Location', 'nowhere'))}; redirects are not followed"
     if fault.message:
         return fault.message
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "unknown status"
-    return f"{status} {phrase}, without a reason" + (f" (code {fault.code})" if fault.code else "")
+    return f"{status} {phrase}, no reason given" + (f" (code {fault.code})" if fault.code else "")
 
 
 def _hint(kind: type[CloudError], method: str, status: int, url: str) -> str | None:
@@ -237,9 +233,11 @@ def _hint(kind: type[CloudError], method: str, status: int, url: str) -> str | N
         if issubclass(kind, kind_with_hint):
             return hint
     if 300 <= status < 400:
-        return f"set the endpoint to where the service is now (…_endpoint_override); asked was {url}"
+        return (
+            f"set the endpoint to the service's new address (…_endpoint_override); the request went to {url}"
+        )
     if status == 406:
-        return "this cloud is too old for `visibility` and `protected`: leave them out"
+        return "this cloud is too old for `visibility` and `protected`: remove them"
     if status == 403 and _SERVER_PATH.search(url):
         return _SERVER_RIGHTS
     if status != 403 or not issubclass(kind, FatalError):

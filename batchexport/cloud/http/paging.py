@@ -1,6 +1,6 @@
-"""Lists that come in pages: each asked for with the last id of the one before as its marker.
+"""Lists that come in pages: the last id of one page is the marker of the next.
 
-Asks for less at once where the cloud does not make a long page in time.
+Where the cloud cannot produce a long page in time, shorter ones are requested.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ import msgspec
 
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.responses import Decoder
-from batchexport.cloud.http.session import READ_REPEATS, HttpSession
+from batchexport.cloud.http.session import READ_RETRIES, HttpSession
 from batchexport.errors import FatalError, RefusedError, TransientError, UnreachableError
 
 log = logging.getLogger(__name__)
-#: The most that any of the clouds gives, and EVS refuses to be asked for more.
+#: The most that any cloud returns; EVS refuses larger pages.
 PAGE_SIZE = 1000
-#: What is asked for where long pages take longer than the gateway waits for them.
+#: Where long pages take longer than the gateway waits.
 SMALL_PAGE_SIZE = 100
-#: After so many lists by small pages the long ones are tried again: it may have been an outage.
+#: After so many lists by small pages long ones are tried again: it may have been an outage.
 SMALL_LISTS = 30
-#: A list without an end is not read for ever: more entries than any project has, even by pages of a hundred.
+#: Ends a list without an end: even by pages of a hundred more than any project has.
 MAX_PAGES = 5000
-#: A long page is tried once more, then a short one is: each try may take as long as a gateway waits.
-LONG_PAGE_REPEATS = 1
-#: Gateways wait for a minute, most of them. What took that long is not tried again: others wait for the list.
+#: A long page is retried once, then a short one is tried: each may take as long as a gateway waits.
+LONG_PAGE_RETRIES = 1
+#: Most gateways wait for a minute. A page that took that long is not retried: others wait for the list.
 RETRY_WITHIN_S = 45.0
-#: What a gateway answers that did not wait for the service, and a service whose database did not answer.
-#: None = no answer at all.
+#: Statuses of a gateway that stopped waiting for the service, and of a service whose database timed out.
+#: None = no response.
 _TOO_SLOW = frozenset({None, 500, 502, 504})
 
 
 class Page(Protocol):
-    """One answer to a list request."""
+    """The response to one list request."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """The ids of what is listed, in the order of the list."""
+        """The ids of the records, in the order of the list."""
         ...
 
     @property
     def has_next(self) -> bool:
-        """Whether the cloud says that there are more."""
+        """Whether the cloud says that another page follows."""
         ...
 
 
@@ -53,7 +53,7 @@ P = TypeVar("P", bound=Page)
 
 
 class LinkRecord(msgspec.Struct):
-    """A link beside a page, for instance to the next one."""
+    """A link that comes with a page, for instance to the next one."""
 
     rel: str | None = None
 
@@ -72,10 +72,10 @@ class Pager:
         self._sizes = PageSizes()
 
     async def pages(self, path: str, decoder: Decoder[P], **filters: str | None) -> AsyncIterator[P]:
-        """The pages of a list that hold something. Filters that are None are left out.
+        """The pages of a list that are not empty. Filters that are None are left out.
 
-        Where the cloud cannot make a long page in time, short ones are asked for. Raises TransientError where
-        the list changed or repeated itself under way: begin again; and RefusedError where it has no end.
+        Raises TransientError if the list changes or repeats itself while it is read (read it again), and
+        RefusedError if it has no end.
         """
         query = {name: value for name, value in filters.items() if value is not None}
         size = self._sizes.begin(path)
@@ -95,7 +95,7 @@ class Pager:
                 )
             markers.add(marker)
         raise RefusedError(
-            f"the list {path} has no end: after {len(markers)} pages the cloud still names another one",
+            f"the list {path} has no end: another page follows after {len(markers)} pages",
             method="GET",
             url=self._endpoint.url + path,
             hint="check that this is the endpoint of the service",
@@ -104,29 +104,31 @@ class Pager:
     async def _page_in_time(
         self, path: str, decoder: Decoder[P], query: Mapping[str, str], size: int, marker: str | None
     ) -> tuple[P, int]:
-        """The page behind `marker`, and how much was asked for: `size`, or less where that was too slow."""
+        """The page after `marker`, and the size requested: `size`, or less where that was too slow."""
         too_slow = False
         if size > SMALL_PAGE_SIZE:
             address = _address(path, query, size, marker)
             try:
-                return await self._page(address, decoder, marker, repeats=LONG_PAGE_REPEATS), size
+                return await self._page(address, decoder, marker, retries=LONG_PAGE_RETRIES), size
             except TransientError as error:
                 too_slow = error.status in _TOO_SLOW and not isinstance(error, UnreachableError)
-        asked = SMALL_PAGE_SIZE if too_slow else size
-        page = await self._page(_address(path, query, asked, marker), decoder, marker, repeats=READ_REPEATS)
+        requested = SMALL_PAGE_SIZE if too_slow else size
+        page = await self._page(
+            _address(path, query, requested, marker), decoder, marker, retries=READ_RETRIES
+        )
         if too_slow:
             self._sizes.was_slow(path)
-        return page, asked
+        return page, requested
 
-    async def _page(self, address: str, decoder: Decoder[P], marker: str | None, *, repeats: int) -> P:
+    async def _page(self, address: str, decoder: Decoder[P], marker: str | None, *, retries: int) -> P:
         try:
             return await self._session.read(
-                self._endpoint, address, decoder, repeats=repeats, within_s=RETRY_WITHIN_S
+                self._endpoint, address, decoder, retries=retries, within_s=RETRY_WITHIN_S
             )
         except RefusedError as error:
             if marker is None or isinstance(error, FatalError):
                 raise
-            # The marker was deleted between the two requests: failed exports take their images with them.
+            # The marker was deleted between the two requests, like the image of a failed export.
             raise TransientError(
                 f"the list changed while it was read: {error}",
                 method=error.method,
@@ -137,30 +139,33 @@ class Pager:
 
 
 def _address(path: str, query: Mapping[str, str], size: int, marker: str | None) -> str:
-    asked = {**query, "limit": str(size)} | ({} if marker is None else {"marker": marker})
-    # Colons stay as the documents of the clouds write them: `created_at=gte:2026-01-01T00:00:00Z`.
-    return f"{path}?{urlencode(asked, quote_via=quote, safe=':')}"
+    parameters = {**query, "limit": str(size)} | ({} if marker is None else {"marker": marker})
+    # Colons are not quoted, as in the clouds' documents: `created_at=gte:2026-01-01T00:00:00Z`.
+    return f"{path}?{urlencode(parameters, quote_via=quote, safe=':')}"
 
 
 class PageSizes:
-    """Remembers of which lists, by their addresses, long pages came to nothing while short ones came."""
+    """Remembers the lists, by their paths, for which long pages are too slow."""
 
     def __init__(self) -> None:
-        self._small: dict[str, int] = {}  # by address: lists that were begun since it was slow
+        self._small: dict[str, int] = {}  # by path: lists begun since it was slow
 
-    def begin(self, address: str) -> int:
-        """How many entries of this list to ask for at once."""
-        lists = self._small.get(address)
+    def begin(self, path: str) -> int:
+        """How many records of this list to request at once."""
+        lists = self._small.get(path)
         if lists is None:
             return PAGE_SIZE
         if lists >= SMALL_LISTS:
-            del self._small[address]
+            del self._small[path]
             return PAGE_SIZE
-        self._small[address] = lists + 1
+        self._small[path] = lists + 1
         return SMALL_PAGE_SIZE
 
-    def was_slow(self, address: str) -> None:
-        """A long page of this list came to nothing, and a short one came."""
+    def was_slow(self, path: str) -> None:
+        """Note that a long page of this list failed while a short one came."""
         if not self._small:
-            log.warning("long lists take the cloud too long; asking for %d entries at once", SMALL_PAGE_SIZE)
-        self._small[address] = 0
+            extra = {"action": "page_size_reduced", "page_size": SMALL_PAGE_SIZE}
+            log.warning(
+                "long lists are too slow; requesting %d records at once", SMALL_PAGE_SIZE, extra=extra
+            )
+        self._small[path] = 0

@@ -1,6 +1,6 @@
-"""Responses: their bodies, read up to a limit, and decoded so that one odd value spoils nothing else.
+"""Responses: reading their bodies up to a limit, and decoding them so that one odd value spoils nothing else.
 
-What is as expected is decoded in one go, at no cost; only an answer that is not is looked at piece by piece.
+A body of the expected form is decoded in one go; only one that is not is decoded piece by piece.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ T = TypeVar("T")
 Decoded = TypeVar("Decoded", covariant=True)
 #: A page of 1,000 volumes with all details has 3 MB.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-#: No volume comes near it, and the state file can hold the sum of many.
+#: Far more than any volume has; the store can hold the sum of many.
 MAX_GIB = 2**31
-#: So many records are named; a list of which more cannot be read is told of well enough by these.
+#: At most so many unreadable records are logged.
 MAX_NAMED = 20
-#: What clouds use are UUIDs; anything with other characters could be a path, or steer a terminal.
+#: Clouds use UUIDs; other characters could form a path or control a terminal.
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class Response(NamedTuple):
-    """A whole answer that is no error."""
+    """A complete response that is no error."""
 
     method: str
     url: str
@@ -41,15 +41,15 @@ class Response(NamedTuple):
 
 
 class Decoder(Protocol[Decoded]):
-    """What makes a record of an answer's body. Raises msgspec.DecodeError where there is none in it."""
+    """Makes a record of a response's body. Raises msgspec.DecodeError if there is none in it."""
 
     def decode(self, body: bytes, /) -> Decoded: ...
 
 
-async def content(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an answer; of an error, what could be read of its beginning.
+async def read_body(response: aiohttp.ClientResponse) -> bytes:
+    """The body of a response; of an error, as much of its beginning as could be read.
 
-    Raises aiohttp.ClientPayloadError for one that broke off, and CloudError for one over 64 MiB.
+    Raises aiohttp.ClientPayloadError if it breaks off, and CloudError above 64 MiB.
     """
     if response.status >= 300:
         return await _beginning(response)
@@ -81,7 +81,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 def _too_large(response: aiohttp.ClientResponse) -> CloudError:
     kind = RefusedError if response.method == "GET" else OutcomeUnknownError
     return kind(
-        f"the answer has more than {MAX_RESPONSE_BYTES // 2**20} MiB; no list has so much",
+        f"the response is larger than {MAX_RESPONSE_BYTES // 2**20} MiB, more than any list",
         method=response.method,
         url=str(response.url),
         status=response.status,
@@ -89,41 +89,41 @@ def _too_large(response: aiohttp.ClientResponse) -> CloudError:
     )
 
 
-def decode(answer: Response, decoder: Decoder[T]) -> T:
-    """The record in an answer to a read. Raises TransientError for one that is broken or not JSON at all."""
+def decode(response: Response, decoder: Decoder[T]) -> T:
+    """The record in the response to a read. Raises TransientError if it is broken or no JSON."""
     try:
-        return decoder.decode(answer.body)
+        return decoder.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TransientError(
-            f"the answer cannot be read: {error}",
-            method=answer.method,
-            url=answer.url,
-            status=answer.status,
-            request_id=answer.request_id,
+            f"cannot read the response: {error}",
+            method=response.method,
+            url=response.url,
+            status=response.status,
+            request_id=response.request_id,
         ) from error
 
 
-def require_same(asked: str, answered: str, kind: str, path: str) -> None:
-    """Nothing, or TransientError where the answer is about another thing than was asked for."""
-    if asked.replace("-", "").lower() != answered.replace("-", "").lower():
-        raise TransientError(f"asked for {kind} {asked}, answered with another one", method="GET", url=path)
+def require_same(requested: str, returned: str, kind: str, path: str) -> None:
+    """Raises TransientError if the response is about another object than the request."""
+    if requested.replace("-", "").lower() != returned.replace("-", "").lower():
+        raise TransientError(f"requested {kind} {requested}, got another one", method="GET", url=path)
 
 
 def is_id(text: str) -> bool:
-    """Whether this may be the id of a volume or an image."""
+    """Whether this may be the id of a volume, image or server."""
     return _ID.fullmatch(text) is not None
 
 
 def valid_size_gib(size: int | None) -> int | None:
-    """The size, or None where no volume can have it."""
+    """The size in GiB, or None if no volume can have it."""
     return size if size is not None and 0 <= size <= MAX_GIB else None
 
 
 class LenientDecoder(Generic[T]):
-    """Decodes JSON to `kind`, a struct, and makes do with what of it can be read.
+    """Decodes JSON to `kind`, a struct, and copes with records of an unexpected form.
 
-    An optional field with an odd value counts as not told, and an entry of a list that lacks what it must
-    have is passed over and named in one warning. Numbers may come as strings, as some clouds send them.
+    An optional field with an odd value counts as missing; an entry of a list without a required field is
+    skipped, with one warning. Numbers may come as strings, as some clouds send them.
     """
 
     def __init__(self, kind: type[T]) -> None:
@@ -132,7 +132,7 @@ class LenientDecoder(Generic[T]):
         self._named: set[str] = set()
 
     def decode(self, body: bytes, /) -> T:
-        """The record in `body`. Raises msgspec.DecodeError where it is no JSON, or no such record."""
+        """The record in `body`. Raises msgspec.DecodeError if it is no JSON, or no such record."""
         try:
             return self._strict.decode(body)
         except msgspec.ValidationError:
@@ -181,13 +181,12 @@ class LenientDecoder(Generic[T]):
         name = sanitize(named if isinstance(named, str) else repr(entry))[:80]
         if name not in self._named and len(self._named) < MAX_NAMED:
             self._named.add(name)
-            log.warning(
-                "an entry of a list cannot be read and is passed over: %s (%s)", name, sanitize(str(error))
-            )
+            extra = {"action": "record_unreadable", "record": name}
+            log.warning("skipping an unreadable record: %s (%s)", name, sanitize(str(error)), extra=extra)
 
 
 def _entry_of(kind: object) -> type | None:
-    """The struct that a list or sequence of structs holds; None for every other kind."""
+    """The struct that a list or sequence holds; None for every other type."""
     if get_origin(kind) not in (list, Sequence):
         return None
     (entry,) = get_args(kind)

@@ -1,4 +1,4 @@
-"""One request after another through the gate, with a good token, and each failure as an error of ours."""
+"""One request after another at the allowed rate, with a valid token, and each failure as an error of ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -27,22 +27,26 @@ from batchexport.cloud.http.error_mapping import (
     request_id_of,
 )
 from batchexport.cloud.http.rate_limiter import RateLimiter
-from batchexport.cloud.http.responses import Decoder, Response, content, decode
+from batchexport.cloud.http.responses import Decoder, Response, decode, read_body
 from batchexport.cloud.http.shared_timeout import SharedTimeout
 from batchexport.cloud.http.timestamps import http_date_s
 from batchexport.cloud.http.transport import FENCE
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.proxies import proxy_for
+from batchexport.redaction import redacted
 from batchexport.retry import READS
 
 log = logging.getLogger(__name__)
+
 T = TypeVar("T")
-#: Further tries of a read: with the waits between them they outlast a restart of the service, some 10 s.
-READ_REPEATS = 4
-#: Of a read whose fresh token was refused as well: an API node may be behind with tokens, or its clock off.
-SIGN_IN_REPEATS = 1
-#: Stands in the place of a status where no answer came.
-NO_ANSWER = 0
+
+#: Retries of a read: with the waits between them they outlast a restart of the service, some 10 s.
+READ_RETRIES = 4
+#: Retries of a read whose fresh token was refused as well: an API node may lag behind, or its clock be off.
+SIGN_IN_RETRIES = 1
+#: Stands in the place of a status where there was no response.
+NO_RESPONSE = 0
+
 #: Raised by aiohttp before anything of the request was sent.
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
@@ -54,20 +58,20 @@ _NOT_SENT = (
 
 
 class Traffic(msgspec.Struct):
-    """Counts of one target's requests, sign-in left out."""
+    """Counts of one target's requests; requests that sign in are not counted."""
 
     by_status: Counter[int] = msgspec.field(default_factory=Counter)
     throttled: int = 0
 
 
 class HttpSession:
-    """The way to all services of one target. Every HTTP attempt passes the gate."""
+    """Sends the requests to all services of one target. Each attempt passes the rate limiter."""
 
     def __init__(
         self,
         http: aiohttp.ClientSession,
         authenticator: Authenticator,
-        gate: RateLimiter,
+        limiter: RateLimiter,
         *,
         concurrency: int,
         now: Callable[[], float] = time.time,
@@ -78,35 +82,35 @@ class HttpSession:
         self.traffic = Traffic()
         self._http = http
         self._authenticator = authenticator
-        self._gate = gate
-        # Held before the gate: behind it, a request that waits for a connection would be late for its turn.
+        self._limiter = limiter
+        # Acquired before the limiter: after it, a request that waits for a connection would miss its slot.
         self._slots = asyncio.Semaphore(concurrency)
         self._timeout = SharedTimeout(transport.REQUEST_TIMEOUT_S)
         self._now = now
         self._sleep = sleep
         self._draw = draw
         self._steady = steady
-        self._server_zero = now() - steady()  # until the cloud says otherwise, its clock is ours
+        self._server_zero = now() - steady()  # until the cloud tells its time, its clock is ours
         self._last_date: str | None = None
-        # Found out once for each address: it takes longer than the rest of a request.
+        # Cached for each address: finding the proxy takes longer than the rest of a request.
         self.proxy_for = cache(proxy_for)
 
     @property
     def requests_per_second(self) -> float:
-        """What the gate allows now; 0 = not limited."""
-        return self._gate.rate
+        """The rate that the limiter allows now; 0 = not limited."""
+        return self._limiter.rate
 
     def server_now_s(self) -> float:
-        """Now, by the cloud's clock: never ahead of it, and behind by a second or so at most."""
+        """Now, by the cloud's clock: never ahead of it, and behind it by a second or so at most."""
         return self._server_zero + self._steady()
 
     @property
     def clock_off_s(self) -> float:
-        """How far the cloud's clock is ahead of this machine's."""
+        """Seconds by which the cloud's clock is ahead of this machine's."""
         return self.server_now_s() - self._now()
 
     def learn_clock(self, server_now_s: float | None) -> None:
-        """Take over what the cloud's clock shows, where it was told."""
+        """Set the cloud's clock, in seconds since the epoch; None = it was not told."""
         if server_now_s is not None:
             self._server_zero = server_now_s - self._steady()
 
@@ -114,30 +118,30 @@ class HttpSession:
         self,
         endpoint: Endpoint,
         path: str,
-        answer: Decoder[T],
+        decoder: Decoder[T],
         *,
         microversion: str | None = None,
-        repeats: int = READ_REPEATS,
+        retries: int = READ_RETRIES,
         within_s: float = math.inf,
     ) -> T:
-        """The answer to a GET, repeated after failures that may pass. Raises CloudError.
+        """The decoded response to a GET, retried after transient failures. Raises CloudError.
 
-        No try begins later than `within_s` after the first: each may take as long as a gateway waits.
-        A refused sign-in is repeated once where a service refused the token: one node of it may be wrong.
-        Where the identity service itself said no, nothing is tried again.
+        No retry begins later than `within_s` after the first attempt: each may take as long as a gateway
+        waits. If a service refuses a fresh token, the read is retried once: a single node of it may be wrong.
+        If the identity service refuses, nothing is retried.
         """
         failures = refusals = 0
         began_s = self._steady()
         while True:
             try:
-                return decode(await self.request("GET", endpoint, path, microversion=microversion), answer)
+                return decode(await self.request("GET", endpoint, path, microversion=microversion), decoder)
             except TransientError:
                 failures += 1
-                if failures > repeats or self._steady() - began_s >= within_s:
+                if failures > retries or self._steady() - began_s >= within_s:
                     raise
             except SignInError as error:
                 refusals += 1
-                if refusals > SIGN_IN_REPEATS or error.url != endpoint.url + path:
+                if refusals > SIGN_IN_RETRIES or error.url != endpoint.url + path:
                     raise
             await self._sleep(READS.delay_s(failures + refusals, self._draw()))
 
@@ -151,9 +155,9 @@ class HttpSession:
         fence: Callable[[], None] | None = None,
         microversion: str | None = None,
     ) -> Response:
-        """The answer to one request, sent again only where its token was refused. Raises CloudError.
+        """The response to one request, sent again only if its token was refused. Raises CloudError.
 
-        `fence` is called right before each sending, and what it raises goes through.
+        `fence` is called right before each sending; what it raises is raised here.
         """
         credential = await self._authenticator.valid()
         try:
@@ -175,14 +179,14 @@ class HttpSession:
         url = endpoint.url + path
         proxy = self.proxy_for(endpoint.url)
         async with self._slots:
-            sent_at = await self._gate.acquire()
+            sent_at = await self._limiter.acquire()
             FENCE.set(fence)
             began_s = self._steady()
             headers = credential.headers(method, url, body, microversion)
-            if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: all go along
+            if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: sent along
                 headers = {**headers, **proxy.headers}
             try:
-                with self._timeout.turn():
+                with self._timeout.limit():
                     async with self._http.request(
                         method,
                         URL(url, encoded=True),
@@ -192,30 +196,34 @@ class HttpSession:
                         proxy=None if proxy is None else proxy.url,
                         proxy_headers=None if proxy is None else proxy.headers,
                     ) as response:
-                        received = await content(response)
-                        self._note(method, path, began_s, response)
-                        return self._judged(method, url, response, received, credential, sent_at)
+                        received = await read_body(response)
+                        self._log(method, url, began_s, response)
+                        return self._response_or_error(method, url, response, received, credential, sent_at)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                self.traffic.by_status[NO_ANSWER] += 1
-                self._note(method, path, began_s, None)
+                self.traffic.by_status[NO_RESPONSE] += 1
+                self._log(method, url, began_s, None)
                 sent = not isinstance(error, _NOT_SENT)
                 via = None if proxy is None else str(proxy)
                 raise error_from_no_response(
                     method=method, url=url, cause=error, sent=sent, via=via
                 ) from error
 
-    def _note(self, method: str, path: str, began_s: float, response: aiohttp.ClientResponse | None) -> None:
-        """Log the request for who asked for each of them; None = there was no answer."""
+    def _log(self, method: str, url: str, began_s: float, response: aiohttp.ClientResponse | None) -> None:
+        """Log the request at debug level; `response` is None where there was none."""
         if not log.isEnabledFor(logging.DEBUG):
             return
         took_ms = 1000 * (self._steady() - began_s)
+        url = redacted(url)
+        extra: dict[str, Any] = {"action": "http_request", "method": method, "url": url, "took_ms": took_ms}
         if response is None:
-            log.debug("%s %s: no answer in %.0f ms", method, path, took_ms)
+            log.debug("%s %s: no response in %.0f ms", method, url, took_ms, extra=extra)
             return
-        request_id = request_id_of(response.headers) or "not told"
-        log.debug("%s %s: %d in %.0f ms, request %s", method, path, response.status, took_ms, request_id)
+        status, request_id = response.status, request_id_of(response.headers)
+        extra |= {"status": status, "request_id": request_id}
+        known_as = f"request {request_id}" if request_id else "no request id"
+        log.debug("%s %s: %d in %.0f ms, %s", method, url, status, took_ms, known_as, extra=extra)
 
-    def _judged(
+    def _response_or_error(
         self,
         method: str,
         url: str,
@@ -224,7 +232,7 @@ class HttpSession:
         credential: Credential,
         sent_at: float,
     ) -> Response:
-        """The answer, or the error it stands for; the clock and the gate learn from both."""
+        """The response, or the error it stands for; the clock and the limiter learn from both."""
         headers = response.headers
         status = response.status
         self.traffic.by_status[status] += 1
@@ -241,7 +249,7 @@ class HttpSession:
             )
             self._learn_rate_from(error, sent_at)
             raise error
-        self._gate.succeeded()
+        self._limiter.succeeded()
         credential.accepted()
         return Response(method, url, status, body, request_id_of(headers))
 
@@ -252,9 +260,9 @@ class HttpSession:
 
     def _learn_rate_from(self, error: CloudError, sent_at: float) -> None:
         if isinstance(error, ThrottledError):
-            self._gate.throttled(sent_at)
+            self._limiter.throttled(sent_at)
             self.traffic.throttled += 1
         else:
-            self._gate.succeeded()
+            self._limiter.succeeded()
         if error.retry_after_s and isinstance(error, TransientError):
-            self._gate.pause(error.retry_after_s)
+            self._limiter.pause(error.retry_after_s)

@@ -1,6 +1,6 @@
-"""How long requests may take: one timer for all of them together.
+"""A time limit for requests: one timer for all of them.
 
-A timer for each, as aiohttp sets them, is a sixth of what a request costs.
+A timer for each, as aiohttp sets them, costs a sixth of what a request costs.
 """
 
 from __future__ import annotations
@@ -10,50 +10,50 @@ from types import TracebackType
 
 
 class SharedTimeout:
-    """Ends what takes longer than `limit_s`. Enter a `turn()` around each request."""
+    """Ends what takes longer than `limit_s` seconds. Enter a `limit()` around each request."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._turns: dict[_Deadline, float] = {}  # loop time at which each is overdue; in that order
+        self._running: dict[_Limit, float] = {}  # loop time at which each is overdue; in that order
         self._timer: asyncio.TimerHandle | None = None
 
-    def turn(self) -> _Deadline:
-        """A context that raises TimeoutError when it has lasted too long."""
-        return _Deadline(self)
+    def limit(self) -> _Limit:
+        """A context that raises TimeoutError when it lasts too long."""
+        return _Limit(self)
 
-    def begin(self, turn: _Deadline) -> None:
-        """Count the time of this turn from now."""
+    def start(self, limit: _Limit) -> None:
+        """Start counting the time of this context."""
         loop = asyncio.get_running_loop()
-        overdue_at = self._turns[turn] = loop.time() + self._limit_s
+        overdue_at = self._running[limit] = loop.time() + self._limit_s
         if self._timer is None:
-            self._timer = loop.call_at(overdue_at, self._look)
+            self._timer = loop.call_at(overdue_at, self._check)
 
-    def end(self, turn: _Deadline) -> None:
-        """This turn is over."""
-        self._turns.pop(turn, None)
+    def stop(self, limit: _Limit) -> None:
+        """Stop counting the time of this context."""
+        self._running.pop(limit, None)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        for turn, overdue_at in list(self._turns.items()):
+        for limit, overdue_at in list(self._running.items()):
             if overdue_at > loop.time():
-                self._timer = loop.call_at(overdue_at, self._look)
+                self._timer = loop.call_at(overdue_at, self._check)
                 return
-            del self._turns[turn]
-            turn.give_up()
+            del self._running[limit]
+            limit.expire()
 
 
-class _Deadline:
-    """One request; as `asyncio.timeout`, but for the timer."""
+class _Limit:
+    """The limit of one request. Behaves as `asyncio.timeout`, but has no timer of its own."""
 
-    __slots__ = ("_cancelling", "_is_overdue", "_task", "_timeout")
+    __slots__ = ("_cancelling", "_has_expired", "_task", "_timeout")
 
-    def __init__(self, patience: SharedTimeout) -> None:
-        self._timeout = patience
-        self._is_overdue = False
+    def __init__(self, timeout: SharedTimeout) -> None:
+        self._timeout = timeout
+        self._has_expired = False
 
-    def give_up(self) -> None:
-        self._is_overdue = True
+    def expire(self) -> None:
+        self._has_expired = True
         self._task.cancel()
 
     def __enter__(self) -> None:
@@ -61,14 +61,14 @@ class _Deadline:
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
-        self._timeout.begin(self)
+        self._timeout.start(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timeout.end(self)
-        if not self._is_overdue:
+        self._timeout.stop(self)
+        if not self._has_expired:
             return
-        # Cancelled by somebody else as well, it stays cancelled.
+        # If someone else cancelled the task as well, it stays cancelled.
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

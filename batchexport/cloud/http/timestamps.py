@@ -8,12 +8,12 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 
-# A page of images holds few different times: they are whole seconds, and those of its neighbours.
+# The images of a page share few different times: whole seconds, often the same ones.
 @lru_cache(maxsize=4096)
 def epoch_s(text: str | None) -> float | None:
-    """Seconds since the epoch of an ISO 8601 time, or None where there is none to read.
+    """Seconds since the epoch of an ISO 8601 time, or None if it cannot be read.
 
-    Block storage writes UTC without saying so and with a fraction, the image service with a `Z` and without.
+    Block storage writes UTC with a fraction and no zone, the image service with a `Z` and no fraction.
     """
     try:
         moment = datetime.fromisoformat(text or "")
@@ -23,20 +23,20 @@ def epoch_s(text: str | None) -> float | None:
 
 
 def iso_utc(moment_s: float) -> str:
-    """A time as filters of the image service take it, rounded down: they count whole seconds."""
+    """A time as the filters of the image service expect it, rounded down to whole seconds."""
     return datetime.fromtimestamp(math.floor(moment_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def http_date_s(text: str | None) -> float | None:
-    """Seconds since the epoch of an HTTP date, or None where there is none to read."""
+    """Seconds since the epoch of an HTTP date, or None if it cannot be read."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
-    except (ValueError, OverflowError):  # the latter: a number of more digits than any date has
+    except (ValueError, OverflowError):  # OverflowError: a number with too many digits for a date
         return None
 
 
 def retry_after_s(text: str | None, *, now_s: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header, which holds a number of them or a date; never below 0."""
+    """Seconds to wait, at least 0, by a `Retry-After` header of seconds or a date; None = unreadable."""
     try:
         seconds = float(text or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The aiohttp session: which certificates to trust, how long to wait, how many connections."""
+"""The aiohttp session: TLS, timeouts and connections."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from aiohttp.connector import Connection
 
 from batchexport.errors import ConfigError
 
-#: A service that is there takes a connection within a second or two, also through a slow proxy.
+#: A service that is up accepts a connection within a second or two, even through a slow proxy.
 CONNECT_TIMEOUT_S = 10.0
-#: For a whole request. Gateways give up after 60 s: longer waiting brings no answer.
+#: For a whole request. Gateways give up after 60 s: no response comes later.
 REQUEST_TIMEOUT_S = 60.0
-#: Bytes of a header. Companies' gateways add some of more than aiohttp's 8 KiB; this is what the standard
-#: library, and so the `openstack` client, reads.
+#: For one header. Some corporate gateways add more than aiohttp's 8 KiB; this is what the standard library,
+#: and so the `openstack` client, accepts.
 MAX_HEADER_BYTES = 65_536
-#: Common servers close an idle connection after 5 s. Sending on one that is just being closed would leave the
-#: outcome of a POST unknown.
+#: Common servers close an idle connection after 5 s. A request on one that is being closed would leave a POST
+#: in doubt.
 KEEPALIVE_S = 4.0
 
 
 class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Which certificates the services must show, and which one we show them."""
+    """Which certificates are accepted, and which one is presented."""
 
     verify: bool = True
-    authorities: str | None = None  #: file or folder of CA certificates; None = those of the system
+    authorities: str | None = None  #: file or folder of CA certificates; None = the system's
     certificate: str | None = None
     private_key: str | None = None  #: None = in the same file as the certificate
 
     @classmethod
     def of(cls, verify: bool | str | None, certificate: str | Sequence[str] | None) -> TlsConfig:
-        """From the pair of values that the requests library takes."""
-        # The sign-in goes through that library, which also looks at these two; one answer must hold for both.
+        """From the values `verify` and `cert` as the requests library takes them."""
+        # That library, used for signing in, also reads these two variables; both stacks must decide alike.
         named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         own, private_key = (
             (certificate, None) if isinstance(certificate, str) else (certificate or (None, None))
@@ -51,7 +51,7 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def context(self) -> ssl.SSLContext:
-        """The same for TLS. Raises ConfigError where a file cannot be used."""
+        """The settings as an SSL context. Raises ConfigError if a file cannot be used."""
         try:
             return self._context()
         except (OSError, ssl.SSLError) as error:
@@ -75,14 +75,14 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
         return context
 
 
-#: What the next request of this task asks right before its first byte; it raises to forbid it.
+#: Called right before the first byte of this task's next request; raises to forbid it.
 FENCE: ContextVar[Callable[[], None] | None] = ContextVar("FENCE", default=None)
 
 
 class FencedRequest(aiohttp.ClientRequest):
-    """A request that asks, with its connection in hand, whether it may still be sent.
+    """A request that checks, once it has a connection, whether it may still be sent.
 
-    Asked any earlier, a process that is frozen while it connects would send after all.
+    Checked any earlier, a process that is frozen while it connects would send after all.
     """
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
@@ -93,13 +93,13 @@ class FencedRequest(aiohttp.ClientRequest):
 
 
 def open_http(tls: TlsConfig, *, connections: int) -> aiohttp.ClientSession:
-    """A session for all services of one target; close it. Needs a running loop."""
-    # aiohttp has a context of the defaults ready; another would cost 30 ms.
+    """A session for all services of one target; the caller closes it. Needs a running loop."""
+    # aiohttp has a default context ready; another costs 30 ms.
     context = True if tls == TlsConfig() and not _has_no_authorities() else tls.context()
     return aiohttp.ClientSession(
         request_class=FencedRequest,
         connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_S),
-        # For the whole request, the session keeps an eye on the time: see `patience`.
+        # The time of a whole request is limited by the session: see `shared_timeout`.
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=MAX_HEADER_BYTES,
@@ -109,13 +109,13 @@ def open_http(tls: TlsConfig, *, connections: int) -> aiohttp.ClientSession:
 
 @cache
 def _has_no_authorities() -> bool:
-    """Whether this system comes without CA certificates, as small containers do."""
+    """Whether this system has no CA certificates, like small containers."""
     paths = ssl.get_default_verify_paths()
     return paths.cafile is None and not (paths.capath and any(Path(paths.capath).iterdir()))
 
 
 def _bundled_authorities() -> str:
-    """Those that the requests library brings along, and the `openstack` client trusts."""
+    """The CA certificates of the requests library, which the `openstack` client trusts."""
     import certifi
 
     return str(certifi.where())
