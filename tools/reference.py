@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from batchexport.sandbox.weather.presets import SIDES
 from batchexport.sandbox.weather.settings import Services
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "batchexport"
 _PART = re.compile(r"(<!-- generated: ([a-z -]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 #: Help sections that many commands share: described once, at the end of the page.
 _SHARED = ("Events and metrics", "Output", "Cloud and signing in")
@@ -423,6 +425,42 @@ def _markdown(words: str) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", words.replace("``", "`"))
 
 
+# --- the modules
+
+
+def _layers() -> str:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(each for each in contracts if each.get("containers") == ["batchexport"])["layers"]
+    rows = []
+    for layer in layers:
+        for name in layer.split(" | "):
+            path = PACKAGE / name
+            shown = f"{name}/" if path.is_dir() else name
+            source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            rows.append(["" if name != layer.split(" | ")[0] else "▸", f"`{shown}`", _first_sentence(source)])
+    return table(("", "module", "what it is for"), rows)
+
+
+def _modules() -> str:
+    text = []
+    folders = sorted({path.parent for path in PACKAGE.rglob("*.py")})
+    for folder in folders:
+        rows = [
+            [f"`{path.stem}`", _first_sentence(path)]
+            for path in sorted(folder.glob("*.py"))
+            if _first_sentence(path)
+        ]
+        name = "/".join(("batchexport", *folder.relative_to(PACKAGE).parts))
+        text.append(f"## {name}\n\n{table(('module', 'what it is for'), rows)}\n")
+    return "".join(text)
+
+
+def _first_sentence(path: Path) -> str:
+    words = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split())
+    return _escaped(re.split(r"(?<=[.!])\s", words)[0].replace("``", "`"))
+
+
 # --- the sandbox's weather
 
 
@@ -487,6 +525,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "events": _events,
     "metrics": _metrics,
     "library": _library,
+    "layers": _layers,
+    "modules": _modules,
     "faults": _faults,
     "more weather": _more_weather,
 }

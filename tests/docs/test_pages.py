@@ -16,7 +16,7 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.re
 _LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_TEST = re.compile(r"`(tests/[\w/.]+?)(?:::(\w+))?`")
+_CODE = re.compile(r"`((?:batchexport|benchmarks|jobs|tests|tools)/[\w/.]*?)(?:::(\w+))?`")
 
 
 def prose(page: Path) -> str:
@@ -46,13 +46,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @EVERY_PAGE
-def test_every_test_that_is_named_exists(page: Path) -> None:
+def test_every_file_and_name_that_is_pointed_at_exists(page: Path) -> None:
     missing = []
-    for path, function in _TEST.findall(page.read_text(encoding="utf-8")):
+    for path, name in _CODE.findall(page.read_text(encoding="utf-8")):
         file = ROOT / path
-        if not file.exists() or (function and f"def {function}(" not in file.read_text(encoding="utf-8")):
-            missing.append(f"{path}::{function}" if function else path)
+        if not file.exists() or (name and not _defines(file, name)):
+            missing.append(f"{path}::{name}" if name else path)
     assert missing == []
+
+
+def _defines(file: Path, name: str) -> bool:
+    definition = re.compile(rf"^\s*(?:(?:async )?def|class) {name}\b|^{name}\b.*=", re.MULTILINE)
+    return bool(definition.search(file.read_text(encoding="utf-8")))
 
 
 def test_the_index_names_every_page() -> None:
