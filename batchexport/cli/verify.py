@@ -36,8 +36,11 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
     from batchexport.report.checks import verification_json, verification_text
+    from batchexport.store import StateReader
 
     start_log(console_of())
     found = run_in_loop(verify_images(state_path, *settings_of_visit(state_path, flags)))
-    out(verification_json(found) if form == "json" else verification_text(found))
+    with StateReader(state_path) as reader:
+        names = reader.volume_names({row.row.volume_id for each in found.values() for row in each.kept})
+    out(verification_json(found, names) if form == "json" else verification_text(found, names))
     raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,8 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateError
 from batchexport.redaction import redacted
-from batchexport.report.causes import top_reasons
+from batchexport.report.actions import action_lines, actions_of
+from batchexport.report.causes import top_reasons, volumes_of_reasons
 from batchexport.report.context import context_of
 from batchexport.report.servers import MAX_NAMED, servers_line
 from batchexport.report.text import count_of, duration, number, one_line
@@ -19,6 +21,8 @@ from batchexport.store import Downtime, ReasonCount, ServerReport, StateReader
 
 #: Reasons of failed rows that are given.
 MAX_REASONS = 3
+#: Commands that are given; the report has them all.
+MAX_ACTIONS = 6
 #: The facts of the context that are given; the others are in the message anyway.
 _TOLD = frozenset({"cloud", "clouds", "host"})
 #: 75, a window that closed with work left, is normal: the next night resumes the run.
@@ -61,20 +65,35 @@ def message_for(outcome: Outcome) -> Message:
         lines.append(line)
     if outcome.totals is not None:
         lines.append(totals_sentence(outcome.totals, outcome.took_s))
-    lines += [f"{count_of(each.jobs, 'row')}: {one_line(each.reason, 200)}" for each in outcome.reasons]
+    lines += [_reason_line(each, outcome.volumes.get(each.reason, ())) for each in outcome.reasons]
     if outcome.downtimes:
         lines.append(_downtime_line(outcome.downtimes))
     lines += [f"{name}: {one_line(words, 200)}" for name, words in outcome.facts]
+    lines += [f"to do: {line}" for line in outcome.to_do]
     if outcome.state_file:
         lines.append(f"state file: {outcome.state_file}")
     lines += [f"report: {path}" for path in outcome.reports]
     return Message(
-        title=f"batchexport {outcome.name}: {how} (exit code {outcome.exit_code})",
+        title=f"batchexport {outcome.name}: {_servers_down(outcome)}{how} (exit code {outcome.exit_code})",
         lines=lines,
         good=outcome.exit_code in GOOD_CODES,
         figures=_figures(outcome),
         attachment=next((path for path in outcome.reports if path.suffix == ".html"), None),
     )
+
+
+def _servers_down(outcome: Outcome) -> str:
+    """What comes before all else while servers are down."""
+    down = len(outcome.servers)
+    return f"{count_of(down, 'server')} still stopped; " if down else ""
+
+
+def _reason_line(reason: ReasonCount, volumes: Sequence[str]) -> str:
+    """How many rows failed for a reason, and the first of their volumes."""
+    left = reason.jobs - len(volumes)
+    more = f" and {number(left)} more" if left > 0 else ""
+    named = f" ({', '.join(one_line(each, 60) for each in volumes)}{more})" if volumes else ""
+    return f"{count_of(reason.jobs, 'row')}: {one_line(reason.reason, 200)}{named}"
 
 
 def _downtime_line(downtimes: Sequence[Downtime]) -> str:
@@ -114,6 +133,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float | None = None  #: seconds of this process
     servers: Sequence[ServerReport] = ()  #: stopped for exports and not restarted yet
     reasons: Sequence[ReasonCount] = ()
+    volumes: Mapping[str, Sequence[str]] = msgspec.field(
+        default_factory=dict
+    )  #: some of each reason, by name
+    to_do: Sequence[str] = ()  #: commands with their reasons, most urgent first
     reports: Sequence[Path] = ()
     facts: Sequence[tuple[str, str]] = ()  #: (name, value): cloud, host and so on
     downtimes: Sequence[Downtime] = ()  #: every downtime of a server, current ones included
@@ -124,13 +147,17 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
     named = replace(outcome, state_file=str(state_path))
     try:
         with StateReader(state_path) as reader:
+            context, reasons = context_of(reader), top_reasons(reader, MAX_REASONS)
+            actions = actions_of(reader, cloud=context.cloud_name, running=False, now=time.time())
             return replace(
                 named,
+                volumes=volumes_of_reasons(reader, reasons),
+                to_do=action_lines(actions)[:MAX_ACTIONS],
                 run_id=reader.run.run_id,
                 totals=Totals.of(reader.tallies()),
                 servers=reader.servers(),
-                reasons=top_reasons(reader, MAX_REASONS),
-                facts=[fact for fact in context_of(reader).facts if fact[0] in _TOLD],
+                reasons=reasons,
+                facts=[fact for fact in context.facts if fact[0] in _TOLD],
                 downtimes=reader.downtimes(),
             )
     except StateError as error:

@@ -23,6 +23,7 @@ class RowFindings(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     size_gib: int | None
     findings: tuple[Finding, ...]
+    volume_name: str | None = None
 
 
 class PlanSummary(msgspec.Struct):
@@ -38,7 +39,10 @@ class PlanSummary(msgspec.Struct):
     kept: list[RowFindings] = msgspec.field(default_factory=list)
     #: Volume ids by the id of the server that must be stopped for them.
     volumes_by_server: dict[str, list[str]] = msgspec.field(default_factory=dict)
-    servers: dict[str, Server] = msgspec.field(default_factory=dict)  #: those of them that the cloud listed
+    volume_names: dict[str, str] = msgspec.field(default_factory=dict)  #: of these volumes, by id
+    servers: dict[str, Server] = msgspec.field(
+        default_factory=dict
+    )  #: the servers that the cloud listed, by id
     unseen: int = 0  #: rows that were not checked
     presumed_missing: int = 0  #: rows in no list; of the others like them that were read, none exists
     images: int = 0  #: in the project
@@ -58,11 +62,14 @@ class PlanSummary(msgspec.Struct):
                         volume_id=row.job.volume_id,
                         size_gib=size,
                         findings=tuple(findings),
+                        volume_name=None if volume is None else volume.name,
                     )
                 )
         if volume is not None and worst is not None and worst.severity is Severity.NEEDS_STOP:
             for server_id in volume.server_ids:
                 self.volumes_by_server.setdefault(server_id, []).append(volume.volume_id)
+            if volume.name:
+                self.volume_names[volume.volume_id] = volume.name
         if size is not None and (worst is None or worst.severity in (Severity.NEEDS_STOP, Severity.WARNING)):
             self.sized += 1
             self.gib += size

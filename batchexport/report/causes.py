@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -16,6 +17,8 @@ from batchexport.store import JobReport, ReasonCount, StateReader
 MAX_EXAMPLES = 5
 #: Distinct causes. A cloud that words every failure differently must not fill the memory.
 MAX_CAUSES = 500
+#: Volumes named for each reason of a message, and failed rows read to find them.
+MAX_VOLUMES, MAX_SEARCHED = 3, 2000
 OTHER_REASONS = "other reasons, each in its own words"
 #: The states of rows that ended without an image.
 UNSUCCESSFUL = frozenset({JobState.FAILED, JobState.AMBIGUOUS, JobState.SKIPPED})
@@ -115,6 +118,17 @@ def _most_common(reasons: Iterable[ReasonCount], limit: int) -> list[ReasonCount
     return [
         ReasonCount(reason=wordings[key], code=key[1], jobs=jobs) for key, jobs in rows.most_common(limit)
     ]
+
+
+def volumes_of_reasons(reader: StateReader, reasons: Iterable[ReasonCount]) -> dict[str, list[str]]:
+    """For each of these reasons some of its volumes, by name or else id, from the first failed rows."""
+    found: dict[str, list[str]] = {each.reason: [] for each in reasons}
+    by_reason = {normalized_reason(reason): volumes for reason, volumes in found.items()}
+    for job in islice(reader.jobs({JobState.FAILED}) if found else (), MAX_SEARCHED):
+        volumes = by_reason.get(normalized_reason(job.reason), [])
+        if len(volumes) < MAX_VOLUMES:
+            volumes.append(job.volume_name or job.volume_id)
+    return found
 
 
 def normalized_reason(reason: str | None) -> str:

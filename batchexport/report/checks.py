@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from batchexport.config import Limits
 from batchexport.model import Server, TargetKey
 from batchexport.plan import PlanSummary, RowFindings, Severity
 from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.plan.summary import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
-from batchexport.report.text import count_of, duration, number, one_line
+from batchexport.report.servers import NO_NAMES
+from batchexport.report.text import count_of, duration, number, one_line, padded, printable, truncate_middle
 
-_LINE = "{:>7}  {:<36}  {:>6}  {:<9}  {}"
-_MISMATCH_LINE = "{:>7}  {:<36}  {:<36}  {}"
+_LINE = "{:>7}  {}{:<36}  {:>6}  {:<9}  {}"
+_MISMATCH_LINE = "{:>7}  {}{:<36}  {:<36}  {}"
+#: Columns of a volume's name; the column is left out where no volume has one.
+_NAME = 24
 _SERVER = "{:<36}  {:<20}  {:<10}  {}"
 
 
@@ -41,12 +44,16 @@ def plan_json(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
 def _table(summary: PlanSummary) -> Iterator[str]:
     if not summary.kept:
         return
-    yield _LINE.format("LINE", "VOLUME", "GIB", "ROW", "FINDING")
+    named = any(row.volume_name for row in summary.kept)
+    yield _LINE.format("LINE", _name_cell("NAME", named), "VOLUME", "GIB", "ROW", "FINDING")
     for row in _in_order(summary):
         size = "" if row.size_gib is None else row.size_gib
         for finding in row.findings:
-            words = one_line(finding.words, 200)
-            yield _LINE.format(row.line, row.volume_id, size, finding.severity, words)
+            name, words = (
+                _name_cell(row.volume_name, named),
+                printable(_with_server_names(finding.words, summary)),
+            )
+            yield _LINE.format(row.line, name, row.volume_id, size, finding.severity, words)
     if summary.not_kept:
         yield f"… and {count_of(summary.not_kept, 'row')} more with findings"
     yield ""
@@ -62,10 +69,32 @@ def _server_lines(summary: PlanSummary) -> Iterator[str]:
     yield _SERVER.format("SERVER", "NAME", "STATUS", "VOLUMES")
     for server_id, volume_ids in sorted(summary.volumes_by_server.items()):
         name, status = _name_and_status(summary.servers.get(server_id))
-        yield _SERVER.format(server_id, one_line(name, 20), one_line(status, 10), " ".join(volume_ids))
+        yield _SERVER.format(
+            server_id, one_line(name, 20), one_line(status, 10), _named_volumes(volume_ids, summary)
+        )
     running = sum(server.status == "active" for server in summary.servers.values())
     yield f"{count_of(running, 'running server')} would be stopped and restarted"
     yield ""
+
+
+def _named_volumes(volume_ids: Sequence[str], summary: PlanSummary) -> str:
+    names = summary.volume_names
+    return ", ".join(
+        f"{names[each]} ({each})" if each in names else each for each in map(printable, volume_ids)
+    )
+
+
+def _with_server_names(words: str, summary: PlanSummary) -> str:
+    """The words of a finding, with the name before the id of each server that is known."""
+    for server_id, server in summary.servers.items():
+        if server.name and server.name not in words:
+            words = words.replace(server_id, f"{server.name} ({server_id})")
+    return words
+
+
+def _name_cell(name: str | None, named: bool) -> str:
+    """The cell of a volume's name with its gap; nothing where the table has no names."""
+    return f"{padded(truncate_middle(name, _NAME), _NAME)}  " if named else ""
 
 
 def _name_and_status(server: Server | None) -> tuple[str | None, str]:
@@ -168,6 +197,7 @@ def _server(summary: PlanSummary, server_id: str) -> dict[str, object]:
         "name": None if server is None else server.name,
         "status": None if server is None or not server.exists else server.status,
         "volume_ids": summary.volumes_by_server[server_id],
+        "volume_names": [summary.volume_names.get(each) for each in summary.volumes_by_server[server_id]],
     }
 
 
@@ -176,6 +206,7 @@ def _findings(row: RowFindings) -> Iterator[dict[str, object]]:
         yield {
             "line": row.line,
             "volume_id": row.volume_id,
+            "volume_name": row.volume_name,
             "size_gib": row.size_gib,
             "weight": str(finding.severity),
             "code": finding.code,
@@ -183,13 +214,14 @@ def _findings(row: RowFindings) -> Iterator[dict[str, object]]:
         }
 
 
-def verification_text(found: Mapping[TargetKey, Verification]) -> str:
-    """A table of what is wrong, and the sums."""
+def verification_text(found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES) -> str:
+    """A table of what is wrong, and the sums. `names` are those of volumes, by id."""
     lines = []
     kept = [each for verification in found.values() for each in _by_line(verification)]
     if kept:
-        lines.append(_MISMATCH_LINE.format("LINE", "VOLUME", "IMAGE", "FINDING"))
-        lines += [_mismatch_text(each) for each in kept]
+        named = any(each.row.volume_id in names for each in kept)
+        lines.append(_MISMATCH_LINE.format("LINE", _name_cell("NAME", named), "VOLUME", "IMAGE", "FINDING"))
+        lines += [_mismatch_text(each, _name_cell(names.get(each.row.volume_id), named)) for each in kept]
         lines.append("")
     unlike = sum(each.mismatched for each in found.values())
     if unlike > len(kept):
@@ -211,7 +243,7 @@ def verification_text(found: Mapping[TargetKey, Verification]) -> str:
     return "\n".join(lines)
 
 
-def verification_json(found: Mapping[TargetKey, Verification]) -> str:
+def verification_json(found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES) -> str:
     """The verification as one JSON object."""
     targets = [
         {
@@ -222,7 +254,7 @@ def verification_json(found: Mapping[TargetKey, Verification]) -> str:
             "size_not_verified": each.unverified,
             "compared_by_hash": each.hashed,
             "not_seen": each.unseen,
-            "findings": [_mismatch_json(unlike) for unlike in _by_line(each)],
+            "findings": [_mismatch_json(unlike, names) for unlike in _by_line(each)],
         }
         for target, each in found.items()
     ]
@@ -234,15 +266,16 @@ def _by_line(found: Verification) -> list[Mismatch]:
     return sorted(found.kept, key=lambda each: each.row.line)
 
 
-def _mismatch_text(each: Mismatch) -> str:
+def _mismatch_text(each: Mismatch, name: str) -> str:
     words = "; ".join(finding.words for finding in each.findings)
-    return _MISMATCH_LINE.format(each.row.line, each.row.volume_id, each.row.image_id, one_line(words, 200))
+    return _MISMATCH_LINE.format(each.row.line, name, each.row.volume_id, each.row.image_id, printable(words))
 
 
-def _mismatch_json(each: Mismatch) -> dict[str, object]:
+def _mismatch_json(each: Mismatch, names: Mapping[str, str]) -> dict[str, object]:
     return {
         "line": each.row.line,
         "volume_id": each.row.volume_id,
+        "volume_name": names.get(each.row.volume_id),
         "image_id": each.row.image_id,
         "findings": [{"code": finding.code, "words": finding.words} for finding in each.findings],
     }

@@ -7,8 +7,8 @@ import pytest
 from batchexport.model import JobState, ServerState, TargetKey
 from batchexport.observe.message import Outcome, message_for, with_state
 from batchexport.report.totals import Totals
-from batchexport.store import Downtime, ReasonCount
-from tests.report.state_files import build_mixed
+from batchexport.store import Downtime, ReasonCount, ServerReport
+from tests.report.state_files import build_mixed, volume_id
 
 TOTALS = Totals(Counter({JobState.SUCCEEDED: 8, JobState.FAILED: 2}), Counter({JobState.SUCCEEDED: 80}), 10)
 
@@ -71,6 +71,9 @@ async def test_a_state_file_adds_what_it_knows(tmp_path: Path) -> None:
     assert found.totals.all_rows == 7
     assert [reason.jobs for reason in found.reasons] == [2]
     assert found.run_id == "20260921-abcdef"
+    (reason,) = found.reasons
+    assert found.volumes == {reason.reason: [volume_id(2), volume_id(6)]}
+    assert f"batchexport retry {path}  (retry 2 failed rows, once the causes are removed)" in found.to_do
 
 
 def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
@@ -78,6 +81,30 @@ def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
     path.write_text("no state file")
     assert with_state(outcome(totals=None), path).error
     assert with_state(outcome(totals=None, error="disk full"), path).error == "disk full"
+
+
+def test_servers_that_are_down_come_first_and_failed_volumes_by_name() -> None:
+    down = ServerReport(
+        target=TargetKey(),
+        server_id="s1",
+        name="web",
+        state=ServerState.DOWN,
+        stopping_at=0.0,
+        down_at=1.0,
+        note=None,
+        volume_ids=(),
+    )
+    reason = ReasonCount(reason="in use", code=None, jobs=3)
+    message = message_for(
+        outcome(servers=[down], reasons=[reason], volumes={"in use": ["db-01", "db-02"]}, to_do=["command"])
+    )
+    assert message.title == "batchexport nightly: 1 server still stopped; done, with failures (exit code 3)"
+    assert list(message.lines) == [
+        "1 server stopped for exports is not up: web",
+        "8 of 10 volumes exported (80 GiB); 2 failed.",
+        "3 rows: in use (db-01, db-02 and 1 more)",
+        "to do: command",
+    ]
 
 
 def test_servers_that_were_stopped_and_the_cloud_are_told_by_name() -> None:

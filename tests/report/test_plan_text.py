@@ -29,10 +29,16 @@ def text(found: Any) -> str:
 
 def test_findings_stand_in_the_order_of_the_list() -> None:
     lines = text(seen([3, 1, 2], cannot=[3, 1])).splitlines()
-    assert lines[0].split() == ["LINE", "VOLUME", "GIB", "ROW", "FINDING"]
+    assert lines[0].split() == ["LINE", "NAME", "VOLUME", "GIB", "ROW", "FINDING"]
     assert [line.split()[0] for line in lines[1:3]] == ["2", "4"]
     assert lines[1].endswith("10  cannot go  the volume is error")
     assert lines[4] == "3 rows: 1 to export, 2 cannot go"
+
+
+def test_volumes_without_names_need_no_column_for_them() -> None:
+    found = PlanSummary()
+    found.add(Unsent(line=2, job=job(1)), None, [FINDING])
+    assert text(found).splitlines()[0].split() == ["LINE", "VOLUME", "GIB", "ROW", "FINDING"]
 
 
 def test_sums_alone_where_nothing_was_found() -> None:
@@ -62,8 +68,12 @@ def test_servers_to_be_stopped_are_named_with_their_volumes() -> None:
     found.servers["web"] = Server(server_id="web", status="active", name="www")
     told = text(found).splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in told if line.startswith(("web", "db"))}
-    assert rows == {"db": ["not", "listed", held.volume_id], "web": ["www", "active", held.volume_id]}
+    assert rows == {
+        "db": ["not", "listed", "vol", f"({held.volume_id})"],
+        "web": ["www", "active", "vol", f"({held.volume_id})"],
+    }
     assert "1 running server would be stopped and restarted" in told
+    assert any(line.endswith("attached to server www (web), to be stopped") for line in told)
     assert "2 rows: 2 to export (1 once servers are stopped)" in told
     content = json.loads(plan_json({HERE: found}, Limits()))["targets"][0]
     assert content["stops_servers"] == 1
@@ -101,6 +111,7 @@ def test_json_holds_the_quota_and_every_finding() -> None:
         {
             "line": 3,
             "volume_id": volume(2).volume_id,
+            "volume_name": volume(2).name,
             "size_gib": 10,
             "weight": "cannot go",
             "code": "volume_status",

@@ -36,6 +36,16 @@ def test_each_image_that_is_not_as_asked_is_one_line() -> None:
     assert lines[-1] == "5 images: 3 as asked, 2 not; 4 compared by their hash"
 
 
+def test_names_of_volumes_stand_before_their_ids() -> None:
+    found = {HERE: Verification(images=5, mismatched=2, kept=[unlike(9), unlike(2)])}
+    lines = verification_text(found, {"v2": "db-02 data"}).splitlines()
+    assert lines[0].split() == ["LINE", "NAME", "VOLUME", "IMAGE", "FINDING"]
+    assert lines[1].split()[:4] == ["2", "db-02", "data", "v2"]
+    assert lines[2].split()[:2] == ["9", "v9"]
+    (target,) = json.loads(verification_json(found, {"v2": "db-02 data"}))["targets"]
+    assert [each["volume_name"] for each in target["findings"]] == ["db-02 data", None]
+
+
 def test_images_whose_size_nobody_tells_are_not_called_as_asked() -> None:
     lines = verification_text({HERE: Verification(images=5, unverified=2)}).splitlines()
     assert lines[0] == "5 images: 3 as asked, 0 not; 0 compared by their hash"
