@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
+from batchexport.engine.resources.kind import ResourceKind
 from batchexport.errors import CloudError
 from batchexport.model import JobState, Volume
 from batchexport.plan import Rules, check_row, take_inventory
-from batchexport.plan.row_checks import ending_for, stops_servers
+from batchexport.plan.row_checks import ending_for
 from batchexport.store import RunRecord, Unsent, Work
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def is_wanted(settings: Settings, run: RunRecord) -> bool:
     return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
 
 
-async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings) -> None:
+async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings, kind: ResourceKind) -> None:
     """End every row that cannot go, without sending it, and note the sizes of the volumes.
 
     Rows that servers are to be stopped for are held; without `settings.preflight` that is all. Costs pages.
@@ -53,8 +54,8 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
     def seen(row: Unsent, volume: Volume | None) -> None:
         findings = check_row(row.job, volume, rules)
         if (ending := ending_for(findings)) is None:
-            if volume is not None and stops_servers(findings):
-                ledger.hold(row.job, volume.server_ids)
+            if volume is not None and (needs := kind.needs(volume, findings)) is not None:
+                ledger.hold(row.job, needs)
             return
         if not settings.preflight:
             return

@@ -13,6 +13,8 @@ from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled, reconcile
+from batchexport.engine.resources.kind import MakeKind
+from batchexport.engine.steps.stop_server import StopServer
 from batchexport.engine.target import run_target
 from batchexport.errors import (
     BatchExportError,
@@ -26,7 +28,7 @@ from batchexport.store import StateFile, TargetRecord, Work, check_bound
 
 log = logging.getLogger(__name__)
 
-#: Opens the cloud of a target, at the rate that was learnt of it earlier (None = nothing learnt).
+#: Opens the cloud of a target, at the rate limit learned earlier (None = none).
 Connect = Callable[[TargetKey, float | None], AbstractAsyncContextManager[Cloud]]
 OnTarget = Callable[[Cloud, Work], Awaitable[None]]
 
@@ -43,16 +45,16 @@ async def run(
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
     others: Sequence[Path] = (),
+    make_kind: MakeKind = StopServer,
 ) -> None:
-    """Take every row of the state file as far as it goes, those in the states of `again` once more.
+    """Export the volumes of every job; those in the states of `again` once more.
 
-    Rows whose volumes `others`, further state files, show as exported are skipped.
+    Jobs whose volumes `others`, further state files, show as exported are skipped. `max_gib_at(t)`: the
+    largest volume that may start at `t`, in GiB; 0 = none, and what is left stays pending; None = any. With
+    `start_anyway` servers are started although their volumes are being copied, and their jobs say so.
+    `make_kind` makes the kind of resource that jobs may need.
 
-    `max_gib_at` tells for an instant how large a volume may be whose export begins then; 0 = none begins any
-    more, and what is left stays pending. None = any may. With `start_anyway` servers are started although
-    their volumes are being copied, and the rows of these say so.
-
-    Returns when nothing is left to do, or, after `stop` is set, when what was sent has its answer. Raises
+    Returns when nothing is left to do or, after `stop` is set, when every request has its response. Raises
     what `on_each_target` raises.
     """
     counts = await state.counts()
@@ -75,6 +77,7 @@ async def run(
             on_change=on_change,
             max_gib_at=max_gib_at,
             start_anyway=start_anyway,
+            make_kind=make_kind,
         )
 
     await on_each_target(
@@ -91,7 +94,7 @@ async def run(
 async def reconcile_all(
     state: StateFile, connect: Connect, claims: Claims, *, settle_s: float, rebind: bool = False
 ) -> list[Reconciled]:
-    """Look at every ambiguous row of the state file, at some of them twice, `settle_s` apart.
+    """Check every ambiguous job, some of them twice, `settle_s` apart.
 
     Raises what `on_each_target` raises.
     """
@@ -114,15 +117,14 @@ async def on_each_target(
     rebind: bool = False,
     others: Sequence[Path] = (),
 ) -> None:
-    """Do this on every target. One that cannot go on does not hold up the others.
+    """Do this on every target. One that fails does not delay the others.
 
-    Once it is signed in, a target is bound to its cloud, or found to belong to it; rows in the states of
-    `again` are put back to pending then, and not before. With `rebind` the cloud's addresses may be new.
-    Rows whose volumes `others`, further state files, show as exported are skipped.
+    A target is signed in to, and bound to its cloud or checked against it; only then jobs in the states of
+    `again` become pending. With `rebind` the addresses of the cloud may be new. Jobs whose volumes `others`,
+    further state files, show as exported are skipped.
 
-    What ended a target is raised when all are done; the first sign that the state file is lost to this
-    process is also told to `file_lost`. Raises StateInUseError before any work if another process has a
-    target.
+    The error that ended a target is raised when all are done. `file_lost` is called as soon as this process
+    has lost the state file. Raises StateInUseError before any work if another process has a target.
     """
     targets = state.targets()
     taken = await _take_all(state, targets)
@@ -140,7 +142,7 @@ async def on_each_target(
                 await on_target(cloud, work)
         except BaseException as error:
             plain = _plain(error)
-            log.info("target %s ended: %s", target.key, plain)
+            log.info("target %s ended: %s", target.key, plain, extra=_fields("target_ended", target))
             if isinstance(plain, StopRequestedError):
                 return
             errors.append(plain)
@@ -158,13 +160,14 @@ async def on_each_target(
 
 
 async def _skip_known_twice(work: Work, target: TargetRecord) -> None:
-    """Rows whose volume another target has, too, because both turned out to be one project: not sent."""
+    """Skip rows whose volume another target has, too, because both turned out to be one project."""
     if skipped := await work.skip_known_twice():
         log.warning(
             "%d rows of target %s are skipped: it is the project of another target of this list,"
             " which names the same volumes",
             skipped,
             target.key,
+            extra=_fields("rows_skipped", target) | {"rows": skipped},
         )
 
 
@@ -177,15 +180,15 @@ async def _skip_exported(work: Work, target: TargetRecord, others: Sequence[Path
             rows,
             target.key,
             path,
+            extra=_fields("rows_skipped", target) | {"rows": rows, "path": str(path)},
         )
 
 
 async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> None:
-    """Raise WrongCloudError where a target is another cloud than it was: what came of it counts there alone.
+    """Raise WrongCloudError where a target is another cloud than it was: its results are of that one alone.
 
-    Nothing depends on the clouds' answers: where none can be signed in to, nothing is known against it. A
-    sign-in that is not set up is another matter: raises ConfigError, for the cloud that was asked for may be
-    any.
+    A cloud that cannot be signed in to is not checked. Raises ConfigError where no sign-in is configured: the
+    cloud that was asked for may be any.
     """
     for target in state.targets():
         if target.identity is None:
@@ -194,7 +197,8 @@ async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> N
             async with connect(target.key, target.requests_per_second) as cloud:
                 found = cloud.identity
         except CloudError as error:
-            log.info("not checked that target %s is the cloud it was: %s", target.key, error)
+            extra = _fields("cloud_unchecked", target)
+            log.info("not checked that target %s is the same cloud: %s", target.key, error, extra=extra)
         else:
             if found is not None:
                 check_bound(target.identity, found, rebind=rebind)
@@ -220,7 +224,7 @@ async def _release_all(taken: Sequence[Work]) -> None:
 
 
 def _plain(error: BaseException) -> BatchExportError:
-    """The error of ours inside what a task group raised; anything else is raised as it is."""
+    """Our error inside what a task group raised; anything else is raised as it is."""
     found = [leaf for leaf in _leaves(error) if not isinstance(leaf, asyncio.CancelledError)]
     ours = [leaf for leaf in found if isinstance(leaf, BatchExportError)]
     if not found or len(ours) < len(found):
@@ -237,5 +241,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _gravity(error: BatchExportError) -> bool:
-    """Of several errors the one to end with: one about the state file before one about a cloud."""
+    """Which of several errors to end with: one about the state file before one about a cloud."""
     return isinstance(error, (StateError, LeaseLostError))
+
+
+def _fields(action: str, target: TargetRecord) -> dict[str, object]:
+    """The data of a log record about a target, as `extra`."""
+    return {"action": action, "target": str(target.key)}

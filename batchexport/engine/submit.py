@@ -15,9 +15,9 @@ from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
+from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.send_failures import SendFailures
 from batchexport.engine.steps.export import Export
-from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import CloudError, StateError
 from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Work
@@ -38,6 +38,7 @@ class Submitter:
         ledger: Ledger,
         settings: Settings,
         prior: PriorImages,
+        kind: ResourceKind,
         *,
         now: Callable[[], float] = time.time,
         max_gib_at: Callable[[float], int] | None = None,
@@ -45,7 +46,7 @@ class Submitter:
         self._cloud = cloud
         self._work = work
         self._works = [work]
-        self._witness = Witness(cloud, work, ledger, settings)
+        self._kind = kind
         self._ledger = ledger
         self._settings = settings
         self._prior = prior
@@ -189,8 +190,9 @@ class Submitter:
         try:
             if self._prior.is_wanted(job) and await self._is_prevented(job):
                 return
-            if job.job_id in self._ledger.servers_down:
-                if (cleared := await self._witness.cleared(job, request)) is None:
+            is_held = job.job_id in self._ledger.servers_down
+            if is_held or self._kind.is_needed_by(job):
+                if (cleared := await self._kind.clear(job, request, is_held=is_held)) is None:
                     return
                 request = cleared
             export = Export(

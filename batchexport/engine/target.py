@@ -1,4 +1,4 @@
-"""One target at work: its lease, its submitter, its watcher, its settler, its servers; their orderly end."""
+"""The run of one target: submitter, watcher, settler and resources under its lease, and their orderly end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
 from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.resources.control_loop import ControlLoop
+from batchexport.engine.resources.kind import MakeKind, ResourceKind
 from batchexport.engine.resources.last_call import last_call
 from batchexport.engine.settle import Settler
 from batchexport.engine.steps.stop_server import StopServer
@@ -25,7 +26,7 @@ from batchexport.store import Work
 log = logging.getLogger(__name__)
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
-#: A lease lasts 30 s; renewed three times in that, it outlives two renewals that come too late.
+#: A lease lasts 30 s: renewed this often, it survives two late renewals.
 RENEW_EVERY_S = 10.0
 
 
@@ -40,26 +41,26 @@ async def run_target(
     on_change: OnChange | None,
     max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
+    make_kind: MakeKind = StopServer,
 ) -> None:
-    """Take every row of the target as far as it goes; returns when none is left, or drained after `stop`,
-    and every server that was stopped is up again.
+    """Export every volume of the target; returns when no job is left, or drained after `stop`, and every
+    server that was stopped is up again.
 
-    Raises what ended the target early: a FatalError or RunStoppedError after what was sent has its answer;
-    LeaseLostError and StateWriteError at once, for then nothing more can be written; before the latter,
-    servers that are free are asked to start, and its hint names them. With `start_anyway` servers are started
-    although their volumes are being copied.
+    Raises what ended the target early: a FatalError or RunStoppedError once every request has its response;
+    LeaseLostError and StateWriteError at once, for nothing more can be written then. Before the latter,
+    servers that are free are started, and its hint names them. The other arguments are those of `run`.
     """
     ledger = Ledger(work, settings, breaker, now=now, on_change=on_change)
     ledger.resumed(await work.exporting(), await work.unsettled())
-    servers = StopServer(cloud, work, ledger, settings)
-    resources = ControlLoop(servers, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
+    kind = make_kind(cloud, work, ledger, settings)
+    resources = ControlLoop(kind, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:
-        await _run_parts(cloud, work, ledger, settings, resources, stop=stop, now=now, max_gib_at=max_gib_at)
+        await _run_parts(
+            cloud, work, ledger, settings, kind, resources, stop=stop, now=now, max_gib_at=max_gib_at
+        )
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
-            left = await last_call(
-                lambda own: StopServer(cloud, work, ledger, settings, own_volumes=own), work, ledger
-            )
+            left = await last_call(kind, work, ledger)
             for each in unwritable:
                 each.hint = "; ".join(filter(None, (each.hint, left)))
         raise
@@ -72,6 +73,7 @@ async def _run_parts(
     work: Work,
     ledger: Ledger,
     settings: Settings,
+    kind: ResourceKind,
     resources: ControlLoop,
     *,
     stop: asyncio.Event,
@@ -79,23 +81,23 @@ async def _run_parts(
     max_gib_at: Callable[[float], int] | None,
 ) -> None:
     await resources.resume()
-    if stop.is_set():  # before anything is claimed: such a run only brings up what is down
+    if stop.is_set():  # before anything is claimed: such a run only releases
         ledger.stop()
     prior = PriorImages(cloud, work)
-    submitter = Submitter(cloud, work, ledger, settings, prior, now=now, max_gib_at=max_gib_at)
+    submitter = Submitter(cloud, work, ledger, settings, prior, kind, now=now, max_gib_at=max_gib_at)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
-        _keep(work, cloud, ledger),
+        _renew(work, cloud, ledger),
         watcher.run(),
         Settler(cloud, ledger, prior, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]
         try:
-            await _until_stopping(_look_around(prior, ledger, settings), ledger)
+            await _until_stopping(_check_existing_images(prior, ledger, settings), ledger)
             if is_wanted(settings, work.run):
-                await _until_stopping(preflight(cloud, work, ledger, settings), ledger)
+                await _until_stopping(preflight(cloud, work, ledger, settings, kind), ledger)
             tasks.append(group.create_task(resources.run()))
             await submitter.run()
             if not settings.wait:
@@ -116,8 +118,8 @@ def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
         yield error
 
 
-async def _look_around(prior: PriorImages, ledger: Ledger, settings: Settings) -> None:
-    """Find out what is there before anything is sent; rows that were sent unnoticed are in doubt."""
+async def _check_existing_images(prior: PriorImages, ledger: Ledger, settings: Settings) -> None:
+    """List the images that exist before anything is sent; rows that were sent unnoticed are in doubt."""
     jobs = await prior.survey(list_all=settings.preflight)
     ledger.claimed(jobs)
     for job in jobs:
@@ -125,7 +127,7 @@ async def _look_around(prior: PriorImages, ledger: Ledger, settings: Settings) -
 
 
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:
-    """Wait for what comes first, and break it off when the run is to stop."""
+    """Wait for what comes first, and cancel it when the run is to stop."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(first)
         stopping = group.create_task(ledger.stopping.wait())
@@ -134,15 +136,15 @@ async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> N
 
 
 async def _relay(stop: asyncio.Event, ledger: Ledger) -> None:
-    """Pass the stop of the whole run on to this target."""
+    """Stop this target with the whole run."""
     await stop.wait()
     ledger.stop()
 
 
-async def _keep(work: Work, cloud: Cloud, ledger: Ledger) -> None:
-    """Renew the lease for ever, and keep the rate that the cloud taught us for the next run.
+async def _renew(work: Work, cloud: Cloud, ledger: Ledger) -> None:
+    """Renew the lease for ever, and keep the learned rate limit for the next run.
 
-    Where the file is no longer in its place, nothing more begins: the next process would not know of it.
+    Once the state file is no longer in its place, nothing more starts: the next process would not know of it.
     """
     learned = cloud.requests_per_second
     while True:

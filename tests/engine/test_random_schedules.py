@@ -21,12 +21,13 @@ import pytest
 from batchexport.changes import JobChange, allowed_changes
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
+from batchexport.engine.resources.kind import MakeKind
+from batchexport.engine.steps.stop_server import StopServer
 from batchexport.errors import SignInError, TransientError
 from batchexport.model import JobState, TargetKey
 from batchexport.store.sqlite.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
-from tests.engine.fake_servers import ServedCloud
 from tests.engine.fast_time import let_pass, run_fast
 
 SCHEDULES = int(os.environ.get("BATCHEXPORT_TEST_SCHEDULES", "12"))
@@ -72,13 +73,14 @@ SETTINGS = Settings(
 
 def until_crash(
     bench: Bench,
-    cloud: ServedCloud,
+    cloud: FakeCloud,
     snapshot: Path,
     *,
     crash_after: int,
     full_after: int,
     settings: Settings = SETTINGS,
     stop_s: float | None = None,
+    make_kind: MakeKind = StopServer,
 ) -> bool:
     """Run until done (False), or until the crash, or what a refused sign-in or an absent cloud ends (True).
 
@@ -109,7 +111,7 @@ def until_crash(
                 crashed.set_result(True)
 
         @contextlib.asynccontextmanager
-        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[ServedCloud]:
+        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[FakeCloud]:
             yield cloud
 
         if hasattr(cloud, "connect"):
@@ -127,6 +129,7 @@ def until_crash(
                 stop=stopping,
                 now=lambda: EPOCH + loop.time(),
                 on_change=changed,
+                make_kind=make_kind,
             )
         )
         await asyncio.wait([work, crashed], return_when=asyncio.FIRST_COMPLETED)

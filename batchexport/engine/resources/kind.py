@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from batchexport.engine.ports import Fence
+from batchexport.config import Settings
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.resources.book import Candidate, Resource
 from batchexport.engine.resources.lifecycle import Limits, ResourceState, Seen
 from batchexport.errors import CloudError
-from batchexport.model import Ending, Job
-from batchexport.store import LinkedRow
+from batchexport.model import Ending, ExportRequest, Job, Volume
+from batchexport.plan.row_checks import Finding
+from batchexport.store import LinkedRow, Work
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,10 @@ class ResourceKind(Protocol):
         """Whether the job, as the settings stand, is to have resources of this kind."""
         ...
 
+    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[str] | None:
+        """Ids of what the preflight says that a job with this volume needs; None = nothing of this kind."""
+        ...
+
     def why_useless(self) -> Ending | None:
         """Why no resource of this kind is of use any more: all jobs that wait fail; None = they are."""
         ...
@@ -75,6 +82,15 @@ class ResourceKind(Protocol):
         """What is seen now of the outstanding resources and of those that `jobs` need, by id.
 
         A resource that is left out is unknown. Notes, too, which exports in progress were disturbed.
+        """
+        ...
+
+    async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
+        """What to send for a job right now, after a last look at what it needs; None = nothing.
+
+        In that case the job waits again, or has failed. `is_held`: everything it needs was held when last
+        seen; else nothing is known, for the preflight left the job out. Raises CloudError where the sign-in
+        is refused.
         """
         ...
 
@@ -106,6 +122,10 @@ class ResourceKind(Protocol):
         """It is released or lost."""
         ...
 
+    def without_store(self, own_volumes: frozenset[str]) -> ResourceKind:
+        """The same kind, which asks the store nothing; our jobs export `own_volumes`."""
+        ...
+
     def why_refused(self, error: CloudError) -> Ending:
         """How a job fails whose resource the cloud refuses for good."""
         ...
@@ -117,3 +137,7 @@ class ResourceKind(Protocol):
     def why_taken_back(self, resource: Resource) -> Ending:
         """How a job fails whose resource somebody else released before the export began."""
         ...
+
+
+#: Makes the kind of one target.
+MakeKind = Callable[[Cloud, Work, Ledger, Settings], ResourceKind]

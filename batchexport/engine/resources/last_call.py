@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.operations import perform
@@ -27,13 +27,10 @@ WITHIN_S = 60.0
 ASK_EVERY_S = 5.0
 
 
-async def last_call(
-    make_kind: Callable[[frozenset[str]], ResourceKind], work: Work, ledger: Ledger
-) -> str | None:
+async def last_call(kind: ResourceKind, work: Work, ledger: Ledger) -> str | None:
     """Release what no job in progress needs, as far as that goes within a minute.
 
-    `make_kind` makes the kind, given the ids of the volumes that our jobs export. Returns what is not known
-    to be released, and what releases it; None where there is nothing.
+    Returns what is not known to be released, and what releases it; None where there is nothing.
     """
     try:
         left = work.left_down()
@@ -41,7 +38,7 @@ async def last_call(
         return f"servers may be down (cannot read which: {error})"
     if left is None or not left.servers:
         return None
-    kind = make_kind(left.volume_ids)
+    kind = kind.without_store(left.volume_ids)
     outstanding = [as_resource(server) for server in left.servers]
     needed = _needed(left, ledger)
     waiting = {each.resource_id: each for each in outstanding if each.resource_id not in needed}

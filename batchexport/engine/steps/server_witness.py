@@ -49,7 +49,8 @@ class Witness:
         self._cloud = cloud
         self._book = ResourceBook(work)
         self._ledger = ledger
-        self._unseen_since: dict[int, float] = {}  # job id -> loop time
+        self._unseen_since: dict[int, float] = {}  # job id -> loop time, before its export
+        self._unconfirmed_since: dict[int, float] = {}  # job id -> loop time, after its export
 
     async def cleared(self, job: Job, request: ExportRequest) -> ExportRequest | None:
         """What to send now for a volume whose servers were off when last seen.
@@ -171,7 +172,7 @@ class Witness:
             for server in servers:
                 if is_running(server):
                     self._disturb(job, server)
-        self._unseen_since.pop(job.job_id, None)
+        self._unconfirmed_since.pop(job.job_id, None)
         if job.job_id not in self._ledger.to_confirm:
             return  # it came to another end meanwhile
         if (server_name := self._ledger.disturbed.get(job.job_id)) is not None:
@@ -184,7 +185,7 @@ class Witness:
 
     def _unseen(self, job: Job, ending: Ending, error: CloudError) -> None:
         loop_now = asyncio.get_running_loop().time()
-        since = self._unseen_since.setdefault(job.job_id, loop_now)
+        since = self._unconfirmed_since.setdefault(job.job_id, loop_now)
         if loop_now - since >= CONFIRM_WITHIN_S and job.job_id in self._ledger.to_confirm:
             note = f"cannot check that its servers stayed off: {error}"
             self._ledger.confirm(job.job_id, _noting(ending, note, SERVER_UNSEEN))

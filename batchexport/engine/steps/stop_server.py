@@ -20,7 +20,8 @@ from batchexport.engine.steps.server_copies import Copies
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
 from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import CloudError, RefusedError, SignInError
-from batchexport.model import Ending, Job, Server
+from batchexport.model import Ending, ExportRequest, Job, Server, Volume
+from batchexport.plan.row_checks import Finding, stops_servers
 from batchexport.shell_command import on_state_file
 from batchexport.store import Elsewhere, LinkedRow, Work
 
@@ -72,6 +73,7 @@ class StopServer:
         self.max_held = stops.max_down
         self._cloud = cloud
         self._work = work
+        self._settings = settings
         self._book = ResourceBook(work)
         self._ledger = ledger
         self._policy = settings.in_use
@@ -95,6 +97,14 @@ class StopServer:
         """Whether servers are to be stopped for the job."""
         return (job.options.in_use or self._policy) is InUse.STOP
 
+    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[str] | None:
+        """The servers of a volume in use that are to be stopped."""
+        return volume.server_ids if stops_servers(findings) else None
+
+    def without_store(self, own_volumes: frozenset[str]) -> StopServer:
+        """The same, which asks the store nothing."""
+        return StopServer(self._cloud, self._work, self._ledger, self._settings, own_volumes=own_volumes)
+
     def why_useless(self) -> Ending | None:
         """A cloud that does not honour force exports no volume that is attached, whatever its servers do."""
         return self._ledger.force_ignored
@@ -106,6 +116,10 @@ class StopServer:
         self._found = found = await self._witness.second_look(found, outstanding, jobs)
         await self._witness.watch(jobs, found, ours=ours)
         return {server_id: seen_of(server) for server_id, server in found.items()}
+
+    async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
+        """What to send now, after a look at the servers; unforced, the cloud refuses a volume in use."""
+        return await self._witness.cleared(job, request) if is_held else request
 
     async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
         """End jobs whose image is complete, after a last look at their servers."""

@@ -1,0 +1,100 @@
+"""A kind of resource that shows how little the next one takes: a permit that is granted after a while.
+
+Each volume needs one of its own. It is created by a request, whose answer may be lost, and is to be deleted
+whatever ends the run, as snapshots and temporary volumes will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from batchexport.config import Settings
+from batchexport.engine.ledger import Ledger
+from batchexport.engine.ports import Fence
+from batchexport.engine.resources.book import Candidate, Resource, ResourceBook
+from batchexport.engine.resources.kind import Messages, Selection
+from batchexport.engine.resources.lifecycle import Limits, ResourceState, Seen
+from batchexport.errors import CloudError
+from batchexport.model import Ending, ExportRequest, Job, Volume
+from batchexport.store import LinkedRow, Work
+
+SAME = dict.fromkeys(Messages.__struct_fields__, "permit %s")
+OTHERS: dict[str, Any] = {"states": {state: state.value for state in ResourceState}, "stuck": "permit %s: %s"}
+MESSAGES = Messages(**{**SAME, **OTHERS})
+
+
+class Permit:
+    """Acquired and released on a `PermitCloud`."""
+
+    messages = MESSAGES
+    limits = Limits(
+        acquire_s=600.0, absent_s=30.0, free_s=30.0, stable_s=60.0, stuck_s=3600.0, is_created=True
+    )
+    max_held = 3
+    busy: Mapping[str, str] = {}
+
+    def __init__(self, cloud: Any, work: Work, ledger: Ledger, settings: Settings) -> None:
+        self._cloud = cloud
+        self._book = ResourceBook(work)
+        self._ledger = ledger
+
+    def is_needed_by(self, job: Job) -> bool:
+        return True
+
+    def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[str]:
+        return (f"permit-{volume.volume_id}",)
+
+    def why_useless(self) -> Ending | None:
+        return None
+
+    async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
+        if is_held:
+            return request
+        self._ledger.hold_unsent(job)
+        return None
+
+    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+        wanted = {each.resource_id for each in outstanding}.union(*(row.server_ids for row in jobs))
+        return {each: Seen(self._cloud.look_at_permit(each)) for each in sorted(wanted)}
+
+    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+        self._ledger.confirmable.clear()
+        for job_id, (_, ending) in list(self._ledger.to_confirm.items()):
+            self._ledger.confirm(job_id, ending)
+
+    async def refresh(self, job: LinkedRow) -> LinkedRow:
+        needs = (f"permit-{job.job.volume_id}",)
+        if job.server_ids != needs:
+            await self._book.needs(job.job, needs)
+        return replace(job, server_ids=needs)
+
+    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+        needed = {each for row in jobs for each in row.server_ids} - set(outstanding)
+        return Selection(acquire=tuple(map(Candidate, sorted(needed))))
+
+    async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        return self._cloud.change_permits("acquire", resource_ids, fence)
+
+    async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
+        return list(resource_ids)
+
+    async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        return self._cloud.change_permits("release", resource_ids, fence)
+
+    def forget(self, resource_id: str) -> None:
+        pass
+
+    def without_store(self, own_volumes: frozenset[str]) -> Permit:
+        return self
+
+    def why_refused(self, error: CloudError) -> Ending:
+        return Ending(reason=f"not sent: no permit: {error}", code="permit_refused")
+
+    def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
+        return Ending(reason=f"not sent: {resource} was not granted in time", code="permit_late")
+
+    def why_taken_back(self, resource: Resource) -> Ending:
+        return Ending(reason=f"not sent: {resource} was revoked", code="permit_revoked")
