@@ -49,6 +49,10 @@ def drawn_weather(dice: Any) -> Any:
             shown_in=dice.choice(["both", "header", "records"]),
         ),
         "cell": settings.Cell(share=0.5, from_s=30.0, for_s=dice.choice([30.0, 300.0])),
+        "short_image": settings.ShortImage(share=0.2),
+        "identity": settings.Identity(
+            away_from_s=30.0, away_for_s=dice.choice([20.0, 200.0]), per_second=0.5
+        ),
         "late": settings.Late(seconds=dice.choice([20.0, 200.0])),
         "vanishing": settings.Vanishing(seconds=dice.choice([5.0, 50.0])),
         "foreign_image": settings.ForeignImage(),
@@ -74,6 +78,16 @@ def drawn_servers(dice: Any, ids: list[str]) -> Any:
     ]
 
 
+def drawn_pace(dice: Any) -> dict[str, float]:
+    """How fast the cloud is: a downtime may be over before a replica knows that it began."""
+    return {
+        "server_stop_s": dice.choice([0.5, 2.0, 20.0]),
+        "server_start_s": dice.choice([0.5, 2.0, 10.0]),
+        "seconds_base": dice.choice([0.5, 20.0]),
+        "seconds_per_gib": dice.choice([0.0, 5.0]),
+    }
+
+
 def report_of(bench: Bench) -> Any:
     with bench.reader() as reader:
         return json.loads("\n".join(report_lines(reader, Format.JSON, now=now())))
@@ -90,7 +104,13 @@ def test_under_any_weather_no_law_of_evidence_is_broken(
     ]
     servers, weather = drawn_servers(dice, ids), drawn_weather(dice)
     stack = Stack(
-        tmp_path, monkeypatch, volumes=volumes, servers=servers, synthetic_volumes=False, weather=weather
+        tmp_path,
+        monkeypatch,
+        volumes=volumes,
+        servers=servers,
+        synthetic_volumes=False,
+        weather=weather,
+        **drawn_pace(dice),
     )
     told = Settings(
         in_use=InUse.STOP,
