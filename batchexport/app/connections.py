@@ -42,7 +42,6 @@ async def connections(
         yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins)
         return
     async with embedded_sandbox.EmbeddedSandbox(embedded_sandbox.journal_path(state_path)) as sandbox:
-        access = embedded_sandbox.access_to(access)
         yield partial(_connect_sandbox, sandbox, access=access, limits=limits, sign_ins=sign_ins)
 
 
@@ -86,7 +85,7 @@ async def _connect_sandbox(
     sign_ins: cloud.SignIns,
 ) -> AsyncIterator[Cloud]:
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
-    await sandbox.start()
+    access = await sandbox.access_to(access)
     async with _connect(key, learned, access=access, limits=limits, sign_ins=sign_ins) as client:
         client.identity = SANDBOX  # by its address it would be another one each time
         yield client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -56,11 +56,6 @@ def check_defined(clouds: Collection[str | None]) -> None:
         )
 
 
-def access_to(access: CloudSettings) -> CloudSettings:
-    """How to sign in to the sandbox where `access` asked for it."""
-    return replace(access, dialect=access.dialect or DIALECT)
-
-
 def journal_path(state_path: Path) -> Path:
     """Where the sandbox of a state file remembers what it accepted."""
     return state_path.with_name(state_path.name + ".sandbox")
@@ -70,14 +65,14 @@ class EmbeddedSandbox:
     """A sandbox that runs from its first use to the end of the context.
 
     Any volume that it is asked for exists, and some are listed, so that `discover` finds them. What its
-    journal remembers is there again. While it runs it is the only cloud that can be signed in to.
+    journal remembers is there again. Several may run in one process, each for its own state file.
     """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._running = AsyncExitStack()
         self._start = asyncio.Lock()
-        self._started = False
+        self._clouds_file: Path | None = None  # until it runs
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,45 +80,48 @@ class EmbeddedSandbox:
     async def __aexit__(self, *ending: Any) -> None:
         await self._running.aclose()
 
-    async def start(self) -> None:
-        """Start it, unless it runs."""
+    async def access_to(self, access: CloudSettings) -> CloudSettings:
+        """How to sign in to it where `access` asked for it. Starts it, unless it runs."""
         from batchexport.app.sandbox import made_up_volumes
         from batchexport.sandbox import SandboxSettings, Weather, clouds_yaml, serve
 
         async with self._start:
-            if not self._started:
+            if self._clouds_file is None:
                 weather = WEATHER.get() or Weather()
                 listed = made_up_volumes(LISTED_VOLUMES)
                 serving = serve(SandboxSettings(journal=self._journal, weather=weather, volumes=listed))
                 sandbox = await self._running.enter_async_context(serving)
-                self._running.enter_context(_only_cloud(clouds_yaml(sandbox.url)))
-                self._started = True
+                self._running.enter_context(_without_proxy())
+                folder = self._running.enter_context(TemporaryDirectory(prefix="batchexport-"))
+                self._clouds_file = Path(folder, "clouds.yaml")
+                self._clouds_file.write_text(clouds_yaml(sandbox.url), encoding="utf-8")
+        return replace(access, dialect=access.dialect or DIALECT, clouds_file=self._clouds_file)
+
+
+_without_proxy_count = 0  #: sandboxes that run
+_before: dict[str, str | None] = {}
 
 
 @contextmanager
-def _only_cloud(text: str) -> Iterator[None]:
-    with TemporaryDirectory(prefix="batchexport-") as folder:
-        clouds_file = Path(folder, "clouds.yaml")
-        clouds_file.write_text(text, encoding="utf-8")
-        # A proxy would look for 127.0.0.1 on its own machine.
-        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")
-        with environment({"OS_CLIENT_CONFIG_FILE": str(clouds_file), **direct}):
-            yield
-
-
-@contextmanager
-def environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """These environment variables while the context lasts, and the former ones afterwards."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+def _without_proxy() -> Iterator[None]:
+    """No proxy for 127.0.0.1 while a sandbox runs: it would look for it on its own machine."""
+    global _without_proxy_count
+    if not _without_proxy_count:
+        for name in ("NO_PROXY", "no_proxy"):
+            _before[name] = os.environ.get(name)
+            if _before[name] != "*":
+                os.environ[name] = ",".join(filter(None, (_before[name], "127.0.0.1")))
+    _without_proxy_count += 1
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _without_proxy_count -= 1
+        if not _without_proxy_count:
+            for name, value in _before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _defined_clouds() -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 from batchexport import nightly_runs
 from batchexport.app.console import Console
 from batchexport.app.retention import prune_after
-from batchexport.app.run import NEEDS_ATTENTION, WINDOW_CLOSED, exit_code
+from batchexport.app.run import NEEDS_ATTENTION, WINDOW_CLOSED, outcome_of
 from batchexport.app.run_config import RunConfig
 from batchexport.app.start import resume, start_run
 from batchexport.config import CloudSettings, Settings
@@ -23,7 +23,6 @@ from batchexport.errors import BatchExportError, StateError, StateWriteError, Tr
 from batchexport.model import TargetKey
 from batchexport.nightly_runs import NightlyRun
 from batchexport.report.text import count_of, duration
-from batchexport.report.totals import Totals
 from batchexport.scheduling.cron import told
 from batchexport.scheduling.throughput import OpenHours, Throughput
 from batchexport.scheduling.window import Opening, Window, next_opening, opening_at
@@ -328,4 +327,4 @@ def _too_large(volume_ids: Sequence[str], most_gib: int) -> str:
 
 def _ended_with(path: Path) -> int:
     with StateReader(path) as reader:
-        return exit_code(Totals.of(reader.tallies()), stopped=None, wait=True)
+        return outcome_of(reader, stopped=None, wait=True).exit_code

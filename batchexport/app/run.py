@@ -49,6 +49,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a run came to that no error ended."""
 
     totals: Totals
+    suspect: int  #: images that are not known to be whole: short ones, or copied from a server that ran
     servers_down: int  #: servers that the run stopped and that are not up again
     exit_code: int
 
@@ -97,12 +98,26 @@ def outcome_of(
 ) -> RunOutcome:
     """What the rows come to; `stopped` is the exit code of a signal, where one came."""
     totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
-    code = exit_code(totals, stopped=stopped, wait=wait, in_window=in_window, servers_down=servers_down)
-    return RunOutcome(totals=totals, servers_down=servers_down, exit_code=code)
+    suspect = sum(each.jobs for each in reader.reasons(doubtful=True))
+    code = exit_code(
+        totals,
+        stopped=stopped,
+        wait=wait,
+        in_window=in_window,
+        servers_down=servers_down,
+        suspect=suspect,
+    )
+    return RunOutcome(totals=totals, suspect=suspect, servers_down=servers_down, exit_code=code)
 
 
 def exit_code(
-    totals: Totals, *, stopped: int | None, wait: bool, in_window: bool = False, servers_down: int = 0
+    totals: Totals,
+    *,
+    stopped: int | None,
+    wait: bool,
+    in_window: bool = False,
+    servers_down: int = 0,
+    suspect: int = 0,
 ) -> int:
     """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
     if servers_down:
@@ -113,7 +128,8 @@ def exit_code(
         return WINDOW_CLOSED
     if totals.to_do and wait:
         return RunStoppedError.exit_code
-    return NEEDS_ATTENTION if totals.rows[JobState.FAILED] or totals.rows[JobState.AMBIGUOUS] else 0
+    needs_attention = totals.rows[JobState.FAILED] or totals.rows[JobState.AMBIGUOUS] or suspect
+    return NEEDS_ATTENTION if needs_attention else 0
 
 
 def record_end(

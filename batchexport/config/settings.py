@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import msgspec
 
@@ -85,6 +86,7 @@ class CloudSettings:
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
     #: How long a first sign-in is tried again; None = minutes for a run, seconds where somebody waits.
     sign_in_timeout_s: float | None = None
+    clouds_file: Path | None = None  #: clouds.yaml to read; None = where the `openstack` client looks
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

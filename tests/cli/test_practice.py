@@ -9,7 +9,7 @@ from click.testing import Result
 from batchexport.app import embedded_sandbox
 from batchexport.config import CloudSettings
 from batchexport.errors import ConfigError
-from tests.cli.clouds import define, defined
+from tests.cli.clouds import define
 
 
 def test_a_run_on_another_cloud_wants_no_practice_cloud() -> None:
@@ -41,26 +41,33 @@ def test_the_journal_stands_beside_the_state_file() -> None:
     assert embedded_sandbox.journal_path(Path("a/b.state")) == Path("a/b.state.sandbox")
 
 
-def test_the_environment_is_afterwards_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRACTICE_A", "before")
-    with embedded_sandbox.environment({"PRACTICE_A": "during", "PRACTICE_B": "during"}):
-        assert (os.environ["PRACTICE_A"], os.environ["PRACTICE_B"]) == ("during", "during")
-    assert os.environ["PRACTICE_A"] == "before"
-    assert "PRACTICE_B" not in os.environ
-
-
-async def test_however_often_it_is_started_there_is_one_practice_cloud(tmp_path: Path) -> None:
-    outside = os.environ["OS_CLIENT_CONFIG_FILE"]
+async def test_however_often_it_is_started_there_is_one_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    access = CloudSettings(cloud="sandbox")
     async with embedded_sandbox.EmbeddedSandbox(tmp_path / "journal") as cloud:
-        await asyncio.gather(cloud.start(), cloud.start())
-        assert "127.0.0.1" in defined()
-        assert os.environ["NO_PROXY"] == "127.0.0.1"
-    assert os.environ["OS_CLIENT_CONFIG_FILE"] == outside
+        one, other = await asyncio.gather(cloud.access_to(access), cloud.access_to(access))
+        assert one == other
+        assert one.clouds_file is not None and "127.0.0.1" in one.clouds_file.read_text()
+        assert os.environ["NO_PROXY"] == "intranet,127.0.0.1"
+    assert os.environ["NO_PROXY"] == "intranet"
+    assert "no_proxy" not in os.environ
 
 
-def test_the_practice_cloud_goes_by_the_document_unless_told_otherwise() -> None:
-    assert embedded_sandbox.access_to(CloudSettings(cloud="sandbox")).dialect == "evs"
-    assert embedded_sandbox.access_to(CloudSettings(dialect="cinder")).dialect == "cinder"
+async def test_two_sandboxes_in_one_process_are_two_clouds(tmp_path: Path) -> None:
+    access = CloudSettings(cloud="sandbox")
+    async with embedded_sandbox.EmbeddedSandbox(tmp_path / "b") as outer:
+        async with embedded_sandbox.EmbeddedSandbox(tmp_path / "a") as inner:
+            places = [(await each.access_to(access)).clouds_file for each in (outer, inner)]
+            assert len({place.read_text() for place in places if place}) == 2
+        assert "127.0.0.1" in os.environ["NO_PROXY"]
+
+
+async def test_the_sandbox_goes_by_the_document_unless_told_otherwise(tmp_path: Path) -> None:
+    async with embedded_sandbox.EmbeddedSandbox(tmp_path / "journal") as cloud:
+        assert (await cloud.access_to(CloudSettings(cloud="sandbox"))).dialect == "evs"
+        assert (await cloud.access_to(CloudSettings(dialect="cinder"))).dialect == "cinder"
 
 
 def test_the_practice_cloud_has_volumes_to_discover(batchexport: Callable[..., Result]) -> None:

@@ -51,12 +51,16 @@ _WITH_DOMAINS = ("password", "v3password", "v3totp")
 class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[misc] # has no types
     """openstacksdk's configuration, with what the `openstack` client adds to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clouds_file: Path | None = None) -> None:
+        """`clouds_file` = read this one, whatever OS_CLIENT_CONFIG_FILE says."""
+        self._clouds_file = clouds_file
         #: Existing files that were ignored, each with the reason.
         self.ignored_files: list[ConfigError] = []
         super().__init__(override_defaults={"interface": "public", "auth_type": "password"})
 
     def _get_envvar(self, key: str, default: str | None = None) -> str | None:
+        if key == "OS_CLIENT_CONFIG_FILE" and self._clouds_file is not None:
+            return str(self._clouds_file)
         return os.environ.get(key) or default
 
     def _get_os_environ(self, envvar_prefix: str | None = None) -> dict[str, Any] | None:

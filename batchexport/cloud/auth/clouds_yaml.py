@@ -58,7 +58,7 @@ def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignI
         said["region_name"] = key.region
     try:
         with capture_warnings():
-            config = ClientConfig()
+            config = ClientConfig(settings.clouds_file)
             check_shape(config, cloud)
             return _found(config, cloud, said, key, settings, sign_ins)
     except ConfigError as error:
