@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "batchexport"
 _PART = re.compile(r"(<!-- generated: ([a-z -]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 #: Help sections that many commands share: described once, at the end of the page.
-_SHARED = ("Events and metrics", "Output", "Cloud and signing in")
+_SHARED = ("Events and metrics", "Output", "Cloud and authentication")
 #: Rows whose code says that something is wrong with an image that is there.
 _DOUBTFUL = ("deactivated", "server_ran", "server_unseen")
 

@@ -26,18 +26,18 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
-@option("-y", "--yes", is_flag=True, of="cleanup", words="Remove them; without, they are only shown.")
-@option("-n", "--dry-run", is_flag=True, of="cleanup", words="Only show them, whatever --yes says.")
+@option("-y", "--yes", is_flag=True, of="cleanup", words="Delete them. Default: only show them.")
+@option("-n", "--dry-run", is_flag=True, of="cleanup", words="Only show them, even with --yes.")
 @visiting_options
 def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
-    """Show, and with --yes remove, unfinished images that failed attempts left behind.
+    """Show or delete unfinished images of failed attempts.
 
-    Of a job file: the images of the volumes of its last night, each with the rule of [images] that keeps it,
-    or why it goes or is left.
+    With a job file: the images of the last night's volumes, each with the rule of [images] that keeps it, or
+    the reason why it goes or stays.
 
-    Only images whose ids are in a state file are looked at, and removed only while no other process works on
-    it. Of unfinished ones, those that are queued, saving or killed and whose volume is not uploading are
-    removed. Exit code 3: something could not be removed.
+    Only considers images whose ids are in a state file, and deletes them only while no other process works on
+    that file. Unfinished images are deleted if they are queued, saving or killed and their volume is not
+    uploading. Exit code 3: something could not be deleted.
     """
     from batchexport.app.cleanup import clean_up_images
     from batchexport.app.event_loop import run_in_loop

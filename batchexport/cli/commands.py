@@ -10,25 +10,24 @@ import click
 #: In the order of work. A command stands in the module of its name; the words are the first sentence of its
 #: help, repeated here because loading all modules for them would take ten times as long as showing them.
 WORDS: Mapping[str, str] = {
-    "doctor": "Check account, endpoints, rights and clock in one screen.",
-    "discover": "Make a job list of the project's volumes: all, or those that fit every filter given.",
-    "validate": "Check a job list and tell every problem.",
-    "plan": "Look at every volume of a list in the cloud, and tell which rows can go.",
+    "doctor": "Check credentials, endpoints, permissions and clock.",
+    "discover": "Make a job list from the project's volumes.",
+    "validate": "Check a job list and report every problem.",
+    "plan": "Check in the cloud which rows of a list can be exported.",
     "run": "Export every volume of a job list to an image.",
-    "resume": "Carry on with a run from its state file.",
-    "retry": "Try the failed rows again.",
-    "status": "Show how far a run is.",
-    "report": "Show what became of every row, with its image or its reason.",
-    "verify": "Look again at every image that a run made: active, in the formats asked for, as large as its"
-    " volume.",
-    "reconcile": "Look at ambiguous rows again, and settle those that have become clear.",
-    "give-up": "End rows that can no longer come true, so that the run can end and later nights can begin.",
-    "servers": "Show which servers are stopped for exports, since when, and for which volumes.",
-    "cleanup": "Show, and with --yes remove, unfinished images that failed attempts left behind.",
-    "schedule": "Tell when jobs start, have something start them, or start them from here.",
-    "runs": "List the runs whose state files are in a folder, the oldest first.",
-    "sandbox": "Run a practice cloud on this machine.",
-    "completion": "Print the completion script of a shell.",
+    "resume": "Resume a run from its state file.",
+    "retry": "Retry the failed rows.",
+    "status": "Show the progress of a run.",
+    "report": "Show every row with its image or its reason.",
+    "verify": "Check every image of a run again.",
+    "reconcile": "Settle ambiguous rows after a clean-up.",
+    "give-up": "End rows that cannot succeed any more.",
+    "servers": "Show or start the servers that are stopped for exports.",
+    "cleanup": "Show or delete unfinished images of failed attempts.",
+    "schedule": "Show when jobs start, emit timers, or start them here.",
+    "runs": "List the runs in a folder, oldest first.",
+    "sandbox": "Run a sandbox: a practice cloud on this machine.",
+    "completion": "Print a shell's completion script.",
 }
 
 

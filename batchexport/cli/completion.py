@@ -20,6 +20,6 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell."""
+    """Print a shell's completion script."""
     program = context.find_root().command
     click.echo(SHELLS[shell](program, {}, "batchexport", "_BATCHEXPORT_COMPLETE").source())

@@ -30,7 +30,7 @@ def pair(text: str) -> tuple[str, str]:
 
 def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     return option(
-        *names, multiple=True, of="discover", words=f"{words} May be repeated: one must fit.", **attributes
+        *names, multiple=True, of="discover", words=f"{words} Repeatable: one has to match.", **attributes
     )
 
 
@@ -41,12 +41,12 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     type=FILE,
     metavar="FILE",
     of="discover",
-    words="Write the list there instead of to stdout.",
+    words="Write the list to this file. Default: stdout.",
 )
-@option("--append", is_flag=True, words="Add to the list of -o what it does not have yet.")
-@form_option("csv", "json", of="discover", words="Form of the list.")
-@_wish("--status", "statuses", metavar="STATUS", words="Volumes of this status.")
-@_wish("--name", "names", metavar="PATTERN", words="Volumes whose name is like this, as db-*.")
+@option("--append", is_flag=True, words="Add the volumes that the list of -o does not have yet.")
+@form_option("csv", "json", of="discover", words="Output format.")
+@_wish("--status", "statuses", metavar="STATUS", words="Volumes with this status.")
+@_wish("--name", "names", metavar="PATTERN", words="Volumes whose name matches, such as db-*.")
 @_wish("--availability-zone", "zones", metavar="ZONE", words="Volumes in this zone.")
 @_wish("--type", "types", metavar="TYPE", words="Volumes of this type.")
 @_wish("--attached-to", "server_ids", metavar="SERVER_ID", words="Volumes attached to this server.")
@@ -55,19 +55,20 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     type=Parsed("pair", pair),
     metavar="KEY=PATTERN",
     multiple=True,
-    words="Volumes with this metadata. May be repeated: all must fit.",
+    words="Volumes with this metadata. Repeatable: all have to match.",
 )
 @option(
-    "--min-size", "min_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or more."
+    "--min-size", "min_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of at least this size."
 )
 @option(
-    "--max-size", "max_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of so much or less."
+    "--max-size", "max_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of at most this size."
 )
 @visiting_options
 def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None:
-    """Make a job list of the project's volumes: all, or those that fit every filter given.
+    """Make a job list from the project's volumes.
 
-    The list holds the id of each volume, and its name, size, status, type, zone and servers to look at.
+    All of them, or those that match every filter. The list has the id of each volume and, for your
+    information, its name, size, status, type, zone and servers.
     """
     from batchexport.app.discover import discover_volumes, list_text, write_list
     from batchexport.app.event_loop import run_in_loop

@@ -26,9 +26,9 @@ Examples:
 @dialect_option
 @visiting_options
 def doctor(**flags: Any) -> None:
-    """Check account, endpoints, rights and clock in one screen. Changes nothing.
+    """Check credentials, endpoints, permissions and clock. Changes nothing.
 
-    Signs in, reads one page of volumes and one of images, and asks for the image quota where there is one.
+    Signs in, reads one page of volumes and one of images, and asks for the image quota if the cloud has one.
     Exit code 2: the configuration is wrong; 6: a run would fail for another reason.
     """
     from batchexport.app.doctor import check_account

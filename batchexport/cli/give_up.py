@@ -24,7 +24,12 @@ Examples:
 @click.command(name="give-up", epilog=EPILOG)
 @click.argument("state_path", metavar="STATE", type=STATE_FILE)
 @option(
-    "--volume", "volume_ids", multiple=True, metavar="ID", of="give-up", words="Its row. Can be repeated."
+    "--volume",
+    "volume_ids",
+    multiple=True,
+    metavar="ID",
+    of="give-up",
+    words="The row of this volume. Repeatable.",
 )
 @option("--stalled", is_flag=True, of="give-up", words="Every row past its deadline.")
 @option(
@@ -33,17 +38,17 @@ Examples:
     multiple=True,
     metavar="ID",
     of="give-up",
-    words="No longer wait to start this server. Can be repeated.",
+    words="Stop waiting to start this server. Repeatable.",
 )
-@option("-y", "--yes", is_flag=True, of="give-up", words="Do it; without, it is only shown.")
+@option("-y", "--yes", is_flag=True, of="give-up", words="Do it. Default: only show what would end.")
 def give_up(
     state_path: Path, volume_ids: tuple[str, ...], stalled: bool, server_ids: tuple[str, ...], yes: bool
 ) -> None:
-    """End rows that can no longer come true, so that the run can end and later nights can begin.
+    """End rows that cannot succeed any more.
 
-    The rows end as failed, with the code given_up; `retry` takes them up again, and looks first at what the
-    cloud made of them. Nothing is sent to the cloud, and nothing in it is stopped or removed: what is left
-    there is named. Exit code 4: a process works on the state file; stop it first.
+    Then the run can end, and later nights can start. The rows end as failed, with the code given_up; `retry` takes them up again and first checks what the
+    cloud made of them. Sends nothing to the cloud, and stops or deletes nothing in it: what is left there is
+    named. Exit code 4: a process is working on the state file; stop it first.
     """
     from batchexport.app import give_up as app
     from batchexport.app.event_loop import run_in_loop

@@ -57,7 +57,7 @@ def choice(*names: str, among: str, **attributes: Any) -> Decorator:
     return option(*names, type=click.Choice(ALLOWED[among]), **attributes)
 
 
-def form_option(*forms: str, of: str, words: str = "Form of the answer.") -> Decorator:
+def form_option(*forms: str, of: str, words: str = "Output format.") -> Decorator:
     """`--format` of a command, one of these; the first is the default."""
     return option(
         "-f",
@@ -75,12 +75,12 @@ encoding_option = option(
     "--encoding",
     type=Parsed("encoding", parse_encoding),
     metavar="NAME",
-    show_default="utf-8, or utf-16 with its mark",
-    words="How the list is encoded, as gb18030 or cp1252. It is never guessed.",
+    show_default="utf-8, or utf-16 with a byte order mark",
+    words="Encoding of the list, such as gb18030 or cp1252; never guessed.",
 )
 dialect_option = choice(
     "--dialect",
     among="dialect",
-    show_default="found out at sign-in",
-    words="Whose rules the cloud's block storage follows.",
+    show_default="detected at sign-in",
+    words="Dialect of the block storage API.",
 )

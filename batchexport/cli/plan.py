@@ -27,9 +27,9 @@ Examples:
 @image_options
 @planning_options
 def plan(source: str, form: str, **flags: Any) -> None:
-    """Look at every volume of a list in the cloud, and tell which rows can go. Sends and keeps nothing.
+    """Check in the cloud which rows of a list can be exported. Changes nothing.
 
-    Asks for pages of volumes and images. Exit code 3: some rows cannot go; `run` would end them as failed.
+    Reads pages of volumes and images. Exit code 3: some rows cannot be exported; `run` would fail them.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.app.plan import expected_changes, plan_list

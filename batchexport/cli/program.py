@@ -159,8 +159,8 @@ def _unforeseen(error: Exception) -> click.exceptions.Exit:
 def app() -> None:
     """Export a list of cloud volumes to images, each exactly once, at the rate the cloud allows.
 
-    Whatever interrupts a run, the same command carries on where it was. Every option can be given as an
-    environment variable too; a flag wins over the variable, the variable over the job file.
+    Interrupted, the same command resumes. Every option is also an environment variable. Precedence: list row,
+    flag, environment variable, job file.
     """
 
 

@@ -27,16 +27,16 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@option("--ours", metavar="IMAGE_ID", multiple=True, words="This image is the row's result. Repeatable.")
+@option("--ours", metavar="IMAGE_ID", multiple=True, words="This image is a row's result. Repeatable.")
 @option("--not-ours", metavar="IMAGE_ID", multiple=True, words="Somebody else made this image. Repeatable.")
 @visiting_options
 def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...], **flags: Any) -> None:
-    """Look at ambiguous rows again, and settle those that have become clear.
+    """Settle ambiguous rows after a clean-up.
 
-    A row is ambiguous when several images could be its result, or one that somebody else may have made.
-    Delete those that you do not want, or say whose they are, then call this: with one image left that is its
-    own, the row goes on with it; with none left, the next run exports it anew. Nothing is sent or removed.
-    Exit code 3: some rows are still ambiguous.
+    A row is ambiguous if several images could be its result, or if the only one may be somebody else's.
+    Delete the images you do not want, or say whose they are, then run this: with one image left that is its
+    own, the row goes on with it; with none left, the next run exports the volume again. Sends and deletes
+    nothing. Exit code 3: some rows are still ambiguous.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.app.reconcile import reconcile_rows

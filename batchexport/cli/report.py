@@ -34,13 +34,13 @@ Examples:
     "html",
     "markdown",
     of="report",
-    words="Form of the report. CSV is itself a valid job list; html and markdown are for people.",
+    words="Report format. csv is itself a valid job list; html and markdown are for people.",
 )
 @option(
     "--only",
     multiple=True,
     type=click.Choice([state.value for state in JobState]),
-    words="Only rows in this state (table, csv, json); may be given several times. Totals are of all rows.",
+    words="Only rows in this state (table, csv, json). Repeatable. Totals still count all rows.",
 )
 @option(
     "--compare",
@@ -48,7 +48,7 @@ Examples:
     type=STATE_FILE,
     metavar="STATE",
     show_default="earlier runs of the list in the same folder",
-    words="State file of a night to compare with (html, markdown); may be given several times.",
+    words="State file of a night to compare with (html, markdown). Repeatable.",
 )
 @option(
     "-o",
@@ -56,16 +56,16 @@ Examples:
     type=FILE,
     metavar="FILE",
     of="report",
-    words="Write to a file, whole or not at all; - is stdout.",
+    words="Write to this file, completely or not at all; - is stdout.",
 )
 @talk_options
 def report(
     state_path: Path, form: str, only: tuple[str, ...], compare: tuple[Path, ...], output: Path | None
 ) -> None:
-    """Show what became of every row, with its image or its reason.
+    """Show every row with its image or its reason.
 
-    Reads the state file only, so it works during a run, after it and without one. The html page needs no
-    network and nothing beside itself.
+    Reads only the state file, so it works during a run, after it, and without access to the cloud. The HTML
+    page is self-contained.
     """
     from batchexport.report.formats import Form, written
     from batchexport.store import StateReader

@@ -25,11 +25,11 @@ Examples:
 @job_option
 @working_options
 def resume(state_path: Path, **flags: Any) -> None:
-    """Carry on with a run from its state file.
+    """Resume a run from its state file.
 
-    The job list is not needed. Give the cloud as for `run`: a state file holds no way to sign in. Image
-    settings stay those of the run. With --job, cloud and limits are those of a job file, the reports that it
-    asks for are written, and those whom it names are told.
+    The job list is not needed. Name the cloud as for `run`: a state file contains no credentials. Image
+    settings stay those of the run. With --job, cloud and limits come from a job file, and its reports and
+    notifications are sent.
     """
     from batchexport.app import start
     from batchexport.cli.flags import config_of_resume

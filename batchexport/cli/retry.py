@@ -23,14 +23,13 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@option("--skipped", is_flag=True, words="Try the skipped rows again too.")
+@option("--skipped", is_flag=True, words="Retry the skipped rows as well.")
 @job_option
 @working_options
 def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
-    """Try the failed rows again.
+    """Retry the failed rows.
 
-    They are put back to pending, their attempts are counted anew, and the run is carried on as `resume` does.
-    Ambiguous rows stay as they are.
+    Their attempts count from zero again, and the run resumes. Ambiguous rows stay as they are.
     """
     from batchexport.app.start import resume
     from batchexport.cli.flags import config_of_resume

@@ -35,17 +35,17 @@ _SOME_REFUSED = 3
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
 @state_option
-@option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; send nothing.")
+@option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; change nothing.")
 @encoding_option
 @image_options
 @working_options
 def run(source: str, dry_run: bool, **flags: Any) -> None:
     """Export every volume of a job list to an image.
 
-    LIST is CSV, ids one a line, JSON, JSON Lines, YAML, or a table or answer of the OpenStack clients and
-    APIs; - reads it from stdin. A job file (.toml) names a list and the settings.
-    Run on a list whose state file is there already, it carries on: new rows are taken in, rows that are no
-    longer listed are left out unless they were sent.
+    LIST is CSV, one id per line, JSON, JSON Lines, YAML, or the output of the OpenStack clients and APIs; -
+    reads it from stdin. A job file (.toml) names a list and its settings.
+    If the list already has a state file, the run resumes: new rows are added, and rows that are no longer
+    listed are skipped unless they were sent.
     """
     from batchexport.app.start import start_run
     from batchexport.cli.flags import config_of_run

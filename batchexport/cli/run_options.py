@@ -27,11 +27,11 @@ from batchexport.config.values import duration_s
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
 SIGN_IN = {
-    "auth_url": "Address of the identity service.",
-    "auth_type": "Kind of sign-in: password, token, v3applicationcredential …",
+    "auth_url": "URL of the identity service.",
+    "auth_type": "Authentication type: password, token, v3applicationcredential …",
     "username": "User name.",
-    "password": "Password. Others on this machine can see flags: prefer clouds.yaml or the variable.",
-    "token": "Token to sign in with.",
+    "password": "Password. Flags are visible to others on this machine: prefer clouds.yaml or the variable.",
+    "token": "Token.",
     "project_name": "Project, by name.",
     "project_id": "Project, by id.",
     "user_domain_name": "Domain of the user, by name.",
@@ -40,15 +40,15 @@ SIGN_IN = {
     "project_domain_id": "Domain of the project, by id.",
     "application_credential_id": "Application credential, by id.",
     "application_credential_name": "Application credential, by name.",
-    "application_credential_secret": "Its secret; seen like a password.",
-    "passcode": "One-time passcode (v3totp): good for one sign-in, so for the life of one token.",
-    "trust_id": "Trust to act under.",
+    "application_credential_secret": "Its secret; visible like a password.",
+    "passcode": "One-time passcode (v3totp): valid for one sign-in, so for the life of one token.",
+    "trust_id": "Trust to use.",
     "access_key": "Access key of an EVS cloud.",
-    "secret_key": "Its secret; seen like a password.",
-    "security_token": "Security token, with temporary access keys; seen like a password.",
+    "secret_key": "Its secret; visible like a password.",
+    "security_token": "Security token of a temporary access key; visible like a password.",
     "region_name": "Region.",
-    "interface": "Endpoints to use: public, internal or admin.",
-    "cacert": "File with the certificates to trust.",
+    "interface": "Endpoint interface: public, internal or admin.",
+    "cacert": "File with trusted certificates.",
 }
 _LIMITS = Limits()
 
@@ -57,7 +57,7 @@ def rate(text: str) -> float:
     """Requests per second, 0 or more. Raises ValueError for anything else."""
     number = float(text)
     if not math.isfinite(number) or number < 0:
-        raise ValueError(f"{text} is not a rate: 0 (no limit of ours) or more")
+        raise ValueError(f"{text} is not a rate: it must be 0 (unlimited) or more")
     return number
 
 
@@ -89,42 +89,45 @@ state_option = option(
     type=FILE,
     metavar="FILE",
     show_default="the list's name with .state, beside the list",
-    words="State file: where the run keeps all it knows.",
+    words="State file: everything the run knows.",
 )
 job_option = option(
     "--job",
     "job_path",
     type=STATE_FILE,
     metavar="JOBFILE.toml",
-    words="Job file whose cloud, limits, reports and notices are to be used; flags win over it.",
+    words="Job file for cloud, limits, reports and notifications; flags override it.",
 )
 rate_option = option(
     "--requests-per-second",
     type=Parsed("number", rate),
     metavar="R",
     show_default=f"{_LIMITS.requests_per_second:g}",
-    words="Most requests per second; 0 sets no limit of ours.",
+    words="Maximum requests per second; 0: unlimited.",
 )
 max_exports_option = _number(
-    "--max-exports", least=1, default=_LIMITS.max_exports, words="Most volumes being copied at once."
+    "--max-exports",
+    least=1,
+    default=_LIMITS.max_exports,
+    words="Maximum volumes that the cloud copies at once.",
 )
 in_use_option = option(
     "--in-use",
     type=click.Choice([each.value for each in InUse]),
     show_default=InUse.FAIL.value,
-    words="What becomes of volumes that are attached to a server; stop: it is stopped meanwhile, with --yes.",
+    words="What to do with volumes attached to a server; stop: stop it meanwhile (needs --yes).",
 )
 server_options = all_of(
     _flag(
         "--hard-stop",
-        words="With --in-use stop: cut the power where the cloud can (ECS) instead of asking the guest.",
+        words="With --in-use stop: cut the power (ECS) instead of shutting down the guest.",
     ),
     _number(
         "--max-servers-down",
         "max_down",
         least=1,
         default=ServerStops().max_down,
-        words="With --in-use stop: most servers down at once.",
+        words="With --in-use stop: maximum servers down at once.",
     ),
     option(
         "--stop-timeout",
@@ -134,14 +137,23 @@ server_options = all_of(
         show_default="15m",
         words="With --in-use stop: how long a server may take to stop.",
     ),
-    _flag("-y", "--yes", "agreed", words="Agree that servers are stopped for --in-use stop, or such rows."),
+    _flag(
+        "-y",
+        "--yes",
+        "agreed",
+        words="Consent to stopping servers, for --in-use stop or rows with in_use stop.",
+    ),
     section=Section.IN_USE,
 )
 limit_options = all_of(
     rate_option,
     max_exports_option,
     _number(
-        "-j", "--concurrency", least=1, default=_LIMITS.concurrency, words="Most requests in flight at once."
+        "-j",
+        "--concurrency",
+        least=1,
+        default=_LIMITS.concurrency,
+        words="Maximum requests in flight at once.",
     ),
     option(
         "--poll-interval",
@@ -149,7 +161,7 @@ limit_options = all_of(
         type=Parsed("duration", interval_s),
         metavar="S",
         show_default="5 to 60 s, by age",
-        words="Time between two looks at the cloud, as 90, 90s or 5m.",
+        words="Time between two polls, such as 90, 90s or 5m.",
     ),
     _number("--retries", least=0, default=_LIMITS.retries, words="Further attempts after one that failed."),
     option(
@@ -157,7 +169,7 @@ limit_options = all_of(
         type=Parsed("failures", MaxFailures.parse),
         metavar="N|N%",
         show_default="never",
-        words="End the run at so many failed rows.",
+        words="Stop the run at this many failed rows.",
     ),
     option(
         "--settle-time",
@@ -169,8 +181,8 @@ limit_options = all_of(
     ),
     all_of(in_use_option, section=Section.IN_USE),
     server_options,
-    _flag("--no-preflight", words="Do not look at the volumes before sending."),
-    _flag("--no-wait", words="End once every row was accepted; `resume` watches the rest."),
+    _flag("--no-preflight", words="Do not check the volumes before sending."),
+    _flag("--no-wait", words="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
 )
 image_options = all_of(
@@ -178,14 +190,14 @@ image_options = all_of(
         "--name-template",
         metavar="TEXT",
         show_default=Settings().name_template,
-        words="Image name for rows that have none, with {volume_id}, {volume_name}, {run}, {date} or {line}.",
+        words="Image name for rows without one, from {volume_id}, {volume_name}, {run}, {date}, {line}.",
     ),
     choice(
         "--disk-format", among="disk_format", show_default="vhd on evs, raw on cinder", words="Disk format."
     ),
     choice("--container-format", among="container_format", words="Container format."),
     choice("--os-type", among="os_type", words="Operating system on the volumes (evs)."),
-    choice("--visibility", among="visibility", words="Who may see the images (cinder)."),
+    choice("--visibility", among="visibility", words="Who can see the images (cinder)."),
     option("--protected/--no-protected", default=None, words="Protect the images from deletion (cinder)."),
     section=Section.IMAGES,
 )
@@ -194,31 +206,31 @@ cloud_options = all_of(
         "--os-cloud",
         metavar="NAME",
         shell_complete=completing.clouds,
-        help="Entry of clouds.yaml. Where none is called sandbox, `sandbox` starts a practice cloud on this "
-        "machine.  [env var: OS_CLOUD]",
+        help="Entry of clouds.yaml. `sandbox` starts a practice cloud on this machine, unless there is such "
+        "an entry.  [env var: OS_CLOUD]",
     ),
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
-    _flag("--insecure", words="Do not check the cloud's certificates."),
+    _flag("--insecure", words="Do not verify the cloud's certificates."),
     option(
         "--sign-in-timeout",
         "sign_in_timeout_s",
         type=Parsed("duration", duration_s),
         metavar="S",
-        show_default="up to 5m for a run, 10s else",
-        words="How long to try again while the identity service is away or busy; 0 tries once.",
+        show_default="up to 5m for a run, otherwise 10s",
+        words="How long to retry while the identity service is away or busy; 0: try once.",
     ),
     weather_option,
     section=Section.CLOUD,
 )
 rebind_option = _flag(
     "--rebind-cloud",
-    words="The addresses of the state file's cloud have changed: go on with it at the new ones. Project and"
-    " region must be the same; a copy of a cloud must not be taken for it.",
+    words="Accept new addresses for the cloud of the state file. Project and region must be the same. Never"
+    " use it for a copy of a cloud.",
 )
 again_option = _flag(
     "--again",
     "export_again",
-    words="Export once more what another state file in the same folder shows as exported; nights always do.",
+    words="Export even volumes that another state file in the folder shows as exported. Nights always do.",
 )
 #: What a command takes that only visits the cloud.
 visiting_options = all_of(

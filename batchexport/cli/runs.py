@@ -22,9 +22,9 @@ Examples:
 @form_option("table", "json", of="runs")
 @talk_options
 def runs(folder: Path, form: str) -> None:
-    """List the runs whose state files are in a folder, the oldest first.
+    """List the runs in a folder, oldest first.
 
-    For the nights of a job: one line for each, with what came of it. A file that is no state file is named
+    For the nights of a job: one line each, with its result. A file that is not a usable state file is named
     with what is wrong with it.
     """
     from batchexport.report.history import runs_in, runs_json, runs_text

@@ -40,7 +40,7 @@ SHARE = click.FloatRange(0, 1)
     "--profile",
     type=click.Choice(["cinder", "evs"]),
     show_default="cinder",
-    words="Speak as an OpenStack cloud, or as Huawei Cloud and its kin: EVS, IMS, and access keys too.",
+    words="cinder: an OpenStack cloud; evs: Huawei Cloud and its relatives, also with access keys.",
 )
 @option(
     "--list",
@@ -48,42 +48,44 @@ SHARE = click.FloatRange(0, 1)
     metavar="LIST",
     shell_complete=completing.files,
     of="sandbox",
-    words="The volumes of this job list exist, and no others.",
+    words="Only the volumes of this job list exist.",
 )
 @option(
     "--volumes",
     type=click.IntRange(min=1),
     metavar="N",
-    words="So many made-up volumes exist, and no others.",
+    words="Only this many made-up volumes exist.",
 )
 @option(
     "--servers",
     type=click.IntRange(min=1),
     metavar="N",
-    words="So many servers exist. They hold the first volumes, two each, and the first two share one.",
+    words="This many servers exist, attached to the first volumes, two each; the first two share one.",
 )
 @option(
     "--ignore-force",
     is_flag=True,
-    words="Refuse volumes of servers even with force, as Cinder does unless its operator allowed it.",
+    words="Refuse volumes in use even with force, as Cinder does by default.",
 )
 @option(
     "--time-scale",
     type=click.FloatRange(min=0),
     metavar="X",
     show_default="0.02",
-    words="Pace of exports: 1 is that of a real cloud, 0 is at once.",
+    words="Duration of exports: 1 as on a real cloud, 0 instant.",
 )
-@option("--journal", type=FILE, metavar="FILE", words="Remember accepted exports here, for the next start.")
+@option(
+    "--journal", type=FILE, metavar="FILE", words="Keep volumes and images in this file, for the next start."
+)
 @option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="R",
-    words="Refuse exports beyond R a second with 429.",
+    words="Reject exports beyond R per second with 429.",
 )
-@option("--error-share", type=SHARE, metavar="0..1", words="Share of requests answered 503 or 500.")
+@option("--error-share", type=SHARE, metavar="0..1", words="Share of requests answered with 503 or 500.")
 @option("--drop-share", type=SHARE, metavar="0..1", words="Share of exports accepted without an answer.")
-@option("--fail-share", type=SHARE, metavar="0..1", words="Share of exports that fail half-way.")
+@option("--fail-share", type=SHARE, metavar="0..1", words="Share of exports that fail halfway.")
 @option("--slow-share", type=SHARE, metavar="0..1", words="Share of exports that take ten times as long.")
 @own_weather_option
 @option(
@@ -92,23 +94,28 @@ SHARE = click.FloatRange(0, 1)
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
     show_default="3600",
-    words="Seconds that a token is good for.",
+    words="Life of a token in seconds.",
 )
-@option("--seed", type=int, metavar="N", show_default="0", words="The same seed chooses the same victims.")
+@option(
+    "--seed",
+    type=int,
+    metavar="N",
+    show_default="0",
+    words="Seed for random faults: the same seed picks the same victims.",
+)
 @option(
     "--write-clouds-yaml",
     "clouds_path",
     type=FILE,
     metavar="FILE",
-    words="Write the sign-in values there instead of to stdout.",
+    words="Write a clouds.yaml for this sandbox to this file. Default: stdout.",
 )
 @talk_options
 def sandbox(**flags: Any) -> None:
-    """Run a practice cloud on this machine.
+    """Run a sandbox: a practice cloud on this machine.
 
-    It speaks the sign-in, volume, image and compute services of OpenStack: batchexport and the openstack
-    client can be tried on it. Its images hold no data. Without --list and --volumes, any volume asked for
-    exists.
+    It speaks the identity, volume, image and compute APIs of OpenStack, for batchexport and for the openstack
+    client. Its images hold no data. Without --list and --volumes, any volume you ask for exists.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.app.sandbox import sandbox_settings

@@ -48,7 +48,7 @@ KINDS = ["systemd", "cron", "kubernetes"]
 
 @click.group(epilog=EPILOG)
 def schedule() -> None:
-    """Tell when jobs start, have something start them, or start them from here.
+    """Show when jobs start, emit timers, or start them here.
 
     A job file says when in [schedule]; without one, a job starts when its [window] opens. Whoever starts it,
     the program itself looks whether the window is open.
@@ -58,11 +58,16 @@ def schedule() -> None:
 @click.command("next", cls=Command, epilog=NEXT_EPILOG)
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
 @option(
-    "--count", type=click.IntRange(min=1), default=5, metavar="N", show_default=True, words="How many starts."
+    "--count",
+    type=click.IntRange(min=1),
+    default=5,
+    metavar="N",
+    show_default=True,
+    words="Number of starts.",
 )
 @talk_options
 def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
-    """Show the next starts, in the job's time and in UTC.
+    """Show the next starts, in the job's time zone and in UTC.
 
     Warns of times that a clock change skips or doubles within the next 400 days, and of starts while the
     window is closed.
@@ -90,21 +95,21 @@ def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
     metavar="FOLDER",
     show_default="stdout",
     of="emit",
-    words="Write the files into this folder.",
+    words="Write the files to this folder.",
 )
 @option(
     "--image",
     default=f"batchexport:{__version__}",
     show_default=True,
     metavar="NAME",
-    words="Container image whose entry point is batchexport (kubernetes).",
+    words="Container image with batchexport as its entry point (kubernetes).",
 )
 @talk_options
 def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
-    """Print what makes systemd, cron or Kubernetes start a job.
+    """Print the files that let systemd, cron or Kubernetes start a job.
 
-    None of it holds a secret, and no file that starts another job is replaced. The job file stays the only
-    place of the schedule: after a change there, emit anew.
+    They contain no secrets, and no file that starts another job is replaced. The schedule lives in the job
+    file: after a change there, emit again.
     """
     from batchexport.app.schedule import unit_files, write_unit_files
 
@@ -121,12 +126,12 @@ def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
 @talk_options
 def keep(job_paths: tuple[Path, ...]) -> None:
-    """Start jobs when their time comes, until a signal ends it.
+    """Start jobs on schedule, until a signal ends it.
 
-    Made for containers and for hosts without a timer. Each night is a process of its own; one job never
-    overlaps itself. A start that was missed while this was not running, or the machine slept, is made up for
-    as long as the window is open. SIGHUP reads the job files again; SIGINT, SIGTERM, or the end of the
-    terminal that it was started from lets running nights drain.
+    For containers and for hosts without a timer. Each night is a process of its own; a job never overlaps
+    itself. A start that was missed, because this was not running or the machine slept, is made up for while
+    the window is open. SIGHUP reloads the job files. SIGINT, SIGTERM and the end of its terminal drain
+    running nights.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.cli.logs import start_log

@@ -31,23 +31,22 @@ Examples:
     "--start",
     is_flag=True,
     of="servers",
-    words="Start those whose volumes are free, and wait until they are up.",
+    words="Start servers whose volumes are free, and wait until they are up.",
 )
 @option(
     "--anyway",
     is_flag=True,
     of="servers",
-    words="With --start: also those whose volumes are still being copied. Such a copy is that of a running"
-    " server; its row says so (server_ran).",
+    words="With --start: also start servers whose volumes are still being copied. Such a copy is of a running"
+    " server, and its row says so (server_ran).",
 )
 @form_option("table", "json", of="servers")
 @visiting_options
 def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any) -> None:
-    """Show which servers are stopped for exports, since when, and for which volumes.
+    """Show or start the servers that are stopped for exports.
 
-    Reads the state file only, unless they are to be started. A server whose volume is still being copied is
-    left down: `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are
-    not up.
+    Without --start, reads only the state file. A server whose volume is still being copied stays down:
+    `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are still down.
     """
     from batchexport.report.servers import servers_json, servers_text
     from batchexport.store import StateReader

@@ -24,7 +24,7 @@ Examples:
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @form_option("table", "json", of="status")
-@option("-w", "--watch", is_flag=True, words="Show it again and again, until all is done or Ctrl-C.")
+@option("-w", "--watch", is_flag=True, words="Repeat until everything is done, or Ctrl-C.")
 @option(
     "--every",
     "every_s",
@@ -32,13 +32,13 @@ Examples:
     metavar="S",
     default="2s",
     show_default=True,
-    words="Time between two looks of --watch.",
+    words="Interval of --watch.",
 )
 @talk_options
 def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
-    """Show how far a run is.
+    """Show the progress of a run.
 
-    Reads the state file only, so it works during a run, after it and without one.
+    Reads only the state file, so it works during a run, after it, and without access to the cloud.
     """
     from batchexport.report.status import status_json, status_text
     from batchexport.store import StateReader

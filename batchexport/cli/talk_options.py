@@ -25,7 +25,7 @@ class Section(StrEnum):
     IN_USE = "Volumes in use"
     EVENTS = "Events and metrics"
     OUTPUT = "Output"
-    CLOUD = "Cloud and signing in"
+    CLOUD = "Cloud and authentication"
 
 
 def option(*names: str, words: str, of: str | None = None, **attributes: Any) -> Decorator:
@@ -89,15 +89,15 @@ talk_options = all_of(
         "--verbose",
         count=True,
         type=_Verbosity(min=0),
-        words="Say more on stderr; -vv says all.",
+        words="Say more on stderr; -vv shows every request.",
         **_for_console("verbose"),
     ),
-    option("-q", "--quiet", is_flag=True, words="Say nothing but errors.", **_for_console("quiet")),
+    option("-q", "--quiet", is_flag=True, words="Show only errors.", **_for_console("quiet")),
     option(
         "--log-format",
         type=click.Choice([each.value for each in LogFormat]),
         show_default=LogFormat.TEXT.value,
-        words="Form of the log on stderr; json is one object per line.",
+        words="Format of the log on stderr; json: one object per line.",
         **_for_console("log_format"),
     ),
     section=Section.OUTPUT,

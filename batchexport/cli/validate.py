@@ -25,10 +25,10 @@ Examples:
 @encoding_option
 @talk_options
 def validate(source: str, **flags: Any) -> None:
-    """Check a job list and tell every problem.
+    """Check a job list and report every problem.
 
-    LIST is CSV, ids one a line, JSON, JSON Lines, YAML, or a table or answer of the OpenStack clients and
-    APIs, or a job file (.toml) that names one; - reads it from stdin. Needs no cloud and changes nothing.
+    LIST is CSV, one id per line, JSON, JSON Lines, YAML, or the output of the OpenStack clients and APIs, or
+    a job file (.toml); - reads it from stdin. Works offline and changes nothing.
     """
     from batchexport import intake
     from batchexport.app.run_config import is_job_file

@@ -26,10 +26,10 @@ Examples:
 @dialect_option
 @visiting_options
 def verify(state_path: Path, form: str, **flags: Any) -> None:
-    """Look again at every image that a run made: active, in the formats asked for, as large as its volume.
+    """Check every image of a run again.
 
-    Where the cloud tells a hash, it is compared with the one recorded when the image turned active. Changes
-    nothing. Exit code 3: an image is gone, or is not what was asked for.
+    Is it active, complete, and as asked for? If the cloud gives a hash, it is compared with the one recorded
+    when the image became active. Changes nothing. Exit code 3: an image is gone, or is not what was asked for.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.app.verify import verify_images

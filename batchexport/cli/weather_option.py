@@ -32,7 +32,7 @@ weather_option = option(
     type=_TYPE,
     metavar=_METAVAR,
     show_default="fair",
-    words="What goes wrong in the practice cloud: `storm`, the name of one fault, or a TOML file.",
+    words="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
     expose_value=False,
     callback=_order,
 )
@@ -42,5 +42,5 @@ own_weather_option = option(
     type=_TYPE,
     metavar=_METAVAR,
     show_default="fair",
-    words="What goes wrong in the practice cloud: `storm`, the name of one fault, or a TOML file.",
+    words="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
 )

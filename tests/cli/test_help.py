@@ -151,7 +151,7 @@ def test_options_stand_in_sections_the_commands_own_first_and_those_of_signing_i
         "Volumes in use:",
         "Events and metrics:",
         "Output:",
-        "Cloud and signing in:",
+        "Cloud and authentication:",
     ]
     assert any(line.startswith("  --state FILE") for line in lines[: lines.index("Pace and limits:")])
     assert not any("default: (" in line for line in lines)
