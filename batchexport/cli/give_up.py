@@ -46,9 +46,10 @@ def give_up(
 ) -> None:
     """End rows that cannot succeed any more.
 
-    Then the run can end, and later nights can start. The rows end as failed, with the code given_up; `retry` takes them up again and first checks what the
-    cloud made of them. Sends nothing to the cloud, and stops or deletes nothing in it: what is left there is
-    named. Exit code 4: a process is working on the state file; stop it first.
+    Then the run can end, and later nights can start. The rows end as failed, with the code given_up; `retry`
+    takes them up again and first checks what the cloud made of them. Sends nothing to the cloud, and stops
+    or deletes nothing in it: what is left there is named. Exit code 4: a process is working on the state
+    file; stop it first.
     """
     from batchexport.app import give_up as app
     from batchexport.app.event_loop import run_in_loop

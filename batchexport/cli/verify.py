@@ -29,7 +29,7 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     """Check every image of a run again.
 
     Is it active, complete, and as asked for? If the cloud gives a hash, it is compared with the one recorded
-    when the image became active. Changes nothing. Exit code 3: an image is gone, or is not what was asked for.
+    when the image became active. Changes nothing. Exit code 3: an image is gone, or not as asked for.
     """
     from batchexport.app.event_loop import run_in_loop
     from batchexport.app.verify import verify_images
