@@ -85,7 +85,7 @@ def read_weather(text: str) -> Weather:
     if path.suffix != ".toml" and not path.exists():
         raise ConfigError(
             f"there is no weather {text!r}, and no file of that name",
-            hint=f"known: {', '.join(PRESETS)}; or give a TOML file, as docs/weather.md shows",
+            hint=f"known: {', '.join(PRESETS)}; or give a TOML file, as docs/reference/weather.md shows",
         )
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """The weather of a sandbox: what real clouds do that a kind one does not, one struct for each fault.
 
 None = that fault does not occur. Times are in real seconds, whatever the time scale of the exports. The first
-line of each docstring is what `docs/weather.md` says.
+line of each docstring is what `docs/reference/weather.md` says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Lag(Fault, frozen=True, kw_only=True):
 
 
 class Missing(Fault, frozen=True, kw_only=True):
-    """A record is missing from one answer to a list, and in the next one it is there."""
+    """A record is missing from one list answer, and back in the next."""
 
     services: Services = ALL
 
@@ -64,7 +64,7 @@ class Gateway(Fault, frozen=True, kw_only=True):
 
 
 class CappedLists(Fault, frozen=True, kw_only=True):
-    """Lists end after so many records, without a link to the rest."""
+    """Lists end after `records` records, without a link to the rest."""
 
     share: Share = 1.0
     records: Count = 25
@@ -100,7 +100,7 @@ class Forbidden(Fault, frozen=True, kw_only=True):
 
 
 class Throttled(Fault, frozen=True, kw_only=True):
-    """Requests are refused for their rate; the time to wait may be absurd."""
+    """Requests are rejected for their rate; the time to wait may be absurd."""
 
     status: Literal[413, 429, 497, 498, 503] = 429
     header: Literal["Retry-After", "X-Retry-After", ""] = "Retry-After"
@@ -113,7 +113,7 @@ class Quota(Fault, frozen=True, kw_only=True):
 
 
 class Identity(Fault, frozen=True, kw_only=True):
-    """The identity service is away, slow, or counts the sign-ins (429)."""
+    """The identity service is away, slow, or limits sign-ins (429)."""
 
     share: Share = 1.0  #: of the sign-ins that are slow
     slow_s: Seconds = 0.0
@@ -123,14 +123,14 @@ class Identity(Fault, frozen=True, kw_only=True):
 
 
 class LongHeaders(Fault, frozen=True, kw_only=True):
-    """Answers carry a header of so many bytes."""
+    """Answers carry a header of `size` bytes."""
 
     share: Share = 1.0
     size: Count = 12_000
 
 
 class Gzip(Fault, frozen=True, kw_only=True):
-    """Answers are compressed, though nobody asked for it."""
+    """Answers are compressed unasked."""
 
     share: Share = 1.0
 
