@@ -33,11 +33,11 @@ async def clean_up_images(
             try:
                 async with connect(target, None) as cloud:
                     if remove:
-                        results += await engine.clean_up(
+                        results += await engine.remove_left_overs(
                             cloud, target, theirs, state_path, run_id=run_id, now=time.time
                         )
                     else:
-                        results += await engine.cleanup(cloud, theirs)
+                        results += await engine.find_left_overs(cloud, theirs)
             except CloudError as error:
                 results += [Cleaned(image=image, found=Found.STUCK, words=str(error)) for image in theirs]
     return results

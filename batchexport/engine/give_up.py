@@ -1,4 +1,4 @@
-"""Ending rows on purpose, without asking the cloud: what no longer comes true holds up the rest."""
+"""Giving up jobs on purpose, without asking the cloud, so that they no longer delay the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchexport.engine import decide
 from batchexport.model import Ending, JobState
 from batchexport.store import OpenRow, Work
 
-#: The code of rows that somebody gave up on.
+#: Code of jobs that a person gave up.
 GIVEN_UP = "given_up"
 
 
@@ -44,7 +44,7 @@ async def give_up(work: Work, rows: Sequence[OpenRow], *, now: Callable[[], floa
 
 
 def left_behind(row: OpenRow) -> str:
-    """What giving up on the row leaves in the cloud, in words."""
+    """What giving up the job leaves in the cloud, for people."""
     match row.state:
         case JobState.EXPORTING:
             return f"its volume may still be copied to image {row.job.image_id}"

@@ -1,4 +1,4 @@
-"""What a run would meet, target by target, without sending anything."""
+"""What a run would find, target by target, without sending anything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, PlanSummary]:
-    """Look at every row of a state file that nobody worked on. Raises what `on_each_target` raises."""
+    """Check every job of a new state file against its cloud. Raises what `on_each_target` raises."""
     keys = {target.target_id: target.key for target in state.targets()}
     summaries = {key: PlanSummary() for key in keys.values()}
 
@@ -31,7 +31,7 @@ async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mappin
 
 
 async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: PlanSummary) -> None:
-    """Fill the summary of one target. Asks for pages, and for a few volumes that no page shows."""
+    """Fill the summary of one target. Costs pages, and a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     summary.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, work, summary)
@@ -43,22 +43,23 @@ async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: Pl
         summary.add(row, volume, findings)
 
     unseen = await take_inventory(cloud, work, seen, read_all=True)
-    await _look_at_servers(cloud, summary)
+    await _read_servers(cloud, summary)
     if unseen.missing:
         summary.presumed_missing = unseen.rows
     else:
         summary.unseen = unseen.rows
 
 
-async def _look_at_servers(cloud: Cloud, summary: PlanSummary) -> None:
-    """Note the servers that rows hang on, as they are; what the cloud does not show is left out."""
+async def _read_servers(cloud: Cloud, summary: PlanSummary) -> None:
+    """Note the servers that jobs need stopped; those that the cloud does not show are left out."""
     if not summary.volumes_by_server:
         return
     try:
         async for page in cloud.compute.servers(sorted(summary.volumes_by_server)):
             summary.servers.update((server.server_id, server) for server in page)
     except CloudError as error:
-        log.warning("cannot look at the servers that are to be stopped (%s)", error)
+        extra = {"action": "servers_unreadable"}
+        log.warning("cannot read the servers that are to be stopped (%s)", error, extra=extra)
     for server in summary.servers.values():
         if (words := why_not_stopped(server)) is not None:
             code = "server_status" if server.exists else "server_not_found"

@@ -1,4 +1,4 @@
-"""Before anything is sent: which of the rows never tried can go, and how large their volumes are."""
+"""Preflight: before anything is sent, which new jobs can be exported, and how large their volumes are."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ from batchexport.store import RunRecord, Unsent, Work
 log = logging.getLogger(__name__)
 
 
-#: A volume that is nowhere to be seen is looked for once more after so many seconds, or the settling time if
-#: that is shorter: the list and the read by id may both come from a replica that lags.
+#: A missing volume is looked for once more after this time, or the in-doubt timeout if that is shorter: the
+#: list and the read by id may both come from a replica that lags.
 MISSING_AGAIN_S = 10.0
 
 
 def is_wanted(settings: Settings, run: RunRecord) -> bool:
-    """Whether the volumes are to be looked at first: always where it is asked which servers they hang on."""
+    """Whether to check the volumes first: always where servers may have to be stopped for them."""
     return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
 
 
 async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings, kind: ResourceKind) -> None:
-    """End every row that cannot go, without sending it, and note the sizes of the volumes.
+    """Fail or skip every job that cannot be exported, without sending it, and note the sizes of the volumes.
 
-    Rows that servers are to be stopped for are held; without `settings.preflight` that is all. Costs pages.
-    Rows that were tried or looked at before are passed over, and nothing is asked for none. What the cloud
-    does not want to list is found out by sending: the run goes on without.
+    Jobs that need resources of this kind are held; without `settings.preflight` that is all. Costs pages, and
+    nothing if no job is new. Where the cloud refuses its lists, the run goes on without.
     """
     if not await work.unsized():
         return
@@ -67,25 +66,29 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
         await take_inventory(cloud, work, first_seen)
         if missing and settings.preflight:
             await asyncio.sleep(min(MISSING_AGAIN_S, settings.limits.settle_s))
-            await _look_again(cloud, missing, seen)
+            await _check_again(cloud, missing, seen)
         if settings.preflight:
             await _compare_quota(cloud, work, ledger)
     except CloudError as error:
-        log.warning("cannot look at the volumes first (%s); going on without", error)
-    for job_state, rows in ended.items():
-        are = "1 row cannot go and is" if rows == 1 else f"{rows} rows cannot go and are"
         log.warning(
-            "preflight: %s %s, nothing was sent for %s", are, job_state, "it" if rows == 1 else "them"
+            "cannot check the volumes first (%s); continuing without",
+            error,
+            extra={"action": "preflight_failed"},
         )
+    for job_state, rows in ended.items():
+        which = (
+            "1 row that cannot be exported is" if rows == 1 else f"{rows} rows that cannot be exported are"
+        )
+        extra: dict[str, object] = {"action": f"preflight_{job_state}", "rows": rows}
+        log.warning("preflight: %s %s; nothing was sent", which, job_state, extra=extra)
 
 
-async def _look_again(
+async def _check_again(
     cloud: Cloud, missing: Sequence[Unsent], seen: Callable[[Unsent, Volume | None], None]
 ) -> None:
-    """Look again for volumes that were not there: by the list, then by their ids.
+    """Look once more for missing volumes, in the list and then by their ids, and pass them to `seen`.
 
-    Rows whose volumes appear nowhere then are told of to `seen` as missing, others as what they are. Raises
-    CloudError where the list cannot be read: the rows stay pending, and are found out by sending.
+    Raises CloudError where the list cannot be read: the jobs stay pending, and are sent.
     """
     rows = {row.job.volume_id: row for row in missing}
     async for page in cloud.block_storage.volumes():
@@ -97,7 +100,7 @@ async def _look_again(
 
 
 async def _compare_quota(cloud: Cloud, work: Work, ledger: Ledger) -> None:
-    """Warn where the project has no room for the images. Rows are left alone: images may be removed."""
+    """Warn where the image quota is too small. Jobs stay as they are: images may be removed meanwhile."""
     quota = await cloud.image.get_quota()
     if quota is not None and (rows := await work.pending()) > quota.left:
         log.warning(
@@ -105,4 +108,5 @@ async def _compare_quota(cloud: Cloud, work: Work, ledger: Ledger) -> None:
             rows,
             quota.allowed,
             quota.used,
+            extra={"action": "quota_too_small", "rows": rows, "allowed": quota.allowed, "used": quota.used},
         )

@@ -1,4 +1,4 @@
-"""Images that a volume may have already: looked at before any request that could make a second one."""
+"""Images that a volume may have already: checked before any request that could make a second one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchexport.store import Work
 log = logging.getLogger(__name__)
 
 
-#: How far the clocks of this machine and of the cloud may be apart for a restored state file to be noticed.
+#: How far the clocks of this machine and of the cloud may differ for a restored state file to be noticed.
 UNNOTICED_MARGIN_S = 86_400.0
 
 #: What becomes of a job for which no request may be sent now.
@@ -28,9 +28,9 @@ Prevented = decide.Adopt | decide.Ambiguous | decide.Retry
 
 
 class Prior(msgspec.Struct, frozen=True, kw_only=True):
-    """The images that one look found for a job."""
+    """The images that were found for a job."""
 
-    live: Sequence[Image] = ()  #: of its own earlier attempts: complete, or they may still become so
+    live: Sequence[Image] = ()  #: of its own earlier attempts: complete, or may still become complete
     named: Sequence[Image] = ()  #: others of its name that could be its own
     orphaned: Sequence[Image] = ()  #: of its own attempts, given up as unfinished: they must go first
     proved: bool = False  #: nobody else's can be among `named`
@@ -55,14 +55,14 @@ class PriorImages:
         self._run_id = work.run.run_id
         self._last_listed = 0
 
-    async def survey(self, *, list_all: bool) -> list[Job]:
-        """Look at the images that are there; the rows that were sent although the state file does not say so.
+    async def list_existing(self, *, list_all: bool) -> list[Job]:
+        """List the images that exist; the jobs that were sent although the state file does not know it.
 
-        An image whose name holds the id of this run proves a request for its row: the state file may be an
-        older copy of itself, brought back from a backup. Such rows are `submitting` now, and in doubt.
+        An image whose name holds the id of this run proves a request for its job: the state file may have
+        been restored from a backup. Such jobs are `submitting` now, and in doubt.
 
-        With `list_all`, where other names are to be sent, every image of the project is listed, and those are
-        noted that have such a name: an image that turns up later is the row's own. Without, or where the list
+        With `list_all`, where other names are to be sent, every image of the project is listed, and those
+        with such a name are noted: an image that appears later is the job's own. Without, or where the list
         cannot be read, each of these names is looked up before the first request for it.
         """
         known = self._work.images
@@ -77,7 +77,8 @@ class PriorImages:
                 if list_all:
                     await known.note_named([(image.name, image.image_id) for image in page])
         except CloudError as error:
-            log.warning("cannot list the images that are there (%s); going on without", error)
+            extra = {"action": "image_list_failed"}
+            log.warning("cannot list the existing images (%s); continuing without", error, extra=extra)
         else:
             if list_all or not unlisted:
                 await known.listed()
@@ -85,13 +86,13 @@ class PriorImages:
         return unnoticed
 
     def is_wanted(self, job: Job) -> bool:
-        """Whether the job's images have to be looked at before a request for it."""
+        """Whether the job's images have to be checked before a request for it."""
         if decide.may_have_been_sent(job):
             return True
         return self._run_id not in job.image_name and job.job_id > self._last_listed
 
     async def look(self, job: Job, *, named: Sequence[Image] | None = None) -> Prior:
-        """What is there now. `named` are the images of the job's name, where they were read already."""
+        """What exists now. `named`: the images of the job's name, where they were read already."""
         known = await self._work.images.of(job)
         if named is None:
             named = await self._cloud.image.images_named(job.image_name)
@@ -125,7 +126,7 @@ class PriorImages:
         if prior.live:
             return decide.Adopt(prior.live[0])
         if found and not decide.may_have_been_sent(job) and self._run_id not in job.image_name:
-            found = []  # nothing was ever sent for it: they are not its own
+            found = []  # no request was ever sent for it: they are not its own
         if found:
             return decide.Adopt(found[0]) if prior.proved else decide.Ambiguous(decide.unproved(found[0]))
         for image in prior.orphaned:
@@ -165,7 +166,7 @@ class PriorImages:
 
 
 def _better(by_id: Image | None, by_name: Image | None) -> Image | None:
-    """Of two reads of one image the one that shows it complete, for one of them may be behind."""
+    """Of two reads of one image the one that shows it complete: the other may be behind."""
     for image in (by_id, by_name):
         if image is not None and image.status in decide.COMPLETE_STATUSES:
             return image

@@ -1,4 +1,4 @@
-"""Removing images of a volume that newer ones have made old: only ours, and only for a proved better one."""
+"""Pruning: removing images of ours that newer ones of the same volume, proved good, supersede."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from itertools import groupby
 from pathlib import Path
 
 from batchexport.config.retention import Retention
-from batchexport.engine.cleanup import Cleaned
+from batchexport.engine.cleanup import Cleaned, Found, removing
 from batchexport.engine.ports import Cloud
-from batchexport.engine.removal import Found, removing
 from batchexport.errors import CloudError, SignInError, StateInUseError
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.image_checks import defaults_of
@@ -18,7 +17,7 @@ from batchexport.plan.retention import Classified, Fate, OurImage, classify, is_
 
 log = logging.getLogger(__name__)
 
-#: An image is not older than the request for it, but clocks of a cloud's services differ.
+#: An image is not older than its request, but the clocks of a cloud's services differ.
 CLOCK_MARGIN_S = 86_400.0
 _FOUND = {Fate.RETAINED: Found.RETAINED, Fate.IGNORED: Found.KEPT, Fate.SUPERSEDED: Found.LEFT_OVER}
 
@@ -34,19 +33,19 @@ async def prune(
     now: Callable[[], float],
     is_over: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Cleaned]:
-    """What the rules make of each image of these volumes, and with `remove` what was done about it.
+    """What the rules say of each image of these volumes and, with `remove`, what was done about it.
 
-    `blocked` says why nothing may go; None = it may. Nothing more goes once `is_over` says so. Asks for pages
-    of images, and for three requests for each that goes. Raises CloudError where they cannot be listed.
+    `blocked`: why nothing may be removed; None = it may. Nothing more is removed once `is_over()`. Costs
+    pages of images, and three requests for each removal. Raises CloudError where they cannot be listed.
     """
     ours = [image for images in volumes.values() for image in images]
     images = await _shown(cloud, ours)
     defaults = defaults_of(cloud.dialect)
-    outdated: list[Classified] = []
+    superseded: list[Classified] = []
     for each in volumes.values():
         for classified in classify(each, images, rules=rules, defaults=defaults, blocked=blocked):
             if remove and classified.fate is Fate.SUPERSEDED:
-                outdated.append(classified)
+                superseded.append(classified)
             else:
                 yield Cleaned(image=classified.image, found=_FOUND[classified.fate], words=classified.words)
     if not remove:
@@ -54,7 +53,7 @@ async def prune(
     await _settle(
         cloud, target, [each for each in ours if each.in_doubt and each.image_id not in images], now
     )
-    for paths, group in groupby(sorted(outdated, key=_paths_of), key=_paths_of):
+    for paths, group in groupby(sorted(superseded, key=_paths_of), key=_paths_of):
         async for done in _remove(cloud, target, paths, list(group), defaults, now=now, is_over=is_over):
             yield done
 
@@ -63,33 +62,33 @@ async def _remove(
     cloud: Cloud,
     target: TargetKey,
     paths: Sequence[Path],
-    outdated: Sequence[Classified],
+    superseded: Sequence[Classified],
     defaults: ImageOptions,
     *,
     now: Callable[[], float],
     is_over: Callable[[], bool],
 ) -> AsyncIterator[Cleaned]:
-    """Remove the images that the same state files name, with these held."""
+    """Remove images that the same state files name, under their leases."""
     if is_over():
         return
     try:
-        async with removing(cloud, paths, target, run_id=_run_id(outdated[0]), now=now) as remover:
-            for each in outdated:
+        async with removing(cloud, paths, target, run_id=_run_id(superseded[0]), now=now) as remover:
+            for each in superseded:
                 if is_over():
                     return
                 found, words = await _look(cloud, each, defaults)
                 if found is Found.LEFT_OVER:
-                    why = f"made old by run {_run_id(each)}"
+                    why = f"superseded by run {_run_id(each)}"
                     found, words = await remover.remove(each.image.image_id, each.image.records, why)
                 yield Cleaned(image=each.image, found=found, words=words)
     except StateInUseError as error:
-        for each in outdated:
+        for each in superseded:
             yield Cleaned(image=each.image, found=Found.STUCK, words=str(error))
 
 
-async def _look(cloud: Cloud, outdated: Classified, defaults: ImageOptions) -> tuple[Found, str]:
-    """One more look at both, right before what cannot be undone: the one that stays, then the one to go."""
-    newer, older = outdated.instead, outdated.image
+async def _look(cloud: Cloud, superseded: Classified, defaults: ImageOptions) -> tuple[Found, str]:
+    """Read both once more, right before what cannot be undone: the one that stays, then the one to remove."""
+    newer, older = superseded.instead, superseded.image
     assert newer is not None
     try:
         stays = await cloud.image.get_image(newer.image_id)
@@ -104,12 +103,12 @@ async def _look(cloud: Cloud, outdated: Classified, defaults: ImageOptions) -> t
             f"the newer image {newer.image_id}: {why if stays else 'the cloud does not know it'}",
         )
     if not is_ours(older, goes):
-        return Found.KEPT, f"{goes.status}, called {goes.name!r}: no longer as we made it"
+        return Found.KEPT, f"{goes.status}, called {goes.name!r}: not as we made it"
     if goes.details is not None and goes.details.protected:
         return Found.KEPT, "it is protected"
     if not _is_older(goes, stays):
         return Found.KEPT, f"it is not older than {newer.image_id}, which would stay"
-    return Found.LEFT_OVER, outdated.words
+    return Found.LEFT_OVER, superseded.words
 
 
 def _is_older(goes: Image, stays: Image) -> bool:
@@ -122,7 +121,7 @@ def _is_older(goes: Image, stays: Image) -> bool:
 async def _settle(
     cloud: Cloud, target: TargetKey, doubtful: Sequence[OurImage], now: Callable[[], float]
 ) -> None:
-    """Note of images that were asked to be deleted before a crash that they are gone, where they are."""
+    """Note which images are gone whose deletion was requested, without a response, before."""
     for image in doubtful:
         try:
             if await cloud.image.get_image(image.image_id) is not None:
@@ -132,8 +131,9 @@ async def _settle(
                 await remover.settle(image.image_id, image.records, Found.GONE, "gone")
         except SignInError:
             raise
-        except (StateInUseError, CloudError) as error:  # the next night looks again
-            log.info("image %s: not known whether it was deleted (%s)", image.image_id, error)
+        except (StateInUseError, CloudError) as error:  # the next run checks again
+            extra = {"action": "deletion_in_doubt", "image_id": image.image_id}
+            log.info("image %s: deletion still in doubt (%s)", image.image_id, error, extra=extra)
 
 
 async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:
@@ -148,10 +148,10 @@ async def _shown(cloud: Cloud, ours: Sequence[OurImage]) -> dict[str, Image]:
     return found
 
 
-def _run_id(outdated: Classified) -> str:
-    """The run whose image stays in its place."""
-    return outdated.image.run_id if outdated.instead is None else outdated.instead.run_id
+def _run_id(superseded: Classified) -> str:
+    """The run whose image stays."""
+    return superseded.image.run_id if superseded.instead is None else superseded.instead.run_id
 
 
-def _paths_of(outdated: Classified) -> tuple[Path, ...]:
-    return tuple(sorted(record.state_path for record in outdated.image.records))
+def _paths_of(superseded: Classified) -> tuple[Path, ...]:
+    return tuple(sorted(record.state_path for record in superseded.image.records))

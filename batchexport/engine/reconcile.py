@@ -1,4 +1,4 @@
-"""Ambiguous jobs, looked at again: settled where the cloud has become clear, else left as they are."""
+"""Reconciling ambiguous jobs: those of which the cloud now shows what became of them are settled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 
 from batchexport.changes import Reopened, Started
 from batchexport.engine import decide
+from batchexport.engine.ledger import log_fields
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
 from batchexport.errors import CloudError, SignInError, UnreachableError
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look found of one ambiguous job."""
+    """What was found of one ambiguous job."""
 
     job: Job
     state: JobState  #: now
@@ -30,7 +31,7 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person knows of images, by their ids."""
+    """What a person says of images, by their ids."""
 
     ours: frozenset[str] = frozenset()  #: made by this run
     not_ours: frozenset[str] = frozenset()  #: made by somebody else
@@ -76,15 +77,16 @@ async def _look(
     clear_for_s: float | None,
     settle_s: float,
 ) -> decide.Adopt | decide.Ambiguous | decide.Retry | None:
-    """What one look shows; None = no image, for the first time. What cannot be looked at stays as it is."""
+    """What the cloud shows; None = no image, for the first time. What cannot be read stays ambiguous."""
     try:
         volume = await cloud.block_storage.get_volume(job.volume_id)
         found = await prior.look(job)
     except CloudError as error:
         if isinstance(error, (SignInError, UnreachableError)):
             raise
-        log.warning("volume %s: cannot look at it (%s)", job.volume_id, error)
-        return decide.Ambiguous(decide.ending_of(error, "cannot look at it"))
+        extra = log_fields("volume_unreadable", job)
+        log.warning("volume %s: cannot read it (%s)", job.volume_id, error, extra=extra)
+        return decide.Ambiguous(decide.ending_of(error, "cannot read it"))
     uploading = volume is not None and volume.status == "uploading"
     if len(ours := [image for image in found.found if image.image_id in claims.ours]) == 1:
         return decide.Adopt(ours[0])

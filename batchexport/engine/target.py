@@ -120,7 +120,7 @@ def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
 
 async def _check_existing_images(prior: PriorImages, ledger: Ledger, settings: Settings) -> None:
     """List the images that exist before anything is sent; rows that were sent unnoticed are in doubt."""
-    jobs = await prior.survey(list_all=settings.preflight)
+    jobs = await prior.list_existing(list_all=settings.preflight)
     ledger.claimed(jobs)
     for job in jobs:
         ledger.mark_in_doubt(job)

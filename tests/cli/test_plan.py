@@ -127,7 +127,7 @@ def test_a_run_ends_what_cannot_go_without_sending_it(batchexport: Callable[...,
         assert sandbox.counts["post_action"] == 3
     assert result.exit_code == 3
     assert "not sent: the volume is error" in result.stdout
-    assert "2 rows cannot go and are failed, nothing was sent for them" in result.stderr
+    assert "2 rows that cannot be exported are failed; nothing was sent" in result.stderr
 
 
 def test_a_run_without_a_preflight_sends_them(batchexport: Callable[..., Result]) -> None:

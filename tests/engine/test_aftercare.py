@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from batchexport.engine import Claims, Cleaned, Found, Reconciled, clean_up, cleanup, reconcile_all
+from batchexport.engine import (
+    Claims,
+    Cleaned,
+    Found,
+    Reconciled,
+    find_left_overs,
+    reconcile_all,
+    remove_left_overs,
+)
 from batchexport.errors import NotFoundError, RefusedError, StateInUseError, TransientError
 from batchexport.model import Image, JobState, TargetKey, Volume
 from batchexport.store import Abandoned
@@ -124,8 +132,8 @@ def clean(bench: Bench, cloud: FakeCloud, image: Abandoned, *, remove: bool) -> 
 
     async def go() -> list[Cleaned]:
         if not remove:
-            return await cleanup(cloud, [image])
-        return await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=now)
+            return await find_left_overs(cloud, [image])
+        return await remove_left_overs(cloud, image.target, [image], bench.path, run_id="r", now=now)
 
     (result,) = run_fast(go())
     return result.found
@@ -231,7 +239,9 @@ def test_nothing_is_removed_while_another_process_works_on_the_state_file(bench:
             work = await state.take(1)
             try:
                 with pytest.raises(StateInUseError):
-                    await clean_up(cloud, image.target, [image], bench.path, run_id="r", now=time.time)
+                    await remove_left_overs(
+                        cloud, image.target, [image], bench.path, run_id="r", now=time.time
+                    )
             finally:
                 await work.release()
 

@@ -96,7 +96,7 @@ def test_where_the_list_is_refused_the_run_goes_on_without(
     cloud.refusal = error
     bench.run(cloud)
     assert set(bench.states().values()) == {"succeeded"}
-    assert f"cannot look at the volumes first ({error})" in caplog.text
+    assert f"cannot check the volumes first ({error})" in caplog.text
 
 
 def test_rows_tried_before_are_not_looked_at_again(bench: Bench) -> None:

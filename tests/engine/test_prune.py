@@ -112,7 +112,7 @@ def notes(path: Path) -> list[tuple[str, str | None]]:
 
 async def test_an_old_image_goes(volumes: dict[str, Any]) -> None:
     cloud = Cloud()
-    assert await pruned(cloud, volumes) == (Found.REMOVED, "made old by run run-0")
+    assert await pruned(cloud, volumes) == (Found.REMOVED, "superseded by run run-0")
     assert (cloud.deleted, notes(path_of(volumes))) == (["i1"], [("i1", "removed")])
     assert notes(volumes["v"][0].records[0].state_path) == []
 
@@ -124,12 +124,12 @@ async def test_an_old_image_goes(volumes: dict[str, Any]) -> None:
         (
             {"i1": shown(1, name="mine")},
             Found.KEPT,
-            "active, called 'mine': no longer as we made it",
+            "active, called 'mine': not as we made it",
         ),
         (
             {"i1": shown(1, status="deactivated")},
             Found.KEPT,
-            "deactivated, called 'v-1': no longer as we made it",
+            "deactivated, called 'v-1': not as we made it",
         ),
         ({"i1": shown(1, protected=True)}, Found.KEPT, "it is protected"),
         ({"i1": shown(1, created_at=200_000.0)}, Found.KEPT, "it is not older than i0, which would stay"),
@@ -183,7 +183,7 @@ async def test_a_process_that_was_taken_over_deletes_nothing(
     volumes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the note and the request, another process takes the target, and the renewal finds out."""
-    monkeypatch.setattr("batchexport.engine.removal._RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr("batchexport.engine.cleanup._RENEW_EVERY_S", 0.01)
 
     async def taken_over() -> None:
         alter(path_of(volumes), "UPDATE target SET epoch = epoch + 1")
