@@ -8,6 +8,8 @@ from itertools import islice
 
 from aiohttp import web
 
+from batchexport.sandbox import item_requests, snapshots, volume_creation
+from batchexport.sandbox.item_requests import has_metadata, metadata_filter
 from batchexport.sandbox.outcome import export_outcome
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
 from batchexport.sandbox.requests import api_url, checked_microversion, next_link, refuse_unknown_filters
@@ -22,6 +24,7 @@ from batchexport.sandbox.upload_request import (
     glance_container_refusal,
     read_action,
 )
+from batchexport.sandbox.volume_creation import found_volume
 from batchexport.sandbox.volume_records import (
     AVAILABILITY_ZONE,
     CREATED_AT,
@@ -46,7 +49,7 @@ VOLUME_SORT_KEYS: Mapping[str, Callable[[VolumeView], str | float]] = {
     "name": lambda view: view.volume.name,
     "size": lambda view: view.volume.size_gib,
     "status": lambda view: view.status,
-    "created_at": lambda view: CREATED_AT,
+    "created_at": lambda view: view.item.creation.accepted_at if view.item.creation else CREATED_AT,
     "updated_at": lambda view: view.updated_at or 0.0,
 }
 
@@ -63,6 +66,13 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{volumes}/detail", list_volumes),
         web.get(f"{volumes}/{{volume_id}}", get_volume),
         web.post(f"{volumes}/{{volume_id}}/action", post_action),
+        *volume_creation.routes(),
+        *snapshots.routes(),
+        web.get("/volume/{version:v2|v3}/{project_id}/limits", item_requests.get_limits),
+        web.get(
+            "/volume/{version:v2|v3}/{project_id}/os-quota-sets/{quota_project_id}",
+            item_requests.get_quota_set,
+        ),
     ]
 
 
@@ -83,10 +93,12 @@ async def list_volumes(request: web.Request) -> web.Response:
     microversion = checked_microversion(request)
     state, query, now = request.app[STATE], request.query, request.app[STATE].now()
     limit = read_limit(query, default=state.settings.page_limit, maximum=state.settings.page_limit)
-    refuse_unknown_filters(query, VOLUME_FILTERS, microversion)
+    refuse_unknown_filters(query, {*VOLUME_FILTERS, "metadata"}, microversion)
+    pairs = metadata_filter(query["metadata"]) if "metadata" in query else {}
     filters = {name: text for name, text in query.items() if name in VOLUME_FILTERS}
     views = _volumes_behind_marker(state, request, now)
-    page = list(islice((view for view in views if _matches(view, filters)), limit))
+    chosen = (view for view in views if has_metadata(view.item, pairs) and _matches(view, filters))
+    page = list(islice(chosen, limit))
     record = full_record if request.path.endswith("/detail") else short_record
     url = api_url(request)
     body: dict[str, object] = {"volumes": [record(view, url) for view in page]}
@@ -99,7 +111,7 @@ async def get_volume(request: web.Request) -> web.Response:
     """One volume."""
     checked_microversion(request)
     state = request.app[STATE]
-    view = _found_volume(state, request.match_info["volume_id"], state.now())
+    view = found_volume(state, request.match_info["volume_id"], state.now())
     return json_reply({"volume": full_record(view, api_url(request))})
 
 
@@ -112,7 +124,7 @@ async def post_action(request: web.Request) -> web.Response:
     # No await from here on: between two requests for one volume, one of them sees the other's outcome.
     state = request.app[STATE]
     now = state.now()
-    before = _found_volume(state, request.match_info["volume_id"], now)
+    before = found_volume(state, request.match_info["volume_id"], now)
     heeds_force = state.settings.force_upload or state.settings.profile is Profile.EVS
     _refuse_by_status(before, asked, force_upload=heeds_force)
     if refusal := glance_container_refusal(asked.container_format):
@@ -135,19 +147,12 @@ def _volumes_behind_marker(state: SandboxState, request: web.Request, now: float
     marker = request.query.get("marker")
     if marker is None:
         return views
-    _found_volume(state, marker, now)
+    found_volume(state, marker, now)
     return behind(views, lambda view: view.volume.volume_id == marker)
 
 
 def _matches(view: VolumeView, filters: Mapping[str, str]) -> bool:
     return all(VOLUME_FILTERS[name](view) == text for name, text in filters.items())
-
-
-def _found_volume(state: SandboxState, volume_id: str, now: float) -> VolumeView:
-    view = state.world.volume(volume_id, now)
-    if view is None:
-        raise Refusal(404, f"Volume {volume_id} could not be found.")
-    return view
 
 
 def _refuse_by_status(before: VolumeView, asked: UploadRequest, *, force_upload: bool) -> None:

@@ -71,6 +71,14 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
+class Quotas(msgspec.Struct, frozen=True, kw_only=True):
+    """The quotas of the project; -1 = none."""
+
+    volumes: int = -1
+    snapshots: int = -1
+    gigabytes: int = -1  #: of volumes and snapshots together
+
+
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One sandbox. As it stands: any volume exists, 100 GiB take 4 s, nothing goes wrong, nothing is kept."""
 
@@ -91,6 +99,11 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: What a server takes to go down and to come up, before the scale.
     server_stop_s: float = 20.0
     server_start_s: float = 10.0
+    #: What a snapshot takes, a volume made of one or of another volume, and a deletion, before the scale.
+    snapshot_s: float = 2.0
+    copy_s_per_gib: float = 0.2
+    removal_s: float = 2.0
+    quotas: Quotas = msgspec.field(default_factory=Quotas)
     token_life_s: float = 3600.0
     page_limit: int = 1000
     #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it; EVS always heeds it.

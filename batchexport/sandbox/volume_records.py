@@ -36,19 +36,19 @@ def short_record(view: VolumeView, url: str) -> dict[str, object]:
 
 def full_record(view: VolumeView, url: str) -> dict[str, object]:
     """A volume with everything that is known of it."""
-    volume = view.volume
+    volume, creation = view.volume, view.item.creation
     return {
         **short_record(view, url),
         "status": view.status,
         "size": volume.size_gib,
         "availability_zone": AVAILABILITY_ZONE,
-        "created_at": cinder_time(CREATED_AT),
+        "created_at": cinder_time(CREATED_AT if creation is None else creation.accepted_at),
         "updated_at": cinder_time(view.updated_at),
-        "description": None,
+        "description": view.item.description,
         "volume_type": VOLUME_TYPE["name"],
-        "snapshot_id": None,
-        "source_volid": None,
-        "metadata": {},
+        "snapshot_id": None if creation is None else creation.snapshot_id,
+        "source_volid": None if creation is None else creation.volume_id,
+        "metadata": view.item.metadata,
         "user_id": USER_ID,
         "bootable": "false",
         "encrypted": False,

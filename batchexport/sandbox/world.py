@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from batchexport.sandbox.outcome import NEVER
 from batchexport.sandbox.servers import Power, Servers
 from batchexport.sandbox.settings import SandboxServer, SandboxVolume
+from batchexport.sandbox.storage import Change, Creation, Item, Removal, Storage
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field="event"):
@@ -71,7 +72,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_fiel
     sent_by: str = "client"
 
 
-Event = Export | Deletion | Power | Request
+Event = Export | Deletion | Power | Request | Creation | Change | Removal
 
 
 def image_status(export: Export, now: float) -> str | None:
@@ -126,6 +127,7 @@ class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
     volume: SandboxVolume
     status: str
     updated_at: float | None
+    item: Item  #: what requests have made of it
     server_ids: tuple[str, ...] = ()  #: servers it is attached to
 
 
@@ -148,6 +150,7 @@ class World:
         synthetic_volumes: bool = True,
     ) -> None:
         self.servers = Servers(servers)
+        self.storage = Storage()
         self._volumes = {volume.volume_id: volume for volume in volumes}
         self._synthetic_volumes = synthetic_volumes
         self._exports: list[Export] = []  # in the order of acceptance, which is the order of `created_at`
@@ -163,6 +166,12 @@ class World:
             self.servers.apply(event)
         elif isinstance(event, Request):
             pass
+        elif isinstance(event, Creation | Change | Removal):
+            self.storage.apply(event)
+            if isinstance(event, Creation) and event.kind == "volume":
+                self._volumes[event.item_id] = SandboxVolume(
+                    volume_id=event.item_id, name=event.name or "", size_gib=event.size_gib
+                )
         elif isinstance(event, Export):
             place = len(self._exports)
             self._exports.append(event)
@@ -181,7 +190,8 @@ class World:
 
     def volumes(self, now: float) -> Iterator[VolumeView]:
         """Every volume given at the start or exported since, newest first."""
-        return (self._view_of_volume(volume, now) for volume in reversed(self._volumes.values()))
+        views = (self._view_of_volume(volume, now) for volume in reversed(self._volumes.values()))
+        return (view for view in views if view is not None)
 
     def image(self, image_id: str, now: float) -> ImageView | None:
         """The image at `now`, or None if there is none of this id."""
@@ -222,17 +232,24 @@ class World:
         """How many exports were ever accepted, for each volume that had any."""
         return {volume_id: len(places) for volume_id, places in self._places_of_volume.items()}
 
-    def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView:
+    def _view_of_volume(self, volume: SandboxVolume, now: float) -> VolumeView | None:
+        if (item := self.storage.item(volume.volume_id, now)) is None:
+            return None
+        if item.name is not None:
+            volume = replace(volume, name=item.name)
         server_ids = self.servers.holders(volume.volume_id)
-        status, updated_at = "in-use" if server_ids else volume.status, None
+        status = item.status or ("in-use" if server_ids else volume.status)
+        updated_at = item.updated_at
         for place in reversed(self._places_of_volume.get(volume.volume_id, ())):
             latest = self._exports[place]
             if latest.accepted_at <= now:  # a replica may be asked for an earlier time
-                updated_at = latest.free_at
+                updated_at = max(latest.free_at, updated_at or 0.0)
                 if now < latest.free_at:
                     status, updated_at = "uploading", latest.accepted_at
                 break
-        return VolumeView(volume=volume, status=status, updated_at=updated_at, server_ids=server_ids)
+        return VolumeView(
+            volume=volume, status=status, updated_at=updated_at, item=item, server_ids=server_ids
+        )
 
 
 def _volume_of(export: Export) -> SandboxVolume:

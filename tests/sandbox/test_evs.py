@@ -11,6 +11,7 @@ from batchexport.sandbox.settings import PROJECT_ID
 from tests.sandbox.asking import ACTION, OTHER_VOLUME, V3, VOLUME, Answer, Asker, asking, by_password
 
 EVS = f"/evs/v2/{PROJECT_ID}"
+EVS3 = f"/evs/v3/{PROJECT_ID}"
 IMAGES = "/ims/v2/images"
 CLOUD_IMAGES = "/ims/v2/cloudimages"
 IN_USE = SandboxVolume(volume_id=OTHER_VOLUME, name="used", status="in-use")
@@ -164,3 +165,51 @@ async def test_the_gateway_throttles_under_its_own_name() -> None:
         assert (await export(evs)).status == 202
         answer = await export(evs)
         assert (answer.status, answer.json["error_code"]) == (429, "APIGW.0308")
+
+
+@pytest.mark.parametrize(
+    "path", [f"{EVS}/cloudsnapshots", f"{EVS}/snapshots", EVS.replace("v2", "v3") + "/snapshots"]
+)
+async def test_a_snapshot_and_a_volume_of_it_come_and_go(evs: Asker, path: str) -> None:
+    body = {"snapshot": {"volume_id": OTHER_VOLUME, "name": "s", "force": True, "metadata": {"run": "1"}}}
+    answer = await evs.ask("POST", path, json=body)
+    assert answer.status == 202, answer.text
+    snapshot_id = answer.json["snapshot"]["id"]
+    evs.clock.at += 60
+    shown = (await evs.get(f"{path}/{snapshot_id}")).json["snapshot"]
+    assert (shown["status"], shown["metadata"]) == ("available", {"run": "1"})
+    assert [each["id"] for each in (await evs.get(f"{path}/detail")).json["snapshots"]] == [snapshot_id]
+    wanted = {"snapshot_id": snapshot_id, "availability_zone": "sandbox-az-1", "size": 10, "name": "t"}
+    made = await evs.ask("POST", f"{EVS}/volumes", json={"volume": wanted})
+    assert made.status == 202, made.text
+    volume_id = made.json["volume"]["id"]
+    evs.clock.at += 60
+    assert (await export(evs, volume_id=volume_id)).status == 202
+    evs.clock.at += 600
+    for gone in (f"{EVS}/cloudvolumes/{volume_id}", f"{path}/{snapshot_id}"):
+        assert (await evs.ask("DELETE", gone)).status == 202
+        evs.clock.at += 60
+        assert (await evs.get(gone)).status == 404
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"name": "n" * 65}, {"description": "d" * 86}, {"name": "autobk_snapshot_1"}, {"volume_id": "x"}],
+)
+async def test_evs_takes_shorter_names_and_none_of_its_own(evs: Asker, fields: dict[str, str]) -> None:
+    answer = await evs.ask("POST", f"{EVS}/cloudsnapshots", json={"snapshot": {"volume_id": VOLUME} | fields})
+    assert answer.status in (400, 404) and answer.json["error"]["code"].startswith("EVS.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"source_volid": VOLUME, "availability_zone": "a"}, "from another disk"),
+        ({"snapshot_id": "s", "size": 1}, "availability_zone"),
+    ],
+)
+async def test_evs_clones_no_volumes_and_wants_a_zone(
+    evs: Asker, fields: dict[str, object], words: str
+) -> None:
+    answer = await evs.ask("POST", f"{EVS}/volumes", json={"volume": fields})
+    assert answer.status == 400 and words in answer.json["error"]["message"]

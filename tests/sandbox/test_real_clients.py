@@ -54,6 +54,41 @@ cloud.compute.wait_for_server(server, "ACTIVE", interval=0.05, wait=20)
 print([(found.name, found.status) for found in cloud.compute.servers(limit=1)])
 """
 
+# Export a volume in use by way of a snapshot, and once more as a clone; leave nothing behind.
+SDK_SNAPSHOTS = """
+import sys, openstack
+cloud = openstack.connect(cloud="sandbox")
+storage = cloud.block_storage
+storage.default_microversion = "3.22"
+snapshot = storage.create_snapshot(
+    volume_id=sys.argv[1], name="ours", is_forced=True, metadata={"batchexport_run": "r1"}
+)
+snapshot = storage.wait_for_status(snapshot, "available", interval=0.05, wait=20)
+assert [found.id for found in storage.snapshots(metadata={"batchexport_run": "r1"})] == [snapshot.id]
+assert [found.id for found in storage.snapshots(metadata={"batchexport_run": "r2"})] == []
+volumes = [
+    storage.create_volume(snapshot_id=snapshot.id, name="temporary", metadata={"batchexport_run": "r1"}),
+    storage.create_volume(source_volume_id=sys.argv[1], name="clone"),
+]
+for volume in volumes:
+    volume = storage.wait_for_status(volume, "available", interval=0.05, wait=20)
+    accepted = storage.upload_volume_to_image(volume, volume.name)
+    cloud.image.wait_for_status(cloud.image.get_image(accepted["image_id"]), "active", interval=0.05, wait=20)
+    storage.wait_for_status(volume, "available", interval=0.05, wait=20)
+    print(volume.name, volume.size == snapshot.size, volume.snapshot_id == snapshot.id)
+storage.set_snapshot_metadata(snapshot, step="2")
+print(sorted(storage.get_snapshot_metadata(snapshot).metadata))
+limits = storage.get_limits().absolute
+quotas = storage.get_quota_set(cloud.current_project_id, usage=True)
+print(limits.total_snapshots_used, quotas.usage["snapshots"])
+for volume in volumes:
+    storage.delete_volume(volume)
+    storage.wait_for_delete(volume, interval=0.05, wait=20)
+storage.delete_snapshot(snapshot)
+storage.wait_for_delete(snapshot, interval=0.05, wait=20)
+print(list(storage.snapshots()), storage.get_volume(sys.argv[1]).status)
+"""
+
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
@@ -128,3 +163,31 @@ async def test_the_openstack_client_creates_lists_shows_and_deletes(sandbox: San
     client = str(Path(sys.executable).with_name("openstack"))
     await run(tmp_path, client, "--os-cloud", "sandbox", "image", "delete", "by-client")
     assert await openstack(tmp_path, "image", "list") == []
+
+
+async def test_openstacksdk_exports_a_volume_in_use_by_a_snapshot_and_by_a_clone(
+    manned: Sandbox, tmp_path: Path
+) -> None:
+    printed = await run(tmp_path, sys.executable, "-c", SDK_SNAPSHOTS, OTHER_VOLUME)
+    assert printed.splitlines() == [
+        "temporary True True",
+        "clone True False",
+        "['batchexport_run', 'step']",
+        "1 1",
+        "[] in-use",
+    ]
+
+
+async def test_the_openstack_client_makes_a_snapshot_and_a_volume_of_it(
+    manned: Sandbox, tmp_path: Path
+) -> None:
+    words = ("--volume", OTHER_VOLUME, "--property", "run=r1", "by-client")
+    newest = ("--os-volume-api-version", "3.66")  # from there on, a volume in use needs no force
+    made = await openstack(tmp_path, *newest, "volume", "snapshot", "create", *words)
+    assert (made["status"], made["volume_id"]) == ("creating", OTHER_VOLUME)
+    volume = await openstack(tmp_path, "volume", "create", "--snapshot", made["id"], "temporary")
+    assert (volume["status"], volume["snapshot_id"], volume["size"]) == ("creating", made["id"], made["size"])
+    client = str(Path(sys.executable).with_name("openstack"))
+    await run(tmp_path, client, "--os-cloud", "sandbox", "volume", "delete", "temporary")
+    await run(tmp_path, client, "--os-cloud", "sandbox", "volume", "snapshot", "delete", "by-client")
+    assert await openstack(tmp_path, "volume", "snapshot", "list") == []

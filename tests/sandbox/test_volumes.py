@@ -153,5 +153,5 @@ async def test_an_unknown_message_is_not_found() -> None:
 
 
 async def test_a_method_that_a_path_does_not_know_is_refused(asker: Asker) -> None:
-    answer = await asker.ask("PUT", f"{V3}/volumes/{VOLUME}")
+    answer = await asker.ask("PATCH", f"{V3}/volumes/{VOLUME}")
     assert (answer.status, answer.json["badMethod"]["code"]) == (405, 405)

@@ -50,7 +50,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     service: ServiceName
     path: str
-    subject: str  #: id of the volume, the image or the server; "" for lists
+    subject: str  #: id of the volume, image, server or snapshot; "" for lists
     is_read: bool
     number: int
 
@@ -63,6 +63,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def is_export(self) -> bool:
         """Whether it asks for an export."""
         return self.kind == "post_action"
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether it asks for a snapshot or a volume."""
+        return self.kind in ("create_snapshot", "create_volume")
 
 
 class Accepted(msgspec.Struct, kw_only=True):
@@ -125,7 +130,7 @@ class Conditions:
             return None
         path = request.path_qs
         self._numbers[request.method, path] += 1
-        ids = (request.match_info.get(f"{what}_id") for what in ("volume", "image", "server"))
+        ids = (request.match_info.get(f"{what}_id") for what in ("snapshot", "volume", "image", "server"))
         return Asked(
             kind=kind,
             service=service,

@@ -38,7 +38,7 @@ async def weather(request: web.Request, handler: Handler) -> web.StreamResponse:
     asked = conditions.asked(request, kind)
     if asked is None:
         return await handler(request)
-    if asked.is_export:
+    if asked.is_export or asked.is_creation:
         return await _export(state, asked, request, handler)
     return await _through(state, asked, request, handler)
 
@@ -108,7 +108,7 @@ async def _carried_out(
     state: SandboxState, asked: Asked, request: web.Request, handler: Handler
 ) -> web.StreamResponse:
     conditions = state.conditions
-    if conditions.strikes("rival", conditions.weather.rival, asked.subject, asked.number):
+    if asked.is_export and conditions.strikes("rival", conditions.weather.rival, asked.subject, asked.number):
         await _by_somebody(handler, request)
     exports = state.world.export_count
     response = await _through(state, asked, request, handler)

@@ -47,6 +47,10 @@ STORM = Weather(
     starter=settings.Starter(share=0.1),
     deleter=settings.Deleter(share=0.02),
     rival=settings.Rival(share=0.02),
+    failed_snapshot=settings.FailedSnapshot(share=0.05),
+    failed_volume=settings.FailedVolume(share=0.05),
+    busy=settings.Busy(share=0.1),
+    undeletable=settings.Undeletable(share=0.01),
 )
 
 #: Several sides of one fault, each with a name of its own.

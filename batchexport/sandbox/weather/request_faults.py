@@ -15,6 +15,9 @@ POLICY = "Policy doesn't allow {} to be performed."
 #: The rule of an operator's policy that a request breaks.
 RULES = {
     "list_volumes": "volume:get_all",
+    "list_snapshots": "volume:get_all_snapshots",
+    "create_snapshot": "volume:create_snapshot",
+    "create_volume": "volume:create",
     "list_images": "get_images",
     "list_servers": "os_compute_api:servers:index",
     "post_action": "volume_extension:volume_actions:upload_image",

@@ -94,8 +94,8 @@ async def _swap(
             conditions.to_swap = None
 
 
-COLLECTIONS = ("volumes", "images", "servers")
-LINKS = ("next", "volumes_links", "servers_links")
+COLLECTIONS = ("volumes", "images", "servers", "snapshots")
+LINKS = ("next", "volumes_links", "servers_links", "snapshots_links")
 ODD_ID = str(uuid.uuid5(uuid.NAMESPACE_URL, "an image with odd values"))
 #: Filters under which a list holds none but the images asked for.
 NARROW = ("name=", "id=", "owner=", "marker=", "status=queued", "status=saving", "status=killed", "tag=")

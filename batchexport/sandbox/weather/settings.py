@@ -223,6 +223,24 @@ class Rival(Fault, frozen=True, kw_only=True):
     """Somebody exports the same volume under the same name just before."""
 
 
+class FailedSnapshot(Fault, frozen=True, kw_only=True):
+    """A snapshot is accepted and ends in `error`."""
+
+
+class FailedVolume(Fault, frozen=True, kw_only=True):
+    """A new volume is accepted and ends in `error`."""
+
+
+class Busy(Fault, frozen=True, kw_only=True):
+    """A deletion of a snapshot or a volume is accepted, and it is available again: the back end was busy."""
+
+    share: Share = 0.3
+
+
+class Undeletable(Fault, frozen=True, kw_only=True):
+    """A deletion of a snapshot or a volume is accepted and ends in `error_deleting`."""
+
+
 class Weather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that goes wrong in a sandbox; as it stands nothing does. The same seed draws the same."""
 
@@ -255,6 +273,10 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     starter: Starter | None = None
     deleter: Deleter | None = None
     rival: Rival | None = None
+    failed_snapshot: FailedSnapshot | None = None
+    failed_volume: FailedVolume | None = None
+    busy: Busy | None = None
+    undeletable: Undeletable | None = None
 
     @property
     def is_fair(self) -> bool:
