@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, option
+from batchexport.cli.options import Command, option
+from batchexport.cli.parameters import STATE_FILE
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
-@option("-y", "--yes", is_flag=True, of="cleanup", words="Delete them. Default: only show them.")
-@option("-n", "--dry-run", is_flag=True, of="cleanup", words="Only show them, even with --yes.")
+@option("-y", "--yes", is_flag=True, of="cleanup", help="Delete them. Default: only show them.")
+@option("-n", "--dry-run", is_flag=True, of="cleanup", help="Only show them, even with --yes.")
 @visiting_options
 def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     """Show or delete unfinished images of failed attempts.

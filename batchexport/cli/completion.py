@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from batchexport.cli.help import Command
+from batchexport.cli.options import Command
 
 EPILOG = """\b
 Examples:

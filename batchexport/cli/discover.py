@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from batchexport.cli.console import console_of, err, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import FILE, Decorator, Parsed, form_option, option
+from batchexport.cli.options import Command, Decorator, option
+from batchexport.cli.parameters import FILE, Parsed, form_option
 from batchexport.cli.run_options import visiting_options
 
 EPILOG = """\b
@@ -28,9 +28,9 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
+def _wish(*names: str, help: str, **attributes: Any) -> Decorator:
     return option(
-        *names, multiple=True, of="discover", words=f"{words} Repeatable: one has to match.", **attributes
+        *names, multiple=True, of="discover", help=f"{help} Repeatable: one has to match.", **attributes
     )
 
 
@@ -41,27 +41,27 @@ def _wish(*names: str, words: str, **attributes: Any) -> Decorator:
     type=FILE,
     metavar="FILE",
     of="discover",
-    words="Write the list to this file. Default: stdout.",
+    help="Write the list to this file. Default: stdout.",
 )
-@option("--append", is_flag=True, words="Add the volumes that the list of -o does not have yet.")
-@form_option("csv", "json", of="discover", words="Output format.")
-@_wish("--status", "statuses", metavar="STATUS", words="Volumes with this status.")
-@_wish("--name", "names", metavar="PATTERN", words="Volumes whose name matches, such as db-*.")
-@_wish("--availability-zone", "zones", metavar="ZONE", words="Volumes in this zone.")
-@_wish("--type", "types", metavar="TYPE", words="Volumes of this type.")
-@_wish("--attached-to", "server_ids", metavar="SERVER_ID", words="Volumes attached to this server.")
+@option("--append", is_flag=True, help="Add the volumes that the list of -o does not have yet.")
+@form_option("csv", "json", of="discover", help="Output format.")
+@_wish("--status", "statuses", metavar="STATUS", help="Volumes with this status.")
+@_wish("--name", "names", metavar="PATTERN", help="Volumes whose name matches, such as db-*.")
+@_wish("--availability-zone", "zones", metavar="ZONE", help="Volumes in this zone.")
+@_wish("--type", "types", metavar="TYPE", help="Volumes of this type.")
+@_wish("--attached-to", "server_ids", metavar="SERVER_ID", help="Volumes attached to this server.")
 @option(
     "--metadata",
     type=Parsed("pair", pair),
     metavar="KEY=PATTERN",
     multiple=True,
-    words="Volumes with this metadata. Repeatable: all have to match.",
+    help="Volumes with this metadata. Repeatable: all have to match.",
 )
 @option(
-    "--min-size", "min_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of at least this size."
+    "--min-size", "min_gib", type=click.IntRange(min=0), metavar="GIB", help="Volumes of at least this size."
 )
 @option(
-    "--max-size", "max_gib", type=click.IntRange(min=0), metavar="GIB", words="Volumes of at most this size."
+    "--max-size", "max_gib", type=click.IntRange(min=0), metavar="GIB", help="Volumes of at most this size."
 )
 @visiting_options
 def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None:

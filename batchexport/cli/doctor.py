@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, err, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import dialect_option
+from batchexport.cli.options import Command
+from batchexport.cli.parameters import dialect_option
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchexport.cli.console import console_of, out
-from batchexport.cli.options import STATE_FILE, option
+from batchexport.cli.options import option
+from batchexport.cli.parameters import STATE_FILE
 
 if TYPE_CHECKING:
     from batchexport.app.give_up import GivenUp
@@ -29,18 +30,18 @@ Examples:
     multiple=True,
     metavar="ID",
     of="give-up",
-    words="The row of this volume. Repeatable.",
+    help="The row of this volume. Repeatable.",
 )
-@option("--stalled", is_flag=True, of="give-up", words="Every row past its deadline.")
+@option("--stalled", is_flag=True, of="give-up", help="Every row past its deadline.")
 @option(
     "--server",
     "server_ids",
     multiple=True,
     metavar="ID",
     of="give-up",
-    words="Stop waiting to start this server. Repeatable.",
+    help="Stop waiting to start this server. Repeatable.",
 )
-@option("-y", "--yes", is_flag=True, of="give-up", words="Do it. Default: only show what would end.")
+@option("-y", "--yes", is_flag=True, of="give-up", help="Do it. Default: only show what would end.")
 def give_up(
     state_path: Path, volume_ids: tuple[str, ...], stalled: bool, server_ids: tuple[str, ...], yes: bool
 ) -> None:

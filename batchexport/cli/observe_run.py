@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +16,18 @@ import msgspec
 
 from batchexport.cli.console import TerminalConsole, console_of, err, silence_stdout
 from batchexport.cli.error_output import only_error
-from batchexport.cli.options import FILE, Parsed, all_of, option
+from batchexport.cli.options import Section, all_of, option
+from batchexport.cli.parameters import FILE, Parsed
 from batchexport.cli.sinks import Sinks
-from batchexport.cli.talk_options import Section
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
+    from batchexport.observe.events import EventStream
     from batchexport.observe.run_observer import RunObserver
+
+log = logging.getLogger(__name__)
 
 
 def _for_sinks(name: str) -> dict[str, Any]:
@@ -38,21 +44,21 @@ observe_options = all_of(
     option(
         "--events",
         metavar="FILE|-",
-        words="Append events to a file, one JSON object per line; - is stdout.",
+        help="Append events to a file, one JSON object per line; - is stdout.",
         **_for_sinks("events"),
     ),
     option(
         "--metrics-file",
         type=FILE,
         metavar="FILE",
-        words="Write metrics to this file, for the textfile collector of Prometheus' node_exporter.",
+        help="Write metrics to this file, for the textfile collector of Prometheus' node_exporter.",
         **_for_sinks("metrics_file"),
     ),
     option(
         "--metrics-addr",
         type=Parsed("address", parse_address),
         metavar="[HOST:]PORT",
-        words="Serve metrics at http://HOST:PORT/metrics during the run; without HOST, to this machine only.",
+        help="Serve metrics at http://HOST:PORT/metrics during the run; without HOST, to this machine only.",
         **_for_sinks("metrics_addr"),
     ),
     section=Section.EVENTS,
@@ -136,12 +142,11 @@ def _notify_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
 
 def _observer_of(sinks: Sinks) -> RunObserver:
     if sinks.observer is None:
-        from batchexport.cli.event_stream import event_stream
         from batchexport.observe.run_observer import RunObserver
 
         sinks.observer = RunObserver(
             name=sinks.name,
-            events=event_stream(sinks),
+            events=_event_stream(sinks),
             events_broken=silence_stdout if sinks.stdout_is_taken else None,
             metrics_file=sinks.metrics_file,
             metrics_address=sinks.metrics_addr,
@@ -151,6 +156,29 @@ def _observer_of(sinks: Sinks) -> RunObserver:
             say=console_of().info,
         )
     return sinks.observer
+
+
+def _event_stream(sinks: Sinks) -> EventStream | None:
+    """Where events go; None = nowhere, which is told where it was asked otherwise: no run ends by it."""
+    from batchexport.background_writer import BackgroundWriter, DescriptorSink, FileSink
+    from batchexport.observe.events import dropped_events
+
+    if sinks.events is None:
+        return None
+    where = "stdout" if sinks.stdout_is_taken else sinks.events
+    try:
+        sink = DescriptorSink(sys.stdout.fileno()) if sinks.stdout_is_taken else FileSink(Path(where))
+    except UnsupportedOperation:
+        return sys.stdout  # no file of the system stands behind it
+    except OSError as error:
+        log.warning("--events: cannot write to %s: %s; the run goes on without", where, error.strerror)
+        return None
+    sinks.event_writer = BackgroundWriter(
+        sink,
+        dropped=dropped_events,
+        trouble=lambda error: log.warning("events cannot be written to %s: %s", where, error.strerror),
+    )
+    return sinks.event_writer
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from batchexport.cli import completing
+from batchexport.cli import parameters
 from batchexport.cli.console import console_of, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import encoding_option, form_option
+from batchexport.cli.options import Command
+from batchexport.cli.parameters import encoding_option, form_option
 from batchexport.cli.run_options import image_options, planning_options
 
 EPILOG = """\b
@@ -21,7 +21,7 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
+@click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=parameters.files)
 @form_option("table", "json", of="plan")
 @encoding_option
 @image_options

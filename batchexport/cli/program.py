@@ -12,8 +12,8 @@ import click
 
 from batchexport.cli.commands import Commands, write_commands
 from batchexport.cli.console import console_of, err, flush_output, is_gone, silence_stdout
+from batchexport.cli.options import console_options
 from batchexport.cli.streams import is_of_stdout, too_many_files
-from batchexport.cli.talk_options import talk_options
 from batchexport.errors import EXIT_CODES, BatchExportError, ConfigError, StateWriteError
 from batchexport.version import __version__
 
@@ -64,7 +64,7 @@ class Program(click.Group):
         from batchexport.cli.observe_run import notify_on_exit
 
         if any(name.startswith("BATCHEXPORT_") for name in os.environ):
-            from batchexport.cli.variables import unknown_variables
+            from batchexport.cli.commands import unknown_variables
 
             for words in unknown_variables(self, os.environ):
                 err(f"warning: {words}", level="warning")
@@ -154,7 +154,7 @@ def _unforeseen(error: Exception) -> click.exceptions.Exit:
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()},
 )
-@talk_options
+@console_options
 @click.version_option(__version__, prog_name="batchexport")
 def app() -> None:
     """Export a list of cloud volumes to images, each exactly once, at the rate the cloud allows.

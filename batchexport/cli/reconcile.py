@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import option
+from batchexport.cli.options import Command, option
+from batchexport.cli.parameters import STATE_OR_JOB
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 if TYPE_CHECKING:
     from batchexport.engine import Reconciled
@@ -27,8 +26,8 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@option("--ours", metavar="IMAGE_ID", multiple=True, words="This image is a row's result. Repeatable.")
-@option("--not-ours", metavar="IMAGE_ID", multiple=True, words="Somebody else made this image. Repeatable.")
+@option("--ours", metavar="IMAGE_ID", multiple=True, help="This image is a row's result. Repeatable.")
+@option("--not-ours", metavar="IMAGE_ID", multiple=True, help="Somebody else made this image. Repeatable.")
 @visiting_options
 def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...], **flags: Any) -> None:
     """Settle ambiguous rows after a clean-up.

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import click
 
-from batchexport.cli.help import Command
-from batchexport.cli.options import FILE, STATE_FILE, form_option, option, talk_options
-from batchexport.cli.state_argument import STATE_OR_JOB
+from batchexport.cli.options import Command, console_options, option
+from batchexport.cli.parameters import FILE, STATE_FILE, STATE_OR_JOB, form_option
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
 
@@ -34,13 +33,13 @@ Examples:
     "html",
     "markdown",
     of="report",
-    words="Report format. csv is itself a valid job list; html and markdown are for people.",
+    help="Report format. csv is itself a valid job list; html and markdown are for people.",
 )
 @option(
     "--only",
     multiple=True,
     type=click.Choice([state.value for state in JobState]),
-    words="Only rows in this state (table, csv, json). Repeatable. Totals still count all rows.",
+    help="Only rows in this state (table, csv, json). Repeatable. Totals still count all rows.",
 )
 @option(
     "--compare",
@@ -48,7 +47,7 @@ Examples:
     type=STATE_FILE,
     metavar="STATE",
     show_default="earlier runs of the list in the same folder",
-    words="State file of a night to compare with (html, markdown). Repeatable.",
+    help="State file of a night to compare with (html, markdown). Repeatable.",
 )
 @option(
     "-o",
@@ -56,9 +55,9 @@ Examples:
     type=FILE,
     metavar="FILE",
     of="report",
-    words="Write to this file, completely or not at all; - is stdout.",
+    help="Write to this file, completely or not at all; - is stdout.",
 )
-@talk_options
+@console_options
 def report(
     state_path: Path, form: str, only: tuple[str, ...], compare: tuple[Path, ...], output: Path | None
 ) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli.console import console_of
-from batchexport.cli.help import Command
+from batchexport.cli.options import Command
+from batchexport.cli.parameters import STATE_OR_JOB
 from batchexport.cli.run_options import job_option, working_options
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 EPILOG = """\b
 Examples:

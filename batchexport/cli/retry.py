@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli.console import console_of
-from batchexport.cli.help import Command
-from batchexport.cli.options import option
+from batchexport.cli.options import Command, option
+from batchexport.cli.parameters import STATE_OR_JOB
 from batchexport.cli.run_options import job_option, working_options
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 EPILOG = """\b
 Examples:
@@ -23,7 +22,7 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@option("--skipped", is_flag=True, words="Retry the skipped rows as well.")
+@option("--skipped", is_flag=True, help="Retry the skipped rows as well.")
 @job_option
 @working_options
 def retry(state_path: Path, skipped: bool, **flags: Any) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli import completing
+from batchexport.cli import parameters
 from batchexport.cli.console import console_of, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import encoding_option, option
+from batchexport.cli.options import Command, option
+from batchexport.cli.parameters import encoding_option
 from batchexport.cli.run_options import image_options, state_option, working_options
 from batchexport.cli.sinks import Sinks
 
@@ -33,9 +33,9 @@ _SOME_REFUSED = 3
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=completing.files)
+@click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=parameters.files)
 @state_option
-@option("-n", "--dry-run", is_flag=True, words="Check the list and show what would be done; change nothing.")
+@option("-n", "--dry-run", is_flag=True, help="Check the list and show what would be done; change nothing.")
 @encoding_option
 @image_options
 @working_options

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli import completing
+from batchexport.cli import parameters
 from batchexport.cli.observe_run import observe_options
-from batchexport.cli.options import (
-    FILE,
-    STATE_FILE,
-    Decorator,
-    Parsed,
-    all_of,
-    choice,
-    dialect_option,
-    option,
-    talk_options,
-)
-from batchexport.cli.talk_options import Section
-from batchexport.cli.weather_option import weather_option
+from batchexport.cli.options import Decorator, Section, all_of, console_options, option
+from batchexport.cli.parameters import FILE, STATE_FILE, Parsed, choice, dialect_option
 from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s
+
+if TYPE_CHECKING:
+    from batchexport.sandbox.weather import Weather
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
 SIGN_IN = {
@@ -68,14 +60,14 @@ def interval_s(text: str) -> float:
     return seconds
 
 
-def _number(*names: str, least: int, default: int, words: str) -> Decorator:
-    return option(*names, type=click.IntRange(min=least), metavar="N", show_default=str(default), words=words)
+def _number(*names: str, least: int, default: int, help: str) -> Decorator:
+    return option(*names, type=click.IntRange(min=least), metavar="N", show_default=str(default), help=help)
 
 
-def _sign_in(name: str, words: str) -> Decorator:
+def _sign_in(name: str, help: str) -> Decorator:
     flag = "--os-" + name.replace("_", "-")
     # openstacksdk reads the variable by itself, so this option must not.
-    return click.option(flag, "os_" + name, metavar="TEXT", help=f"{words}  [env var: OS_{name.upper()}]")
+    return click.option(flag, "os_" + name, metavar="TEXT", help=f"{help}  [env var: OS_{name.upper()}]")
 
 
 def _flag(*names: str, **attributes: Any) -> Decorator:
@@ -83,51 +75,83 @@ def _flag(*names: str, **attributes: Any) -> Decorator:
     return option(*names, is_flag=True, default=None, **attributes)
 
 
+def _weather(text: str) -> Weather:
+    from batchexport.sandbox.weather import read_weather
+
+    return read_weather(text)
+
+
+def _set_weather(_context: click.Context, _: click.Parameter, value: Any) -> None:
+    from batchexport.app.embedded_sandbox import WEATHER
+
+    WEATHER.set(value)
+
+
+_WEATHER = Parsed("weather", _weather)
+_METAVAR = "NAME|FILE"
+#: For commands that may start a practice cloud.
+weather_option = option(
+    "--weather",
+    type=_WEATHER,
+    metavar=_METAVAR,
+    show_default="fair",
+    help="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
+    expose_value=False,
+    callback=_set_weather,
+)
+#: For the command that is one.
+own_weather_option = option(
+    "--weather",
+    type=_WEATHER,
+    metavar=_METAVAR,
+    show_default="fair",
+    help="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
+)
 state_option = option(
     "--state",
     "state_path",
     type=FILE,
     metavar="FILE",
     show_default="the list's name with .state, beside the list",
-    words="State file: everything the run knows.",
+    help="State file: everything the run knows.",
 )
 job_option = option(
     "--job",
     "job_path",
     type=STATE_FILE,
     metavar="JOBFILE.toml",
-    words="Job file for cloud, limits, reports and notifications; flags override it.",
+    help="Job file for cloud, limits, reports and notifications; flags override it.",
 )
 rate_option = option(
     "--requests-per-second",
     type=Parsed("number", rate),
     metavar="R",
     show_default=f"{_LIMITS.requests_per_second:g}",
-    words="Maximum requests per second; 0: unlimited.",
+    help="Maximum requests per second; 0: unlimited.",
 )
 max_exports_option = _number(
     "--max-exports",
     least=1,
     default=_LIMITS.max_exports,
-    words="Maximum volumes that the cloud copies at once.",
+    help="Maximum volumes that the cloud copies at once.",
 )
 in_use_option = option(
     "--in-use",
     type=click.Choice([each.value for each in InUse]),
     show_default=InUse.FAIL.value,
-    words="What to do with volumes attached to a server; stop: stop it meanwhile (needs --yes).",
+    help="What to do with volumes attached to a server; stop: stop it meanwhile (needs --yes).",
 )
 server_options = all_of(
     _flag(
         "--hard-stop",
-        words="With --in-use stop: cut the power (ECS) instead of shutting down the guest.",
+        help="With --in-use stop: cut the power (ECS) instead of shutting down the guest.",
     ),
     _number(
         "--max-servers-down",
         "max_down",
         least=1,
         default=ServerStops().max_down,
-        words="With --in-use stop: maximum servers down at once.",
+        help="With --in-use stop: maximum servers down at once.",
     ),
     option(
         "--stop-timeout",
@@ -135,13 +159,13 @@ server_options = all_of(
         type=Parsed("duration", interval_s),
         metavar="S",
         show_default="15m",
-        words="With --in-use stop: how long a server may take to stop.",
+        help="With --in-use stop: how long a server may take to stop.",
     ),
     _flag(
         "-y",
         "--yes",
         "agreed",
-        words="Consent to stopping servers, for --in-use stop or rows with in_use stop.",
+        help="Consent to stopping servers, for --in-use stop or rows with in_use stop.",
     ),
     section=Section.IN_USE,
 )
@@ -153,7 +177,7 @@ limit_options = all_of(
         "--concurrency",
         least=1,
         default=_LIMITS.concurrency,
-        words="Maximum requests in flight at once.",
+        help="Maximum requests in flight at once.",
     ),
     option(
         "--poll-interval",
@@ -161,28 +185,29 @@ limit_options = all_of(
         type=Parsed("duration", interval_s),
         metavar="S",
         show_default="5 to 60 s, by age",
-        words="Time between two polls, such as 90, 90s or 5m.",
+        help="Time between two polls, such as 90, 90s or 5m.",
     ),
-    _number("--retries", least=0, default=_LIMITS.retries, words="Further attempts after one that failed."),
+    _number("--retries", least=0, default=_LIMITS.retries, help="Further attempts after one that failed."),
     option(
         "--max-failures",
         type=Parsed("failures", MaxFailures.parse),
         metavar="N|N%",
         show_default="never",
-        words="Stop the run at this many failed rows.",
+        help="Stop the run at this many failed rows.",
     ),
     option(
-        "--settle-time",
+        "--in-doubt-timeout",
         "settle_s",
+        old_names=["--settle-time"],
         type=Parsed("duration", duration_s),
         metavar="S",
         show_default=f"{_LIMITS.settle_s:g}",
-        words="How long the cloud may still carry out a request that it did not answer.",
+        help="How long the cloud may still carry out a request that it did not answer.",
     ),
     all_of(in_use_option, section=Section.IN_USE),
     server_options,
-    _flag("--no-preflight", words="Do not check the volumes before sending."),
-    _flag("--no-wait", words="Exit once every row was accepted; `resume` watches the rest."),
+    _flag("--no-preflight", help="Do not check the volumes before sending."),
+    _flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
 )
 image_options = all_of(
@@ -190,54 +215,55 @@ image_options = all_of(
         "--name-template",
         metavar="TEXT",
         show_default=Settings().name_template,
-        words="Image name for rows without one, from {volume_id}, {volume_name}, {run}, {date}, {line}.",
+        help="Image name for rows without one, from {volume_id}, {volume_name}, {run}, {date}, {line}.",
     ),
     choice(
-        "--disk-format", among="disk_format", show_default="vhd on evs, raw on cinder", words="Disk format."
+        "--disk-format", among="disk_format", show_default="vhd on evs, raw on cinder", help="Disk format."
     ),
-    choice("--container-format", among="container_format", words="Container format."),
-    choice("--os-type", among="os_type", words="Operating system on the volumes (evs)."),
-    choice("--visibility", among="visibility", words="Who can see the images (cinder)."),
-    option("--protected/--no-protected", default=None, words="Protect the images from deletion (cinder)."),
+    choice("--container-format", among="container_format", help="Container format."),
+    choice("--os-type", among="os_type", help="Operating system on the volumes (evs)."),
+    choice("--visibility", among="visibility", help="Who can see the images (cinder)."),
+    option("--protected/--no-protected", default=None, help="Protect the images from deletion (cinder)."),
     section=Section.IMAGES,
 )
 cloud_options = all_of(
     click.option(
         "--os-cloud",
         metavar="NAME",
-        shell_complete=completing.clouds,
+        shell_complete=parameters.clouds,
         help="Entry of clouds.yaml. `sandbox` starts a practice cloud on this machine, unless there is such "
         "an entry.  [env var: OS_CLOUD]",
     ),
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
-    _flag("--insecure", words="Do not verify the cloud's certificates."),
+    _flag("--insecure", help="Do not verify the cloud's certificates."),
     option(
         "--sign-in-timeout",
         "sign_in_timeout_s",
         type=Parsed("duration", duration_s),
         metavar="S",
         show_default="up to 5m for a run, otherwise 10s",
-        words="How long to retry while the identity service is away or busy; 0: try once.",
+        help="How long to retry while the identity service is away or busy; 0: try once.",
     ),
     weather_option,
     section=Section.CLOUD,
 )
 rebind_option = _flag(
     "--rebind-cloud",
-    words="Accept new addresses for the cloud of the state file. Project and region must be the same. Never"
+    variable=False,  # left in an environment, it would open every later run to a copy of its cloud
+    help="Accept new addresses for the cloud of the state file. Project and region must be the same. Never"
     " use it for a copy of a cloud.",
 )
 again_option = _flag(
     "--again",
     "export_again",
-    words="Export even volumes that another state file in the folder shows as exported. Nights always do.",
+    help="Export even volumes that another state file in the folder shows as exported. Nights always do.",
 )
 #: What a command takes that only visits the cloud.
 visiting_options = all_of(
     all_of(rate_option, section=Section.PACE),
     cloud_options,
     all_of(rebind_option, section=Section.CLOUD),
-    talk_options,
+    console_options,
 )
 #: What a command takes that looks ahead.
 planning_options = all_of(
@@ -245,7 +271,7 @@ planning_options = all_of(
     all_of(in_use_option, section=Section.IN_USE),
     all_of(dialect_option, section=Section.CLOUD),
     cloud_options,
-    talk_options,
+    console_options,
 )
 #: What every command takes that works on a state file.
 working_options = all_of(
@@ -254,5 +280,5 @@ working_options = all_of(
     all_of(dialect_option, rebind_option, section=Section.CLOUD),
     cloud_options,
     observe_options,
-    talk_options,
+    console_options,
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from batchexport.cli.console import out
-from batchexport.cli.help import Command
-from batchexport.cli.options import form_option, talk_options
+from batchexport.cli.options import Command, console_options
+from batchexport.cli.parameters import form_option
 
 EPILOG = """\b
 Examples:
@@ -20,7 +20,7 @@ Examples:
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @form_option("table", "json", of="runs")
-@talk_options
+@console_options
 def runs(folder: Path, form: str) -> None:
     """List the runs in a folder, oldest first.
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchexport.cli import completing
+from batchexport.cli import parameters
 from batchexport.cli.console import TerminalConsole, console_of, err
-from batchexport.cli.help import Command
-from batchexport.cli.options import FILE, option, talk_options
-from batchexport.cli.weather_option import own_weather_option
+from batchexport.cli.options import Command, console_options, option
+from batchexport.cli.parameters import FILE
+from batchexport.cli.run_options import own_weather_option
 
 if TYPE_CHECKING:
     from batchexport.sandbox import SandboxSettings
@@ -34,59 +34,59 @@ SHARE = click.FloatRange(0, 1)
     type=click.IntRange(0, 65535),
     default=0,
     show_default="any free one",
-    words="Port to listen on.",
+    help="Port to listen on.",
 )
 @option(
     "--profile",
     type=click.Choice(["cinder", "evs"]),
     show_default="cinder",
-    words="cinder: an OpenStack cloud; evs: Huawei Cloud and its relatives, also with access keys.",
+    help="cinder: an OpenStack cloud; evs: Huawei Cloud and its relatives, also with access keys.",
 )
 @option(
     "--list",
     "source",
     metavar="LIST",
-    shell_complete=completing.files,
+    shell_complete=parameters.files,
     of="sandbox",
-    words="Only the volumes of this job list exist.",
+    help="Only the volumes of this job list exist.",
 )
 @option(
     "--volumes",
     type=click.IntRange(min=1),
     metavar="N",
-    words="Only this many made-up volumes exist.",
+    help="Only this many made-up volumes exist.",
 )
 @option(
     "--servers",
     type=click.IntRange(min=1),
     metavar="N",
-    words="This many servers exist, attached to the first volumes, two each; the first two share one.",
+    help="This many servers exist, attached to the first volumes, two each; the first two share one.",
 )
 @option(
     "--ignore-force",
     is_flag=True,
-    words="Refuse volumes in use even with force, as Cinder does by default.",
+    help="Refuse volumes in use even with force, as Cinder does by default.",
 )
 @option(
     "--time-scale",
     type=click.FloatRange(min=0),
     metavar="X",
     show_default="0.02",
-    words="Duration of exports: 1 as on a real cloud, 0 instant.",
+    help="Duration of exports: 1 as on a real cloud, 0 instant.",
 )
 @option(
-    "--journal", type=FILE, metavar="FILE", words="Keep volumes and images in this file, for the next start."
+    "--journal", type=FILE, metavar="FILE", help="Keep volumes and images in this file, for the next start."
 )
 @option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="R",
-    words="Reject exports beyond R per second with 429.",
+    help="Reject exports beyond R per second with 429.",
 )
-@option("--error-share", type=SHARE, metavar="0..1", words="Share of requests answered with 503 or 500.")
-@option("--drop-share", type=SHARE, metavar="0..1", words="Share of exports accepted without an answer.")
-@option("--fail-share", type=SHARE, metavar="0..1", words="Share of exports that fail halfway.")
-@option("--slow-share", type=SHARE, metavar="0..1", words="Share of exports that take ten times as long.")
+@option("--error-share", type=SHARE, metavar="0..1", help="Share of requests answered with 503 or 500.")
+@option("--drop-share", type=SHARE, metavar="0..1", help="Share of exports accepted without an answer.")
+@option("--fail-share", type=SHARE, metavar="0..1", help="Share of exports that fail halfway.")
+@option("--slow-share", type=SHARE, metavar="0..1", help="Share of exports that take ten times as long.")
 @own_weather_option
 @option(
     "--token-life",
@@ -94,23 +94,23 @@ SHARE = click.FloatRange(0, 1)
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
     show_default="3600",
-    words="Life of a token in seconds.",
+    help="Life of a token in seconds.",
 )
 @option(
     "--seed",
     type=int,
     metavar="N",
     show_default="0",
-    words="Seed for random faults: the same seed picks the same victims.",
+    help="Seed for random faults: the same seed picks the same victims.",
 )
 @option(
     "--write-clouds-yaml",
     "clouds_path",
     type=FILE,
     metavar="FILE",
-    words="Write a clouds.yaml for this sandbox to this file. Default: stdout.",
+    help="Write a clouds.yaml for this sandbox to this file. Default: stdout.",
 )
-@talk_options
+@console_options
 def sandbox(**flags: Any) -> None:
     """Run a sandbox: a practice cloud on this machine.
 

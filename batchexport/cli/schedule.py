@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from batchexport.cli.console import TerminalConsole, console_of, err, marked, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import STATE_FILE, option, talk_options
+from batchexport.cli.options import Command, console_options, option
+from batchexport.cli.parameters import STATE_FILE
 from batchexport.version import __version__
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def schedule() -> None:
     default=5,
     metavar="N",
     show_default=True,
-    words="Number of starts.",
+    help="Number of starts.",
 )
-@talk_options
+@console_options
 def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
     """Show the next starts, in the job's time zone and in UTC.
 
@@ -95,16 +95,16 @@ def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
     metavar="FOLDER",
     show_default="stdout",
     of="emit",
-    words="Write the files to this folder.",
+    help="Write the files to this folder.",
 )
 @option(
     "--image",
     default=f"batchexport:{__version__}",
     show_default=True,
     metavar="NAME",
-    words="Container image with batchexport as its entry point (kubernetes).",
+    help="Container image with batchexport as its entry point (kubernetes).",
 )
-@talk_options
+@console_options
 def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
     """Print the files that let systemd, cron or Kubernetes start a job.
 
@@ -124,7 +124,7 @@ def emit(kind: str, job_path: Path, output: Path | None, image: str) -> None:
 
 @click.command("run", cls=Command, epilog=RUN_EPILOG)
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
-@talk_options
+@console_options
 def keep(job_paths: tuple[Path, ...]) -> None:
     """Start jobs on schedule, until a signal ends it.
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, err, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import form_option, option
+from batchexport.cli.options import Command, option
+from batchexport.cli.parameters import STATE_OR_JOB, form_option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 if TYPE_CHECKING:
     from batchexport.config import CloudSettings, Settings
@@ -31,13 +30,13 @@ Examples:
     "--start",
     is_flag=True,
     of="servers",
-    words="Start servers whose volumes are free, and wait until they are up.",
+    help="Start servers whose volumes are free, and wait until they are up.",
 )
 @option(
     "--anyway",
     is_flag=True,
     of="servers",
-    words="With --start: also start servers whose volumes are still being copied. Such a copy is of a running"
+    help="With --start: also start servers whose volumes are still being copied. Such a copy is of a running"
     " server, and its row says so (server_ran).",
 )
 @form_option("table", "json", of="servers")

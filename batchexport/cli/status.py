@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from batchexport.cli.console import out
-from batchexport.cli.help import Command
-from batchexport.cli.options import Parsed, form_option, option, talk_options
+from batchexport.cli.options import Command, console_options, option
+from batchexport.cli.parameters import STATE_OR_JOB, Parsed, form_option
 from batchexport.cli.run_options import interval_s
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 EPILOG = """\b
 Examples:
@@ -24,7 +23,7 @@ Examples:
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @form_option("table", "json", of="status")
-@option("-w", "--watch", is_flag=True, words="Repeat until everything is done, or Ctrl-C.")
+@option("-w", "--watch", is_flag=True, help="Repeat until everything is done, or Ctrl-C.")
 @option(
     "--every",
     "every_s",
@@ -32,9 +31,9 @@ Examples:
     metavar="S",
     default="2s",
     show_default=True,
-    words="Interval of --watch.",
+    help="Interval of --watch.",
 )
-@talk_options
+@console_options
 def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
     """Show the progress of a run.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from batchexport.cli import completing
+from batchexport.cli import parameters
 from batchexport.cli.console import out
-from batchexport.cli.help import Command
-from batchexport.cli.options import dialect_option, encoding_option, talk_options
+from batchexport.cli.options import Command, console_options
+from batchexport.cli.parameters import dialect_option, encoding_option
 
 EPILOG = """\b
 Examples:
@@ -20,10 +20,10 @@ Examples:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("source", metavar="LIST", shell_complete=completing.files)
+@click.argument("source", metavar="LIST", shell_complete=parameters.files)
 @dialect_option
 @encoding_option
-@talk_options
+@console_options
 def validate(source: str, **flags: Any) -> None:
     """Check a job list and report every problem.
 

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from batchexport.cli.console import console_of, out
-from batchexport.cli.help import Command
-from batchexport.cli.options import dialect_option, form_option
+from batchexport.cli.options import Command
+from batchexport.cli.parameters import STATE_OR_JOB, dialect_option, form_option
 from batchexport.cli.run_options import visiting_options
-from batchexport.cli.state_argument import STATE_OR_JOB
 
 EPILOG = """\b
 Examples:

@@ -172,7 +172,7 @@ def test_image_settings_that_the_dialect_has_not_are_refused(words: str, message
         "--poll-interval soon",
         "--retries -1",
         "--max-failures 0%",
-        "--settle-time -1",
+        "--in-doubt-timeout -1",
         "--in-use ask",
         "--disk-format iso",
         "--dialect nova",

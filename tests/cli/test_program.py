@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from batchexport import errors
 from batchexport.__main__ import main
-from batchexport.cli.options import talk_options
+from batchexport.cli.options import console_options
 from batchexport.cli.program import Program
 from batchexport.lists import Problem
 from batchexport.model import NO_OPTIONS
@@ -24,7 +24,7 @@ def ending_with(error: BaseException, *words: Any) -> Any:
     """The result of a program whose only command raises this."""
 
     @click.command()
-    @talk_options
+    @console_options
     def fail() -> None:
         raise error
 
@@ -106,7 +106,7 @@ def test_verbosity_may_stand_before_the_command() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    program = talk_options(click.group(cls=Program, commands=[fail])(lambda: None))
+    program = console_options(click.group(cls=Program, commands=[fail])(lambda: None))
     assert "Traceback" in CliRunner().invoke(program, ["-vv", "fail"]).stderr
 
 

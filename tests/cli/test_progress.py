@@ -9,8 +9,18 @@ from typing import Any
 import pytest
 
 from batchexport.cli.console import TerminalConsole
-from batchexport.cli.counters import Counters, progress_line, side_note
-from batchexport.cli.progress import Bars, Lines, Meter, Silence, bar_lines, progress_for, shown
+from batchexport.cli.progress import (
+    Bars,
+    Counters,
+    Lines,
+    Meter,
+    Silence,
+    bar_lines,
+    progress_for,
+    progress_line,
+    shown,
+    side_note,
+)
 from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
 from batchexport.report.eta import Eta

@@ -1,18 +1,26 @@
-"""What a shell offers for a word that is begun: lists, state files, clouds."""
+"""Types and completions of options and arguments, and the options that several commands share."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from batchexport.cli.options import Decorator, option
+from batchexport.config.values import parse_encoding
+from batchexport.dialect import ALLOWED
 from batchexport.errors import ConfigError
 
 #: State files that are named where another was meant.
 _MAX_NAMES = 5
+
+
+#: Where the context keeps the job file that was given in the place of a state file.
+JOB_FILE = "batchexport.job_file"
 
 
 class StateFilePath(click.Path):
@@ -93,3 +101,72 @@ def _clouds_files() -> list[Path]:
     folders = [Path(), Path(os.environ.get("HOME") or "/") / ".config/openstack", Path("/etc/openstack")]
     files = [folder / f"clouds.{suffix}" for folder in folders for suffix in ("yaml", "yml")]
     return [Path(named), *files] if named else files
+
+
+class StateOrJob(StateFilePath):
+    """A state file, or a job file, which stands for the newest state file of its own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path of the state file; the job file is kept for whoever asks for its settings."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.suffix.lower() != ".toml":
+            return path
+        from batchexport.app.run_config import newest_state_of
+
+        if ctx is not None:
+            ctx.meta[JOB_FILE] = path
+        return newest_state_of(path)
+
+
+STATE_OR_JOB = StateOrJob(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)
+
+
+class Parsed(click.ParamType[Any]):
+    """An option type made from a function that raises ValueError or ConfigError for what it cannot read."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value as the function reads it; what is no longer a text was read before."""
+        try:
+            return self._parse(value) if isinstance(value, str) else value
+        except (ValueError, ConfigError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def choice(*names: str, among: str, **attributes: Any) -> Decorator:
+    """An option whose value is one of the ALLOWED words for `among`."""
+    return option(*names, type=click.Choice(ALLOWED[among]), **attributes)
+
+
+def form_option(*forms: str, of: str, help: str = "Output format.") -> Decorator:
+    """`--format` of a command, one of these; the first is the default."""
+    return option(
+        "-f",
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        help=help,
+        of=of,
+    )
+
+
+encoding_option = option(
+    "--encoding",
+    type=Parsed("encoding", parse_encoding),
+    metavar="NAME",
+    show_default="utf-8, or utf-16 with a byte order mark",
+    help="Encoding of the list, such as gb18030 or cp1252; never guessed.",
+)
+dialect_option = choice(
+    "--dialect",
+    among="dialect",
+    show_default="detected at sign-in",
+    help="Dialect of the block storage API.",
+)
