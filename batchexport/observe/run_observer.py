@@ -251,12 +251,13 @@ def write_reports(state_path: Path, reports: Reports, *, now: float) -> Sequence
     folder, paths = reports.folder, list[Path]()
     if folder is None:
         return paths
+    csv_name = f"{state_path.stem}{Form.CSV.suffix}" if Form.CSV in reports.formats else None
     for form in map(Form, reports.formats):
         path = folder / f"{state_path.stem}{form.suffix}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with StateReader(state_path) as reader:
-                write_whole(path, (f"{line}\n" for line in written(reader, form, now=now)))
+                write_whole(path, (f"{line}\n" for line in written(reader, form, now=now, csv_name=csv_name)))
         except (OSError, StateError) as error:
             log.warning(
                 "the report %s could not be written: %s",

@@ -41,14 +41,15 @@ def written(
     only: Collection[JobState] = (),
     compare: Sequence[Path] = (),
     width: int | None = None,
+    csv_name: str | None = None,
 ) -> Iterator[str]:
     """The report, line by line, without what could steer a terminal.
 
     `only` chooses rows; `compare` names state files of earlier runs, and without any the earlier runs of
     the list in the same folder are taken. `width` = columns that a table may take; None = as many as it
-    needs. Raises StateError.
+    needs. `csv_name` is the file of the CSV report in the same folder, to be linked. Raises StateError.
     """
-    yield from map(escape_controls, _lines(reader, form, now, only, compare, width))
+    yield from map(escape_controls, _lines(reader, form, now, only, compare, width, csv_name))
 
 
 def _lines(
@@ -58,6 +59,7 @@ def _lines(
     only: Collection[JobState],
     compare: Sequence[Path],
     width: int | None,
+    csv_name: str | None,
 ) -> Iterator[str]:
     if form.is_of_rows:
         yield from report_lines(reader, Format(form), now=now, only=only, width=width)
@@ -65,7 +67,7 @@ def _lines(
     from batchexport.report.run_report import collect_report
 
     earlier = runs_at(compare) if compare else earlier_runs(reader.path, reader.run)
-    report = collect_report(reader, now=now, earlier=earlier)
+    report = collect_report(reader, now=now, earlier=earlier, csv_name=csv_name)
     if form is Form.HTML:
         from batchexport.report.html import html_report
 

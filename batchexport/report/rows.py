@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 
 from batchexport.lists import REPORT_COLUMNS, Column
@@ -132,6 +133,27 @@ def _csv(jobs: Iterator[JobReport], now: float, downtimes: Mapping[str, str]) ->
     for job in jobs:
         values = cells(job, now, downtimes)
         yield str(writer.writerow([_csv_cell(name, values[name]) for name in COLUMNS]))
+
+
+def images_csv(jobs: Iterable[JobReport]) -> str:
+    """The images of these rows as CSV, with their volumes."""
+    columns = (
+        "volume_id",
+        "volume_name",
+        "size_gib",
+        "image_id",
+        "image_name",
+        "image_hash",
+        "finished_at",
+        "target",
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for job in jobs:
+        values = cells(job, now=0.0)
+        writer.writerow([_csv_cell(name, values[name]) for name in columns])
+    return text.getvalue()
 
 
 def _csv_cell(name: str, value: Cell) -> Cell:

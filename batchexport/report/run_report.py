@@ -17,7 +17,7 @@ from batchexport.report.causes import UNSUCCESSFUL, Cause, Causes
 from batchexport.report.context import Context, context_of
 from batchexport.report.history import RunFigures, figures_of
 from batchexport.report.rows import is_stalled
-from batchexport.report.servers import servers_line, volumes_of
+from batchexport.report.servers import volumes_of
 from batchexport.report.status import totals_by_target
 from batchexport.report.text import count_of, number, title_of
 from batchexport.report.timeline import Mark, Timeline, TimelineBuilder, find_gaps, mark_of
@@ -26,6 +26,8 @@ from batchexport.store import Downtime, JobReport, RunRecord, ServerReport, Stat
 
 #: Rows of each kind that are listed one by one; the rest is counted.
 MAX_ROWS = 200
+#: Images in the CSV inside the page: about 1 MB. Mail servers commonly refuse more than 10 MB.
+MAX_IMAGES = 5000
 
 
 class TargetLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,11 +60,12 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, str] = msgspec.field(
         default_factory=dict
     )  #: of the volumes that servers were stopped for
-    images: Sequence[JobReport] = ()  #: the first MAX_ROWS rows that have one
+    images: Sequence[JobReport] = ()  #: the first MAX_IMAGES rows that have one
     late: Sequence[JobReport] = ()  #: the first MAX_ROWS exports past their deadline
     unfinished_images: int = 0  #: images of failed attempts that may be left in the cloud
     actions: Sequence[Action] = ()  #: what is left to do, most urgent first
     earlier: Sequence[RunFigures]
+    csv_name: str | None = None  #: file name of the CSV report in the same folder; None = there is none
 
     @property
     def run(self) -> RunRecord:
@@ -85,7 +88,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.totals.rows[state] for state in UNSUCCESSFUL)
 
 
-def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigures] = ()) -> RunReport:
+def collect_report(
+    reader: StateReader, *, now: float, earlier: Sequence[RunFigures] = (), csv_name: str | None = None
+) -> RunReport:
     """Collect the report of a state file. Rows are streamed: a long list needs little memory."""
     figures = figures_of(reader)
     running = any(holder.alive is not False for holder in reader.owners())
@@ -96,12 +101,12 @@ def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigu
         sizes.add(job)
         causes.add(job)
         stalled += is_stalled(job, now)
-        for chosen, belongs in (
-            (unsuccessful, job.state in UNSUCCESSFUL),
-            (images, job.state is JobState.SUCCEEDED),
-            (late, is_stalled(job, now)),
+        for chosen, limit, belongs in (
+            (unsuccessful, MAX_ROWS, job.state in UNSUCCESSFUL),
+            (images, MAX_IMAGES, job.state is JobState.SUCCEEDED),
+            (late, MAX_ROWS, is_stalled(job, now)),
         ):
-            if belongs and len(chosen) < MAX_ROWS:
+            if belongs and len(chosen) < limit:
                 chosen.append(job)
         if course is not None:
             course.add_job(job)
@@ -132,6 +137,7 @@ def collect_report(reader: StateReader, *, now: float, earlier: Sequence[RunFigu
         unfinished_images=reader.unfinished_images(),
         actions=actions_of(reader, cloud=context.cloud_name, running=running, now=now),
         earlier=earlier,
+        csv_name=csv_name,
     )
 
 
@@ -182,7 +188,7 @@ def verdict(report: RunReport) -> Verdict:
     """How the run went, in a few words."""
     rows = report.totals.rows
     if report.servers and not report.running:
-        return Verdict("servers are not up", "bad")
+        return Verdict("servers still stopped", "bad")
     if report.totals.to_do:
         return Verdict("running", "going") if report.running else Verdict("unfinished", "open")
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
@@ -191,10 +197,8 @@ def verdict(report: RunReport) -> Verdict:
 
 
 def headline(report: RunReport) -> str:
-    """The run in a sentence or two."""
+    """The run in a sentence or two; servers that are still stopped have a place of their own."""
     text = totals_sentence(report.totals, report.figures.took_s)
-    if line := servers_line(report.servers):
-        text = f"{line}. {text}"
     if report.stalled:
         text += f" {count_of(report.stalled, 'export')} past the deadline, still polled."
     return text

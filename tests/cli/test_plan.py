@@ -50,7 +50,8 @@ def test_a_plan_tells_each_row_that_cannot_go_with_its_line(batchexport: Callabl
         result = batchexport("plan", listed, *CLOUD)
     assert result.exit_code == 3
     table = result.stdout.splitlines()
-    assert [line.split()[:2] for line in table[1:4]] == [["3", missing], ["4", IDS[1]], ["5", IDS[2]]]
+    assert [line.split()[0] for line in table[1:4]] == ["3", "4", "5"]
+    assert [line[35:71] for line in table[1:4]] == [missing, IDS[1], IDS[2]]
     assert "4 rows: 1 to export, 3 cannot go" in result.stdout
     assert "detach it, or see --in-use" in result.stdout
 

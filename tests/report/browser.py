@@ -48,6 +48,8 @@ class Page:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
+        self.saved: str | None = None  # the name of a file that was downloaded
+        self._saving: str | None = None
         self._socket = socket
         self._number = 0
 
@@ -81,6 +83,16 @@ class Page:
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["result"]["data"])
 
+    async def save(self, selector: str, folder: Path) -> str:
+        """Click what saves a file; the name under which it is in the folder then."""
+        await self.call(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True
+        )
+        await self.ask(f"document.querySelector({selector!r}).click()")
+        while self.saved is None:  # it may have begun, or even ended, before the click was answered
+            self._note(await self._read(lambda message: message.get("method") == "Browser.downloadProgress"))
+        return self.saved
+
     async def _read(self, wanted: Any) -> dict[str, Any]:
         while True:
             message: dict[str, Any] = await self._socket.receive_json(timeout=30)
@@ -93,6 +105,10 @@ class Page:
         match message.get("method"):
             case "Network.requestWillBeSent":
                 self.requests.append(values["request"]["url"])
+            case "Browser.downloadWillBegin":
+                self._saving = str(values["suggestedFilename"])
+            case "Browser.downloadProgress" if values["state"] == "completed":
+                self.saved = self._saving
             case "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded":
                 self.complaints.append(str(values))
 

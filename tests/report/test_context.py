@@ -1,8 +1,11 @@
 """Where a run took place, which servers were down for it, and what volumes are called: in every form."""
 
+import base64
 import csv
 import io
 import json
+import re
+from collections import Counter
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -117,7 +120,7 @@ def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
     assert page.texts["section"][0].startswith("1 server is down")
     assert "web-s2 (s2): down since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
     assert "batchexport servers" in page.texts["section"][0]
-    assert verdict(report).words == "servers are not up"
+    assert verdict(report).words == "servers still stopped"
     assert verdict(replace(report, running=True)).words == "running"
     markdown = list(markdown_report(report))
     assert markdown[2].startswith(
@@ -187,6 +190,39 @@ def test_a_stalled_export_tells_what_its_image_is(path: Path) -> None:
 def test_images_made_are_listed(report: RunReport) -> None:
     assert [job.image_id for job in report.images] == ["image-id-1"]
     assert any("image-id-1" in text for text in Page(html_report(report, zone=UTC)).texts["table"])
+
+
+def test_images_come_as_csv_inside_the_page_and_beside_it(report: RunReport) -> None:
+    text = html_report(replace(report, csv_name="nightly 1.csv"), zone=UTC)
+    (content,) = re.findall(
+        r'href="data:text/csv;charset=utf-8;base64,([^"]+)" download="nightly-images.csv"', text
+    )
+    (image,) = csv.DictReader(base64.b64decode(content).decode().splitlines())
+    assert (image["volume_name"], image["image_id"]) == ("db-01 data", "image-id-1")
+    assert '<a href="nightly%201.csv">every row: nightly 1.csv</a>' in text
+    beyond = html_report(replace(report, images=[]), zone=UTC)
+    assert "data:text/csv" not in beyond
+
+
+def test_more_images_than_a_page_holds_are_left_to_the_csv_report(report: RunReport) -> None:
+    rows = replace(report.totals, rows=report.totals.rows + Counter({JobState.SUCCEEDED: 9_000}))
+    many = replace(report, figures=replace(report.figures, totals=rows))
+    assert f"batchexport report {report.context.state_file} -f csv -o nightly.csv" in html_report(
+        many, zone=UTC
+    )
+
+
+async def test_rows_name_the_downtimes_of_their_servers(path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(report_on(path, Form.CSV))))
+    texts = [row["downtime"] for row in rows if row["downtime"]]
+    assert texts == [
+        "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min);"
+        " web-s2 (s2): down since 2026-09-21T14:15:00Z (1 h 58 min)"
+    ]
+    content = json.loads(report_on(path, Form.JSON))
+    assert [job["downtime"] for job in content["jobs"] if job["downtime"]] == texts
+    assert content["servers_down"][0]["volume_names"] == ["big"]
+    assert content["to_do"][0]["commands"] == [f"batchexport servers {path} --start --os-cloud prod"]
 
 
 def test_one_server_or_two_are_one_cause() -> None:

@@ -1,6 +1,7 @@
 """The page in a real browser: it asks for nothing, complains of nothing, and everybody can read it."""
 
 import asyncio
+import csv
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC
@@ -76,3 +77,12 @@ async def test_axe_finds_no_fault(page: Any) -> None:
         found = json.loads(await page.ask(FAULTS))
         assert found["faults"] == [], (width, scheme, media)
         assert found["passes"] > 20
+
+
+async def test_the_list_of_images_is_saved_from_the_page_itself(page: Page, tmp_path: Path) -> None:
+    name = await page.save("a[download]", tmp_path)
+    rows = list(csv.DictReader((tmp_path / name).read_text(encoding="utf-8").splitlines()))
+    assert rows[0].keys() >= {"volume_id", "volume_name", "image_id", "image_name"}
+    assert name == "nightly.csv-images.csv"
+    assert len(rows) > 20
+    assert page.complaints == []

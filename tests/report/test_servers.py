@@ -42,7 +42,7 @@ def test_every_report_for_people_says_so_before_it_counts_rows(reader: StateRead
     text = "\n".join(written(reader, form, now=AT))
     assert LINE in text
     assert text.index(LINE) < text.index("1 of 1 volume" if form is not Form.TABLE else "1 row =")
-    assert form is Form.TABLE or "servers are not up" in text
+    assert form is Form.TABLE or "servers still stopped" in text
 
 
 def test_programs_find_it_too(reader: StateReader, left_down: Path) -> None:

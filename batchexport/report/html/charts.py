@@ -173,7 +173,7 @@ def bars_legend(timeline: Timeline) -> Markup:
 
 
 def _bar_name(bar: Bar) -> str:
-    name = truncate_middle(bar.volume_name, 10) if bar.volume_name else bar.volume_id[:8]
+    name = truncate_middle(bar.volume_name, 14) if bar.volume_name else bar.volume_id[:8]
     return f"{name} {'' if bar.size_gib is None else number(bar.size_gib)}"
 
 

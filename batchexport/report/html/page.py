@@ -16,6 +16,7 @@ from batchexport.report.html.tables import (
     details,
     downtimes_table,
     exports_table,
+    images_links,
     images_table,
     late_table,
     runs_table,
@@ -24,7 +25,7 @@ from batchexport.report.html.tables import (
     unsuccessful_table,
 )
 from batchexport.report.run_report import RunReport, headline, verdict
-from batchexport.report.servers import server_text, span_text
+from batchexport.report.servers import server_text, servers_line, span_text, volumes_text
 from batchexport.report.text import count_of, duration, number
 from batchexport.report.timeline import Timeline
 from batchexport.version import __version__
@@ -103,6 +104,7 @@ def _alarm(report: RunReport, zone: tzinfo | None) -> Markup:
             tag("strong", server_text(each)),
             ": ",
             span_text(each, now=report.written_at, clock=_clock(zone)),
+            f", for {volumes_text(each.volume_ids, report.names)}",
         )
         for each in down[:MAX_SERVERS]
     ]
@@ -113,7 +115,7 @@ def _alarm(report: RunReport, zone: tzinfo | None) -> Markup:
     return tag(
         "section",
         tag("h2", f"{number(len(report.servers))} {is_or_are} down"),
-        tag("p", "Stopped for exports and not up again. ", *_when_up(report)),
+        tag("p", f"{servers_line(report.servers)}. ", *_when_up(report)),
         tag("ul", *lines),
         tag("p", "To start: ", tag("code", start)),
         class_="alarm",
@@ -181,9 +183,7 @@ def _causes(report: RunReport) -> Markup:
     left = len(report.causes) - len(shown)
     more = tag("p", f"{count_of(left, 'more cause')}: see the rows below.") if left else Markup()
     title = tag("h2", "What went wrong, and what to do", id="causes")
-    every = (
-        details("Row by row", unsuccessful_table(report), class_="print") if report.unsuccessful else Markup()
-    )
+    every = details("Row by row", unsuccessful_table(report)) if report.unsuccessful else Markup()
     return tag("section", title, *(_cause(cause, report.context) for cause in shown), more, every)
 
 
@@ -228,7 +228,10 @@ def _images(report: RunReport, zone: tzinfo | None) -> Markup:
         return Markup()
     title = tag("h2", "Images made", id="images")
     return tag(
-        "section", title, details("Every image with its volume", images_table(report, zone)), class_="screen"
+        "section",
+        title,
+        images_links(report),
+        details("Every image with its volume", images_table(report, zone)),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
+from shlex import quote
+from urllib.parse import quote as url_quote
 
 import msgspec
 
@@ -11,7 +14,8 @@ from batchexport.model import JobState, ServerState
 from batchexport.report.history import RunFigures
 from batchexport.report.html.markup import Markup, joined, tag
 from batchexport.report.html.svg import share_bar
-from batchexport.report.run_report import RunReport
+from batchexport.report.rows import images_csv
+from batchexport.report.run_report import MAX_ROWS, RunReport
 from batchexport.report.servers import volumes_text
 from batchexport.report.text import count_of, duration, number
 from batchexport.report.timeline import Timeline
@@ -199,6 +203,24 @@ def _downtime_cells(each: Downtime, report: RunReport, zone: tzinfo | None) -> l
     ]
 
 
+def images_links(report: RunReport) -> Markup:
+    """The list of images as CSV, to sort and search: inside the page, and as the report beside it."""
+    made = report.totals.rows[JobState.SUCCEEDED]
+    parts = ["To sort or search: "]
+    if made == len(report.images):
+        content = base64.b64encode(images_csv(report.images).encode()).decode()
+        name = f"{report.title}-images.csv"
+        parts.append(
+            tag("a", "all images as CSV", href=f"data:text/csv;charset=utf-8;base64,{content}", download=name)
+        )
+        parts.append(" (inside this page)")
+    else:
+        parts.append(tag("code", report.context.command("report", f" -f csv -o {quote(report.title)}.csv")))
+    if report.csv_name is not None:
+        parts += [" · ", tag("a", f"every row: {report.csv_name}", href=url_quote(report.csv_name))]
+    return tag("p", *parts)
+
+
 def images_table(report: RunReport, zone: tzinfo | None) -> Markup:
     """The rows that have an image."""
     columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
@@ -213,7 +235,7 @@ def images_table(report: RunReport, zone: tzinfo | None) -> Markup:
             job.image_name,
             day_and_time(job.finished_at, zone),
         ]
-        for job in report.images
+        for job in report.images[:MAX_ROWS]
     ]
     made = report.totals.rows[JobState.SUCCEEDED]
     return table(f"{count_of(made, 'image')} made.", columns, rows, left_out=made - len(rows))
@@ -260,6 +282,6 @@ def _rate(requests_per_second: float | None) -> str:
     return "–" if requests_per_second is None else f"{requests_per_second:,.3g}/s"
 
 
-def details(summary: str, *content: Markup, class_: str | None = None) -> Markup:
-    """Something to open; of class `print` it is open on paper."""
-    return tag("details", tag("summary", summary), joined(content), class_=class_)
+def details(summary: str, *content: Markup) -> Markup:
+    """Content that is folded on the screen, and open on paper."""
+    return tag("details", tag("summary", summary), joined(content))
