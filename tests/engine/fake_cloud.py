@@ -14,6 +14,7 @@ from batchexport.dialect import CINDER
 from batchexport.errors import (
     FatalError,
     ForbiddenError,
+    NotFoundError,
     OutcomeUnknownError,
     RefusedError,
     SignInError,
@@ -173,7 +174,7 @@ class FakeCloud:
                 raise OutcomeUnknownError("time-out")
         volume = self._volume(request.volume_id, now)
         if volume is None:
-            raise RefusedError("could not be found", status=404)
+            raise NotFoundError("could not be found", status=404)
         if not self._may_export(volume, request):
             raise VolumeStateError("status must be available", status=400)
         image_id = self._accept(request, now, fault)
@@ -239,9 +240,10 @@ class FakeCloud:
         updated_since: float | None = None,
     ) -> AsyncIterator[list[Image]]:
         self._read("images")
+        by = "updated_at" if created_since is None else "created_at"
         yield [
             image
-            for image in self._all_images()
+            for image in sorted(self._all_images(), key=lambda image: getattr(image, by))
             if status in (None, image.status)
             and (created_since is None or image.created_at >= created_since)
             and (updated_since is None or image.updated_at >= updated_since)
@@ -252,6 +254,8 @@ class FakeCloud:
         fence()
         if self.delete_error is not None:
             raise self.delete_error
+        if image_id not in self.records or self._image(image_id, self.server_now_s()) is None:
+            raise NotFoundError("no image found", method="DELETE", status=404)
         del self.records[image_id]
         self.deleted.append(image_id)
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from batchexport.errors import RefusedError, TransientError
+from batchexport.errors import NotFoundError, RefusedError, TransientError
 from batchexport.model import ExportRequest, Server, Volume
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fast_time import fast_now
@@ -168,9 +168,9 @@ class ServedCloud(FakeCloud):
         self, server_ids: list[str], *, hard: bool, fence: Callable[..., Any]
     ) -> dict[str, RefusedError]:
         fence()
-        errors = self._error_of("stop")
+        errors = self._error_of("stop", server_ids)
         for server_id in server_ids:
-            machine = self.machines[server_id]
+            machine = self.machines.get(server_id)
             if server_id not in errors and machine.is_idle("active"):
                 self._take("stop", server_id)
                 self.hard |= {server_id} if hard else set()
@@ -189,9 +189,9 @@ class ServedCloud(FakeCloud):
         self, server_ids: list[str], *, fence: Callable[..., Any]
     ) -> dict[str, RefusedError]:
         fence()
-        errors = self._error_of("start")
+        errors = self._error_of("start", server_ids)
         for server_id in server_ids:
-            machine = self.machines[server_id]
+            machine = self.machines.get(server_id)
             if server_id not in errors and machine.is_idle("shutoff"):
                 self._take("start", server_id)
                 machine.turn("active", "powering-on", machine.start_s)
@@ -205,10 +205,12 @@ class ServedCloud(FakeCloud):
         if self.after_order is not None:
             asyncio.get_running_loop().call_soon(self.after_order)
 
-    def _error_of(self, order: str) -> dict[str, RefusedError]:
+    def _error_of(self, order: str, server_ids: list[str]) -> dict[str, RefusedError]:
+        missing = NotFoundError("no such server", method="POST", status=404, code="itemNotFound")
+        unknown = {each: missing for each in server_ids if each not in self.machines}
         if self.order_errors and self.order_errors[0][0] == order:
             _, error = self.order_errors.pop(0)
             if isinstance(error, Exception):
                 raise error
-            return error
-        return {}
+            return unknown | error
+        return unknown

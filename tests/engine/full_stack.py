@@ -13,6 +13,7 @@ import pytest
 
 from batchexport import cloud
 from batchexport.cloud.auth import sign_in_pacing
+from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.auth.tokens import TokenSource
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.cloud.http.session import HttpSession
@@ -41,6 +42,8 @@ def live_by_virtual_time(monkeypatch: pytest.MonkeyPatch, is_dead: Any) -> None:
     monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "now", now)
     monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "steady", fast_now)
     monkeypatch.setitem(TokenSource.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setitem(RequestSigner.__init__.__kwdefaults__, "now", now)
+    monkeypatch.setitem(RequestSigner.__init__.__kwdefaults__, "steady", fast_now)
     monkeypatch.setattr(sign_in_pacing, "time", _Clock)
     request = aiohttp.ClientSession._request
 
