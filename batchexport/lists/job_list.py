@@ -28,6 +28,7 @@ class Format(StrEnum):
     JSON = "json"
     JSON_LINES = "jsonl"
     YAML = "yaml"
+    WORKBOOK = "xlsx"
 
 
 class ForeignFileError(ValueError):
@@ -36,10 +37,10 @@ class ForeignFileError(ValueError):
 
 _SAVE_AS = 'save it as "CSV UTF-8" and try again'
 _UNPACK = "unpack it, or pipe it in: {} FILE | batchexport … -"
+_ZIP = b"PK\x03\x04"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe\0\0", f"is encoded as UTF-32; {_SAVE_AS}, or say --encoding utf-32"),
     (b"\0\0\xfe\xff", f"is encoded as UTF-32 (big-endian); {_SAVE_AS}, or say --encoding utf-32"),
-    (b"PK\x03\x04", f"is an Excel or LibreOffice workbook, or another zip archive; {_SAVE_AS}"),
     (b"\xd0\xcf\x11\xe0", f"is an old Excel workbook; {_SAVE_AS}"),
     (b"\x1f\x8b", f"is compressed with gzip; {_UNPACK.format('gunzip -c')}"),
     (b"BZh", f"is compressed with bzip2; {_UNPACK.format('bunzip2 -c')}"),
@@ -83,6 +84,13 @@ _ID = re.compile(
 _TABLE = re.compile(rb"\+[-=+]+\+\s*$|\|.*\|\s*$")
 _YAML = re.compile(rb"---(?:\s|$)|- |-$|(?:jobs|volumes):\s*$")
 
+
+def _read_workbook(source: Source, dialect: Dialect | None) -> Chunks:
+    from batchexport.lists.workbook import read_workbook  # zip archives are nothing that other lists need
+
+    return read_workbook(source, dialect)
+
+
 _READERS: dict[Format, Callable[[Source, Dialect | None], Chunks]] = {
     Format.CSV: read_csv,
     Format.IDS: read_ids,
@@ -90,6 +98,7 @@ _READERS: dict[Format, Callable[[Source, Dialect | None], Chunks]] = {
     Format.JSON: read_json,
     Format.JSON_LINES: read_json_lines,
     Format.YAML: read_yaml,
+    Format.WORKBOOK: _read_workbook,
 }
 
 
@@ -158,6 +167,8 @@ def detect(head: bytes) -> Format:
     `{` is JSON Lines if its first line is an object by itself, and one JSON document if that object is not
     closed on the line or holds several rows.
     """
+    if head.startswith(_ZIP):
+        return Format.WORKBOOK
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             raise ForeignFileError(kind)

@@ -114,7 +114,7 @@ UTF16 = f"volume_id\timage_name\r\n{A}\tweb\r\n"
         (UTF16.encode("utf-32"), "is encoded as UTF-32"),
         (UTF16.encode("utf-16-le"), "is encoded as UTF-16 without a byte order mark"),
         (UTF16.encode("utf-16-be"), "is encoded as UTF-16 without a byte order mark"),
-        (b"PK\x03\x04\x14\x00", "is an Excel or LibreOffice workbook"),
+        (b"PK\x03\x04\x14\x00", "is an Excel workbook"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Excel workbook"),
         (gzip.compress(b"volume_id\n", mtime=0), "is compressed with gzip"),
     ],
