@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 
 from batchexport.config import Settings
 from batchexport.engine.ledger import Ledger
@@ -58,9 +59,7 @@ class ControlLoop:
         self._settings = settings
         self._max_gib_at = max_gib_at
         self._anyway = anyway
-        requests = Requests(kind, work, is_stopping=ledger.stopping.is_set)
-        self._keeper = Keeper(kind, self._book, requests, ledger, may_start=self._may_start, anyway=anyway)
-        self._groups = Groups(kind, self._book, ledger, may_start=self._may_start)
+        self._work = work
         self._waited_for: dict[str, Job] = {}  # by resource id: an export that is in progress, or may be
         self._left_alone: dict[str, Job] = {}  # the same, where this run does not wait for the export to end
         self._failing_since: float | None = None  # loop time since which no poll succeeded
@@ -72,12 +71,31 @@ class ControlLoop:
         self._log_at: float | None = None  # loop time
         self._is_over = asyncio.Event()
 
+    # Made when they are first needed: most runs hold nothing.
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        requests = Requests(self._kind, self._work, is_stopping=self._ledger.stopping.is_set)
+        return Keeper(
+            self._kind,
+            self._book,
+            requests,
+            self._ledger,
+            may_start=self._may_start,
+            anyway=self._anyway,
+        )
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._kind, self._book, self._ledger, may_start=self._may_start)
+
     async def resume(self) -> None:
         """Take over what an earlier process left: jobs that may start because all that they need is held."""
         outstanding = await self._book.outstanding()
         rows = await self._book.jobs_of([resource.resource_id for resource in outstanding])
         held = {each.resource_id for each in outstanding if each.state is ResourceState.HELD}
-        self._keeper.inherit(held)
+        if held:
+            self._keeper.inherit(held)
         ready = [row for row in rows if not row.held and held.issuperset(row.server_ids)]
         self._ledger.release(row.job.job_id for row in ready)
         in_progress = await self._book.jobs_in_progress()
@@ -148,7 +166,9 @@ class ControlLoop:
 
     async def _step(self) -> bool:
         """Take the next step with what is outstanding, and acquire more. True = no job needs anything."""
-        await self._kind.confirm(await self._book.jobs_in_progress())
+        in_progress = await self._book.jobs_in_progress()
+        if in_progress or self._ledger.confirmable.is_set():
+            await self._kind.confirm(in_progress)
         outstanding = await self._book.outstanding()
         rows = await self._book.jobs_of([resource.resource_id for resource in outstanding])
         known = {row.job.job_id for row in rows}
@@ -158,6 +178,8 @@ class ControlLoop:
         if outstanding or rows:
             seen = await self._kind.poll(outstanding, rows)
             await self._keeper.step(outstanding, rows, seen, needed=needed)
+        if not await self._book.held_jobs(0, limit=1):
+            return not rows
         if (ending := self._kind.why_useless()) is not None:
             await self._groups.fail_all(ending)
         if not self._is_closing():
@@ -222,6 +244,8 @@ class ControlLoop:
         """Whether one of these is still to be released in this run, or a job to be ended."""
         if self._is_hopeless():
             return False
+        if not outstanding:
+            return bool(self._ledger.to_confirm)
         kept = self._keeper.stuck | self._left_alone.keys()
         if not self._settings.wait:
             kept |= self._kind.busy.keys()

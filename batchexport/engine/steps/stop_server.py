@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 from msgspec.structs import replace
 
@@ -79,14 +79,23 @@ class StopServer:
         self._policy = settings.in_use
         self._stop_timeout_s = stops.stop_timeout_s
         self._hard = stops.hard_stop
-        self._copies = Copies(cloud, self._book, own=own_volumes)
-        self._witness = Witness(cloud, work, ledger, settings)
+        self._own_volumes = own_volumes
         self._found: Mapping[str, Server] = {}  # by the latest poll
         #: (Server id, whether the compute service says that there is none) -> loop time.
         self._changing_since: dict[tuple[str, bool], float] = {}
         self._elsewhere: dict[str, Elsewhere] = {}  # by server id
         self._files_at = 0.0  # loop time at which other state files are read again
         self._elsewhere_since: dict[str, float] = {}  # server id -> loop time
+
+    # Made when they are first needed: most runs stop no server.
+
+    @cached_property
+    def _copies(self) -> Copies:
+        return Copies(self._cloud, self._book, own=self._own_volumes)
+
+    @cached_property
+    def _witness(self) -> Witness:
+        return Witness(self._cloud, self._work, self._ledger, self._settings)
 
     @property
     def busy(self) -> Mapping[str, str]:
