@@ -38,7 +38,7 @@ from batchexport.errors import BatchExportError, ConfigError, StateInUseError
 from batchexport.model import ImageOptions, InUse, JobState, TargetKey, Volume
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
-from batchexport.report.formats import Form, written
+from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.store import JobReport, StateReader
 from batchexport.whole_file import write_whole
 
@@ -228,7 +228,7 @@ def render_report(
 ) -> str:
     """The report of `batchexport report -f FORM` as text. Blocks while it reads. Raises StateError."""
     with StateReader(Path(state)) as reader:
-        return "\n".join(written(reader, Form(form), now=time.time()))
+        return "\n".join(report_lines(reader, ReportFormat(form), now=time.time()))
 
 
 async def _work(

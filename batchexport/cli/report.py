@@ -66,15 +66,15 @@ def report(
     Reads only the state file, so it works during a run, after it, and without access to the cloud. The HTML
     page is self-contained.
     """
-    from batchexport.report.formats import Form, written
+    from batchexport.report.formats import ReportFormat, report_lines
     from batchexport.store import StateReader
 
-    if only and not Form(form).is_of_rows:
+    if only and not ReportFormat(form).is_of_rows:
         raise click.UsageError(f"--only chooses rows; {form} shows the whole run")
     states = [JobState(word) for word in only]
     with StateReader(state_path) as reader:
-        lines = written(
-            reader, Form(form), now=time.time(), only=states, compare=compare, width=_width(output)
+        lines = report_lines(
+            reader, ReportFormat(form), now=time.time(), only=states, compare=compare, width=_width(output)
         )
         _put(lines, output)
 

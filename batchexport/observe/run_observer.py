@@ -23,7 +23,7 @@ from batchexport.observe.message import GOOD_CODES, Outcome, message_for, with_s
 from batchexport.observe.metrics import MetricsFile, RunMetrics, Snapshot
 from batchexport.observe.metrics_server import Address, serve_metrics
 from batchexport.observe.notifications import notify_end, notify_start
-from batchexport.report.formats import Form, written
+from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.text import title_of
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
@@ -251,13 +251,15 @@ def write_reports(state_path: Path, reports: Reports, *, now: float) -> Sequence
     folder, paths = reports.folder, list[Path]()
     if folder is None:
         return paths
-    csv_name = f"{state_path.stem}{Form.CSV.suffix}" if Form.CSV in reports.formats else None
-    for form in map(Form, reports.formats):
+    csv_name = f"{state_path.stem}{ReportFormat.CSV.suffix}" if ReportFormat.CSV in reports.formats else None
+    for form in map(ReportFormat, reports.formats):
         path = folder / f"{state_path.stem}{form.suffix}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with StateReader(state_path) as reader:
-                write_whole(path, (f"{line}\n" for line in written(reader, form, now=now, csv_name=csv_name)))
+                write_whole(
+                    path, (f"{line}\n" for line in report_lines(reader, form, now=now, csv_name=csv_name))
+                )
         except (OSError, StateError) as error:
             log.warning(
                 "the report %s could not be written: %s",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from batchexport.model import JobState
 from batchexport.report.history import earlier_runs, runs_at
-from batchexport.report.rows import Format, report_lines
+from batchexport.report.rows import csv_lines, json_lines, table_lines
 from batchexport.report.text import escape_controls
 from batchexport.store import StateReader
 
 
-class Form(StrEnum):
-    """How a report is written down."""
+class ReportFormat(StrEnum):
+    """The format of a report."""
 
     TABLE = "table"
     CSV = "csv"
@@ -24,18 +24,18 @@ class Form(StrEnum):
 
     @property
     def is_of_rows(self) -> bool:
-        """Whether it lists the rows, so that some of them can be chosen."""
-        return self in (Form.TABLE, Form.CSV, Form.JSON)
+        """Whether it lists rows, so that some of them can be chosen."""
+        return self in (ReportFormat.TABLE, ReportFormat.CSV, ReportFormat.JSON)
 
     @property
     def suffix(self) -> str:
-        """How names of such files end."""
-        return {Form.TABLE: ".txt", Form.MARKDOWN: ".md"}.get(self, f".{self}")
+        """The suffix of such files."""
+        return {ReportFormat.TABLE: ".txt", ReportFormat.MARKDOWN: ".md"}.get(self, f".{self}")
 
 
-def written(
+def report_lines(
     reader: StateReader,
-    form: Form,
+    form: ReportFormat,
     *,
     now: float,
     only: Collection[JobState] = (),
@@ -43,18 +43,19 @@ def written(
     width: int | None = None,
     csv_name: str | None = None,
 ) -> Iterator[str]:
-    """The report, line by line, without what could steer a terminal.
+    """The report, line by line without line ends, control characters escaped.
 
-    `only` chooses rows; `compare` names state files of earlier runs, and without any the earlier runs of
-    the list in the same folder are taken. `width` = columns that a table may take; None = as many as it
-    needs. `csv_name` is the file of the CSV report in the same folder, to be linked. Raises StateError.
+    `only` chooses rows; totals are always of all rows. `compare` names state files of earlier runs; without
+    any, the earlier runs of the list in the same folder are taken. `width` = columns that a table may take;
+    None = unlimited. `csv_name` is the file of the CSV report in the same folder, to be linked. Raises
+    StateError.
     """
     yield from map(escape_controls, _lines(reader, form, now, only, compare, width, csv_name))
 
 
 def _lines(
     reader: StateReader,
-    form: Form,
+    form: ReportFormat,
     now: float,
     only: Collection[JobState],
     compare: Sequence[Path],
@@ -62,17 +63,20 @@ def _lines(
     csv_name: str | None,
 ) -> Iterator[str]:
     if form.is_of_rows:
-        yield from report_lines(reader, Format(form), now=now, only=only, width=width)
-        return
+        jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
+        if form is ReportFormat.CSV:
+            return csv_lines(reader, jobs, now=now)
+        if form is ReportFormat.JSON:
+            return json_lines(reader, jobs, now=now)
+        return table_lines(reader, jobs, now=now, width=width)
     from batchexport.report.run_report import collect_report
 
     earlier = runs_at(compare) if compare else earlier_runs(reader.path, reader.run)
     report = collect_report(reader, now=now, earlier=earlier, csv_name=csv_name)
-    if form is Form.HTML:
+    if form is ReportFormat.HTML:
         from batchexport.report.html import html_report
 
-        yield html_report(report).rstrip("\n")
-    else:
-        from batchexport.report.markdown import markdown_report
+        return iter([html_report(report).rstrip("\n")])
+    from batchexport.report.markdown import markdown_report
 
-        yield from markdown_report(report)
+    return markdown_report(report)

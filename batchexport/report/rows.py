@@ -1,17 +1,16 @@
-"""The rows of a run as a table, CSV or JSON, streamed: a report of a million rows needs no memory."""
+"""The rows of a run as a table, CSV or JSON, line by line: a million rows need little memory."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Mapping
 
 from batchexport.lists import REPORT_COLUMNS, Column
 from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
-from batchexport.report.actions import actions_json, actions_of
+from batchexport.report.actions import action_lines, actions_json, actions_of
 from batchexport.report.context import context_json, context_of
 from batchexport.report.servers import (
     downtime_json,
@@ -37,49 +36,20 @@ from batchexport.store import JobReport, StateReader
 Cell = str | int | float | bool | None
 NO_DOWNTIMES: Mapping[str, str] = {}
 
-#: The list's own columns come first: a CSV report is a job list again, in which every image has its name.
+#: The columns of a job list come first: a CSV report is a valid job list, with the image name in each row.
 COLUMNS = (*(each.value for each in Column), *REPORT_COLUMNS)
-#: Other people's words. The list's other columns stay as they are, for the report is a list again.
+#: Columns with words from outside, which a spreadsheet must not take for formulas.
 _GUARDED = frozenset({"image_name", "volume_name", *REPORT_COLUMNS})
 _TABLE = "{:>7}  {}  {:<36}  {:<10}  {:>6}  {:<36}  {}  {}"
 _NAME, _IMAGE_NAME = 24, 54
-#: The wide table takes so much without reasons; where there is less room, a row takes two lines.
+#: Columns that the wide table takes without reasons; with less room, a row takes several lines.
 _WIDE = 208
 _NARROW = "{:>7}  {:<10}  {:>6}  {}"
 _INDENT = " " * 29
 
 
-class Format(StrEnum):
-    """The forms of a report."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-def report_lines(
-    reader: StateReader,
-    form: Format,
-    *,
-    now: float,
-    only: Collection[JobState] = (),
-    width: int | None = None,
-) -> Iterator[str]:
-    """The lines of the report, without line ends. `only` chooses the rows; totals are always of all rows.
-
-    `width` = columns that a table may take; None = as many as it needs.
-    """
-    jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
-    if form is Format.CSV:
-        yield from _csv(jobs, now, downtimes_by_volume(reader.downtimes(), now=now))
-    elif form is Format.JSON:
-        yield from _json(reader, jobs, now)
-    else:
-        yield from _table(reader, jobs, now, width)
-
-
 def is_stalled(job: JobReport, now: float) -> bool:
-    """Whether the export is past its deadline; it is still watched, so this is no state."""
+    """Whether the export is past its deadline. It is still polled, so this is no state."""
     return job.state is JobState.EXPORTING and job.deadline_at is not None and job.deadline_at < now
 
 
@@ -121,13 +91,15 @@ def cells(job: JobReport, now: float, downtimes: Mapping[str, str] = NO_DOWNTIME
 
 
 class _Line:
-    """A file for csv.writer whose write returns the line instead of keeping it."""
+    """A file for csv.writer whose write returns the line."""
 
     def write(self, text: str) -> str:
         return text
 
 
-def _csv(jobs: Iterator[JobReport], now: float, downtimes: Mapping[str, str]) -> Iterator[str]:
+def csv_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
+    """The rows as CSV."""
+    downtimes = downtimes_by_volume(reader.downtimes(), now=now)
     writer = csv.writer(_Line(), lineterminator="")
     yield str(writer.writerow(COLUMNS))
     for job in jobs:
@@ -162,7 +134,8 @@ def _csv_cell(name: str, value: Cell) -> Cell:
     return guarded(value) if name in _GUARDED and isinstance(value, str) else value
 
 
-def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterator[str]:
+def json_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
+    """One JSON object: the run, its servers and totals, and the rows as `jobs`."""
     run, downtimes, context = reader.run, reader.downtimes(), context_of(reader)
     servers = reader.servers()
     names = reader.volume_names(
@@ -193,7 +166,10 @@ def _json(reader: StateReader, jobs: Iterator[JobReport], now: float) -> Iterato
     yield "]}"
 
 
-def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: int | None) -> Iterator[str]:
+def table_lines(
+    reader: StateReader, jobs: Iterable[JobReport], *, now: float, width: int | None
+) -> Iterator[str]:
+    """The rows as a table of at most `width` columns (None = unlimited), then downtimes, sums and actions."""
     context = context_of(reader)
     if line := servers_line(reader.servers()):
         yield from (f"{line}; start with: {context.command('servers', ' --start')}", "")
@@ -212,6 +188,8 @@ def _table(reader: StateReader, jobs: Iterator[JobReport], now: float, width: in
     yield rows_text(totals)
     yield gib_text(totals)
     yield from (printable(f"{name}: {words}") for name, words in context.facts)
+    actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
+    yield from (f"next: {line}" for line in action_lines(actions))
 
 
 def _wide_line(job: JobReport, now: float, width: int | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.engine import send_failures
-from batchexport.report.rows import Format, report_lines
+from batchexport.report.rows import table_lines
 from batchexport.retry import Backoff
 from batchexport.store import StateReader
 from tests.attack.cloud import Cloud, Reply, cloud
@@ -185,5 +185,5 @@ def test_words_of_the_cloud_cannot_steer_the_terminal(liar: Cloud, inside: Insid
     run(inside).check(3)
     # Off a terminal Click takes the colours out, so the table is made here as a terminal would get it.
     with StateReader(inside.folder / "v.state") as reader:
-        report = "".join(report_lines(reader, Format.TABLE, now=0.0))
+        report = "".join(table_lines(reader, reader.jobs(), now=0.0, width=None))
     assert not {"\x1b", "\x07", "\0", "\u202e"} & set(report)

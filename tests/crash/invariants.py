@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from batchexport.report.rows import Format, report_lines
+from batchexport.report.rows import json_lines
 from batchexport.sandbox.world import Export
 from batchexport.store import StateReader
 from tests.crash.cloud import FlakyCloud, LiveImage
@@ -71,7 +71,7 @@ def _duplicates(exports: Sequence[Export]) -> int:
 def report_of(state_path: Path) -> Any:
     """The report of a list, as JSON."""
     with StateReader(state_path) as reader:
-        return json.loads("\n".join(report_lines(reader, Format.JSON, now=time.time())))
+        return json.loads("\n".join(json_lines(reader, reader.jobs(), now=time.time())))
 
 
 def _sums(report: Any, rows: int) -> Iterator[str]:

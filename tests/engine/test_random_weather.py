@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
-from batchexport.report.rows import Format, report_lines
+from batchexport.report.rows import json_lines
 from batchexport.sandbox import SandboxServer, SandboxVolume
 from batchexport.sandbox.weather import Weather, settings
 from tests.crash.evidence import Evidence, verdict
@@ -90,7 +90,7 @@ def drawn_pace(dice: Any) -> dict[str, float]:
 
 def report_of(bench: Bench) -> Any:
     with bench.reader() as reader:
-        return json.loads("\n".join(report_lines(reader, Format.JSON, now=now())))
+        return json.loads("\n".join(json_lines(reader, reader.jobs(), now=now())))
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))

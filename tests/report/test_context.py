@@ -18,7 +18,7 @@ from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, Server
 from batchexport.report.causes import normalized_reason
 from batchexport.report.context import context_of
-from batchexport.report.formats import Form, written
+from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.html import html_report
 from batchexport.report.markdown import markdown_report
 from batchexport.report.run_report import RunReport, collect_report, verdict
@@ -72,13 +72,15 @@ def report(path: Path) -> RunReport:
         return collect_report(reader, now=NOW)
 
 
-def report_on(path: Path, form: Form, **options: Any) -> str:
+def report_on(path: Path, form: ReportFormat, **options: Any) -> str:
     with StateReader(path) as reader:
-        return "\n".join(written(reader, form, now=NOW, **options))
+        return "\n".join(report_lines(reader, form, now=NOW, **options))
 
 
-@pytest.mark.parametrize("form", [Form.TABLE, Form.JSON, Form.HTML, Form.MARKDOWN])
-def test_every_form_says_where_and_how(path: Path, form: Form) -> None:
+@pytest.mark.parametrize(
+    "form", [ReportFormat.TABLE, ReportFormat.JSON, ReportFormat.HTML, ReportFormat.MARKDOWN]
+)
+def test_every_form_says_where_and_how(path: Path, form: ReportFormat) -> None:
     text = report_on(path, form)
     for words in ("prod", "eu-de", "archive", "nightly", "backup-01", "web-s1", "web-s2", "big"):
         assert words in text, words
@@ -129,7 +131,7 @@ def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
 
 
 def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, report: RunReport) -> None:
-    content = json.loads(report_on(path, Form.JSON))
+    content = json.loads(report_on(path, ReportFormat.JSON))
     first, second = content["downtimes"]
     assert (first["name"], first["stopping_at"], first["up_at"], first["seconds"]) == (
         "web-s1",
@@ -144,7 +146,7 @@ def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, report: RunRe
         markdown_report(report)
     )
     assert "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min), for big" in report_on(
-        path, Form.TABLE
+        path, ReportFormat.TABLE
     )
 
 
@@ -157,13 +159,13 @@ def test_many_volumes_are_counted(report: RunReport) -> None:
 
 
 def test_csv_has_the_volumes_name_and_reads_back(path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(report_on(path, Form.CSV))))
+    rows = list(csv.DictReader(io.StringIO(report_on(path, ReportFormat.CSV))))
     assert [row["volume_name"] for row in rows[:3]] == ["db-01 data", "数据库-02", ""]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_table_is_no_wider_than_its_terminal(path: Path, width: int) -> None:
-    text = report_on(path, Form.TABLE, width=width)
+    text = report_on(path, ReportFormat.TABLE, width=width)
     table = text[: text.index("\n\n", text.index("LINE"))].split("\n\n")[-1]
     assert all(display_width(line) <= width for line in table.splitlines())
     assert "db-01 data" in table and volume_id(1) in table and "数据库-02" in table
@@ -171,7 +173,7 @@ def test_a_table_is_no_wider_than_its_terminal(path: Path, width: int) -> None:
 
 
 def test_names_in_chinese_do_not_move_the_columns_behind_them(path: Path) -> None:
-    wide = [line for line in report_on(path, Form.TABLE).splitlines() if volume_id(1)[8:] in line]
+    wide = [line for line in report_on(path, ReportFormat.TABLE).splitlines() if volume_id(1)[8:] in line]
     places = {display_width(line[: line.index(volume_id(number))]) for number, line in enumerate(wide[:3], 1)}
     assert len(places) == 1
 
@@ -184,7 +186,9 @@ def test_exports_past_their_deadline_are_listed_with_their_image(report: RunRepo
 
 
 def test_a_stalled_export_tells_what_its_image_is(path: Path) -> None:
-    assert "stalled: past its deadline, still polled; its image is queued" in report_on(path, Form.TABLE)
+    assert "stalled: past its deadline, still polled; its image is queued" in report_on(
+        path, ReportFormat.TABLE
+    )
 
 
 def test_images_made_are_listed(report: RunReport) -> None:
@@ -213,13 +217,13 @@ def test_more_images_than_a_page_holds_are_left_to_the_csv_report(report: RunRep
 
 
 async def test_rows_name_the_downtimes_of_their_servers(path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(report_on(path, Form.CSV))))
+    rows = list(csv.DictReader(io.StringIO(report_on(path, ReportFormat.CSV))))
     texts = [row["downtime"] for row in rows if row["downtime"]]
     assert texts == [
         "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min);"
         " web-s2 (s2): down since 2026-09-21T14:15:00Z (1 h 58 min)"
     ]
-    content = json.loads(report_on(path, Form.JSON))
+    content = json.loads(report_on(path, ReportFormat.JSON))
     assert [job["downtime"] for job in content["jobs"] if job["downtime"]] == texts
     assert content["servers_down"][0]["volume_names"] == ["big"]
     assert content["to_do"][0]["commands"] == [f"batchexport servers {path} --start --os-cloud prod"]

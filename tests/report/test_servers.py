@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.observe.message import Outcome, message_for, with_state
-from batchexport.report.formats import Form, written
+from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.servers import MAX_NAMED, servers_json, servers_line, servers_text
 from batchexport.report.status import status_json, status_text, summary_text
 from batchexport.store import StateReader
@@ -37,16 +37,21 @@ def reader(left_down: Path) -> Iterator[StateReader]:
         yield reader
 
 
-@pytest.mark.parametrize("form", [Form.TABLE, Form.MARKDOWN, Form.HTML])
-def test_every_report_for_people_says_so_before_it_counts_rows(reader: StateReader, form: Form) -> None:
-    text = "\n".join(written(reader, form, now=AT))
+@pytest.mark.parametrize("form", [ReportFormat.TABLE, ReportFormat.MARKDOWN, ReportFormat.HTML])
+def test_every_report_for_people_says_so_before_it_counts_rows(
+    reader: StateReader, form: ReportFormat
+) -> None:
+    text = "\n".join(report_lines(reader, form, now=AT))
     assert LINE in text
-    assert text.index(LINE) < text.index("1 of 1 volume" if form is not Form.TABLE else "1 row =")
-    assert form is Form.TABLE or "servers still stopped" in text
+    assert text.index(LINE) < text.index("1 of 1 volume" if form is not ReportFormat.TABLE else "1 row =")
+    assert form is ReportFormat.TABLE or "servers still stopped" in text
 
 
 def test_programs_find_it_too(reader: StateReader, left_down: Path) -> None:
-    assert json.loads("".join(written(reader, Form.JSON, now=AT)))["servers_down"][0]["server_id"] == "a1"
+    assert (
+        json.loads("".join(report_lines(reader, ReportFormat.JSON, now=AT)))["servers_down"][0]["server_id"]
+        == "a1"
+    )
     assert json.loads(status_json(reader, left_down, now=AT))["servers_down"][0]["name"] == "web-1"
 
 

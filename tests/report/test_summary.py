@@ -4,7 +4,7 @@ from typing import Any
 
 from batchexport.model import Ending, JobState
 from batchexport.report.actions import action_lines, actions_after
-from batchexport.report.formats import Form, written
+from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.status import status_text, summary_text
 from batchexport.report.totals import Totals
 from batchexport.store import StateReader
@@ -76,7 +76,10 @@ async def test_an_image_that_is_not_as_it_should_be_is_told_at_the_end_and_on_ev
     await build_succeeded(path, ending)
     with StateReader(path) as reader:
         text = summary_text(reader, path, cloud="prod", took_s=1)
-        pages = ["\n".join(written(reader, form, now=AT)) for form in (Form.HTML, Form.MARKDOWN)]
+        pages = [
+            "\n".join(report_lines(reader, form, now=AT))
+            for form in (ReportFormat.HTML, ReportFormat.MARKDOWN)
+        ]
     assert "succeeded, but these images need a look:\n        1  active, but it holds 0 bytes" in text
     assert f"next: batchexport report {path} -f markdown" in text
     for page in pages:
