@@ -60,13 +60,13 @@ class Bench:
 
     def run(
         self,
-        cloud: FakeCloud,
+        cloud: Any,
         *,
         stop_when: Callable[..., Any] | None = None,
-        on_change: Callable[..., None] | None = None,
+        on_change: Callable[..., object] | None = None,
         settings: Settings | None = None,
         max_gib_at: Any = None,
-        stop: str | None = None,
+        stop: float | None = None,
         start_anyway: bool = False,
         **limits: Any,
     ) -> list[tuple[str, JobState, JobState]]:
@@ -75,7 +75,7 @@ class Bench:
         """
 
         @contextlib.asynccontextmanager
-        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[FakeCloud]:
+        async def connect(key: TargetKey, rate: float | None) -> AsyncIterator[Any]:
             yield cloud(key) if callable(cloud) else cloud
 
         async def go() -> list[tuple[str, JobState, JobState]]:
@@ -83,7 +83,7 @@ class Bench:
             stopping = asyncio.Event()
             if stop is not None:
                 loop.call_later(stop, stopping.set)
-            changes = []
+            changes: list[tuple[str, JobState, JobState]] = []
 
             def changed(change: JobChange) -> None:
                 job, before, after = change.job, change.before, change.after

@@ -7,7 +7,7 @@ a second export, a failed export leaves the volume available and takes the image
 import asyncio
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from batchexport.dialect import CINDER
@@ -23,6 +23,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
+from batchexport.identity import CloudIdentity
 from batchexport.model import Accepted, ExportRequest, Image, Volume
 from tests.engine.fast_time import fast_now
 
@@ -38,27 +39,27 @@ class FakeCloud:
         self,
         *,
         faults: dict[str, Any] | None = None,
-        statuses: dict[str, None] | None = None,
+        statuses: dict[str, str | None] | None = None,
         upload_s: float = UPLOAD_S,
         image_lag_s: float = 2.0,
     ) -> None:
         self.faults = defaultdict(list, {key: list(value) for key, value in (faults or {}).items()})
         self.statuses = statuses or {}  # volume id -> status, where it is not `available`
         self.requests_per_second = 0.0
-        self.calls = Counter()
-        self.posts = []  # (loop time, volume id), every request that arrived
-        self.records = {}  # by image id
-        self.deleted = []  # image ids
+        self.calls: Counter[str] = Counter()
+        self.posts: list[tuple[float, str]] = []  # (loop time, volume id), every request that arrived
+        self.records: dict[str, dict[str, Any]] = {}  # by image id
+        self.deleted: list[str] = []  # image ids
         self.most_in_progress = 0
         self._down_until = 0.0
-        self.delete_error = None
+        self.delete_error: Exception | None = None
         self.broken_reads = 0  # so many reads fail before one succeeds
         self._upload_s = upload_s
         self._image_lag_s = image_lag_s
         self._ids = itertools.count(1)
 
     dialect = CINDER
-    identity = None
+    identity: CloudIdentity | None = None
 
     @property
     def block_storage(self) -> Any:
@@ -118,7 +119,7 @@ class FakeCloud:
                 return True
         return False
 
-    def _volume(self, volume_id: str, now: float) -> Volume:
+    def _volume(self, volume_id: str, now: float) -> Volume | None:
         status = self.statuses.get(volume_id, "available")
         if status is None:
             return None
@@ -126,7 +127,7 @@ class FakeCloud:
             status = "uploading"
         return Volume(volume_id=volume_id, status=status, size_gib=10)
 
-    def _image(self, image_id: str, now: float) -> Image:
+    def _image(self, image_id: str, now: float) -> Image | None:
         record = self.records[image_id]
         if now < record["created"] or (record["gone_at"] is not None and now >= record["gone_at"]):
             return None
@@ -198,14 +199,14 @@ class FakeCloud:
             "active_at": None if fails or fault in ("orphan", "killed") else done_at,
             "gone_at": done_at if fails else None,
             "free_at": done_at + self._image_lag_s,
-            "stuck": {"orphan": "saving", "killed": "killed"}.get(fault),
+            "stuck": {"orphan": "saving", "killed": "killed"}.get(fault or ""),
         }
         now = self.server_now_s()
         in_progress = sum(record["created"] <= now < record["free_at"] for record in self.records.values())
         self.most_in_progress = max(self.most_in_progress, in_progress)
         return image_id
 
-    async def get_volume(self, volume_id: str) -> Any:
+    async def get_volume(self, volume_id: str) -> Volume | None:
         self._read("volume")
         return self._volume(volume_id, self.server_now_s())
 
@@ -216,7 +217,7 @@ class FakeCloud:
         volumes = [volume for volume_id in known if (volume := self._volume(volume_id, now))]
         yield [volume for volume in volumes if status in (None, volume.status)]
 
-    async def get_image(self, image_id: str) -> Any:
+    async def get_image(self, image_id: str) -> Image | None:
         self._read("image")
         return self._image(image_id, self.server_now_s()) if image_id in self.records else None
 
@@ -228,7 +229,7 @@ class FakeCloud:
         self._read("images_named")
         return [image for image in self._all_images() if image.name == name]
 
-    async def images_by_id(self, image_ids: list[str]) -> AsyncIterator[list[Image]]:
+    async def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[list[Image]]:
         self._read("images_by_id")
         yield [image for image in self._all_images() if image.image_id in image_ids]
 
@@ -245,8 +246,8 @@ class FakeCloud:
             image
             for image in sorted(self._all_images(), key=lambda image: getattr(image, by))
             if status in (None, image.status)
-            and (created_since is None or image.created_at >= created_since)
-            and (updated_since is None or image.updated_at >= updated_since)
+            and (created_since is None or (image.created_at or 0.0) >= created_since)
+            and (updated_since is None or (image.updated_at or 0.0) >= updated_since)
         ]
 
     async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:

@@ -29,10 +29,10 @@ class Machine:
         tells_task: bool = True,
     ) -> None:
         self.status = status
-        self.task = None
+        self.task: str | None = None
         self.stop_s, self.start_s = stop_s, start_s
         self.tells_task = tells_task
-        self._turning_to = None
+        self._turning_to: str | None = None
         self._at = 0.0
         self.updated_at = 0.0  # as the service keeps it: the second of the last change
         self.tells_update = True
@@ -66,20 +66,30 @@ class ServedCloud(FakeCloud):
         names = {server_id for server_ids in self.attached.values() for server_id in server_ids}
         self.machines = {name: Machine() for name in sorted(names)} | (machines or {})
         self.honours_force = honours_force
-        self.order_errors = []  # (order, error or mapping) to raise or return before all is well
-        self.orders = []  # ("stop" or "start", server id), every one that was taken
-        self.hard = set()
-        self.torn = []  # (volume id, server id): copied while the server ran
+        self.order_errors: list[
+            tuple[str, Any]
+        ] = []  # (order, error or mapping) to raise or return before all is well
+        self.orders: list[tuple[str, str]] = []  # ("stop" or "start", server id), every one that was taken
+        self.hard: set[str] = set()
+        self.torn: list[tuple[str, str]] = []  # (volume id, server id): copied while the server ran
         self.most_down = 0
-        self.watch_orders = None  # called before each order is carried out
-        self.after_order = None  # called when an order of a request was carried out
-        self.torn_images = set()  # ids of images that were copied while a server ran
-        self.away = {}  # server id -> (from, until): in no list, and cannot be read
-        self.vanished = {}  # server id -> (from, until): the compute service says that there is none
+        self.watch_orders: Callable[[str, str], object] | None = (
+            None  # called before each order is carried out
+        )
+        self.after_order: Callable[[], object] | None = (
+            None  # called when an order of a request was carried out
+        )
+        self.torn_images: set[str] = set()  # ids of images that were copied while a server ran
+        self.away: dict[
+            str, tuple[float, float]
+        ] = {}  # server id -> (from, until): in no list, and cannot be read
+        self.vanished: dict[
+            str, tuple[float, float]
+        ] = {}  # server id -> (from, until): the compute service says that there is none
         self.repeat: Callable[[Server], Server] | None = (
             None  # what a replica or a cache answers in the place of a server's record
         )
-        self.strangers = {}  # server id -> when somebody starts it, if it is off then
+        self.strangers: dict[str, float] = {}  # server id -> when somebody starts it, if it is off then
 
     def ordered(self, kind: str) -> Counter[str]:
         return Counter(server_id for order, server_id in self.orders if order == kind)
@@ -87,7 +97,7 @@ class ServedCloud(FakeCloud):
     def running(self) -> set[str]:
         return {name for name, machine in self.machines.items() if machine.look()[0] == "active"}
 
-    def _volume(self, volume_id: str, now: float) -> Volume:
+    def _volume(self, volume_id: str, now: float) -> Volume | None:
         server_ids = self.attached.get(volume_id, ())
         if not server_ids:
             return super()._volume(volume_id, now)
@@ -111,7 +121,7 @@ class ServedCloud(FakeCloud):
                 self.machines[server_id].turn("active", None, 0.0)
                 self.look_everywhere()
 
-    def _is_within(self, spans: dict[Any, Any], server_id: str) -> bool:
+    def _is_within(self, spans: dict[str, tuple[float, float]], server_id: str) -> bool:
         begin, end = spans.get(server_id, (0.0, 0.0))
         return begin <= fast_now() < end
 
@@ -142,7 +152,7 @@ class ServedCloud(FakeCloud):
         self._read("servers")
         yield [self._server(each) for each in server_ids if not self._is_within(self.away, each)]
 
-    async def get_server(self, server_id: str) -> Any:
+    async def get_server(self, server_id: str) -> Server:
         self._read("server")
         if self._is_within(self.away, server_id):
             raise TransientError("cell2 is not responding", status=500)
@@ -171,7 +181,7 @@ class ServedCloud(FakeCloud):
         errors = self._error_of("stop", server_ids)
         for server_id in server_ids:
             machine = self.machines.get(server_id)
-            if server_id not in errors and machine.is_idle("active"):
+            if server_id not in errors and machine is not None and machine.is_idle("active"):
                 self._take("stop", server_id)
                 self.hard |= {server_id} if hard else set()
                 machine.turn("shutoff", "powering-off", machine.stop_s)
@@ -192,7 +202,7 @@ class ServedCloud(FakeCloud):
         errors = self._error_of("start", server_ids)
         for server_id in server_ids:
             machine = self.machines.get(server_id)
-            if server_id not in errors and machine.is_idle("shutoff"):
+            if server_id not in errors and machine is not None and machine.is_idle("shutoff"):
                 self._take("start", server_id)
                 machine.turn("active", "powering-on", machine.start_s)
         self.look_everywhere()
@@ -207,10 +217,11 @@ class ServedCloud(FakeCloud):
 
     def _error_of(self, order: str, server_ids: list[str]) -> dict[str, RefusedError]:
         missing = NotFoundError("no such server", method="POST", status=404, code="itemNotFound")
-        unknown = {each: missing for each in server_ids if each not in self.machines}
+        unknown: dict[str, RefusedError] = {each: missing for each in server_ids if each not in self.machines}
         if self.order_errors and self.order_errors[0][0] == order:
             _, error = self.order_errors.pop(0)
             if isinstance(error, Exception):
                 raise error
-            return unknown | error
+            refused: dict[str, RefusedError] = unknown | error
+            return refused
         return unknown

@@ -12,12 +12,9 @@ import selectors
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from selectors import SelectorKey
 from typing import Any, TypeVar
 
-from batchexport.store.sqlite.connection import WorkConnection
-from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.writer import Writer
 
 #: Where time begins, as seconds of the loop's clock: a machine that has been up for a while.
@@ -44,7 +41,9 @@ class Time:
 class VirtualSelector(selectors.DefaultSelector):
     """Does not wait for time to pass, but makes it pass."""
 
-    is_busy = staticmethod(lambda: False)  # whether a thread still works on what the loop asked for
+    is_busy: Callable[[], bool] = staticmethod(
+        lambda: False
+    )  # whether a thread still works on what the loop asked for
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         events = super().select(0)
@@ -55,7 +54,7 @@ class VirtualSelector(selectors.DefaultSelector):
         # A thread may have been done just before it was asked.
         events = events or super().select(None if timeout is None else LOOPBACK_S if Time.on_the_way else 0)
         if not events:
-            Time.now_s += max(timeout, RESOLUTION_S)
+            Time.now_s += max(timeout or 0.0, RESOLUTION_S)
         return events
 
 
@@ -79,7 +78,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _answered(self, _: asyncio.Future[Any]) -> None:
         self._asked -= 1
 
-    def run_in_executor(self, *args: Callable[..., Any] | None) -> asyncio.Future[Any]:
+    def run_in_executor(self, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         return self.expect(super().run_in_executor(*args))
 
     async def shutdown_default_executor(self, *args: Any) -> None:
@@ -108,19 +107,19 @@ def run_fast(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 
 #: The threads that write state files for virtual loops.
-WRITERS = weakref.WeakSet()
+WRITERS: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
 def _watch_writers() -> None:
     """Have every virtual loop know what it asked a writer for, and no such writer wait for company."""
     begin, ask, is_pressing = Writer.__init__, Writer.ask, Writer._is_pressing
 
-    def begun(self: Writer, *args: WorkConnection | Path, **kwargs: Any) -> None:
+    def begun(self: Writer, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
         if _virtual_loop() is not None:
             WRITERS.add(self)
 
-    def asked(self: Writer, *args: Lease | Callable[..., Any], **kwargs: Any) -> asyncio.Future[Any]:
+    def asked(self: Writer, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
         waiter = ask(self, *args, **kwargs)
         loop = _virtual_loop()
         return waiter if loop is None else loop.expect(waiter)
@@ -128,7 +127,8 @@ def _watch_writers() -> None:
     def pressing(self: Writer) -> bool:
         return self in WRITERS or is_pressing(self)
 
-    Writer.__init__, Writer.ask, Writer._is_pressing = begun, asked, pressing
+    for name, method in (("__init__", begun), ("ask", asked), ("_is_pressing", pressing)):
+        setattr(Writer, name, method)
 
 
 def _some_thread_works() -> bool:
@@ -137,10 +137,11 @@ def _some_thread_works() -> bool:
     )
 
 
-def _virtual_loop() -> VirtualLoop:
+def _virtual_loop() -> VirtualLoop | None:
     with contextlib.suppress(RuntimeError):
         loop = asyncio.get_running_loop()
         return loop if isinstance(loop, VirtualLoop) else None
+    return None
 
 
 _watch_writers()

@@ -26,6 +26,12 @@ from tests.engine.fake_cloud import EPOCH
 from tests.engine.fast_time import Time, fast_now
 
 
+def defaults_of(kind: Any) -> dict[str, Any]:
+    """The defaults of what its objects are made with."""
+    defaults: dict[str, Any] = kind.__init__.__kwdefaults__
+    return defaults
+
+
 def now() -> Any:
     return EPOCH + fast_now()
 
@@ -39,11 +45,11 @@ class _Clock:
 
 def live_by_virtual_time(monkeypatch: pytest.MonkeyPatch, is_dead: Any) -> None:
     """Have the client, its tokens and its gate take the time from the loop; a dead one sends nothing."""
-    monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "now", now)
-    monkeypatch.setitem(HttpSession.__init__.__kwdefaults__, "steady", fast_now)
-    monkeypatch.setitem(TokenSource.__init__.__kwdefaults__, "now", now)
-    monkeypatch.setitem(RequestSigner.__init__.__kwdefaults__, "now", now)
-    monkeypatch.setitem(RequestSigner.__init__.__kwdefaults__, "steady", fast_now)
+    monkeypatch.setitem(defaults_of(HttpSession), "now", now)
+    monkeypatch.setitem(defaults_of(HttpSession), "steady", fast_now)
+    monkeypatch.setitem(defaults_of(TokenSource), "now", now)
+    monkeypatch.setitem(defaults_of(RequestSigner), "now", now)
+    monkeypatch.setitem(defaults_of(RequestSigner), "steady", fast_now)
     monkeypatch.setattr(sign_in_pacing, "time", _Clock)
     request = aiohttp.ClientSession._request
 
@@ -66,7 +72,7 @@ class Stack:
         self.journal = folder / "cloud.journal"
         self.settings = SandboxSettings(journal=self.journal, time_scale=1.0, force_upload=True, **settings)
         self._clouds = folder / "clouds.yaml"
-        self.counts = {}
+        self.counts: dict[Any, Any] = {}
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(self._clouds))
         self._dead = False
         live_by_virtual_time(monkeypatch, lambda: self._dead)

@@ -76,13 +76,15 @@ class Permit:
         return Selection(acquire=tuple(map(Candidate, sorted(needed))))
 
     async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-        return self._cloud.change_permits("acquire", resource_ids, fence)
+        refused: Mapping[str, CloudError] = self._cloud.change_permits("acquire", resource_ids, fence)
+        return refused
 
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         return list(resource_ids)
 
     async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-        return self._cloud.change_permits("release", resource_ids, fence)
+        refused: Mapping[str, CloudError] = self._cloud.change_permits("release", resource_ids, fence)
+        return refused
 
     def forget(self, resource_id: str) -> None:
         pass

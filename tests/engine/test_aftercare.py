@@ -139,7 +139,7 @@ def clean(bench: Bench, cloud: FakeCloud, image: Abandoned, *, remove: bool) -> 
     return result.found
 
 
-def removals(bench: Bench) -> list[tuple[str, str]]:
+def removals(bench: Bench) -> list[tuple[str, str | None]]:
     with bench.reader() as reader:
         return [(each.image_id, each.outcome) for each in reader.removals()]
 
@@ -183,7 +183,7 @@ def test_an_image_whose_volume_is_listed_as_uploading_is_never_removed(
     cloud.statuses[image.volume_id] = "uploading"
 
     async def volume(volume_id: str) -> Volume | None:
-        return status and Volume(volume_id=volume_id, status="available")
+        return Volume(volume_id=volume_id, status="available") if status else None
 
     cloud.get_volume = volume
     assert clean(bench, cloud, image, remove=True) is Found.KEPT
@@ -195,7 +195,7 @@ def test_an_image_that_is_listed_as_active_is_never_removed(bench: Bench) -> Non
     behind = run_fast(cloud.get_image(image.image_id))
     cloud.records[image.image_id]["active_at"] = cloud.server_now_s()
 
-    async def by_id(image_id: str) -> Image:
+    async def by_id(image_id: str) -> Image | None:
         return behind
 
     cloud.get_image = by_id

@@ -16,8 +16,8 @@ IDS = volume_ids(6)
 def settings(
     *, in_use: InUse = InUse.STOP, limits: dict[str, int] | None = None, **server_stops: Any
 ) -> Settings:
-    limits = {"poll_interval_s": 10.0, **(limits or {})}
-    return Settings(in_use=in_use, limits=Limits(**limits), server_stops=ServerStops(**server_stops))
+    given: dict[str, Any] = {"poll_interval_s": 10.0, **(limits or {})}
+    return Settings(in_use=in_use, limits=Limits(**given), server_stops=ServerStops(**server_stops))
 
 
 def afoot(bench: Bench) -> dict[str, ServerState]:
@@ -88,8 +88,8 @@ def test_a_server_in_another_status_fails_its_rows_and_stops_no_other(bench: Ben
     bench.run(cloud, settings=settings())
     jobs = bench.jobs()
     assert [jobs[volume_id].state for volume_id in IDS[:2]] == ["failed", "failed"]
-    assert "server odd (vm-odd)" in jobs[IDS[0]].reason
-    assert status in jobs[IDS[0]].reason
+    assert "server odd (vm-odd)" in (jobs[IDS[0]].reason or "")
+    assert status in (jobs[IDS[0]].reason or "")
     assert cloud.orders == []
     check(bench, cloud, running={"a"})
 
@@ -233,7 +233,7 @@ def test_a_server_that_does_not_stop_is_left_running_and_its_rows_say_so(bench: 
     bench.run(cloud, settings=settings(stop_timeout_s=300.0))
     jobs = bench.jobs()
     assert {job.state for job in jobs.values()} == {"failed"}
-    assert "did not stop within 5 min, it is active (powering-off)" in jobs[IDS[0]].reason
+    assert "did not stop within 5 min, it is active (powering-off)" in (jobs[IDS[0]].reason or "")
     check(bench, cloud)
 
 
@@ -270,7 +270,7 @@ def test_a_server_that_never_starts_is_told_and_stays_in_the_file(
     with bench.reader() as reader:
         (server,) = reader.servers()
     assert server.state is ServerState.STARTING
-    assert "does not start" in server.note
+    assert "does not start" in (server.note or "")
     assert server.volume_ids == (IDS[0],)
     assert "start it yourself" in caplog.text
     cloud.machines["a"].turn("active", None, 0.0)
@@ -295,7 +295,7 @@ def test_a_stop_that_is_forbidden_fails_the_rows_and_nothing_else(bench: Bench) 
     bench.run(cloud, settings=settings())
     jobs = bench.jobs()
     assert (jobs[IDS[0]].state, jobs[IDS[1]].state) == ("failed", "succeeded")
-    assert "its server may not be stopped: policy does not allow os-stop" in jobs[IDS[0]].reason
+    assert "its server may not be stopped: policy does not allow os-stop" in (jobs[IDS[0]].reason or "")
     check(bench, cloud)
 
 

@@ -37,8 +37,8 @@ class AwayCloud(ServedCloud):
 
     def __init__(self, attached: dict[str, Any], **options: Any) -> None:
         super().__init__(attached, **options)
-        self.broken = {}  # call -> error
-        self.breaks_after_stop = {}
+        self.broken: dict[Any, Any] = {}  # call -> error
+        self.breaks_after_stop: dict[Any, Any] = {}
 
     def _take(self, order: str, server_id: str) -> None:
         super()._take(order, server_id)
@@ -138,7 +138,7 @@ def test_servers_that_may_not_be_seen_fail_their_rows_only(bench: Bench) -> None
     bench.run(cloud, settings=STOP)
     jobs = bench.jobs()
     assert (jobs[IDS[0]].state, jobs[IDS[1]].state) == ("failed", "succeeded")
-    assert "policy does not allow" in jobs[IDS[0]].reason
+    assert "policy does not allow" in (jobs[IDS[0]].reason or "")
 
 
 def test_a_compute_service_that_is_away_is_waited_for(bench: Bench) -> None:

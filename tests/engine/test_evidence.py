@@ -96,7 +96,8 @@ class Hiding(FakeCloud):
         self.in_lists_s = in_lists_s
 
     def _hidden(self, image_id: str, for_s: float) -> bool:
-        return self.server_now_s() < self.records[image_id]["created"] + for_s
+        hidden: bool = self.server_now_s() < self.records[image_id]["created"] + for_s
+        return hidden
 
     async def get_image(self, image_id: str) -> Any:
         found = await super().get_image(image_id)
@@ -173,8 +174,8 @@ def test_nothing_is_sent_while_an_unfinished_image_of_an_earlier_attempt_cannot_
     cloud.delete_error = RefusedError("image is protected", status=403)
     bench.run(cloud)
     assert bench.states() == {volume_id: "failed"}
-    assert "protected" in bench.jobs()[volume_id].reason
-    assert "image-1" in bench.jobs()[volume_id].reason
+    assert "protected" in (bench.jobs()[volume_id].reason or "")
+    assert "image-1" in (bench.jobs()[volume_id].reason or "")
     assert len(cloud.posts) == 1
 
 
@@ -184,7 +185,7 @@ def test_a_deletion_that_is_not_believed_at_once_is_tried_again(bench: Bench) ->
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
     errors = [TransientError("bad gateway", status=502), NotFoundError("gone", status=404)]
 
-    class Flaky(type(cloud)):
+    class Flaky(FakeCloud):
         async def delete_image(self, image_id: str, *, fence: Callable[..., Any]) -> None:
             if errors:
                 self.calls["delete_image"] += 1
@@ -205,9 +206,11 @@ class Skewed(FakeCloud):
         super().__init__(**given)
         self.skew_s = skew_s
 
-    def _image(self, image_id: str, now: float) -> Image:
+    def _image(self, image_id: str, now: float) -> Image | None:
         image = super()._image(image_id, now)
-        return image and replace(
+        if image is None or image.created_at is None or image.updated_at is None:
+            return None
+        return replace(
             image, created_at=image.created_at + self.skew_s, updated_at=image.updated_at + self.skew_s
         )
 
@@ -260,7 +263,7 @@ def test_an_image_that_somebody_else_made_of_the_name_before_retry_is_left_to_a_
     retry(bench)
     bench.run(cloud)
     assert bench.states() == {volume_id: "ambiguous"}
-    assert "foreign" in bench.jobs()[volume_id].reason
+    assert "foreign" in (bench.jobs()[volume_id].reason or "")
     assert len(cloud.posts) == 1
 
 
@@ -269,7 +272,7 @@ def test_a_request_carried_out_long_after_it_was_given_up_is_found_before_the_ne
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["lost before"]})
-    ended = []
+    ended: list[Any] = []
 
     def given_up(job: Job, before: JobState, after: JobState) -> None:
         if str(after) == "pending" and not ended:
@@ -348,7 +351,7 @@ def test_a_row_that_cannot_be_looked_up_keeps_no_other_waiting_and_ends(bench: B
     bench.run(cloud)
     states = bench.states()
     assert [states[each] for each in ids] == ["ambiguous", "succeeded", "succeeded"]
-    assert "firewall" in bench.jobs()[ids[0]].reason
+    assert "firewall" in (bench.jobs()[ids[0]].reason or "")
     assert len(cloud.posts) == 3
 
 
@@ -359,7 +362,7 @@ def test_one_look_that_shows_no_image_reopens_no_ambiguous_row(bench: Bench) -> 
     bench.run(cloud)
     assert bench.states() == {volume_id: "ambiguous"}
     let_pass(60.0)  # until its volume is free
-    looks = []
+    looks: list[Any] = []
     cloud.__class__ = type("Once", (FakeCloud,), {"images_named": once_empty(looks)})
     (found,) = reconcile(bench, cloud)
     assert str(found.state) == "ambiguous"
@@ -438,7 +441,7 @@ def test_a_volume_that_never_comes_free_ends_its_row_with_the_way_out(bench: Ben
     bench.run(cloud)
     job = bench.jobs()[volume_id]
     assert (str(job.state), job.code) == ("failed", "volume_uploading")
-    assert "volume set --state available" in job.reason
+    assert "volume set --state available" in (job.reason or "")
 
 
 def test_an_image_of_an_earlier_attempt_that_only_a_list_shows_is_taken(
@@ -467,7 +470,8 @@ def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})
-    delete, read, away = FakeCloud.delete_image, FakeCloud.get_image, []
+    delete, read = FakeCloud.delete_image, FakeCloud.get_image
+    away: list[str] = []
 
     async def delete_image(self: FakeCloud, image_id: str, *, fence: Callable[..., Any]) -> None:
         if not away:
@@ -477,7 +481,10 @@ def test_an_unfinished_image_that_a_gateway_calls_not_found_is_not_gone(
 
     async def get_image(self: FakeCloud, image_id: str) -> Any:
         found = await read(self, image_id)
-        return None if len(away) == 1 and away.append("once") is None else found
+        if len(away) == 1:
+            away.append("once")
+            return None
+        return found
 
     monkeypatch.setattr(FakeCloud, "delete_image", delete_image)
     monkeypatch.setattr(FakeCloud, "get_image", get_image)

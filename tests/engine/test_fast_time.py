@@ -33,11 +33,15 @@ def test_time_stands_still_while_a_thread_works() -> None:
 
 
 def test_time_stands_still_while_a_commit_is_under_way(bench: Bench) -> None:
+    def slowly(db: object) -> str:
+        time.sleep(0.05)
+        return "done"
+
     async def go() -> None:
         state = bench.open()
         try:
             tick = asyncio.ensure_future(asyncio.sleep(0.001))
-            answer = state._writer.ask(lambda db: time.sleep(0.05) or "done")
+            answer = state._writer.ask(slowly)
             assert await answer == "done"
             assert not tick.done()
         finally:

@@ -1,7 +1,7 @@
 """Clouds that answer lists with what was not asked for."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -41,7 +41,7 @@ class HeedlessCloud(FakeCloud):
             self.calls["image pages"] += 1
             yield listed[begin : begin + 50]
 
-    async def images_by_id(self, image_ids: list[str]) -> AsyncIterator[list[Image]]:
+    async def images_by_id(self, image_ids: Sequence[str]) -> AsyncIterator[list[Image]]:
         for begin in range(0, len(image_ids), decide.IDS_PER_REQUEST):
             self.calls["by id"] += 1
             if self.by_id == "refused":

@@ -94,7 +94,7 @@ def test_a_volume_in_use_follows_the_policy(bench: Bench, policy: InUse, state: 
     bench.load(ids)
     bench.run(FakeCloud(statuses={ids[0]: "in-use"}), settings=Settings(in_use=policy))
     assert bench.states() == {ids[0]: state, ids[1]: "succeeded"}
-    assert "attached to a server" in bench.jobs()[ids[0]].reason
+    assert "attached to a server" in (bench.jobs()[ids[0]].reason or "")
 
 
 def test_a_volume_that_does_not_exist_fails(bench: Bench) -> None:

@@ -22,7 +22,7 @@ def test_requests_that_meet_one_outage_together_count_as_one(bench: Bench) -> No
 def test_a_cloud_that_says_for_how_long_it_is_away_is_left_alone_for_so_long(bench: Bench) -> None:
     ids = volume_ids(6)
     bench.load(ids)
-    refused = []
+    refused: list[Any] = []
 
     class Away(FakeCloud):
         async def upload_volume_to_image(

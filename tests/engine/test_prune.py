@@ -28,7 +28,7 @@ class Cloud:
     dialect = CINDER
 
     @property
-    def image(self) -> Image | None:
+    def image(self) -> Any:
         """This one object is the image service, too."""
         return self
 
@@ -40,7 +40,7 @@ class Cloud:
         at_delete: Callable[..., Awaitable[None]] | None = None,
     ) -> None:
         self.listed = [shown(0), shown(1)]
-        self.deleted = []
+        self.deleted: list[Any] = []
         self._looks = {"i0": shown(0), "i1": shown(1)} | (looks or {})
         self._delete_error, self._at_delete = delete_error, at_delete
 
@@ -76,7 +76,8 @@ def volumes(tmp_path: Path) -> dict[str, Any]:
 
 
 def path_of(volumes: dict[str, Any]) -> Path:
-    return volumes["v"][1].records[0].state_path
+    path: Path = volumes["v"][1].records[0].state_path
+    return path
 
 
 def rules(keep: int = 1) -> Retention:
@@ -84,7 +85,7 @@ def rules(keep: int = 1) -> Retention:
 
 
 async def results(
-    cloud: Cloud, volumes: dict[str, Any], *, remove: bool = True, **how: Any
+    cloud: Any, volumes: dict[str, Any], *, remove: bool = True, **how: Any
 ) -> dict[str, tuple[Found, str]]:
     pruned = prune(
         cloud,

@@ -14,7 +14,6 @@ from batchexport.engine.prune import prune
 from batchexport.errors import UnreachableError
 from batchexport.model import Image, TargetKey
 from batchexport.plan.retention import OurImage, Recorded
-from batchexport.store import Abandoned
 from tests.plan.test_retention import GIB, ours, shown
 from tests.store.making import make
 
@@ -27,14 +26,14 @@ class Cloud:
     dialect = CINDER
 
     @property
-    def image(self) -> Image:
+    def image(self) -> Any:
         """This one object is the image service, too."""
         return self
 
     def __init__(self, images: list[Image], chance: random.Random) -> None:
         self.there = {image.image_id: image for image in images}
         self.chance = chance
-        self.deleted = {}  # what was left when an image was deleted, by its id
+        self.deleted: dict[Any, Any] = {}  # what was left when an image was deleted, by its id
 
     async def images(self, *, created_since: float) -> AsyncIterator[list[Image]]:
         yield [image for image in self.there.values() if self.chance.random() < 0.95]
@@ -52,10 +51,12 @@ class Cloud:
         self.deleted[image_id] = gone, list(self.there.values())
 
 
-def odd(chance: random.Random, number: int, image: Abandoned | None = None) -> Image:
+def odd(chance: random.Random, number: int, image: Image | None = None) -> Image:
     """An image of a volume of 10 GiB; one in three has something wrong with it."""
-    created_at = image.created_at if image else 1_000_000.0 - number * chance.choice([0.0, 0.2, 1.0]) * DAY_S
-    wrong = chance.choice(
+    made_at = (
+        1_000_000.0 - number * chance.choice([0.0, 0.2, 1.0]) * DAY_S if image is None else image.created_at
+    )
+    wrong: dict[str, Any] = chance.choice(
         [
             *[{}] * 8,
             {"status": "saving"},
@@ -65,7 +66,7 @@ def odd(chance: random.Random, number: int, image: Abandoned | None = None) -> I
             {"name": "renamed"},
         ]
     )
-    return shown(number, **{"created_at": created_at, **wrong})
+    return shown(number, **({"created_at": made_at} | wrong))
 
 
 def is_whole(image: Image, records: dict[str, OurImage]) -> bool:
@@ -92,12 +93,16 @@ async def prune_at_random(seed: int, path: Path) -> tuple[dict[str, OurImage], C
     ]
     recorded += chance.sample(recorded, chance.randrange(0, 2))  # a file was copied
     cloud = Cloud([odd(chance, number) for number in range(count) if chance.random() < 0.95], chance)
+    keep: dict[str, Any] = {
+        name: chance.choice([None, 1, 2, 3]) for name in ("keep_daily", "keep_weekly", "keep_monthly")
+    }
     rules = Retention(
-        **{name: chance.choice([None, 1, 2, 3]) for name in ("keep_daily", "keep_weekly", "keep_monthly")},
+        **keep,
         keep_last=chance.choice([1, 1, 2, 3]),
     )
     volumes = {"v": _each_once(recorded)}
-    pruned = prune(cloud, TargetKey(), volumes, rules=rules, blocked=None, remove=True, now=lambda: 5.0)
+    fake: Any = cloud
+    pruned = prune(fake, TargetKey(), volumes, rules=rules, blocked=None, remove=True, now=lambda: 5.0)
     _ = [each async for each in pruned]
     return {each.image_id: each for each in volumes["v"]}, cloud
 

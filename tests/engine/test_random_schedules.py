@@ -35,9 +35,9 @@ VOLUMES = 10
 MAX_EXPORTS = 4
 RETRIES = 3
 #: What may happen to a request, by how often it should.
-FAULTS = (
-    ["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]
-)
+FAULTS: list[str | None] = [
+    *(["lost"] * 4 + ["lost before"] * 3 + ["late"] * 2 + ["throttled"] * 2 + ["unreachable", "unavailable"]),
+]
 FAULTS += ["fails"] * 2 + ["killed", "orphan", "lost and fails", "signed out", None, None, None]
 #: How often the writer finds the disk full before it is free again.
 TIMES_FULL = 3
@@ -53,12 +53,12 @@ class Disk:
     def fill(self) -> None:
         failures = itertools.count(1)
 
-        def paused(writer: asyncio.StreamWriter, pause_s: Any) -> Any:
+        def paused(writer: Writer, pause_s: float) -> bool:
             if next(failures) == TIMES_FULL:
                 self.free()
             return True
 
-        Writer._pause = paused
+        Writer._pause = paused  # type: ignore[assignment]
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, self._before[1]))
 
     def free(self) -> None:
@@ -73,7 +73,7 @@ SETTINGS = Settings(
 
 def until_crash(
     bench: Bench,
-    cloud: FakeCloud,
+    cloud: Any,
     snapshot: Path,
     *,
     crash_after: int,
@@ -197,7 +197,7 @@ def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path:
         good = [record for record in exports if record["active_at"] is not None]
         assert len(good) <= 1, f"{volume_id}: {len(good)} images after {crashes} crashes"
         if job.state is JobState.SUCCEEDED:
-            assert cloud.records[job.image_id] is good[0]
+            assert cloud.records[job.image_id or ""] is good[0]
         else:
             assert job.state is JobState.FAILED
             assert not good

@@ -65,7 +65,8 @@ def drawn_weather(dice: Any) -> Any:
     chosen = dice.sample(sorted(faults), dice.randrange(1, 8))
     if "missing" in chosen:  # together they must not hide an image for as long as the settling time
         faults["lag"] = replace(faults["lag"], seconds=5.0)
-    return Weather(seed=dice.randrange(10**6), **{name: faults[name] for name in chosen})
+    told: dict[str, Any] = {name: faults[name] for name in chosen}
+    return Weather(seed=dice.randrange(10**6), **told)
 
 
 def drawn_servers(dice: Any, ids: list[str]) -> Any:

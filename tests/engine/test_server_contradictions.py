@@ -41,7 +41,8 @@ def test_a_volume_that_is_not_found_is_not_sent_with_force(bench: Bench) -> None
     """Its server may run by now, and nobody looked."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["s0"]})
-    truly, sent = cloud.get_volume, []
+    truly = cloud.get_volume
+    sent: list[str] = []
 
     async def volume(volume_id: str) -> Volume | None:
         found = await truly(volume_id)
