@@ -114,7 +114,7 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         poll_interval_s=limits.duration("poll_interval", above=0),
         retries=limits.integer("retries", minimum=0),
         max_failures=limits.read("max_failures", values.parse_max_failures),
-        settle_s=limits.duration("settle_time"),
+        settle_s=_in_doubt_timeout(limits),
         in_use=in_use,
         agreed=True if in_use is InUse.STOP else None,
         hard_stop=servers.boolean("hard_stop"),
@@ -122,6 +122,14 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         stop_timeout_s=servers.duration("stop_timeout", above=0),
         preflight=tables["job"].boolean("preflight"),
     )
+
+
+def _in_doubt_timeout(limits: Table) -> float | None:
+    """The key, or `settle_time`, its former name."""
+    timeout_s, former_s = limits.duration("in_doubt_timeout"), limits.duration("settle_time")
+    if timeout_s is not None and former_s is not None:
+        limits.problem("settle_time", "is the former name of in_doubt_timeout: set only that one")
+    return former_s if timeout_s is None else timeout_s
 
 
 def _toml(path: Path) -> Mapping[str, object]:

@@ -55,6 +55,17 @@ def problems(tmp_path: Path, text: str, **options: Any) -> list[str]:
     return str(caught.value).splitlines()[1:]
 
 
+@pytest.mark.parametrize("key", ["in_doubt_timeout", "settle_time"])
+def test_the_in_doubt_timeout_has_a_former_name(tmp_path: Path, key: str) -> None:
+    text = f'[job]\nlist = "l.csv"\n[limits]\n{key} = 45'
+    assert read_job_file(written(tmp_path, text)).layer.settle_s == 45
+
+
+def test_the_in_doubt_timeout_is_set_once(tmp_path: Path) -> None:
+    text = '[job]\nlist = "l.csv"\n[limits]\nin_doubt_timeout = 45\nsettle_time = 45'
+    assert any("former name" in each for each in problems(tmp_path, text))
+
+
 def test_every_key_is_read(tmp_path: Path) -> None:
     job_file = read_job_file(written(tmp_path, EVERYTHING))
     assert job_file.layer == Layer(
