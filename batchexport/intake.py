@@ -325,7 +325,7 @@ def _twice(name: str, duplicate: Duplicate) -> Problem:
         line=first,
         field=duplicate.field,
         value=duplicate.value,
-        message=f"stands again in line {also}; each may stand once for one target",
+        message=f"repeated in line {also}; each may appear once per target",
     )
 
 

@@ -19,7 +19,7 @@ async def clean_up_images(
 ) -> list[Cleaned]:
     """Every image of an attempt that came to nothing, and what became of it in the cloud.
 
-    To `remove`, the state file must be nobody else's at work. Raises StateError.
+    To `remove`, no other process may work on the state file. Raises StateError.
     """
     images: dict[TargetKey, list[Abandoned]] = {}
     with StateReader(state_path) as reader:

@@ -1,4 +1,4 @@
-"""What a use case says while it works: to a terminal, a log, or nobody."""
+"""Where a use case reports progress: to a terminal, a log, or nowhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class Console(Protocol):
-    """Where remarks go. None of them is a result."""
+    """Where progress and warnings go. Results are return values."""
 
     def info(self, text: str) -> None:
         """Report progress; left out where silence was asked for."""
@@ -22,20 +22,20 @@ class Console(Protocol):
 
 
 class NullConsole:
-    """Nobody listens."""
+    """Discards everything."""
 
     def info(self, text: str) -> None:
-        """Leave it out."""
+        """Discard it."""
 
     def notice(self, text: str) -> None:
-        """Leave it out."""
+        """Discard it."""
 
     def warning(self, text: str, *, notify: bool = False) -> None:
-        """Leave it out."""
+        """Discard it."""
 
 
 class LogConsole:
-    """Remarks as records of this package's logger."""
+    """Progress and warnings as records of this package's logger."""
 
     def info(self, text: str) -> None:
         """Log it as INFO."""

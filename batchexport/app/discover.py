@@ -58,7 +58,7 @@ def write_list(path: Path, volumes: Sequence[Volume], form: str, *, append: bool
         return len(volumes)
     if not append:
         raise ConfigError(
-            f"{path} is there already",
+            f"{path} already exists",
             hint="add to it with --append, or name another file",
         )
     listed = _listed(path)

@@ -46,7 +46,7 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
 
 
 def check_defined(clouds: Collection[str | None]) -> None:
-    """Raise ConfigError for a cloud that rows name and nobody defined, before anything is sent."""
+    """Raise ConfigError for a cloud that rows name and clouds.yaml does not define."""
     named = {cloud for cloud in clouds if cloud and cloud != NAME}
     if named and (unknown := sorted(named - set(defined := _defined_clouds()))):
         known = ", ".join(defined) or "none"

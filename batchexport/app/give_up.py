@@ -33,7 +33,9 @@ async def give_up(
     StateInUseError while another process is at work.
     """
     if not (volume_ids or stalled or server_ids):
-        raise ConfigError("nothing is named to be given up", hint="say --volume ID, --stalled or --server ID")
+        raise ConfigError(
+            "nothing to give up was named", hint="name it with --volume ID, --stalled or --server ID"
+        )
     volume_ids = [volume_id.lower() for volume_id in volume_ids]
 
     async with StateFile.open(state_path) as state, _all_targets(state) as taken:
@@ -53,7 +55,7 @@ async def give_up(
 
 @asynccontextmanager
 async def _all_targets(state: StateFile) -> AsyncIterator[list[Work]]:
-    """All targets: nobody else is at work on the file meanwhile."""
+    """All targets of the file, so that no other process works on it meanwhile."""
     taken: list[Work] = []
     try:
         for target in state.targets():
@@ -75,12 +77,12 @@ def _check(
     for volume_id in volume_ids:
         if volume_id not in found:
             raise ConfigError(
-                f"--volume {volume_id}: no row of this volume is still to end",
+                f"--volume {volume_id}: this volume has no unfinished row",
                 hint=f"`batchexport report {quote(str(state_path))}` shows what became of every row",
             )
     for server_id in server_ids:
         if server_id not in afoot:
             raise ConfigError(
-                f"--server {server_id}: it is not stopped by this run",
+                f"--server {server_id}: this run has not stopped it",
                 hint=f"`batchexport servers {quote(str(state_path))}` shows which are",
             )

@@ -39,7 +39,7 @@ _WAIT_S = 900.0
 #: And before it is given up for what is left of last night: tonight's list is not to wait for that.
 _EARLIER_WAIT_S = 120.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 15.0, 300.0
-#: Exports of nights before the last one are looked at so long, and of so many nights.
+#: For how long exports of nights before the last one are polled, and of how many nights.
 _OLDER_S, _OLDER_NIGHTS = 90.0, 5
 
 
@@ -123,8 +123,8 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def spend(self, folder: Path) -> int:
         """A job with a state file a night: what can go of the unfinished one first, then tonight's list.
 
-        Nothing that is left of an earlier night keeps tonight's list from beginning, and an earlier night
-        that cannot be worked on is told and passed over.
+        Nothing left over from an earlier night keeps tonight's list from starting; an earlier night that
+        cannot be worked on is reported and skipped.
         """
         plan, job = self.config.schedule, self.config.job_name
         tonight = nightly_runs.night_path(
@@ -155,7 +155,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """What is left in these state files. One that cannot be read is named, kept, and passed over."""
         found, unreadable = nightly_runs.read_runs(path for path in paths if path.exists())
         for error in unreadable:
-            self._warn(f"passed over, and kept as it is: {error}")
+            self._warn(f"skipped and left unchanged: {error}")
         return found
 
     def _warn(self, text: str) -> None:
@@ -163,7 +163,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         self.console.warning(text, notify=True)
 
     def _of_an_earlier(self, path: Path, do: Callable[[Path], int]) -> int:
-        """What is done about an earlier night: whatever is wrong with it is said, and ends nothing.
+        """Do something about an earlier night; an error is reported and ends nothing.
 
         The exit code, which is 0 where its state file cannot be used: it says nothing of tonight.
         """
@@ -172,7 +172,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         except StateWriteError:
             raise
         except BatchExportError as error:
-            self._warn(f"{path.name}: this earlier night is passed over: {error}")
+            self._warn(f"{path.name}: this earlier night is skipped: {error}")
             return 0 if isinstance(error, StateError) else error.exit_code
 
     def _bring_all_up(self, tonight: Path, earlier: Sequence[NightlyRun], last: NightlyRun | None) -> None:
@@ -216,7 +216,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _look_at(self, path: Path) -> int:
         """See what became of the exports of a night; nothing of it begins."""
-        self.console.info(f"looking at what is under way of an earlier night for {duration(_OLDER_S)}")
+        self.console.info(f"polling running exports of an earlier night for {duration(_OLDER_S)}")
         hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
         return self.work(path, resume(self.config, path, self.console), self.config.access, hours=hours)
 
@@ -230,7 +230,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             except TransientError as error:
                 if self.now() + pause_s >= until:
                     raise
-                self.console.warning(f"{error}; trying again in {duration(pause_s)}")
+                self.console.warning(f"{error}; retrying in {duration(pause_s)}")
             self.pause(pause_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 
@@ -241,7 +241,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def _spend_on_tonight(self, tonight: Path, known: list[Path], last: NightlyRun | None) -> int:
         if tonight.exists():
             if not nightly_runs.rows_to_do(tonight):
-                self.console.info(f"this night is done already: {tonight}")
+                self.console.info(f"tonight's run is already complete: {tonight}")
                 return _ended_with(tonight)
             return self._resume(tonight, known)
         if self._is_over():
@@ -249,7 +249,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         done = self._exported_tonight(last.path) if last else frozenset()
         if done:
             self.console.info(
-                f"{count_of(len(done), 'volume')} exported earlier this night: left out of the list"
+                f"{count_of(len(done), 'volume')} already exported tonight: left out of the list"
             )
         return self._work_on(
             tonight, start_run(self.config, tonight, self.console, leave_out=done).settings, known
@@ -270,7 +270,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _bring_servers_up(self, path: Path) -> int:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
-        self.console.info(f"servers were left down by an earlier night: bringing them up, state file {path}")
+        self.console.info(f"starting servers that an earlier night left stopped, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
         settings = resume(self.config, path, self.console)
         return self.work(path, settings, self.config.access, hours=over)
@@ -292,9 +292,9 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         return self.opening is not None and self.now() >= self.opening.closes_at
 
     def _tell_what_is_left(self, path: Path, window: Window, throughput: Throughput) -> int:
-        """The exit code: rows that no window will ever hold are nothing that the next night goes on with."""
+        """The exit code: 75 unless no window will ever be long enough for what is left."""
         to_do = nightly_runs.rows_to_do(path)
-        left = f"{count_of(to_do, 'row')} left for another night"
+        left = f"{count_of(to_do, 'row')} left for the next night"
         opening = next_opening(window, self.now())
         if opening is None:
             self.console.info(left)
@@ -320,8 +320,8 @@ def _closed(window: Window, now: float) -> str:
 def _too_large(volume_ids: Sequence[str], most_gib: int) -> str:
     shown = ", ".join(volume_ids[:3]) + (" …" if len(volume_ids) > 3 else "")
     return (
-        f"{count_of(len(volume_ids), 'volume')} larger than {most_gib} GiB, which is what the whole window"
-        f" is expected to hold: {shown}; export them with `batchexport resume`, which knows no window"
+        f"{count_of(len(volume_ids), 'volume')} larger than {most_gib} GiB, the most that the whole window"
+        f" is expected to hold: {shown}; export them with `batchexport resume`, which ignores the window"
     )
 
 

@@ -32,17 +32,17 @@ log = logging.getLogger(__name__)
 def prune_after(
     config: RunConfig, tonight: Path, known: Sequence[Path], console: Console, *, until: float | None
 ) -> None:
-    """Remove what tonight made old, until this time. Whatever goes wrong is said, and ends nothing."""
+    """Delete images that tonight's superseded, until this time. Errors are reported and end nothing."""
     if config.schedule.retention is None:
         return
     try:
         results = run_in_loop(outdated(config, tonight, known, console, remove=True, until=until))
     except BatchExportError as error:
-        console.warning(f"old images were left alone: {error}")
+        console.warning(f"superseded images were kept: {error}")
         return
     removed = sum(each.found is Found.REMOVED for each in results)
     if removed:
-        console.info(f"removed {count_of(removed, 'image')} that newer ones made old")
+        console.info(f"removed {count_of(removed, 'image')} superseded by newer ones")
     for each in results:
         if each.found in (Found.KEPT, Found.STUCK):
             console.warning(f"image {each.image.image_id} is left: {each.words}")
@@ -118,7 +118,7 @@ async def _on_each(
     if errors and not results:
         raise errors[0]
     for each in errors:
-        console.warning(f"old images were left alone: {each}")
+        console.warning(f"superseded images were kept: {each}")
     return results
 
 
@@ -147,7 +147,7 @@ def generations_of(tonight: Path, nights: Sequence[Path], settings: Settings) ->
         try:
             found += list(_images_of(path, settings, is_latest=False))
         except StateError as error:
-            log.warning("every image is left alone: %s", error)
+            log.warning("every image is kept: %s", error, extra={"action": "retention", "path": str(path)})
             unreadable.append(error)
     by_target: dict[TargetKey, dict[str, list[OurImage]]] = {}
     for image in _each_once(found):
@@ -166,7 +166,7 @@ def _each_once(images: Iterable[OurImage]) -> list[OurImage]:
 
 
 def _joined(one: OurImage, other: OurImage) -> OurImage:
-    """One image that two rows name, as told by the row that proves it ours."""
+    """One image that two rows name, as recorded by the row that proves it ours."""
     best = other if other.is_proved and not one.is_proved else one
     return replace(
         best,

@@ -41,7 +41,7 @@ Observe = Callable[[Connect], AbstractAsyncContextManager[tuple[Connect, OnChang
 
 @asynccontextmanager
 async def unobserved(connect: Connect) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    """A run that nobody watches."""
+    """A run without an observer."""
     yield connect, None
 
 
@@ -155,7 +155,7 @@ def record_end(
 async def confirm_stops(state_path: Path, settings: Settings) -> None:
     """Note in the state file that servers may be stopped for its rows; nothing where none would be.
 
-    Raises ConfigError where nobody agreed to it.
+    Raises ConfigError without consent.
     """
     with StateReader(state_path) as reader:
         (rows, waiting), run = reader.rows_that_stop(settings.in_use), reader.run
@@ -163,17 +163,17 @@ async def confirm_stops(state_path: Path, settings: Settings) -> None:
         return
     if not settings.wait:
         raise ConfigError(
-            "--no-wait does not go with servers that are stopped for exports: who would start them again?",
-            hint="leave --no-wait out, or name another --in-use",
+            "--no-wait cannot be combined with stopping servers: they would not be started again",
+            hint="leave out --no-wait, or choose another --in-use",
         )
     if _covers(run, settings):
         return
     if not settings.server_stops.agreed:
         raise ConfigError(
             f"servers may be stopped for {count_of(waiting or rows, 'row')} of {run.list_name},"
-            " and nobody agreed to it",
-            hint='--yes agrees, or a job file with [servers] in_use = "stop"; `batchexport plan` of the list'
-            " shows which servers",
+            " and nobody has consented",
+            hint='--yes consents, or a job file with [servers] in_use = "stop"; `batchexport plan` shows'
+            " which servers",
         )
     async with StateFile.open(state_path) as state:
         await state.agree(settings.in_use)

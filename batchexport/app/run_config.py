@@ -43,7 +43,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state_path(self) -> Path:
-        """The state file: as said, else named after the list, or the job that discovers it, and beside it.
+        """The state file: as given, else named after the list, or the job that discovers it, and beside it.
 
         Raises ConfigError or JobListError where the list has no place or no name for it.
         """
@@ -83,7 +83,7 @@ def default_state_path(list_path: Path) -> Path:
     if path == list_path:
         raise JobListError(
             f"{list_path} is called as a state file is, not as a list",
-            hint=f"`batchexport resume {list_path}` carries on with a state file",
+            hint=f"`batchexport resume {list_path}` resumes a state file",
         )
     former = Path(path.name)
     if not path.exists() and former.exists() and _is_of(former, list_path):
@@ -215,7 +215,7 @@ def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:
 
 
 def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
-    """The settings of a run, with the defaults for what nobody said. Raises ConfigError."""
+    """The settings of a run, with defaults for what is not given. Raises ConfigError."""
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
     server_stops = replace(ServerStops(), **_said(layer, _STOPS))

@@ -127,7 +127,7 @@ def write_clouds_yaml(path: Path, url: str, profile: Profile = Profile.CINDER) -
     try:
         if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
             raise ConfigError(
-                f"{path} is there and not made by the sandbox", hint="name another file, or remove it"
+                f"{path} exists and was not made by the sandbox", hint="name another file, or remove it"
             )
         path.write_text(f"{MARK}\n{clouds_yaml(url, profile)}", encoding="utf-8")
     except OSError as error:

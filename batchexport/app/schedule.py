@@ -113,7 +113,7 @@ def write_unit_files(folder: Path, job_path: Path, texts: Mapping[str, str]) -> 
         path = folder / name
         if path.exists() and not spec.is_mine(path.read_text(encoding="utf-8", errors="replace")):
             raise ConfigError(
-                f"{path} is there already and starts another job",
+                f"{path} already exists and starts another job",
                 hint=f"rename {spec.job_path.name}, or name another folder; nothing was written",
             )
     for name, text in texts.items():
@@ -122,7 +122,7 @@ def write_unit_files(folder: Path, job_path: Path, texts: Mapping[str, str]) -> 
 
 
 def this_program() -> tuple[str, ...]:
-    """The words that call this program from anywhere: the installed command, else the module.
+    """The command line that starts this program from anywhere: the installed command, else the module.
 
     -P: nothing in the current folder is taken for a part of it.
     """

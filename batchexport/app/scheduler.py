@@ -82,7 +82,7 @@ class Timetable(msgspec.Struct, kw_only=True):
             except ConfigError as error:
                 if known is None:
                     raise
-                self.console.notice(f"{error}\n{path.name}: going on with what it said before")
+                self.console.notice(f"{error}\n{path.name}: keeping its previous schedule")
                 continue
             if known is None:
                 self.entries[path] = known = Entry(job, first_start(job, now))
@@ -110,7 +110,7 @@ class Timetable(msgspec.Struct, kw_only=True):
 
     def _begin(self, entry: Entry) -> None:
         if entry.night is not None and not entry.night.done():
-            self.console.notice(f"{entry.job.path.name}: still at work, this start is left out")
+            self.console.notice(f"{entry.job.path.name}: still running, skipping this start")
             return
         entry.night = self.group.create_task(self._night(entry))
 

@@ -116,7 +116,7 @@ def start(
         _report_changes(prepared.differences, console)
     else:
         rows, cloud = count_of(prepared.rows, "row"), cloud_asked(config.access)
-        console.info(f"beginning run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
+        console.info(f"starting run {prepared.run_id}: {rows}, {cloud}, state file {state_path}")
     return Started(settings=config.settings, prepared=prepared)
 
 
@@ -129,16 +129,16 @@ def resume(config: RunConfig, state_path: Path, console: Console) -> Settings:
 
 
 def cloud_asked(access: CloudSettings) -> str:
-    """The cloud that a command was told, in words; rows of the list may name others."""
+    """The cloud that was asked for, as text; rows of the list may name others."""
     name = access.cloud or os.environ.get("OS_CLOUD")
     return f"cloud {one_line(name, 80)}" if name else "the cloud of the OS_ variables"
 
 
 def going_on(reader: StateReader, access: CloudSettings) -> str:
-    """Which run is carried on, with its rows and the clouds that it belongs to."""
+    """Which run is resumed, with its rows and the clouds that it belongs to."""
     clouds = _bound_to(reader) or cloud_asked(access)
     run = one_line(reader.run.run_id, 80)
-    return f"carrying on with run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
+    return f"resuming run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
 
 
 def already_there(state_path: Path) -> str:
@@ -171,18 +171,18 @@ def changes_text(differences: intake.Differences) -> str:
 
 
 def refusals(differences: intake.Differences) -> Iterator[str]:
-    """What is said of each row whose change is not taken."""
+    """A line for each row whose change is ignored."""
     for row in differences.first_refused:
         yield (
-            f"line {row.line} (volume {row.volume_id}): its image settings have changed, but it is"
-            f" {row.state} already: the change is not taken"
+            f"line {row.line} (volume {row.volume_id}): its image settings have changed, but it is already"
+            f" {row.state}: the change is ignored"
         )
     if (more := differences.refused - len(differences.first_refused)) > 0:
         yield f"{count_of(more, 'more row')} likewise"
 
 
 def differences_lines(differences: intake.Differences | None) -> list[str]:
-    """How a list has changed, and which changes are not taken; empty where it has not."""
+    """How a list has changed, and which changes are ignored; empty if it has not."""
     if differences is None:
         return []
     text = changes_text(differences)
@@ -244,9 +244,9 @@ def _write_list(state_path: Path, volumes: Sequence[Volume], console: Console) -
             hint="make room, or name another place for the state file; nothing was started",
         ) from error
     fits = (
-        f"{count_of(len(volumes), 'volume')} {'fits' if len(volumes) == 1 else 'fit'}"
+        f"{count_of(len(volumes), 'volume')} {'matches' if len(volumes) == 1 else 'match'}"
         if volumes
-        else "no volume fits"
+        else "no volume matches"
     )
     console.info(f"{fits} [discover]{f', listed in {path}' if volumes else ': there is nothing to export'}")
     return path

@@ -1,4 +1,4 @@
-"""The end of a window while a run is at work: said when it comes, and obeyed when the grace is over."""
+"""Stops a run when its window has closed and the grace period is over."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def closing(
     if hours is None:
         yield
         return
-    # No task group: it would wrap what ends the run, which is to be told as it is.
+    # No task group: it would wrap the error that ends the run.
     task = asyncio.create_task(_close(hours, stop, console, now))
     try:
         yield
@@ -72,7 +72,7 @@ async def closing(
 
 
 async def _close(hours: OpenHours, stop: asyncio.Event, console: Console, now: Callable[[], float]) -> None:
-    if hours.closes_at == 0.0:  # it never was open for this run: whoever began it said why
+    if hours.closes_at == 0.0:  # it was never open for this run; the caller has said why
         if not await _stopped_before(hours.watched_until, stop, now):
             stop.set()
         return
@@ -81,15 +81,15 @@ async def _close(hours: OpenHours, stop: asyncio.Event, console: Console, now: C
     grace_s = hours.watched_until - now()
     if grace_s > 0:
         console.notice(
-            f"the window is closed: nothing more begins, what runs is watched for {duration(grace_s)}"
+            f"the window is closed: no more exports start; running ones are watched for {duration(grace_s)}"
         )
     if not await _stopped_before(hours.watched_until, stop, now):
-        console.notice("the time to watch is over: what runs is looked up when the window opens again")
+        console.notice("the grace period is over: running exports are checked when the window opens again")
         stop.set()
 
 
 async def _stopped_before(at: float, stop: asyncio.Event, now: Callable[[], float]) -> bool:
-    """Whether the run was told to stop before this time, which is waited for."""
+    """Wait until this time; whether the run was asked to stop before it."""
     while (left_s := at - now()) > 0:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(left_s, LOOK_EVERY_S))

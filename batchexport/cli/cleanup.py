@@ -1,4 +1,4 @@
-"""`batchexport cleanup`: remove unfinished images of attempts that came to nothing, and images made old."""
+"""`batchexport cleanup`: remove unfinished images of attempts that came to nothing, and images superseded."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     start_log(console_of())
     remove = yes and not dry_run
     if is_job_file(path):
-        config, kind = config_of_run(str(path), flags), "made old"
+        config, kind = config_of_run(str(path), flags), "superseded"
         results = run_in_loop(outdated_of_job(config, console_of(), remove=remove))
     else:
         settings, access = settings_of_visit(path, flags)

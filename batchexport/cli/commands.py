@@ -1,4 +1,4 @@
-"""The commands of the program by name, each loaded when it is asked for: `--help` needs their words alone."""
+"""The commands by name, each loaded on first use: `--help` needs only their summaries."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _told(name: str, known: Collection[str], commands: Iterable[str]) -> str:
 
     own = [f"{PREFIX}{command}_{name.removeprefix(PREFIX)}" for command in commands]
     if found := [each for each in own if each in known]:
-        return f"{name} is read by no command: each has its own, {', '.join(found)}"
+        return f"{name} is read by no command; each has a variable of its own: {', '.join(found)}"
     close = get_close_matches(name, list(known), n=1, cutoff=0.8)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"no option reads the variable {name}{meant}"

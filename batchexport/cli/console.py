@@ -1,4 +1,4 @@
-"""How much is said on stderr, in which form, and the one way in which a line gets there."""
+"""The console: verbosity, log format, and the single path of every line to stderr."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def json_line(at: datetime, level: str, logger: str, message: str, more: Mapping
     return json.dumps(line, ensure_ascii=False, default=str)
 
 
-_taker: Callable[[str], None] | None = None  # of lines for stderr, while a run goes on
+_taker: Callable[[str], None] | None = None  # of lines for stderr, during a run
 
 
 def write(text: str) -> None:
@@ -88,7 +88,7 @@ def write(text: str) -> None:
     if _taker is not None:
         _taker(text)
         return
-    # A run must not end because nobody listens, or because the disk of its log is full.
+    # A closed stderr or a full disk must not end a run.
     with suppress(OSError):
         click.echo(text, err=True)
 
@@ -128,7 +128,7 @@ def out(text: str) -> None:
 
 
 def is_gone(error: OSError) -> bool:
-    """Whether nobody reads any more: the pipe is broken, or the terminal closed."""
+    """Whether the reader has gone: a broken pipe or a closed terminal."""
     return error.errno in (errno.EPIPE, errno.EIO)
 
 

@@ -85,11 +85,11 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     volumes = run_in_loop(discover_volumes(wanted, *settings_of_account(flags)))
     if not volumes:
         any_wish = any(getattr(wanted, name) not in ((), None) for name in VolumeFilter.__struct_fields__)
-        err("no volume fits" if any_wish else "the project has no volumes")
+        err("no volume matches" if any_wish else "the project has no volumes")
     if output is None:
         out(list_text(volumes, form).rstrip("\n"))
         return
     written = write_list(output, volumes, form, append=append)
     if volumes:
-        fit = f"{count_of(len(volumes), 'volume')} {'fits' if len(volumes) == 1 else 'fit'}"
+        fit = f"{count_of(len(volumes), 'volume')} {'matches' if len(volumes) == 1 else 'match'}"
         console_of().info(f"{fit}, {count_of(written, 'row')} written to {output}")

@@ -1,4 +1,4 @@
-"""The last words of a command that failed: what was wrong and what to do next, as text or as JSON."""
+"""How errors are printed: what is wrong and what to do next, as text or JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 
 def print_unexpected(error: Exception) -> None:
-    """Tell of an error that nobody foresaw, without its traceback unless it was asked for."""
+    """Print an unexpected error, with its traceback only for -vv."""
     error = only_error(error)
     hint = _SEE_MORE if console_of().verbose < 2 else None
     _print_error(error, f"unexpected {type(error).__name__}: {error}", [], hint)

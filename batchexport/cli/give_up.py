@@ -78,7 +78,7 @@ def _text(done: GivenUp, state_path: Path, *, confirmed: bool) -> str:
         if things
     )
     if not confirmed:
-        lines.append(f"{what} would be given up; nothing was done: the same command with --yes does it")
+        lines.append(f"{what} would be given up; nothing was changed, repeat with --yes")
         return "\n".join(lines)
     lines.append(f"{what} given up")
     if done.rows:
@@ -87,6 +87,6 @@ def _text(done: GivenUp, state_path: Path, *, confirmed: bool) -> str:
 
         with StateReader(state_path) as reader:
             context = context_of(reader)
-        lines.append(f"next: {context.command('resume')}  (carries on with the others, starts servers)")
+        lines.append(f"next: {context.command('resume')}  (continues with the others, starts servers)")
         lines.append(f"next: {context.command('cleanup')}  (shows unfinished images that are left)")
     return "\n".join(lines)

@@ -66,14 +66,14 @@ observe_options = all_of(
 
 
 class Ending(msgspec.Struct):
-    """For those who are told; 1 unless somebody knows better."""
+    """How a run ended, for its observers; 1 until it is set."""
 
     exit_code: int = 1
 
 
 @contextmanager
 def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
-    """Around one run: its end is told however it ends. The caller sets the exit code."""
+    """Record and report the end of one run, however it ends. The caller sets the exit code."""
     ending = Ending()
     observer = _observer_of(console.sinks) if console.sinks.any else None
     began_at = time.time()
@@ -96,7 +96,7 @@ def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
 
 @contextmanager
 def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
-    """Around a whole command: those who are told once are told when it ends, however it ends."""
+    """Send the notifications of a whole command when it ends, however it ends."""
     try:
         yield
     except BaseException as error:
@@ -108,7 +108,7 @@ def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
 
 
 def report_on(state_path: Path, console: TerminalConsole) -> None:
-    """What is told at the end is of this run, whichever was worked on last."""
+    """Let the notification at the end be about this run, whichever was worked on last."""
     if console.sinks.observer is not None and state_path.exists():
         console.sinks.observer.is_about(state_path)
 
@@ -117,7 +117,7 @@ def report_on(state_path: Path, console: TerminalConsole) -> None:
 async def instrument(
     state_path: Path, console: TerminalConsole, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    """Around the work of a run: connections and observer, with those told who want to be told meanwhile."""
+    """Connections and callback of a run, instrumented for events and metrics while the context lasts."""
     if not console.sinks.any:
         yield connect, None
         return
@@ -130,11 +130,11 @@ def _notify_end(sinks: Sinks, exit_code: int, error: str | None) -> None:
     try:
         _observer_of(sinks).end(exit_code, error)
     except KeyboardInterrupt:
-        err("interrupted; perhaps not everybody was told")
+        err("interrupted; some notifications may not have been sent")
     except ConfigError as unopened:
-        # Told already, if it was what ended the command; the others are not told by a half-made list.
+        # Already printed if it is what ended the command.
         if str(unopened) != error:
-            err(f"nobody was told: {unopened}")
+            err(f"notifications failed: {unopened}")
     finally:
         if sinks.event_writer is not None:
             sinks.event_writer.close()
@@ -159,30 +159,35 @@ def _observer_of(sinks: Sinks) -> RunObserver:
 
 
 def _event_stream(sinks: Sinks) -> EventStream | None:
-    """Where events go; None = nowhere, which is told where it was asked otherwise: no run ends by it."""
+    """Where events go; None = nowhere. A file that cannot be written is a warning and ends no run."""
     from batchexport.background_writer import BackgroundWriter, DescriptorSink, FileSink
     from batchexport.observe.events import dropped_events
 
     if sinks.events is None:
         return None
     where = "stdout" if sinks.stdout_is_taken else sinks.events
+    extra = {"action": "events", "path": where}
     try:
         sink = DescriptorSink(sys.stdout.fileno()) if sinks.stdout_is_taken else FileSink(Path(where))
     except UnsupportedOperation:
         return sys.stdout  # no file of the system stands behind it
     except OSError as error:
-        log.warning("--events: cannot write to %s: %s; the run goes on without", where, error.strerror)
+        log.warning(
+            "--events: cannot write to %s: %s; continuing without", where, error.strerror, extra=extra
+        )
         return None
     sinks.event_writer = BackgroundWriter(
         sink,
         dropped=dropped_events,
-        trouble=lambda error: log.warning("events cannot be written to %s: %s", where, error.strerror),
+        trouble=lambda error: log.warning(
+            "cannot write events to %s: %s", where, error.strerror, extra=extra
+        ),
     )
     return sinks.event_writer
 
 
 def _ending_of(error: BaseException) -> tuple[int, str | None]:
-    """The exit code that an exception of a command leads to, and the words for it."""
+    """The exit code that an exception of a command leads to, and its text."""
     match error:
         case click.exceptions.Exit():
             cause = error.__cause__

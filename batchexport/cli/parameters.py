@@ -32,7 +32,7 @@ class StateFilePath(click.Path):
         if param is None or not (param.metavar or "").startswith("STATE") or path.exists():
             return super().convert(value, param, ctx)
         kind = "job file" if path.suffix.lower() == ".toml" else "state file"
-        raise ConfigError(f"{path}: there is no such {kind}", hint=_what_is_there(path))
+        raise ConfigError(f"{path}: no such {kind}", hint=_what_is_there(path))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -54,12 +54,10 @@ def _what_is_there(path: Path) -> str:
     try:
         names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".state"))
     except OSError:
-        return f"there is no folder {folder} that can be read"
+        return f"cannot read folder {folder}"
     where = "this folder" if folder == Path() else str(folder)
     if not names:
-        return (
-            f"there is no state file in {where}; a run keeps it beside its list: volumes.csv, volumes.state"
-        )
+        return f"no state file in {where}; a run keeps it beside its list: volumes.csv, volumes.state"
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return f"state files in {where}: {', '.join(names[:_MAX_NAMES])}{more}"
 

@@ -1,4 +1,4 @@
-"""The `batchexport` program: its commands, and the one place where errors become words and exit codes."""
+"""The `batchexport` program: its commands, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Program(click.Group):
             super().format_commands(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a BatchExportError is told, with what to do next."""
+        """Run the command; a BatchExportError is printed with its hint."""
         from batchexport.cli.observe_run import notify_on_exit
 
         if any(name.startswith("BATCHEXPORT_") for name in os.environ):
@@ -72,7 +72,7 @@ class Program(click.Group):
             return self._invoke(ctx)
 
     def make_context(self, *words: Any, **extra: Any) -> click.Context:
-        """The context of a call; words that mean nothing are told as every other error is."""
+        """The context of a call; usage errors are printed like all others."""
         try:
             return super().make_context(*words, **extra)
         except click.UsageError as error:
@@ -109,8 +109,8 @@ class Program(click.Group):
 
 
 def _told(error: click.UsageError, command: str = "batchexport") -> Exception:
-    """The end of a call that Click could not read, told as every other error is; `command` where it does not
-    say which.
+    """The exit for a call that Click could not parse, once the error is printed; `command` where Click
+    does not name it.
     """
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error  # asks for the help, which Click shows
@@ -121,7 +121,7 @@ def _told(error: click.UsageError, command: str = "batchexport") -> Exception:
     print_error(
         ConfigError(
             words if words[:1] == "-" or words[1:2].isupper() else words[:1].lower() + words[1:],
-            hint=f"`{command} --help` tells what it takes",
+            hint=f"`{command} --help` shows the usage",
         )
     )
     return click.exceptions.Exit(ConfigError.exit_code)
@@ -134,7 +134,7 @@ def _place_of(named: re.Match[str]) -> str:
 
 
 def _unforeseen(error: Exception) -> click.exceptions.Exit:
-    """The end of a command by an error that is none of ours, once it is told."""
+    """The exit for an error that is none of ours, once it is printed."""
     from batchexport.cli.error_output import print_error, print_unexpected
 
     if isinstance(error, OSError) and is_of_stdout(error):

@@ -154,7 +154,7 @@ class Meter:
         try:
             self._figures = self._read(last)
         except StateError as error:
-            log.debug("the state file could not be read for the progress: %s", error)
+            log.debug("could not read the state file for progress: %s", error, extra={"action": "progress"})
         return self._figures
 
     def _read(self, last: bool) -> Counters:

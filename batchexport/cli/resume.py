@@ -1,4 +1,4 @@
-"""`batchexport resume`: carry on with a state file."""
+"""`batchexport resume`: resume from a state file."""
 
 from __future__ import annotations
 

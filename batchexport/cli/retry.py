@@ -43,7 +43,7 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     with StateReader(state_path) as reader:
         tallies = reader.tallies()
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
-    tried = f"{count_of(rows, 'row')} to be tried again"
+    tried = f"{count_of(rows, 'row')} to retry"
     console_of().info(tried if rows else _nothing_to_try_again(skipped))
     console_of().sinks.take_from_job(config.job_name, config.notify, config.reports)
     raise click.exceptions.Exit(
@@ -52,4 +52,4 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
 
 
 def _nothing_to_try_again(skipped: bool) -> str:
-    return f"no row has failed{' or was skipped' if skipped else ''}: there is nothing to try again"
+    return f"no row has failed{' or was skipped' if skipped else ''}: nothing to retry"

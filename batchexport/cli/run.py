@@ -71,7 +71,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     try:
         code = execute(state_path, started.settings, config.access, console)
     except ConfigError:
-        # Nothing was started, and nothing is left of it: what is mended now begins anew.
+        # Nothing was started: leave no state file, so that the corrected command starts afresh.
         if started.is_new and is_file(config.source):
             discard_untried(state_path)
         raise

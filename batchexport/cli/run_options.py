@@ -71,7 +71,7 @@ def _sign_in(name: str, help: str) -> Decorator:
 
 
 def _flag(*names: str, **attributes: Any) -> Decorator:
-    """A switch that is None where nobody touched it."""
+    """A switch that is None unless it is given."""
     return option(*names, is_flag=True, default=None, **attributes)
 
 

@@ -1,4 +1,4 @@
-"""Stderr while a run goes on: lines scroll by above a few that stay, and nobody waits for its reader."""
+"""Stderr during a run: lines scroll above a status that stays, and a slow reader blocks nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchexport.report.text import count_of, truncate
 
 #: Everything from the cursor on is gone.
 _CLEAR = "\x1b[J"
-#: How long a process that leaves at once waits for what it said last.
+#: How long a process that exits at once waits for its last lines to be written.
 _LAST_WORDS_S = 0.3
 
 
@@ -66,7 +66,7 @@ class Screen:
         return "\n".join(self._lines) + f"\r{up}" if self._lines else ""
 
     def _write(self, text: str) -> None:
-        # A run must not end because nobody listens, or because the disk of its log is full.
+        # A closed stderr or a full disk must not end a run.
         with suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
@@ -74,10 +74,10 @@ class Screen:
 
 @contextmanager
 def unblocked_stderr(console: TerminalConsole) -> Iterator[Screen]:
-    """Stderr as a screen while the context lasts: all that is said goes over it, and waits for nobody."""
+    """Stderr as a screen while the context lasts; writing to it never blocks."""
 
     def dropped(count: int) -> str:
-        text = f"{count_of(count, 'line')} left out here: nobody took them in time"
+        text = f"{count_of(count, 'line')} dropped here: stderr was not read in time"
         if console.log_format == LogFormat.JSON:
             text = json_line(datetime.now(UTC), "warning", "batchexport", text, {})
         return f"{text}\n"
@@ -97,7 +97,7 @@ def unblocked_stderr(console: TerminalConsole) -> Iterator[Screen]:
 
 
 def leave_at_once(code: int) -> None:
-    """End this process now, with the little time that its last words need where somebody reads them."""
+    """Exit now, after a moment for the last lines to be written."""
     drain_all(_LAST_WORDS_S)
     os._exit(code)
 

@@ -70,6 +70,6 @@ async def _start(state_path: Path, settings: Settings, access: CloudSettings, *,
     from batchexport.app.servers import start_servers
     from batchexport.cli.signals import stop_on_signals
 
-    first = "servers that were asked to start are waited for; once more leaves at once"
+    first = "waiting for servers that are starting; once more exits at once"
     with stop_on_signals(err, first=first):
         await start_servers(state_path, settings, access, anyway=anyway)

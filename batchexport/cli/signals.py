@@ -33,8 +33,8 @@ class Stop(msgspec.Struct, kw_only=True):
 def stop_on_signals(
     err: Callable[[str], None],
     *,
-    first: str = "finishing the requests under way; once more leaves at once",
-    second: str = "leaving now; the state file is right, run the same command to go on",
+    first: str = "finishing requests in flight; once more exits at once",
+    second: str = "exiting now; the state file is correct, run the same command to resume",
     leave: Callable[[int], None] = os._exit,
     on_hangup: Callable[[], bool] | None = None,
 ) -> Iterator[Stop]:

@@ -1,4 +1,4 @@
-"""Whom a command is asked to tell about its run, as far as flags and job file say."""
+"""Events, metrics, notifications and reports that flags and job file ask for."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Sinks:
-    """None and empty = nobody is told in this way."""
+    """Sinks that are None or empty are disabled."""
 
     events: str | None = None  #: path, or - for stdout
     metrics_file: Path | None = None
     metrics_addr: Address | None = None
     notify: Notify | None = None
     reports: Reports | None = None
-    name: str = ""  #: of the list or job file, for those who are told by name
-    notes: list[str] = field(default_factory=list)  #: what a notice tells beside the run itself
+    name: str = ""  #: of the list or job file, for events and notifications
+    notes: list[str] = field(default_factory=list)  #: warnings for the notification at the end
     observer: RunObserver | None = None  #: made when the first run begins
     event_writer: BackgroundWriter | None = None  #: where events go; closed when the command ends
 
@@ -45,7 +45,7 @@ class Sinks:
 
     @property
     def any(self) -> bool:
-        """Whether anybody is to be told of anything."""
+        """Whether any sink is enabled."""
         wished = (self.events, self.metrics_file, self.metrics_addr, self.notify)
         return any(wished) or bool(self.reports and self.reports.folder)
 

@@ -61,7 +61,7 @@ def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
 
 
 def _began_at(reader: StateReader) -> float:
-    """When the work began that goes on now, else when the run was made: what ended before says little."""
+    """When the current session began, else when the run was made."""
     begun = [session.began_at for session in reader.work_periods() if session.ended_at is None]
     return min(begun, default=reader.run.created_at)
 

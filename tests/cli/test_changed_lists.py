@@ -225,7 +225,7 @@ def test_a_state_file_of_an_earlier_version_in_this_folder_is_gone_on_with(
     write_list(path, 2)
     batchexport("run", path, "--state", "v.state", *QUICK, "--no-wait")
     result = batchexport("run", path, *QUICK)
-    assert "carrying on with run" in result.stderr
+    assert "resuming run" in result.stderr
     assert "state file v.state" in result.stderr
     assert exported() == Counter(quick_ids(2))
 

@@ -43,7 +43,7 @@ def test_a_run_that_stops_nothing_needs_no_consent() -> None:
 
 def test_consent_is_asked_for_and_the_rows_are_counted() -> None:
     prepared()
-    with pytest.raises(ConfigError, match=r"for 2 rows of list.csv, and nobody agreed") as caught:
+    with pytest.raises(ConfigError, match=r"for 2 rows of list.csv, and nobody has consented") as caught:
         ask(STOP)
     assert "--yes" in (caught.value.hint or "")
 

@@ -55,7 +55,7 @@ def test_a_night_exports_what_fits_when_it_begins(batchexport: Callable[..., Res
     assert exported(the_night()) == dict.fromkeys(IDS[1:3], "succeeded")
     listed = Path("nights/nightly-2026-11-24.state.list.csv").read_text().splitlines()
     assert {line.split(",")[0] for line in listed} == {"volume_id", *IDS[1:3]}
-    assert "2 volumes fit [discover], listed in nights/nightly-2026-11-24.state.list.csv" in result.stderr
+    assert "2 volumes match [discover], listed in nights/nightly-2026-11-24.state.list.csv" in result.stderr
 
 
 def test_the_list_of_a_night_is_made_once(batchexport: Callable[..., Result]) -> None:
@@ -65,7 +65,7 @@ def test_the_list_of_a_night_is_made_once(batchexport: Callable[..., Result]) ->
         path.write_text(path.read_text().replace("vol-[12]", "vol-*"))
         result = batchexport("run", path)
     assert result.exit_code == 0, result.stderr
-    assert "carrying on with run" in result.stderr
+    assert "resuming run" in result.stderr
     assert "[discover]" not in result.stderr
     assert exported(the_night()) == dict.fromkeys(IDS[:2], "succeeded")
 
@@ -90,10 +90,10 @@ def test_a_night_that_finds_nothing_is_a_good_one_and_says_so(batchexport: Calla
     with served(*volumes()):
         result = batchexport("run", path)
         assert result.exit_code == 0, result.stderr
-        assert "no volume fits [discover]: there is nothing to export" in result.stderr
+        assert "no volume matches [discover]: there is nothing to export" in result.stderr
         again = batchexport("run", path)
     assert (again.exit_code, exported(the_night())) == (0, {})
-    assert "this night is done already" in again.stderr
+    assert "tonight's run is already complete" in again.stderr
     (line,) = json.loads(batchexport("runs", "nights", "-f", "json").stdout)
     assert (line["is"], line["rows"]) == ("done", 0)
     for form in ("table", "csv", "json", "html", "markdown"):

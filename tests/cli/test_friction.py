@@ -30,7 +30,7 @@ def test_a_variable_that_each_command_has_for_itself_is_told_by_these_names(
 ) -> None:
     result = batchexport("validate", write_list(Path("v.csv"), 1), env={"BATCHEXPORT_START": "1"})
     assert (
-        "BATCHEXPORT_START is read by no command: each has its own, BATCHEXPORT_SERVERS_START"
+        "BATCHEXPORT_START is read by no command; each has a variable of its own: BATCHEXPORT_SERVERS_START"
         in result.stderr
     )
 
@@ -74,15 +74,15 @@ def test_a_list_of_nothing_can_be_added_to(batchexport: Callable[..., Result]) -
         assert batchexport("discover", *CLOUD, "--name", "none-*", "-o", "v.csv").exit_code == 0
         added = batchexport("discover", *CLOUD, "-o", "v.csv", "--append")
     assert added.exit_code == 0, added.stderr
-    assert "5 volumes fit, 5 rows written to v.csv" in added.stderr
+    assert "5 volumes match, 5 rows written to v.csv" in added.stderr
 
 
 def test_one_of_a_thing_is_one(batchexport: Callable[..., Result]) -> None:
     with served(*volumes()):
         result = batchexport("discover", *CLOUD, "--name", "vol-1", "-o", "v.csv")
         none = batchexport("discover", *CLOUD, "--name", "none", "-o", "w.csv")
-    assert "1 volume fits, 1 row written" in result.stderr
-    assert none.stderr.splitlines() == ["no volume fits"]
+    assert "1 volume matches, 1 row written" in result.stderr
+    assert none.stderr.splitlines() == ["no volume matches"]
 
 
 def test_a_report_in_json_is_a_list(batchexport: Callable[..., Result]) -> None:

@@ -57,7 +57,7 @@ def test_a_row_in_any_state_can_be_given_up_and_tried_again_later(
     path: Path, batchexport: Callable[..., Result], volume_id: str
 ) -> None:
     shown = batchexport("give-up", str(path), "--volume", volume_id.upper())
-    assert (shown.exit_code, "nothing was done" in shown.stdout) == (0, True)
+    assert (shown.exit_code, "nothing was changed" in shown.stdout) == (0, True)
     assert jobs(path)[volume_id].state != "failed"
     done = batchexport("give-up", str(path), "--volume", volume_id, "--yes")
     assert (done.exit_code, "1 row given up" in done.stdout) == (0, True), done.output
@@ -95,7 +95,7 @@ def test_stalled_means_past_the_deadline(path: Path, batchexport: Callable[..., 
     [
         ([], "nothing is named"),
         (["--volume", "00000009-0000-4000-8000-000000000000"], "no row of this volume"),
-        (["--server", "a"], "not stopped by this run"),
+        (["--server", "a"], "this run has not stopped it"),
     ],
 )
 def test_what_cannot_be_given_up_is_told(

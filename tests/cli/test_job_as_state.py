@@ -60,8 +60,8 @@ def test_a_state_file_that_is_not_there_is_told_with_those_that_are(
 ) -> None:
     none = batchexport(command, "v.state")
     assert none.exit_code == 2
-    assert "v.state: there is no such state file" in none.stderr
-    assert "there is no state file in this folder; a run keeps it beside its list" in none.stderr
+    assert "v.state: no such state file" in none.stderr
+    assert "no state file in this folder; a run keeps it beside its list" in none.stderr
     for number in range(7):
         Path(f"n{number}.state").touch()
     some = batchexport(command, "v.state")
@@ -69,5 +69,5 @@ def test_a_state_file_that_is_not_there_is_told_with_those_that_are(
         "state files in this folder: n0.state, n1.state, n2.state, n3.state, n4.state and 2 more"
         in some.stderr
     )
-    assert "there is no such job file" in batchexport(command, "v.toml").stderr
+    assert "no such job file" in batchexport(command, "v.toml").stderr
     assert "no folder nights" in batchexport(command, "nights/v.state").stderr

@@ -93,7 +93,7 @@ def test_a_night_has_its_own_state_file_and_is_done_once(batchexport: Callable[.
     (state,) = Path("nights").glob("nightly-????-??-??.state")
     second = batchexport("run", path)
     assert second.exit_code == 0
-    assert f"this night is done already: {state}" in second.stderr
+    assert f"tonight's run is already complete: {state}" in second.stderr
     listed = batchexport("runs", "nights")
     assert state.name in listed.stdout and "done" in listed.stdout and "1 run" in listed.stdout
 
@@ -103,7 +103,7 @@ def test_one_state_file_serves_all_nights_where_the_job_says_so(batchexport: Cal
     assert batchexport("run", path).exit_code == 0
     again = batchexport("run", path)
     assert again.exit_code == 0
-    assert "carrying on with run" in again.stderr
+    assert "resuming run" in again.stderr
 
 
 def test_a_state_flag_wins_over_the_folder(batchexport: Callable[..., Result]) -> None:
@@ -142,7 +142,7 @@ def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport: Callable[
     write_list(Path("volumes.csv"), 1)
     result = batchexport("run", path)
     assert result.exit_code == 0, result.stderr
-    assert "carrying on with run" in result.stderr
+    assert "resuming run" in result.stderr
     old, new = sorted(Path("nights").glob("*.state"))
     with StateReader(old) as reader:
         assert [(each.state, each.jobs) for each in reader.tallies()] == [(JobState.SUCCEEDED, 3)]
@@ -193,7 +193,7 @@ def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(
     assert run_fast(go()) == pytest.approx(grace_s, abs=5)
     stderr = capsys.readouterr().err
     assert ("nothing more begins, what runs is watched for 5 min" in stderr) is bool(grace_s)
-    assert "the time to watch is over" in stderr
+    assert "the grace period is over" in stderr
 
 
 def test_a_run_that_ends_by_itself_hears_nothing_of_the_close(capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,7 +375,7 @@ def test_a_night_beside_one_that_cannot_be_read_is_a_good_one(
     assert "2 rows = 2 succeeded" in result.stdout
     for night in (first, second):
         (line,) = [each for each in result.stderr.splitlines() if night.name in each]
-        assert line.startswith("passed over, and kept as it is: ")
+        assert line.startswith("skipped and left unchanged: ")
         assert night.exists()
 
 
@@ -386,7 +386,7 @@ def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(
     damaged(night)
     result = batchexport("run", job_file(hours=closed_hours()))
     assert result.exit_code == 75
-    assert "passed over, and kept as it is: " in result.stderr
+    assert "skipped and left unchanged: " in result.stderr
     assert night.name in result.stderr
 
 
@@ -440,7 +440,7 @@ def test_a_service_that_is_away_when_a_night_begins_is_waited_for(
     work = AwayAtFirst(clock, 3)
     assert night_of(work, clock, job_file()) == 0
     assert [round(at - work.began[0]) for at in work.began] == [0, 15, 45, 105]
-    assert "identity service: connection refused; trying again in 15 s" in capsys.readouterr().err
+    assert "identity service: connection refused; retrying in 15 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("hours", "at_most_s"), [(True, 6 * 3600), (False, 900)])
@@ -514,7 +514,7 @@ def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_b
     work = Troubled(clock, 0, error=error)
     assert night_of(work, clock, path) == code
     assert work.began[-1].startswith(f"nightly-{datetime.now(UTC).year}")
-    assert f"this earlier night is passed over: {error}" in capsys.readouterr().err
+    assert f"this earlier night is skipped: {error}" in capsys.readouterr().err
     assert clock.now - time.time() <= 121
 
 

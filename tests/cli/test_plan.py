@@ -176,7 +176,7 @@ def test_discover_writes_json_lists_too(batchexport: Callable[..., Result]) -> N
     with served(*volumes()):
         found = batchexport("discover", *CLOUD, "--name", "vol-[12]", "-f", "json", "-o", "found.json")
     assert found.exit_code == 0
-    assert "2 volumes fit, 2 rows written to found.json" in found.stderr
+    assert "2 volumes match, 2 rows written to found.json" in found.stderr
     assert sorted(row.volume_id for row in JobList("found.json")) == IDS[:2]
 
 
@@ -184,7 +184,7 @@ def test_discover_says_where_no_volume_fits(batchexport: Callable[..., Result]) 
     with served(*volumes()):
         found = batchexport("discover", *CLOUD, "--metadata", "tier=gold")
     assert found.exit_code == 0
-    assert (len(found.stdout.splitlines()), found.stderr) == (1, "no volume fits\n")
+    assert (len(found.stdout.splitlines()), found.stderr) == (1, "no volume matches\n")
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -196,7 +196,7 @@ def test_discover_adds_what_a_list_does_not_have(batchexport: Callable[..., Resu
         added = batchexport("discover", *CLOUD, "-f", form, "-o", name, "--append")
     assert refused.exit_code == 2
     assert "--append" in refused.stderr
-    assert "5 volumes fit, 3 rows written" in added.stderr
+    assert "5 volumes match, 3 rows written" in added.stderr
     assert sorted(row.volume_id for row in JobList(name)) == IDS
 
 

@@ -73,5 +73,5 @@ async def test_the_sandbox_goes_by_the_document_unless_told_otherwise(tmp_path: 
 def test_the_practice_cloud_has_volumes_to_discover(batchexport: Callable[..., Result]) -> None:
     found = batchexport("discover", "--os-cloud", "sandbox", "-o", "v.csv")
     assert found.exit_code == 0
-    assert "12 volumes fit, 12 rows written to v.csv" in found.stderr
+    assert "12 volumes match, 12 rows written to v.csv" in found.stderr
     assert batchexport("plan", "v.csv", "--os-cloud", "sandbox").exit_code == 0

@@ -83,7 +83,7 @@ def test_a_killed_run_is_carried_on_by_the_same_command_without_a_second_export(
     with running("run", slow_list, *QUICK, "--no-wait") as child:
         stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 0, stderr
-    assert "carrying on with run" in stderr
+    assert "resuming run" in stderr
     assert "6 rows = " in stdout
     assert exports_per_volume("slow.state.sandbox") == Counter(SLOW)
 

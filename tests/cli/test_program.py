@@ -149,7 +149,7 @@ def test_the_programs_entry_point_ends_with_the_exit_code(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (end.value.code, told.value.code) == (2, 143)
-    assert "no.state: there is no such state file" in capsys.readouterr().err
+    assert "no.state: no such state file" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -117,7 +117,7 @@ def test_older_images_go_once_newer_ones_are_there(calendar: Any) -> None:
         left = there(sandbox)
     assert [each.exit_code for each in (first, second, third)] == [0, 0, 0]
     assert "removed" not in first.stderr + second.stderr
-    assert "removed 2 images that newer ones made old" in third.stderr
+    assert "removed 2 images superseded by newer ones" in third.stderr
     assert left == {*recorded(2).values(), *recorded(3).values()}
 
 
@@ -201,7 +201,7 @@ def test_a_cloud_that_fails_then_ends_nothing(calendar: Any, monkeypatch: pytest
     calendar.job(images="keep = 1")
     result = calendar.again()
     assert result.exit_code == 0
-    assert "old images were left alone: " in result.stderr
+    assert "superseded images were kept: " in result.stderr
     assert noted(1) == []
 
 
@@ -215,7 +215,7 @@ def test_a_state_file_that_cannot_be_read_ends_nothing(calendar: Any) -> None:
         result = calendar.night()
         assert len(there(sandbox)) == 4
     assert result.exit_code == 0, result.stderr
-    assert "every image is left alone: " in result.stderr
+    assert "every image is kept: " in result.stderr
 
 
 def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(
@@ -236,10 +236,10 @@ def test_cleanup_of_a_job_shows_what_is_old_and_removes_it_when_told(
         assert f"{image_id}  " in shown.stdout
         assert "left over: its volume has newer images" in shown.stdout
         assert f"{image_id}  " in removed.stdout
-    assert "2 images made old; 0 gone already; 4 images retained" in shown.stdout
+    assert "2 images superseded; 0 gone already; 4 images retained" in shown.stdout
     assert "retained: keep_last = 2" in shown.stdout
     assert "the same command with --yes removes what is left over" in shown.stdout
-    assert "0 images made old; 0 gone already; 4 images retained" in again.stdout
+    assert "0 images superseded; 0 gone already; 4 images retained" in again.stdout
 
 
 def test_a_dry_run_removes_nothing_whatever_else_is_said(
@@ -252,7 +252,7 @@ def test_a_dry_run_removes_nothing_whatever_else_is_said(
         result = batchexport("cleanup", "nightly.toml", "--yes", "--dry-run")
         batchexport("cleanup", "nightly.toml", env={"BATCHEXPORT_YES": "1"})
         assert len(there(sandbox)) == 4
-    assert "2 images made old" in result.stdout
+    assert "2 images superseded" in result.stdout
 
 
 def state_of(night: int) -> Path:

@@ -32,7 +32,7 @@ def test_a_run_exports_every_volume_and_sums_up_on_stdout(
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == SUM_OF_THREE
     assert "state file: volumes.state" in result.stdout
-    assert result.stderr.startswith("beginning run ")
+    assert result.stderr.startswith("starting run ")
     assert exports_per_volume("volumes.state.sandbox") == Counter(quick_ids(3))
 
 
@@ -62,7 +62,7 @@ def test_failed_rows_give_code_3_and_retry_tries_them_again(batchexport: Callabl
     assert "most frequent reasons of failed rows:" in first.stdout
     again = batchexport("retry", "v.state", *QUICK, "--dialect", "cinder")
     assert again.exit_code == 0
-    assert "2 rows to be tried again" in again.stderr
+    assert "2 rows to retry" in again.stderr
     assert "2 rows = 2 succeeded" in again.stdout
 
 

@@ -119,7 +119,7 @@ def test_servers_without_volumes_are_told_what_to_give() -> None:
 def test_somebodys_own_clouds_yaml_is_never_written_over() -> None:
     path = Path("clouds.yaml")
     path.write_text("clouds: {prod: {}}\n")
-    with pytest.raises(ConfigError, match="not made by the sandbox"):
+    with pytest.raises(ConfigError, match="was not made by the sandbox"):
         write_clouds_yaml(path, "http://127.0.0.1:1")
     assert path.read_text() == "clouds: {prod: {}}\n"
 

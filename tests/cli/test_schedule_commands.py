@@ -114,7 +114,7 @@ def test_emit_never_replaces_what_starts_another_job(
     before = {path.name: path.read_text() for path in units.iterdir()}
     refused = batchexport("schedule", "emit", kind, second, "-o", units)
     assert refused.exit_code == 2
-    assert "is there already and starts another job" in refused.stderr
+    assert "already exists and starts another job" in refused.stderr
     assert {path.name: path.read_text() for path in units.iterdir()} == before
     assert batchexport("schedule", "emit", kind, first, "-o", units).exit_code == 0
 

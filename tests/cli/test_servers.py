@@ -76,7 +76,7 @@ def test_without_consent_nothing_is_stopped_and_the_rows_are_counted(
     with cloud():
         result = batchexport("run", write(*IDS), *RUN, *STOP)
         assert result.exit_code == 2
-        assert "servers may be stopped for 5 rows of list.csv, and nobody agreed" in result.stderr
+        assert "servers may be stopped for 5 rows of list.csv, and nobody has consented" in result.stderr
         assert "--yes" in result.stderr
         rows = [f"{IDS[0]},stop", f"{IDS[1]},", f"{IDS[2]},skip"]
         listed = write(*rows, header="volume_id,in_use", name="own.csv")

@@ -30,7 +30,7 @@ async def test_the_first_signal_asks_to_stop_and_says_what_happens(number: signa
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stop.event.wait(), 5)
     assert stop.exit_code == code
-    assert said == [f"{number.name}: finishing the requests under way; once more leaves at once"]
+    assert said == [f"{number.name}: finishing requests in flight; once more exits at once"]
 
 
 async def test_the_second_signal_leaves_whichever_came_first() -> None:
@@ -86,5 +86,5 @@ def test_a_process_that_is_told_twice_is_gone_at_once(number: signal.Signals, co
         child.send_signal(number)
         assert "finishing" in child.stdout.readline()
         child.send_signal(number)
-        assert "leaving now" in child.stdout.readline()
+        assert "exiting now" in child.stdout.readline()
         assert child.wait(10) == code

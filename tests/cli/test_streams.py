@@ -100,7 +100,7 @@ def test_a_slip_on_the_command_line_is_told_in_one_voice(
     error, hint = result.stderr.splitlines()
     assert error.startswith("error: ")
     assert said.lower() in error.lower()
-    assert "--help` tells what it takes" in hint
+    assert "--help` shows the usage" in hint
 
 
 def test_no_words_at_all_show_the_help(batchexport: Callable[..., Result]) -> None:

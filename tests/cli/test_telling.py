@@ -259,7 +259,7 @@ def test_whoever_does_not_want_to_wait_for_the_telling_may_leave(
     monkeypatch.setattr(RunObserver, "end", impatient)
     with notify_on_exit(TerminalConsole(sinks=Sinks(events="e.ndjson"))):
         pass
-    assert "interrupted; perhaps not everybody was told" in capsys.readouterr().err
+    assert "interrupted; some notifications may not have been sent" in capsys.readouterr().err
 
 
 WHOLE_JOB = """

@@ -107,7 +107,7 @@ async def test_a_job_never_overlaps_itself(job_path: Any, capsys: pytest.Capture
     async with Desk(job_path, now="2027-05-01T21:00") as desk:
         assert await desk.look("2027-05-01T22:00") == ["nightly.toml"]
         assert await desk.look("2027-05-02T22:00") == []
-        assert "still at work, this start is left out" in capsys.readouterr().err
+        assert "still running, skipping this start" in capsys.readouterr().err
         desk.end_nights()
         await asyncio.sleep(0)
         assert await desk.look("2027-05-03T22:00") == ["nightly.toml"]
@@ -200,7 +200,7 @@ async def test_reading_again_takes_a_new_schedule_and_keeps_the_old_one_where_th
     async with Desk(job_path, now="2027-05-01T12:00") as desk:
         job_path.write_text("[job]\nlist = 1\n")
         desk.table.read([job_path])
-        assert "going on with what it said before" in capsys.readouterr().err
+        assert "keeping its previous schedule" in capsys.readouterr().err
         job_path.write_text(NIGHTLY.replace("22:00", "20:00"))
         desk.table.read([job_path])
         assert "next start Sat 2027-05-01 20:00 CEST" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_the_words_are_those_of_the_command() -> None:
         ('metadata = "tier=gold"', "[discover] metadata: must be a table of keys and patterns"),
         ("metadata = { tier = 1 }", "[discover] metadata: must be a table"),
         ("min_size = -1", "[discover] min_size: is -1; it must be 0 or more"),
-        ("min_size = 9\nmax_size = 8", "[discover] max_size: is below min_size: no volume fits"),
+        ("min_size = 9\nmax_size = 8", "[discover] max_size: is below min_size: no volume matches"),
         ('names = "a"', "[discover] names: unknown key; did you mean name?"),
     ],
 )

@@ -70,12 +70,12 @@ def test_a_second_signal_leaves_at_once_and_the_next_run_finishes(calm_site: Cal
             process.send_signal(signal.SIGTERM)
             assert process.stdout is not None
             told = next(line for line in process.stdout if line.startswith("SIGTERM"))
-            assert "once more leaves at once" in told
+            assert "once more exits at once" in told
             assert process.poll() is None
             process.send_signal(signal.SIGTERM)
             left = site.end_of(process)
     assert left.exit_code == 143
-    assert "leaving now" in left.talk
+    assert "exiting now" in left.talk
     assert rows_in(site, JobState.SUBMITTING)
 
     ended = site.run()

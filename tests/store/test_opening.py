@@ -41,7 +41,7 @@ def refused_unchanged(opener: Opener, path: Path, kind: type[StateError], words:
 
 
 def test_a_missing_file_is_told_with_the_way_to_make_one(opener: Opener, path: Path) -> None:
-    with pytest.raises(StateError, match="there is no such state file") as caught:
+    with pytest.raises(StateError, match="no such state file") as caught:
         opener(path)
     assert "batchexport run" in str(caught.value.hint)
     assert not path.exists()
