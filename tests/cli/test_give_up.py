@@ -93,8 +93,8 @@ def test_stalled_means_past_the_deadline(path: Path, batchexport: Callable[..., 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "nothing is named"),
-        (["--volume", "00000009-0000-4000-8000-000000000000"], "no row of this volume"),
+        ([], "nothing to give up was named"),
+        (["--volume", "00000009-0000-4000-8000-000000000000"], "this volume has no unfinished row"),
         (["--server", "a"], "this run has not stopped it"),
     ],
 )

@@ -347,7 +347,7 @@ def test_a_signal_is_passed_on_to_the_night_at_work(tmp_path: Path) -> None:
             [*PROGRAM, "schedule", "run", str(path)], stderr=stderr, stdout=stderr, env=os.environ
         )
         try:
-            wait_for(lambda: "beginning run" in log.read_text(), seconds=40)
+            wait_for(lambda: "starting run" in log.read_text(), seconds=40)
             child.send_signal(signal.SIGINT)
             assert child.wait(30) == 130
         finally:
