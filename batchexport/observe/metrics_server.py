@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchexport.observe.metrics import RunMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-#: Without `Server`, aiohttp would tell its version and that of Python.
+#: aiohttp's own `Server` header would name its version and that of Python.
 _HEADERS = {"Content-Type": CONTENT_TYPE, "Server": "batchexport"}
 
 

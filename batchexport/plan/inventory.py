@@ -40,7 +40,7 @@ class Images(Protocol):
         ...
 
     async def get_quota(self) -> ImageQuota | None:
-        """How many images the project may have and has, or None where the cloud does not tell."""
+        """How many images the project may have and has, or None if the cloud does not report it."""
         ...
 
 

@@ -15,7 +15,7 @@ from batchexport.report.text import count_of, duration, number, one_line, padded
 
 _LINE = "{:>7}  {}{:<36}  {:>6}  {:<9}  {}"
 _MISMATCH_LINE = "{:>7}  {}{:<36}  {:<36}  {}"
-#: Columns of a volume's name; the column is left out where no volume has one.
+#: Width of a volume's name; the column is left out if no volume has one.
 _NAME = 24
 _SERVER = "{:<36}  {:<20}  {:<10}  {}"
 
@@ -85,7 +85,7 @@ def _named_volumes(volume_ids: Sequence[str], summary: PlanSummary) -> str:
 
 
 def _with_server_names(words: str, summary: PlanSummary) -> str:
-    """The words of a finding, with the name before the id of each server that is known."""
+    """The words of a finding, with the name of each known server before its id."""
     for server_id, server in summary.servers.items():
         if server.name and server.name not in words:
             words = words.replace(server_id, f"{server.name} ({server_id})")
@@ -93,7 +93,7 @@ def _with_server_names(words: str, summary: PlanSummary) -> str:
 
 
 def _name_cell(name: str | None, named: bool) -> str:
-    """The cell of a volume's name with its gap; nothing where the table has no names."""
+    """The cell of a volume's name with its gap; empty if the table has no names."""
     return f"{padded(truncate_middle(name, _NAME), _NAME)}  " if named else ""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from batchexport.errors import EXIT_CODES
 from batchexport.identity import CloudIdentity
 from batchexport.model import TargetKey
 from batchexport.shell_command import on_state_file
@@ -17,19 +18,6 @@ _COMMAND = re.compile(
     r"batchexport (retry|reconcile|cleanup|verify)((?: --[a-z-]+(?: stop)?)*)"
     r"|openstack volume set --state available ID"
 )
-EXIT_WORDS = {
-    0: "done",
-    1: "unexpected error",
-    2: "a setting or the list is wrong",
-    3: "done; rows failed or are ambiguous, or a server is still stopped",
-    6: "stopped: credentials, permissions, quota or too many failures",
-    74: "the state file could not be written",
-    75: "the window closed",
-    129: "SIGHUP",
-    130: "SIGINT",
-    131: "SIGQUIT",
-    143: "SIGTERM",
-}
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +41,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """The exit code with its meaning; None if there is none."""
         if self.exit_code is None:
             return None
-        words = EXIT_WORDS.get(self.exit_code)
-        return f"{self.exit_code} ({words})" if words else str(self.exit_code)
+        found = EXIT_CODES.get(self.exit_code)
+        return f"{self.exit_code} ({found.meaning})" if found else str(self.exit_code)
 
     @property
     def facts(self) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from batchexport.report.text import count_of, duration, iso_utc, number
 from batchexport.report.timeline import gap_text
 from batchexport.report.totals import ENDED
 
-#: Causes and stalled exports that are shown; CSV holds every row.
+#: Causes and stalled exports shown; CSV has every row.
 MAX_CAUSES = 10
 MAX_LATE = 20
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
@@ -52,17 +52,17 @@ def markdown_report(report: RunReport) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """The text on one line, with nothing in it that Markdown or HTML takes for its own."""
+    """The text on one line, escaped for Markdown and HTML."""
     return escaped_part(" ".join(text.split()))
 
 
 def escaped_part(text: str) -> str:
-    """As `escaped`, blanks as they are."""
+    """Like `escaped`, but keeps blanks."""
     return _SPECIAL.sub(r"\\\1", text)
 
 
 def code(text: str) -> str:
-    """The text as code, inside a fence that is longer than any row of backticks in it."""
+    """The text as inline code, in a fence longer than any run of backticks in it."""
     flat = " ".join(text.split())
     longest = max(map(len, re.findall("`+", flat)), default=0)
     fence, gap = "`" * (longest + 1), " " if longest else ""

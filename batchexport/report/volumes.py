@@ -1,4 +1,4 @@
-"""Volumes as the rows of a job list: CSV or JSON, with what a person wants to see of them beside the id."""
+"""Volumes as the rows of a job list, CSV or JSON, with columns for people beside the id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cell = str | int | None
 
 
 def cells(volume: Volume) -> dict[str, Cell]:
-    """The volume's value for each of COLUMNS; None where there is none."""
+    """The volume's value for each of COLUMNS; None = no value."""
     details = volume.details or VolumeDetails()
     return {
         "volume_id": volume.volume_id,
@@ -31,7 +31,7 @@ def cells(volume: Volume) -> dict[str, Cell]:
 
 
 def csv_text(volumes: Iterable[Volume], *, columns: Sequence[str] = COLUMNS, header: bool = True) -> str:
-    """The volumes as CSV in these columns; one that no volume has stays empty."""
+    """The volumes as CSV with these columns; unknown columns stay empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
@@ -47,7 +47,7 @@ def _harmless(value: Cell) -> Cell:
 
 
 def json_text(volumes: Iterable[Volume], *, behind: Sequence[object] = ()) -> str:
-    """The volumes as a JSON array, behind the elements of another."""
+    """The volumes as a JSON array, after the elements in `behind`."""
     elements = [*behind, *map(cells, volumes)]
     lines = [json.dumps(element, ensure_ascii=False) for element in elements]
     return "[\n" + ",\n".join(f"  {line}" for line in lines) + ("\n]\n" if lines else "]\n")

@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.changes import ImagesSeen, NamesLearned
+from batchexport.errors import EXIT_CODES
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, Server
 from batchexport.report.causes import normalized_reason
@@ -91,7 +92,7 @@ def test_the_context_is_that_of_the_last_process(path: Path) -> None:
         found = context_of(reader)
     assert found.places[0] == "prod, region eu-de, project archive"
     assert (found.job, found.host, found.running) == ("nightly", "backup-01", False)
-    assert found.how_it_ended == "3 (done; rows failed or are ambiguous, or a server is still stopped)"
+    assert found.how_it_ended == f"3 ({EXIT_CODES[3].meaning})"
     assert found.command("servers", " --start") == f"batchexport servers {path} --start --os-cloud prod"
 
 

@@ -1,4 +1,4 @@
-"""The charts of a report. What they show is also said: in their descriptions, and in the tables."""
+"""The charts of the page. Their descriptions and the tables say the same in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchexport.report.text import count_of, duration, number, truncate_middle
 from batchexport.report.timeline import Bar, BarKind, Mark, Step, Timeline, gap_text
 from batchexport.report.totals import ENDED, Totals
 
-#: Heights in pixels: of a row of bars, of columns, of a strip with its gap. The style sheet knows them too.
+#: Heights in pixels: a row of bars, columns, a strip with its gap. style.css has them, too.
 ROW, COLUMNS, STRIP = 15, 120, 16
 _CLASS_OF_KIND = {
     BarKind.SUCCEEDED: "ok",
@@ -32,7 +32,7 @@ _WORDS_OF_MARK = {
 
 
 class ColumnChart(msgspec.Struct, frozen=True, kw_only=True):
-    """What is drawn of each step of time."""
+    """A chart with a column for each step of time."""
 
     title: str
     unit: str
@@ -40,7 +40,7 @@ class ColumnChart(msgspec.Struct, frozen=True, kw_only=True):
     amount: Callable[[Step], float]
 
     def most(self, timeline: Timeline) -> float:
-        """The largest amount."""
+        """The largest amount of any step."""
         return max(self.amount(step) for step in timeline.steps)
 
 
@@ -63,7 +63,7 @@ COLUMN_CHARTS = (
 
 
 def proportions(totals: Totals) -> Markup:
-    """One bar of all rows, divided by what became of them."""
+    """One bar of all rows, divided by state."""
     amounts = [(str(state), totals.rows[state]) for state in ENDED] + [("to do", totals.to_do)]
     left, parts = 0.0, []
     for name, amount in amounts:
@@ -76,7 +76,7 @@ def proportions(totals: Totals) -> Markup:
 
 
 def proportions_legend(totals: Totals) -> Markup:
-    """What the parts of that bar stand for."""
+    """The legend of that bar."""
     kinds = [
         (fill_of(state), f"{number(totals.rows[state])} {state}") for state in ENDED if totals.rows[state]
     ]
@@ -85,7 +85,7 @@ def proportions_legend(totals: Totals) -> Markup:
 
 
 def fill_of(state: str) -> str:
-    """The class that gives a state its colour."""
+    """The CSS class with the colour of a state."""
     return f"fill-{state.replace(' ', '-')}"
 
 
@@ -105,7 +105,7 @@ def bars(timeline: Timeline, zone: tzinfo | None) -> Markup:
 
 
 def strips(timeline: Timeline, zone: tzinfo | None) -> Markup | None:
-    """What held the run up and when, a strip for each kind; None where nothing did."""
+    """What held up the run and when, a strip for each kind; None if nothing did."""
     kinds = [mark for mark in Mark if timeline.marks[mark]]
     named = [(f"{kind} {number(timeline.marks[kind])}", _marks_of(timeline, kind, zone)) for kind in kinds]
     if timeline.gaps:
@@ -164,7 +164,7 @@ def columns(timeline: Timeline, zone: tzinfo | None, chart: ColumnChart) -> Mark
 
 
 def bars_legend(timeline: Timeline) -> Markup:
-    """What the bars and strips stand for, as far as there are any."""
+    """The legend of the bars and strips that are shown."""
     found = {bar.kind for bar in timeline.bars}
     kinds = [(_CLASS_OF_KIND[kind], str(kind)) for kind in BarKind if kind in found]
     marks = [(_CLASS_OF_MARK[mark], _WORDS_OF_MARK[mark]) for mark in Mark if timeline.marks[mark]]
@@ -194,7 +194,7 @@ def _place(timeline: Timeline, step: Step) -> tuple[float, float]:
 
 
 def _share(timeline: Timeline, at: float) -> float:
-    """How far along the timeline a moment is, from 0 to 1."""
+    """The position of a time on the timeline, from 0 to 1."""
     return (at - timeline.began_at) / (timeline.ended_at - timeline.began_at)
 
 

@@ -1,4 +1,4 @@
-"""HTML built from values: what is not markup already is escaped, so no word of a cloud becomes a tag."""
+"""HTML built from values. Everything that is not Markup is escaped, so no text of a cloud becomes a tag."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def tag(name: str, /, *content: str, **attributes: str | float | bool | None) ->
 
 
 def single(name: str, /, **attributes: str | float | bool | None) -> Markup:
-    """One element of HTML that has no content and no end."""
+    """One void element of HTML, such as meta."""
     return Markup(tag(name, **attributes).removesuffix(f"</{name}>"))
 
 
 def joined(parts: Iterable[str]) -> Markup:
-    """These parts one after the other, those that are no markup escaped."""
+    """These parts joined, those that are not Markup escaped."""
     return Markup("".join(part if isinstance(part, Markup) else escape(part) for part in parts))
 
 
 def percent(share: float) -> str:
-    """A share of the width, as SVG has it: 0.25 is 25%."""
+    """A share of the width for SVG: 0.25 is 25%."""
     return f"{share * 100:.3f}".rstrip("0").rstrip(".") + "%"
 
 

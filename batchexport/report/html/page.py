@@ -39,8 +39,9 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def html_report(report: RunReport, *, zone: tzinfo | None = None) -> str:
-    """The whole page. Times are those of `zone`; None = of this machine."""
-    title = f"{report.title}: exports of {day_and_time(report.run.created_at, zone)[:10]}"
+    """The whole page. Times are in `zone`; None = that of this machine."""
+    down = f"{count_of(len(report.servers), 'server')} down – " if report.servers else ""
+    title = f"{down}{report.title}: exports of {day_and_time(report.run.created_at, zone)[:10]}"
     head = tag(
         "head",
         single("meta", charset="utf-8"),
@@ -94,7 +95,7 @@ def _fact(name: str, words: str) -> Markup:
 
 
 def _alarm(report: RunReport, zone: tzinfo | None) -> Markup:
-    """Servers that are down, before and above all else."""
+    """Servers that are down, above everything else."""
     if not report.servers:
         return Markup()
     down = [each for each in report.downtimes if not each.is_over]
@@ -188,7 +189,7 @@ def _causes(report: RunReport) -> Markup:
 
 
 def _contents(report: RunReport) -> Markup:
-    """Links to the parts of the page that it has."""
+    """Links to the sections that this page has."""
     parts = [
         ("todo", "To do", bool(report.actions)),
         ("causes", "What went wrong", bool(report.causes)),
@@ -236,7 +237,7 @@ def _images(report: RunReport, zone: tzinfo | None) -> Markup:
 
 
 def _line(state: JobState, line: int) -> Markup:
-    """The line of a row, linked to the row where the table of those without an image has it."""
+    """The line of a row, linked to the table of rows without an image."""
     words = f"line {number(line)}"
     return tag("span", words) if state is JobState.SUCCEEDED else tag("a", words, href=f"#line-{line}")
 
@@ -269,7 +270,7 @@ def _cause(cause: Cause, context: Context) -> Markup:
 
 
 def _advice(cause: Cause, context: Context) -> Iterator[str]:
-    """The advice, its commands as they can be copied."""
+    """The advice, with its commands to copy."""
     for text, is_command in context.advised(cause.advice, [each.volume_id for each in cause.examples]):
         yield tag("code", text) if is_command else text
 

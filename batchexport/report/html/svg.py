@@ -1,4 +1,4 @@
-"""What charts are drawn with: SVG whose widths are shares of the page; heights and texts are in pixels."""
+"""SVG elements of the charts: widths are shares of the page, heights and texts in pixels."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import msgspec
 
 from batchexport.report.html.markup import Markup, joined, percent, tag
 
-#: Height of an axis with its words.
+#: Height of an axis with its labels.
 AXIS = 20
-#: The thinnest bar that is still seen, as a share of the width.
+#: The thinnest visible bar, as a share of the width.
 MIN_WIDTH = 0.003
 
 
 def image(height: float, parts: Sequence[Markup], *, words: str, class_: str = "chart") -> Markup:
-    """An image as wide as the page, with `words` for those who do not see it."""
+    """An image as wide as the page, with `words` as its text alternative."""
     return tag("svg", joined(parts), class_=class_, height=height, role="img", aria_label=words)
 
 
 def with_labels(names: Sequence[str], chart: Markup, class_: str) -> Markup:
-    """The chart with names on its left; they are small, and said again in its words or a table."""
+    """The chart with labels on its left, hidden from screen readers: its text alternative has them."""
     column = tag("div", *(tag("span", name) for name in names), class_=f"names {class_}", aria_hidden="true")
     return tag("div", column, chart, class_="beside")
 
 
 def bar(left: float, width: float, top: float, height: float, class_: str, words: str) -> Markup:
-    """A bar between two shares of the width, never too thin to be seen; `words` appear under the pointer."""
+    """A bar, never too thin to be visible; `words` are its tooltip."""
     width = max(MIN_WIDTH, width)
     return tag(
         "rect",
@@ -42,34 +42,34 @@ def bar(left: float, width: float, top: float, height: float, class_: str, words
 
 
 def vline(at: float, height: float) -> Markup:
-    """A thin line from top to bottom."""
+    """A thin vertical line."""
     return tag("line", class_="grid", x1=percent(at), x2=percent(at), y1="0", y2=height)
 
 
 def hline(at: float, class_: str = "grid") -> Markup:
-    """A thin line from left to right."""
+    """A thin horizontal line."""
     return tag("line", class_=class_, x1="0", x2="100%", y1=f"{at:g}", y2=f"{at:g}")
 
 
 def under_axis(mark: AxisMark, height: float) -> Markup:
-    """The words of a mark, under its place; at the ends they stay inside."""
+    """The label of a mark, below it; at the ends it stays inside."""
     anchor = "start" if mark.share < 0.04 else "end" if mark.share > 0.96 else "middle"
     return tag("text", mark.words, x=percent(mark.share), y=height + 14, text_anchor=anchor)
 
 
 def share_bar(share: float) -> Markup:
-    """A small bar for a cell of a table; what it shows stands beside it as a number."""
+    """A small bar for a table cell, beside the number that it shows."""
     rect = tag("rect", class_="share", width=percent(min(1.0, share)), height="8", rx="2")
     return tag("svg", rect, class_="share-bar", height="8", aria_hidden="true", focusable="false")
 
 
 def legend(kinds: Sequence[tuple[str, str]]) -> Markup:
-    """What the colours mean: (class, words) each."""
+    """What the colours mean, from (CSS class, words)."""
     return tag("p", *(tag("span", _swatch(class_), words) for class_, words in kinds), class_="legend")
 
 
 def patterns() -> Markup:
-    """The patterns that tell kinds apart where colours do not; once on a page."""
+    """The patterns that tell kinds apart without colours; once on a page."""
     patterns = [
         tag(
             "pattern",
@@ -90,20 +90,20 @@ def _swatch(class_: str) -> Markup:
     return tag("svg", box, width="14", height="12", aria_hidden="true", focusable="false")
 
 
-#: So many marks of time still stand apart on a telephone.
+#: More time marks than these overlap on a phone.
 MAX_TIME_MARKS = 5
 _WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
 class AxisMark(msgspec.Struct, frozen=True):
-    """One mark: how far along the axis (0 to 1), and its words."""
+    """One mark: its position on the axis (0 to 1) and its label."""
 
     share: float
     words: str
 
 
 def time_marks(began_at: float, ended_at: float, zone: tzinfo | None) -> list[AxisMark]:
-    """Marks at round times of the clock in `zone` (None = this machine's)."""
+    """Marks at round times in `zone` (None = that of this machine)."""
     span_s = ended_at - began_at
     width_s = next((width for width in _WIDTHS_S if span_s / width <= MAX_TIME_MARKS), None)
     if width_s is None:
@@ -122,7 +122,7 @@ def time_marks(began_at: float, ended_at: float, zone: tzinfo | None) -> list[Ax
 
 
 def axis_top(most: float) -> float:
-    """A round amount that is not below `most`: where the axis ends."""
+    """The end of the axis: a round amount not below `most`."""
     if most <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))

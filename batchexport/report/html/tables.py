@@ -24,7 +24,7 @@ from batchexport.store import Downtime
 
 
 class Column(msgspec.Struct, frozen=True):
-    """The head of a column; numbers stand on the right."""
+    """A column; numbers are aligned right."""
 
     head: str
     is_number: bool = False
@@ -33,7 +33,7 @@ class Column(msgspec.Struct, frozen=True):
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], *, left_out: int = 0
 ) -> Markup:
-    """A table that can be scrolled by itself where it is wider than the screen."""
+    """A table that scrolls by itself if it is wider than the screen; on a phone each row is a block."""
     heads = [tag("th", column.head, scope="col", class_=_class(column)) for column in columns]
     body = [
         tag(
@@ -51,7 +51,7 @@ def table(
 
 
 def targets_table(report: RunReport) -> Markup:
-    """What came of each target."""
+    """The results of each target."""
     columns = [
         Column("Target"),
         *(Column(state.capitalize(), True) for state in ENDED),
@@ -75,7 +75,7 @@ def targets_table(report: RunReport) -> Markup:
 
 
 def sizes_table(report: RunReport) -> Markup:
-    """What came of volumes of each size."""
+    """The results by volume size."""
     heads = ["Rows", "Succeeded", "Failed", "GiB exported", "Median time", "Longest", "MiB/s each"]
     rows = [
         [
@@ -105,7 +105,7 @@ def runs_table(report: RunReport, zone: tzinfo | None) -> Markup:
 
 
 def exports_table(timeline: Timeline, zone: tzinfo | None) -> Markup:
-    """The bars of the timeline in words."""
+    """The bars of the timeline as a table."""
     columns = [
         Column("Name"),
         Column("Volume"),
@@ -222,7 +222,7 @@ def images_links(report: RunReport) -> Markup:
 
 
 def images_table(report: RunReport, zone: tzinfo | None) -> Markup:
-    """The rows that have an image."""
+    """The rows with an image."""
     columns = [Column("Line", True), Column("Name"), Column("Volume"), Column("GiB", True)]
     columns += [Column("Image"), Column("Image name"), Column("Done")]
     rows = [
@@ -242,7 +242,7 @@ def images_table(report: RunReport, zone: tzinfo | None) -> Markup:
 
 
 def day_and_time(at: float | None, zone: tzinfo | None) -> str:
-    """A time of the clock with its day; empty for None."""
+    """Date and time; empty for None."""
     return "" if at is None else f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M}"
 
 
@@ -265,7 +265,7 @@ def _code(text: str | None) -> Markup:
 
 
 def _cell(place: int, text: str, column: Column) -> Markup:
-    if place == 0 and text and not column.is_number:  # a heading without words is none
+    if place == 0 and text and not column.is_number:  # an empty heading is none
         return tag("th", text, scope="row", data_label=column.head)
     return tag("td", text, class_=_class(column), data_label=column.head)
 
