@@ -38,15 +38,24 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     # A row that is ambiguous only starts by `reconcile`.
     starts_from: ClassVar[StartsFrom] = {EXPORTING: frozenset({SUBMITTING, AMBIGUOUS})}
     job: Job  #: with its image, deadline and time of acceptance
-    before: JobState = SUBMITTING
+    before: JobState = SUBMITTING  #: or ambiguous
     after: JobState = EXPORTING
     ending: Ending | None = None
 
     @classmethod
-    def by(cls, job: Job, accepted: Accepted, *, at_s: float, deadline_at: float) -> Self:
+    def by(
+        cls,
+        job: Job,
+        accepted: Accepted,
+        *,
+        at_s: float,
+        deadline_at: float,
+        before: JobState = SUBMITTING,
+    ) -> Self:
         """The change that this answer of the cloud makes of a job."""
         size_gib = job.size_gib if accepted.size_gib is None else accepted.size_gib
-        return cls(job=job.taken(accepted, size_gib=size_gib, accepted_at=at_s, deadline_at=deadline_at))
+        started = job.taken(accepted, size_gib=size_gib, accepted_at=at_s, deadline_at=deadline_at)
+        return cls(job=started, before=before)
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ def almost_done(folder: Path, rows: int, left: int) -> Path:
     (trigger,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'job_counted'").fetchone()
     db.execute("DROP TRIGGER job_counted")
     db.execute(
-        "INSERT INTO attempt (attempt_id, job_id, attempt, intent_at, accepted_at, image_id, ended_at,"
+        "INSERT INTO operation (operation_id, job_id, attempt, intent_at, accepted_at, image_id, ended_at,"
         " outcome, reason, request_id)"
         " SELECT job_id, job_id, 1, 1, 1, volume_id, 2, 'succeeded', 'active', volume_id"
         " FROM job WHERE job_id <= ?",
@@ -44,7 +44,7 @@ def almost_done(folder: Path, rows: int, left: int) -> Path:
     db.execute(
         "UPDATE job SET state = 'succeeded', attempt = 1, intent_at = 1, first_intent_at = 1, "
         "accepted_at = 1, image_id = volume_id, request_id = volume_id, deadline_at = 2, "
-        "size_gib = 10, finished_at = 2, ending_id = job_id WHERE job_id <= ?",
+        "size_gib = 10, finished_at = 2, operation_id = job_id WHERE job_id <= ?",
         (done,),
     )
     db.execute("UPDATE tally SET jobs = ? WHERE state = 'pending'", (left,))

@@ -111,7 +111,9 @@ def _apply(
         case decide.Adopt(image):
             accepted = Accepted(image_id=image.image_id, size_gib=job.size_gib, request_id=None)
             deadline_at = at_s + decide.deadline_s(job.size_gib, job.options.timeout_s)
-            work.apply(Started.by(job, accepted, at_s=at_s, deadline_at=deadline_at))
+            work.apply(
+                Started.by(job, accepted, at_s=at_s, deadline_at=deadline_at, before=JobState.AMBIGUOUS)
+            )
             words = f"adopted image {image.image_id}, which is {image.status}"
             return Reconciled(job=job, state=JobState.EXPORTING, words=words)
         case decide.Retry(ending):

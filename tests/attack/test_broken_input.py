@@ -246,7 +246,7 @@ def test_a_state_file_of_a_newer_version_is_refused_and_left_alone(whole: bytes)
         "UPDATE run SET settings = '[5]'",
         "UPDATE job SET options = 'nonsense'",
         "UPDATE job SET options = '{\"force\": 5}'",
-        "UPDATE job SET ending_id = 99999",
+        "UPDATE job SET operation_id = 99999",
         "UPDATE job SET intent_at = 9e99, accepted_at = 9e99, deadline_at = 9e99",
         "UPDATE run SET created_at = 1e300",
         "DELETE FROM target",

@@ -43,6 +43,11 @@ def path(tmp_path: Path) -> Path:
             "UPDATE job SET image_id = 'image-1', accepted_at = 1, deadline_at = 2 WHERE volume_id = ?",
             (EXPORTING,),
         )
+        db.execute(
+            "INSERT INTO operation (operation_id, job_id, attempt, intent_at)"
+            " SELECT job_id, job_id, attempt, intent_at FROM job WHERE state IN ('submitting', 'exporting')"
+        )
+        db.execute("UPDATE job SET operation_id = job_id WHERE state IN ('submitting', 'exporting')")
     db.close()
     return bench.path
 
@@ -131,7 +136,7 @@ def test_a_server_that_is_given_up_is_no_longer_waited_for(
     bench.run(cloud, settings=stop)
     db = sqlite3.connect(bench.path)
     with db:
-        db.execute("UPDATE server SET state = 'down'")
+        db.execute("UPDATE resource SET state = 'held'")
     db.close()
     done = batchexport("give-up", str(bench.path), "--server", "a", "--yes")
     assert "1 server given up" in done.stdout, done.output

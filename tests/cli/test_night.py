@@ -250,13 +250,13 @@ class Attendant:
     ) -> int:
         self.seen.append((state_path.name, hours.closes_at if hours is not None else None))
         if not self.in_vain:
-            alter(state_path, "UPDATE server SET state = 'up'")
+            alter(state_path, "UPDATE resource SET state = 'released'")
         return 0
 
 
 def left_down(path: Path) -> None:
     """Make a state file know of a server that is down."""
-    alter(path, "INSERT INTO server (target_id, server_id, state) VALUES (1, 'web', 'down')")
+    alter(path, "INSERT INTO resource (target_id, subject_id, state) VALUES (1, 'web', 'held')")
 
 
 def finished_night(
@@ -469,7 +469,7 @@ def test_what_no_waiting_mends_ends_the_night_at_once(batchexport: Callable[...,
 def unfinished(batchexport: Callable[..., Result]) -> Path:
     """The job file, and an earlier night of it with rows to do."""
     path, night = finished_night(batchexport, "nights/nightly-2020-01-01.state")
-    alter(night, "UPDATE server SET state = 'up'")
+    alter(night, "UPDATE resource SET state = 'released'")
     alter(night, "UPDATE job SET state = 'pending'")
     return path
 

@@ -281,7 +281,7 @@ def test_an_image_that_was_found_by_its_name_only_is_never_removed(
     with served(*volumes()) as sandbox:
         calendar.night()
         alter(state_of(1), "UPDATE job SET request_id = NULL")
-        alter(state_of(1), "UPDATE attempt SET request_id = NULL")
+        alter(state_of(1), "UPDATE operation SET request_id = NULL")
         first = set(recorded(1).values())
         second = calendar.night()
         assert first <= there(sandbox)

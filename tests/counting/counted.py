@@ -59,7 +59,9 @@ class Statements:
 
     def changes(self) -> list[str]:
         return [
-            call for call in self.calls if call.lstrip().startswith(("UPDATE job", "INSERT INTO attempt"))
+            call
+            for call in self.calls
+            if call.lstrip().startswith(("UPDATE job", "INSERT INTO operation", "UPDATE operation"))
         ]
 
 

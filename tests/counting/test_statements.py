@@ -15,7 +15,8 @@ ROWS = 400
 TROUBLES = ["unavailable", "lost", "lost before", "throttled", "fails", "refused"]
 #: Tables that have a row for each target or process, or hold what the statement brought along.
 SMALL = re.compile(
-    r"SCAN (target|tally|run|session|target_identity|sqlite_master|given|json_each|\d* ?CONSTANT ROWS?|\()"
+    r"SCAN (target|tally|run|session|target_identity|sqlite_master|given|ended|json_each|\d* ?CONSTANT ROWS?"
+    r"|\()"
 )
 
 

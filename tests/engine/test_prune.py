@@ -162,7 +162,7 @@ async def test_what_came_of_a_request_is_noted(
 
 
 async def test_what_cannot_be_noted_is_not_deleted(volumes: dict[str, Any]) -> None:
-    alter(path_of(volumes), "CREATE TABLE removal (of_another_program TEXT)")
+    alter(path_of(volumes), "ALTER TABLE operation RENAME COLUMN run_id TO of_another_program")
     cloud = Cloud()
     with pytest.raises(StateError):
         await pruned(cloud, volumes)

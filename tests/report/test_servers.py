@@ -24,9 +24,9 @@ async def left_down(tmp_path: Path) -> Path:
     await build_succeeded(path)
     alter(
         path,
-        "INSERT INTO server (target_id, server_id, name, state, stopping_at, note)"
-        f" VALUES (1, 'a1', 'web-1', 'starting', {AT}, 'does not start: no valid host')",
-        "INSERT INTO job_server VALUES (1, 'a1')",
+        "INSERT INTO resource (target_id, subject_id, name, state, acquiring_at, note)"
+        f" VALUES (1, 'a1', 'web-1', 'releasing', {AT}, 'does not start: no valid host')",
+        "INSERT INTO resource_job VALUES (1, 'server', 'a1')",
     )
     return path
 

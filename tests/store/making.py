@@ -63,6 +63,12 @@ def accept(work: Work, job: Job, image_id: str | None = None) -> None:
     work.apply(Started.by(job, accepted, at_s=101.0, deadline_at=4000.0))
 
 
+def adopt(work: Work, job: Job) -> None:
+    """The image of an ambiguous job was found."""
+    accepted = Accepted(image_id=image(job.job_id), size_gib=10, request_id=None)
+    work.apply(Started.by(job, accepted, at_s=101.0, deadline_at=4000.0, before=JobState.AMBIGUOUS))
+
+
 async def bring(work: Work, to: JobState) -> Job:
     """The next job of the list, brought to this state."""
     (job,) = await claim(work)

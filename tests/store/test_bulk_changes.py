@@ -34,7 +34,7 @@ async def test_any_number_of_jobs_goes_its_way_together(path: Path, rows: int) -
     ]
     assert ask(path, "SELECT jobs, gib FROM tally WHERE state = 'succeeded'") == [(rows, 10 * rows)]
     # Each job's ending is its own line of the trail.
-    joined = "SELECT count(*) FROM job JOIN attempt ON attempt_id = ending_id AND attempt.job_id = job.job_id"
+    joined = "SELECT count(*) FROM job JOIN operation USING (operation_id, job_id)"
     assert ask(path, joined) == [(rows,)]
 
 
@@ -46,7 +46,7 @@ async def test_jobs_end_together_in_every_final_state(path: Path, end: JobState)
             work.apply(Ended(job=job, after=end, ending=REFUSED, at_s=110.0))
     assert states(path) == [end] * 3
     assert ask(
-        path, "SELECT DISTINCT outcome, http_status, code, reason, request_id, ended_at FROM attempt"
+        path, "SELECT DISTINCT outcome, http_status, code, reason, request_id, ended_at FROM operation"
     ) == [(end, REFUSED.status, REFUSED.code, REFUSED.reason, REFUSED.request_id, 110.0)]
 
 
@@ -67,7 +67,7 @@ async def test_what_a_bulk_writes_is_what_each_would_have_written(path: Path, tm
                 work.apply(Ended(job=job, after=SUCCEEDED, ending=ending, at_s=300.5))
                 if flush:
                     await state.flush()
-    for table in ("job", "attempt", "tally"):
+    for table in ("job", "operation", "tally"):
         assert ask(path, f"SELECT * FROM {table}") == ask(alone, f"SELECT * FROM {table}")
 
 
@@ -102,7 +102,9 @@ async def test_a_job_twice_in_one_bulk_is_changed_once_and_told(path: Path, chan
         with pytest.raises(StateError, match="job 1"):
             await state.flush()
     assert states(path) == [EXPORTING if change == "accepted" else JobState.FAILED] * 2
-    assert ask(path, "SELECT count(*) FROM attempt") == [(0 if change == "accepted" else 2,)]
+    assert ask(path, "SELECT count(*) FROM operation WHERE ended_at IS NOT NULL") == [
+        (0 if change == "accepted" else 2,)
+    ]
 
 
 async def test_bulks_of_two_targets_do_not_mix(path: Path) -> None:
@@ -140,7 +142,12 @@ def test_a_statement_for_many_rows_finds_each_by_its_key(path: Path, rows: int) 
     for form, fields, values in (
         (changes.START, changes.START_FIELDS, 1),
         (changes.LOG[Ended, SUCCEEDED], changes.LOG_FIELDS, 1),
+        (changes.LOG_ANEW, changes.LOG_FIELDS, 1),
         (changes.END, changes.END_FIELDS, 0),
+        (changes.END_ANEW, changes.END_FIELDS, 0),
+        (changes.START_AGAIN, changes.START_FIELDS, 1),
+        (changes.ADOPT, changes.ADOPT_FIELDS, 1),
+        (changes.FORGET, changes.FORGET_FIELDS, 1),
         (changes.REJECT, changes.REJECT_FIELDS, 1),
         (changes.REQUEUE, changes.REQUEUE_FIELDS, 0),
         (changes.SNOOZE, changes.SNOOZE_FIELDS, 1),
@@ -150,7 +157,7 @@ def test_a_statement_for_many_rows_finds_each_by_its_key(path: Path, rows: int) 
         given = (None,) * (len(fields) * rows + values)
         steps = [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
         assert any("SEARCH job USING INTEGER PRIMARY KEY" in step for step in steps)
-        assert not any(step.startswith(("SCAN job", "SCAN attempt")) for step in steps)
+        assert not any(step.startswith(("SCAN job", "SCAN operation")) for step in steps)
     db.close()
 
 
@@ -183,7 +190,7 @@ async def test_every_kind_of_change_is_the_same_alone_and_in_bulk(path: Path, to
             work.apply(Snoozed(job=job, next_at=0.0, sent=job.job_id == 5))
             if not together:
                 await state.flush()
-    assert ask(path, "SELECT job_id, state, attempt, next_at, first_intent_at, ending_id FROM job") == [
+    assert ask(path, "SELECT job_id, state, attempt, next_at, first_intent_at, operation_id FROM job") == [
         (1, "skipped", 0, 0.0, None, 1),
         (2, "skipped", 0, 0.0, None, 2),
         (3, "pending", 1, 300.0, 100.5, 3),
@@ -191,7 +198,7 @@ async def test_every_kind_of_change_is_the_same_alone_and_in_bulk(path: Path, to
         (5, "pending", 0, 0.0, 100.5, None),
         (6, "pending", 0, 0.0, None, None),
     ]
-    assert ask(path, "SELECT job_id, attempt, intent_at, outcome, code FROM attempt") == [
+    assert ask(path, "SELECT job_id, attempt, intent_at, outcome, code FROM operation") == [
         (1, 0, None, "skipped", REFUSED.code),
         (2, 0, None, "skipped", REFUSED.code),
         (3, 1, 100.5, "pending", REFUSED.code),

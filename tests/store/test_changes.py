@@ -19,7 +19,20 @@ from batchexport.changes import (
 from batchexport.errors import StateError
 from batchexport.model import Accepted, Ending, Job, JobState
 from batchexport.store import StateFile, StateReader, Work
-from tests.store.making import DONE, REFUSED, THERE, accept, ask, bring, claim, image, make, row, states
+from tests.store.making import (
+    DONE,
+    REFUSED,
+    THERE,
+    accept,
+    adopt,
+    ask,
+    bring,
+    claim,
+    image,
+    make,
+    row,
+    states,
+)
 
 Change = Callable[[Work, Job], None]
 
@@ -44,7 +57,8 @@ def snooze(work: Work, job: Job) -> None:
 
 #: Each change by name: the states it may start from, and where it leads.
 CHANGES: dict[str, tuple[Change, set[JobState], JobState]] = {
-    "accepted": (accept, {SUBMITTING, AMBIGUOUS}, EXPORTING),
+    "started": (accept, {SUBMITTING}, EXPORTING),
+    "adopted": (adopt, {AMBIGUOUS}, EXPORTING),
     "succeeded": (end(SUCCEEDED), {EXPORTING}, SUCCEEDED),
     "failed": (end(FAILED), {SUBMITTING, EXPORTING}, FAILED),
     "skipped": (end(SKIPPED), {SUBMITTING}, SKIPPED),
@@ -225,7 +239,7 @@ async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:
         work.apply(Snoozed(job=job, next_at=0.0))
         (again,) = await claim(work)
     assert again == job
-    assert ask(made, "SELECT count(*) FROM attempt") == [(0,)]
+    assert ask(made, "SELECT count(*) FROM operation WHERE ended_at IS NOT NULL") == [(0,)]
 
 
 async def test_an_uncounted_attempt_keeps_its_reason_and_frees_its_number(made: Path) -> None:

@@ -36,7 +36,7 @@ def opener(request: pytest.FixtureRequest) -> Opener:
         (
             "job_counted",
             "DROP TRIGGER job_counted;"
-            " CREATE TRIGGER job_counted AFTER UPDATE ON job BEGIN DELETE FROM attempt; END",
+            " CREATE TRIGGER job_counted AFTER UPDATE ON job BEGIN DELETE FROM operation; END",
         ),
         ("full", "CREATE VIRTUAL TABLE full USING fts5(words)"),
     ],
@@ -51,8 +51,8 @@ def test_what_acts_by_itself_is_refused_by_its_name(
 
 
 def test_a_table_that_is_missing_is_told(opener: Opener, made: Path) -> None:
-    alter(made, "DROP TABLE server")
-    with pytest.raises(StateCorruptError, match="no such table: server"):
+    alter(made, "DROP TABLE resource")
+    with pytest.raises(StateCorruptError, match="no such table: resource"):
         opener(made)
 
 

@@ -23,7 +23,7 @@ STATEMENTS = {
     "under way": (queries.UNDER_WAY, "job_under_way"),
     "any ready": (queries.ANY_READY, "job_ready"),
     "first waiting": (queries.FIRST_WAITING, "job_waiting"),
-    "images of attempts": (images.ATTEMPTS, "attempt_job"),
+    "images of attempts": (images.ATTEMPTS, "operation_job"),
     "names taken": (images.NOTE_NAMED, "job_image_name"),
     "rows of names": (images.CLAIM_NAMED, "job_image_name"),
     "reasons": (reader.REASONS, "job_retryable"),
@@ -33,13 +33,13 @@ STATEMENTS = {
         "job_under_way",
     ),
     "next held": (servers.NEXT_HELD, "job_waiting"),
-    "rows of servers": (servers.ROWS_OF, "job_server_server"),
+    "rows of servers": (servers.ROWS_OF, "resource_job_subject"),
     "release": (servers.RELEASE, "PRIMARY KEY"),
     "hold": (servers.HOLD, "PRIMARY KEY"),
-    "start": (servers.START, "job_server_server"),
-    "hold rows of a server": (servers.HOLD_ROWS_OF, "job_server_server"),
-    "servers afoot": (servers.AFOOT, "server_afoot"),
-    "count of servers afoot": (servers.COUNT_AFOOT, "server_afoot"),
+    "start": (servers.START, "resource_job_subject"),
+    "hold rows of a server": (servers.HOLD_ROWS_OF, "resource_job_subject"),
+    "servers afoot": (servers.AFOOT, "resource_outstanding"),
+    "count of servers afoot": (servers.COUNT_AFOOT, "resource_outstanding"),
 }
 
 
@@ -65,7 +65,7 @@ def test_a_statement_goes_by_its_index(db: sqlite3.Connection, name: str) -> Non
     steps = plan(db, statement)
     assert index in steps
     # All of the partial index is read for one count: it holds no more rows than are under way.
-    assert not re.search(r"SCAN (job|attempt)(?! USING INDEX job_under_way)", steps)
+    assert not re.search(r"SCAN (job|operation)(?! USING INDEX job_under_way)", steps)
 
 
 @pytest.mark.parametrize("name", ["claim ready", "any ready", "under way", "next held"])

@@ -15,6 +15,7 @@ from tests.store.making import (
     REFUSED,
     THERE,
     accept,
+    adopt,
     alter,
     bring,
     claim,
@@ -116,7 +117,7 @@ async def test_an_adopted_job_loses_the_words_of_its_doubt(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         job = await bring(work, JobState.AMBIGUOUS)
-        accept(work, job)
+        adopt(work, job)
         await state.flush()
         with StateReader(made) as reader:
             adopted = next(reader.jobs())

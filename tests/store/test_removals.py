@@ -58,7 +58,9 @@ async def log(path: Path) -> AsyncIterator[Any]:
 async def test_a_removal_is_on_disk_before_it_is_answered_and_after(done: Path) -> None:
     async with log(done) as notes:
         number = await notes.asked(1, image(1))
-        assert ask(done, "SELECT image_id, asked_at, outcome FROM removal") == [(image(1), 5.0, None)]
+        assert ask(done, "SELECT subject, intent_at, outcome FROM operation WHERE kind = 'delete_image'") == [
+            (image(1), 5.0, None)
+        ]
         await notes.answered(number, "removed", "made old")
     removals, gone = noted(done)
     assert gone == {image(1)}
@@ -106,12 +108,12 @@ async def test_what_was_removed_is_not_looked_for(done: Path) -> None:
 async def test_a_file_of_an_earlier_release_takes_notes(tmp_path: Path, released: Path) -> None:
     path = Path(shutil.copy(released, tmp_path / "old.state"))
     async with log(path) as notes:
-        assert await notes.asked(1, image(1)) == 1
+        assert await notes.asked(1, image(1)) > 0
     assert len(noted(path)[0]) == 1
 
 
 async def test_what_cannot_be_noted_is_an_error(done: Path) -> None:
-    alter(done, "CREATE TABLE removal (of_another_program TEXT)")
+    alter(done, "ALTER TABLE operation RENAME COLUMN run_id TO of_another_program")
     with pytest.raises(StateError):
         async with log(done) as notes:
             await notes.asked(1, image(1))
@@ -126,6 +128,6 @@ async def test_nothing_is_noted_by_a_process_that_lost_the_target(done: Path) ->
 
 
 def test_an_image_whose_id_came_with_an_answer_is_told_from_one_that_was_found(done: Path) -> None:
-    alter(done, "UPDATE attempt SET request_id = NULL WHERE job_id = 1")
+    alter(done, "UPDATE operation SET request_id = NULL WHERE job_id = 1")
     with StateReader(done) as reader:
         assert reader.requested_image_ids() == {image(2)}

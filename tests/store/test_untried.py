@@ -32,7 +32,7 @@ def test_a_fresh_one_goes_and_leaves_nothing_beside_it(made: Path) -> None:
         "UPDATE job SET state = 'submitting' WHERE job_id = 1",
         "UPDATE job SET attempt = 1 WHERE job_id = 1",
         "UPDATE job SET first_intent_at = 5.0 WHERE job_id = 1",
-        "INSERT INTO attempt (job_id, attempt, ended_at, outcome) VALUES (1, 1, 5.0, 'pending')",
+        "INSERT INTO operation (job_id, attempt, ended_at, outcome) VALUES (1, 1, 5.0, 'pending')",
     ],
 )
 def test_one_that_was_tried_stays_as_it_is(made: Path, change: str) -> None:

@@ -32,25 +32,25 @@ from batchexport.store.sqlite.schema import (
     UNIQUE_INDEXES,
 )
 
+#: The intent is an operation, written together with the state. `last` is the newest operation before.
+INTENT = """
+    INSERT INTO operation (job_id, attempt, intent_at)
+    SELECT job_id, attempt + 1, :server_now FROM job WHERE {chosen}"""
 CLAIM = f"""
     UPDATE job SET
-        state = 'submitting', attempt = attempt + 1, next_at = 0,
+        state = 'submitting', attempt = job.attempt + 1, next_at = 0,
         intent_at = :server_now, first_intent_at = coalesce(first_intent_at, :server_now),
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL,
-        finished_at = NULL, ending_id = NULL
-    WHERE state = 'pending' AND job_id IN ({{chosen}})
-    RETURNING {JOB_COLUMNS}"""
+        finished_at = NULL, operation_id = operation.operation_id
+    FROM operation WHERE operation.operation_id > :last AND job.job_id = operation.job_id
+    RETURNING {", ".join(f"job.{column}" for column in JOB_COLUMNS.split(", "))}"""
 
-_WAITING = (
-    f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_WAITING} AND next_at <= :now{{fits}}"
-    " ORDER BY next_at, job_id LIMIT :limit"
-)
-_READY = (
-    f"SELECT job_id FROM job WHERE target_id = :target_id AND {IS_READY}{{fits}} ORDER BY job_id LIMIT :limit"
-)
-CLAIM_WAITING, CLAIM_READY = (CLAIM.format(chosen=each.format(fits="")) for each in (_WAITING, _READY))
+_DUE = f"target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
+_WAITING = f"{_DUE}{{fits}} ORDER BY next_at, job_id LIMIT :limit"
+_READY = f"target_id = :target_id AND {IS_READY}{{fits}} ORDER BY job_id LIMIT :limit"
+CLAIM_WAITING, CLAIM_READY = (INTENT.format(chosen=each.format(fits="")) for each in (_WAITING, _READY))
 CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS = (
-    CLAIM.format(chosen=each.format(fits=f" AND {FITS}")) for each in (_WAITING, _READY)
+    INTENT.format(chosen=each.format(fits=f" AND {FITS}")) for each in (_WAITING, _READY)
 )
 
 # In every bulk statement the table `given` holds a line for each change. Only a few sizes are prepared: they
@@ -58,7 +58,7 @@ CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS = (
 _THIS_ATTEMPT = (
     "job.job_id = given.job_id AND job.target_id = ? AND job.attempt = given.attempt AND state IN ({before})"
 )
-_LAST_ATTEMPT = "(SELECT max(attempt_id) FROM attempt WHERE attempt.job_id = job.job_id)"
+_NEWEST = "(SELECT max(operation_id) FROM operation WHERE operation.job_id = job.job_id)"
 _FORGET_REQUEST = (
     "intent_at = NULL, image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL"
 )
@@ -71,54 +71,83 @@ def _before(kind: type[JobChange], after: JobState) -> str:
 START = f"""
     UPDATE job SET
         state = 'exporting', image_id = given.image, request_id = given.request, accepted_at = given.at,
-        deadline_at = given.deadline, size_gib = coalesce(given.size, size_gib), finished_at = NULL,
-        ending_id = NULL
-    FROM {{given}}
-    WHERE {_THIS_ATTEMPT.format(before=_before(changes.Started, JobState.EXPORTING))}"""
+        deadline_at = given.deadline, size_gib = coalesce(given.size, size_gib), finished_at = NULL<operation>
+    FROM {{given}} WHERE {_THIS_ATTEMPT.format(before="<before>")}"""
+#: What was ambiguous had come to its end: the adoption of its image is another operation.
+START_AGAIN = START.replace("<before>", "'ambiguous'").replace("<operation>", f", operation_id = {_NEWEST}")
+START = START.replace("<before>", "'submitting'").replace("<operation>", "")
 START_FIELDS = ("job_id", "attempt", "image", "request", "at", "deadline", "size")
 
+# The jobs are found before the operations: so nested, SQLite does not begin with all operations.
 _LOG = f"""
-    INSERT INTO attempt
+    UPDATE operation SET
+        accepted_at = ended.accepted_at, image_id = ended.image_id, ended_at = ended.at,
+        outcome = '<outcome>', http_status = ended.status, code = ended.code, reason = ended.reason,
+        request_id = ended.request_id, image_hash = ended.hash
+    FROM (
+        SELECT job.operation_id AS this_id, job.accepted_at, job.image_id, given.at, given.status, given.code,
+            given.reason, coalesce(given.request, job.request_id) AS request_id, given.hash
+        FROM {{given}} CROSS JOIN job WHERE {_THIS_ATTEMPT.format(before="<before>")} LIMIT -1
+    ) AS ended
+    WHERE operation.operation_id = ended.this_id"""
+LOG_FIELDS = ("job_id", "attempt", "at", "status", "code", "reason", "request", "hash")
+#: What ends an operation, by the change and the state it leads to. What was given up may have no operation
+#: under way: then a new one tells of it.
+LOG: dict[tuple[type[JobChange], JobState], str] = {
+    (kind, after): _LOG.replace("<before>", _before(kind, after)).replace("<outcome>", after)
+    for kind in (changes.Ended, changes.Requeued)
+    for after in kind.starts_from
+} | {
+    (changes.GivenUp, JobState.FAILED): _LOG.replace("<before>", "'submitting', 'exporting'").replace(
+        "<outcome>", "failed"
+    )
+}
+LOG_ANEW = f"""
+    INSERT INTO operation
         (job_id, attempt, intent_at, accepted_at, image_id, ended_at, outcome, http_status, code, reason,
         request_id, image_hash)
-    SELECT job.job_id, job.attempt, intent_at, accepted_at, image_id, given.at, '<outcome>', given.status,
+    SELECT job.job_id, job.attempt, intent_at, accepted_at, image_id, given.at, 'failed', given.status,
         given.code, given.reason, coalesce(given.request, request_id), given.hash
-    FROM {{given}} CROSS JOIN job WHERE {_THIS_ATTEMPT.format(before="<before>")}"""
-LOG_FIELDS = ("job_id", "attempt", "at", "status", "code", "reason", "request", "hash")
-#: What keeps an attempt in the audit trail, by the change that ends it and the state it leads to.
-LOG = {
-    (kind, after): _LOG.replace("<before>", _before(kind, after)).replace("<outcome>", after)
-    for kind in (changes.Ended, changes.Requeued, changes.GivenUp)
-    for after in kind.starts_from
-}
+    FROM {{given}} CROSS JOIN job WHERE {_THIS_ATTEMPT.format(before="'pending', 'ambiguous'")}"""
+ADOPT = f"""
+    INSERT INTO operation (job_id, attempt, intent_at)
+    SELECT job.job_id, job.attempt, intent_at FROM {{given}} CROSS JOIN job
+    WHERE {_THIS_ATTEMPT.format(before="'ambiguous'")}"""
+ADOPT_FIELDS = ("job_id", "attempt")
 
 # The trail shows a row never tried as attempt 0. One that is held may have been tried, on another day.
 REJECT = f"""
-    INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
+    INSERT INTO operation (job_id, attempt, ended_at, outcome, code, reason)
     SELECT job.job_id, job.attempt, given.at, given.state, given.code, given.reason
     FROM {{given}} CROSS JOIN job
     WHERE job.job_id = given.job_id AND target_id = ? AND job.state = 'pending'
         AND (job.attempt = 0 OR next_at = {HELD})"""
 REJECT_FIELDS = ("job_id", "at", "state", "code", "reason")
 
-END = f"""
-    UPDATE job SET state = given.state, finished_at = given.at, ending_id = {_LAST_ATTEMPT}
-    FROM {{given}} WHERE job.job_id = given.job_id"""
+END = """
+    UPDATE job SET state = given.state, finished_at = given.at
+    FROM {given} WHERE job.job_id = given.job_id"""
+END_ANEW = END.replace("given.at\n", f"given.at, operation_id = {_NEWEST}\n")
 END_FIELDS = ("job_id", "state", "at")
 
 _KEPT_FIRST_INTENT = "CASE WHEN given.sent OR first_intent_at IS NOT intent_at THEN first_intent_at END"
 REQUEUE = f"""
     UPDATE job SET
         state = 'pending', next_at = given.next_at, attempt = job.attempt - given.uncounted,
-        ending_id = {_LAST_ATTEMPT}, first_intent_at = {_KEPT_FIRST_INTENT}, {_FORGET_REQUEST}
+        first_intent_at = {_KEPT_FIRST_INTENT}, {_FORGET_REQUEST}
     FROM {{given}} WHERE job.job_id = given.job_id"""
 REQUEUE_FIELDS = ("job_id", "next_at", "uncounted", "sent")
 SNOOZE = f"""
     UPDATE job SET
-        state = 'pending', next_at = given.next_at, attempt = job.attempt - 1, ending_id = NULL,
+        state = 'pending', next_at = given.next_at, attempt = job.attempt - 1, operation_id = NULL,
         first_intent_at = {_KEPT_FIRST_INTENT}, {_FORGET_REQUEST}
     FROM {{given}}
     WHERE {_THIS_ATTEMPT.format(before=_before(changes.Snoozed, JobState.PENDING))}"""
+FORGET = f"""
+    DELETE FROM operation WHERE operation_id IN (
+        SELECT job.operation_id FROM {{given}} CROSS JOIN job
+        WHERE {_THIS_ATTEMPT.format(before=_before(changes.Snoozed, JobState.PENDING))})"""
+FORGET_FIELDS = ("job_id", "attempt")
 SNOOZE_FIELDS = ("job_id", "attempt", "next_at", "sent")
 REOPEN = f"""
     UPDATE job SET
@@ -135,7 +164,7 @@ RETRY = f"""
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL, finished_at = NULL,
         size_gib = CASE attempt WHEN 0 THEN NULL ELSE size_gib END
     WHERE {IS_RETRYABLE} AND state = ? AND target_id = ? AND NOT (state = 'skipped' AND EXISTS (
-        SELECT 1 FROM attempt WHERE attempt_id = ending_id AND code = '{NOT_LISTED}'))"""
+        SELECT 1 FROM operation WHERE operation.operation_id = job.operation_id AND code = '{NOT_LISTED}'))"""
 
 SIZE = """
     UPDATE job SET size_gib = :size_gib
@@ -162,9 +191,17 @@ def claim(
     ):
         room = limit - len(jobs)
         if room > 0:
-            rows = db.execute(statement, {**values, "limit": room}).fetchall()
-            jobs += sorted(map(job_of, rows), key=lambda job: job.job_id)
+            jobs += claimed_by(db, statement, {**values, "limit": room})
     return jobs
+
+
+def claimed_by(db: sqlite3.Connection, statement: str, values: Mapping[str, object]) -> list[Job]:
+    """The jobs that this statement of `INTENT` chooses, now submitting, in the order of the list."""
+    (last,) = db.execute("SELECT coalesce(max(operation_id), 0) FROM operation").fetchone()
+    if not db.execute(statement, values).rowcount:
+        return []
+    rows = db.execute(CLAIM, {"server_now": values["server_now"], "last": last}).fetchall()
+    return sorted(map(job_of, rows), key=lambda job: job.job_id)
 
 
 def retry(db: sqlite3.Connection, target_id: int, states: Iterable[JobState]) -> int:
@@ -194,7 +231,7 @@ class Bulk(msgspec.Struct, frozen=True):
 def bulk_of(change: JobChange) -> Bulk:
     """The kind of this change. Raises StateError where no such change leads to that state."""
     try:
-        return _BULKS[type(change), change.after]
+        return _BULKS[type(change), change.before, change.after]
     except KeyError:
         raise StateError(f"job {change.job.job_id}: {change.after} is no end") from None
 
@@ -251,16 +288,31 @@ def _start(db: sqlite3.Connection, target_id: int, started: Sequence[changes.Sta
         )
         for job in (each.job for each in started)
     ]
+    if started[0].before is JobState.AMBIGUOUS:
+        adopted = [row[:2] for row in rows]
+        if _execute(db, ADOPT, ADOPT_FIELDS, adopted, target_id) != len(rows):
+            return False
+        return _execute(db, START_AGAIN, START_FIELDS, rows, target_id) == len(rows)
     return _execute(db, START, START_FIELDS, rows, target_id) == len(rows)
 
 
-def _end(
-    db: sqlite3.Connection, target_id: int, ended: Sequence[changes.Ended] | Sequence[changes.GivenUp]
+def _end(db: sqlite3.Connection, target_id: int, ended: Sequence[changes.Ended]) -> bool:
+    return _log(db, target_id, ended) and _finish(db, END, ended)
+
+
+def _give_up(db: sqlite3.Connection, target_id: int, given_up: Sequence[changes.GivenUp]) -> bool:
+    if given_up[0].before in (JobState.PENDING, JobState.AMBIGUOUS):
+        return _log(db, target_id, given_up, form=LOG_ANEW) and _finish(db, END_ANEW, given_up)
+    return _log(db, target_id, given_up) and _finish(db, END, given_up)
+
+
+def _finish(
+    db: sqlite3.Connection,
+    form: str,
+    ended: Sequence[changes.Ended] | Sequence[changes.GivenUp] | Sequence[changes.Rejected],
 ) -> bool:
-    if not _log(db, target_id, ended):
-        return False
     ends = [(each.job.job_id, each.after.value, each.at_s) for each in ended]
-    return _execute(db, END, END_FIELDS, ends) == len(ends)
+    return _execute(db, form, END_FIELDS, ends) == len(ends)
 
 
 def _reject(db: sqlite3.Connection, target_id: int, rejected: Sequence[changes.Rejected]) -> bool:
@@ -268,10 +320,9 @@ def _reject(db: sqlite3.Connection, target_id: int, rejected: Sequence[changes.R
         (each.job.job_id, each.at_s, each.after.value, each.ending.code, each.ending.reason)
         for each in rejected
     ]
-    if _execute(db, REJECT, REJECT_FIELDS, rows, target_id) != len(rows):
-        return False
-    ends = [(each.job.job_id, each.after.value, each.at_s) for each in rejected]
-    return _execute(db, END, END_FIELDS, ends) == len(ends)
+    return _execute(db, REJECT, REJECT_FIELDS, rows, target_id) == len(rows) and _finish(
+        db, END_ANEW, rejected
+    )
 
 
 def _requeue(db: sqlite3.Connection, target_id: int, requeued: Sequence[changes.Requeued]) -> bool:
@@ -283,6 +334,9 @@ def _requeue(db: sqlite3.Connection, target_id: int, requeued: Sequence[changes.
 
 
 def _snooze(db: sqlite3.Connection, target_id: int, snoozed: Sequence[changes.Snoozed]) -> bool:
+    these = [(each.job.job_id, each.job.attempt) for each in snoozed]
+    if _execute(db, FORGET, FORGET_FIELDS, these, target_id) != len(these):
+        return False
     rows = [(each.job.job_id, each.job.attempt, each.next_at, each.sent) for each in snoozed]
     return _execute(db, SNOOZE, SNOOZE_FIELDS, rows, target_id) == len(rows)
 
@@ -298,27 +352,35 @@ def _hold(db: sqlite3.Connection, target_id: int, held: Sequence[changes.Held]) 
     return True
 
 
-_BULKS: dict[tuple[type[JobChange], JobState], Bulk] = {
-    (kind, after): bulk
-    for kind, make in (
-        (changes.Rejected, _reject),
-        (changes.Started, _start),
-        (changes.Requeued, _requeue),
-        (changes.Snoozed, _snooze),
-        (changes.Reopened, _reopen),
-        (changes.Held, _hold),
+#: By kind, and the states before and after. Some kinds have statements of their own for each state before.
+_BULKS: dict[tuple[type[JobChange], JobState, JobState], Bulk] = {
+    (kind, before, after): bulk
+    for kind, make, is_apart in (
+        (changes.Rejected, _reject, False),
+        (changes.Started, _start, True),
+        (changes.Ended, _end, False),
+        (changes.GivenUp, _give_up, True),
+        (changes.Requeued, _requeue, False),
+        (changes.Snoozed, _snooze, False),
+        (changes.Reopened, _reopen, False),
+        (changes.Held, _hold, False),
     )
+    for after, befores in kind.starts_from.items()
     for bulk in (Bulk(make),)
-    for after in kind.starts_from
-} | {(kind, after): Bulk(_end) for kind in (changes.Ended, changes.GivenUp) for after in kind.starts_from}
+    for before in JobState
+    if (before in befores or not is_apart)
+    for bulk in ((Bulk(make),) if is_apart else (bulk,))
+}
 
 
 def _log(
     db: sqlite3.Connection,
     target_id: int,
     ended: Sequence[changes.Ended] | Sequence[changes.GivenUp] | Sequence[changes.Requeued],
+    *,
+    form: str | None = None,
 ) -> bool:
-    """Whether every attempt is in the audit trail now, with what the rows know of it."""
+    """Whether every operation is at its end now, with what the job knows of its answer."""
     rows = []
     for each in ended:
         why = each.ending
@@ -326,7 +388,7 @@ def _log(
             (None,) * 5 if why is None else (why.status, why.code, why.reason, why.request_id, why.image_hash)
         )
         rows.append((each.job.job_id, each.job.attempt, each.at_s, *words))
-    form = LOG[type(ended[0]), ended[0].after]
+    form = form or LOG[type(ended[0]), ended[0].after]
     return _execute(db, form, LOG_FIELDS, rows, target_id) == len(rows)
 
 

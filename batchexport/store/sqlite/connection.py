@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
-from batchexport.store.sqlite import schema
+from batchexport.store.sqlite import migrations, schema
 from batchexport.store.sqlite.locks import inode_of, lock
 from batchexport.store.sqlite.log_mark import is_without_log, log_of
 from batchexport.store.sqlite.schema import check_own, distrust
@@ -77,7 +77,8 @@ def open_for_work(path: Path) -> sqlite3.Connection:
     """A connection that may write, for use by one thread at a time, in write-ahead mode."""
     with _opened(path, mode="rw") as db:
         if _version(db, path) < schema.VERSION:
-            schema.migrate(db, to=schema.VERSION, steps=schema.MIGRATIONS)
+            migrations.migrate(db, to=schema.VERSION)
+            check_own(db, path)
         _check_whole(db, path)
         # Synchronous FULL: a lost commit could mean a second image. The cache: random updates of a large
         # file are five times slower with the default of 2 MB.
@@ -135,13 +136,29 @@ def _open_copy(path: Path) -> sqlite3.Connection:
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
     with _opened(path, mode="ro") as db:
-        if (version := _version(db, path)) < schema.VERSION:
-            raise StateVersionError(
-                f"{path}: of the older format {version}",
-                hint="`batchexport resume` on it brings it up to date",
-            )
-        _check_whole(db, path)
-    return db
+        if _version(db, path) == schema.VERSION:
+            _check_whole(db, path)
+            return db
+        try:
+            return _migrated_copy(db, path)
+        finally:
+            db.close()
+
+
+def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A private copy, in the present format, of a file in an older one; it is gone with the connection."""
+    copy = sqlite3.connect("", uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        db.backup(copy)
+        migrations.migrate(copy, to=schema.VERSION)
+        distrust(copy)
+        check_own(copy, path)
+        _check_whole(copy, path)
+        copy.execute("PRAGMA query_only=ON")
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def copy_whole(db: sqlite3.Connection, path: Path) -> None:
@@ -192,7 +209,8 @@ def _opened(path: Path, *, mode: str) -> Iterator[sqlite3.Connection]:
             _AT_WORK.append(db.inode)
         try:
             distrust(db)
-            check_own(db, path)
+            if _version(db, path) == schema.VERSION:
+                check_own(db, path)
             yield db
         except BaseException:
             db.close()

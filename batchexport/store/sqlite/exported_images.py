@@ -27,7 +27,7 @@ _ROWS = """
     SELECT line, volume_id, awaited.image_id, image_name, options, size_gib, image_hash,
         EXISTS (SELECT 1 FROM awaited AS other
             WHERE other.image_id = awaited.image_id AND other.job_id <> awaited.job_id)
-    FROM awaited JOIN main.job USING (job_id) LEFT JOIN main.attempt ON attempt_id = ending_id"""
+    FROM awaited JOIN main.job USING (job_id) LEFT JOIN main.operation USING (operation_id)"""
 _AMONG = "image_id IN (SELECT value FROM json_each(?))"
 TAKE = f"{_ROWS} WHERE awaited.{_AMONG} ORDER BY line"
 _TAKEN = f"DELETE FROM awaited WHERE {_AMONG}"

@@ -19,12 +19,12 @@ from batchexport.store.sqlite.connection import open_for_reading, open_for_work
 from batchexport.store.sqlite.lease import LEASE_S, Lease, owner_from
 from batchexport.store.sqlite.owner import Owner, is_alive, this_process
 from batchexport.store.sqlite.reader import StateReader
-from batchexport.store.sqlite.schema import IS_AFOOT
+from batchexport.store.sqlite.schema import IS_OUTSTANDING
 from batchexport.store.sqlite.sqlite_errors import reading
 
 _TRIED = """
-    SELECT EXISTS (SELECT 1 FROM attempt)
-    OR EXISTS (SELECT 1 FROM server WHERE state <> 'untouched')  -- it may be stopped: only this file knows
+    SELECT EXISTS (SELECT 1 FROM operation)
+    OR EXISTS (SELECT 1 FROM resource WHERE state <> 'idle')  -- it may be stopped: only this file knows
     OR EXISTS (
         SELECT 1 FROM job WHERE state <> 'pending' OR attempt > 0 OR first_intent_at IS NOT NULL)"""
 _OWNERS = "SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"
@@ -108,9 +108,9 @@ log = logging.getLogger(__name__)
 MAX_FILES = 100
 
 _STOPPED = f"""
-    SELECT server_id, owner, lease_until, (SELECT run_id FROM run)
-    FROM server JOIN target USING (target_id)
-    WHERE {IS_AFOOT}"""
+    SELECT subject_id, owner, lease_until, (SELECT run_id FROM run)
+    FROM resource JOIN target USING (target_id)
+    WHERE {IS_OUTSTANDING}"""
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):

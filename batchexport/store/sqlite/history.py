@@ -20,17 +20,19 @@ Ask = Callable[..., list[tuple[Any, ...]]]
 _PAGE = 2000
 
 _JOBS_SPAN = "SELECT min(accepted_at), max(finished_at) FROM job"
-_ATTEMPTS_SPAN = "SELECT min(coalesce(accepted_at, ended_at)), max(ended_at) FROM attempt"
+_ATTEMPTS_SPAN = (
+    "SELECT min(coalesce(accepted_at, ended_at)), max(ended_at) FROM operation WHERE kind = 'export'"
+)
 _PUT_BACKS = """
-    SELECT attempt_id, target_id, job_id, volume_id, size_gib, attempt.accepted_at, ended_at, http_status,
-        code, reason
-    FROM attempt JOIN job USING (job_id)
-    WHERE attempt_id > ? AND outcome = 'pending' ORDER BY attempt_id LIMIT ?"""
+    SELECT operation.operation_id, target_id, job_id, volume_id, size_gib, operation.accepted_at, ended_at,
+        http_status, code, reason
+    FROM operation JOIN job USING (job_id)
+    WHERE operation.operation_id > ? AND outcome = 'pending' ORDER BY operation.operation_id LIMIT ?"""
 #: Walked backwards from the newest, so that its cost does not grow with the run.
 LATEST_ENDINGS = """
-    SELECT ended_at, outcome, size_gib, attempt.accepted_at, attempt.intent_at IS NOT NULL
-    FROM attempt JOIN job USING (job_id)
-    ORDER BY attempt_id DESC LIMIT ?"""
+    SELECT ended_at, outcome, size_gib, operation.accepted_at, operation.intent_at IS NOT NULL
+    FROM operation JOIN job USING (job_id)
+    WHERE ended_at IS NOT NULL AND kind = 'export' ORDER BY ended_at DESC LIMIT ?"""
 EXPORTS_UNDER_WAY = f"""
     SELECT target_id, volume_id, image_name, image_id, size_gib, accepted_at, deadline_at, {{volume_name}},
         {{image_status}}
@@ -39,7 +41,7 @@ EXPORTS_UNDER_WAY = f"""
 #: Rows that succeeded are never taken up again: what their attempts say holds.
 DOUBTS = """
     SELECT coalesce(reason, ''), code, count(*) AS jobs
-    FROM attempt WHERE outcome = 'succeeded' AND code IS NOT NULL
+    FROM operation WHERE outcome = 'succeeded' AND code IS NOT NULL
     GROUP BY reason, code ORDER BY jobs DESC, reason"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
 

@@ -1,7 +1,7 @@
 """What the state file knows of images: those of a job's attempts, those that were there before, and removals.
 
-Each removal is noted before it is sent, in the state file that knows the image. All tables are made when they
-are first needed: files without them are of no older format.
+Each removal is an operation, noted before it is sent in the state file that knows the image. The other tables
+are made when they are first needed: files without them are of no older format.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from functools import partial
 import msgspec
 
 from batchexport.model import Job
-from batchexport.store.sqlite.changes import CLAIM
+from batchexport.store.sqlite.changes import INTENT, claimed_by
 from batchexport.store.sqlite.history import Ask
-from batchexport.store.sqlite.queries import job_of
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 from batchexport.store.sqlite.writer import TargetWriter
 
@@ -48,7 +47,9 @@ EARLIER_TABLE = """
     ) STRICT, WITHOUT ROWID"""
 TABLES = (BEFORE_TABLE, LOOKED_TABLE, LISTED_TABLE, EARLIER_TABLE)
 
-ATTEMPTS = "SELECT image_id, code FROM attempt WHERE job_id = ? AND image_id IS NOT NULL ORDER BY attempt_id"
+ATTEMPTS = (
+    "SELECT image_id, code FROM operation WHERE job_id = ? AND image_id IS NOT NULL ORDER BY operation_id"
+)
 _BEFORE = "SELECT image_id FROM image_before WHERE job_id = ?"
 _LOOKED = "SELECT attempt FROM name_looked_up WHERE job_id = ?"
 _EARLIER = "SELECT image_name FROM earlier_name WHERE job_id = ?"
@@ -76,9 +77,9 @@ _RENAMED = (
     f"DELETE FROM main.names_listed WHERE EXISTS ({_OTHER_NAMES})",
 )
 
-CLAIM_NAMED = CLAIM.format(
-    chosen="SELECT job_id FROM job WHERE target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL"
-    " AND image_name IN (SELECT value FROM json_each(:names))"
+CLAIM_NAMED = INTENT.format(
+    chosen="target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL AND state = 'pending'"
+    " AND image_name IN (SELECT value FROM json_each(:names)) ORDER BY job_id"
 )
 
 
@@ -197,32 +198,22 @@ def _claim_named(
 ) -> list[Job]:
     db.execute(UNIQUE_INDEXES["image_name"])
     values = {"target_id": target_id, "names": json.dumps(names), "server_now": server_now}
-    return sorted(map(job_of, db.execute(CLAIM_NAMED, values)), key=lambda job: job.job_id)
+    return claimed_by(db, CLAIM_NAMED, values)
 
 
-_REMOVAL_TABLE = """
-    CREATE TABLE IF NOT EXISTS removal (
-        removal_id INTEGER PRIMARY KEY,
-        job_id INTEGER NOT NULL REFERENCES job,
-        image_id TEXT NOT NULL,
-        run_id TEXT NOT NULL,
-        asked_at REAL NOT NULL,
-        ended_at REAL,
-        outcome TEXT,
-        words TEXT
-    ) STRICT"""
-_ASK_REMOVAL = "INSERT INTO removal (job_id, image_id, run_id, asked_at) VALUES (?, ?, ?, ?)"
-_ANSWER_REMOVAL = "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE removal_id = ?"
-_SETTLE_REMOVALS = (
-    "UPDATE removal SET ended_at = ?, outcome = ?, words = ? WHERE image_id = ? AND ended_at IS NULL"
-)
-_HAS_REMOVALS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removal'"
-_REMOVED = "SELECT DISTINCT image_id FROM removal WHERE outcome IN ('removed', 'gone')"
-_UNANSWERED = "SELECT DISTINCT image_id FROM removal WHERE ended_at IS NULL"
-_REQUESTED = "SELECT image_id FROM attempt WHERE image_id IS NOT NULL AND request_id IS NOT NULL"
-_REMOVALS = """
-    SELECT volume_id, removal.image_id, run_id, asked_at, ended_at, outcome, words
-    FROM removal JOIN job USING (job_id) ORDER BY removal_id"""
+_ASK_REMOVAL = """
+    INSERT INTO operation (job_id, kind, subject, run_id, intent_at) VALUES (?, 'delete_image', ?, ?, ?)"""
+_ANSWER_REMOVAL = "UPDATE operation SET ended_at = ?, outcome = ?, reason = ? WHERE operation_id = ?"
+_SETTLE_REMOVALS = """
+    UPDATE operation SET ended_at = ?, outcome = ?, reason = ?
+    WHERE kind = 'delete_image' AND subject = ? AND ended_at IS NULL"""
+_IS_REMOVAL = "kind = 'delete_image'"
+_REMOVED = f"SELECT DISTINCT subject FROM operation WHERE {_IS_REMOVAL} AND outcome IN ('removed', 'gone')"
+_UNANSWERED = f"SELECT DISTINCT subject FROM operation WHERE {_IS_REMOVAL} AND ended_at IS NULL"
+_REQUESTED = "SELECT image_id FROM operation WHERE image_id IS NOT NULL AND request_id IS NOT NULL"
+_REMOVALS = f"""
+    SELECT volume_id, subject, run_id, operation.intent_at, ended_at, outcome, reason
+    FROM operation JOIN job USING (job_id) WHERE {_IS_REMOVAL} ORDER BY operation.operation_id"""
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,23 +254,21 @@ class RemovalBook:
 
 
 def _note_removal(db: sqlite3.Connection, *, job_id: int, image_id: str, run_id: str, at_s: float) -> int:
-    db.execute(_REMOVAL_TABLE)
     return int(db.execute(_ASK_REMOVAL, (job_id, image_id, run_id, at_s)).lastrowid or 0)
 
 
 def _run_removal(db: sqlite3.Connection, *, statement: str, values: tuple[object, ...]) -> None:
-    db.execute(_REMOVAL_TABLE)
     db.execute(statement, values)
 
 
 def removed_image_ids(ask: Ask) -> frozenset[str]:
     """The images that were seen to be gone, asked through `ask`, which runs one statement."""
-    return frozenset(image_id for (image_id,) in ask(_REMOVED)) if ask(_HAS_REMOVALS) else frozenset()
+    return frozenset(image_id for (image_id,) in ask(_REMOVED))
 
 
 def unanswered_image_ids(ask: Ask) -> frozenset[str]:
     """The images that were asked to be deleted, and nobody knows whether they were."""
-    return frozenset(image_id for (image_id,) in ask(_UNANSWERED)) if ask(_HAS_REMOVALS) else frozenset()
+    return frozenset(image_id for (image_id,) in ask(_UNANSWERED))
 
 
 def requested_image_ids(ask: Ask) -> frozenset[str]:
@@ -289,8 +278,6 @@ def requested_image_ids(ask: Ask) -> frozenset[str]:
 
 def removals(ask: Ask) -> list[Removal]:
     """All that was noted, oldest first, asked through `ask`."""
-    if not ask(_HAS_REMOVALS):
-        return []
     return [
         Removal(
             volume_id=row[0],

@@ -42,7 +42,7 @@ _PLACES = """
 _PAIRS = f"""
     CREATE TEMP TABLE pair AS
     SELECT new.job_id AS fresh_id, old.job_id, new.line, new.line <> old.line AS moved, {_SENT} AS sent,
-        old.state = 'skipped' AND (SELECT code FROM main.attempt WHERE attempt_id = old.ending_id)
+        old.state = 'skipped' AND (SELECT code FROM main.operation WHERE operation_id = old.operation_id)
             IS '{NOT_LISTED}' AS was_left_out,
         new.options IS NOT old.options OR {_OTHER_NAME} AS differs,
         {_OTHER_IMAGE} OR {_OTHER_NAME} AS asks_otherwise,
@@ -62,8 +62,8 @@ _LOOK = (
     f"""CREATE TEMP TABLE gone AS
         SELECT job_id, attempt = 0 AND NOT {_SENT} AS unsent FROM main.job AS old
         WHERE job_id IN (SELECT job_id FROM main.job EXCEPT SELECT job_id FROM pair)
-            AND NOT (state = 'skipped' AND (SELECT code FROM main.attempt WHERE attempt_id = old.ending_id)
-                IS '{NOT_LISTED}')""",
+            AND NOT (state = 'skipped' AND '{NOT_LISTED}' IS (
+                SELECT code FROM main.operation WHERE operation_id = old.operation_id))""",
 )
 _COUNTS = """
     SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM returned), (SELECT count(*) FROM changed),
@@ -93,12 +93,12 @@ _APPLY = (
             JOIN fresh.job AS new ON new.job_id = one.fresh_id
         WHERE old.job_id = one.job_id""",
     f"""UPDATE main.job SET state = 'pending', next_at = {AT_ONCE_OR_HELD}, finished_at = NULL,
-            ending_id = NULL, size_gib = NULL, attempts_before = attempt
+            operation_id = NULL, size_gib = NULL, attempts_before = attempt
         WHERE job_id IN (SELECT job_id FROM changed WHERE revived UNION ALL SELECT job_id FROM returned)""",
-    f"""INSERT INTO main.attempt (job_id, attempt, ended_at, outcome, code, reason)
+    f"""INSERT INTO main.operation (job_id, attempt, ended_at, outcome, code, reason)
         SELECT job_id, 0, :now, 'skipped', '{NOT_LISTED}', 'no longer in the list' FROM gone WHERE unsent""",
-    """UPDATE main.job SET state = 'skipped', next_at = 0, finished_at = :now, ending_id =
-            (SELECT max(attempt_id) FROM main.attempt WHERE main.attempt.job_id = main.job.job_id)
+    """UPDATE main.job SET state = 'skipped', next_at = 0, finished_at = :now, operation_id =
+            (SELECT max(operation_id) FROM main.operation WHERE main.operation.job_id = main.job.job_id)
         WHERE job_id IN (SELECT job_id FROM gone WHERE unsent)""",
     f"""INSERT INTO main.job (target_id, options, line, volume_id, image_name)
         SELECT place.target_id, new.options, new.line, new.volume_id, {_NEW_NAME}

@@ -47,7 +47,7 @@ FITS = """coalesce(size_gib,
 ANY_READY_THAT_FITS = ANY_READY.replace(" LIMIT", f" AND {FITS} LIMIT")
 FIRST_WAITING_THAT_FITS = f"{FIRST_WAITING} AND {FITS}"
 FORBIDDEN = f"""
-    SELECT job.job_id FROM job JOIN attempt ON attempt_id = ending_id
+    SELECT job.job_id FROM job JOIN operation USING (operation_id)
     WHERE target_id = ? AND {IS_WAITING} AND http_status = 403"""
 ANY_ACCEPTED = """
     SELECT 1 FROM tally WHERE target_id = ? AND state IN ('exporting', 'succeeded') AND jobs > 0"""

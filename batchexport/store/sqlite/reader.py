@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import InUse, JobState, ServerState, TargetKey
+from batchexport.model import InUse, JobState, TargetKey
 from batchexport.store.records import (
     Abandoned,
     AttemptReport,
@@ -34,8 +34,8 @@ from batchexport.store.sqlite.images import (
 )
 from batchexport.store.sqlite.lease import ProcessEnd, WorkPeriod, last_end, owner_from, work_periods
 from batchexport.store.sqlite.owner import is_alive, this_process
-from batchexport.store.sqlite.schema import IS_AFOOT, IS_RETRYABLE, IS_UNDER_WAY
-from batchexport.store.sqlite.servers import Downtime, downtimes
+from batchexport.store.sqlite.schema import IS_OUTSTANDING, IS_RETRYABLE, IS_UNDER_WAY
+from batchexport.store.sqlite.servers import Downtime, downtimes, server_state
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.targets import target_records
 from batchexport.store.sqlite.values import moment
@@ -45,14 +45,14 @@ _PAGE = 2000
 
 _JOBS = """
     SELECT job.job_id, line, target_id, volume_id, image_name, state, job.image_id, options, size_gib,
-        job.attempt, reason, code, http_status, coalesce(attempt.request_id, job.request_id), job.intent_at,
+        job.attempt, reason, code, http_status, coalesce(operation.request_id, job.request_id), job.intent_at,
         job.accepted_at, finished_at, next_at, deadline_at, image_hash, {volume_name}, {image_status}
-    FROM job LEFT JOIN attempt ON attempt_id = ending_id
+    FROM job LEFT JOIN operation USING (operation_id)
     WHERE job.job_id > ? {chosen} ORDER BY job.job_id LIMIT ?"""
 
 REASONS = f"""
     SELECT coalesce(reason, ''), code, count(*) AS jobs
-    FROM job LEFT JOIN attempt ON attempt_id = ending_id
+    FROM job LEFT JOIN operation USING (operation_id)
     WHERE {IS_RETRYABLE} AND state = 'failed'
     GROUP BY reason, code ORDER BY jobs DESC, reason"""
 
@@ -60,30 +60,30 @@ STALLED = f"SELECT count(*) FROM job WHERE {IS_UNDER_WAY} AND state = 'exporting
 _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs > 0"
 _OWNERS = "SELECT target_id, owner, lease_until FROM target WHERE owner IS NOT NULL ORDER BY target_id"
 _ABANDONED = """
-    SELECT DISTINCT target_id, job.job_id, volume_id, image_name, attempt.image_id
-    FROM attempt JOIN job USING (job_id)
-    WHERE attempt.image_id IS NOT NULL AND outcome <> 'succeeded'
-        AND attempt.image_id NOT IN (
+    SELECT DISTINCT target_id, job.job_id, volume_id, image_name, operation.image_id
+    FROM operation JOIN job USING (job_id)
+    WHERE operation.image_id IS NOT NULL AND outcome <> 'succeeded'
+        AND operation.image_id NOT IN (
             SELECT own.image_id FROM job AS own
             WHERE own.state IN ('exporting', 'succeeded') AND own.image_id IS NOT NULL)
-    ORDER BY attempt_id"""
+    ORDER BY operation.operation_id"""
 # A copy that was gone left none, and an orphan is removed before the next attempt.
 _UNFINISHED = """
-    SELECT count(DISTINCT attempt.image_id) FROM attempt JOIN job USING (job_id)
-    WHERE attempt.image_id IS NOT NULL
+    SELECT count(DISTINCT operation.image_id) FROM operation JOIN job USING (job_id)
+    WHERE operation.image_id IS NOT NULL
         AND (code IN ('image_dead', 'export_stuck', 'given_up')
-            OR code = 'image_orphaned' AND attempt.attempt = job.attempt)
-        AND NOT (job.state IN ('exporting', 'succeeded') AND job.image_id IS attempt.image_id)"""
+            OR code = 'image_orphaned' AND operation.attempt = job.attempt)
+        AND NOT (job.state IN ('exporting', 'succeeded') AND job.image_id IS operation.image_id)"""
 _ATTEMPTS = """
     SELECT attempt, intent_at, accepted_at, ended_at, outcome, image_id, http_status, code, reason, request_id
-    FROM attempt WHERE job_id = ? ORDER BY attempt_id"""
+    FROM operation WHERE job_id = ? AND kind = 'export' AND ended_at IS NOT NULL ORDER BY operation_id"""
 
 
 _SERVERS = f"""
-    SELECT target_id, server_id, name, state, stopping_at, down_at, note, (
-        SELECT json_group_array(volume_id) FROM job_server JOIN job USING (job_id)
-        WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id)
-    FROM server WHERE {IS_AFOOT} ORDER BY target_id, stopping_at, server_id"""
+    SELECT target_id, subject_id, name, state, acquiring_at, held_at, note, (
+        SELECT json_group_array(volume_id) FROM resource_job JOIN job USING (job_id)
+        WHERE resource_job.subject_id = resource.subject_id AND job.target_id = resource.target_id)
+    FROM resource WHERE {IS_OUTSTANDING} ORDER BY target_id, acquiring_at, subject_id"""
 _ROWS_THAT_STOP = """
     SELECT count(*), count(*) FILTER (WHERE state <> 'submitting' AND state <> 'exporting') FROM job
     WHERE state <> 'succeeded' AND coalesce(json_extract(options, '$.in_use'), ?) = ?"""
@@ -208,7 +208,7 @@ class StateReader:
                     target=self._keys[row[0]],
                     server_id=row[1],
                     name=row[2],
-                    state=ServerState(row[3]),
+                    state=server_state(row[3]),
                     stopping_at=moment(row[4]),
                     down_at=moment(row[5]),
                     note=row[6],

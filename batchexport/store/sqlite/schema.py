@@ -1,4 +1,4 @@
-"""Tables of the state file, their version, and the way from an older one.
+"""Tables of the state file, and their version.
 
 Plain SQL where plain SQL does, so that the same tables can stand on another database. Each partial index
 serves one query of `changes` or `queries`, which must repeat its predicate literally or scan the table.
@@ -7,18 +7,15 @@ serves one query of `changes` or `queries`, which must repeat its predicate lite
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from batchexport.model import JobState, ServerState
+from batchexport.model import JobState
 from batchexport.store.sqlite.sqlite_errors import damaged
 
 #: "BXst": tells a state file from any other SQLite file.
 APPLICATION_ID = 0x42587374
-VERSION = 1
-
-#: Statements that lead from the version of their key to the next.
-MIGRATIONS: Mapping[int, Sequence[str]] = {}
+VERSION = 2
 
 # Words are compared with OR: SQLite builds a table for a longer IN list, 2 µs for every row it checks.
 
@@ -30,9 +27,10 @@ IS_UNDER_WAY = "(state = 'submitting' OR state = 'exporting')"
 #: Until its servers are down a row waits for ever: nothing that claims can take it.
 HELD = "9e999"
 IS_HELD = f"state = 'pending' AND next_at > 0 AND next_at >= {HELD}"
-IS_AFOOT = "(state = 'stopping' OR state = 'down' OR state = 'starting')"
-#: When a row goes that is pending again: one that is known to hang on servers only when they are down.
-AT_ONCE_OR_HELD = f"CASE WHEN job_id IN (SELECT job_id FROM job_server) THEN {HELD} ELSE 0 END"
+#: Of a resource: it is ours to release.
+IS_OUTSTANDING = "(state = 'acquiring' OR state = 'held' OR state = 'releasing')"
+#: When a job goes that is pending again: one that is known to need resources only when they are held.
+AT_ONCE_OR_HELD = f"CASE WHEN job_id IN (SELECT job_id FROM resource_job) THEN {HELD} ELSE 0 END"
 
 #: Code of the ending of a row that is no longer in the list: `retry` leaves it alone.
 NOT_LISTED = "not_listed"
@@ -43,7 +41,58 @@ RUN_COLUMNS = (
 )
 
 _IS_STATE = " OR ".join(f"state = '{state}'" for state in JobState)
-_IS_SERVER_STATE = " OR ".join(f"state = '{state}'" for state in ServerState)
+_IS_RESOURCE_STATE = " OR ".join(
+    f"state = '{state}'" for state in ("idle", "acquiring", "held", "releasing", "released", "lost")
+)
+
+#: Every request that changes a cloud, written before it is sent; and rows that ended without one. A log, not
+#: keyed by (job_id, attempt): an attempt that does not count gives its number to the next. While an export is
+#: under way, the cloud's answer to its request stands in the job.
+OPERATION_TABLE = """CREATE TABLE operation (
+        operation_id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES job,
+        kind TEXT NOT NULL DEFAULT 'export',
+        subject TEXT,
+        run_id TEXT,
+        attempt INTEGER,
+        intent_at REAL,
+        accepted_at REAL,
+        ended_at REAL,
+        outcome TEXT,
+        image_id TEXT,
+        http_status INTEGER,
+        code TEXT,
+        reason TEXT,
+        request_id TEXT,
+        image_hash TEXT
+    ) STRICT"""
+#: What is there, or off, because of us, and is to be released.
+RESOURCE_TABLE = f"""CREATE TABLE resource (
+        target_id INTEGER NOT NULL REFERENCES target,
+        kind TEXT NOT NULL DEFAULT 'server',
+        subject_id TEXT NOT NULL,
+        name TEXT,
+        state TEXT NOT NULL DEFAULT 'idle' CHECK ({_IS_RESOURCE_STATE}),
+        depends_on TEXT,
+        status_before TEXT,
+        acquiring_at REAL,
+        held_at REAL,
+        released_at REAL,
+        note TEXT,
+        PRIMARY KEY (target_id, kind, subject_id)
+    ) STRICT, WITHOUT ROWID"""
+#: Only of jobs that need resources, or needed some: most lists leave it empty.
+RESOURCE_JOB_TABLE = """CREATE TABLE resource_job (
+        job_id INTEGER NOT NULL REFERENCES job,
+        kind TEXT NOT NULL DEFAULT 'server',
+        subject_id TEXT NOT NULL,
+        PRIMARY KEY (job_id, kind, subject_id)
+    ) STRICT, WITHOUT ROWID"""
+#: Programs that know format 1 alone look for these tables before they look at the version, and would call the
+#: file damaged.
+FORMAT_1_TABLES = tuple(
+    f"CREATE TABLE {name} (moved_to TEXT) STRICT" for name in ("attempt", "server", "job_server")
+)
 
 TABLES = (
     """CREATE TABLE run (
@@ -68,8 +117,8 @@ TABLES = (
         owner TEXT,
         lease_until REAL NOT NULL DEFAULT 0
     ) STRICT""",
-    # ending_id names the last ended attempt, so that its words are kept once and the row stays narrow. It is
-    # no foreign key: the tables would refer to each other, and an insert into `attempt` could scan `job`.
+    # operation_id names the operation under way, else the last that ended, so that its words are kept once
+    # and the row stays narrow. It is no foreign key: the tables would refer to each other.
     f"""CREATE TABLE job (
         job_id INTEGER PRIMARY KEY,
         target_id INTEGER NOT NULL REFERENCES target,
@@ -89,24 +138,9 @@ TABLES = (
         accepted_at REAL,
         deadline_at REAL,
         finished_at REAL,
-        ending_id INTEGER
+        operation_id INTEGER
     ) STRICT""",
-    # A log, not keyed by (job_id, attempt): an attempt put back uncounted gives its number to the next.
-    """CREATE TABLE attempt (
-        attempt_id INTEGER PRIMARY KEY,
-        job_id INTEGER NOT NULL REFERENCES job,
-        attempt INTEGER NOT NULL,
-        intent_at REAL,
-        accepted_at REAL,
-        ended_at REAL NOT NULL,
-        outcome TEXT NOT NULL,
-        image_id TEXT,
-        http_status INTEGER,
-        code TEXT,
-        reason TEXT,
-        request_id TEXT,
-        image_hash TEXT
-    ) STRICT""",
+    OPERATION_TABLE,
     """CREATE TABLE tally (
         target_id INTEGER NOT NULL REFERENCES target,
         state TEXT NOT NULL,
@@ -115,24 +149,19 @@ TABLES = (
         sized_jobs INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (target_id, state)
     ) STRICT""",
-    f"""CREATE TABLE server (
-        target_id INTEGER NOT NULL REFERENCES target,
-        server_id TEXT NOT NULL,
-        name TEXT,
-        state TEXT NOT NULL DEFAULT 'untouched' CHECK ({_IS_SERVER_STATE}),
-        status_before TEXT,
-        stopping_at REAL,
-        down_at REAL,
-        up_at REAL,
-        note TEXT,
-        PRIMARY KEY (target_id, server_id)
-    ) STRICT, WITHOUT ROWID""",
-    # Only of rows that wait for servers, or waited: most lists leave it empty.
-    """CREATE TABLE job_server (
-        job_id INTEGER NOT NULL REFERENCES job,
-        server_id TEXT NOT NULL,
-        PRIMARY KEY (job_id, server_id)
-    ) STRICT, WITHOUT ROWID""",
+    RESOURCE_TABLE,
+    RESOURCE_JOB_TABLE,
+    *FORMAT_1_TABLES,
+)
+
+#: By the end, for what ended last: with the times that a log has, this one only grows at its end.
+OPERATION_INDEXES = (
+    "CREATE INDEX operation_job ON operation (job_id)",
+    "CREATE INDEX operation_ended ON operation (ended_at) WHERE ended_at IS NOT NULL",
+)
+RESOURCE_INDEXES = (
+    f"CREATE INDEX resource_outstanding ON resource (target_id, kind, subject_id) WHERE {IS_OUTSTANDING}",
+    "CREATE INDEX resource_job_subject ON resource_job (subject_id, job_id)",
 )
 
 #: What must be unique in a target, by column: broken by the list, not by us. Each is made when it is first
@@ -150,9 +179,8 @@ INDEXES = (
     f"CREATE INDEX job_waiting ON job (target_id, next_at) WHERE {IS_WAITING}",
     f"CREATE INDEX job_under_way ON job (target_id, state) WHERE {IS_UNDER_WAY}",
     f"CREATE INDEX job_retryable ON job (state) WHERE {IS_RETRYABLE}",
-    "CREATE INDEX attempt_job ON attempt (job_id)",
-    f"CREATE INDEX server_afoot ON server (target_id, server_id) WHERE {IS_AFOOT}",
-    "CREATE INDEX job_server_server ON job_server (server_id, job_id)",
+    *OPERATION_INDEXES,
+    *RESOURCE_INDEXES,
     """CREATE TRIGGER job_counted AFTER UPDATE OF state, size_gib ON job
         WHEN OLD.state <> NEW.state OR coalesce(OLD.size_gib, -1) <> coalesce(NEW.size_gib, -1)
     BEGIN
@@ -170,28 +198,12 @@ INDEXES = (
 )
 
 
-def migrate(db: sqlite3.Connection, *, to: int, steps: Mapping[int, Sequence[str]]) -> None:
-    """Bring an older file to version `to`, whole or not at all."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        # Read under the lock: another process may just have done it.
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        for step in range(version, to):
-            for statement in steps[step]:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {step + 1}")
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
 #: The longest text that is read or written at once. What we write is far shorter: 500 changes, or the volume
 #: ids of all rows that wait for one server.
 MOST_BYTES = 16_777_216
 
 _SCHEMA = "SELECT type, name, coalesce(sql, '') FROM sqlite_master"
-_TABLES = frozenset({"run", "target", "job", "attempt", "tally", "server", "job_server"})
+_TABLES = frozenset({"run", "target", "job", "operation", "tally", "resource", "resource_job"})
 
 
 def distrust(db: sqlite3.Connection) -> None:

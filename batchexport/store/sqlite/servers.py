@@ -17,8 +17,19 @@ from batchexport.model import InUse, JobState, Server, ServerState, TargetKey
 from batchexport.store.records import AfootServer, LinkedRow
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.queries import JOB_COLUMNS, job_of
-from batchexport.store.sqlite.schema import HELD, IS_AFOOT, IS_HELD, IS_UNDER_WAY
+from batchexport.store.sqlite.schema import HELD, IS_HELD, IS_OUTSTANDING, IS_UNDER_WAY
 from batchexport.store.sqlite.values import moment
+
+#: The states of a resource, in the words for servers.
+_SERVER_STATES = {
+    "idle": ServerState.UNTOUCHED,
+    "acquiring": ServerState.STOPPING,
+    "held": ServerState.DOWN,
+    "releasing": ServerState.STARTING,
+    "released": ServerState.UP,
+    "lost": ServerState.GONE,
+}
+_RESOURCE_STATES = {state: word for word, state in _SERVER_STATES.items()}
 
 _DOWNTIME_TABLE = """
     CREATE TABLE IF NOT EXISTS downtime (
@@ -34,23 +45,23 @@ _DOWNTIME_TABLE = """
     ) STRICT"""
 _HAS_DOWNTIMES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'downtime'"
 _VOLUMES_OF_SERVER = """(
-    SELECT json_group_array(volume_id) FROM job_server JOIN job USING (job_id)
-    WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id)"""
+    SELECT json_group_array(volume_id) FROM resource_job JOIN job USING (job_id)
+    WHERE resource_job.subject_id = resource.subject_id AND job.target_id = resource.target_id)"""
 _KEEP_DOWNTIME = f"""
     INSERT INTO downtime (target_id, server_id, name, outcome, stopping_at, down_at, up_at, volume_ids)
-    SELECT target_id, server_id, name, ?, stopping_at, down_at, ?, {_VOLUMES_OF_SERVER} FROM server
-    WHERE target_id = ? AND server_id = ? AND {IS_AFOOT}"""
+    SELECT target_id, subject_id, name, ?, acquiring_at, held_at, ?, {_VOLUMES_OF_SERVER} FROM resource
+    WHERE target_id = ? AND subject_id = ? AND {IS_OUTSTANDING}"""
 _ENDED_DOWNTIMES = """
     SELECT target_id, server_id, name, outcome, stopping_at, down_at, up_at, NULL, volume_ids FROM downtime"""
 _OPEN_DOWNTIMES = f"""
-    SELECT target_id, server_id, name, state, stopping_at, down_at, NULL, note, {_VOLUMES_OF_SERVER}
-    FROM server
-    WHERE {IS_AFOOT}"""
+    SELECT target_id, subject_id, name, state, acquiring_at, held_at, NULL, note, {_VOLUMES_OF_SERVER}
+    FROM resource
+    WHERE {IS_OUTSTANDING}"""
 # Files in which nobody kept lines know of the last time of each server.
 _LAST_DOWNTIMES = f"""
-    SELECT target_id, server_id, name, state, stopping_at, down_at, up_at, note, {_VOLUMES_OF_SERVER}
-    FROM server
-    WHERE up_at IS NOT NULL AND stopping_at IS NOT NULL AND NOT {IS_AFOOT}"""
+    SELECT target_id, subject_id, name, state, acquiring_at, held_at, released_at, note, {_VOLUMES_OF_SERVER}
+    FROM resource
+    WHERE released_at IS NOT NULL AND acquiring_at IS NOT NULL AND NOT {IS_OUTSTANDING}"""
 
 
 class Downtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +83,11 @@ class Downtime(msgspec.Struct, frozen=True, kw_only=True):
         return self.up_at is not None
 
 
+def server_state(word: str) -> ServerState:
+    """The state of a server that is kept as that of a resource, or by its own name. Raises ValueError."""
+    return _SERVER_STATES.get(word) or ServerState(word)
+
+
 def keep_downtime(
     db: sqlite3.Connection, target_id: int, server_id: str, state: ServerState, *, at: float
 ) -> None:
@@ -88,7 +104,7 @@ def downtimes(ask: Ask, keys: Mapping[int, TargetKey]) -> list[Downtime]:
             target=keys[row[0]],
             server_id=row[1],
             name=row[2],
-            state=ServerState(row[3]),
+            state=server_state(row[3]),
             stopping_at=moment(row[4]),
             down_at=moment(row[5]),
             up_at=moment(row[6]),
@@ -100,60 +116,64 @@ def downtimes(ask: Ask, keys: Mapping[int, TargetKey]) -> list[Downtime]:
     return sorted(found, key=lambda each: (each.stopping_at or 0.0, each.server_id))
 
 
-_SERVERS_OF_IT = "(SELECT json_group_array(server_id) FROM job_server WHERE job_server.job_id = job.job_id)"
+_SERVERS_OF_IT = (
+    "(SELECT json_group_array(subject_id) FROM resource_job WHERE resource_job.job_id = job.job_id)"
+)
 _LINKED = f"SELECT {JOB_COLUMNS}, state, next_at = {HELD}, {_SERVERS_OF_IT} FROM job WHERE target_id = ?"
 # They are the last of those that wait: so sorted, the index has them in the order of the list.
 NEXT_HELD = f"{_LINKED} AND {IS_HELD} AND job_id > ? ORDER BY next_at, job_id LIMIT ?"
 ROWS_OF = f"""{_LINKED}
-    AND job_id IN (SELECT job_id FROM job_server WHERE server_id IN (SELECT value FROM json_each(?)))
+    AND job_id IN (SELECT job_id FROM resource_job WHERE subject_id IN (SELECT value FROM json_each(?)))
     AND (state = 'pending' OR {IS_UNDER_WAY}) ORDER BY job_id"""
 UNDER_WAY = f"""{_LINKED} AND {IS_UNDER_WAY}
-    AND EXISTS (SELECT 1 FROM job_server WHERE job_server.job_id = job.job_id) ORDER BY job_id"""
+    AND EXISTS (SELECT 1 FROM resource_job WHERE resource_job.job_id = job.job_id) ORDER BY job_id"""
 DISTURBED = """
-    SELECT job_id, server.server_id, name FROM job CROSS JOIN job_server USING (job_id) CROSS JOIN server
+    SELECT job_id, resource.subject_id, name
+    FROM job CROSS JOIN resource_job USING (job_id) CROSS JOIN resource
     WHERE job.target_id = ? AND (job.state = 'submitting' OR job.state = 'exporting')
-    AND server.target_id = job.target_id AND server.server_id = job_server.server_id
-    AND (server.state = 'starting' OR server.state = 'up')"""
+    AND resource.target_id = job.target_id AND resource.kind = resource_job.kind
+    AND resource.subject_id = resource_job.subject_id
+    AND (resource.state = 'releasing' OR resource.state = 'released')"""
 VOLUMES_OF = """
-    SELECT DISTINCT volume_id FROM job_server CROSS JOIN job USING (job_id)
-    WHERE target_id = ? AND server_id IN (SELECT value FROM json_each(?))"""
+    SELECT DISTINCT volume_id FROM resource_job CROSS JOIN job USING (job_id)
+    WHERE target_id = ? AND subject_id IN (SELECT value FROM json_each(?))"""
 # SQLite by itself prefers the primary key, and reads all servers of the target.
-AFOOT = f"""SELECT server_id, name, state, stopping_at FROM server INDEXED BY server_afoot
-    WHERE target_id = ? AND {IS_AFOOT}"""
-COUNT_AFOOT = f"SELECT count(*) FROM server WHERE {IS_AFOOT}"
+AFOOT = f"""SELECT subject_id, name, state, acquiring_at FROM resource INDEXED BY resource_outstanding
+    WHERE target_id = ? AND {IS_OUTSTANDING}"""
+COUNT_AFOOT = f"SELECT count(*) FROM resource WHERE {IS_OUTSTANDING}"
 
 HOLD = f"UPDATE job SET next_at = {HELD} WHERE job_id = ? AND target_id = ? AND state = 'pending'"
 #: A row that goes finds its servers off: that they were up belongs to an earlier time.
 _OFF_AGAIN = """
-    UPDATE server SET state = 'untouched' WHERE target_id = ? AND state = 'up'
-    AND server_id IN (SELECT server_id FROM job_server WHERE job_id = ?)"""
+    UPDATE resource SET state = 'idle' WHERE target_id = ? AND kind = 'server' AND state = 'released'
+    AND subject_id IN (SELECT subject_id FROM resource_job WHERE job_id = ?)"""
 RELEASE = f"UPDATE job SET next_at = ? WHERE job_id = ? AND target_id = ? AND {IS_HELD}"
-_FORGET_LINKS = "DELETE FROM job_server WHERE job_id = ?"
-_KNOW = "INSERT OR IGNORE INTO server (target_id, server_id) VALUES (?, ?)"
-_LINK = "INSERT OR IGNORE INTO job_server (job_id, server_id) VALUES (?, ?)"
+_FORGET_LINKS = "DELETE FROM resource_job WHERE job_id = ?"
+_KNOW = "INSERT OR IGNORE INTO resource (target_id, subject_id) VALUES (?, ?)"
+_LINK = "INSERT OR IGNORE INTO resource_job (job_id, subject_id) VALUES (?, ?)"
 
-_THIS = "target_id = ? AND server_id = ?"
+_THIS = "target_id = ? AND kind = 'server' AND subject_id = ?"
 STOPPING = f"""
-    UPDATE server SET state = 'stopping', name = ?, status_before = ?, stopping_at = ?, down_at = NULL,
-        up_at = NULL, note = NULL
+    UPDATE resource SET state = 'acquiring', name = ?, status_before = ?, acquiring_at = ?, held_at = NULL,
+        released_at = NULL, note = NULL
     WHERE {_THIS}"""
-DOWN = f"UPDATE server SET state = 'down', down_at = ? WHERE {_THIS} AND state = 'stopping'"
-UP = f"UPDATE server SET state = ?, up_at = ?, note = NULL WHERE {_THIS} AND {IS_AFOOT}"
-NOTE = f"UPDATE server SET note = ? WHERE {_THIS} AND {IS_AFOOT}"
-RUNS = f"UPDATE server SET state = 'up', up_at = ? WHERE {_THIS} AND NOT {IS_AFOOT}"
-_TARGETS_OF = f"SELECT target_id FROM server WHERE server_id = ? AND {IS_AFOOT}"
+DOWN = f"UPDATE resource SET state = 'held', held_at = ? WHERE {_THIS} AND state = 'acquiring'"
+UP = f"UPDATE resource SET state = ?, released_at = ?, note = NULL WHERE {_THIS} AND {IS_OUTSTANDING}"
+NOTE = f"UPDATE resource SET note = ? WHERE {_THIS} AND {IS_OUTSTANDING}"
+RUNS = f"UPDATE resource SET state = 'released', released_at = ? WHERE {_THIS} AND NOT {IS_OUTSTANDING}"
+_TARGETS_OF = f"SELECT target_id FROM resource WHERE subject_id = ? AND {IS_OUTSTANDING}"
 START_ANYWAY = (
-    f"UPDATE server SET state = 'starting' WHERE {_THIS} AND (state = 'stopping' OR state = 'down')"
+    f"UPDATE resource SET state = 'releasing' WHERE {_THIS} AND (state = 'acquiring' OR state = 'held')"
 )
 START = f"""{START_ANYWAY}
     AND NOT EXISTS (
-        SELECT 1 FROM job_server CROSS JOIN job USING (job_id)
-        WHERE job_server.server_id = server.server_id AND job.target_id = server.target_id
+        SELECT 1 FROM resource_job CROSS JOIN job USING (job_id)
+        WHERE resource_job.subject_id = resource.subject_id AND job.target_id = resource.target_id
         AND (job.state = 'submitting' OR job.state = 'exporting'))"""
 HOLD_ROWS_OF = f"""
     UPDATE job SET next_at = {HELD}
     WHERE target_id = ? AND state = 'pending'
-    AND job_id IN (SELECT job_id FROM job_server WHERE server_id = ?)"""
+    AND job_id IN (SELECT job_id FROM resource_job WHERE subject_id = ?)"""
 
 
 def next_held(db: sqlite3.Connection, target_id: int, job_id: int, limit: int) -> list[LinkedRow]:
@@ -189,7 +209,7 @@ def volumes_of(db: sqlite3.Connection, target_id: int, server_ids: Collection[st
 def afoot(db: sqlite3.Connection, target_id: int) -> list[AfootServer]:
     """The servers of a target that are not up again."""
     return [
-        AfootServer(server_id=server_id, name=name, state=ServerState(state), stopping_at=stopping_at)
+        AfootServer(server_id=server_id, name=name, state=server_state(state), stopping_at=stopping_at)
         for server_id, name, state, stopping_at in db.execute(AFOOT, (target_id,))
     ]
 
@@ -258,7 +278,7 @@ def up(
     """These are up again, or gone; nothing begins on their volumes until they are down again."""
     for server_id in server_ids:
         keep_downtime(db, target_id, server_id, state, at=at)
-    db.executemany(UP, [(state, at, target_id, server_id) for server_id in server_ids])
+    db.executemany(UP, [(_RESOURCE_STATES[state], at, target_id, server_id) for server_id in server_ids])
     _hold_rows_of(db, target_id, server_ids)
 
 
@@ -272,7 +292,7 @@ def give_up(db: sqlite3.Connection, server_id: str, words: str, *, at: float) ->
     target_ids = [target_id for (target_id,) in db.execute(_TARGETS_OF, (server_id,))]
     for target_id in target_ids:
         up(db, target_id, [server_id], ServerState.GONE, at=at)
-        db.execute(f"UPDATE server SET note = ? WHERE {_THIS}", (words, target_id, server_id))
+        db.execute(f"UPDATE resource SET note = ? WHERE {_THIS}", (words, target_id, server_id))
     return len(target_ids)
 
 

@@ -54,10 +54,10 @@ _KNOWN_TWICE = """
         AND NOT (other.state = 'pending' AND other.first_intent_at IS NULL
             AND job.first_intent_at IS NOT NULL)"""
 _LOG_KNOWN_TWICE = (
-    "INSERT INTO attempt (job_id, attempt, ended_at, outcome, reason) VALUES (?, ?, ?, 'skipped', ?)"
+    "INSERT INTO operation (job_id, attempt, ended_at, outcome, reason) VALUES (?, ?, ?, 'skipped', ?)"
 )
 _SKIP_KNOWN_TWICE = (
-    "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, ending_id = ? WHERE job_id = ?"
+    "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, operation_id = ? WHERE job_id = ?"
 )
 
 
@@ -97,8 +97,8 @@ def skip_known_twice(db: sqlite3.Connection, target_id: int, *, at: float) -> in
         db.execute(UNIQUE_INDEXES["volume_id"])
         for job_id, attempt, line in db.execute(_KNOWN_TWICE, (other, target_id)).fetchall():
             reason = f"line {line} names the same volume, and its cloud is the same project: sent only once"
-            ending_id = db.execute(_LOG_KNOWN_TWICE, (job_id, attempt, at, reason)).lastrowid
-            db.execute(_SKIP_KNOWN_TWICE, (at, ending_id, job_id))
+            operation_id = db.execute(_LOG_KNOWN_TWICE, (job_id, attempt, at, reason)).lastrowid
+            db.execute(_SKIP_KNOWN_TWICE, (at, operation_id, job_id))
             skipped += 1
     return skipped
 
@@ -151,11 +151,11 @@ _SAME_VOLUMES = f"""
     WHERE theirs.target_id = ? AND theirs.state IN {_THERE}
         AND mine.target_id = ? AND mine.state = 'pending'"""
 _LOG_EXPORTED = """
-    INSERT INTO attempt (job_id, attempt, ended_at, outcome, code, reason)
+    INSERT INTO operation (job_id, attempt, ended_at, outcome, code, reason)
     SELECT job_id, attempt, ?, 'skipped', 'exported_elsewhere', ? FROM job
     WHERE job_id = ? AND target_id = ? AND state = 'pending'"""
 _SKIP_EXPORTED = (
-    "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, ending_id = ? WHERE job_id = ?"
+    "UPDATE job SET state = 'skipped', next_at = 0, finished_at = ?, operation_id = ? WHERE job_id = ?"
 )
 
 
