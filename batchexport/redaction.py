@@ -18,6 +18,8 @@ MIN_REGISTERED_LENGTH = 8
 MIN_SENT_LENGTH = 4
 #: Tokens are renewed: the oldest are forgotten, long after they ended.
 _MAX_REGISTERED = 400
+#: Characters of a sanitized text. Reasons are stored, one line each; longer ones hold tracebacks or a page.
+MAX_REASON_LENGTH = 300
 
 _registered: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 _all_forms: tuple[str, ...] = ()
@@ -58,6 +60,15 @@ def without(text: str, secrets: Iterable[str]) -> str:
     for form in _longest_first(form for secret in known for form in spellings(secret)):
         text = text.replace(form, REDACTED)
     return text
+
+
+def sanitize(text: str) -> str:
+    """The text on one line, cut to 300 characters, without secrets and terminal control characters."""
+    line = " ".join(redacted(text).split())
+    if not line.isprintable():
+        line = "".join(character for character in line if character.isprintable())
+    line = redacted(line)
+    return line if len(line) <= MAX_REASON_LENGTH else line[: MAX_REASON_LENGTH - 1] + "…"
 
 
 def hide_secrets(text: str, secrets: Iterable[str]) -> str:

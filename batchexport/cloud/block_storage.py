@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
 
 from batchexport.cloud.catalog import Endpoint
-from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.cloud.http.paging import LinkRecord, Pager, has_next_link
 from batchexport.cloud.http.responses import (
     Decoder,
@@ -20,9 +19,11 @@ from batchexport.cloud.http.responses import (
     valid_size_gib,
 )
 from batchexport.cloud.http.session import HttpSession
+from batchexport.cloud.http.transport import Fence
 from batchexport.dialect import Dialect, DialectName, image_name_message
 from batchexport.errors import NotFoundError, OutcomeUnknownError, RefusedError, SignInError
 from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
+from batchexport.redaction import sanitize
 
 log = logging.getLogger(__name__)
 ACTION = "os-volume_upload_image"
@@ -219,7 +220,7 @@ class BlockStorage:
                 log.warning(message, extra={"action": "status_filter_ignored"})
         return self._honours_status
 
-    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[[], None]) -> Accepted:
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Fence) -> Accepted:
         """Start the export of a volume to an image: one request, never repeated."""
         fields = export_fields(request, self._dialect, api_version=self._endpoint.version)
         path = f"/volumes/{quote(request.volume_id, safe='')}/action"

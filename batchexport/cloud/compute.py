@@ -1,7 +1,6 @@
 """The compute service: read servers, stop them, and start them again; on ECS many with one request.
 
-ECS accepts at most a thousand servers a minute, and reports in a job which of them could not be stopped or
-started.
+ECS accepts at most a thousand servers a minute, and reports in a job which of them failed.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from batchexport.clock import boottime_s
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
 from batchexport.cloud.http.error_mapping import error_from_job
 from batchexport.cloud.http.paging import LinkRecord, Pager, has_next_link
+from batchexport.cloud.http.responses import epoch_s
 from batchexport.cloud.http.session import HttpSession
-from batchexport.cloud.http.timestamps import epoch_s
+from batchexport.cloud.http.transport import Fence
 from batchexport.errors import (
     CloudError,
     NotFoundError,
@@ -34,8 +34,7 @@ from batchexport.model import Server
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-STOP = "os-stop"
-START = "os-start"
+STOP, START = "os-stop", "os-start"
 #: The assumed number of pages of the list of servers, until it has been read once.
 UNKNOWN_PAGES = 3
 #: Statuses of servers whose state is unknown. Since microversion 2.69 Nova lists servers of a cell that is
@@ -192,8 +191,8 @@ class Compute:
             except SignInError:
                 raise
             except CloudError as error:
-                extra = {"action": "server_list_failed"}
-                log.warning("cannot list servers, reading them one by one: %s", error, extra=extra)
+                message = "cannot list servers, reading them one by one: %s"
+                log.warning(message, error, extra={"action": "server_list_failed"})
         if wanted:
             yield await self._by_ids(sorted(wanted)[:MAX_BY_ID], may_fail=listed)
 
@@ -238,7 +237,7 @@ class Compute:
         return record.server()
 
     async def stop_servers(
-        self, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+        self, server_ids: Sequence[str], *, hard: bool, fence: Fence
     ) -> dict[str, CloudError]:
         """Request that these be stopped. Returns, by server id, the errors of those refused or in doubt.
 
@@ -247,14 +246,12 @@ class Compute:
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
-    async def start_servers(
-        self, server_ids: Sequence[str], *, fence: Callable[[], None]
-    ) -> dict[str, CloudError]:
+    async def start_servers(self, server_ids: Sequence[str], *, fence: Fence) -> dict[str, CloudError]:
         """Request that these be started; returns the same as `stop_servers`."""
         return await self._power(START, server_ids, hard=False, fence=fence)
 
     async def _power(
-        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Fence
     ) -> dict[str, CloudError]:
         failed: dict[str, CloudError] = {}
         each_once = list(dict.fromkeys(server_ids))
@@ -268,7 +265,7 @@ class Compute:
         return failed
 
     async def _batch(
-        self, batches: Batches, action: str, batch: Sequence[str], *, hard: bool, fence: Callable[[], None]
+        self, batches: Batches, action: str, batch: Sequence[str], *, hard: bool, fence: Fence
     ) -> dict[str, CloudError]:
         try:
             return await batches.send(action, batch, hard=hard, fence=fence)
@@ -278,25 +275,21 @@ class Compute:
             # A single server that is gone or busy may be the reason.
             extra = {"action": "batch_refused", "request": action, "servers": len(batch)}
             log.warning(
-                "%s of %d servers was refused, requesting each alone: %s",
-                action,
-                len(batch),
-                error,
-                extra=extra,
+                "%s of %d servers refused, requesting each alone: %s", action, len(batch), error, extra=extra
             )
         except CloudError as error:
             return dict.fromkeys(batch, error)
         return await self._one_by_one(action, batch, hard=hard, fence=fence)
 
     async def _one_by_one(
-        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Fence
     ) -> dict[str, CloudError]:
         options = ecs_options(action, hard=hard) if self._on_ecs else None
         ask = partial(self._ask, body=msgspec.json.encode({action: options}), fence=fence)
         answers = await _each(server_ids, ask)
         return {server_id: error for server_id, error in zip(server_ids, answers, strict=True) if error}
 
-    async def _ask(self, server_id: str, *, body: bytes, fence: Callable[[], None]) -> CloudError | None:
+    async def _ask(self, server_id: str, *, body: bytes, fence: Fence) -> CloudError | None:
         path = f"/servers/{quote(server_id, safe='')}/action"
         try:
             await self._session.request("POST", self._nova, path, body=body, fence=fence)
@@ -336,14 +329,14 @@ class Batches:
         self._sent: deque[tuple[float, int]] = deque(maxlen=MAX_SERVERS_PER_MINUTE)
 
     async def send(
-        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Callable[[], None]
+        self, action: str, server_ids: Sequence[str], *, hard: bool, fence: Fence
     ) -> dict[str, CloudError]:
         """Request the action for at most `MAX_BATCH` servers, and follow its job to the end.
 
         Returns the errors by server id; raises CloudError if the batch was not accepted.
         """
-        listed = {"servers": [{"id": server_id} for server_id in server_ids]}
-        body = msgspec.json.encode({action: ecs_options(action, hard=hard) | listed})
+        servers = [{"id": server_id} for server_id in server_ids]
+        body = msgspec.json.encode({action: ecs_options(action, hard=hard) | {"servers": servers}})
         async with self._turn:
             await self._sleep(wait_s(self._sent, len(server_ids), now_s=self._steady()))
             self._sent.append((self._steady(), len(server_ids)))

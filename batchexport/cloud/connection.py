@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from batchexport.cloud.auth.account import Account, environment_account, plain_account
 from batchexport.cloud.auth.sign_in_pacing import SignIns
-from batchexport.cloud.auth.threads import run_in_thread
-from batchexport.cloud.auth.tokens import Token
+from batchexport.cloud.auth.tokens import Token, run_in_thread
 from batchexport.cloud.block_storage import BlockStorage
 from batchexport.cloud.catalog import Endpoint, find_block_storage, find_compute, find_image_service
 from batchexport.cloud.compute import Compute

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 import msgspec
 
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.paging import Pager
-from batchexport.cloud.http.responses import LenientDecoder, is_id, require_same
+from batchexport.cloud.http.responses import LenientDecoder, epoch_s, is_id, iso_utc, require_same
 from batchexport.cloud.http.session import HttpSession
-from batchexport.cloud.http.timestamps import epoch_s, iso_utc
+from batchexport.cloud.http.transport import Fence
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
 from batchexport.model import Image, ImageDetails, ImageQuota
@@ -156,7 +156,7 @@ class ImageService:
                 return ImageQuota(allowed=each.quota, used=each.used)
         return None
 
-    async def delete_image(self, image_id: str, *, fence: Callable[[], None]) -> None:
+    async def delete_image(self, image_id: str, *, fence: Fence) -> None:
         """Delete the image. Raises NotFoundError where it is gone already."""
         path = f"/images/{quote(image_id, safe='')}"
         await self._session.request("DELETE", self._endpoint, path, fence=fence)

@@ -4,12 +4,11 @@ import pytest
 
 from batchexport.cloud.auth.keystone import Principal
 from batchexport.cloud.block_storage import accepted
-from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.cloud.http.error_mapping import error_from_response
 from batchexport.cloud.http.responses import Response, is_id, valid_size_gib
 from batchexport.errors import OutcomeUnknownError
 from batchexport.model import NO_OPTIONS, ExportRequest
-from batchexport.redaction import hide_secrets, hide_secrets_in_bytes
+from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, sanitize
 
 
 def test_an_identity_names_user_and_project_and_keeps_its_secrets_to_itself() -> None:

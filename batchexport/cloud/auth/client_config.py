@@ -23,8 +23,8 @@ from keystoneauth1 import loading
 from keystoneauth1.exceptions import NoMatchingPlugin
 
 from batchexport.cloud.auth.account import DEFAULT_DOMAIN
-from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.errors import ConfigError
+from batchexport.redaction import sanitize
 
 log = logging.getLogger(__name__)
 

@@ -34,12 +34,12 @@ from batchexport.cloud.auth.keystone_plugins import sign_in_by_plugin
 from batchexport.cloud.auth.sign_in_pacing import SignIns
 from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.catalog import EndpointPreferences, ServicePreferences, with_dialect
-from batchexport.cloud.http.error_bodies import sanitize
 from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
 from batchexport.model import TargetKey
+from batchexport.redaction import sanitize
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ALL_PROJECT_NAMES = ("project_id", "project_name", "tenant_id", "tenant_name")

@@ -21,10 +21,9 @@ import msgspec
 
 from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.authenticator import service_headers
-from batchexport.cloud.http.error_bodies import read_error_body, sanitize
-from batchexport.cloud.http.timestamps import epoch_s, retry_after_s
-from batchexport.cloud.http.transport import TlsConfig
+from batchexport.cloud.http.error_bodies import read_error_body
+from batchexport.cloud.http.responses import epoch_s, retry_after_s
+from batchexport.cloud.http.transport import TlsConfig, service_headers
 from batchexport.errors import (
     BatchExportError,
     ConfigError,
@@ -34,7 +33,7 @@ from batchexport.errors import (
     UnreachableError,
 )
 from batchexport.proxies import proxy_for
-from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, register_secret
+from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, register_secret, sanitize
 
 SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
 ENDS_IN_V3 = "check auth_url (OS_AUTH_URL): it usually ends in /v3"

@@ -30,8 +30,7 @@ from batchexport.cloud.auth.keystone import (
 )
 from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.error_bodies import sanitize
-from batchexport.cloud.http.timestamps import epoch_s
+from batchexport.cloud.http.responses import epoch_s
 from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
     BatchExportError,
@@ -39,7 +38,7 @@ from batchexport.errors import (
     SignInError,
 )
 from batchexport.proxies import proxy_for
-from batchexport.redaction import hide_secrets
+from batchexport.redaction import hide_secrets, sanitize
 
 T = TypeVar("T")
 

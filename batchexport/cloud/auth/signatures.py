@@ -19,7 +19,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from batchexport.cloud.auth.access_keys import AccessKey
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.authenticator import Credential, service_headers
+from batchexport.cloud.http.authenticator import Credential
+from batchexport.cloud.http.transport import service_headers
 from batchexport.errors import SignInError
 from batchexport.redaction import register_secret
 

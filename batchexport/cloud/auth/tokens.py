@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from batchexport.cloud.auth.threads import run_in_thread
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.authenticator import Credential, service_headers
+from batchexport.cloud.http.authenticator import Credential
+from batchexport.cloud.http.transport import service_headers
 from batchexport.errors import BatchExportError, SignInError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: A token is renewed when half of its lifetime is over. The cloud uses the token of an export until the copy
 #: ends, perhaps for hours: so each export starts with a token that is valid for half its lifetime or more.
@@ -29,6 +32,10 @@ RENEW_WAIT_S = 1.0
 SIGN_IN_TIMEOUT_S = 30.0
 #: Where an identity service throttles without saying for how long.
 _PAUSE_S = 1.0
+#: At most so many threads may hang in a service that does not finish its response.
+_MAX_ABANDONED = 8
+
+_abandoned: set[threading.Thread] = set()
 
 
 class SignInPace(Protocol):
@@ -188,3 +195,45 @@ class TokenSource:
         life_s = max(0.0, token.expires_at - (now if token.issued_at is None else token.issued_at))
         self._expires_at = now + life_s
         self._renew_at = self._expires_at - RENEW_SHARE * life_s
+
+
+async def run_in_thread(call: Callable[[], T], *, limit_s: float | None) -> T:
+    """What `call` returns or raises; TimeoutError after `limit_s` seconds, None = no limit.
+
+    A call that takes too long, or whose waiter is cancelled, goes on in its thread and is abandoned.
+    """
+    _abandoned.intersection_update({thread for thread in _abandoned if thread.is_alive()})
+    if limit_s is not None and len(_abandoned) >= _MAX_ABANDONED:
+        raise TimeoutError
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(result)  # type: ignore[arg-type] # None only where T allows it
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = context.run(call)
+        except BaseException as error:  # re-raised in the waiter
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:  # the loop is closed: no waiter is left
+            return
+
+    # Daemon threads do not keep the process alive, as those of asyncio's own executor would.
+    thread = threading.Thread(target=work, name="sign-in", daemon=True)
+    thread.start()
+    try:
+        async with asyncio.timeout(limit_s):
+            return await ended
+    finally:
+        if not ended.done() or ended.cancelled():
+            _abandoned.add(thread)

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import SignInError
-from batchexport.version import __version__
 
 
 class Credential(Protocol):
@@ -63,16 +62,3 @@ class Authenticator(Protocol):
         `clock_off_s` is by how many seconds the cloud's clock is ahead of ours.
         """
         ...
-
-
-def service_headers(microversion: str | None) -> dict[str, str]:
-    """The headers of every request to a service, apart from those that authenticate it."""
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # unpacking costs more than the network saves
-        "User-Agent": f"batchexport/{__version__}",
-    }
-    if microversion is not None:
-        headers["OpenStack-API-Version"] = f"volume {microversion}"
-    return headers

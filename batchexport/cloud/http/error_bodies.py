@@ -14,10 +14,8 @@ from string import ascii_lowercase, ascii_uppercase
 
 import msgspec
 
-from batchexport.redaction import redacted
+from batchexport.redaction import redacted, sanitize
 
-#: Reasons are stored, one line each: longer ones hold tracebacks or a whole page.
-MAX_REASON_LENGTH = 300
 #: Bytes of an error response that are read. The longest reason seen, a schema error, has 2,000.
 MAX_ERROR_BODY_BYTES = 65_536
 
@@ -49,15 +47,6 @@ def read_error_body(body: bytes) -> ErrorBody:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last one: nested too deep
         return ErrorBody(message=_text(redacted(beginning.decode(errors="replace"))))
     return _read_document(document)
-
-
-def sanitize(text: str) -> str:
-    """The text on one line, cut to 300 characters, without secrets and terminal control characters."""
-    line = " ".join(redacted(text).split())
-    if not line.isprintable():
-        line = "".join(character for character in line if character.isprintable())
-    line = redacted(line)
-    return line if len(line) <= MAX_REASON_LENGTH else line[: MAX_REASON_LENGTH - 1] + "…"
 
 
 def _text(text: str) -> str:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 
-from batchexport.cloud.http.error_bodies import ErrorBody, read_error_body, sanitize
-from batchexport.cloud.http.timestamps import retry_after_s
+from batchexport.cloud.http.error_bodies import ErrorBody, read_error_body
+from batchexport.cloud.http.responses import request_id_of, retry_after_s
 from batchexport.errors import (
     CloudError,
     FatalError,
@@ -27,7 +27,7 @@ from batchexport.errors import (
     UnreachableError,
     VolumeStateError,
 )
-from batchexport.redaction import hide_secrets, hide_secrets_in_bytes
+from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, sanitize
 
 #: Codes that say more than their HTTP status: EVS reports an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {
@@ -84,13 +84,6 @@ _STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IG
 _QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
 #: Cinder's schema errors quote the request, and an image may be named "quota".
 _QUOTED_INPUT = re.compile(r"invalid input", re.IGNORECASE)
-
-
-def is_error(status: int, body: bytes) -> bool:
-    """Whether a response is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
-    if status == 202 and b"Common.0024" in body:
-        return read_error_body(body).code == "Common.0024"
-    return status >= 300
 
 
 def error_from_response(
@@ -163,13 +156,6 @@ def error_from_job(*, url: str, code: str | None, message: str) -> CloudError:
     kind = _kind_for_server(KIND_OF_CODE.get(code or "", RefusedError))
     words = sanitize(message) or (f"failed with code {code}" if code else "failed, no reason given")
     return kind(words, method="GET", url=url, code=code)
-
-
-def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The id by which the cloud's operators find the request in their logs; None = not told."""
-    return (
-        sanitize(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
-    )
 
 
 def _kind_for_server(kind: type[CloudError]) -> type[CloudError]:

@@ -1,4 +1,4 @@
-"""Responses: reading their bodies up to a limit, and decoding them so that one odd value spoils nothing else.
+"""Responses: their bodies, read up to a limit, and decoded so that one odd value spoils nothing else; times.
 
 A body of the expected form is decoded in one go; only one that is not is decoded piece by piece.
 """
@@ -6,16 +6,21 @@ A body of the expected form is decoded in one go; only one that is not is decode
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin
 
 import aiohttp
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from batchexport.cloud.http.error_bodies import MAX_ERROR_BODY_BYTES, sanitize
+from batchexport.cloud.http.error_bodies import MAX_ERROR_BODY_BYTES, read_error_body
 from batchexport.errors import CloudError, OutcomeUnknownError, RefusedError, TransientError
+from batchexport.redaction import sanitize
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,6 +49,20 @@ class Decoder(Protocol[Decoded]):
     """Makes a record of a response's body. Raises msgspec.DecodeError if there is none in it."""
 
     def decode(self, body: bytes, /) -> Decoded: ...
+
+
+def is_error(status: int, body: bytes) -> bool:
+    """Whether a response is an error. Flow control of Huawei Cloud may come as a 202 with a code in it."""
+    if status == 202 and b"Common.0024" in body:
+        return read_error_body(body).code == "Common.0024"
+    return status >= 300
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The id by which the cloud's operators find the request in their logs; None = not told."""
+    return (
+        sanitize(headers.get("x-openstack-request-id") or headers.get("x-compute-request-id") or "") or None
+    )
 
 
 async def read_body(response: aiohttp.ClientResponse) -> bytes:
@@ -191,3 +210,40 @@ def _entry_of(kind: object) -> type | None:
         return None
     (entry,) = get_args(kind)
     return entry if isinstance(entry, type) and issubclass(entry, msgspec.Struct) else None
+
+
+# The images of a page share few different times: whole seconds, often the same ones.
+@lru_cache(maxsize=4096)
+def epoch_s(text: str | None) -> float | None:
+    """Seconds since the epoch of an ISO 8601 time, or None if it cannot be read.
+
+    Block storage writes UTC with a fraction and no zone, the image service with a `Z` and no fraction.
+    """
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def iso_utc(moment_s: float) -> str:
+    """A time as the filters of the image service expect it, rounded down to whole seconds."""
+    return datetime.fromtimestamp(math.floor(moment_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def http_date_s(text: str | None) -> float | None:
+    """Seconds since the epoch of an HTTP date, or None if it cannot be read."""
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, OverflowError):  # OverflowError: a number with too many digits for a date
+        return None
+
+
+def retry_after_s(text: str | None, *, now_s: float) -> float | None:
+    """Seconds to wait, at least 0, by a `Retry-After` header of seconds or a date; None = unreadable."""
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        moment_s = http_date_s(text)
+        return None if moment_s is None else max(0.0, moment_s - now_s)
+    return max(0.0, seconds) if math.isfinite(seconds) else None

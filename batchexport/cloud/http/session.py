@@ -20,17 +20,18 @@ from batchexport.clock import boottime_s
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http import transport
 from batchexport.cloud.http.authenticator import Authenticator, Credential
-from batchexport.cloud.http.error_mapping import (
-    error_from_no_response,
-    error_from_response,
+from batchexport.cloud.http.error_mapping import error_from_no_response, error_from_response
+from batchexport.cloud.http.rate_limiter import RateLimiter
+from batchexport.cloud.http.responses import (
+    Decoder,
+    Response,
+    decode,
+    http_date_s,
     is_error,
+    read_body,
     request_id_of,
 )
-from batchexport.cloud.http.rate_limiter import RateLimiter
-from batchexport.cloud.http.responses import Decoder, Response, decode, read_body
-from batchexport.cloud.http.shared_timeout import SharedTimeout
-from batchexport.cloud.http.timestamps import http_date_s
-from batchexport.cloud.http.transport import FENCE
+from batchexport.cloud.http.transport import FENCE, Fence, SharedTimeout
 from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
 from batchexport.proxies import proxy_for
 from batchexport.redaction import redacted
@@ -152,7 +153,7 @@ class HttpSession:
         path: str,
         *,
         body: bytes | None = None,
-        fence: Callable[[], None] | None = None,
+        fence: Fence | None = None,
         microversion: str | None = None,
     ) -> Response:
         """The response to one request, sent again only if its token was refused. Raises CloudError.
@@ -172,7 +173,7 @@ class HttpSession:
         endpoint: Endpoint,
         path: str,
         body: bytes | None,
-        fence: Callable[[], None] | None,
+        fence: Fence | None,
         credential: Credential,
         microversion: str | None,
     ) -> Response:

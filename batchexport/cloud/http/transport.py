@@ -1,19 +1,22 @@
-"""The aiohttp session: TLS, timeouts and connections."""
+"""The aiohttp session: TLS, headers, timeouts, connections, and the fence before the first byte."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 
 import aiohttp
 import msgspec
 from aiohttp.connector import Connection
 
 from batchexport.errors import ConfigError
+from batchexport.version import __version__
 
 #: A service that is up accepts a connection within a second or two, even through a slow proxy.
 CONNECT_TIMEOUT_S = 10.0
@@ -75,8 +78,10 @@ class TlsConfig(msgspec.Struct, frozen=True, kw_only=True):
         return context
 
 
-#: Called right before the first byte of this task's next request; raises to forbid it.
-FENCE: ContextVar[Callable[[], None] | None] = ContextVar("FENCE", default=None)
+#: Called right before the first byte of a request; raises to forbid it.
+Fence = Callable[[], None]
+#: The fence of this task's next request.
+FENCE: ContextVar[Fence | None] = ContextVar("FENCE", default=None)
 
 
 class FencedRequest(aiohttp.ClientRequest):
@@ -99,7 +104,7 @@ def open_http(tls: TlsConfig, *, connections: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         request_class=FencedRequest,
         connector=aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_S),
-        # The time of a whole request is limited by the session: see `shared_timeout`.
+        # The time of a whole request is limited by the session: see `SharedTimeout`.
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=MAX_HEADER_BYTES,
@@ -119,3 +124,84 @@ def _bundled_authorities() -> str:
     import certifi
 
     return str(certifi.where())
+
+
+class SharedTimeout:
+    """Ends what takes longer than `limit_s` seconds. Enter a `limit()` around each request.
+
+    One timer serves all: a timer for each, as aiohttp sets them, costs a sixth of what a request costs.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._running: dict[_Limit, float] = {}  # loop time at which each is overdue; in that order
+        self._timer: asyncio.TimerHandle | None = None
+
+    def limit(self) -> _Limit:
+        """A context that raises TimeoutError when it lasts too long."""
+        return _Limit(self)
+
+    def start(self, limit: _Limit) -> None:
+        """Start counting the time of this context."""
+        loop = asyncio.get_running_loop()
+        overdue_at = self._running[limit] = loop.time() + self._limit_s
+        if self._timer is None:
+            self._timer = loop.call_at(overdue_at, self._check)
+
+    def stop(self, limit: _Limit) -> None:
+        """Stop counting the time of this context."""
+        self._running.pop(limit, None)
+
+    def _check(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for limit, overdue_at in list(self._running.items()):
+            if overdue_at > loop.time():
+                self._timer = loop.call_at(overdue_at, self._check)
+                return
+            del self._running[limit]
+            limit.expire()
+
+
+class _Limit:
+    """The limit of one request. Behaves as `asyncio.timeout`, but has no timer of its own."""
+
+    __slots__ = ("_cancelling", "_has_expired", "_task", "_timeout")
+
+    def __init__(self, timeout: SharedTimeout) -> None:
+        self._timeout = timeout
+        self._has_expired = False
+
+    def expire(self) -> None:
+        self._has_expired = True
+        self._task.cancel()
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._timeout.start(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timeout.stop(self)
+        if not self._has_expired:
+            return
+        # If someone else cancelled the task as well, it stays cancelled.
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+
+def service_headers(microversion: str | None) -> dict[str, str]:
+    """The headers of every request to a service, apart from those that authenticate it."""
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",  # unpacking costs more than the network saves
+        "User-Agent": f"batchexport/{__version__}",
+    }
+    if microversion is not None:
+        headers["OpenStack-API-Version"] = f"volume {microversion}"
+    return headers

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from batchexport.cloud.http.shared_timeout import SharedTimeout
+from batchexport.cloud.http.transport import SharedTimeout
 
 
 async def wait(patience: SharedTimeout, event: asyncio.Event) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cloud.http.timestamps import epoch_s, http_date_s, iso_utc, retry_after_s
+from batchexport.cloud.http.responses import epoch_s, http_date_s, iso_utc, retry_after_s
 
 MOMENT = 1_795_420_847.0  # 2026-11-23 08:00:47 UTC
 

@@ -12,8 +12,7 @@ import pytest
 
 from batchexport.cloud import SignIns, connect, sign_in_timeouts
 from batchexport.cloud.auth.sign_in_pacing import INTERACTIVE, UNATTENDED, SignInTimeouts
-from batchexport.cloud.auth.threads import run_in_thread
-from batchexport.cloud.auth.tokens import Token, TokenSource
+from batchexport.cloud.auth.tokens import Token, TokenSource, run_in_thread
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.errors import (
     ConfigError,

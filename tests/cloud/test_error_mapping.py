@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from batchexport.cloud.http.error_mapping import error_from_no_response, error_from_response, is_error
+from batchexport.cloud.http.error_mapping import error_from_no_response, error_from_response
+from batchexport.cloud.http.responses import is_error
 from batchexport.errors import (
     MAX_RETRY_AFTER_S,
     CloudError,
