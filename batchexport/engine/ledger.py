@@ -1,4 +1,4 @@
-"""Every change of one target's jobs: written to the state file, mirrored in memory, told to the observer."""
+"""Every change of one target's jobs: applied to the store, mirrored in memory, passed to the observer."""
 
 from __future__ import annotations
 
@@ -46,18 +46,16 @@ class JobInDoubt(msgspec.Struct):
     """A job whose last request may or may not have been carried out."""
 
     job: Job
-    since: float  #: loop time at which the request ended, or the file was opened after a crash
-    was_rejected: bool = False  #: this request was refused; the doubt is about an earlier one
-    counts_as_attempt: bool = (
-        False  #: the cloud took others meanwhile: if it was not sent, that was an attempt
-    )
-    ending: Ending | None = None  #: what to say if it turns out that nothing was sent
+    since: float  #: loop time at which the request ended, or the store was opened after a crash
+    was_rejected: bool = False  #: this request was rejected; an earlier one is in doubt
+    counts_as_attempt: bool = False  #: the cloud accepted others meanwhile: even if it was lost
+    ending: Ending | None = None  #: how the attempt ends if no request arrived
     clear_since: float | None = None  #: loop time since which the volume is free and no image was found
-    seen_uploading: bool = False  #: the volume was, at some look since the request
+    seen_uploading: bool = False  #: the volume was uploading in some poll since the request
 
 
 class Breaker:
-    """Counts failed jobs over all targets and says when there are too many."""
+    """Counts failed jobs of all targets, and stops the run at a limit."""
 
     def __init__(self, limit: int | None, state_path: Path | None = None) -> None:
         self._limit = limit
@@ -77,7 +75,7 @@ class Breaker:
 
 
 class Ledger:
-    """What one target is doing right now, and the only place that changes it."""
+    """What one target is doing now, and the only place that changes it."""
 
     def __init__(
         self,
@@ -90,16 +88,21 @@ class Ledger:
     ) -> None:
         self.exporting: dict[str, Job] = {}  #: by image id
         self.in_doubt: dict[int, JobInDoubt] = {}  #: by job id
-        self.sending: set[int] = set()  #: job ids that were claimed and have no answer yet
-        self.servers_down: set[int] = set()  #: job ids: in use, and every server of theirs is down
-        self.forced: set[int] = set()  #: job ids: sent, or to be sent, only while their servers are off
-        self.disturbed: dict[int, str] = {}  #: job id -> the server that ran while its volume was exported
-        #: By job id; rows of `forced` whose image is there, and whose servers are to be looked at once more.
+        self.sending: set[int] = set()  #: job ids that were claimed and have no response yet
+        self.resources_held: set[int] = set()  #: job ids: everything that they need is held
+        self.with_resources: set[int] = (
+            set()
+        )  #: job ids: sent, or to be sent, only while what they need is held
+        #: By job id: what it needs and was free while its volume was exported.
+        self.disturbed: dict[int, str] = {}
+        #: By job id: those of `with_resources` whose image is complete, until what they need is polled again.
         self.to_confirm: dict[int, tuple[Job, Ending]] = {}
-        self.confirmable = asyncio.Event()
-        self.force_ignored: Ending | None = None  #: why it is no use to stop servers here
-        self.held = asyncio.Event()  #: there may be rows that wait for servers
-        self.polling_unavailable = False  #: the cloud lets nobody watch any more: what is under way stays so
+        self.confirmable = asyncio.Event()  #: there are jobs to confirm
+        self.force_ignored: Ending | None = None  #: why stopping servers is of no use here
+        self.held = asyncio.Event()  #: there may be jobs that wait for resources
+        self.polling_unavailable = (
+            False  #: polling failed for good: running exports can no longer be observed
+        )
         self.stopping = asyncio.Event()  #: nothing more is to be started
         self.stopped_by: BatchExportError | None = None
         self._image_statuses: dict[str, str] = {}  # as last kept, by image id
@@ -112,41 +115,41 @@ class Ledger:
 
     @property
     def in_progress(self) -> int:
-        """Jobs that the cloud is copying, or may be."""
+        """How many jobs the cloud is exporting, or may be."""
         return len(self.exporting) + len(self.in_doubt) + len(self.sending)
 
     def stop(self, error: BatchExportError | None = None) -> None:
-        """Start nothing more; with an error, the target ends with it once what was sent has its answer."""
+        """Start nothing more; with an error, the target ends with it once every request has its response."""
         self.stopped_by = self.stopped_by or error
         self.stopping.set()
-        self._moved()
+        self._changed()
 
     def now(self) -> float:
         """Seconds since the epoch by this machine's clock."""
         return self._now()
 
     def next_change(self) -> asyncio.Future[None]:
-        """Done at the next change. Taken before looking, it misses none; wait for it with `asyncio.wait`,
-        which leaves it whole for the others when one waiter is cancelled.
+        """Done at the next change. Get it before you look, to miss none; wait for it with `asyncio.wait`,
+        which does not cancel it for the others.
         """
         if self._change is None or self._change.done():
             self._change = asyncio.get_running_loop().create_future()
         return self._change
 
     def resumed(self, exporting: list[Job], unsettled: list[Job]) -> None:
-        """Take over what an earlier process left under way."""
+        """Take over what an earlier process left in progress."""
         since = asyncio.get_running_loop().time()
         self.exporting = {job.image_id: job for job in exporting if job.image_id is not None}
         self.in_doubt = {job.job_id: JobInDoubt(job, since) for job in unsettled}
 
     def claimed(self, jobs: list[Job]) -> None:
-        """Note jobs whose intent is on disk."""
+        """The intent to export these is on disk."""
         for job in jobs:
             self.sending.add(job.job_id)
-            self._tell(Claimed(job=job))
+            self._announce(Claimed(job=job))
 
     def accept(self, job: Job, accepted: Accepted) -> None:
-        """The cloud took the job, or was found to have taken it."""
+        """The cloud accepted the job, or was found to have accepted it."""
         at = self._now()
         size = job.size_gib if accepted.size_gib is None else accepted.size_gib
         deadline_at = at + deadline_s(size, job.options.over(self._settings.image).timeout_s)
@@ -154,20 +157,20 @@ class Ledger:
         self.work.apply(started)
         self._forget(job)
         self.exporting[accepted.image_id] = started.job
-        self._tell(started)
+        self._announce(started)
 
     def finish(self, job: Job, state: JobState, ending: Ending) -> None:
-        """The job reached a final state; one of `forced` succeeds when `confirmed`."""
+        """The job has ended; one of `with_resources` succeeds by `confirm`."""
         if self._is_over(job):
             return
-        if state is JobState.SUCCEEDED and job.job_id in self.forced:
+        if state is JobState.SUCCEEDED and job.job_id in self.with_resources:
             self.to_confirm.setdefault(job.job_id, (job, ending))
             self.confirmable.set()
         else:
             self._end(job, state, ending)
 
     def confirm(self, job_id: int, ending: Ending) -> None:
-        """The servers of a row of `to_confirm` were looked at: it ends like this."""
+        """A job of `to_confirm` succeeds, with this ending."""
         job, _ = self.to_confirm.pop(job_id)
         self._end(job, JobState.SUCCEEDED, ending)
 
@@ -175,61 +178,61 @@ class Ledger:
         ended = Ended(job=job, after=state, ending=ending, at_s=self._now())
         self.work.apply(ended)
         self._forget(job)
-        for memory in (self.servers_down, self.forced):
+        for memory in (self.resources_held, self.with_resources):
             memory.discard(job.job_id)
         self.disturbed.pop(job.job_id, None)
-        self._tell(ended)
+        self._announce(ended)
         self._count(state)
 
     def reject(self, job: Job, state: JobState, ending: Ending) -> None:
-        """A job never tried, or held, ends without an attempt: none could succeed."""
+        """A job that is new, or held, ends without an attempt: none could succeed."""
         rejected = Rejected(job=job, after=state, ending=ending, at_s=self._now())
         self.work.apply(rejected)
-        self._moved()
-        self._tell(rejected)
+        self._changed()
+        self._announce(rejected)
         self._count(state)
 
     def hold_unsent(self, job: Job) -> None:
-        """The volume is in use: the row waits until its servers are down, as if nothing had been sent."""
+        """The job waits for resources, as if it had not been claimed."""
         self.snooze(job, None, after_s=math.inf)
         self.held.set()
 
     def hold(self, job: Job, server_ids: Sequence[str]) -> None:
-        """A pending row waits until these servers are down."""
+        """A pending job waits until these resources are held."""
         self.work.apply(Held(job=job, server_ids=server_ids))
         self.held.set()
 
     def images_seen(self, images: Mapping[str, Image | None]) -> None:
-        """Images were read by their ids; None = there is none. What changed is kept for people to see."""
+        """Images were read by their ids; None = there is none. A status that changed is kept for people."""
         found = {image_id: "gone" if image is None else image.status for image_id, image in images.items()}
         changed = {key: status for key, status in found.items() if self._image_statuses.get(key) != status}
         if changed:
             self._image_statuses.update(changed)
             self.work.apply(ImagesSeen(changed))
 
-    def release(self, job_ids: Iterable[int]) -> None:
-        """These rows may go: their servers are down."""
-        going = set(job_ids)
-        self.servers_down |= going
-        self.forced |= going
-        for job_id in going:
+    def let_start(self, job_ids: Iterable[int]) -> None:
+        """These jobs may start: everything that they need is held."""
+        starting = set(job_ids)
+        self.resources_held |= starting
+        self.with_resources |= starting
+        for job_id in starting:
             self.disturbed.pop(job_id, None)
-        self._moved()
+        self._changed()
 
     def note_adoption(self, job: Job) -> None:
-        """An image of an earlier attempt is taken. Since the row had come to its end, before `retry`, nothing
-        kept its servers down while that image was written.
+        """An image of an earlier attempt is adopted. If the job had ended before `retry`, nothing held what
+        it needs while that image was written.
         """
-        if job.attempts_before and job.job_id in self.forced:
+        if job.attempts_before and job.job_id in self.with_resources:
             self.disturbed.setdefault(job.job_id, "of its volume")
 
     def detach(self, job: Job) -> None:
-        """The volume is in use no longer: its servers do not matter to the row."""
-        for memory in (self.servers_down, self.forced):
+        """The job needs no resources any more."""
+        for memory in (self.resources_held, self.with_resources):
             memory.discard(job.job_id)
 
     def retry_or_fail(self, job: Job, ending: Ending) -> None:
-        """The attempt came to nothing: another one later, or `failed` when the allowance is used up."""
+        """The attempt failed: another one later, or `failed` once all retries are used."""
         made = job.attempt - job.attempts_before
         if made > self._settings.limits.retries:
             note = f"{ending.reason} (attempt {made} of {made})" if made > 1 else ending.reason
@@ -250,8 +253,8 @@ class Ledger:
         if self._is_over(job):
             return
         at = self._now()
-        # Whoever keeps servers down goes before those that never waited.
-        waits = after_s > 0 or job.job_id in self.servers_down
+        # Jobs with resources start before those that never waited.
+        waits = after_s > 0 or job.job_id in self.resources_held
         next_at = at + after_s if waits else 0.0
         change: JobChange
         if counted or ending is not None:
@@ -260,7 +263,7 @@ class Ledger:
             change = Snoozed(job=job, next_at=next_at, sent=sent)
         self.work.apply(change)
         self._forget(job)
-        self._tell(change)
+        self._announce(change)
 
     def mark_in_doubt(
         self,
@@ -270,16 +273,16 @@ class Ledger:
         counts_as_attempt: bool = False,
         ending: Ending | None = None,
     ) -> None:
-        """The request may have been carried out: nothing is sent for this job until that is settled."""
+        """The request may have been carried out: nothing more is sent for this job until that is settled."""
         self.sending.discard(job.job_id)
         since = asyncio.get_running_loop().time()
         self.in_doubt[job.job_id] = JobInDoubt(
             job, since, was_rejected=was_rejected, counts_as_attempt=counts_as_attempt, ending=ending
         )
-        self._moved()
+        self._changed()
 
     def _is_over(self, job: Job) -> bool:
-        """Whether an export came to its end while somebody who looks at it waited for an answer."""
+        """Whether an export ended while its caller waited for a response."""
         if job.image_id is None:
             return False
         current = self.exporting.get(job.image_id)
@@ -289,7 +292,7 @@ class Ledger:
         if state is JobState.FAILED and (error := self._breaker.trip()):
             self.stop(error)
 
-    def _moved(self) -> None:
+    def _changed(self) -> None:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
@@ -299,9 +302,9 @@ class Ledger:
         self.to_confirm.pop(job.job_id, None)
         if job.image_id is not None:
             self.exporting.pop(job.image_id, None)
-        self._moved()
+        self._changed()
 
-    def _tell(self, change: JobChange) -> None:
+    def _announce(self, change: JobChange) -> None:
         if log.isEnabledFor(logging.INFO):
             job, ending = change.job, change.ending
             reason = f": {ending.reason}" if ending else ""

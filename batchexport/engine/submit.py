@@ -185,12 +185,12 @@ class Submitter:
             job,
             self._settings.image,
             self._settings.in_use,
-            servers_down=job.job_id in self._ledger.servers_down,
+            servers_down=job.job_id in self._ledger.resources_held,
         )
         try:
             if self._prior.is_wanted(job) and await self._is_prevented(job):
                 return
-            is_held = job.job_id in self._ledger.servers_down
+            is_held = job.job_id in self._ledger.resources_held
             if is_held or self._kind.is_needed_by(job):
                 if (cleared := await self._kind.clear(job, request, is_held=is_held)) is None:
                     return

@@ -97,9 +97,9 @@ class ControlLoop:
         if held:
             self._keeper.inherit(held)
         ready = [row for row in rows if not row.held and held.issuperset(row.server_ids)]
-        self._ledger.release(row.job.job_id for row in ready)
+        self._ledger.let_start(row.job.job_id for row in ready)
         in_progress = await self._book.jobs_in_progress()
-        self._ledger.forced.update(row.job.job_id for row in in_progress)
+        self._ledger.with_resources.update(row.job.job_id for row in in_progress)
         self._ledger.disturbed.update(await self._book.disturbed())
 
     async def run(self) -> None:

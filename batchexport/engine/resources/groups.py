@@ -106,7 +106,7 @@ class Groups:
         if not others:
             return list(rows)
         await self._book.detach(others)
-        self._ledger.release([])
+        self._ledger.let_start([])
         return [row for row in rows if row.job not in others]
 
     async def _connected(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:

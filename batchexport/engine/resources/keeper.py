@@ -226,11 +226,11 @@ class Keeper:
         starting = [row.job for row in waiting if set(row.server_ids) <= set(held)]
         if starting:
             await self._book.let_start(starting, at_s=self._ledger.now())
-            self._ledger.release(job.job_id for job in starting)
+            self._ledger.let_start(job.job_id for job in starting)
 
     def _recall(self, rows: Sequence[LinkedRow], resource_ids: Collection[str]) -> None:
         """These are no longer held: their jobs may not be sent as if they were."""
-        self._ledger.servers_down.difference_update(
+        self._ledger.resources_held.difference_update(
             row.job.job_id for row in rows if not set(resource_ids).isdisjoint(row.server_ids)
         )
 

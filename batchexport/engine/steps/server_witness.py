@@ -76,7 +76,7 @@ class Witness:
                 await self._book.needs(job, ())
                 return replace(request, options=replace(request.options, force=False))
             case Clearance.HOLD:
-                self._ledger.servers_down.discard(job.job_id)
+                self._ledger.resources_held.discard(job.job_id)
                 self._ledger.hold_unsent(job)
                 return None
         assert_never(clearance)

@@ -155,7 +155,7 @@ class StopServer:
         volume = await self._cloud.block_storage.get_volume(job.job.volume_id)
         if volume is None or volume.status != "in-use":
             await self._book.detach([job.job])
-            self._ledger.release([])
+            self._ledger.let_start([])
             return replace(job, held=False, server_ids=())
         server_ids = tuple(sorted(volume.server_ids))
         if server_ids != job.server_ids:
