@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
-from batchexport.report.run_report import RunReport, headline, verdict
+from batchexport.report.run_report import RunReport, comparison, headline, verdict
 from batchexport.report.servers import server_text, servers_line, volumes_text
 from batchexport.report.text import count_of, duration, iso_utc, number
 from batchexport.report.timeline import gap_text
@@ -28,6 +28,8 @@ def markdown_report(report: RunReport) -> Iterator[str]:
         yield from (f"**{escaped(servers_line(report.servers))}.** To start: {start}", "")
     yield escaped(headline(report))
     yield ""
+    if before := comparison(report, iso_utc):
+        yield from (escaped(before), "")
     begin = iso_utc(span.began_at) or "nothing exported yet"
     yield f"Run {escaped(report.run.run_id)}, {begin} to {iso_utc(span.ended_at) or 'now'}"
     yield ""

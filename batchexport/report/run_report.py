@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -36,9 +36,7 @@ class TargetLine(msgspec.Struct, frozen=True, kw_only=True):
     key: TargetKey
     totals: Totals
     throttled: int  #: requests that the cloud rejected because of their rate
-    requests_per_second: (
-        float | None
-    )  #: the rate limit learned from the cloud; None = it never asked for less
+    requests_per_second: float | None  #: learned rate limit; None = the cloud never asked for less
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +204,14 @@ def headline(report: RunReport) -> str:
 
 #: Upper bounds of the classes, in GiB; the last is the largest volume that EVS exports.
 CLASS_ENDS_GIB = (10, 50, 100, 250, 500, 1024)
+
+
+def comparison(report: RunReport, clock: Callable[[float | None], str]) -> str | None:
+    """The run before this one in a sentence; None if none is known. `clock` formats a time."""
+    if not report.earlier:
+        return None
+    before = report.earlier[-1]
+    return f"The run before ({clock(before.run.created_at)}): {totals_sentence(before.totals, before.took_s)}"
 
 
 class SizeClass(msgspec.Struct):

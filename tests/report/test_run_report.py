@@ -6,8 +6,8 @@ import pytest
 from batchexport.errors import StateError
 from batchexport.model import JobState
 from batchexport.report.history import earlier_runs, runs_at
-from batchexport.report.run_report import collect_report, headline, verdict
-from batchexport.report.text import title_of
+from batchexport.report.run_report import collect_report, comparison, headline, verdict
+from batchexport.report.text import iso_utc, title_of
 from batchexport.report.timeline import Mark
 from batchexport.report.totals import totals_sentence
 from batchexport.store import StateReader
@@ -79,6 +79,18 @@ async def test_the_verdict_is_a_word_and_a_sentence(tmp_path: Path, reader: Stat
     assert verdict(report).words == "done"
     assert headline(report) == "1 of 1 volume exported (5 GiB) in 9 s."
     assert totals_sentence(report.totals, None) == "1 of 1 volume exported (5 GiB)."
+
+
+async def test_the_run_before_stands_beside_this_one(tmp_path: Path, reader: StateReader) -> None:
+    await make_run(tmp_path / "a.state", 3, seed=3, begins_at=EVENING - 86400)
+    await make_run(tmp_path / "b.state", 3, seed=2)
+    with StateReader(tmp_path / "b.state") as second:
+        earlier = earlier_runs(tmp_path / "b.state", second.run)
+        report = collect_report(second, now=EVENING + 86400, earlier=earlier)
+    assert comparison(report, iso_utc) == (
+        f"The run before (2026-09-20T22:00:00Z): {totals_sentence(earlier[0].totals, earlier[0].took_s)}"
+    )
+    assert comparison(collect_report(reader, now=AT), iso_utc) is None
 
 
 async def test_failures_are_in_the_verdict_of_a_run_that_is_done(tmp_path: Path) -> None:

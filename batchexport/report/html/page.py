@@ -24,7 +24,7 @@ from batchexport.report.html.tables import (
     targets_table,
     unsuccessful_table,
 )
-from batchexport.report.run_report import RunReport, headline, verdict
+from batchexport.report.run_report import RunReport, comparison, headline, verdict
 from batchexport.report.servers import server_text, servers_line, span_text, volumes_text
 from batchexport.report.text import count_of, duration, number
 from batchexport.report.timeline import Timeline
@@ -56,7 +56,7 @@ def html_report(report: RunReport, *, zone: tzinfo | None = None) -> str:
         tag(
             "main",
             _alarm(report, zone),
-            _headline(report),
+            _headline(report, zone),
             _actions(report),
             _causes(report),
             _unfinished(report, zone),
@@ -133,7 +133,7 @@ def _clock(zone: tzinfo | None) -> Callable[[float | None], str]:
     return lambda at: day_and_time(at, zone)
 
 
-def _headline(report: RunReport) -> Markup:
+def _headline(report: RunReport, zone: tzinfo | None) -> Markup:
     totals = report.totals
     rows = totals.rows
     cards = [
@@ -151,11 +151,17 @@ def _headline(report: RunReport) -> Markup:
         "section",
         tag("h2", "In short", id="short"),
         tag("p", headline(report), class_="lead"),
+        *_comparison(report, zone),
         _contents(report),
         tag("ul", *cards, class_="cards"),
         charts.proportions(totals),
         charts.proportions_legend(totals),
     )
+
+
+def _comparison(report: RunReport, zone: tzinfo | None) -> Iterator[Markup]:
+    if before := comparison(report, _clock(zone)):
+        yield tag("p", before, class_="quiet")
 
 
 def _card(figure: str, words: str, class_: str = "") -> Markup:
@@ -302,8 +308,8 @@ def _bars_caption(timeline: Timeline) -> str:
     if shown == timeline.exports:
         return "Every export, from its acceptance to its end"
     return (
-        f"{shown} of {number(timeline.exports)} exports: the longest, and the longest that failed. "
-        "The columns below count all of them"
+        f"{shown} of {number(timeline.exports)} exports, repeated ones included: the longest, and the longest"
+        " that failed. The columns below count all of them"
     )
 
 
