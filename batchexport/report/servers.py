@@ -30,7 +30,7 @@ def servers_line(servers: Sequence[ServerReport]) -> str:
     named = ", ".join(_name(server) for server in servers[:MAX_NAMED])
     more = f" and {len(servers) - MAX_NAMED} more" if len(servers) > MAX_NAMED else ""
     is_or_are = "is" if len(servers) == 1 else "are"
-    return f"{count_of(len(servers), 'server')} stopped for exports {is_or_are} not up: {named}{more}"
+    return f"{count_of(len(servers), 'server')} stopped for exports {is_or_are} still down: {named}{more}"
 
 
 def servers_text(servers: Sequence[ServerReport], names: Mapping[str, str] | None = None) -> str:

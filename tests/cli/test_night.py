@@ -122,7 +122,7 @@ def test_a_second_night_of_the_job_is_refused(batchexport: Callable[..., Result]
     with exclusive_lock(Path("nights"), "nightly"):
         result = batchexport("run", path)
     assert result.exit_code == 4
-    assert f"process {os.getpid()} is at work on a night of nightly" in result.stderr
+    assert f"process {os.getpid()} is working on a night of nightly" in result.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_named(batchexport: Callable[..., Result]) -> None:

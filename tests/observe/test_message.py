@@ -100,7 +100,7 @@ def test_servers_that_are_down_come_first_and_failed_volumes_by_name() -> None:
     )
     assert message.title == "batchexport nightly: 1 server still stopped; done, with failures (exit code 3)"
     assert list(message.lines) == [
-        "1 server stopped for exports is not up: web",
+        "1 server stopped for exports is still down: web",
         "8 of 10 volumes exported (80 GiB); 2 failed.",
         "3 rows: in use (db-01, db-02 and 1 more)",
         "to do: command",

@@ -127,7 +127,7 @@ def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
     assert verdict(replace(report, running=True)).words == "running"
     markdown = list(markdown_report(report))
     assert markdown[2].startswith(
-        "**1 server stopped for exports is not up: web-s2.** To start: `batchexport"
+        "**1 server stopped for exports is still down: web-s2.** To start: `batchexport"
     )
 
 

@@ -14,7 +14,7 @@ from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded, volume_id
 from tests.store.making import alter
 
-LINE = "1 server stopped for exports is not up: web-1"
+LINE = "1 server stopped for exports is still down: web-1"
 
 
 @pytest.fixture
