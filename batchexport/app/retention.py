@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport import nightly_runs
+from batchexport.app import run_in_loop
 from batchexport.app.connections import visits
 from batchexport.app.console import Console
-from batchexport.app.event_loop import run_in_loop
 from batchexport.app.run_config import RunConfig
 from batchexport.config import Settings
 from batchexport.config.retention import Retention

@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -15,13 +15,12 @@ import msgspec
 from batchexport import engine, nightly_runs
 from batchexport.app.connections import connections
 from batchexport.app.console import Console
-from batchexport.app.window_guard import closing, sending_only
 from batchexport.config import CloudSettings, InUse, Settings
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
 from batchexport.model import JobState
 from batchexport.redaction import redacted
-from batchexport.report.text import count_of
+from batchexport.report.text import count_of, duration
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import ProcessEnd, RunRecord, StateFile, StateReader, note_end
@@ -34,7 +33,12 @@ WINDOW_CLOSED = 75
 NEEDS_ATTENTION = 3
 #: Another process works on the state file, or it cannot be used or written.
 _NOT_AT_WORK = frozenset({4, 5, 74})
-
+#: How often the wall clock is read: it may be set, and the machine may have slept.
+LOOK_EVERY_S = 30.0
+#: How often a run that only sends looks whether a row is still pending.
+SENT_LOOK_S = 5.0
+#: Rows that have not moved for this long will not soon: they do not fit, or their volumes are stuck.
+STILL_S = 600.0
 #: Around the work of a run: its connections, and who is called on each change of a job.
 Observe = Callable[[Connect], AbstractAsyncContextManager[tuple[Connect, OnChange | None]]]
 
@@ -182,3 +186,76 @@ async def confirm_stops(state_path: Path, settings: Settings) -> None:
 def _covers(run: RunRecord, settings: Settings) -> bool:
     """Whether what was agreed to earlier is all that these settings ask for."""
     return run.may_stop and (run.in_use is InUse.STOP or settings.in_use is not InUse.STOP)
+
+
+@asynccontextmanager
+async def sending_only(state_path: Path | None, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Sets `stop` once no row of the state file is pending, or nothing has moved for ten minutes; never where
+    it is None.
+    """
+    if state_path is None:
+        yield
+        return
+    task = asyncio.create_task(_stop_when_sent(state_path, stop))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _stop_when_sent(state_path: Path, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    last, moved_at = None, loop.time()
+    with StateReader(state_path) as reader:
+        while True:
+            await asyncio.sleep(SENT_LOOK_S)
+            rows = {(tally.target, tally.state): tally.jobs for tally in reader.tallies()}
+            if rows != last:
+                last, moved_at = rows, loop.time()
+            if not any(state is JobState.PENDING for _, state in rows) or loop.time() - moved_at >= STILL_S:
+                stop.set()
+                return
+
+
+@asynccontextmanager
+async def closing(
+    hours: OpenHours | None, stop: asyncio.Event, console: Console, *, now: Callable[[], float] = time.time
+) -> AsyncIterator[None]:
+    """Sets `stop` when the time to watch is over, as long as the context lasts; never where hours is None."""
+    if hours is None:
+        yield
+        return
+    # No task group: it would wrap the error that ends the run.
+    task = asyncio.create_task(_close(hours, stop, console, now))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _close(hours: OpenHours, stop: asyncio.Event, console: Console, now: Callable[[], float]) -> None:
+    if hours.closes_at == 0.0:  # it was never open for this run; the caller has said why
+        if not await _stopped_before(hours.watched_until, stop, now):
+            stop.set()
+        return
+    if await _stopped_before(hours.closes_at, stop, now):
+        return
+    grace_s = hours.watched_until - now()
+    if grace_s > 0:
+        console.notice(
+            f"the window is closed: no more exports start; running ones are watched for {duration(grace_s)}"
+        )
+    if not await _stopped_before(hours.watched_until, stop, now):
+        console.notice("the grace period is over: running exports are checked when the window opens again")
+        stop.set()
+
+
+async def _stopped_before(at: float, stop: asyncio.Event, now: Callable[[], float]) -> bool:
+    """Wait until this time; whether the run was asked to stop before it."""
+    while (left_s := at - now()) > 0:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), min(left_s, LOOK_EVERY_S))
+            return True
+    return False

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from batchexport import intake
+from batchexport.app import run_in_loop
 from batchexport.app.console import Console
-from batchexport.app.event_loop import run_in_loop
 from batchexport.app.run_config import RunConfig
 from batchexport.config import CloudSettings, Settings
 from batchexport.dialect import Dialect

@@ -39,8 +39,8 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
     that file. Unfinished images are deleted if they are queued, saving or killed and their volume is not
     uploading. Exit code 3: something could not be deleted.
     """
+    from batchexport.app import run_in_loop
     from batchexport.app.cleanup import clean_up_images
-    from batchexport.app.event_loop import run_in_loop
     from batchexport.app.retention import outdated_of_job
     from batchexport.app.run_config import is_job_file
     from batchexport.cli.flags import config_of_run, settings_of_visit

@@ -70,8 +70,8 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     All of them, or those that match every filter. The list has the id of each volume and, for your
     information, its name, size, status, type, zone and servers.
     """
+    from batchexport.app import run_in_loop
     from batchexport.app.discover import discover_volumes, list_text, write_list
-    from batchexport.app.event_loop import run_in_loop
     from batchexport.cli.flags import settings_of_account
     from batchexport.cli.logs import start_log
     from batchexport.config.volume_filter import VolumeFilter

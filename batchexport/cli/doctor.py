@@ -31,8 +31,8 @@ def doctor(**flags: Any) -> None:
     Signs in, reads one page of volumes and one of images, and asks for the image quota if the cloud has one.
     Exit code 2: the configuration is wrong; 6: a run would fail for another reason.
     """
+    from batchexport.app import run_in_loop
     from batchexport.app.doctor import check_account
-    from batchexport.app.event_loop import run_in_loop
     from batchexport.cli.flags import settings_of_account
     from batchexport.cli.logs import start_log
     from batchexport.plan.account_checks import CheckResult

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from batchexport.app.event_loop import run_in_loop
+from batchexport.app import run_in_loop
 from batchexport.app.run import RunOutcome, outcome_of, work
 from batchexport.cli.console import TerminalConsole, err, out_or_err
 from batchexport.cli.logs import start_log

@@ -53,7 +53,7 @@ def give_up(
     file; stop it first.
     """
     from batchexport.app import give_up as app
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.cli.logs import start_log
 
     start_log(console_of())

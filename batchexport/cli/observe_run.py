@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchexport.cli.console import TerminalConsole, console_of, err, silence_stdout
+from batchexport.cli.console import Sinks, TerminalConsole, console_of, err, silence_stdout
 from batchexport.cli.error_output import only_error
 from batchexport.cli.options import Section, all_of, option
 from batchexport.cli.parameters import FILE, Parsed
-from batchexport.cli.sinks import Sinks
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
 

@@ -31,7 +31,7 @@ def plan(source: str, form: str, **flags: Any) -> None:
 
     Reads pages of volumes and images. Exit code 3: some rows cannot be exported; `run` would fail them.
     """
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.app.plan import expected_changes, plan_list
     from batchexport.cli.flags import config_of_run
     from batchexport.cli.logs import start_log

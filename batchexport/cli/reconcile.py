@@ -37,7 +37,7 @@ def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...]
     own, the row goes on with it; with none left, the next run exports the volume again. Sends and deletes
     nothing. Exit code 3: some rows are still ambiguous.
     """
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.app.reconcile import reconcile_rows
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli import parameters
-from batchexport.cli.console import console_of, out
+from batchexport.cli.console import Sinks, console_of, out
 from batchexport.cli.options import Command, option
 from batchexport.cli.parameters import encoding_option
 from batchexport.cli.run_options import image_options, state_option, working_options
-from batchexport.cli.sinks import Sinks
 
 if TYPE_CHECKING:
     from batchexport.app.run_config import RunConfig

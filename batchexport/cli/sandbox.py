@@ -117,7 +117,7 @@ def sandbox(**flags: Any) -> None:
     It speaks the identity, volume, image and compute APIs of OpenStack, for batchexport and for the openstack
     client. Its images hold no data. Without --list and --volumes, any volume you ask for exists.
     """
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.app.sandbox import sandbox_settings
     from batchexport.cli.logs import start_log
 

@@ -133,7 +133,7 @@ def keep(job_paths: tuple[Path, ...]) -> None:
     the window is open. SIGHUP reloads the job files. SIGINT, SIGTERM and the end of its terminal drain
     running nights.
     """
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.cli.logs import start_log
 
     start_log(console_of())

@@ -53,7 +53,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     if anyway and not start:
         raise click.UsageError("--anyway says how to --start servers: give both")
     if start:
-        from batchexport.app.event_loop import run_in_loop
+        from batchexport.app import run_in_loop
         from batchexport.cli.flags import settings_of_visit
         from batchexport.cli.logs import start_log
 

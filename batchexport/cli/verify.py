@@ -30,7 +30,7 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     Is it active, complete, and as asked for? If the cloud gives a hash, it is compared with the one recorded
     when the image became active. Changes nothing. Exit code 3: an image is gone, or not as asked for.
     """
-    from batchexport.app.event_loop import run_in_loop
+    from batchexport.app import run_in_loop
     from batchexport.app.verify import verify_images
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log

@@ -13,8 +13,7 @@ import pytest
 from click.testing import Result
 
 from batchexport.app.nightly_run import run_night
-from batchexport.app.run import exit_code
-from batchexport.app.window_guard import closing
+from batchexport.app.run import closing, exit_code
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.flags import config_of_run
 from batchexport.config import CloudSettings, Settings

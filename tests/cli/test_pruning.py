@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from batchexport.app.event_loop import run_in_loop
+from batchexport.app import run_in_loop
 from batchexport.app.retention import outdated
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.flags import config_of_run

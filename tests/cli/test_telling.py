@@ -13,9 +13,8 @@ import pytest
 from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport.cli.console import TerminalConsole
+from batchexport.cli.console import Sinks, TerminalConsole
 from batchexport.cli.observe_run import notify_on_exit
-from batchexport.cli.sinks import Sinks
 from batchexport.errors import ConfigError, ForbiddenError, StateInUseError, TransientError
 from batchexport.observe.run_observer import RunObserver
 from tests.cli.lists import write_list

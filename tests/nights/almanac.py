@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from batchexport.app.nightly_run import run_night
-from batchexport.app.run import exit_code
-from batchexport.app.window_guard import closing, sending_only
+from batchexport.app.run import closing, exit_code, sending_only
 from batchexport.changes import JobChange, SizesLearned
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.flags import config_of_run
