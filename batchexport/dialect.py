@@ -1,7 +1,7 @@
-"""What differs between the clouds that speak this API, as one small table.
+"""What differs between the two families of clouds, as one small table.
 
-EVS is the block storage of Huawei Cloud, Open Telekom Cloud and FlexibleEngine; Cinder is everyone else's.
-`None` as dialect means "not known yet": a value passes if either cloud would take it.
+EVS is the block storage of Huawei Cloud, Open Telekom Cloud and FlexibleEngine; Cinder that of all others.
+`None` as dialect means "not known yet": a value is accepted if either family accepts it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The rules of one family for the export of a volume."""
 
     name: DialectName
-    #: The API versions to look for, best first. Cinder removed v2 in 2021; the EVS document describes v2.
+    #: API versions, best first. Cinder removed v2 in 2021; the EVS documentation describes v2.
     api_versions: tuple[str, ...]
     disk_formats: tuple[str, ...]
-    #: Always sent: the documents of the clouds disagree on what the cloud would choose (vhd, zvhd2, raw).
+    #: Always sent: the clouds' documents disagree on their default (vhd, zvhd2, raw).
     default_disk_format: str
     #: Cinder refuses `__os_type` (400, additional property), EVS documents it.
     takes_os_type: bool
@@ -35,14 +35,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     image_name_pattern: re.Pattern[str]
     image_name_rule: str
     max_image_name_length: int  #: characters
-    forbidden_in_image_names: re.Pattern[str]  #: what a name may not hold
-    #: The largest volume that the cloud documents for export; None = not documented.
+    forbidden_in_image_names: re.Pattern[str]  #: what a name must not contain
+    #: The largest volume that can be exported, by the documentation; None = not documented.
     max_gib: int | None
     #: The formats of disk and container in which an encrypted volume can be exported; None = any.
     encrypted_only_as: tuple[str, str] | None
 
     def image_name_problem(self, name: str) -> str | None:
-        """What is wrong with an image name, from the coarse to the fine; None = the cloud takes it."""
+        """What is wrong with an image name; None = the cloud accepts it."""
         if self.image_name_pattern.fullmatch(name):
             return None
         if bad := _CONTROL.search(name):
@@ -55,14 +55,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return f"is {len(name)} characters long"
 
     def disk_format_problem(self, disk_format: str | None) -> str | None:
-        """What is wrong with a disk format for clouds of this family; None = nothing, or none was named."""
+        """What is wrong with a disk format for clouds of this family; None = nothing, or none was given."""
         if disk_format is None or disk_format in self.disk_formats:
             return None
         allowed = ", ".join(self.disk_formats)
         return f"disk format {disk_format} is none of {self.name}; allowed: {allowed}"
 
 
-#: Control characters, and those by which a text can hide what it says: line separators, bidirectional marks.
+#: Control characters, and those that can hide parts of a text: line separators, bidirectional marks.
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _CONTROL = re.compile(f"[{_UNPRINTABLE}]")
 
@@ -77,7 +77,7 @@ EVS = Dialect(
     default_disk_format="vhd",
     takes_os_type=True,
     takes_visibility=False,
-    # The document says "Chinese characters" without a range: the unified ideographs and extension A.
+    # The documentation says "Chinese characters" without a range: the unified ideographs and extension A.
     image_name_pattern=re.compile(r"(?! )[A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]{1,128}(?<! )"),
     image_name_rule=(
         "1 to 128 letters, digits, Chinese characters, hyphens, periods, underscores and spaces; "
@@ -102,21 +102,21 @@ CINDER = Dialect(
     max_gib=None,
     encrypted_only_as=("raw", "bare"),
 )
-#: What every image name has to follow while the cloud is not known: the more generous of the two rules, which
-#: takes every name that the other takes. The rule of the cloud itself is applied once it is signed in to.
+#: The rules for image names until the cloud is known: the more generous ones, which accept every name that
+#: the other family accepts. The cloud's own rules apply after signing in.
 LENIENT = CINDER
 DIALECTS: dict[DialectName, Dialect] = {dialect.name: dialect for dialect in (EVS, CINDER)}
 
 
 def disk_formats(dialect: Dialect | None) -> tuple[str, ...]:
-    """The disk formats that may be asked for; without a dialect, those of either."""
+    """The disk formats that can be requested; without a dialect, those of either family."""
     if dialect is not None:
         return dialect.disk_formats
     return tuple(dict.fromkeys(EVS.disk_formats + CINDER.disk_formats))
 
 
 def image_name_message(fault: str, dialect: Dialect) -> str:
-    """Why an image cannot have its name on a cloud of this family, and the way out."""
+    """Why an image cannot have its name on a cloud of this family, and what to do."""
     return (
         f"the image name {fault}; {dialect.name} takes {dialect.image_name_rule}: give the row another "
         "image_name, or none and a --name-template"

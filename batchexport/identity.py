@@ -1,4 +1,4 @@
-"""What a cloud turned out to be at sign-in, so that a state file can tell its own from any other. Pure."""
+"""Which cloud was signed in to, so that a state file can tell its own from any other. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class CloudIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """One project in one region of one cloud, as sign-in found it; None = not told. It holds no secret."""
+    """One project in one region of one cloud, as found at sign-in; None = not told. Holds no secret."""
 
-    cloud: str | None = None  #: the name it was signed in by: of clouds.yaml, or `sandbox`
+    cloud: str | None = None  #: its name in clouds.yaml, or `sandbox`
     region: str | None = None
     project_id: str | None = None
     project_name: str | None = None
     identity_url: str | None = None  #: as `service_address` gives it
     block_storage_url: str | None = None  #: as `service_address` gives it
-    is_sandbox: bool = False  #: the practice cloud inside a command: no cloud of anybody's
+    is_sandbox: bool = False  #: the sandbox inside a command, not a real cloud
 
     @property
     def project(self) -> str | None:
-        """The project as people call it: its name, or else its id."""
+        """The name of the project, or else its id."""
         return self.project_name or self.project_id
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ SANDBOX = CloudIdentity(cloud="sandbox", is_sandbox=True)
 
 
 def service_address(url: str) -> str:
-    """Where a service is, written one way: without version and project, user, query, and default port."""
+    """The address of a service in one form: without version, project, user, query and default port."""
     parts = urlsplit(url)
     scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
     try:
@@ -65,10 +65,9 @@ def service_address(url: str) -> str:
 
 
 def difference(bound: CloudIdentity, found: CloudIdentity) -> str | None:
-    """In what these are not the same: project, region or address; None = they are the same.
+    """What differs: cloud, project, region or address; None = they are the same.
 
-    The address differs only where those of both services do: a region has several doors, and one may be
-    given another name.
+    The address counts as different only if those of both services differ: one of them may get another name.
     """
     if bound.is_sandbox or found.is_sandbox:
         return None if bound.is_sandbox and found.is_sandbox else "cloud"
@@ -76,8 +75,8 @@ def difference(bound: CloudIdentity, found: CloudIdentity) -> str | None:
         return "project"
     if _differ(bound.region, found.region):
         return "region"
-    doors = [(bound.identity_url, found.identity_url), (bound.block_storage_url, found.block_storage_url)]
-    known = [before == now for before, now in doors if before is not None and now is not None]
+    addresses = [(bound.identity_url, found.identity_url), (bound.block_storage_url, found.block_storage_url)]
+    known = [before == now for before, now in addresses if before is not None and now is not None]
     return "address" if known and not any(known) else None
 
 

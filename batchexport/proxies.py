@@ -1,6 +1,6 @@
-"""Which proxy leads to a URL, by the environment, as the `openstack` client and the requests library find it.
+"""The proxy for a URL, found in the environment as the `openstack` client and the requests library find it.
 
-Every way out of this process asks here, so that sign-in, services and notices go the same road.
+All requests of this process use it: signing in, services and notifications.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from batchexport.redaction import register_secret
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
-    """A proxy that is spoken to in HTTP."""
+    """An HTTP proxy."""
 
-    url: str  #: without user and password, so that it may be shown
+    url: str  #: without user and password, so that it can be shown
     variable: str  #: that named it: https_proxy, http_proxy or all_proxy
     user: str | None = None
     password: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the proxy is told of the user, apart from its URL, which libraries show in errors."""
+        """The credentials for the proxy, apart from its URL, which libraries show in errors."""
         return {} if self.user is None else {"Proxy-Authorization": f"Basic {self._sent}"}
 
     @property
@@ -37,7 +37,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url_with_password(self) -> str:
-        """The URL for libraries that take user and password in no other way. Not to be shown."""
+        """The URL for libraries that accept credentials only in it. Must not be shown."""
         if self.user is None:
             return self.url
         scheme, _, place = self.url.partition("://")
@@ -51,9 +51,9 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that the environment names for a URL (`https_proxy`, `all_proxy`, `no_proxy` …), or None.
+    """The proxy for a URL by the environment (`https_proxy`, `all_proxy`, `no_proxy` …), or None.
 
-    Raises ConfigError for one that is not spoken to in HTTP.
+    Raises ConfigError for a proxy of another kind than HTTP.
     """
     parts = urlsplit(url)
     host = parts.hostname
@@ -66,13 +66,13 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _proxy(text: str, variable: str, host: str) -> Proxy:
-    parts = urlsplit(text if "://" in text else f"http://{text}")  # as curl and openstack take it
+    parts = urlsplit(text if "://" in text else f"http://{text}")  # as curl and openstack read it
     user, password = parts.username, parts.password
     register_secret(password, f"{user}:{password}" if password else None)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        # Without the address: it may hold a password.
+        # Without the address: it may contain a password.
         raise ConfigError(
-            f"{variable} names no HTTP proxy, and {host} cannot be reached through others",
+            f"{variable} names no HTTP proxy; other kinds are not supported for {host}",
             hint=f"set it to http://…, or add {host} to no_proxy",
         )
     proxy = Proxy(
@@ -86,7 +86,7 @@ def _proxy(text: str, variable: str, host: str) -> Proxy:
 
 
 def _is_direct(host: str, port: int | None) -> bool:
-    """Whether `no_proxy` excepts a host: by its name or the end of it, its address, or its network."""
+    """Whether `no_proxy` excludes a host: by its name or domain, its address, or its network."""
     excepted = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").replace(" ", "")
     entries = [entry for entry in excepted.split(",") if entry]
     address = _address(host)
@@ -98,7 +98,7 @@ def _is_direct(host: str, port: int | None) -> bool:
         places = (f".{host}", f".{host}:{port}")
         if any(place.endswith(f".{ending}") for place in places for ending in endings if ending):
             return True
-    return bool(proxy_bypass(host))  # what the system says, and `*`
+    return bool(proxy_bypass(host))  # system settings, and `*`
 
 
 def _is_within(

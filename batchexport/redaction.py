@@ -1,7 +1,7 @@
 """Texts without the secrets that this process knows: passwords, tokens, keys, and those in URLs.
 
-Whoever reads or receives a secret registers it here. Errors, the cloud's words, log lines, events and notices
-are redacted where they are made or leave the process, so no caller has to know which secret a text repeats.
+Code that reads or receives a secret registers it here. Errors, the cloud's messages, log lines, events and
+notifications are redacted where they are made or leave the process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache
 
-#: What stands in the place of a secret.
+#: Replaces a secret.
 REDACTED = "***"
-#: Of registered secrets: shorter ones are found in many innocent words, such as the name of a cloud.
+#: Shorter registered secrets are ignored: they occur in innocent words, such as the name of a cloud.
 MIN_REGISTERED_LENGTH = 8
-#: Of secrets that a sign-in itself sent, in its own answer. Shorter ones are no secrets to anybody.
+#: Shorter secrets are not removed from the response to a sign-in that sent them.
 MIN_SENT_LENGTH = 4
-#: Tokens are renewed: the oldest are forgotten, long after they ended.
+#: Tokens are renewed: the oldest are forgotten, long after they expired.
 _MAX_REGISTERED = 400
 #: Characters of a sanitized text. Reasons are stored, one line each; longer ones hold tracebacks or a page.
 MAX_REASON_LENGTH = 300
@@ -26,7 +26,7 @@ _all_forms: tuple[str, ...] = ()
 
 
 def register_secret(*secrets: str | None) -> None:
-    """Redact these from now on; None, empty and very short ones are passed over."""
+    """Redact these from now on; None, empty and very short ones are ignored."""
     global _all_forms
     fresh = [secret for secret in secrets if secret and len(secret) >= MIN_REGISTERED_LENGTH]
     if all(secret in _registered for secret in fresh):
@@ -40,7 +40,7 @@ def register_secret(*secrets: str | None) -> None:
 
 
 def forget_secrets() -> None:
-    """Know none any more. For tests: a process keeps its secrets."""
+    """Forget all secrets. For tests only."""
     global _all_forms
     _registered.clear()
     _all_forms = ()
@@ -72,12 +72,12 @@ def sanitize(text: str) -> str:
 
 
 def hide_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets: clouds that quote a request they cannot read quote the password too."""
+    """The text without these and all registered secrets: clouds quote requests, and so passwords."""
     return redacted(without(text, secrets))
 
 
 def hide_secrets_in_bytes(body: bytes, secrets: Iterable[str]) -> bytes:
-    """The same for the bytes of an answer."""
+    """The same for the body of a response."""
     return hide_secrets(body.decode(errors="surrogateescape"), secrets).encode(errors="surrogateescape")
 
 
@@ -108,5 +108,5 @@ def spellings(secret: str) -> tuple[str, ...]:
 
 
 def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
-    """So that a whole escaped secret is replaced before a plain one that is a part of it."""
+    """Sorted so that a whole escaped secret is replaced before a plain one that is part of it."""
     return tuple(sorted(set(forms), key=len, reverse=True))

@@ -1,4 +1,4 @@
-"""How long to wait before trying again. Pure policy: no clock, no sleep, no randomness of its own."""
+"""How long to wait before a retry. Pure: no clock and no sleep."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import msgspec
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Waits that double from `first_s` up to `cap_s`, each drawn from its upper half.
+    """Exponential backoff: waits double from `first_s` up to `cap_s`, with jitter over their upper half.
 
     The wait before try `n + 1` is between 50 % and 100 % of ``min(cap_s, first_s * 2 ** (n - 1))``: half is
-    kept so that no wait is too short to be one, the rest is spread so that many do not return at once.
+    fixed so that no wait is too short, the rest is random so that not all return at once.
     """
 
     first_s: float
@@ -20,17 +20,17 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     def delay_s(self, failures: int, draw: float | None = None) -> float:
         """Seconds to wait after `failures` failures in a row, counted from 1.
 
-        `draw` is in [0, 1); None draws one, a test names it.
+        `draw` is in [0, 1); None = random.
         """
         share = random.random() if draw is None else draw
-        # 2 ** 30 seconds are 34 years: beyond it the exponent says nothing, and a float would overflow.
+        # Capped at 2 ** 30, 34 years in seconds: a float would overflow.
         ceiling = min(self.cap_s, self.first_s * 2.0 ** min(max(failures, 1) - 1, 30))
         return ceiling * (0.5 + share / 2)
 
 
 #: Between two attempts of one row: a volume that is busy or an export that failed needs minutes, not seconds.
 BETWEEN_ATTEMPTS = Backoff(first_s=10.0, cap_s=600.0)
-#: Between two tries to reach a service that does not answer; the whole target waits.
+#: Between two attempts to reach a service that does not respond; the whole target waits.
 UNREACHABLE = Backoff(first_s=1.0, cap_s=60.0)
-#: Between two tries of one read.
+#: Between two attempts of one read.
 READS = Backoff(first_s=0.5, cap_s=20.0)

@@ -1,7 +1,7 @@
-"""Signing in to an identity service (Keystone), and what its answers mean.
+"""Signing in to an identity service (Keystone) with one POST, and the errors of signing in.
 
-One POST does it where a password or an application credential is given. keystoneauth does the same for every
-other account (see `keystone_plugins`); loading it is a seventh of all that a run would import.
+One POST is enough for a password or an application credential. keystoneauth handles every other account (see
+`keystone_plugins`); it would be a seventh of all that a run imports.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, register_
 
 SET_IT = "set it in clouds.yaml, as an OS_ variable, or with its --os- flag"
 ENDS_IN_V3 = "check auth_url (OS_AUTH_URL): it usually ends in /v3"
-#: Seconds without a word from the identity service. keystoneauth itself would wait for ever.
+#: Seconds without a byte from the identity service. keystoneauth itself would wait for ever.
 SILENCE_TIMEOUT_S = 20.0
-#: Bytes of an answer to a sign-in. Large clouds have a catalog of some 100 KB.
+#: Large clouds have a catalog of some 100 KB.
 MAX_TOKEN_RESPONSE_BYTES = 16 * 1024 * 1024
-#: Names of values that are secrets themselves, whatever plug-in takes them.
+#: Names of values that are secrets, whatever plug-in they are for.
 _SECRET_NAME = re.compile(r"(.*_)?(password|passwd|passcode|secret|token|secret_key|sk)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The user and project of a sign-in, as far as the configuration names them, and its secrets."""
+    """The user and project that sign in, as far as the configuration names them, and their secrets."""
 
     user: str | None = None
     project: str | None = None
@@ -55,7 +55,7 @@ class Principal:
 
     @classmethod
     def of(cls, auth: Mapping[str, object]) -> Principal:
-        """The identity that the values for keystoneauth describe. Its secrets are redacted from now on."""
+        """The principal described by the values for keystoneauth. Its secrets are redacted from now on."""
         secrets = secrets_in(auth)
         register_secret(*secrets)
         return cls(
@@ -70,7 +70,7 @@ class Principal:
 
 
 def secrets_in(values: Mapping[str, object]) -> tuple[str, ...]:
-    """The secrets among settings, by their names: those of every plug-in, `oauth2_client_secret` too."""
+    """The secrets among settings, by their names, for every plug-in (`oauth2_client_secret` …)."""
     found = {
         str(value)
         for name, value in values.items()
@@ -84,14 +84,14 @@ def _first(values: Mapping[str, object], names: Iterable[str]) -> str | None:
 
 
 class _Named(msgspec.Struct):
-    """Whatever the token is for: a user, a project, a role."""
+    """The user, project or role of a token."""
 
     id: str | None = None
     name: str | None = None
 
 
 class _Endpoint(msgspec.Struct):
-    """One address of a service."""
+    """One endpoint of a service."""
 
     interface: str | None = None
     region: str | None = None
@@ -108,7 +108,7 @@ class _Service(msgspec.Struct):
 
 
 class _TokenRecord(msgspec.Struct):
-    """What the identity service tells of a token."""
+    """A token as the identity service describes it."""
 
     issued_at: str | None = None
     expires_at: str | None = None
@@ -118,34 +118,34 @@ class _TokenRecord(msgspec.Struct):
     catalog: list[_Service] = []
 
 
-class _TokenAnswer(msgspec.Struct):
-    """The answer to a sign-in."""
+class _TokenResponse(msgspec.Struct):
+    """The response to a sign-in."""
 
     token: _TokenRecord | None = None
 
 
-_ANSWER = msgspec.json.Decoder(_TokenAnswer)
+_RESPONSE = msgspec.json.Decoder(_TokenResponse)
 
 
-class _StayHere(HTTPRedirectHandler):
-    """Follows nothing: the password was meant for one address."""
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows no redirect: the password was meant for one address."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
-        """None: the redirection is the answer."""
+        """None: the redirect itself is the response."""
 
 
 def sign_in_by_post(
-    auth_url: str, proof: Mapping[str, str], tls: TlsConfig, identity: Principal, *, silence_s: float
+    auth_url: str, credentials: Mapping[str, str], tls: TlsConfig, identity: Principal, *, silence_s: float
 ) -> Token:
     """A new token from the identity service at this URL, which ends in /v3. Blocks.
 
-    `proof` holds what signs in, and for which project, by the names of keystoneauth. Raises SignInError,
-    UnreachableError or TransientError where none is given, and ConfigError where it is of no project.
+    `credentials` hold what signs in, and for which project, by the names of keystoneauth. Raises SignInError,
+    UnreachableError or TransientError if there is no token, and ConfigError if it is for no project.
     """
     service = describe_service(auth_url)
     request = Request(
         f"{auth_url}/auth/tokens",
-        data=msgspec.json.encode({"auth": auth_document(proof)}),
+        data=msgspec.json.encode({"auth": auth_document(credentials)}),
         headers=service_headers(None),
     )
     try:
@@ -161,10 +161,10 @@ def sign_in_by_post(
 
 
 def _content(response: Any) -> bytes:
-    """The whole answer, unpacked where it comes packed though nobody asked for it. Raises ValueError."""
+    """The whole body, decompressed if a proxy compressed it. Raises ValueError if it is too large."""
     body: bytes = response.read(MAX_TOKEN_RESPONSE_BYTES + 1)
     if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip", "deflate"):
-        unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # tells gzip from zlib by itself
+        unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects gzip and zlib
         body = unpacking.decompress(body, MAX_TOKEN_RESPONSE_BYTES + 1)
     if len(body) > MAX_TOKEN_RESPONSE_BYTES:
         raise ValueError(f"more than {MAX_TOKEN_RESPONSE_BYTES // 2**20} MiB")
@@ -172,34 +172,38 @@ def _content(response: Any) -> bytes:
 
 
 def _beginning(error: HTTPError) -> bytes:
-    """What an error says; nothing, where that cannot be read."""
+    """The body of an error; empty if it cannot be read."""
     try:
         return _content(error)
     except (OSError, HTTPException, ValueError, zlib.error):
         return b""
 
 
-def auth_document(proof: Mapping[str, str]) -> dict[str, Any]:
-    """What the identity service wants to know. Pure."""
-    if "application_credential_id" in proof:
-        # It is of one project and user, and refuses to be told of any.
+def auth_document(credentials: Mapping[str, str]) -> dict[str, Any]:
+    """The document that signs in. Pure."""
+    if "application_credential_id" in credentials:
+        # It belongs to one project and user, and must not name them.
         credential = {
-            "id": proof["application_credential_id"],
-            "secret": proof["application_credential_secret"],
+            "id": credentials["application_credential_id"],
+            "secret": credentials["application_credential_secret"],
         }
         return {"identity": {"methods": ["application_credential"], "application_credential": credential}}
-    user = {"name": proof["username"], "password": proof["password"]} | _domain(proof, "user")
+    user = {"name": credentials["username"], "password": credentials["password"]} | _domain(
+        credentials, "user"
+    )
     document: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
-    if "project_id" in proof:
-        document["scope"] = {"project": {"id": proof["project_id"]}}
-    elif "project_name" in proof:
-        document["scope"] = {"project": {"name": proof["project_name"]} | _domain(proof, "project")}
+    if "project_id" in credentials:
+        document["scope"] = {"project": {"id": credentials["project_id"]}}
+    elif "project_name" in credentials:
+        document["scope"] = {
+            "project": {"name": credentials["project_name"]} | _domain(credentials, "project")
+        }
     return document
 
 
-def _domain(proof: Mapping[str, str], whose: str) -> dict[str, Any]:
+def _domain(credentials: Mapping[str, str], whose: str) -> dict[str, Any]:
     for name in ("id", "name"):
-        if value := proof.get(f"{whose}_domain_{name}"):
+        if value := credentials.get(f"{whose}_domain_{name}"):
             return {"domain": {name: value}}
     return {}
 
@@ -207,7 +211,7 @@ def _domain(proof: Mapping[str, str], whose: str) -> dict[str, Any]:
 def _opener(request: Request, tls: TlsConfig) -> Any:
     proxy = proxy_for(request.full_url)
     named = {} if proxy is None else {request.type: proxy.url_with_password}
-    handlers: list[Any] = [ProxyHandler(named), _StayHere()]
+    handlers: list[Any] = [ProxyHandler(named), _NoRedirects()]
     if request.type == "https":
         handlers.append(HTTPSHandler(context=tls.context()))
     return build_opener(*handlers)
@@ -216,7 +220,7 @@ def _opener(request: Request, tls: TlsConfig) -> Any:
 def _token(value: str | None, body: bytes) -> Token:
     if not value:
         raise KeyError("X-Subject-Token")
-    record = _ANSWER.decode(body).token
+    record = _RESPONSE.decode(body).token
     if record is None:
         raise KeyError("token")
     project = record.project or _Named()
@@ -249,17 +253,17 @@ def _entries(catalog: list[_Service]) -> list[CatalogEntry]:
 
 
 def describe_service(auth_url: str) -> str:
-    """The identity service as messages name it, with the proxy that leads to it."""
+    """The identity service as messages name it, with its proxy."""
     proxy = proxy_for(auth_url) if auth_url else None
     through = f" through the {proxy}" if proxy is not None else ""
     return f"identity service {auth_url or 'without a URL'}{through}"
 
 
 def check_project(project_id: str | None, name: str | None, *, wanted: str | None) -> None:
-    """Nothing for a token of the project that was wanted (None = of any), or ConfigError."""
+    """Raises ConfigError if the token is not for the `wanted` project; None = any."""
     if not project_id:
         raise ConfigError(
-            "signed in, but to no project: volumes belong to one",
+            "signed in, but to no project",
             hint="set OS_PROJECT_NAME or OS_PROJECT_ID, or project_name in clouds.yaml",
         )
     if wanted and wanted not in (project_id, name):
@@ -270,9 +274,9 @@ def check_project(project_id: str | None, name: str | None, *, wanted: str | Non
 
 
 def unreachable(error: Exception, service: str, identity: Principal) -> UnreachableError:
-    """The error for a service that gave no answer."""
+    """The error for an identity service that did not respond."""
     cause = _innermost(error)
-    # The system's own word where there is one; the libraries wrap it in their addresses and class names.
+    # The system's own message if there is one: libraries wrap it in addresses and class names.
     told = (cause.strerror or "").lower() if isinstance(cause, OSError) else ""
     words = (
         told
@@ -286,7 +290,7 @@ def unreachable(error: Exception, service: str, identity: Principal) -> Unreacha
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The error that all the others were made of. requests keeps its causes in a field of its own."""
+    """The original error. requests keeps its causes in a field of its own."""
     while (inner := getattr(error, "reason", None) or error.__cause__ or error.__context__) is not None:
         if not isinstance(inner, BaseException):
             break
@@ -295,7 +299,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def refusal(status: int, headers: Any, body: bytes, service: str, identity: Principal) -> BatchExportError:
-    """The error for an answer with an HTTP status above 300."""
+    """The error for a response with an HTTP status of 300 or more."""
     request_id = sanitize(headers.get("x-openstack-request-id") or "")
     more: dict[str, Any] = {"status": status, "request_id": request_id or None}
     if status < 400:
@@ -303,7 +307,7 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Prin
         return SignInError(
             f"{service}: redirected to {place}; redirects are not followed ({status})",
             **more,
-            hint="the password was meant for one address: where the new one is right, set it as auth_url",
+            hint="the password is sent to one address only: if the new one is right, set it as auth_url",
         )
     words = _words(status, body, identity)
     if status >= 500 or status in (408, 429, 498):
@@ -323,7 +327,7 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Prin
 
 
 def _words(status: int, body: bytes, identity: Principal) -> str:
-    """What the identity service answered: keystoneauth shows only what is marked as JSON."""
+    """The message of the identity service: keystoneauth shows only what is marked as JSON."""
     words = read_error_body(hide_secrets_in_bytes(body, identity.secrets)).message
     known = status in HTTPStatus.__members__.values()
     return hide_secrets(words, identity.secrets) or (
@@ -338,11 +342,11 @@ def _what_was_refused(identity: Principal) -> str:
 
 
 def unexpected_response(error: Exception, service: str, identity: Principal) -> BatchExportError:
-    """The error for what is none of the library's own: a bare `Exception`, or an answer of another shape."""
+    """The error for a response of another form, and for errors that are not keystoneauth's own."""
     words = sanitize(hide_secrets(str(error), identity.secrets))
     if "required" in words:
         return ConfigError(f"{service}: {words}", hint=SET_IT)
     return SignInError(
-        f"{service}: its answer is not that of an identity service ({type(error).__name__}: {words})",
+        f"{service}: its response is not that of an identity service ({type(error).__name__}: {words})",
         hint=ENDS_IN_V3,
     )

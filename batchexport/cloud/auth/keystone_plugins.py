@@ -49,14 +49,14 @@ _CHECK = "check auth_url (OS_AUTH_URL) and the credentials"
 def sign_in_by_plugin(
     plugin: Any, tls: TlsConfig, *, project: str | None, identity: Principal, silence_s: float
 ) -> Token:
-    """A new token from the identity service, of the project that was asked for. Blocks.
+    """A new token from the identity service, for the requested project. Blocks.
 
-    Raises SignInError, UnreachableError or TransientError where none is given, and ConfigError where the
-    credentials are for something else or a part of them is missing.
+    Raises SignInError, UnreachableError or TransientError if there is no token, and ConfigError if the
+    credentials are incomplete or for something else.
     """
     service = describe_service(getattr(plugin, "auth_url", "") or "")
     with SignInSession(tls) as requests:
-        # No retries of its own: it would do them unseen, and a wrong password must not be tried twice.
+        # No retries by keystoneauth: they would not be logged, and a wrong password must not be tried twice.
         http = session.Session(
             session=requests,
             verify=tls.verify and (tls.authorities or True),
@@ -69,14 +69,12 @@ def sign_in_by_plugin(
         except BatchExportError:
             raise
         except refused.ClientException as error:
-            raise _no_token(error, service, identity, requests.last) from _told(error, identity)
-        except (
-            Exception
-        ) as error:  # keystoneauth trusts answers to have the right shape, and fails in any way
+            raise _no_token(error, service, identity, requests.last) from _cause(error, identity)
+        except Exception as error:  # keystoneauth does not check the form of responses
             answer = requests.last
             if answer is not None and answer.status_code > 300:
-                raise _no_token(error, service, identity, answer) from _told(error, identity)
-            raise unexpected_response(error, service, identity) from _told(error, identity)
+                raise _no_token(error, service, identity, answer) from _cause(error, identity)
+            raise unexpected_response(error, service, identity) from _cause(error, identity)
 
 
 def _token(plugin: Any, http: Any, project: str | None) -> Token:
@@ -94,13 +92,13 @@ def _token(plugin: Any, http: Any, project: str | None) -> Token:
         project_id=access.project_id,
         catalog=_entries(access),
         project_name=access.project_name,
-        user_name=_told_by(lambda: access.username),
-        roles=tuple(_told_by(lambda: access.role_names) or ()),
+        user_name=_optional(lambda: access.username),
+        roles=tuple(_optional(lambda: access.role_names) or ()),
     )
 
 
 def _given_token(plugin: Any, http: Any) -> Token:
-    """The token of a plug-in that was given one (`admin_token`) and so has neither catalog nor expiry."""
+    """The token of a plug-in that is given one (`admin_token`), without catalog and expiry."""
     return Token(
         value=plugin.get_token(http) or "",
         issued_at=None,
@@ -110,8 +108,8 @@ def _given_token(plugin: Any, http: Any) -> Token:
     )
 
 
-def _told_by(read: Callable[[], T]) -> T | None:
-    """What a token tells beside what we need, or None where it leaves it out."""
+def _optional(read: Callable[[], T]) -> T | None:
+    """An optional detail of a token, or None if it is missing."""
     try:
         return read()
     except (LookupError, TypeError):
@@ -142,15 +140,15 @@ def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else epoch_s(moment.isoformat())
 
 
-def _told(error: Exception, identity: Principal) -> Exception | None:
-    """The error as a cause to show; None where it repeats a secret, for causes are shown in full."""
+def _cause(error: Exception, identity: Principal) -> Exception | None:
+    """The error as a cause; None if it repeats a secret, for causes are shown in full."""
     return error if hide_secrets(repr(error), identity.secrets) == repr(error) else None
 
 
 def _no_token(error: Exception, service: str, identity: Principal, answer: Any) -> BatchExportError:
-    """Our error for what keystoneauth raised, in the identity service's words.
+    """Our error for what keystoneauth raised, with the message of the identity service.
 
-    `answer` is the latest one, None = there was none: of some that are no token keystoneauth tells nothing.
+    `answer` is the latest response, None = there was none: keystoneauth does not pass all of them on.
     """
     no_connection = isinstance(error, refused.ConnectionError) or isinstance(
         error.__context__, refused.ConnectionError
@@ -160,18 +158,18 @@ def _no_token(error: Exception, service: str, identity: Principal, answer: Any) 
     answer = answer if getattr(error, "response", None) is None else error.response  # type: ignore[attr-defined]
     if answer is not None and answer.status_code > 300:
         if answer.request.method == "GET" and answer.status_code in (400, 401, 403, 404, 405, 410):
-            # Asked for its versions, before anything was said of us.
+            # The request for its versions, which comes before signing in.
             words = f"auth_url leads to no identity service of version 3 or 2 ({answer.status_code})"
             return SignInError(f"{service}: {words}", status=answer.status_code, hint=ENDS_IN_V3)
         return refusal(answer.status_code, answer.headers, answer.content, service, identity)
     if isinstance(error, refused.MissingRequiredOptions):
         names = ", ".join(option.dest for option in error.options)
-        return ConfigError(f"{service}: missing for this way of signing in: {names}", hint=SET_IT)
+        return ConfigError(f"{service}: missing for this auth_type: {names}", hint=SET_IT)
     return SignInError(f"{service}: {_library_words(error, identity)}", hint=_CHECK)
 
 
 def _library_words(error: Exception, identity: Principal) -> str:
-    """What keystoneauth says, but for words that only its own developers understand."""
+    """The message of keystoneauth, replaced where only its developers understand it."""
     words = sanitize(hide_secrets(str(error), identity.secrets))
     if "plugin is required" in words or "versioned identity endpoints" in words:
         return "auth_url leads to no identity service of version 3 or 2"
@@ -182,11 +180,11 @@ _PIECE = 64 * 1024
 
 
 class ResponseTooLargeError(Exception):
-    """An answer of the identity service that no token needs."""
+    """A response of the identity service that is too large for a token."""
 
 
 class SignInSession(requests.Session):
-    """A session for one sign-in. `last` is its latest answer, of which libraries tell in misleading words."""
+    """A session for one sign-in. `last` is its latest response, which libraries describe misleadingly."""
 
     def __init__(self, tls: TlsConfig) -> None:
         super().__init__()
@@ -194,19 +192,19 @@ class SignInSession(requests.Session):
         self.last: requests.Response | None = None
         self._tls = tls
         self.mount("http://", _Adapter(self, None))
-        del self.adapters["https://"]  # until one is asked for: certificates are not read for nothing
-        if not tls.verify:  # it is told once by us, and in our own form
+        del self.adapters["https://"]  # created when first needed: reading certificates takes time
+        if not tls.verify:  # we log it ourselves, once
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def get_adapter(self, url: str) -> requests.adapters.BaseAdapter:
-        """What sends to this URL."""
+        """The adapter for this URL."""
         if url.lower().startswith("https://") and "https://" not in self.adapters:
             self.mount("https://", _Adapter(self, self._tls.context()))
         return super().get_adapter(url)
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Sends through the proxy of every other request, and reads no more than an answer may have."""
+    """Uses the same proxy as every other request, and limits the size of responses."""
 
     def __init__(self, session: SignInSession, context: Any) -> None:
         self._session = session
@@ -214,7 +212,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """With our own TLS settings, beside the authorities that requests brings along."""
+        """With our own TLS settings, besides the CA certificates of requests."""
         super().init_poolmanager(*args, **(options | self._with_context()))
 
     def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
@@ -225,7 +223,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return {} if self._context is None else {"ssl_context": self._context}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """The whole answer. Raises ResponseTooLargeError for one that no token needs."""
+        """The complete response. Raises ResponseTooLargeError if it is too large for a token."""
         proxy = proxy_for(request.url or "")
         named = {} if proxy is None else dict.fromkeys(("http", "https"), proxy.url_with_password)
         answer = super().send(request, *args, **(options | {"stream": True, "proxies": named}))
