@@ -76,6 +76,13 @@ async def test_a_state_file_adds_what_it_knows(tmp_path: Path) -> None:
     assert f"batchexport retry {path}  (retry 2 failed rows, once the causes are removed)" in found.to_do
 
 
+async def test_after_a_closed_window_nobody_has_to_resume(tmp_path: Path) -> None:
+    path = tmp_path / "a.state"
+    await build_mixed(path)
+    assert any("batchexport resume" in line for line in with_state(outcome(143), path).to_do)
+    assert not any("batchexport resume" in line for line in with_state(outcome(75), path).to_do)
+
+
 def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     path.write_text("no state file")
