@@ -43,7 +43,9 @@ async def deliver(
             words = f"no answer in {TRY_S:g} s"
         except Exception as error:  # no library error about a notification may end a run
             words = type(error).__name__
-            log.debug("%s", receiver, exc_info=error)
+            log.debug(
+                "%s", receiver, exc_info=error, extra={"action": "notification_error", "receiver": receiver}
+            )
     log.warning(
         "%s could not be notified: %s",
         receiver,
