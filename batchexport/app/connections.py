@@ -14,7 +14,7 @@ from batchexport.app import embedded_sandbox
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
-from batchexport.identity import SANDBOX
+from batchexport.identity import SANDBOX, CloudIdentity
 from batchexport.model import TargetKey
 from batchexport.store import StateReader, check_bound
 
@@ -65,13 +65,19 @@ async def visits(
 
 
 def _connect(
-    key: TargetKey, learned: float | None, *, access: CloudSettings, limits: Limits, sign_ins: cloud.SignIns
+    key: TargetKey,
+    learned: float | None,
+    *,
+    access: CloudSettings,
+    limits: Limits,
+    sign_ins: cloud.SignIns,
+    identity: CloudIdentity | None = None,
 ) -> AbstractAsyncContextManager[Cloud]:
     """One target's client, behind a rate limiter that knows what an earlier process learned."""
     limiter = RateLimiter(limits.requests_per_second)
     if learned is not None:
         limiter.start_at(learned)
-    return cloud.connect(key, access, limits=limits, limiter=limiter, sign_ins=sign_ins)
+    return cloud.connect(key, access, limits=limits, limiter=limiter, sign_ins=sign_ins, identity=identity)
 
 
 @asynccontextmanager
@@ -86,6 +92,7 @@ async def _connect_sandbox(
 ) -> AsyncIterator[Cloud]:
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
     access = await sandbox.access_to(access)
-    async with _connect(key, learned, access=access, limits=limits, sign_ins=sign_ins) as client:
-        client.identity = SANDBOX  # by its address it would be another one each time
+    # By its address it would be another cloud each time.
+    connecting = _connect(key, learned, access=access, limits=limits, sign_ins=sign_ins, identity=SANDBOX)
+    async with connecting as client:
         yield client

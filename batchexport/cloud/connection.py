@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -43,49 +44,39 @@ class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()  #: warnings about the configuration and the connection
 
 
+@dataclass(frozen=True, kw_only=True)
 class Cloud:
     """One project in one region: its services, behind one rate limiter and one sign-in.
 
     Every call of a service raises only errors of CloudError (and what a fence raises).
     """
 
-    def __init__(
-        self,
-        session: HttpSession,
-        block_storage: BlockStorage,
-        image: ImageService,
-        find_compute: Callable[[], Compute],
-        *,
-        dialect: Dialect,
-        facts: AccountFacts,
-        identity: CloudIdentity | None,
-    ) -> None:
-        self.block_storage = block_storage
-        self.image = image
-        self.dialect = dialect
-        self.facts = facts
-        self.identity = identity
-        self._session = session
-        self._find_compute = find_compute
+    block_storage: BlockStorage
+    image: ImageService
+    dialect: Dialect
+    identity: CloudIdentity
+    facts: AccountFacts
+    session: HttpSession = field(repr=False)
+    find_compute: Callable[[], Compute] = field(repr=False)
 
     @cached_property
     def compute(self) -> Compute:
         """Its servers. Raises ConfigError if there is no compute service, which most runs do not need."""
-        return self._find_compute()
+        return self.find_compute()
 
     @property
     def requests_per_second(self) -> float:
         """The rate that is allowed now; 0 = not limited."""
-        return self._session.requests_per_second
+        return self.session.requests_per_second
 
     @property
     def traffic(self) -> Traffic:
         """Counts of its requests so far."""
-        return self._session.traffic
+        return self.session.traffic
 
     def server_now_s(self) -> float:
         """Seconds since the epoch by the cloud's clock, never ahead of it."""
-        return self._session.server_now_s()
+        return self.session.server_now_s()
 
 
 @asynccontextmanager
@@ -96,13 +87,15 @@ async def connect(
     limits: Limits,
     limiter: RateLimiter | None = None,
     sign_ins: SignIns | None = None,
+    identity: CloudIdentity | None = None,
 ) -> AsyncIterator[Cloud]:
     """Sign in to a cloud; its connections are closed at the end. `key` takes precedence over `settings`.
 
     `limiter` is for targets that share one; None = its own, at the rate of `limits`. `sign_ins` is for
-    targets that sign in together; None = its own, with short time limits. Raises ConfigError for an unknown
-    cloud, region or service; SignInError, UnreachableError or TransientError if the sign-in fails; and
-    CloudError if the image service does not respond.
+    targets that sign in together; None = its own, with short time limits. `identity` replaces the one found
+    at sign-in, for a cloud whose address changes. Raises ConfigError for an unknown cloud, region or service;
+    SignInError, UnreachableError or TransientError if the sign-in fails; and CloudError if the image service
+    does not respond.
     """
     sign_ins = sign_ins or SignIns()
     account = await run_in_thread(partial(load_account, key, settings, sign_ins), limit_s=None)
@@ -136,8 +129,15 @@ async def connect(
             )
             return Compute(session, endpoints)
 
-        identity = identity_of(account, credential, block_storage)
-        yield Cloud(session, volumes, images, compute, dialect=dialect, facts=facts, identity=identity)
+        yield Cloud(
+            block_storage=volumes,
+            image=images,
+            dialect=dialect,
+            identity=identity or identity_of(account, credential, block_storage),
+            facts=facts,
+            session=session,
+            find_compute=compute,
+        )
 
 
 def load_account(key: TargetKey, settings: CloudSettings, sign_ins: SignIns | None = None) -> Account:

@@ -109,8 +109,10 @@ class Cloud(Protocol):
     An iterator yields one list per page, and each page is one request.
     """
 
-    #: Which cloud, region and project it turned out to be; None = it cannot tell, and any is taken for it.
-    identity: CloudIdentity | None
+    @property
+    def identity(self) -> CloudIdentity | None:
+        """Which cloud, region and project it is, as found at sign-in; None = unknown, and any is accepted."""
+        ...
 
     @property
     def block_storage(self) -> BlockStorage:

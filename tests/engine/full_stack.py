@@ -90,8 +90,9 @@ class Stack:
             access = CloudSettings(cloud="sandbox", dialect="cinder")
             gate = RateLimiter(0.0, clock=fast_now)
             try:
-                async with cloud.connect(key, access, limits=Limits(), limiter=gate) as client:
-                    client.identity = SANDBOX  # it listens somewhere else each time
+                async with cloud.connect(
+                    key, access, limits=Limits(), limiter=gate, identity=SANDBOX
+                ) as client:
                     yield client
             finally:
                 for name, count in sandbox.counts.items():
