@@ -43,19 +43,19 @@ _SIGN_IN = (
 class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     """A job file, read and checked. Its paths stand as seen from the folder it is in."""
 
-    list_path: Path | None  #: None = made of what fits `volume_filter`
-    state_path: Path | None  #: None = not said: named after the list, or the job file where it names none
+    list_path: Path | None  #: None = made of the volumes that match `volume_filter`
+    state_path: Path | None  #: None = named after the list, or after the job file if it has none
     layer: Layer
     volume_filter: VolumeFilter | None = None  #: None = the list is a file
     nights: ScheduleConfig = msgspec.field(default_factory=ScheduleConfig)
-    notify: Notify | None = None  #: None = nobody
+    notify: Notify | None = None  #: None = no notifications
     reports: Reports | None = None  #: None = none are written
 
 
 def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = None) -> JobFile:
     """The job file at `path`; ConfigError names all of its problems at once.
 
-    `allowed` gives the words a key may hold, for those keys that have a closed set of them.
+    `allowed` maps keys that take one word of a closed set to that set.
     """
     content = _toml(path)
     problems = [f"[{name}]: unknown{did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
@@ -63,7 +63,7 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     volume_filter = volume_filter_from(tables["discover"]) if "discover" in content else None
     list_name, state_name = _list_name(tables["job"], volume_filter), tables["job"].text("state")
     layer = _layer(tables)
-    nights = schedule.schedule_from(tables, said=frozenset(content), folder=path.parent)
+    nights = schedule.schedule_from(tables, present=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
     tables["cloud"].refuse(_SIGN_IN, "belongs in the entry of clouds.yaml that name names, or in a variable")
@@ -88,7 +88,7 @@ def _list_name(job: Table, volume_filter: VolumeFilter | None) -> str | None:
     """The list's file, which must be named unless the list is discovered."""
     name = job.text("list", required=volume_filter is None)
     if name is not None and volume_filter is not None:
-        job.problem("list", "stands beside [discover]; a list is a file, or made of what fits")
+        job.problem("list", "conflicts with [discover]: either name a list or discover the volumes")
     return name
 
 
@@ -98,7 +98,7 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
     return Layer(
         cloud=cloud.text("name"),
         dialect=cloud.text("dialect"),
-        options=_said(region_name=cloud.text("region"), project_name=cloud.text("project")),
+        options=_given(region_name=cloud.text("region"), project_name=cloud.text("project")),
         name_template=image.text("name_template"),
         encoding=tables["job"].read("encoding", values.parse_encoding),
         image=ImageOptions(
@@ -142,7 +142,7 @@ def _toml(path: Path) -> Mapping[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}", hint=_hint_on(str(error))) from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: no job file: its brackets are nested too deep") from error
+        raise ConfigError(f"{path}: not a job file: it is nested too deeply") from error
 
 
 def _hint_on(fault: str) -> str:
@@ -150,11 +150,11 @@ def _hint_on(fault: str) -> str:
     if "'\\'" in fault or "hex value" in fault:
         return "in a path write / for \\, or put it in single quotes: 'C:\\data\\volumes.csv'"
     if "declare" in fault or "overwrite" in fault or "immutable" in fault:
-        return "a table and a key may stand once: put what belongs to it under one heading"
+        return "a table or a key may occur only once: merge the two"
     if "Invalid value" in fault or "Expected newline" in fault:
         return "texts and durations such as 5m need quotes; yes and no are true and false"
     return "a line is key = value, or a [table]"
 
 
-def _said(**values: str | None) -> dict[str, str]:
+def _given(**values: str | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}

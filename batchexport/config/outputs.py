@@ -67,7 +67,7 @@ class Mail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """Addresses to call, so that somebody notices when nothing calls any more. None = not called."""
+    """URLs to call, so that a monitor notices when the calls stop. None = not called."""
 
     success: str = field(repr=False)
     start: str | None = field(default=None, repr=False)
@@ -76,7 +76,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notify:
-    """Everybody who is to be told."""
+    """All notifications of a run."""
 
     when: When = When.ALWAYS
     webhook: str | None = field(default=None, repr=False)  #: such addresses hold a secret
@@ -87,7 +87,7 @@ class Notify:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may repeat: addresses that whoever knows them can use, and the password for mail."""
+        """Values to redact everywhere: URLs that work for anyone who knows them, and the mail password."""
         calls = self.heartbeat or Heartbeat(success="")
         urls = list(filter(None, (self.webhook, calls.success, calls.start, calls.failure)))
         paths = [url.split("/", 3)[3] for url in urls if url.count("/") > 2]
@@ -151,8 +151,8 @@ def _mail(table: Table, text: Callable[[object], str]) -> Mail | None:
     if password is not None and server.scheme == MailSecurity.NONE.value and not in_clear:
         table.problem(
             "mail_server",
-            "smtp:// would send mail_password in the clear: use smtp+starttls:// or smtps://, or, where"
-            " the way to the server is safe, say mail_password_in_clear = true",
+            "smtp:// would send mail_password in the clear: use smtp+starttls:// or smtps://, or, if"
+            " the connection to the server is safe, set mail_password_in_clear = true",
         )
     return Mail(
         host=server.hostname or "",
@@ -185,7 +185,7 @@ def _url(text: str) -> str:
     except ValueError:
         fit = False
     if not fit:
-        raise ValueError("is no address; it must begin with https:// or http:// and name a host")
+        raise ValueError("is not a URL; it must begin with https:// or http:// and name a host")
     return text
 
 
@@ -199,7 +199,7 @@ def _server(text: str) -> SplitResult:
 def _recipients(value: object, text: Callable[[object], str]) -> tuple[str, ...]:
     listed = value if isinstance(value, list) else [value]
     if not listed:
-        raise ValueError("is empty; name somebody")
+        raise ValueError("is empty; name at least one recipient")
     return tuple(_made(one, text, _mail_address) for one in listed)
 
 
@@ -217,7 +217,7 @@ def _mail_address(text: str) -> str:
     if _VARIABLE.fullmatch(text):
         return text
     if not (name and at and host) or any(letter.isspace() for letter in text):
-        raise ValueError(f'"{text}" is no mail address')
+        raise ValueError(f'"{text}" is not an email address')
     return text
 
 

@@ -1,4 +1,4 @@
-"""`[images]` in a job file: which images of earlier nights stay. The rules are those of restic's `forget`."""
+"""`[images]` in a job file: which images of earlier nights to keep, by the rules of restic's `forget`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DAYS = {"keep_last": 1, "keep_daily": 1, "keep_weekly": 7, "keep_monthly": 31}
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """The images that stay of each volume: all that one of these rules keeps. None = no such rule."""
+    """The images to keep of each volume: those that any of these rules keeps. None = no such rule."""
 
     keep_last: int | None = None  #: the newest
     keep_daily: int | None = None  #: the newest of each of the last days that have one
@@ -66,7 +66,7 @@ def retention_from(table: Table, zone: ZoneInfo | None) -> Retention | None:
     counts = {name: table.integer(name, minimum=1) for name in _DAYS if name != "keep_last"}
     within_s = table.duration("keep_within", above=0)
     if keep is not None and keep_last is not None:
-        table.problem("keep", "is another word for keep_last, which stands beside it")
+        table.problem("keep", "is an alias of keep_last; give only one of them")
     last = keep_last if keep is None else keep
     if last is None and within_s is None and not any(counts.values()):
         return None

@@ -46,11 +46,11 @@ class ScheduleConfig(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule | None = None  #: None = started by hand
 
 
-def schedule_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: Path) -> ScheduleConfig:
-    """The schedule of the file. `said` names its tables; its paths are relative to `folder`."""
+def schedule_from(tables: Mapping[str, Table], *, present: frozenset[str], folder: Path) -> ScheduleConfig:
+    """The schedule of the file. `present` names its tables; its paths are relative to `folder`."""
     job = tables["job"]
-    window = _window(tables["window"]) if "window" in said else None
-    schedule = _schedule(tables["schedule"], window, "window" in said) if "schedule" in said else None
+    window = _window(tables["window"]) if "window" in present else None
+    schedule = _schedule(tables["schedule"], window, "window" in present) if "schedule" in present else None
     state_dir, keep = job.text("state_dir"), job.integer("keep", minimum=1)
     zone = schedule.zone if schedule else window.zone if window else None
     retention = _retention(tables["images"], zone, state_dir, keep)
@@ -58,9 +58,9 @@ def schedule_from(tables: Mapping[str, Table], *, said: frozenset[str], folder: 
     if state_dir is None:
         for key, value in (("keep", keep), ("on_unfinished", on_unfinished)):
             if value is not None:
-                job.problem(key, "is about one state file a night; set state_dir too")
+                job.problem(key, "applies to one state file per night; set state_dir as well")
     elif job.read("state", str) is not None:
-        job.problem("state", "stands beside state_dir; a job has one state file, or one a night")
+        job.problem("state", "conflicts with state_dir: a job has either one state file or one per night")
     return ScheduleConfig(
         state_dir=None if state_dir is None else values.path_in(folder, state_dir),
         keep=keep,
@@ -79,13 +79,13 @@ def _retention(
     if rules is None:
         return None
     if state_dir is None:
-        words = "needs one state file a night, to know the images by; set [job] state_dir too"
+        words = "needs one state file per night to know our images by; set [job] state_dir as well"
         table.problem(first_key(table), words)
     if nights is not None and nights <= rules.reach_days:
         table.problem(
             first_key(table),
-            f"reaches {rules.reach_days} nights back; [job] keep must be more: what no state file records"
-            " stays for ever",
+            f"reaches {rules.reach_days} nights back; [job] keep must be more: images"
+            " that no state file records are never removed",
         )
     return rules
 
@@ -109,7 +109,7 @@ def _window(table: Table) -> Window | None:
 
 
 def _schedule(table: Table, window: Window | None, has_window: bool) -> Schedule | None:
-    """Its time zone is that of the window where it says none."""
+    """The schedule; its time zone defaults to that of the window."""
     cron = table.require("cron", lambda value: checked_cron(_text(value)))
     zone = table.read("time_zone", _zone) if has_window else table.require("time_zone", _zone)
     zone = zone or (window.zone if window else None)
@@ -120,11 +120,11 @@ def _hours(value: object) -> tuple[int, int]:
     """Minutes after midnight of the opening and the close, from 22:00-06:00."""
     match = _HOURS.fullmatch(_text(value).replace(" ", ""))
     if match is None:
-        raise ValueError(f'"{value}" are no hours; write them as 22:00-06:00')
+        raise ValueError(f'"{value}" is not a time range; write it as 22:00-06:00')
     opens_h, opens_m, closes_h, closes_m = map(int, match.groups())
     opens, closes = opens_h * 60 + opens_m, closes_h * 60 + closes_m
     if opens >= 1440 or closes > 1440 or max(opens_m, closes_m) > 59:
-        raise ValueError(f'"{value}" are no hours of a day; write them as 22:00-06:00')
+        raise ValueError(f'"{value}" is not a time range; write it as 22:00-06:00')
     return opens, closes % 1440
 
 
@@ -132,7 +132,7 @@ def _zone(value: object) -> ZoneInfo:
     try:
         return ZoneInfo(_text(value))
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f'"{value}" is no time zone; write it as Europe/Berlin or UTC') from error
+        raise ValueError(f'"{value}" is not a time zone; write for example Europe/Berlin or UTC') from error
 
 
 def _days(value: object) -> frozenset[int]:
@@ -142,7 +142,7 @@ def _days(value: object) -> frozenset[int]:
     for part in parts:
         first, _, last = _text(part).strip().lower().partition("-")
         if first not in _DAYS or (last or first) not in _DAYS:
-            raise ValueError(f'"{part}" is no weekday; write {", ".join(_DAYS)}, or mon-fri')
+            raise ValueError(f'"{part}" is not a weekday; write {", ".join(_DAYS)}, or mon-fri')
         begin, end = _DAYS.index(first), _DAYS.index(last or first)
         days |= {(begin + step) % 7 for step in range((end - begin) % 7 + 1)}
     if not days:
@@ -166,7 +166,7 @@ def _date_range(value: object) -> DateRange:
             last=date.fromisoformat((last if dots else first).strip()),
         )
     except ValueError as error:
-        raise ValueError(f'"{value}" is no day; write 2026-12-24 or 2026-12-24..2027-01-01') from error
+        raise ValueError(f'"{value}" is not a date; write 2026-12-24 or 2026-12-24..2027-01-01') from error
     if span.last < span.first:
         raise ValueError(f'"{value}" ends before it begins')
     return span

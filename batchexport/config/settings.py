@@ -43,16 +43,16 @@ class MaxFailures(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How hard the cloud may be pressed, and how patient the run is."""
+    """Rate, concurrency and patience of a run."""
 
     #: Every HTTP attempt counts. No cloud publishes its limit; 5/s keeps clear of those that were seen.
-    #: 0 = no limit of ours.
+    #: 0 = unlimited.
     requests_per_second: float = 5.0
     #: Volumes the cloud is copying at once. Open Telekom Cloud documents 40 image tasks per project.
     max_exports: int = 40
     #: Requests in flight at once.
     concurrency: int = 16
-    #: Seconds between two looks at the cloud; None = by the age of the youngest export (5 to 60 s).
+    #: Seconds between two polls; None = by the age of the youngest export (5 to 60 s).
     poll_interval_s: float | None = None
     #: Further attempts after one that failed.
     retries: int = 4
@@ -66,12 +66,12 @@ class ServerStops(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Cut the power instead of asking the guest to shut down. Where a cloud has no such stop, it asks.
     hard_stop: bool = False
-    #: Servers that may be down at once: more than somebody on duty can look after help nobody.
+    #: Servers that may be down at once: no more than one person on duty can look after.
     max_down: int = 10
     #: How long a server may take to stop before it is left alone. Guests are given a minute by default, and
     #: some are set to many more.
     stop_timeout_s: float = 900.0
-    #: Somebody said that servers may be stopped.
+    #: The user agreed that servers may be stopped.
     agreed: bool = False
 
 
@@ -84,7 +84,7 @@ class CloudSettings:
     #: Not in the repr: passwords are among them.
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
-    #: How long a first sign-in is tried again; None = minutes for a run, seconds where somebody waits.
+    #: How long a first sign-in is tried again; None = minutes for a run, seconds for interactive commands.
     sign_in_timeout_s: float | None = None
     clouds_file: Path | None = None  #: clouds.yaml to read; None = where the `openstack` client looks
 
@@ -95,18 +95,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
-    in_use: InUse = InUse.FAIL  #: for rows that say nothing of it
+    in_use: InUse = InUse.FAIL  #: for rows that do not specify it
     server_stops: ServerStops = msgspec.field(default_factory=ServerStops)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     export_again: bool = False  #: volumes, too, that another state file beside this one shows as exported
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
-    encoding: str | None = None  #: of the list, a codec of Python; None = UTF-8, or what a mark says
+    encoding: str | None = None  #: of the list, a Python codec; None = UTF-8, or by its byte order mark
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What one place says about a run. None = nothing is said here, the next layer decides."""
+    """The settings from one place. None = not set here, the next layer decides."""
 
     requests_per_second: float | None = None
     max_exports: int | None = None
@@ -132,7 +132,7 @@ class Layer:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def over(self, below: Layer) -> Layer:
-        """The layer with `below` filling what is not said here."""
+        """This layer, with `below` filling what is not set here."""
         mixed = {
             each.name: getattr(below if getattr(self, each.name) is None else self, each.name)
             for each in fields(self)

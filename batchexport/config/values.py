@@ -67,7 +67,7 @@ def parse_duration(value: object) -> float:
 
 
 def path_in(folder: Path, name: str) -> Path:
-    """A path of a job file as seen from its folder; `~` is the home folder of whoever runs it."""
+    """A path of a job file, relative to its folder; `~` is the home folder of the current user."""
     try:
         return folder / Path(name).expanduser()
     except RuntimeError:  # there is no home
@@ -82,7 +82,7 @@ def parse_encoding(value: object) -> str:
     except LookupError:
         is_of_text = False
     if not is_of_text:
-        raise ValueError(f'"{name}" is no text encoding; known are utf-8, utf-16, gb18030, cp1252 and more')
+        raise ValueError(f'"{name}" is not a text encoding; some are utf-8, utf-16, gb18030 and cp1252')
     return name
 
 

@@ -51,7 +51,7 @@ def volume_filter_from(table: Table) -> VolumeFilter:
     """The criteria in the table; its keys are named like the options of `discover`."""
     min_gib, max_gib = table.integer("min_size", minimum=0), table.integer("max_size", minimum=0)
     if min_gib is not None and max_gib is not None and min_gib > max_gib:
-        table.problem("max_size", "is below min_size: no volume fits")
+        table.problem("max_size", "is less than min_size: no volume can match")
     return VolumeFilter(
         statuses=table.read("status", _texts) or (),
         names=table.read("name", _texts) or (),

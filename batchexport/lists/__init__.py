@@ -1,6 +1,6 @@
-"""Job lists: read, checked, and every problem told with its line and column.
+"""Job lists: parsed and validated, every problem reported with its line and column.
 
-CSV, JSON and JSON Lines are told apart by what the file holds, not by its name. See `JobList`.
+The format is detected by the content, not by the file name. See `JobList`.
 """
 
 from batchexport.lists.columns import DISCOVERED_COLUMNS, REPORT_COLUMNS, Column

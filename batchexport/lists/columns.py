@@ -33,7 +33,7 @@ class Column(StrEnum):
     PROJECT = "project"
 
 
-#: All but the three that differ from row to row: most rows of a list say the same in these.
+#: All but the three that differ from row to row; in these, most rows of a list agree.
 COMMON_COLUMNS = tuple(Column)[3:]
 
 #: What each column means, for the documentation (Markdown).
@@ -80,7 +80,7 @@ REPORT_COLUMNS = tuple(REPORT_DESCRIPTIONS)
 #: What `openstack volume list [--long]` prints beside `ID` and `Name`.
 _CLIENT_COLUMNS = ("status", "size", "attached_to", "type", "bootable", "properties")
 
-#: What `discover` tells of a volume beside its id.
+#: What `discover` prints beside a volume's id.
 DISCOVERED_COLUMNS = ("volume_name", "size_gib", "status", "type", "availability_zone", "attached_to")
 
 #: What other tools tell of a volume beside its `id`: known in their lists, and not read. They are the clients
@@ -119,7 +119,7 @@ _MEANINGS: dict[str, Column] = {
 _ALIKE = 0.8
 
 
-#: What images and servers are and no volume is, by the words of their services.
+#: Statuses that only images and servers have.
 _STATUSES_OF_OTHERS = frozenset(
     {
         "active",
@@ -136,7 +136,7 @@ _STATUSES_OF_OTHERS = frozenset(
 
 
 class UnknownColumnError(ValueError):
-    """A name that no column has; the text says what to do about it."""
+    """An unknown column name; the message says what to do about it."""
 
 
 def plain(name: str) -> str:
@@ -189,8 +189,8 @@ def is_status_of_others(status: str) -> bool:
 
 
 def status_fault(status: str) -> str:
-    """What to say of a row that is of an image or a server."""
-    return f"is of an image or a server, no volume: its status is {status.strip().lower()}"
+    """The problem of a row that belongs to an image or a server."""
+    return f"belongs to an image or a server, not a volume: its status is {status.strip().lower()}"
 
 
 def _advice(word: str) -> str:
@@ -255,14 +255,14 @@ def parse_image_name(text: str, *, dialect: Dialect | None) -> str:
 
 
 def _way_out(name: str, rules: Dialect) -> str:
-    """What to say of a name that only clouds of the other family take."""
+    """A hint for a name that only the other family of clouds takes; empty where there is none."""
     if rules is LENIENT or LENIENT.image_name_problem(name):
         return ""
     return f" (the rule of {rules.name}; --dialect {LENIENT.name} takes it, where the cloud is one)"
 
 
 def one_of(allowed: Sequence[str]) -> Callable[[str], str]:
-    """A reader of words of a closed set, in any letter case."""
+    """A parser for a closed set of words, in any letter case."""
 
     def read(text: str) -> str:
         word = text.lower()
@@ -283,7 +283,7 @@ def refused_by(dialect: Dialect) -> Callable[[str], NoReturn]:
 
 
 def parse_bool(text: str) -> bool:
-    """Yes or no, in the words that people and spreadsheets write."""
+    """A boolean, in the words that people and spreadsheets use."""
     try:
         return _BOOLEANS[text.lower()]
     except KeyError:

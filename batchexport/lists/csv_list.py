@@ -32,7 +32,7 @@ Value = TypeVar("Value", str, None)
 
 #: Rows that are looked at together; if anything is odd about one of them, each is looked at by itself.
 _AT_ONCE = 500
-#: A longer piece of a list may hold a cell that is too long for the csv module, which says so best.
+#: A longer piece may hold a cell that the csv module refuses as too long: it is left to that module.
 _LONGEST_PIECE = 131_072
 _QUOTE = '"'
 
@@ -66,7 +66,7 @@ def read_under(
 def columns_of(text: str, separator: str, width: int) -> list[Sequence[str]] | None:
     """The columns of lines without quotes, a cell for every line; None where a line has not `width` cells."""
     text = text.removesuffix("\n")
-    # A line end goes to the beginning of the cell behind it: there it tells where a line begins.
+    # A line end moves to the start of the next cell, where it marks the start of a line.
     cells = text.replace("\n", f"{separator}\n").split(separator)
     first = "".join(cells[::width]).split("\n")
     lines = text.count("\n") + 1

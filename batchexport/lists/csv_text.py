@@ -18,10 +18,10 @@ COMMENT = "#"
 _SEPARATORS = ",;\t|"
 #: What Excel writes before the header to tell itself the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*')
-#: A quote behind a blank opens no cell to the csv module, unless it is told to pass over blanks.
+#: The csv module takes a quote after a space for text, unless it is told to skip spaces.
 _BLANK_BEFORE_QUOTE = re.compile(r'[,;\t|] +"')
 SAVE_AS_UTF8 = (
-    'save the list as UTF-8 (in Excel: "CSV UTF-8"), or say its encoding: --encoding gb18030, cp1252 …'
+    'save the list as UTF-8 (in Excel: "CSV UTF-8"), or name its encoding: --encoding gb18030, cp1252 …'
 )
 #: What stands in the text for a byte that is not UTF-8.
 LOST_BYTE = re.compile("[\udc80-\udcff]")
@@ -32,12 +32,12 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """What the header line says. Rows can be read by it if `places` has volume_id."""
+    """A parsed header line. Rows can be read by it if `places` has volume_id."""
 
     line: int
     separator: str = _SEPARATORS[0]
     width: int = 0  #: cells a row must have; unnamed columns at the end do not count
-    status_place: int | None = None  #: of a tool's list; None = it tells no status
+    status_place: int | None = None  #: in a tool's list; None = it has no status
     skips_blanks: bool = False  #: blanks behind a separator do not count
     places: dict[Column, int]
     problems: tuple[Problem, ...]
@@ -70,14 +70,14 @@ def is_comment(cell: str) -> bool:
 
 
 def lost_byte(text: str) -> str | None:
-    """What to say of the first byte that is not UTF-8; None = all are."""
+    """The problem of the first byte that is not UTF-8; None = all are."""
     if (lost := LOST_BYTE.search(text)) is None:
         return None
     return f"is not UTF-8: byte 0x{ord(lost[0]) - 0xDC00:02X}"
 
 
 def csv_fault(error: csv.Error) -> str:
-    """What the csv module found, in words for the owner of the file."""
+    """An error of the csv module, in a user's words."""
     words = str(error)
     if "field limit" in words:
         return "has a cell of more than 131,072 characters: a quote that opens on it may never be closed"
@@ -131,7 +131,7 @@ def _read_header(location: Location, text: str, separators: str) -> Header:
 def _advice_on_header(names: list[str]) -> str:
     more = {1: "", 2: ",image_name"}.get(len(names), ",…")
     words = "" if len(names) == 1 else f", a name for each of its {len(names)} cells"
-    return f"is a row already; begin with a line that names the columns: volume_id{more}{words}"
+    return f"is already a row; begin with a line that names the columns: volume_id{more}{words}"
 
 
 def _split(text: str, separators: str, *, skips_blanks: bool) -> tuple[str, list[str]]:
@@ -172,7 +172,7 @@ def _places(location: Location, names: list[str]) -> tuple[dict[Column, int], li
             problems.append(location.problem(str(error), field=f"column {index + 1}", value=name))
             continue
         if column in places:
-            wrong = f"is there twice: column {places[column] + 1} is {column} already"
+            wrong = f"duplicates another: column {places[column] + 1} is {column} already"
             problems.append(location.problem(wrong, field=f"column {index + 1}", value=name))
         elif column is not None:
             places[column] = index

@@ -39,8 +39,8 @@ _SAVE_AS = 'save it as "CSV UTF-8" and try again'
 _UNPACK = "unpack it, or pipe it in: {} FILE | batchexport … -"
 _ZIP = b"PK\x03\x04"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xfe\0\0", f"is encoded as UTF-32; {_SAVE_AS}, or say --encoding utf-32"),
-    (b"\0\0\xfe\xff", f"is encoded as UTF-32 (big-endian); {_SAVE_AS}, or say --encoding utf-32"),
+    (b"\xff\xfe\0\0", f"is encoded as UTF-32; {_SAVE_AS}, or pass --encoding utf-32"),
+    (b"\0\0\xfe\xff", f"is encoded as UTF-32 (big-endian); {_SAVE_AS}, or pass --encoding utf-32"),
     (b"\xd0\xcf\x11\xe0", f"is an old Excel workbook; {_SAVE_AS}"),
     (b"\x1f\x8b", f"is compressed with gzip; {_UNPACK.format('gunzip -c')}"),
     (b"BZh", f"is compressed with bzip2; {_UNPACK.format('bunzip2 -c')}"),
@@ -49,7 +49,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", f"is a PDF; export the list itself, and {_SAVE_AS}"),
     (
         b"SQLite format 3\0",
-        "is a state file, not a list: `batchexport resume FILE` carries on with it, `batchexport report FILE`"
+        "is a state file, not a list: `batchexport resume FILE` continues it, `batchexport report FILE`"
         " shows it",
     ),
 )
@@ -67,7 +67,7 @@ _TERRAFORM = (
         " | .values.id' FILE | batchexport … -",
     ),
 )
-#: The first line that says something, of texts that are no list.
+#: The first line of content of text files that are not lists.
 _FOREIGN_TEXT: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"<"), f"is HTML or XML; {_SAVE_AS}"),
     (re.compile(rb"\[[a-z_.]+\]\s*$"), "is a job file in TOML; the name of a job file ends in .toml"),
@@ -123,7 +123,7 @@ class JobList:
 
         Without one, a disk format or a name passes if either family of clouds takes it. A list that a person
         wrote has rows; one that was made of what fits `may_be_empty`. `encoding` is a codec of Python; None =
-        UTF-8, or UTF-16 where a mark says so.
+        UTF-8, or UTF-16 if it has a byte order mark.
         """
         self.name = name_of(source)  #: for messages
         self.sha256 = ""  #: of the bytes as they are in the file, in hex; set when the last row was read
@@ -163,7 +163,7 @@ class JobList:
 def detect(head: bytes) -> Format:
     """The format of a list that begins with these bytes. Raises ForeignFileError.
 
-    Blank lines and comments before the first line that says something do not count. A list that begins with
+    Leading blank lines and comments are skipped. A list that begins with
     `{` is JSON Lines if its first line is an object by itself, and one JSON document if that object is not
     closed on the line or holds several rows.
     """
@@ -175,7 +175,7 @@ def detect(head: bytes) -> Format:
     if utf16 := _UTF16_WITHOUT_MARK.match(head):
         name = "utf-16-le" if utf16[1] else "utf-16-be"
         raise ForeignFileError(
-            f"is encoded as UTF-16 without a byte order mark; {_SAVE_AS}, or say --encoding {name}"
+            f"is encoded as UTF-16 without a byte order mark; {_SAVE_AS}, or pass --encoding {name}"
         )
     line = _first_line(head)
     if line.startswith(b"{"):

@@ -106,7 +106,7 @@ def _elements(document: bytes, name: str) -> tuple[Sequence[msgspec.Raw | bytes]
     location = Location(source=name, line=1)
     entries = _DOCUMENT.decode(document)
     if twice := _key_there_twice(document, entries, inside=False):
-        return [], [location.problem("is there twice", value=twice)]
+        return [], [location.problem("occurs twice", value=twice)]
     if "jobs" in entries:
         rows = _ROWS.decode(entries.pop("jobs"))
         return rows, [] if entries.keys() >= _REPORT_KEYS else _misplaced(location, entries, beside="jobs")
@@ -149,7 +149,7 @@ def _is_id(key: str, beside: Iterable[str]) -> bool:
 
 
 def _key_there_twice(text: bytes, entries: Mapping[str, object], *, inside: bool) -> str | None:
-    """A key that is there twice in this object, of which the decoder keeps the last; None = there is none.
+    """A key that occurs twice in this object, of which the decoder keeps the last; None = there is none.
 
     With `inside`, objects in it count as well.
     """
@@ -185,7 +185,7 @@ def _read_row(
     except _DECODE_ERRORS as error:
         return (location.problem(_fault(raw, error)[1]),)
     if twice is not None:
-        return (location.problem("is there twice in one row; which of the two is meant?", value=twice),)
+        return (location.problem("occurs twice in one row; keep one of the two", value=twice),)
     return reader.read(location, row)
 
 
@@ -216,18 +216,18 @@ def row_of(value: object) -> Mapping[str, object] | None:
 
 
 class JsonRowReader:
-    """Makes rows of decoded JSON objects. A key that means nothing is told once for the whole list."""
+    """Makes rows of decoded JSON objects. An unknown key is reported once for the whole list."""
 
     def __init__(self, dialect: Dialect | None) -> None:
         self._checker = RowChecker(dialect=dialect, common=COMMON_COLUMNS)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def read(self, location: Location, row: Mapping[str, object]) -> Sequence[JobRow | Problem]:
         """The job, or every problem of the row."""
         status = row.get("status", row.get("Status"))
         if isinstance(status, str) and is_status_of_others(status) and ("id" in row or "ID" in row):
             return (location.problem(status_fault(status)),)
-        said = _Said(location, self._told)
+        said = _Collected(location, self._reported)
         said.take(row)
         texts = RawRow(
             volume_id=said.texts.get(Column.VOLUME_ID, ""),
@@ -243,17 +243,17 @@ class JsonRowReader:
         return said.problems + more
 
 
-class _Said:
-    """What a row says in each column, gathered from the row itself and the API's object in it."""
+class _Collected:
+    """The values of a row by column, from the row itself and the API's object in it."""
 
     def __init__(self, location: Location, told: set[str]) -> None:
         self.texts: dict[Column, str] = {}
         self.problems: list[Problem] = []
         self._place = location
-        self._told = told
+        self._reported = told
 
     def take(self, row: Mapping[str, object]) -> None:
-        """Take over what the row says, and what is wrong with its keys and the types of its values."""
+        """Collect the values of the row, and the problems of its keys and of the types of its values."""
         for (key, value), column in zip(row.items(), meanings(tuple(row)), strict=True):
             if key != _ACTION:
                 self._take_entry(key, value, column)
@@ -274,8 +274,8 @@ class _Said:
 
     def _take_entry(self, key: str, value: object, column: Column | UnknownColumnError | None) -> None:
         if isinstance(column, UnknownColumnError):
-            if key not in self._told:
-                self._told.add(key)
+            if key not in self._reported:
+                self._reported.add(key)
                 self.problems.append(self._place.problem(str(column), value=key))
             return
         if column is None:
@@ -286,14 +286,14 @@ class _Said:
             self.problems.append(self._place.problem(str(error), field=column, value=_as_json(value)))
             return
         if not text and column is Column.VOLUME_NAME:
-            self.texts.setdefault(column, "")  # said to have none, which is not the same as not said
+            self.texts.setdefault(column, "")  # known to have none, unlike a name that is not given
         if text and (first := self.texts.setdefault(column, text)) != text:
-            wrong = f"is said a second time: the row says {shown(first)} as well"
+            wrong = f"contradicts another value of the row: {shown(first)}"
             self.problems.append(self._place.problem(wrong, field=column, value=text))
 
 
 def _text(column: Column, value: object) -> str:
-    """The value as a CSV cell would hold it; null says nothing. Raises InvalidValue for a wrong type."""
+    """The value as a CSV cell would hold it; null is empty. Raises InvalidValue for a wrong type."""
     if isinstance(value, str):
         return value
     if value is None:

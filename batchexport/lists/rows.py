@@ -29,7 +29,7 @@ _REMEMBERED = 1000
 
 
 class RawRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a row says, as texts; an empty one says nothing."""
+    """The texts of a row; an empty one means that nothing is given."""
 
     volume_id: str
     image_name: str
@@ -65,7 +65,7 @@ class RowChecker:
         common: tuple[str, ...],
         volume_name: str | None = None,
     ) -> JobRow | None:
-        """The row as a job, or None where something is wrong with it; `read` says what.
+        """The row as a job, or None where something is wrong with it; `read` reports it.
 
         Takes the texts one by one: most rows of most lists need no more than this call.
         """
@@ -180,7 +180,7 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
 
 
 def _all_canonical(volume_ids: Sequence[str]) -> bool:
-    """What `_CANONICAL_ID` says of each, ten times as fast."""
+    """Whether each matches `_CANONICAL_ID`, checked ten times as fast."""
     forms = "\n".join(volume_ids).encode(errors="replace").translate(_DIGITS_TO_ZEROS)
     return forms == b"\n".join([_FORM_OF_ID] * len(volume_ids))
 

@@ -25,11 +25,11 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class EndlessLineError(Exception):
-    """A line is longer than any row: what follows cannot be told apart. The text says so."""
+    """A line is longer than any row, so what follows cannot be parsed. The message says so."""
 
     def __init__(self) -> None:
         super().__init__(
-            f"is longer than {_LONGEST_LINE_BYTES:,} bytes: this is no row; the rest was not read"
+            f"is longer than {_LONGEST_LINE_BYTES:,} bytes: this is not a row; the rest was not read"
         )
 
 
@@ -39,7 +39,7 @@ class Source:
     """
 
     def __init__(self, stream: BinaryIO, name: str, encoding: str | None = None) -> None:
-        """`encoding` is what the bytes are read as; None = UTF-8, or UTF-16 where a mark says so."""
+        """`encoding` is what the bytes are read as; None = UTF-8, or UTF-16 with a byte order mark."""
         self.name = name
         #: Whether a line that is not UTF-8 went by; its bytes are lone surrogates in the text from then on.
         self.damaged = False

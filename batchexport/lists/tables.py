@@ -15,7 +15,7 @@ from batchexport.lists.source import EndlessLineError, Source
 
 #: The line under the header of a table in Markdown.
 _RULE = re.compile(r":?-+:?")
-#: What MySQL says under a table.
+#: What MySQL prints under a table.
 _FOOTER = re.compile(r"\d+ rows? in set\b.*")
 #: What stands behind an id where further columns were printed: a status, perhaps a size and more. No name of
 #: a volume can be told from those.
@@ -40,7 +40,7 @@ def read_table(source: Source, dialect: Dialect | None) -> Chunks:
             yield location.problem(record)
             return 0
         return (yield from read_under(header_of(location, record), source, dialect, records))
-    yield Location(source=source.name, line=1).problem("is the border of a table without rows")
+    yield Location(source=source.name, line=1).problem("is the border of a table that has no rows")
     return 0
 
 
@@ -62,7 +62,7 @@ def _cells_of_table(source: Source) -> Iterator[Record]:
             if not text or text.startswith("+") or is_comment(text) or _FOOTER.fullmatch(text):
                 continue
             if not text.startswith("|"):
-                yield line, "is no line of the table that begins above it"
+                yield line, "is not a line of the table that begins above it"
                 continue
             cells = [cell.strip() for cell in text.strip("|").split("|")] if text != "|" else [""]
             if not all(map(_RULE.fullmatch, cells)):

@@ -16,7 +16,7 @@ _NOTHING = ("", "~", "null", "Null", "NULL")
 
 
 class _Fault(Exception):
-    """The document is not what a list can be; says where and why."""
+    """The document is not a list; has the line and the reason."""
 
     def __init__(self, line: int, words: str) -> None:
         super().__init__(words)
@@ -47,7 +47,7 @@ def read_yaml(source: Source, dialect: Dialect | None) -> Chunks:
         location = Location(source=source.name, line=line)
         row = row_of(value)
         if row is None:
-            yield location.problem("is no row; a row looks like - volume_id: …")
+            yield location.problem("is not a row; a row looks like - volume_id: …")
         else:
             yield from reader.read(location, row)
     return len(rows)
@@ -74,7 +74,7 @@ def _rows(document: bytes) -> list[tuple[int, object]]:
             raise _Fault(1, f"{more[0]} does not belong beside {held[0]}; take it out")
         content = content[held[0]]
     if not isinstance(content, list):
-        raise _Fault(1, "is YAML, but no list: begin every row with - volume_id: …")
+        raise _Fault(1, "is YAML but not a list: begin every row with - volume_id: …")
     return [(getattr(row, "line", 1), row) for row in content]
 
 
@@ -94,7 +94,7 @@ class _Reader:
         content = self._value(next(self._events))
         next(self._events)  # the document ends
         if not isinstance(event := next(self._events), self._yaml.StreamEndEvent):
-            raise _Fault(event.start_mark.line + 1, "begins a second document; a list is one")
+            raise _Fault(event.start_mark.line + 1, "begins a second document; a list is a single one")
         return content
 
     def _value(self, event: Any) -> object:
@@ -107,7 +107,7 @@ class _Reader:
             return values
         if isinstance(event, self._yaml.MappingStartEvent):
             return self._mapping(event)
-        raise _Fault(event.start_mark.line + 1, "refers to another place of the file; write it out")
+        raise _Fault(event.start_mark.line + 1, "is an anchor or an alias; write the value out")
 
     def _mapping(self, event: Any) -> _Marked:
         entries = _Marked()
@@ -115,8 +115,8 @@ class _Reader:
         while not isinstance(key := next(self._events), self._yaml.MappingEndEvent):
             name, line = self._value(key), key.start_mark.line + 1
             if not isinstance(name, str):
-                raise _Fault(line, "has a key that is no name")
+                raise _Fault(line, "has a key that is not a text")
             if name in entries:
-                raise _Fault(line, f"{name} is there twice in one row")
+                raise _Fault(line, f"{name} occurs twice in one row")
             entries[name] = self._value(next(self._events))
         return entries

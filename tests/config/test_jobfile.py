@@ -239,7 +239,7 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     [
         ('[job]\nlist = "C:\\data\\volumes.csv"\n', "in a path write /"),
         ('[job]\nlist = "C:\\users\\v.csv"\n', "in a path write /"),
-        ('[job]\nlist = "v.csv"\n[job]\nstate = "s"\n', "may stand once"),
+        ('[job]\nlist = "v.csv"\n[job]\nstate = "s"\n', "may occur only once"),
         ('[job]\nlist = "v.csv"\npreflight = yes\n', "true and false"),
         ('[job]\nlist = "v.csv"\n[limits]\npoll_interval = 5m\n', "need quotes"),
     ],

@@ -111,11 +111,11 @@ def test_a_job_file_can_be_checked_where_its_secrets_are_not(
         ("webhook = 5", "[notify] webhook: must be a text in quotes"),
         (
             'webhook = "ftp://x"',
-            "[notify] webhook: is no address; it must begin with https:// or http:// and name a host",
+            "[notify] webhook: is not a URL; it must begin with https:// or http:// and name a host",
         ),
         (
             'webhook = "http://[x"',
-            "[notify] webhook: is no address; it must begin with https:// or http:// and name a host",
+            "[notify] webhook: is not a URL; it must begin with https:// or http:// and name a host",
         ),
         ('webhook_form = "slack"', '[notify] webhook_form: "slack" is not known; allowed: text, teams'),
         ('when = "never"', '[notify] when: "never" is not known; allowed: always, failure'),
@@ -136,8 +136,8 @@ def test_what_is_wrong_is_named(read: Callable[..., JobFile], line: str, problem
 def test_a_mail_address_has_a_name_and_a_host(read: Callable[..., JobFile], address: str) -> None:
     text = f'[notify]\nmail_server = "smtp://m"\nmail_from = "{address}"\nmail_to = []\n'
     first, second, _ = problems(read, text)
-    assert first == f'  [notify] mail_from: "{address}" is no mail address'
-    assert second == "  [notify] mail_to: is empty; name somebody"
+    assert first == f'  [notify] mail_from: "{address}" is not an email address'
+    assert second == "  [notify] mail_to: is empty; name at least one recipient"
 
 
 @pytest.mark.parametrize("server", ["mail:25", "smtp://", "smtp://me@mail", "http://mail"])

@@ -90,7 +90,7 @@ def test_images_are_kept_by_days_weeks_and_months_of_the_jobs_zone(tmp_path: Pat
 def test_two_words_for_one_rule_are_refused(tmp_path: Path) -> None:
     text = "[images]\nkeep = 3\nkeep_last = 4"
     told = problem(tmp_path, text, job="state_dir = 'n'")
-    assert told == "[images] keep: is another word for keep_last, which stands beside it"
+    assert told == "[images] keep: is an alias of keep_last; give only one of them"
 
 
 def test_without_a_word_on_nights_there_are_none(tmp_path: Path) -> None:
@@ -123,19 +123,19 @@ def test_days_may_be_an_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('hours = "22-6"', '[window] hours: "22-6" are no hours; write them as 22:00-06:00'),
-        ('hours = "24:00-06:00"', '[window] hours: "24:00-06:00" are no hours of a day'),
-        ('hours = "22:00-24:30"', '[window] hours: "22:00-24:30" are no hours of a day'),
-        ('hours = "22:70-06:00"', '[window] hours: "22:70-06:00" are no hours of a day'),
+        ('hours = "22-6"', '[window] hours: "22-6" is not a time range; write it as 22:00-06:00'),
+        ('hours = "24:00-06:00"', '[window] hours: "24:00-06:00" is not a time range'),
+        ('hours = "22:00-24:30"', '[window] hours: "22:00-24:30" is not a time range'),
+        ('hours = "22:70-06:00"', '[window] hours: "22:70-06:00" is not a time range'),
         ("hours = 22", "[window] hours: must be a text in quotes"),
-        ('time_zone = "Mars/Base"', '[window] time_zone: "Mars/Base" is no time zone'),
-        ('time_zone = "../etc"', '[window] time_zone: "../etc" is no time zone'),
-        ('time_zone = "Europe"', '[window] time_zone: "Europe" is no time zone'),
-        ('days = "mon-fun"', '[window] days: "mon-fun" is no weekday'),
+        ('time_zone = "Mars/Base"', '[window] time_zone: "Mars/Base" is not a time zone'),
+        ('time_zone = "../etc"', '[window] time_zone: "../etc" is not a time zone'),
+        ('time_zone = "Europe"', '[window] time_zone: "Europe" is not a time zone'),
+        ('days = "mon-fun"', '[window] days: "mon-fun" is not a weekday'),
         ("days = []", "[window] days: is empty"),
         ("days = [1]", "[window] days: must be a text in quotes"),
         ('blackout = "2027-01-01"', "[window] blackout: must be an array of days"),
-        ('blackout = ["2027-02-30"]', '[window] blackout: "2027-02-30" is no day'),
+        ('blackout = ["2027-02-30"]', '[window] blackout: "2027-02-30" is not a date'),
         ('blackout = ["2027-02-03..2027-02-01"]', "ends before it begins"),
         ("blackout = [2027-01-01T00:00:00]", "[window] blackout: must be a text in quotes"),
         ('grace = "25h"', "[window] grace: is more than a day"),
@@ -154,9 +154,9 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path: Path, line: str, words: 
     ("job", "words"),
     [
         ("keep = 0\nstate_dir = 'n'", "[job] keep: is 0; it must be 1 or more"),
-        ("keep = 3", "[job] keep: is about one state file a night; set state_dir too"),
-        ("on_unfinished = 'skip'", "[job] on_unfinished: is about one state file a night"),
-        ("[images]\nkeep = 3", "[images] keep: needs one state file a night"),
+        ("keep = 3", "[job] keep: applies to one state file per night; set state_dir as well"),
+        ("on_unfinished = 'skip'", "[job] on_unfinished: applies to one state file per night"),
+        ("[images]\nkeep = 3", "[images] keep: needs one state file per night"),
         ("state_dir = 'n'\n[images]\nkeep = 0", "[images] keep: is 0; it must be 1 or more"),
         (
             "state_dir = 'n'\nkeep = 3\n[images]\nkeep = 3",
@@ -164,7 +164,7 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path: Path, line: str, words: 
         ),
         ("on_unfinished = 'ask'\nstate_dir = 'n'", '"ask" is not known; allowed: resume, skip, abandon'),
         ("on_unfinished = 1\nstate_dir = 'n'", '"1" is not known'),
-        ("state = 'a'\nstate_dir = 'n'", "[job] state: stands beside state_dir"),
+        ("state = 'a'\nstate_dir = 'n'", "[job] state: conflicts with state_dir"),
     ],
 )
 def test_a_wrong_value_of_the_job_is_named(tmp_path: Path, job: str, words: str) -> None:

@@ -104,7 +104,7 @@ def test_the_words_are_those_of_the_command() -> None:
         ('metadata = "tier=gold"', "[discover] metadata: must be a table of keys and patterns"),
         ("metadata = { tier = 1 }", "[discover] metadata: must be a table"),
         ("min_size = -1", "[discover] min_size: is -1; it must be 0 or more"),
-        ("min_size = 9\nmax_size = 8", "[discover] max_size: is below min_size: no volume matches"),
+        ("min_size = 9\nmax_size = 8", "[discover] max_size: is less than min_size: no volume can match"),
         ('names = "a"', "[discover] names: unknown key; did you mean name?"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_wrong_wish_is_named(tmp_path: Path, text: str, words: str) -> None:
 def test_a_list_is_a_file_or_discovered_and_not_both(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         wanted(tmp_path, "", job='list = "a.csv"')
-    assert "[job] list: stands beside [discover]" in str(caught.value)
+    assert "[job] list: conflicts with [discover]" in str(caught.value)
 
 
 def test_looking_first_can_be_left_out(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_name_beside_a_volume_id_could_be_meant_for_the_image(read: Callable[.
 
 def test_a_column_named_twice_is_a_problem(read: Callable[..., Reading]) -> None:
     told = read(f"volume_id,image_name,ID\n{A},web,{A}\n").told
-    assert told == ['line 1, column 3: "ID" is there twice: column 1 is volume_id already']
+    assert told == ['line 1, column 3: "ID" duplicates another: column 1 is volume_id already']
 
 
 def test_without_a_volume_id_column_reading_stops_and_tells_what_was_found(
@@ -74,7 +74,7 @@ def test_without_a_volume_id_column_reading_stops_and_tells_what_was_found(
 def test_a_list_without_a_header_is_told_so(read: Callable[..., Reading]) -> None:
     told = read(f"{A},web\n{A},db\n").told
     assert told == [
-        "line 1: is a row already; begin with a line that names the columns: volume_id,image_name, "
+        "line 1: is already a row; begin with a line that names the columns: volume_id,image_name, "
         "a name for each of its 2 cells"
     ]
 

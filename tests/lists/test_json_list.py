@@ -89,7 +89,7 @@ def test_saying_different_things_inside_and_outside_the_apis_object_is_a_problem
     row_problems: Callable[..., Any],
 ) -> None:
     assert row_problems({"volume_id": A, "force": False, ACTION: DOCUMENTED}) == [
-        ', force: "true" is said a second time: the row says "false" as well'
+        ', force: "true" contradicts another value of the row: "false"'
     ]
 
 

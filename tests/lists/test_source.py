@@ -133,7 +133,7 @@ def test_a_file_of_another_kind_is_named(read: Callable[..., Reading], content: 
 def test_a_line_without_end_is_given_up(read: Callable[..., Reading], start: bytes, line: int) -> None:
     reading = read(start + b"x" * 3_000_000)
     assert reading.told == [
-        f"line {line}: is longer than 1,048,576 bytes: this is no row; the rest was not read"
+        f"line {line}: is longer than 1,048,576 bytes: this is not a row; the rest was not read"
     ]
     assert reading.job_list.sha256 == hashlib.sha256(start + b"x" * 3_000_000).hexdigest()
 
