@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 from aiohttp import web
 
-from batchexport.sandbox import item_requests, snapshots, volume_creation
+from batchexport.sandbox import image_metadata, item_requests, snapshots, volume_creation
 from batchexport.sandbox.item_requests import has_metadata, metadata_filter
 from batchexport.sandbox.outcome import export_outcome
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
-from batchexport.sandbox.requests import api_url, checked_microversion, next_link, refuse_unknown_filters
+from batchexport.sandbox.requests import (
+    OTHER_ACTION,
+    api_url,
+    checked_microversion,
+    next_link,
+    refuse_unknown_filters,
+)
 from batchexport.sandbox.responses import REQUEST_ID, Refusal, json_reply, new_request_id
 from batchexport.sandbox.settings import Profile
 from batchexport.sandbox.state import STATE, SandboxState
@@ -118,6 +123,9 @@ async def get_volume(request: web.Request) -> web.Response:
 async def post_action(request: web.Request) -> web.Response:
     """202 and the id of a new image; from here on, the export takes its course."""
     microversion = checked_microversion(request)
+    if (answer := await image_metadata.act(request)) is not None:
+        OTHER_ACTION.set(True)
+        return answer
     options = read_action(await request.read())
     evs = request.match_info["version"] == "v2"
     asked = evs_request(options) if evs else cinder_request(options, microversion)
@@ -170,7 +178,8 @@ def _refuse_by_status(before: VolumeView, asked: UploadRequest, *, force_upload:
 def _new_export(
     state: SandboxState, before: VolumeView, asked: UploadRequest, *, request_id: str, now: float
 ) -> Export:
-    volume = before.volume
+    volume, metadata = before.volume, before.item.image_metadata
+    is_taken = state.world.was_taken(metadata.get("id", ""))
     outcome = export_outcome(
         state.settings,
         volume_id=volume.volume_id,
@@ -184,7 +193,8 @@ def _new_export(
         volume_name=volume.name,
         size_gib=volume.size_gib,
         status_before=before.status,
-        image_id=str(uuid.uuid4()),
+        image_id=image_metadata.image_id_from(metadata, is_taken=is_taken),
+        properties=image_metadata.properties_from(metadata),
         image_name=asked.image_name,
         disk_format=asked.disk_format,
         container_format=asked.container_format,

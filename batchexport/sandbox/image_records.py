@@ -65,6 +65,7 @@ def image_record(view: ImageView) -> dict[str, object]:
         "file": f"{path}/file",
         "schema": "/v2/schemas/image",
     }
+    record |= {name: text for name, text in export.properties.items() if name not in record}
     if export.os_type is not None:
         record["__os_type"] = export.os_type
     return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from contextvars import ContextVar
 
 import msgspec
 from aiohttp import web
@@ -11,6 +12,9 @@ from aiohttp import web
 from batchexport.sandbox.paging import link
 from batchexport.sandbox.responses import Refusal
 from batchexport.sandbox.settings import PROJECT_ID
+
+#: Whether the request at hand is for another action than an export, though it came by the same path.
+OTHER_ACTION: ContextVar[bool] = ContextVar("OTHER_ACTION", default=False)
 
 
 def refuse_other_projects(request: web.Request) -> None:

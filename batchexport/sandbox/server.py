@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from batchexport.sandbox import block_storage, compute, ecs, evs, identity, images, ims, messages
 from batchexport.sandbox.auth_gate import credentials_required, is_valid_token
 from batchexport.sandbox.fault_injection import inject_drops, inject_errors, limit_middleware
-from batchexport.sandbox.requests import HEADER
+from batchexport.sandbox.requests import HEADER, OTHER_ACTION
 from batchexport.sandbox.responses import (
     NOT_FOUND,
     NOT_SIGNED_IN,
@@ -162,8 +162,9 @@ async def common_headers(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def journaled(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Notes in the journal what every request for an export was answered."""
+    OTHER_ACTION.set(False)
     response = await handler(request)
-    if kind_of(request) == "post_action":
+    if kind_of(request) == "post_action" and not OTHER_ACTION.get():
         state = request.app[STATE]
         broken = request.transport is None or request.transport.is_closing()
         status = 0 if broken else response.status

@@ -97,6 +97,7 @@ def new_snapshot(
         size_gib=size_gib,
         metadata=metadata,
         volume_id=volume_id,
+        image_metadata=view.item.image_metadata,
         accepted_at=now,
         ready_at=now + state.settings.snapshot_s * state.settings.time_scale,
         fails=state.conditions.strikes("failed_snapshot", weather.failed_snapshot, volume_id, item_id),

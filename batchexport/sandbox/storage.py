@@ -29,6 +29,7 @@ class Creation(msgspec.Struct, frozen=True, kw_only=True, tag="creation", tag_fi
     metadata: Mapping[str, str] = {}
     volume_id: str | None = None  #: of a snapshot: its volume; of a volume: the one that it is a clone of
     snapshot_id: str | None = None  #: that a volume was made from
+    image_metadata: Mapping[str, str] = {}  #: that it has from its source
     accepted_at: float
     ready_at: float
     fails: bool = False
@@ -44,6 +45,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change", tag_field=
     name: str | None = None
     description: str | None = None
     metadata: Mapping[str, str] | None = None  #: all of it
+    image_metadata: Mapping[str, str] | None = None  #: all of it
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True, tag="removal", tag_field="event"):
@@ -63,6 +65,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     description: str | None
     metadata: Mapping[str, str]
+    image_metadata: Mapping[str, str]
     updated_at: float | None
 
 
@@ -131,6 +134,7 @@ def _created(creation: Creation | None, now: float) -> Item:
             name=None,
             description=None,
             metadata={},
+            image_metadata={},
             updated_at=None,
         )
     status = "error" if creation.fails else "available"
@@ -140,6 +144,7 @@ def _created(creation: Creation | None, now: float) -> Item:
         name=creation.name,
         description=creation.description,
         metadata=creation.metadata,
+        image_metadata=creation.image_metadata,
         updated_at=creation.ready_at if now >= creation.ready_at else None,
     )
 
@@ -150,6 +155,7 @@ def _changed(item: Item, event: Change) -> Item:
         name=item.name if event.name is None else event.name,
         description=item.description if event.description is None else event.description,
         metadata=item.metadata if event.metadata is None else event.metadata,
+        image_metadata=item.image_metadata if event.image_metadata is None else event.image_metadata,
         updated_at=event.changed_at,
     )
 

@@ -56,6 +56,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What a volume is made of."""
 
     size_gib: int
+    image_metadata: Mapping[str, str] = {}
     snapshot_id: str | None = None
     volume_id: str | None = None
 
@@ -162,13 +163,21 @@ def _source(state: SandboxState, fields: Mapping[str, object], now: float) -> So
             words = "Originating snapshot status must be one of 'available' values"
             raise Refusal(400, f"Invalid snapshot: {words}")
         assert item.creation is not None
-        return Source(size_gib=item.creation.size_gib, snapshot_id=item.creation.item_id)
+        return Source(
+            size_gib=item.creation.size_gib,
+            image_metadata=item.image_metadata,
+            snapshot_id=item.creation.item_id,
+        )
     if volume_id := fields.get("source_volid"):
         view = found_volume(state, str(volume_id), now)
         if view.status not in ("available", "in-use"):
             words = "Originating source volume status must be one of 'available, in-use' values"
             raise Refusal(400, f"Invalid volume: {words}")
-        return Source(size_gib=view.volume.size_gib, volume_id=str(volume_id))
+        return Source(
+            size_gib=view.volume.size_gib,
+            image_metadata=view.item.image_metadata,
+            volume_id=str(volume_id),
+        )
     return Source(size_gib=0)
 
 
@@ -194,6 +203,7 @@ def _creation(state: SandboxState, source: Source, size_gib: int, now: float) ->
         size_gib=size_gib,
         volume_id=source.volume_id,
         snapshot_id=source.snapshot_id,
+        image_metadata=source.image_metadata,
         accepted_at=now,
         ready_at=now + takes_s,
         fails=state.conditions.strikes("failed_volume", weather.failed_volume, item_id),

@@ -57,6 +57,7 @@ def full_record(view: VolumeView, url: str) -> dict[str, object]:
         "multiattach": len(view.server_ids) > 1,
         "attachments": _attachments(view),
         "os-vol-tenant-attr:tenant_id": PROJECT_ID,
+        **({"volume_image_metadata": view.item.image_metadata} if view.item.image_metadata else {}),
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -53,6 +53,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field=
     hidden_from: float | None = None  #: the image cannot be found from then
     hidden_until: float = 0.0  #: until then
     bytes_share: float = 1.0  #: how many of its bytes the image has
+    properties: Mapping[str, str] = {}  #: that the image has from the image metadata of its volume
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_field="event"):
@@ -192,6 +193,10 @@ class World:
         """Every volume given at the start or exported since, newest first."""
         views = (self._view_of_volume(volume, now) for volume in reversed(self._volumes.values()))
         return (view for view in views if view is not None)
+
+    def was_taken(self, image_id: str) -> bool:
+        """Whether there ever was an image of this id."""
+        return image_id in self._place_of_image
 
     def image(self, image_id: str, now: float) -> ImageView | None:
         """The image at `now`, or None if there is none of this id."""

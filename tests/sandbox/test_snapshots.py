@@ -391,3 +391,59 @@ async def test_snapshots_and_volumes_outlive_a_restart(tmp_path: Path) -> None:
         (found,) = (await asker.get(f"{V3}/snapshots/detail")).json["snapshots"]
         assert (found["id"], found["name"], found["metadata"]) == (kept, "renamed", MARK)
         assert (await asker.get(f"{V3}/volumes/{volume_id}")).json["volume"]["name"] == "temporary"
+
+
+async def set_image_metadata(asker: Asker, volume_id: str, **metadata: str) -> Answer:
+    return await asker.act({"os-set_image_metadata": {"metadata": metadata}}, volume_id=volume_id)
+
+
+async def test_image_metadata_goes_on_the_image_from_its_first_moment(quick: Asker) -> None:
+    volume_id = await created(quick, source_volid=VOLUME)
+    answer = await set_image_metadata(quick, volume_id, batchexport_run="r9", os_type="linux", name="no")
+    assert (answer.status, sorted(answer.json["metadata"])) == (200, ["batchexport_run", "name", "os_type"])
+    shown = (await quick.get(f"{V3}/volumes/{volume_id}")).json["volume"]
+    assert shown["volume_image_metadata"]["os_type"] == "linux"
+    image_id = await quick.exported("a-name", volume_id=volume_id)
+    image = (await quick.get(f"/image/v2/images/{image_id}")).json
+    assert (image["status"], image["name"]) == ("queued", "a-name")
+    assert (image["batchexport_run"], image["os_type"]) == ("r9", "linux")
+    for run, ids in (("r9", [image_id]), ("r8", [])):
+        found = (await quick.get(f"/image/v2/images?batchexport_run={run}")).json["images"]
+        assert [each["id"] for each in found] == ids
+
+
+async def test_the_id_of_an_image_can_be_chosen_once(quick: Asker) -> None:
+    chosen = "5d1c7a0e-94c3-4b3f-8d2a-6be07f15c920"
+    volume_id = await created(quick, source_volid=VOLUME)
+    await set_image_metadata(quick, volume_id, id=chosen)
+    assert await quick.exported(volume_id=volume_id) == chosen
+    quick.clock.at += 2400
+    refused = await quick.export(volume_id=volume_id)
+    words = f"HTTP 409 Conflict: Image ID {chosen} already exists!"
+    assert (refused.status, refused.json["badRequest"]["message"]) == (400, words)
+    assert await status_of(quick, "volumes", volume_id) == "available"
+    await quick.ask("DELETE", f"/image/v2/images/{chosen}")
+    assert (await quick.export(volume_id=volume_id)).status == 400  # also after it was deleted
+    unset = await quick.act({"os-unset_image_metadata": {"key": "id"}}, volume_id=volume_id)
+    assert unset.status == 200
+    assert await quick.exported(volume_id=volume_id) != chosen
+    gone = await quick.act({"os-unset_image_metadata": {"key": "id"}}, volume_id=volume_id)
+    assert gone.status == 404
+    assert quick.sandbox.exports_per_volume == {volume_id: 2}
+
+
+@pytest.mark.parametrize("metadata", [{"id": "7"}, {"owner": "me"}, {"visibility": "public"}])
+async def test_image_metadata_that_glance_does_not_take_breaks_the_export(
+    quick: Asker, metadata: dict[str, str]
+) -> None:
+    await set_image_metadata(quick, VOLUME, **metadata)
+    assert (await quick.export()).status == 400
+    assert await status_of(quick, "volumes", VOLUME) == "available"
+
+
+async def test_snapshots_and_clones_keep_the_image_metadata(quick: Asker) -> None:
+    await set_image_metadata(quick, VOLUME, hw_disk_bus="scsi")
+    snapshot_id = await snapped(quick)
+    for source in ({"snapshot_id": snapshot_id}, {"source_volid": VOLUME}):
+        shown = await quick.act({"os-show_image_metadata": None}, volume_id=await created(quick, **source))
+        assert shown.json == {"metadata": {"hw_disk_bus": "scsi"}}

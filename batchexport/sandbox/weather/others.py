@@ -76,5 +76,6 @@ def _foreign(export: Export) -> Export:
         finishing_at=None,
         hidden_from=None,
         bytes_share=1.0,
+        properties={},
         made_by=SOMEBODY,
     )
