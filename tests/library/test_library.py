@@ -20,18 +20,6 @@ IDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(6)]
 QUICK: batchexport.ExportOptions = {"cloud": "sandbox", "requests_per_second": 0, "poll_interval_s": 0.05}
 
 
-@pytest.fixture(autouse=True)
-def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty current folder, no variable that signs in, and no cloud of this machine's user."""
-    for name in list(os.environ):
-        if name.startswith(("OS_", "BATCHEXPORT_")):
-            monkeypatch.delenv(name)
-    (tmp_path / "no-clouds.yaml").write_text("clouds: {}\n")
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "no-clouds.yaml"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-
 def listed(name: str = "volumes.csv", ids: list[str] = IDS) -> str:
     Path(name).write_text("\n".join(["volume_id", *ids]) + "\n")
     return name
