@@ -1,4 +1,4 @@
-"""Signals that end a program: the first one lets the run end in good order, the second one leaves at once."""
+"""Signals that end a program: the first one drains the run, the second one exits at once."""
 
 from __future__ import annotations
 

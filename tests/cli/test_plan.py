@@ -262,7 +262,7 @@ def test_doctor_says_at_what_it_ended(batchexport: Callable[..., Result]) -> Non
         wrong = batchexport("doctor", *CLOUD, "--os-password", "hunter2")
     assert nowhere.exit_code == 2
     assert nowhere.stdout.startswith("bad   configuration  cloud 'nowhere' is not in clouds.yaml")
-    assert "hint: looked in" in nowhere.stderr
+    assert "hint: searched" in nowhere.stderr
     assert wrong.exit_code == 6
     assert wrong.stdout.startswith("bad   sign-in")
     assert "hunter2" not in wrong.output
@@ -274,7 +274,7 @@ def test_doctor_shows_what_went_well_before_a_list_was_refused(
     async def refuse(*_: Any) -> None:
         raise RefusedError("403 Forbidden: not for you", status=403)
 
-    monkeypatch.setattr(ImageService, "quota", refuse)
+    monkeypatch.setattr(ImageService, "get_quota", refuse)
     with served(*volumes()):
         result = batchexport("doctor", *CLOUD)
     assert result.exit_code == 6

@@ -68,7 +68,7 @@ def test_a_signal_drains_the_run_and_keeps_what_was_sent(
         child.send_signal(number)
         stdout, stderr = child.communicate(timeout=20)
     assert child.returncode == code
-    assert f"{number.name}: finishing the requests under way" in stderr
+    assert f"{number.name}: finishing requests in flight" in stderr
     assert "batchexport resume slow.state --os-cloud sandbox" in stdout
     assert sorted(path.name for path in Path().iterdir()) == ["slow.csv", "slow.state", "slow.state.sandbox"]
 

@@ -107,7 +107,7 @@ def test_a_plan_names_the_servers_and_their_volumes(batchexport: Callable[..., R
     with cloud():
         result = batchexport("plan", write(*IDS), *CLOUD, *STOP)
     assert result.exit_code == 0
-    assert f"{A}  web                   active      {IDS[0]} {IDS[1]}" in result.stdout
+    assert f"{A}  web                   active      vol-1 ({IDS[0]}), vol-2 ({IDS[1]})" in result.stdout
     assert "2 running servers would be stopped" in result.stdout
     assert "5 rows: 5 to export (3 once servers are stopped)" in result.stdout
 

@@ -41,7 +41,7 @@ def test_a_signal_drains_the_run_and_the_next_one_finishes_it(
         process.send_signal(number)
         drained = site.end_of(process)
     assert drained.exit_code == exit_code, drained.talk
-    assert f"{number.name}: finishing the requests under way" in drained.talk
+    assert f"{number.name}: finishing requests in flight" in drained.talk
     assert rows_in(site, JobState.PENDING)
 
     ended = site.run()
