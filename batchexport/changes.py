@@ -7,12 +7,12 @@ epoch by this machine's clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Self
 
 import msgspec
 
-from batchexport.model import Accepted, Ending, Job, JobState
+from batchexport.model import Accepted, Ending, Job, JobState, Server
 
 PENDING, SUBMITTING, EXPORTING = JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING
 SUCCEEDED, FAILED = JobState.SUCCEEDED, JobState.FAILED
@@ -182,8 +182,116 @@ class ImagesSeen(msgspec.Struct, frozen=True):
     status_of: Mapping[str, str]
 
 
-#: What was learned about a target: it changes no job.
-Fact = RateLearned | SizesLearned | NamesLearned | ImagesSeen
+class NameLookedUp(msgspec.Struct, frozen=True):
+    """All images of the job's name that are there before its attempt; none of them is its own."""
+
+    job: Job
+    image_ids: Sequence[str]
+
+
+class ImagesDisowned(msgspec.Struct, frozen=True):
+    """These images are not the job's own, whatever their names say."""
+
+    job: Job
+    image_ids: Sequence[str]
+
+
+class ImagesNamed(msgspec.Struct, frozen=True):
+    """Images, by name and id, that are there before anything was sent for the jobs of their names."""
+
+    images: Sequence[tuple[str, str]]
+
+
+class NamesListed(msgspec.Struct, frozen=True):
+    """Every image of the project was noted as `ImagesNamed`, for every job that the target now has."""
+
+
+class RemovalEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a request to delete an image: of one by its number, or of all open ones of an image."""
+
+    operation_id: int | None = None
+    image_id: str | None = None
+    outcome: str
+    reason: str
+    at_s: float
+
+
+class ResourcesAcquiring(msgspec.Struct, frozen=True, kw_only=True):
+    """These are about to be acquired, and were found like this."""
+
+    found: Sequence[Server]
+    at_s: float
+
+
+class ResourcesHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """These are acquired."""
+
+    resource_ids: Collection[str]
+    at_s: float
+
+
+class ResourcesReleased(msgspec.Struct, frozen=True, kw_only=True):
+    """These are released, or lost; their pending jobs are held."""
+
+    resource_ids: Collection[str]
+    at_s: float
+    is_lost: bool = False
+
+
+class ResourcesSeenFree(msgspec.Struct, frozen=True, kw_only=True):
+    """These, which are not ours to release, were seen free while jobs needed them."""
+
+    resource_ids: Collection[str]
+    at_s: float
+
+
+class ResourceNoted(msgspec.Struct, frozen=True):
+    """What is wrong with a resource, until it is released."""
+
+    resource_id: str
+    note: str
+
+
+class JobNeeds(msgspec.Struct, frozen=True):
+    """The job needs these resources, and no others."""
+
+    job: Job
+    resource_ids: Collection[str]
+
+
+class JobsReleased(msgspec.Struct, frozen=True, kw_only=True):
+    """All that these held jobs need is there: they go before those that never waited."""
+
+    jobs: Sequence[Job]
+    at_s: float
+
+
+class JobsDetached(msgspec.Struct, frozen=True):
+    """These jobs need no resources any more, and may go."""
+
+    jobs: Sequence[Job]
+
+
+#: What was learned about a target, or becomes of its resources: it changes the state of no job.
+Fact = (
+    RateLearned
+    | SizesLearned
+    | NamesLearned
+    | ImagesSeen
+    | NameLookedUp
+    | ImagesDisowned
+    | ImagesNamed
+    | NamesListed
+    | RemovalEnded
+    | ResourcesAcquiring
+    | ResourcesHeld
+    | ResourcesReleased
+    | ResourcesSeenFree
+    | ResourceNoted
+    | JobNeeds
+    | JobsReleased
+    | JobsDetached
+)
 
 #: What a target's owner may ask the store to make durable.
 Change = JobChange | Fact

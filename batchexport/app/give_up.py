@@ -43,7 +43,7 @@ async def give_up(
             await engine.rows_to_give_up(work, volume_ids=volume_ids, stalled=stalled) for work in taken
         ]
         rows = [row for each in chosen for row in each]
-        afoot = {server.server_id for work in taken for server in await work.servers.afoot()}
+        afoot = {server.server_id for work in taken for server in await work.resources()}
         _check(state_path, volume_ids, rows, server_ids, afoot)
         if confirmed:
             for work, each in zip(taken, chosen, strict=True):

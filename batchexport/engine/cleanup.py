@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchexport.changes import RemovalEnded
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.steps.delete_image import DeleteImage, Record
@@ -72,7 +73,9 @@ class Remover:
         """Note what came of earlier deletions of the image whose outcome is not known."""
         for each in records:
             held = self._held[each.state_path]
-            await held.removals.settle(image_id, found.value, words, at_s=self._now())
+            await held.commit(
+                RemovalEnded(image_id=image_id, outcome=found.value, reason=words, at_s=self._now())
+            )
 
 
 @asynccontextmanager

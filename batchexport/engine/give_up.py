@@ -25,10 +25,10 @@ async def rows_to_give_up(
 
     A request in doubt has no deadline of its own: it gets that of an export that began with it.
     """
-    found = {row.job.job_id: row for row in await work.open_rows(volume_ids)}
+    found = {row.job.job_id: row for row in await work.open_jobs(volume_ids=volume_ids)}
     if stalled:
         at_s = now()
-        for row in await work.stalled_rows(now_s=at_s):
+        for row in await work.open_jobs(stalled_at=at_s):
             allowed_s = decide.deadline_s(row.job.size_gib, row.job.options.timeout_s)
             if row.state is JobState.EXPORTING or at_s >= (row.job.intent_at or 0.0) + allowed_s:
                 found.setdefault(row.job.job_id, row)

@@ -71,6 +71,6 @@ async def _taken_names(cloud: Cloud, work: Work, summary: PlanSummary) -> set[in
     taken: set[int] = set()
     async for page in cloud.image.images():
         summary.images += len(page)
-        rows = await work.unsent_named(list({image.name for image in page}))
+        rows = await work.unchecked(image_names=list({image.name for image in page}))
         taken.update(row.job.job_id for row in rows)
     return taken

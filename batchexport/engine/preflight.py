@@ -38,7 +38,7 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
     Jobs that need resources of this kind are held; without `settings.preflight` that is all. Costs pages, and
     nothing if no job is new. Where the cloud refuses its lists, the run goes on without.
     """
-    if not await work.unsized():
+    if not (await work.pending()).unchecked:
         return
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     ended: Counter[JobState] = Counter()
@@ -102,7 +102,7 @@ async def _check_again(
 async def _compare_quota(cloud: Cloud, work: Work, ledger: Ledger) -> None:
     """Warn where the image quota is too small. Jobs stay as they are: images may be removed meanwhile."""
     quota = await cloud.image.get_quota()
-    if quota is not None and (rows := await work.pending()) > quota.left:
+    if quota is not None and (rows := (await work.pending()).jobs) > quota.left:
         log.warning(
             "preflight: %d rows to export, but the project may have %d images and has %d",
             rows,

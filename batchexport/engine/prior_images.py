@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from batchexport.changes import ImagesNamed, NameLookedUp, NamesListed
 from batchexport.engine import decide
 from batchexport.engine.ledger import log_fields
 from batchexport.engine.operations import perform
@@ -65,24 +66,23 @@ class PriorImages:
         with such a name are noted: an image that appears later is the job's own. Without, or where the list
         cannot be read, each of these names is looked up before the first request for it.
         """
-        known = self._work.images
-        unlisted = await known.any_unlisted(run_id=self._run_id)
+        unlisted = (await self._work.listing(run_id=self._run_id)).any_unlisted
         list_all = list_all and unlisted
         since = None if list_all else self._work.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
         try:
             async for page in self._cloud.image.images(created_since=since):
                 if names := [image.name for image in page if self._run_id in image.name]:
-                    unnoticed += await known.claim_named(names, server_now_s=self._cloud.server_now_s())
+                    unnoticed += await self._work.claim_named(names, server_now_s=self._cloud.server_now_s())
                 if list_all:
-                    await known.note_named([(image.name, image.image_id) for image in page])
+                    await self._work.commit(ImagesNamed([(image.name, image.image_id) for image in page]))
         except CloudError as error:
             extra = {"action": "image_list_failed"}
             log.warning("cannot list the existing images (%s); continuing without", error, extra=extra)
         else:
             if list_all or not unlisted:
-                await known.listed()
-        self._last_listed = await known.last_listed()
+                await self._work.commit(NamesListed())
+        self._last_listed = (await self._work.listing(run_id=self._run_id)).last_job_id
         return unnoticed
 
     def is_wanted(self, job: Job) -> bool:
@@ -93,7 +93,7 @@ class PriorImages:
 
     async def look(self, job: Job, *, named: Sequence[Image] | None = None) -> Prior:
         """What exists now. `named`: the images of the job's name, where they were read already."""
-        known = await self._work.images.of(job)
+        known = await self._work.images_of(job)
         if named is None:
             named = await self._cloud.image.images_named(job.image_name)
         for earlier in known.earlier_names - {job.image_name}:
@@ -133,7 +133,7 @@ class PriorImages:
             if (failure := await self._discard(job, image, is_stopping)) is not None:
                 return failure
         if not prior.proved:
-            await self._work.images.looked_up(job, [image.image_id for image in prior.named])
+            await self._work.commit(NameLookedUp(job, [image.image_id for image in prior.named]))
         return None
 
     async def _discard(self, job: Job, image: Image, is_stopping: Callable[[], bool]) -> decide.Retry | None:

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from batchexport.changes import Reopened, Started
+from batchexport.changes import ImagesDisowned, Reopened, Started
 from batchexport.engine import decide
 from batchexport.engine.ledger import log_fields
 from batchexport.engine.ports import Cloud
@@ -50,9 +50,9 @@ async def reconcile(
     Where no image is left, it is looked at again after `settle_s`: one look does not prove that none is.
     """
     prior = PriorImages(cloud, work)
-    jobs = await work.ambiguous()
+    jobs = await work.jobs_in(JobState.AMBIGUOUS)
     for job in jobs:
-        await work.images.disown(job, claims.not_ours)
+        await work.commit(ImagesDisowned(job, list(claims.not_ours)))
     results = {
         job.job_id: await _look(cloud, prior, job, claims, clear_for_s=None, settle_s=settle_s)
         for job in jobs

@@ -137,8 +137,7 @@ async def on_each_target(
                     await work.bind(cloud.identity, rebind=rebind)
                 if again:
                     await work.retry(again)
-                await _skip_known_twice(work, target)
-                await _skip_exported(work, target, others)
+                await _skip_duplicates(work, target, others)
                 await on_target(cloud, work)
         except BaseException as error:
             plain = _plain(error)
@@ -159,22 +158,20 @@ async def on_each_target(
         raise max(errors, key=_gravity)
 
 
-async def _skip_known_twice(work: Work, target: TargetRecord) -> None:
-    """Skip rows whose volume another target has, too, because both turned out to be one project."""
-    if skipped := await work.skip_known_twice():
+async def _skip_duplicates(work: Work, target: TargetRecord, others: Sequence[Path]) -> None:
+    """Skip rows whose volume another target has, too, because both turned out to be one project; and those
+    that `others`, further state files, show as exported.
+    """
+    skipped = await work.skip_duplicates(others)
+    if skipped.known_twice:
         log.warning(
             "%d rows of target %s are skipped: it is the project of another target of this list,"
             " which names the same volumes",
-            skipped,
+            skipped.known_twice,
             target.key,
-            extra=_fields("rows_skipped", target) | {"rows": skipped},
+            extra=_fields("rows_skipped", target) | {"rows": skipped.known_twice},
         )
-
-
-async def _skip_exported(work: Work, target: TargetRecord, others: Sequence[Path]) -> None:
-    if not others or not await work.pending():
-        return
-    for path, rows in (await work.skip_exported_elsewhere(others)).items():
+    for path, rows in skipped.exported.items():
         log.warning(
             "%d rows of target %s are exported already by %s: skipped; --again exports them once more",
             rows,

@@ -21,6 +21,7 @@ from batchexport.engine.steps.stop_server import StopServer
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
+from batchexport.model import JobState
 from batchexport.store import Work
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ async def run_target(
     servers that are free are started, and its hint names them. The other arguments are those of `run`.
     """
     ledger = Ledger(work, settings, breaker, now=now, on_change=on_change)
-    ledger.resumed(await work.exporting(), await work.unsettled())
+    ledger.resumed(await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING))
     kind = make_kind(cloud, work, ledger, settings)
     resources = ControlLoop(kind, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:

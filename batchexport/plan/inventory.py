@@ -84,7 +84,7 @@ async def take_inventory(cloud: Inventory, work: Work, seen: OnRow, *, read_all:
     A row in no page is read by itself. The first one that exists after all shows that pages are incomplete
     here, and the others are left unseen, unless `read_all` asks for as many as allowed.
     """
-    left, pages = await work.unsized(), 0
+    left, pages = (await work.pending()).unchecked, 0
     cheaper = left <= 1
     if not cheaper:
         async for page in cloud.block_storage.volumes():
@@ -97,7 +97,7 @@ async def take_inventory(cloud: Inventory, work: Work, seen: OnRow, *, read_all:
     if left <= 0:
         return Unseen(rows=0, missing=False)
     limit = max(SINGLE_READS, pages + 1)
-    rows = await work.unsent_after(0, limit=limit)
+    rows = await work.unchecked(after=0, limit=limit)
     read, found = await _read_singly(cloud, rows, work, seen, until_found=not (cheaper or read_all))
     if read == len(rows) < limit:
         return Unseen(rows=0, missing=False)
@@ -128,7 +128,7 @@ async def _read_singly(
 async def _join(page: Sequence[Volume], work: Work, seen: OnRow) -> int:
     """How many rows the volumes of a page belong to; `seen` is called with each."""
     volumes = {volume.volume_id: volume for volume in page}
-    rows = await work.unsent_of(list(volumes))
+    rows = await work.unchecked(volume_ids=list(volumes))
     for row in rows:
         seen(row, volumes[row.job.volume_id])
     _note_sizes(page, work)

@@ -13,7 +13,7 @@ from batchexport.errors import (
     SignInError,
     TransientError,
 )
-from batchexport.model import Image, ImageOptions, Volume
+from batchexport.model import Image, ImageOptions, JobState, Volume
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fake_servers import ServedCloud
@@ -212,7 +212,7 @@ def test_two_looks_at_once_end_each_export_once(bench: Bench) -> None:
         async with bench.open() as state:
             work = await state.take(1)
             ledger = Ledger(work, Settings(), Breaker(None))
-            ledger.resumed(await work.exporting(), [])
+            ledger.resumed(await work.jobs_in(JobState.EXPORTING), [])
             slow: Any = Slow()
             watcher = Watcher(slow, ledger, Settings())
             await asyncio.gather(watcher.poll(), watcher.poll())

@@ -31,7 +31,7 @@ async def look(path: Path, cloud: FakeInventory, **options: Any) -> Any:
             told[unsent.job.job_id] = None if found is None else found.size_gib
 
         unseen = await take_inventory(cloud, work, seen, **options)
-        left = await work.unsized()
+        left = (await work.pending()).unchecked
         await work.release()
     return told, unseen, left
 

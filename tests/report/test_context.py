@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from batchexport.changes import ImagesSeen, NamesLearned
+from batchexport.changes import (
+    ImagesSeen,
+    JobNeeds,
+    NamesLearned,
+    ResourcesAcquiring,
+    ResourcesHeld,
+    ResourcesReleased,
+)
 from batchexport.errors import EXIT_CODES
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, Server
@@ -50,13 +57,13 @@ async def path(tmp_path: Path) -> Path:
         await work.bind(IDENTITY)
         work.apply(NamesLearned(NAMES))
         work.apply(ImagesSeen({"image-id-5": "queued"}))
-        rows = await work.exporting()
-        await work.servers.link(rows[0], ["s1", "s2"])
+        rows = await work.jobs_in(JobState.EXPORTING)
+        await work.commit(JobNeeds(rows[0], ["s1", "s2"]))
         for server, at_s in (("s1", AT), ("s2", AT + 100)):
             found = Server(server_id=server, status="active", name=f"web-{server}")
-            await work.servers.stopping([found], at_s=at_s)
-            await work.servers.down([server], at_s=at_s + 10)
-        await work.servers.up(["s1"], at_s=AT + 2760)
+            await work.commit(ResourcesAcquiring(found=[found], at_s=at_s))
+            await work.commit(ResourcesHeld(resource_ids=[server], at_s=at_s + 10))
+        await work.commit(ResourcesReleased(resource_ids=["s1"], at_s=AT + 2760))
         await work.release()
     with StateReader(path) as reader:
         ended_at = max(session.ended_at or 0.0 for session in reader.work_periods())

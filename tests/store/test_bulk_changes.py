@@ -115,7 +115,7 @@ async def test_bulks_of_two_targets_do_not_mix(path: Path) -> None:
             for job in await claim(work, 2):
                 accept(work, job)
         await state.flush()
-        for job in await here.exporting():
+        for job in await here.jobs_in(JobState.EXPORTING):
             there.apply(Ended(job=job, after=SUCCEEDED, ending=DONE, at_s=110.0))
         with pytest.raises(StateError, match="of target 1"):
             await state.flush()
@@ -176,7 +176,7 @@ async def test_committed_changes_are_durable_and_all_or_none(path: Path) -> None
 async def test_every_kind_of_change_is_the_same_alone_and_in_bulk(path: Path, together: bool) -> None:
     async with StateFile.open(make(path, 6)) as state:
         work = await state.take(1)
-        rejected = await work.unsent_after(0, limit=2)
+        rejected = await work.unchecked(after=0, limit=2)
         for row_ in rejected:
             work.apply(Rejected(job=row_.job, after=JobState.SKIPPED, ending=REFUSED, at_s=90.0))
             if not together:

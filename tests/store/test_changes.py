@@ -164,7 +164,7 @@ async def test_an_accepted_job_carries_what_the_cloud_answered(made: Path) -> No
     async with StateFile.open(made) as state:
         work = await state.take(1)
         job = await bring(work, EXPORTING)
-        assert await work.exporting() == [
+        assert await work.jobs_in(JobState.EXPORTING) == [
             replace(
                 job,
                 image_id=image(1),
@@ -186,7 +186,7 @@ async def test_an_answer_without_a_size_keeps_the_known_one(made: Path) -> None:
                 job, Accepted(image_id=image(1), size_gib=None, request_id=None), at_s=1.0, deadline_at=2.0
             )
         )
-        (exporting,) = await work.exporting()
+        (exporting,) = await work.jobs_in(JobState.EXPORTING)
         assert exporting.size_gib == 7
 
 
@@ -227,9 +227,9 @@ async def test_images_of_ended_attempts_are_remembered(made: Path) -> None:
             accept(work, job, image(number))
             work.apply(Requeued(job=job, ending=None, at_s=110.0, next_at=1.0, counted=True))
         (job,) = await claim(work)
-        known = await work.images.of(job)
+        known = await work.images_of(job)
         assert known.of_attempts == {image(1): None, image(2): None}
-        assert (await work.images.of(replace(job, job_id=2))).of_attempts == {}
+        assert (await work.images_of(replace(job, job_id=2))).of_attempts == {}
 
 
 async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:
@@ -301,11 +301,11 @@ async def test_retry_refuses_states_that_are_not_to_be_tried_again(made: Path, w
 async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        assert await work.unsized() == 3
+        assert (await work.pending()).unchecked == 3
         first, second = await claim(work, 2)
         work.apply(SizesLearned({first.volume_id: 5, second.volume_id: 6, "not-in-the-list": 7}))
         work.apply(SizesLearned({second.volume_id: 8}))
-        assert await work.unsized() == 1
+        assert (await work.pending()).unchecked == 1
     with StateReader(made) as reader:
         assert [job.size_gib for job in reader.jobs()] == [5, 8, None]
 

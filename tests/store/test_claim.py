@@ -90,8 +90,8 @@ async def test_jobs_under_way_are_found_again_after_reopening(path: Path) -> Non
         await work.release()
     async with StateFile.open(path) as state:
         work = await state.take(1)
-        assert await work.unsettled() == [sent]
-        assert [job.job_id for job in await work.exporting()] == [taken.job_id]
+        assert await work.jobs_in(JobState.SUBMITTING) == [sent]
+        assert [job.job_id for job in await work.jobs_in(JobState.EXPORTING)] == [taken.job_id]
         assert await state.counts() == {
             JobState.PENDING: 1,
             JobState.SUBMITTING: 1,
@@ -157,7 +157,7 @@ async def test_ambiguous_jobs_are_found_again_with_their_attempt(path: Path) -> 
         await bring(here, JobState.FAILED)
         await bring(there, JobState.AMBIGUOUS)
         doubtful = await bring(here, JobState.AMBIGUOUS)
-        assert await here.ambiguous() == [doubtful]
+        assert await here.jobs_in(JobState.AMBIGUOUS) == [doubtful]
 
 
 async def test_a_reopened_job_may_be_claimed_at_once(made: Path) -> None:

@@ -78,8 +78,8 @@ async def test_a_file_whose_process_was_killed_is_whole_and_goes_on(path: Path) 
     async with StateFile.open(path) as state:
         work = await state.take(1)
         counts = await state.counts()
-        assert len(await work.unsettled()) == counts[JobState.SUBMITTING]
-        assert len(await work.exporting()) == counts[JobState.EXPORTING]
+        assert len(await work.jobs_in(JobState.SUBMITTING)) == counts[JobState.SUBMITTING]
+        assert len(await work.jobs_in(JobState.EXPORTING)) == counts[JobState.EXPORTING]
         assert await work.next_due_s() == 0.0
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
     assert ask(path, "PRAGMA foreign_key_check") == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchexport.changes import Ended, Requeued
+from batchexport.changes import Ended, ImagesNamed, NameLookedUp, NamesListed, Requeued
 from batchexport.model import Ending, Job, JobState
 from batchexport.store import StateFile, Work
 from tests.store.making import DONE, accept, claim, image, make, volume
@@ -27,12 +27,12 @@ def made(tmp_path: Path) -> Path:
 async def test_images_that_were_there_before_anything_was_sent_are_told_from_the_jobs_own(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        assert await work.images.any_unlisted(run_id=RUN)
-        await work.images.note_named([(name(1), image(7)), ("somebody else's", image(8))])
-        await work.images.listed()
-        assert not await work.images.any_unlisted(run_id=RUN)
+        assert (await work.listing(run_id=RUN)).any_unlisted
+        await work.commit(ImagesNamed([(name(1), image(7)), ("somebody else's", image(8))]))
+        await work.commit(NamesListed())
+        assert not (await work.listing(run_id=RUN)).any_unlisted
         first, second = await claim(work, 2)
-        known = [await work.images.of(job) for job in (first, second)]
+        known = [await work.images_of(job) for job in (first, second)]
     assert [each.before for each in known] == [{image(7)}, frozenset()]
     assert all(each.complete for each in known)
 
@@ -42,19 +42,19 @@ async def test_a_list_after_the_first_request_notes_nothing_for_its_row(made: Pa
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (sent,) = await claim(work)
-        await work.images.note_named([(name(1), image(7)), (name(2), image(8))])
+        await work.commit(ImagesNamed([(name(1), image(7)), (name(2), image(8))]))
         (other,) = await claim(work)
-        assert (await work.images.of(sent)).before == frozenset()
-        assert (await work.images.of(other)).before == {image(8)}
+        assert (await work.images_of(sent)).before == frozenset()
+        assert (await work.images_of(other)).before == {image(8)}
 
 
 async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_looked_up(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        assert not (await work.images.of(job)).complete
-        await work.images.looked_up(job, [image(9)])
-        known = await work.images.of(job)
+        assert not (await work.images_of(job)).complete
+        await work.commit(NameLookedUp(job, [image(9)]))
+        known = await work.images_of(job)
         assert (known.complete, known.before) == (True, frozenset([image(9)]))
 
 
@@ -66,20 +66,20 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
 
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        await work.images.listed()
+        await work.commit(NamesListed())
         job = await fail(work)
-        assert (await work.images.of(job)).complete
+        assert (await work.images_of(job)).complete
         await work.retry()
         again = (await claim(work, 3))[0]
         assert again.job_id == job.job_id
-        assert not (await work.images.of(again)).complete
-        await work.images.looked_up(again, [])
-        assert (await work.images.of(again)).complete
+        assert not (await work.images_of(again)).complete
+        await work.commit(NameLookedUp(again, []))
+        assert (await work.images_of(again)).complete
         work.apply(Ended(job=again, after=JobState.FAILED, ending=DONE, at_s=120.0))
         await work.retry()
         third = (await claim(work, 3))[0]
         assert third.job_id == job.job_id
-        assert not (await work.images.of(third)).complete
+        assert not (await work.images_of(third)).complete
 
 
 @pytest.mark.parametrize("sent", [False, True])
@@ -113,6 +113,6 @@ async def test_rows_whose_images_show_are_claimed_by_their_names_unless_they_wer
     async with StateFile.open(made) as state:
         work = await state.take(1)
         await claim(work)
-        claimed = await work.images.claim_named([name(1), name(3), "other"], server_now_s=50.0)
+        claimed = await work.claim_named([name(1), name(3), "other"], server_now_s=50.0)
         assert [(job.job_id, job.attempt) for job in claimed] == [(3, 1)]
-        assert {job.job_id for job in await work.unsettled()} == {1, 3}
+        assert {job.job_id for job in await work.jobs_in(JobState.SUBMITTING)} == {1, 3}

@@ -86,7 +86,7 @@ async def test_an_overtaken_owner_writes_nothing_more(made: Path) -> None:
             accept(work, job)
 
 
-@pytest.mark.parametrize("call", ["renew", "claim", "unsettled", "exporting", "release", "next_due_s"])
+@pytest.mark.parametrize("call", ["renew", "claim", "pending", "unchecked", "release", "next_due_s"])
 async def test_an_overtaken_owner_hears_of_it_whatever_it_asks(made: Path, call: str) -> None:
     now = Clock()
     async with StateFile.open(made, now=now) as frozen, StateFile.open(made, now=now) as taker:

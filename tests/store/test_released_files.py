@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.changes import Ended, Requeued
+from batchexport.changes import Ended, Requeued, ResourcesReleased
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader
 from tests.store.making import DONE, ask
@@ -107,15 +107,15 @@ async def test_a_run_of_format_1_is_reported_as_it_stands_and_the_same_once_it_i
 async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
     async with StateFile.open(at_work) as state:
         work = await state.take(1)
-        (sent,) = await work.unsettled()
-        exporting = await work.exporting()
+        (sent,) = await work.jobs_in(JobState.SUBMITTING)
+        exporting = await work.jobs_in(JobState.EXPORTING)
         assert (sent.job_id, [job.job_id for job in exporting]) == (9, [6, 7])
         for job in (sent, exporting[0]):
             work.apply(Ended(job=job, after=JobState.FAILED, ending=DONE, at_s=1_700_000_600.0))
         work.apply(Requeued(job=exporting[1], ending=DONE, at_s=1_700_000_601.0, next_at=0.0, counted=True))
-        (held,) = await work.servers.next_held(0, limit=9)
+        (held,) = await work.held_jobs(after=0, limit=9)
         assert (held.job.job_id, held.server_ids) == (10, ("db", "web"))
-        await work.servers.up(["web"], at_s=1_700_000_602.0)
+        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=1_700_000_602.0))
         assert len(await work.claim(9, now_s=1_700_000_700.0, server_now_s=1_700_000_700.0)) == 3
         await state.flush()
         await work.release()

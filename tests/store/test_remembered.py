@@ -7,7 +7,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from batchexport.changes import Held, ImagesSeen, NamesLearned
+from batchexport.changes import (
+    Held,
+    ImagesSeen,
+    NamesLearned,
+    ResourcesAcquiring,
+    ResourcesHeld,
+    ResourcesReleased,
+)
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
 from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, note_end
 from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
@@ -60,19 +67,19 @@ async def test_the_clouds_names_take_the_place_of_the_lists_and_strangers_are_pa
 
 async def stop(work: Work, number: int, *, at_s: float) -> None:
     server = Server(server_id="web", status="active", name="web-1")
-    await work.servers.stopping([server], at_s=at_s)
-    await work.servers.down(["web"], at_s=at_s + 10)
+    await work.commit(ResourcesAcquiring(found=[server], at_s=at_s))
+    await work.commit(ResourcesHeld(resource_ids=["web"], at_s=at_s + 10))
 
 
 async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state", 2)
     async with StateFile.open(path) as state:
         work = await state.take(1)
-        (first, _) = await work.unsent_after(0, limit=2)
+        (first, _) = await work.unchecked(after=0, limit=2)
         work.apply(Held(job=first.job, server_ids=["web"]))
         await stop(work, 1, at_s=100.0)
-        await work.servers.up(["web"], at_s=500.0)
-        await work.servers.up(["web"], at_s=501.0)  # twice is once
+        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=500.0))
+        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=501.0))  # twice is once
         await stop(work, 1, at_s=900.0)
         with StateReader(path) as reader:
             over, now = reader.downtimes()
@@ -86,7 +93,7 @@ async def test_a_file_of_old_knows_of_the_last_time(tmp_path: Path) -> None:
     async with StateFile.open(path) as state:
         work = await state.take(1)
         await stop(work, 1, at_s=100.0)
-        await work.servers.up(["web"], at_s=500.0)
+        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=500.0))
     db = sqlite3.connect(path)
     db.execute("DROP TABLE downtime")
     db.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.changes import RemovalEnded
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import JobState
 from batchexport.store import ExportedImages, StateFile, StateReader
@@ -43,13 +44,13 @@ async def log(path: Path) -> AsyncIterator[Any]:
 
         class Log:
             async def asked(self, job_id: int, image_id: str) -> int:
-                return await work.removals.asked(job_id, image_id, run_id="next", at_s=5.0)
+                return await work.intend_removal(job_id, image_id, run_id="next", at_s=5.0)
 
             async def answered(self, number: int, outcome: str, words: str = "") -> None:
-                await work.removals.answered(number, outcome, words, at_s=6.0)
+                await work.commit(RemovalEnded(operation_id=number, outcome=outcome, reason=words, at_s=6.0))
 
             async def settle(self, image_id: str, outcome: str) -> None:
-                await work.removals.settle(image_id, outcome, "", at_s=7.0)
+                await work.commit(RemovalEnded(image_id=image_id, outcome=outcome, reason="", at_s=7.0))
 
         yield Log()
         await work.release()

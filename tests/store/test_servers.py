@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batchexport.changes import Ended, Held, Rejected, Reopened, Requeued
+from batchexport.changes import (
+    Ended,
+    Held,
+    JobNeeds,
+    JobsDetached,
+    JobsReleased,
+    Rejected,
+    Reopened,
+    Requeued,
+    ResourceNoted,
+    ResourcesAcquiring,
+    ResourcesHeld,
+    ResourcesReleased,
+    ResourcesSeenFree,
+)
 from batchexport.errors import StateCorruptError
 from batchexport.model import ImageOptions, InUse, JobState, Server, ServerState
 from batchexport.store import LinkedRow, StateFile, StateReader, Work, discard_untried
@@ -29,12 +43,12 @@ async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Work]]:
 
 
 async def held(work: Work) -> list[LinkedRow]:
-    return await work.servers.next_held(0, limit=10)
+    return await work.held_jobs(after=0, limit=10)
 
 
 async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
     """The first row of the list, waiting for these."""
-    (first, *_) = await work.unsent_after(0, limit=1)
+    (first, *_) = await work.unchecked(after=0, limit=1)
     work.apply(Held(job=first.job, server_ids=server_ids))
     (linked,) = await held(work)
     return linked
@@ -42,9 +56,9 @@ async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
 
 async def take_down(work: Work, row: LinkedRow, *found: Server) -> None:
     server_ids = [server.server_id for server in found]
-    await work.servers.stopping(found, at_s=10.0)
-    await work.servers.down(server_ids, at_s=20.0)
-    await work.servers.release([row.job], at_s=50.0)
+    await work.commit(ResourcesAcquiring(found=found, at_s=10.0))
+    await work.commit(ResourcesHeld(resource_ids=server_ids, at_s=20.0))
+    await work.commit(JobsReleased(jobs=[row.job], at_s=50.0))
 
 
 async def test_a_row_that_waits_is_claimed_by_nobody(opened: tuple[StateFile, Work]) -> None:
@@ -60,9 +74,9 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
     opened: tuple[StateFile, Work],
 ) -> None:
     _, work = opened
-    (_, _, last) = await work.unsent_after(0, limit=3)
+    (_, _, last) = await work.unchecked(after=0, limit=3)
     work.apply(Held(job=last.job, server_ids=["web"]))
-    await work.servers.release([last.job], at_s=50.0)
+    await work.commit(JobsReleased(jobs=[last.job], at_s=50.0))
     (job,) = await claim(work)
     assert job.job_id == 3
 
@@ -70,8 +84,8 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
 async def test_rows_are_found_by_any_of_their_servers(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await hold_first(work, "web", "db")
-    assert [each.job.job_id for each in await work.servers.rows_of(["db"])] == [1]
-    assert await work.servers.rows_of(["other"]) == []
+    assert [each.job.job_id for each in await work.jobs_needing(["db"])] == [1]
+    assert await work.jobs_needing(["other"]) == []
 
 
 async def test_no_server_is_started_while_its_volume_may_be_copied(
@@ -80,19 +94,19 @@ async def test_no_server_is_started_while_its_volume_may_be_copied(
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
-    assert await work.servers.start(["web"]) == frozenset()
+    assert await work.start_release(["web"]) == frozenset()
     accept(work, job)
-    assert await work.servers.start(["web"]) == frozenset()
+    assert await work.start_release(["web"]) == frozenset()
     taken = replace(job, image_id="ffffffff-0000-4000-8000-000000000001")
     work.apply(Ended(job=taken, after=JobState.SUCCEEDED, ending=DONE, at_s=103.0))
-    assert await work.servers.start(["web"]) == {"web"}
+    assert await work.start_release(["web"]) == {"web"}
 
 
 async def test_starting_a_server_holds_what_is_pending_of_it(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     assert await held(work) == []
-    assert await work.servers.start(["web"]) == {"web"}
+    assert await work.start_release(["web"]) == {"web"}
     assert [each.job.job_id for each in await held(work)] == [1]
 
 
@@ -101,8 +115,8 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
 ) -> None:
     state, work = opened
     await take_down(work, await hold_first(work, "web", "db"), WEB, DB)
-    await work.servers.start(["db"])
-    await work.servers.note("db", "does not start: no valid host")
+    await work.start_release(["db"])
+    await work.commit(ResourceNoted("db", "does not start: no valid host"))
     assert await state.count_afoot() == 2
     with StateReader(path) as reader:
         db, web = reader.servers()
@@ -112,7 +126,7 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
         "does not start: no valid host",
         (volume(1),),
     )
-    await work.servers.up(["web", "db"], at_s=60.0)
+    await work.commit(ResourcesReleased(resource_ids=["web", "db"], at_s=60.0))
     assert await state.count_afoot() == 0
 
 
@@ -144,10 +158,10 @@ async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFi
 async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     linked = await hold_first(work, "web")
-    await work.servers.link(linked.job, ["db"])
-    assert await work.servers.rows_of(["web"]) == []
-    await work.servers.let_go([linked.job])
-    assert await work.servers.rows_of(["db"]) == []
+    await work.commit(JobNeeds(linked.job, ["db"]))
+    assert await work.jobs_needing(["web"]) == []
+    await work.commit(JobsDetached([linked.job]))
+    assert await work.jobs_needing(["db"]) == []
     assert await work.next_due_s() == 0.0
 
 
@@ -155,7 +169,7 @@ async def test_a_file_that_knows_of_a_stopped_server_is_kept(path: Path) -> None
     async with StateFile.open(path) as state:
         work = await state.take(1)
         linked = await hold_first(work, "web")
-        await work.servers.stopping([WEB], at_s=10.0)
+        await work.commit(ResourcesAcquiring(found=[WEB], at_s=10.0))
         assert linked.job.attempt == 0
         await work.release()
     assert not discard_untried(path)
@@ -204,12 +218,12 @@ async def test_a_server_that_is_started_anyway_disturbs_the_export_under_way(
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
     accept(work, job)
-    assert await work.servers.disturbed() == {}
-    assert await work.servers.start(["web"], anyway=True) == {"web"}
-    assert await work.servers.disturbed() == {1: "web (web-1)"}
-    await work.servers.up(["web"], at_s=99.0)
-    assert await work.servers.disturbed() == {1: "web (web-1)"}
-    assert [row.job.job_id for row in await work.servers.under_way()] == [1]
+    assert await work.disturbed() == {}
+    assert await work.start_release(["web"], anyway=True) == {"web"}
+    assert await work.disturbed() == {1: "web (web-1)"}
+    await work.commit(ResourcesReleased(resource_ids=["web"], at_s=99.0))
+    assert await work.disturbed() == {1: "web (web-1)"}
+    assert [row.job.job_id for row in await work.jobs_needing()] == [1]
 
 
 async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
@@ -217,13 +231,13 @@ async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
 ) -> None:
     _, work = opened
     linked = await hold_first(work, "web")
-    await work.servers.runs(["web"], at_s=5.0)
-    await work.servers.release([linked.job], at_s=50.0)
+    await work.commit(ResourcesSeenFree(resource_ids=["web"], at_s=5.0))
+    await work.commit(JobsReleased(jobs=[linked.job], at_s=50.0))
     (job,) = await claim(work)
     accept(work, job)
-    assert await work.servers.disturbed() == {}
-    await work.servers.runs(["web"], at_s=60.0)
-    assert await work.servers.disturbed() == {1: "web"}
+    assert await work.disturbed() == {}
+    await work.commit(ResourcesSeenFree(resource_ids=["web"], at_s=60.0))
+    assert await work.disturbed() == {1: "web"}
 
 
 async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Work]) -> None:
@@ -231,7 +245,7 @@ async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[S
     await take_down(work, await hold_first(work, "web"), WEB)
     assert await state.give_up_server("db", "words", at_s=60.0) == 0
     assert await state.give_up_server("web", "given up by hand", at_s=60.0) == 1
-    assert await work.servers.afoot() == []
+    assert await work.resources() == []
     assert await state.give_up_server("web", "again", at_s=61.0) == 0
     with StateReader(state.path) as reader:
         (downtime,) = reader.downtimes()
@@ -245,14 +259,14 @@ async def test_servers_that_other_state_files_have_stopped_are_found(
     _, work = opened
     other = make(tmp_path / "b.state", 1)
     (tmp_path / "c.state").write_bytes(b"no state file")
-    assert await work.servers.down_elsewhere() == {}
+    assert await work.held_elsewhere() == {}
     async with StateFile.open(other) as theirs:
         held_there = await theirs.take(1)
         await take_down(held_there, await hold_first(held_there, "web"), WEB)
-        found = await work.servers.down_elsewhere()
+        found = await work.held_elsewhere()
         assert {each: (where.path, where.is_working) for each, where in found.items()} == {
             "web": (other, True)
         }
         await held_there.release()
-    found = await work.servers.down_elsewhere()
+    found = await work.held_elsewhere()
     assert not found["web"].is_working

@@ -103,9 +103,9 @@ class Life(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.close()
         self.open()
-        found = [self.loop.run_until_complete(work.unsettled()) for work in self.taken]
+        found = [self.loop.run_until_complete(work.jobs_in(JobState.SUBMITTING)) for work in self.taken]
         self.submitting = [(work, job) for work, jobs in zip(self.taken, found, strict=True) for job in jobs]
-        found = [self.loop.run_until_complete(work.exporting()) for work in self.taken]
+        found = [self.loop.run_until_complete(work.jobs_in(JobState.EXPORTING)) for work in self.taken]
         self.exporting = [(work, job) for work, jobs in zip(self.taken, found, strict=True) for job in jobs]
 
     @invariant()

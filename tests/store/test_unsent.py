@@ -20,7 +20,7 @@ GONE = Ending(reason="not sent: the cloud has no such volume", code="volume_not_
 
 
 async def lines(work: Work, *numbers: int) -> list[int]:
-    return [found.line for found in await work.unsent_of([volume(number) for number in numbers])]
+    return [found.line for found in await work.unchecked(volume_ids=[volume(number) for number in numbers])]
 
 
 async def test_rows_are_found_by_their_volumes_in_the_order_of_the_list(made: Path) -> None:
@@ -35,7 +35,7 @@ async def test_rows_of_another_target_are_not_ours(path: Path) -> None:
     async with StateFile.open(path) as state:
         work = await state.take(2)
         assert await lines(work, 1, 2) == [3]
-        assert await work.unsized() == await work.pending() == 1
+        assert (await work.pending()).unchecked == (await work.pending()).jobs == 1
 
 
 async def test_rows_whose_volume_was_looked_at_or_that_were_tried_are_left_out(made: Path) -> None:
@@ -44,14 +44,14 @@ async def test_rows_whose_volume_was_looked_at_or_that_were_tried_are_left_out(m
         await bring(work, JobState.PENDING)
         work.apply(SizesLearned({volume(2): 5}))
         assert await lines(work, 1, 2, 3) == [4]
-        assert [found.job.volume_id for found in await work.unsent_after(0, limit=9)] == [volume(3)]
-        assert await work.unsent_after(3, limit=9) == []
+        assert [found.job.volume_id for found in await work.unchecked(after=0, limit=9)] == [volume(3)]
+        assert await work.unchecked(after=3, limit=9) == []
 
 
 async def test_rows_are_found_by_their_image_names(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        found = await work.unsent_named([f"{volume(2)}-run", "another"])
+        found = await work.unchecked(image_names=[f"{volume(2)}-run", "another"])
         assert [unsent.line for unsent in found] == [3]
 
 
@@ -59,10 +59,10 @@ async def test_rows_are_found_by_their_image_names(made: Path) -> None:
 async def test_a_row_ends_without_an_attempt(made: Path, end: JobState) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        (first, *_) = await work.unsent_after(0, limit=1)
+        (first, *_) = await work.unchecked(after=0, limit=1)
         work.apply(Rejected(job=first.job, after=end, ending=GONE, at_s=5.0))
         await state.flush()
-        assert await work.unsized() == 2
+        assert (await work.pending()).unchecked == 2
         assert len(await claim(work, 9)) == 2
     with StateReader(made) as reader:
         job = next(reader.jobs())
@@ -94,7 +94,7 @@ async def test_a_pending_row_does_not_end_as_if_it_had_been_sent(made: Path) -> 
 async def test_a_refused_row_is_looked_at_and_tried_again_by_retry(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
-        (first, *_) = await work.unsent_after(0, limit=1)
+        (first, *_) = await work.unchecked(after=0, limit=1)
         work.apply(SizesLearned({first.job.volume_id: 5}))
         work.apply(Rejected(job=first.job, after=JobState.FAILED, ending=GONE, at_s=5.0))
         assert await work.retry() == 1

@@ -6,6 +6,16 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from batchexport.changes import (
+    JobNeeds,
+    JobsDetached,
+    JobsReleased,
+    ResourceNoted,
+    ResourcesAcquiring,
+    ResourcesHeld,
+    ResourcesReleased,
+    ResourcesSeenFree,
+)
 from batchexport.engine.resources.lifecycle import ResourceState
 from batchexport.model import Job, Server, ServerState
 from batchexport.store import AfootServer, Elsewhere, LinkedRow, Work
@@ -47,76 +57,76 @@ class ResourceBook:
     """
 
     def __init__(self, work: Work) -> None:
-        self._servers = work.servers
+        self._work = work
 
     async def outstanding(self) -> list[Resource]:
         """What is ours to release."""
-        return [as_resource(server) for server in await self._servers.afoot()]
+        return [as_resource(server) for server in await self._work.resources()]
 
     async def jobs_of(self, resource_ids: Collection[str]) -> list[LinkedRow]:
         """The jobs that need any of these and have not ended, in the order of the list."""
-        return await self._servers.rows_of(resource_ids) if resource_ids else []
+        return await self._work.jobs_needing(resource_ids) if resource_ids else []
 
     async def jobs_in_progress(self) -> list[LinkedRow]:
         """The jobs with resources that were sent and have not ended."""
-        return await self._servers.under_way()
+        return await self._work.jobs_needing()
 
     async def held_jobs(self, after_job_id: int, *, limit: int) -> list[LinkedRow]:
         """The first held jobs behind this one, in the order of the list."""
-        return await self._servers.next_held(after_job_id, limit=limit)
+        return await self._work.held_jobs(after=after_job_id, limit=limit)
 
     async def disturbed(self) -> dict[int, str]:
         """By job id, the resource that was released while the volume of the job was being exported."""
-        return await self._servers.disturbed()
+        return await self._work.disturbed()
 
     async def volumes_of(self, resource_ids: Collection[str]) -> frozenset[str]:
         """The volumes of all jobs that ever needed these."""
-        return await self._servers.volumes_of(resource_ids)
+        return await self._work.volumes_needing(resource_ids)
 
     async def elsewhere(self) -> dict[str, Elsewhere]:
         """The resources that other state files of the folder hold, by id."""
-        return await self._servers.down_elsewhere()
+        return await self._work.held_elsewhere()
 
     async def acquiring(self, found: Sequence[Candidate], *, at_s: float) -> None:
         """The intent to acquire these, as they were found."""
         servers = [Server(server_id=each.resource_id, name=each.name, status=each.status) for each in found]
-        await self._servers.stopping(servers, at_s=at_s)
+        await self._work.commit(ResourcesAcquiring(found=servers, at_s=at_s))
 
     async def held(self, resource_ids: Collection[str], *, at_s: float) -> None:
         """These are acquired."""
-        await self._servers.down(resource_ids, at_s=at_s)
+        await self._work.commit(ResourcesHeld(resource_ids=resource_ids, at_s=at_s))
 
     async def releasing(self, resource_ids: Collection[str], *, anyway: bool) -> frozenset[str]:
         """The intent to release these: all `anyway`, else those whose jobs have no export in progress.
 
         Returns those. Their pending jobs are held again, in the same transaction.
         """
-        return await self._servers.start(resource_ids, anyway=anyway)
+        return await self._work.start_release(resource_ids, anyway=anyway)
 
     async def released(self, resource_ids: Collection[str], *, at_s: float, is_lost: bool) -> None:
         """These are released, or lost; their pending jobs are held."""
-        state = ServerState.GONE if is_lost else ServerState.UP
-        await self._servers.up(resource_ids, at_s=at_s, state=state)
+        released = ResourcesReleased(resource_ids=resource_ids, at_s=at_s, is_lost=is_lost)
+        await self._work.commit(released)
 
     async def seen_free(self, resource_ids: Collection[str], *, at_s: float) -> None:
         """These, which are not ours to release, were seen free while jobs needed them."""
-        await self._servers.runs(resource_ids, at_s=at_s)
+        await self._work.commit(ResourcesSeenFree(resource_ids=resource_ids, at_s=at_s))
 
     async def note(self, resource_id: str, problem: str) -> None:
         """What is wrong with it, until it is released."""
-        await self._servers.note(resource_id, problem)
+        await self._work.commit(ResourceNoted(resource_id, problem))
 
     async def needs(self, job: Job, resource_ids: Sequence[str]) -> None:
         """The job needs these, and no others."""
-        await self._servers.link(job, resource_ids)
+        await self._work.commit(JobNeeds(job, resource_ids))
 
     async def let_start(self, jobs: Sequence[Job], *, at_s: float) -> None:
         """Everything that these jobs need is held: they are claimed before all that never waited."""
-        await self._servers.release(jobs, at_s=at_s)
+        await self._work.commit(JobsReleased(jobs=jobs, at_s=at_s))
 
     async def detach(self, jobs: Sequence[Job]) -> None:
         """These jobs need no resources any more, and may start."""
-        await self._servers.let_go(jobs)
+        await self._work.commit(JobsDetached(jobs))
 
 
 def as_resource(server: AfootServer) -> Resource:

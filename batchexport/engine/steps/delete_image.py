@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from batchexport.changes import RemovalEnded
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.errors import CloudError, NotFoundError, OutcomeUnknownError
 from batchexport.store import Work
@@ -49,7 +50,7 @@ class DeleteImage:
     async def record(self) -> None:
         """Note that it may have been requested, everywhere."""
         for each in self._records:
-            asking = each.work.removals.asked(
+            asking = each.work.intend_removal(
                 each.job_id, self._image_id, run_id=self._run_id, at_s=self._now()
             )
             self._numbers.append(await asking)
@@ -74,4 +75,6 @@ class DeleteImage:
 
     async def _note(self, outcome: str, words: str) -> None:
         for each, number in zip(self._records, self._numbers, strict=True):
-            await each.work.removals.answered(number, outcome, words, at_s=self._now())
+            await each.work.commit(
+                RemovalEnded(operation_id=number, outcome=outcome, reason=words, at_s=self._now())
+            )

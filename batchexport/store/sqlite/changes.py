@@ -20,7 +20,7 @@ from batchexport import changes
 from batchexport.changes import JobChange
 from batchexport.errors import StateError
 from batchexport.model import Job, JobState
-from batchexport.store.sqlite import labels, servers
+from batchexport.store.sqlite import servers
 from batchexport.store.sqlite.queries import FITS, JOB_COLUMNS, job_of
 from batchexport.store.sqlite.schema import (
     AT_ONCE_OR_HELD,
@@ -246,33 +246,6 @@ def forbidden(db: sqlite3.Connection, change: JobChange) -> StateError:
         f" {found}",
         hint="this is a fault of the program; the state file was not changed by it",
     )
-
-
-def make_all(db: sqlite3.Connection, target_id: int, changes: Sequence[JobChange]) -> None:
-    """Make these changes, all of them or none. Raises StateError where one is not allowed."""
-    db.execute("SAVEPOINT changes")
-    try:
-        for change in changes:
-            if not bulk_of(change).make(db, target_id, [change]):
-                raise forbidden(db, change)
-    except BaseException:
-        db.execute("ROLLBACK TO changes")
-        raise
-    finally:
-        db.execute("RELEASE changes")
-
-
-def note(db: sqlite3.Connection, target_id: int, fact: changes.Fact) -> None:
-    """Keep what was learned about the target."""
-    match fact:
-        case changes.RateLearned(rate):
-            db.execute("UPDATE target SET requests_per_second = ? WHERE target_id = ?", (rate, target_id))
-        case changes.SizesLearned(size_gib_of):
-            set_sizes(db, target_id, size_gib_of)
-        case changes.NamesLearned(name_of):
-            labels.add_listed_names(db, target_id, name_of)
-        case changes.ImagesSeen(status_of):
-            labels.note_statuses(db, target_id, status_of)
 
 
 def _start(db: sqlite3.Connection, target_id: int, started: Sequence[changes.Started]) -> bool:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from batchexport.changes import RemovalEnded
 from batchexport.model import Job
 from batchexport.store.sqlite.changes import INTENT, claimed_by
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
-from batchexport.store.sqlite.writer import TargetWriter
 
 #: Images of the job's name that were seen before the first request for it: not its own.
 BEFORE_TABLE = """
@@ -92,45 +91,11 @@ class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool  #: every image of the name that was there before is among `before`
 
 
-class ImageBook:
-    """Reads and notes what is known of images. A note is on disk when its call returns."""
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of all images has shown for the jobs of a target."""
 
-    def __init__(self, writer: TargetWriter) -> None:
-        self._writer = writer
-
-    async def of(self, job: Job) -> KnownImages:
-        """What is known of the images of a job."""
-        return await self._writer.run(partial(_known, job=job))
-
-    async def looked_up(self, job: Job, image_ids: Iterable[str]) -> None:
-        """These are all images of the job's name that are there before its attempt, and not its own."""
-        ids = tuple(image_ids)
-        await self._writer.run(partial(_note_look, job=job, image_ids=ids))
-
-    async def disown(self, job: Job, image_ids: Iterable[str]) -> None:
-        """These images are not the job's own, whatever their names say."""
-        if ids := tuple(image_ids):
-            await self._writer.run(partial(_note_before, job_id=job.job_id, image_ids=ids))
-
-    async def note_named(self, images: Sequence[tuple[str, str]]) -> None:
-        """These images, name and id, are there before anything was sent for the rows of their names."""
-        await self._writer.ask(note_named, images=images)
-
-    async def listed(self) -> None:
-        """Every image of the project was noted by `note_named`, for every row that the target now has."""
-        await self._writer.ask(_note_list)
-
-    async def last_listed(self) -> int:
-        """The last job whose name a list of all images was searched for; 0 = there was no list."""
-        return await self._writer.ask(_last_listed)
-
-    async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
-        """The rows of these names for which nothing was sent as far as is known: submitting now."""
-        return await self._writer.ask(_claim_named, names=names, server_now=server_now_s)
-
-    async def any_unlisted(self, *, run_id: str) -> bool:
-        """Whether there are rows to send whose names prove nothing and were not searched for in a list."""
-        return await self._writer.ask(_any_unlisted, run_id=run_id)
+    last_job_id: int  #: the last job whose name it was searched for; 0 = there was no list
+    any_unlisted: bool  #: some jobs to send have names that prove nothing and were not searched for
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -145,7 +110,7 @@ def names_changed(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
+def known_images(db: sqlite3.Connection, job: Job) -> KnownImages:
     make_tables(db)
     looked = db.execute(_LOOKED, (job.job_id,)).fetchone()
     listed = db.execute(
@@ -161,13 +126,13 @@ def _known(db: sqlite3.Connection, job: Job) -> KnownImages:
     )
 
 
-def _note_before(db: sqlite3.Connection, job_id: int, image_ids: Sequence[str]) -> None:
+def note_before(db: sqlite3.Connection, job_id: int, image_ids: Sequence[str]) -> None:
     make_tables(db)
     db.executemany(_NOTE, [(job_id, image_id) for image_id in image_ids])
 
 
-def _note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> None:
-    _note_before(db, job.job_id, image_ids)
+def note_look(db: sqlite3.Connection, job: Job, image_ids: Sequence[str]) -> None:
+    note_before(db, job.job_id, image_ids)
     db.execute(_NOTE_LOOK, (job.job_id, job.attempt))
 
 
@@ -177,7 +142,7 @@ def note_named(db: sqlite3.Connection, target_id: int, images: Sequence[tuple[st
     db.execute(NOTE_NAMED, (json.dumps(images), target_id))
 
 
-def _note_list(db: sqlite3.Connection, target_id: int) -> None:
+def note_list(db: sqlite3.Connection, target_id: int) -> None:
     make_tables(db)
     db.execute(_NOTE_LIST, (target_id,))
 
@@ -188,14 +153,14 @@ def _last_listed(db: sqlite3.Connection, target_id: int) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _any_unlisted(db: sqlite3.Connection, target_id: int, run_id: str) -> bool:
+def listing(db: sqlite3.Connection, target_id: int, run_id: str) -> Listing:
+    """What was listed; names that hold `run_id` prove by themselves whose an image is."""
     values = {"target_id": target_id, "last": _last_listed(db, target_id), "run_id": run_id}
-    return db.execute(_ANY_UNLISTED, values).fetchone() is not None
+    any_unlisted = db.execute(_ANY_UNLISTED, values).fetchone() is not None
+    return Listing(last_job_id=_last_listed(db, target_id), any_unlisted=any_unlisted)
 
 
-def _claim_named(
-    db: sqlite3.Connection, target_id: int, names: Sequence[str], server_now: float
-) -> list[Job]:
+def claim_named(db: sqlite3.Connection, target_id: int, names: Sequence[str], server_now: float) -> list[Job]:
     db.execute(UNIQUE_INDEXES["image_name"])
     values = {"target_id": target_id, "names": json.dumps(names), "server_now": server_now}
     return claimed_by(db, CLAIM_NAMED, values)
@@ -228,37 +193,17 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     words: str | None
 
 
-class RemovalBook:
-    """The removals of one open state file: durable once awaited, and refused to whoever lost the lease."""
-
-    def __init__(self, writer: TargetWriter) -> None:
-        self._writer = writer
-
-    async def asked(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
-        """Note that the image is about to be deleted; the number of the note."""
-        return await self._writer.run(
-            partial(_note_removal, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
-        )
-
-    async def answered(self, removal_id: int, outcome: str, words: str, *, at_s: float) -> None:
-        """Note what came of it."""
-        await self._writer.run(
-            partial(_run_removal, statement=_ANSWER_REMOVAL, values=(at_s, outcome, words, removal_id))
-        )
-
-    async def settle(self, image_id: str, outcome: str, words: str, *, at_s: float) -> None:
-        """Note what came of every earlier request to delete the image that was never answered."""
-        await self._writer.run(
-            partial(_run_removal, statement=_SETTLE_REMOVALS, values=(at_s, outcome, words, image_id))
-        )
-
-
-def _note_removal(db: sqlite3.Connection, *, job_id: int, image_id: str, run_id: str, at_s: float) -> int:
+def intend_removal(db: sqlite3.Connection, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
+    """Note that the image is about to be deleted; the number of the operation."""
     return int(db.execute(_ASK_REMOVAL, (job_id, image_id, run_id, at_s)).lastrowid or 0)
 
 
-def _run_removal(db: sqlite3.Connection, *, statement: str, values: tuple[object, ...]) -> None:
-    db.execute(statement, values)
+def end_removal(db: sqlite3.Connection, ended: RemovalEnded) -> None:
+    """Note what came of a removal, or of all of an image that are open."""
+    if ended.operation_id is not None:
+        db.execute(_ANSWER_REMOVAL, (ended.at_s, ended.outcome, ended.reason, ended.operation_id))
+    if ended.image_id is not None:
+        db.execute(_SETTLE_REMOVALS, (ended.at_s, ended.outcome, ended.reason, ended.image_id))
 
 
 def removed_image_ids(ask: Ask) -> frozenset[str]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchexport.changes import RETRYABLE_STATES, Change, Fact, JobChange, Snoozed
+import msgspec
+
+from batchexport.changes import RETRYABLE_STATES, Change, Fact, Snoozed
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
 from batchexport.model import Job, JobState
-from batchexport.store.records import Forbiddings, RunRecord, TargetRecord, Unsent
-from batchexport.store.sqlite import changes, queries, targets
-from batchexport.store.sqlite.changes import make_all, note
-from batchexport.store.sqlite.files import LeftDown, left_down
-from batchexport.store.sqlite.images import ImageBook, RemovalBook
+from batchexport.store.records import AfootServer, Forbiddings, LinkedRow, RunRecord, TargetRecord, Unsent
+from batchexport.store.sqlite import changes, images, queries, servers, targets
+from batchexport.store.sqlite.facts import make_all, note
+from batchexport.store.sqlite.files import Elsewhere, LeftDown, down_elsewhere, left_down
+from batchexport.store.sqlite.images import KnownImages, Listing
 from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.queries import OpenRow
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
@@ -24,12 +27,23 @@ from batchexport.store.sqlite.writer import TargetWriter, Writer, undone_if_canc
 
 if TYPE_CHECKING:
     from batchexport.store.sqlite.state import StateFile
-from collections.abc import Collection
 
-from batchexport.model import Server, ServerState
-from batchexport.store.records import AfootServer, LinkedRow
-from batchexport.store.sqlite import servers
-from batchexport.store.sqlite.files import Elsewhere, down_elsewhere
+#: Jobs that `unchecked` tells of at once.
+UNCHECKED_PAGE = 1000
+
+
+class PendingJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs are pending."""
+
+    jobs: int
+    unchecked: int  #: of these, those whose volume is of unknown size: it was not looked at
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs were skipped because their volumes go, or went, elsewhere."""
+
+    known_twice: int  #: another target of the same project has them
+    exported: Mapping[Path, int]  #: by the state file that shows them as exported
 
 
 class Work:
@@ -43,9 +57,6 @@ class Work:
         self.target_id = lease.target_id
         self._state = state
         self._writer = TargetWriter(writer, lease)
-        self.removals = RemovalBook(self._writer)
-        self.servers = ServerBook(self._writer, state.path)
-        self.images = ImageBook(self._writer)
         self._lease = lease
         self._now = now
 
@@ -103,18 +114,20 @@ class Work:
         """
         await self._writer.ask(targets.bind, found=found, at=self._now(), rebind=rebind)
 
-    async def skip_known_twice(self) -> int:
-        """How many pending jobs were skipped, for another target of the same project has their volumes."""
-        return await self._writer.ask(targets.skip_known_twice, at=self._now())
-
-    async def skip_exported_elsewhere(self, others: Sequence[Path]) -> dict[Path, int]:
-        """How many pending jobs were skipped, for these other state files show their volumes as exported."""
-        mine = await self._writer.ask(_record_of)
-        skipped: dict[Path, int] = {}
-        for rows in targets.exported_elsewhere(self.path, self.target_id, mine, others):
-            if rows and (count := await self._writer.ask(targets.skip_exported, rows=rows, at=self._now())):
-                skipped[rows[0].path] = skipped.get(rows[0].path, 0) + count
-        return skipped
+    async def skip_duplicates(self, others: Sequence[Path] = ()) -> Skipped:
+        """Skip pending jobs whose volume another target of the same project has, or that `others`, further
+        state files, show as exported.
+        """
+        known_twice = await self._writer.ask(targets.skip_known_twice, at=self._now())
+        exported: dict[Path, int] = {}
+        if others and (await self.pending()).jobs:
+            mine = await self._writer.ask(_record_of)
+            for rows in targets.exported_elsewhere(self.path, self.target_id, mine, others):
+                if rows and (
+                    count := await self._writer.ask(targets.skip_exported, rows=rows, at=self._now())
+                ):
+                    exported[rows[0].path] = exported.get(rows[0].path, 0) + count
+        return Skipped(known_twice=known_twice, exported=exported)
 
     async def claim(
         self, limit: int, *, now_s: float, server_now_s: float, max_gib: int | None = None
@@ -147,21 +160,21 @@ class Work:
             else:
                 self._writer.apply(change)
 
-    async def commit(self, *changes: JobChange) -> None:
+    async def commit(self, *changes: Change) -> None:
         """Make these changes, all or none; durable on return. Raises StateError where one is not allowed."""
-        await self._writer.ask(make_all, changes=changes)
+        await self._writer.ask(make_all, together=changes)
 
-    async def unsettled(self) -> list[Job]:
-        """Jobs that are submitting: right after `take`, those that a dead process may have sent."""
-        return await self._writer.ask(queries.under_way, state=JobState.SUBMITTING)
+    async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
+        """The jobs of these image names for which nothing was sent as far as is known: submitting now."""
+        return await self._writer.ask(images.claim_named, names=names, server_now=server_now_s)
 
-    async def exporting(self) -> list[Job]:
-        """Jobs whose images the cloud is writing."""
-        return await self._writer.ask(queries.under_way, state=JobState.EXPORTING)
-
-    async def ambiguous(self) -> list[Job]:
-        """Jobs with several images, of which a person or `reconcile` is to say which one counts."""
-        return await self._writer.ask(queries.ambiguous)
+    async def jobs_in(self, state: JobState) -> list[Job]:
+        """The jobs that are submitting (after `take`, those that a dead process may have sent), exporting or
+        ambiguous.
+        """
+        if state is JobState.AMBIGUOUS:
+            return await self._writer.ask(queries.ambiguous)
+        return await self._writer.ask(queries.under_way, state=state)
 
     async def next_due_s(self, *, max_gib: int | None = None) -> float | None:
         """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending.
@@ -174,33 +187,86 @@ class Work:
         """The pending rows whose last request the cloud forbade."""
         return await self._writer.ask(queries.forbidden)
 
-    async def unsized(self) -> int:
-        """How many pending jobs have a volume of unknown size, which nobody has looked at. Always fast."""
-        return await self._writer.ask(queries.unchecked_count)
+    async def pending(self) -> PendingJobs:
+        """How many jobs are pending. Fast at any size."""
+        return PendingJobs(
+            jobs=await self._writer.ask(queries.pending_count),
+            unchecked=await self._writer.ask(queries.unchecked_count),
+        )
 
-    async def pending(self) -> int:
-        """How many jobs are pending. Always fast."""
-        return await self._writer.ask(queries.pending_count)
+    async def unchecked(
+        self,
+        *,
+        volume_ids: Sequence[str] | None = None,
+        image_names: Sequence[str] | None = None,
+        after: int = 0,
+        limit: int = UNCHECKED_PAGE,
+    ) -> list[Unsent]:
+        """The jobs never tried and not looked at that are for these volumes, or the first behind job `after`.
 
-    async def unsent_of(self, volume_ids: Sequence[str]) -> list[Unsent]:
-        """The jobs for these volumes that were neither tried nor looked at."""
-        return await self._writer.ask(queries.unchecked_of_volumes, volume_ids=volume_ids)
+        With `image_names`, those never tried that want one of these, looked at or not.
+        """
+        if volume_ids is not None:
+            return await self._writer.ask(queries.unchecked_of_volumes, volume_ids=volume_ids)
+        if image_names is not None:
+            return await self._writer.ask(queries.untried_of_names, image_names=image_names)
+        return await self._writer.ask(queries.unchecked_after, job_id=after, limit=limit)
 
-    async def unsent_named(self, image_names: Sequence[str]) -> list[Unsent]:
-        """The jobs never tried that want one of these image names."""
-        return await self._writer.ask(queries.untried_of_names, image_names=image_names)
-
-    async def unsent_after(self, job_id: int, *, limit: int) -> list[Unsent]:
-        """The first jobs behind this one that were neither tried nor looked at."""
-        return await self._writer.ask(queries.unchecked_after, job_id=job_id, limit=limit)
-
-    async def open_rows(self, volume_ids: Sequence[str]) -> list[OpenRow]:
-        """The rows for these volumes that are not at their end."""
+    async def open_jobs(
+        self, *, volume_ids: Sequence[str] = (), stalled_at: float | None = None
+    ) -> list[OpenRow]:
+        """The jobs for these volumes that have not ended; or, at a time, the exports past their deadlines and
+        every job whose request is in doubt.
+        """
+        if stalled_at is not None:
+            return await self._writer.ask(queries.stalled_rows, now=stalled_at)
         return await self._writer.ask(queries.open_rows_of_volumes, volume_ids=volume_ids)
 
-    async def stalled_rows(self, *, now_s: float) -> list[OpenRow]:
-        """The exports past their deadlines, and every row whose request is in doubt."""
-        return await self._writer.ask(queries.stalled_rows, now=now_s)
+    async def images_of(self, job: Job) -> KnownImages:
+        """What is known of the images of a job."""
+        return await self._writer.run(partial(images.known_images, job=job))
+
+    async def listing(self, *, run_id: str) -> Listing:
+        """For which jobs all images of the project were listed."""
+        return await self._writer.ask(images.listing, run_id=run_id)
+
+    async def intend_removal(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
+        """Note that an image is about to be deleted; the number for `RemovalEnded`."""
+        asking = partial(images.intend_removal, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
+        return await self._writer.run(asking)
+
+    async def resources(self) -> list[AfootServer]:
+        """The resources that are ours to release."""
+        return await self._writer.ask(servers.afoot)
+
+    async def jobs_needing(self, resource_ids: Collection[str] | None = None) -> list[LinkedRow]:
+        """The jobs that have not ended and need any of these; None = all with resources that were sent."""
+        if resource_ids is None:
+            return await self._writer.ask(servers.under_way)
+        return await self._writer.ask(servers.rows_of, server_ids=resource_ids)
+
+    async def held_jobs(self, *, after: int, limit: int) -> list[LinkedRow]:
+        """The first held jobs behind job `after`, in the order of the list."""
+        return await self._writer.ask(servers.next_held, job_id=after, limit=limit)
+
+    async def disturbed(self) -> dict[int, str]:
+        """By job id, the resource that was released while the volume of the job was being exported."""
+        return await self._writer.ask(servers.disturbed)
+
+    async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
+        """The volumes of all jobs that ever needed these."""
+        return await self._writer.ask(servers.volumes_of, server_ids=resource_ids)
+
+    async def start_release(self, resource_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
+        """The intent to release these: all `anyway`, else those whose jobs have no export in progress.
+
+        Returns those. Their pending jobs are held again, in the same transaction.
+        """
+        return await self._writer.ask(servers.start, server_ids=resource_ids, anyway=anyway)
+
+    async def held_elsewhere(self) -> dict[str, Elsewhere]:
+        """The resources that other state files of the folder hold, by id."""
+        return await self._writer.run(lambda _: down_elsewhere(self.path))
 
     def left_down(self) -> LeftDown | None:
         """The servers that are not up, where the file can still be read; None = the target was taken over."""
@@ -211,89 +277,3 @@ def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
     """The target as it is now, for one that is about to be compared by its volumes."""
     db.execute(UNIQUE_INDEXES["volume_id"])
     return next(each for each in target_records(db) if each.target_id == target_id)
-
-
-class ServerBook:
-    """Which servers are down for which rows. Raises what `Work` raises."""
-
-    def __init__(self, writer: TargetWriter, path: Path) -> None:
-        self._writer = writer
-        self._path = path
-
-    async def afoot(self) -> list[AfootServer]:
-        """The servers that are not up again."""
-        return await self._writer.ask(servers.afoot)
-
-    async def next_held(self, job_id: int, *, limit: int) -> list[LinkedRow]:
-        """The first rows behind this one that wait for servers, in the order of the list."""
-        return await self._writer.ask(servers.next_held, job_id=job_id, limit=limit)
-
-    async def rows_of(self, server_ids: Collection[str]) -> list[LinkedRow]:
-        """The rows that hang on any of these servers and are not at their end."""
-        return await self._writer.ask(servers.rows_of, server_ids=server_ids)
-
-    async def under_way(self) -> list[LinkedRow]:
-        """The rows that were sent and hang on servers."""
-        return await self._writer.ask(servers.under_way)
-
-    async def disturbed(self) -> dict[int, str]:
-        """By job id, the server that came up while the volume of the row was being exported."""
-        return await self._writer.ask(servers.disturbed)
-
-    async def volumes_of(self, server_ids: Collection[str]) -> frozenset[str]:
-        """The volumes of all rows that hang on these servers, whatever became of them."""
-        return await self._writer.ask(servers.volumes_of, server_ids=server_ids)
-
-    async def down_elsewhere(self) -> dict[str, Elsewhere]:
-        """The servers that other state files of the folder have stopped, by id."""
-        return await self._writer.run(lambda _: down_elsewhere(self._path))
-
-    def hold(self, job: Job, server_ids: Sequence[str]) -> None:
-        """A pending row waits for these servers: nobody claims it. Durable with the next flush."""
-        self._writer.submit(servers.hold, job_id=job.job_id, server_ids=server_ids)
-
-    async def link(self, job: Job, server_ids: Sequence[str]) -> None:
-        """The row hangs on these servers, and on no others."""
-        await self._writer.ask(servers.link, job_id=job.job_id, server_ids=server_ids)
-
-    async def release(self, jobs: Sequence[Job], *, at_s: float) -> None:
-        """These rows may go, before all that never waited."""
-        job_ids = [job.job_id for job in jobs]
-        await self._writer.ask(servers.release, job_ids=job_ids, next_at=at_s)
-
-    async def let_go(self, jobs: Sequence[Job]) -> None:
-        """These rows have nothing to do with servers any more, and may go."""
-        job_ids = [job.job_id for job in jobs]
-        await self._writer.ask(servers.let_go, job_ids=job_ids)
-
-    async def stopping(self, found: Sequence[Server], *, at_s: float) -> None:
-        """These are about to be asked to stop, and were found like this."""
-        await self._writer.ask(servers.stopping, servers=found, at=at_s)
-
-    async def down(self, server_ids: Collection[str], *, at_s: float) -> None:
-        """These have stopped."""
-        await self._writer.ask(servers.down, server_ids=server_ids, at=at_s)
-
-    async def start(self, server_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
-        """Those of these that may be asked to start: nothing of them is being copied, unless `anyway`, and
-        what is pending is held again.
-        """
-        return await self._writer.ask(servers.start, server_ids=server_ids, anyway=anyway)
-
-    async def up(
-        self,
-        server_ids: Collection[str],
-        *,
-        at_s: float,
-        state: ServerState = ServerState.UP,
-    ) -> None:
-        """These are up again, or gone; what is pending of them is held."""
-        await self._writer.ask(servers.up, server_ids=server_ids, state=state, at=at_s)
-
-    async def runs(self, server_ids: Collection[str], *, at_s: float) -> None:
-        """These, which are not ours to start, were seen running."""
-        await self._writer.ask(servers.runs, server_ids=server_ids, at=at_s)
-
-    async def note(self, server_id: str, words: str) -> None:
-        """What is wrong with a server, until it is up."""
-        await self._writer.ask(servers.note, server_id=server_id, words=words)
