@@ -160,7 +160,7 @@ def test_protected_images_stay_and_are_named(calendar: Any) -> None:
         assert len(there(sandbox)) == 4
     assert (first.exit_code, second.exit_code) == (0, 0)
     for image_id in recorded(1).values():
-        assert f"image {image_id} is left: it is protected" in second.stderr
+        assert f"image {image_id} kept although superseded: it is protected" in second.stderr
     assert noted(1) == []
 
 
@@ -286,7 +286,7 @@ def test_an_image_that_was_found_by_its_name_only_is_never_removed(
         second = calendar.night()
         assert first <= there(sandbox)
         shown = batchexport("cleanup", "nightly.toml")
-    assert second.stderr.count("is left: found by its name only") == 2
+    assert second.stderr.count("kept although superseded: found by its name only") == 2
     assert shown.stdout.count("kept: found by its name only") == 2
 
 
@@ -339,7 +339,7 @@ def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar: An
         result = calendar.night()
         assert len(there(sandbox)) == 4
     assert result.exit_code == 0
-    assert "is left: the state file is in use by process" in result.stderr
+    assert "kept although superseded: the state file is in use by process" in result.stderr
 
 
 @pytest.mark.parametrize(
