@@ -181,3 +181,35 @@ def test_room_is_for_servers_and_for_their_exports(
 ) -> None:
     found = has_room(servers, rows, outstanding=down, jobs_outstanding=rows_down, max_held=10, max_exports=40)
     assert found is room
+
+
+CREATED = Limits(acquire_s=900.0, absent_s=60.0, free_s=30.0, stable_s=90.0, stuck_s=3600.0, is_created=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "expected"),
+    [
+        # That it is absent is how it was before, and how it is to be again: once that is certain.
+        (ACQUIRING, {"absent_s": 59.0}, Action.WAIT),
+        (ACQUIRING, {"absent_s": 60.0}, Action.ACQUIRE),
+        (ACQUIRING, {"absent_s": 60.0, "may_ask": False}, Action.WAIT),
+        (ACQUIRING, {"absent_s": 60.0, "is_needed": False}, Action.RELEASE),
+        (HELD, {"absent_s": 59.0}, Action.WAIT),
+        (HELD, {"absent_s": 60.0}, Action.NOTE_TAKEN_BACK),
+        (HELD, {"absent_s": 60.0, "is_needed": False}, Action.NOTE_RELEASED),
+        (RELEASING, {"absent_s": 59.0}, Action.WAIT),
+        (RELEASING, {"absent_s": 60.0}, Action.NOTE_RELEASED),
+        # A request whose answer was lost may still create it.
+        (RELEASING, {"absent_s": 60.0, "seen_held": False}, Action.WAIT),
+        (
+            RELEASING,
+            {"absent_s": 90.0, "seen_held": False, "unchanged_s": 90.0, "in_state_s": 90.0},
+            Action.NOTE_RELEASED,
+        ),
+    ],
+)
+def test_what_is_created_is_free_when_it_is_absent(
+    state: ResourceState, observed: dict[str, Any], expected: Action
+) -> None:
+    facts: dict[str, Any] = {"seen": seen_of(GONE), "is_needed": True, "may_ask": True, **observed}
+    assert next_action(state, Observation(**facts), CREATED) is expected
