@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from shlex import quote
 
 import msgspec
 
@@ -71,7 +72,9 @@ def actions_after(
         add(f"end {exports} past the deadline", command("give-up", " --stalled", signs_in=False))
     if stuck:
         volumes = count_of(stuck_rows, "volume")
-        frees = [f"openstack volume set --state available {volume_id}" for volume_id in stuck[:MAX_COMMANDS]]
+        frees = [
+            f"openstack volume set --state available {quote(volume_id)}" for volume_id in stuck[:MAX_COMMANDS]
+        ]
         add(f"free {volumes} left uploading, for a retry", *frees, who=CLOUD_ADMINISTRATOR)
     if rows[JobState.AMBIGUOUS]:
         ambiguous = count_of(rows[JobState.AMBIGUOUS], "ambiguous row")

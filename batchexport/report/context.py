@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from shlex import quote
 
 import msgspec
 
@@ -77,7 +78,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             if found[1] is None:
                 for place, volume_id in enumerate(volume_ids or ["ID"]):
                     pieces += [("; ", False)] if place else []
-                    pieces.append((found[0].replace("ID", volume_id), True))
+                    pieces.append((found[0].replace("ID", quote(volume_id)), True))
             else:
                 options = found[2] + (" --yes" if "--in-use stop" in found[2] else "")
                 pieces.append((self.command(found[1], options), True))
