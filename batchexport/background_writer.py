@@ -84,7 +84,7 @@ class FileSink:
             self._descriptor = os.open(self._path, flags, 0o666)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                raise OSError(errno.ENXIO, "nobody reads from this pipe", str(self._path)) from error
+                raise OSError(errno.ENXIO, "no process reads from this pipe", str(self._path)) from error
             raise
         os.set_blocking(self._descriptor, True)
         self._is_torn = False

@@ -59,7 +59,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         if disk_format is None or disk_format in self.disk_formats:
             return None
         allowed = ", ".join(self.disk_formats)
-        return f"disk format {disk_format} is none of {self.name}; allowed: {allowed}"
+        return f"disk format {disk_format} is not supported by {self.name}; allowed: {allowed}"
 
 
 #: Control characters, and those that can hide parts of a text: line separators, bidirectional marks.

@@ -30,7 +30,7 @@ class CloudIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         if self.is_sandbox:
-            return "the practice cloud (sandbox)"
+            return "the sandbox"
         named = [self.cloud and f"cloud {self.cloud}", self.region and f"region {self.region}"]
         project = f"project {self.project_name} ({self.project_id})" if self.project_name else None
         if project is None and self.project_id:

@@ -45,7 +45,7 @@ def _write_through(path: Path, mode: int, parts: Iterable[str], *, wait: bool) -
         handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "nobody reads from this pipe", str(path)) from error
+            raise OSError(errno.ENXIO, "no process reads from this pipe", str(path)) from error
         raise
     os.set_blocking(handle, wait)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:

@@ -160,7 +160,7 @@ def changes_text(differences: intake.Differences) -> str:
         for rows, text in (
             (differences.new, f"{count_of(differences.new, 'new row')}"),
             (differences.changed, f"{count_of(differences.changed, 'row')} changed"),
-            (differences.left_out, f"{count_of(differences.left_out, 'row')} no longer listed: left out"),
+            (differences.left_out, f"{count_of(differences.left_out, 'row')} no longer listed: skipped"),
             (
                 differences.kept,
                 f"{count_of(differences.kept, 'row')} no longer listed, but sent already: kept",

@@ -37,7 +37,7 @@ def validate(source: str, **flags: Any) -> None:
 
     config = config_of_run(source, flags)
     if config.volume_filter is not None:
-        out(f"{source}: no problems; its list is discovered, `batchexport plan {source}` looks at it")
+        out(f"{source}: no problems; its list is discovered; `batchexport plan {source}` shows it")
         return
     if is_job_file(source):
         out(f"{source}: no problems in the job file")

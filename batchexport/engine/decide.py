@@ -125,7 +125,7 @@ def settle(
     if uploading or clear_for_s is None or clear_for_s < settle_s:
         return Wait()
     if missing:
-        return Fail(Ending(reason="the cloud knows no such volume", code="volume_not_found", status=404))
+        return Fail(Ending(reason="the cloud has no such volume", code="volume_not_found", status=404))
     return Retry(Ending(reason="the request was lost before the cloud acted on it", code="not_sent"))
 
 

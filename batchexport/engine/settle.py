@@ -35,7 +35,7 @@ class Evidence(msgspec.Struct, frozen=True):
     """What one poll saw of one job: its volume first, then the images of its name."""
 
     uploading: bool
-    missing: bool  #: the cloud knows no such volume; a list cannot tell and says False
+    missing: bool  #: the cloud has no such volume; a list cannot tell and says False
     named: Sequence[Image] | None  #: those that the list shows; None = not read yet
 
 

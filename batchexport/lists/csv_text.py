@@ -101,8 +101,7 @@ def header_of(
         # What else is unknown matters once there are ids: of a foreign list, all of it is.
         found = ", ".join(names)
         wrong = (
-            "there is no such column; rename the one that holds the volume ids to volume_id; "
-            f"found: {shown(found)}"
+            f"no such column; rename the one that holds the volume ids to volume_id; found: {shown(found)}"
         )
         near = [each for each in problems if "did you mean volume_id?" in each.message]
         problems = [*near, location.problem(wrong, field=Column.VOLUME_ID)]

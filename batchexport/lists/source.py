@@ -175,7 +175,7 @@ def _opened_file(path: Path) -> BinaryIO:
 def _unreadable(name: str, error: OSError | ValueError) -> JobListError:
     if isinstance(error, FileNotFoundError):
         return JobListError(
-            f"{name}: there is no such job list",
+            f"{name}: no such job list",
             hint="give the path of a CSV, JSON or JSON Lines file, or - for standard input",
         )
     if isinstance(error, IsADirectoryError):

@@ -32,7 +32,7 @@ _NO_LIBRARY = (
     ' as "CSV UTF-8" and try again'
 )
 _OTHER_ARCHIVE = 'is a zip archive, and no Excel workbook (.xlsx); save the list as "CSV UTF-8"'
-_DAMAGED = "is an Excel workbook that cannot be read; open it, save it anew, and try again"
+_DAMAGED = "is an Excel workbook that cannot be read; open it, save it again, and retry"
 
 
 class UnreadableWorkbookError(Exception):

@@ -157,7 +157,7 @@ class RunObserver:
         except ConfigError as error:
             if str(error) not in self._failed:
                 log.warning(
-                    "%s; the run goes on without metrics (%s)",
+                    "%s; the run continues without metrics (%s)",
                     error,
                     error.hint,
                     extra={"action": "metrics_not_served", "address": str(self._address)},

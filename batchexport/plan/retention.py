@@ -105,7 +105,7 @@ def why_ignored(ours: OurImage, images: Mapping[str, Image], defaults: ImageOpti
     if not ours.is_proved:
         return "found by its name only: nothing proves that this job made it"
     if not is_ours(ours, image):
-        return f"{image.status}, called {image.name!r}: no longer as we made it"
+        return f"{image.status}, called {image.name!r}: changed since it was made"
     if image.created_at is None:
         return "the cloud does not report when it was made"
     if ours.size_gib is None:

@@ -120,12 +120,12 @@ def _sums(summary: PlanSummary, limits: Limits) -> Iterator[str]:
     if summary.presumed_missing:
         yield (
             f"{count_of(summary.presumed_missing, 'row')} of these: the volume is in no list of the project; "
-            "none was there of those that were read one by one"
+            "none of those read one by one exists"
         )
     if summary.unseen:
         yield (
-            f"{count_of(summary.unseen, 'row')} not looked at: the volume is in no list of the project, as "
-            "others that could be read by themselves"
+            f"{count_of(summary.unseen, 'row')} not checked: the volume is in no list of the project, like "
+            "others that could be read by id"
         )
     yield from _image_lines(summary)
     yield _size_line(summary, limits)

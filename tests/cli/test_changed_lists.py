@@ -93,7 +93,7 @@ def test_rows_that_are_gone_stay_where_they_were_sent_and_are_left_out_where_not
     with served(*volumes(statuses=["error", "error"])) as cloud:
         run(*IDS[:3], code=3)  # two were refused by the preflight
         said = run(*IDS[2:4])
-        assert "1 new row, 2 rows no longer listed: left out" in said
+        assert "1 new row, 2 rows no longer listed: skipped" in said
         left_out = dict.fromkeys(IDS[:2], "skipped")
         assert states() == left_out | dict.fromkeys(IDS[2:4], "succeeded")
         retried = batchexport("retry", "v.state", "--skipped", "--os-cloud", "served", *QUICK[2:])

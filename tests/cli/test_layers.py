@@ -149,7 +149,7 @@ def test_the_dialect_of_a_list_is_none_until_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--dialect cinder --disk-format zvhd", "disk format zvhd is none of cinder; allowed: raw"),
+        ("--dialect cinder --disk-format zvhd", "disk format zvhd is not supported by cinder; allowed: raw"),
         ("--dialect cinder --os-type linux", "cinder takes none"),
         ("--dialect evs --visibility private", "evs takes neither"),
         ("--dialect evs --no-protected", "evs takes neither"),

@@ -69,7 +69,7 @@ def test_one_format_that_no_row_can_have_is_one_reason(batchexport: Callable[...
             assert batchexport("run", "v.csv", "--state", state, *RUN, *more).exit_code == 3
     states = ("a.state", "b.state")
     (reason,) = {row[2] for state in states for row in names_of(batchexport, state).values()}
-    assert reason.startswith("not sent: disk format zvhd2 is none of cinder; allowed: raw, ")
+    assert reason.startswith("not sent: disk format zvhd2 is not supported by cinder; allowed: raw, ")
 
 
 def test_a_template_with_a_format_is_refused(batchexport: Callable[..., Result]) -> None:

@@ -81,5 +81,5 @@ def test_a_pipe_that_nobody_reads_is_said_and_stays(batchexport: Callable[..., R
     os.mkfifo("pipe")
     result = batchexport("report", "n1.state", "-o", "pipe")
     assert result.exit_code == 2
-    assert "error: cannot write the report to pipe: nobody reads from this pipe" in result.stderr
+    assert "error: cannot write the report to pipe: no process reads from this pipe" in result.stderr
     assert Path("pipe").is_fifo()

@@ -110,7 +110,7 @@ def test_a_dry_run_tells_of_a_state_file_that_is_there(
 ) -> None:
     batchexport("run", volumes, *QUICK)
     result = batchexport("run", volumes, "-n")
-    assert "(there already, and belongs to the practice cloud (sandbox): would resume" in result.stdout
+    assert "(there already, and belongs to the sandbox: would resume" in result.stdout
     assert "cloud: by the OS_ variables" in result.stdout
     assert "limits: 5 requests/s" in result.stdout
 

@@ -148,7 +148,7 @@ def test_the_sandbox_prints_its_clouds_yaml_and_ends_cleanly(number: signal.Sign
         stdout, stderr = child.communicate(timeout=20)
     assert child.returncode == 0
     assert line.startswith("the sandbox listens at http://127.0.0.1:")
-    assert f"{number.name}: the sandbox ends" in stderr
+    assert f"{number.name}: the sandbox stops" in stderr
     url = line.split()[4].rstrip(";")
     assert yaml.safe_load(stdout)["clouds"]["sandbox"]["auth"]["auth_url"].startswith(url)
 

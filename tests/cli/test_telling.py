@@ -116,7 +116,7 @@ def test_a_pipe_for_events_that_nobody_reads_does_not_hold_the_run_up(
     os.mkfifo("pipe")
     result = batchexport("run", volumes, *QUICK, "--events", "pipe")
     assert result.exit_code == 0
-    assert "--events: cannot write to pipe: nobody reads from this pipe" in result.stderr
+    assert "--events: cannot write to pipe: no process reads from this pipe" in result.stderr
 
 
 def test_metrics_tell_what_a_run_did(batchexport: Callable[..., Result], volumes: dict[str, Any]) -> None:

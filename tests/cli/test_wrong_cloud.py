@@ -108,7 +108,7 @@ def test_what_is_only_looked_at_names_the_cloud_of_the_state_file(
     with served(synthetic_volumes=True):
         batchexport("run", "v.csv", "--os-cloud", "sandbox", *QUICK)
         result = batchexport(command[0], "v.csv", "--os-cloud", "served", *command[1:])
-    assert "there already, and belongs to the practice cloud (sandbox)" in result.output
+    assert "there already, and belongs to the sandbox" in result.output
 
 
 def test_the_practice_cloud_is_the_same_wherever_it_listens(batchexport: Callable[..., Result]) -> None:

@@ -250,7 +250,7 @@ async def test_visibility_is_not_sent_where_it_would_be_refused(
 
 
 async def test_a_format_the_cloud_has_not_is_refused_before_sending(bench: Bench) -> None:
-    with pytest.raises(RefusedError, match="zvhd2 is none of cinder; allowed: raw, vmdk"):
+    with pytest.raises(RefusedError, match="zvhd2 is not supported by cinder; allowed: raw, vmdk"):
         await export(bench, disk_format="zvhd2")
     assert bench.server.seen == []
 

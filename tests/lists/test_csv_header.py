@@ -65,7 +65,7 @@ def test_without_a_volume_id_column_reading_stops_and_tells_what_was_found(
 ) -> None:
     reading = read("# list\nvolume|name\na|b\nc|d\n")
     assert reading.told[-1] == (
-        "line 2, volume_id: there is no such column; rename the one that holds the volume ids to volume_id; "
+        "line 2, volume_id: no such column; rename the one that holds the volume ids to volume_id; "
         'found: "volume, name"'
     )
     assert (reading.rows, reading.job_list.rows) == ([], 0)

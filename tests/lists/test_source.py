@@ -57,7 +57,7 @@ def test_problems_name_the_list_as_it_was_given(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("read_it", [lambda path: list(JobList(path)), sha256_of])
 def test_a_missing_list_is_told_as_missing(tmp_path: Path, read_it: Callable[..., Any]) -> None:
-    with pytest.raises(JobListError, match=r"none\.csv: there is no such job list") as caught:
+    with pytest.raises(JobListError, match=r"none\.csv: no such job list") as caught:
         read_it(tmp_path / "none.csv")
     assert "standard input" in (caught.value.hint or "")
 

@@ -118,7 +118,7 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
 
 def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="nobody reads from this pipe"):
+    with pytest.raises(OSError, match="no process reads from this pipe"):
         FileSink(tmp_path / "pipe")
 
 

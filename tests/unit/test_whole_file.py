@@ -93,7 +93,7 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
 
 def test_a_pipe_that_nobody_reads_is_an_error_and_no_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="nobody reads from this pipe"):
+    with pytest.raises(OSError, match="no process reads from this pipe"):
         write_whole(tmp_path / "pipe", ["new"])
 
 

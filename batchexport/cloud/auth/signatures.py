@@ -115,7 +115,7 @@ def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -
     elif "reach the limit" in words:
         hint = "five bad signatures lock a key for five minutes: check key and secret, wait, then run again"
     elif "not exist" in words:
-        hint = "there is no such access key in this cloud: check access_key, and the region"
+        hint = "this cloud has no such access key: check access_key, and the region"
     elif key.security_token:
         hint = "temporary keys expire: get a new key with its secret and security token, then run again"
     else:

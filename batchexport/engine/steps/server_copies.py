@@ -86,7 +86,7 @@ class Copies:
                 why = f"its volume {volume_id} is still being copied"
                 if volume_id not in own:
                     bound_s = deadline_s(volume.size_gib, None)
-                    why = f"somebody else copies its volume {volume_id}"
+                    why = f"its volume {volume_id} is being copied by somebody else"
             loop_now = asyncio.get_running_loop().time()
             if loop_now - self._since.setdefault(key, loop_now) < bound_s:
                 return f"{why}; it is started then, or in {bound_s / 60:.0f} min at the latest"

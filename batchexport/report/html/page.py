@@ -126,7 +126,7 @@ def _alarm(report: RunReport, zone: tzinfo | None) -> Markup:
 
 
 def _when_up(report: RunReport) -> tuple[str, ...]:
-    return ("The run that goes on starts them when their volumes are exported.",) if report.running else ()
+    return ("The running process starts them once their volumes are exported.",) if report.running else ()
 
 
 def _clock(zone: tzinfo | None) -> Callable[[float | None], str]:

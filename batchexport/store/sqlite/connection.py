@@ -169,7 +169,7 @@ def copy_whole(db: sqlite3.Connection, path: Path) -> None:
         temporary.chmod(0o600)
         os.link(temporary, path)
     except (sqlite3.Error, OSError) as error:
-        log.error("%s could not be written anew: %s", path, error)
+        log.error("%s could not be saved again: %s", path, error)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -227,7 +227,7 @@ def _check_header(path: Path) -> None:
         header = _head(path)
     except FileNotFoundError as error:
         raise StateError(
-            f"{path}: there is no such state file", hint="`batchexport run LIST` makes one from a job list"
+            f"{path}: no such state file", hint="`batchexport run LIST` makes one from a job list"
         ) from error
     except OSError as error:
         raise StateError(f"{path}: cannot read it: {error.strerror}") from error
@@ -258,10 +258,9 @@ def _without_log(path: Path) -> StateError:
     finally:
         os.close(file)
     return StateError(
-        f"{path}: {path.name}-wal is missing: it was taken away from it, and holds what was written last;"
-        " nothing was started",
-        hint="put it back beside the file, from where the run was at work. If it is lost, look in the cloud"
-        " for what was exported since, and name another file with --state for a list of the rest",
+        f"{path}: {path.name}-wal is missing: it holds the latest changes; nothing was started",
+        hint="copy it from where the run worked to this folder. If it is lost, check in the cloud what was"
+        " exported since, and use another --state for a list of the rest",
     )
 
 

@@ -149,9 +149,9 @@ def take(
         alive = is_alive(owner, here=me)
         if has_left and alive and is_copy(owner, me):
             raise StateInUseError(
-                f"this is a copy of a state file that {owner}, works on: what both send makes two images",
-                hint=f"wait for it to end, or stop it (kill -TERM {owner.pid}); then go on with one of the"
-                " two files, and with that alone",
+                f"this is a copy of a state file that {owner}, works on: together they would make two images",
+                hint=f"wait for it to end, or stop it (kill -TERM {owner.pid}); then use only one of the"
+                " two files",
             )
         alive = False if has_left else alive
         if (refusal := why_not(owner, lease_until=row[1], now=now, alive=alive)) is not None:

@@ -157,7 +157,7 @@ class StateFile:
         if not self._locks.in_place():
             raise StateError(
                 f"{self.path} was removed or replaced while it was worked on: nothing more is sent",
-                hint="what it holds is written anew at its end: in its place, or beside it as .lost.state",
+                hint="its contents are saved when the run ends: in its place, or beside it as .lost.state",
             )
 
     async def release(self, held: Lease) -> None:

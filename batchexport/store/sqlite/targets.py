@@ -118,9 +118,9 @@ def check_bound(bound: CloudIdentity, found: CloudIdentity, *, rebind: bool) -> 
         f"sign in to the cloud of the state file; for another {unlike}, name another state file with --state"
     )
     if unlike == "address":
-        hint += "; if only the addresses of this cloud have changed, say so with --rebind-cloud"
+        hint += "; if only the addresses of this cloud have changed, use --rebind-cloud"
     if bound.is_sandbox:
-        hint = "what was tried on the practice cloud counts for no real one: name another file with --state"
+        hint = "rehearsals on the sandbox do not count for a real cloud: use another --state"
     raise WrongCloudError(
         f"the state file belongs to {bound}, but this is {found}: another {unlike}; nothing was sent to it",
         hint=hint,
