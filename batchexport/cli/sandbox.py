@@ -143,5 +143,5 @@ async def _serve(
             click.echo(url)
         console.info(f"the sandbox listens at {url}; Ctrl-C ends it")
 
-    with stop_on_signals(err, first="the sandbox ends", second="exiting now") as stop:
+    with stop_on_signals(err, first="the sandbox stops", second="exiting now") as stop:
         await serve_until_stopped(settings, port=port, stop=stop.event, on_start=on_start)
