@@ -70,4 +70,4 @@ def test_a_state_file_that_is_not_there_is_told_with_those_that_are(
         in some.stderr
     )
     assert "no such job file" in batchexport(command, "v.toml").stderr
-    assert "no folder nights" in batchexport(command, "nights/v.state").stderr
+    assert "cannot read folder nights" in batchexport(command, "nights/v.state").stderr

@@ -84,7 +84,7 @@ def test_the_practice_cloud_counts_for_no_real_one_and_no_real_one_for_it(
         assert batchexport("run", "v.csv", "--os-cloud", clouds[0], *QUICK).exit_code == 0
         result = batchexport("run", "v.csv", "--os-cloud", clouds[1], *QUICK)
         assert result.exit_code == 5, result.output
-        assert "the practice cloud" in result.stderr
+        assert "the sandbox" in result.stderr
         assert "--state" in result.stderr
         moved = batchexport("run", "v.csv", "--os-cloud", clouds[1], *QUICK, "--rebind-cloud")
         assert moved.exit_code == 5
