@@ -125,6 +125,14 @@ def test_advice_holds_commands_that_can_be_pasted(report: RunReport) -> None:
     assert "".join(text for text, is_command in pieces if not is_command) == "Stop it (run ), then run ."
 
 
+def test_a_command_on_a_volume_is_given_for_each_volume(report: RunReport) -> None:
+    advice = "An administrator frees it (openstack volume set --state available ID)."
+    frees = "openstack volume set --state available"
+    given = report.context.advised(advice, ["v1", "v 2"])
+    assert [text for text, is_command in given if is_command] == [f"{frees} v1", f"{frees} 'v 2'"]
+    assert [text for text, is_command in report.context.advised(advice) if is_command] == [f"{frees} ID"]
+
+
 def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
     page = Page(html_report(report, zone=UTC))
     assert page.texts["section"][0].startswith("1 server is down")
