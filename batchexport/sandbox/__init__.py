@@ -1,7 +1,7 @@
-"""A small local cloud that speaks the API the exports go through: sign-in, volumes, images and servers.
+"""A small local cloud with the APIs that exports use: sign-in, volumes, snapshots, images and servers.
 
-It is there to try batchexport on, to rehearse a night, and to prove things that no real cloud does on
-demand. Its images hold no data. See `SandboxSettings` for what it can be told to do wrong.
+Use it to try batchexport, to rehearse a night, and to prove what no real cloud does on demand. Its images
+hold no data. `SandboxSettings` has the faults that it can be asked for.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from batchexport.sandbox.responses import Refusal, Service, json_reply, service_
 from batchexport.sandbox.signatures import KeyLock, Signature, fault_of, read_signature
 from batchexport.sandbox.state import STATE
 
-#: Not a secret: whoever reaches the sandbox may also sign in to it.
+#: Not a secret: anyone who can reach the sandbox may sign in to it.
 TOKEN_KEY = b"sandbox"
 
 

@@ -133,8 +133,8 @@ async def post_action(request: web.Request) -> web.Response:
     state = request.app[STATE]
     now = state.now()
     before = found_volume(state, request.match_info["volume_id"], now)
-    heeds_force = state.settings.force_upload or state.settings.profile is Profile.EVS
-    _refuse_by_status(before, asked, force_upload=heeds_force)
+    honours_force = state.settings.force_upload or state.settings.profile is Profile.EVS
+    _refuse_by_status(before, asked, force_upload=honours_force)
     if refusal := glance_container_refusal(asked.container_format):
         raise refusal
     export = _new_export(state, before, asked, request_id=new_request_id(), now=now)
@@ -166,7 +166,7 @@ def _matches(view: VolumeView, filters: Mapping[str, str]) -> bool:
 def _refuse_by_status(before: VolumeView, asked: UploadRequest, *, force_upload: bool) -> None:
     """Refuses a volume that cannot be exported now.
 
-    `force` is dropped without a word where it is not allowed, and the refusal reads as without it.
+    Where `force` is not allowed it is ignored, and the refusal reads as without it.
     """
     forced = asked.force and force_upload
     if before.status == "available" or (forced and before.status == "in-use"):

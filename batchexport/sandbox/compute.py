@@ -167,7 +167,7 @@ async def get_server(request: web.Request) -> web.Response:
 
 
 async def act_on_server(request: web.Request) -> web.Response:
-    """202 without a word; from here on, the server is on its way down or up."""
+    """202 without a body; from then on, the server is stopping or starting."""
     refuse_other_projects(request)
     action, options = read_power_action(await request.read())
     # No await from here on: of two requests for one server, one sees the other's outcome.

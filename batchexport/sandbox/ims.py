@@ -22,7 +22,7 @@ OS_TYPES = {"linux": "Linux", "windows": "Windows"}
 #: Answered alike for all images of a project: they are its own, and registered once they are active.
 OWN_FILTERS = {"__imagetype": "private", "__isregistered": "true"}
 DEFAULT_CLOUDIMAGES = 500
-QUOTA = {"quota": 100_000, "min": 0, "max": 100_000}  #: nobody's night on the sandbox should end on it
+QUOTA = {"quota": 100_000, "min": 0, "max": 100_000}  #: large enough to stop no run on the sandbox
 
 
 def routes() -> list[web.RouteDef]:

@@ -38,7 +38,7 @@ def read_fields(body: bytes, what: str, known: Collection[str]) -> dict[str, obj
 
 
 def read_text(fields: Mapping[str, object], name: str, *, max_length: int = MAX_NAME) -> str | None:
-    """A text of at most so many characters; None = null, or not there."""
+    """A text of at most `max_length` characters; None = null or missing."""
     value = fields.get(name)
     if value is None:
         return None
@@ -50,7 +50,7 @@ def read_text(fields: Mapping[str, object], name: str, *, max_length: int = MAX_
 
 
 def read_metadata(fields: Mapping[str, object], name: str = "metadata") -> dict[str, str]:
-    """Keys and values of metadata; empty = null, or not there."""
+    """Metadata; empty = null or missing."""
     value = fields.get(name)
     if value is None:
         return {}

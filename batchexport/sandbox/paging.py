@@ -43,7 +43,7 @@ def read_limit(query: Mapping[str, str], *, default: int, maximum: int) -> int:
 def read_sort(
     query: MultiMapping[str], *, keys: Container[str], bad_key: Callable[[str], str]
 ) -> tuple[Sort, ...]:
-    """The order asked for, newest first without a word.
+    """The order asked for; newest first by default.
 
     Both spellings are read: `sort=key:dir,…` and `sort_key=…&sort_dir=…`.
     """
@@ -98,7 +98,7 @@ def _old_syntax(query: MultiMapping[str]) -> Iterator[Sort]:
 
 
 def _is_descending(direction: str) -> bool:
-    """Whether `direction` says so; without a word both services begin with the greatest."""
+    """Whether the direction is descending, as it is by default in both services."""
     if direction not in ("", "asc", "desc"):
         raise Refusal(400, f"Invalid sort direction: {direction}")
     return direction != "asc"

@@ -84,7 +84,7 @@ def json_reply(
 
 
 def refusal_reply(service: Service | None, refusal: Refusal, *, accept: str) -> web.Response:
-    """The refusal in the envelope of the service; Glance heeds the client's `Accept`, the others do not."""
+    """The refusal in the envelope of the service; only Glance honours the client's `Accept`."""
     status, message = refusal.status, refusal.message
     if service is Service.EVS:
         return _native_refusal(refusal, code=f"EVS.5{status}")

@@ -33,7 +33,7 @@ class Power(msgspec.Struct, frozen=True, kw_only=True, tag="power", tag_field="e
     job_id: str | None = None  #: of the batch that it was part of
     failure: str | None = None  #: why it fails
     refused: bool = False  #: it fails without touching the server
-    made_by: str = "client"  #: or somebody else, whom the weather invented
+    made_by: str = "client"  #: or "somebody", another user that the weather plays
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,7 +53,7 @@ class SandboxServer(msgspec.Struct, frozen=True, kw_only=True):
     volume_ids: Sequence[str] = ()
     status: str = "ACTIVE"
     locked: bool = False  #: refuses to be stopped and started
-    deaf: bool = False  #: heeds no gentle stop: on ECS it fails, with Nova it takes a minute longer
+    deaf: bool = False  #: ignores a soft stop: on ECS it fails, with Nova it takes a minute longer
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +88,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Sequence[SandboxVolume] = ()
     #: Their volumes are in use.
     servers: Sequence[SandboxServer] = ()
-    #: Whoever asks for a volume by a valid id finds one: available, 10 to 500 GiB by a hash of the id.
-    #: Lists show it once it was exported.
+    #: Every valid id is that of a volume: available, 10 to 500 GiB by a hash of the id. Lists show it once it
+    #: was exported.
     synthetic_volumes: bool = True
     #: An export of S GiB takes (seconds_base + seconds_per_gib x S) x time_scale seconds. The first two make
     #: the pace of a real cloud (0.5 GiB/s); the scale shortens a night to minutes. 0 = at once.
@@ -106,7 +106,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     quotas: Quotas = msgspec.field(default_factory=Quotas)
     token_life_s: float = 3600.0
     page_limit: int = 1000
-    #: Whether `force` exports a volume that is in use. Cinder as delivered ignores it; EVS always heeds it.
+    #: Whether `force` exports a volume that is in use. Cinder ignores it by default; EVS always honours it.
     force_upload: bool = False
     #: Whether EVS exports the volume of a server only once that is stopped, as some of its regions document.
     stopped_servers_only: bool = False

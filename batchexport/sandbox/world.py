@@ -47,7 +47,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field=
     fails: bool
     deleted_at: float | None = None  #: when the finished image was deleted; never set in the journal
     owner: str | None = None  #: the project that the image belongs to; None = ours
-    made_by: str = "client"  #: or somebody else, whom the weather invented
+    made_by: str = "client"  #: or "somebody", another user that the weather plays
     finishing_at: float | None = None  #: when its bytes were there, where it turns active long after
     finishing_status: str = "importing"
     hidden_from: float | None = None  #: the image cannot be found from then
@@ -65,7 +65,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_fi
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="event"):
-    """A request for an export and its answer, for whoever counts: the world takes no notice of it."""
+    """A request for an export and its answer: kept for counting, without effect on the world."""
 
     volume_id: str
     asked_at: float
@@ -157,7 +157,7 @@ class World:
         self._exports: list[Export] = []  # in the order of acceptance, which is the order of `created_at`
         self._place_of_image: dict[str, int] = {}
         self._places_of_volume: dict[str, list[int]] = {}
-        for volume_id in self.servers.volume_ids:  # those that nobody described
+        for volume_id in self.servers.volume_ids:  # those that are not in the settings
             if volume_id not in self._volumes and (volume := synthetic_volume(volume_id)):
                 self._volumes[volume_id] = volume
 

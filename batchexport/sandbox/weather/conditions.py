@@ -18,7 +18,7 @@ from batchexport.sandbox.weather.settings import Clocks, Fault, ServiceName, Wea
 
 #: How many seconds the replica is behind that answers the request at hand.
 LAG_S: ContextVar[float] = ContextVar("LAG_S", default=0.0)
-#: Who sends the request at hand; the client whom the sandbox is there for, unless somebody else plays a part.
+#: Who sends the current request: the client under test, or another user that the weather plays.
 SENT_BY: ContextVar[str] = ContextVar("SENT_BY", default="client")
 
 SERVICES: dict[Service, ServiceName] = {

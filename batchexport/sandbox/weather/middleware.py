@@ -130,7 +130,7 @@ async def _unanswered(
         await asyncio.sleep(lost.late_s)
         try:
             await _carried_out(state, asked, request, handler)
-        except Exception:  # a refusal that nobody hears
+        except Exception:  # a refusal that reaches no client
             conditions.count("lost, then refused")
 
     if conditions.pseudo_random("carried out", asked.path, asked.number) < lost.carried_out:

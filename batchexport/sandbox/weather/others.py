@@ -1,4 +1,4 @@
-"""What others do in the same cloud: they export, start, delete and publish as if nobody else were there."""
+"""Other users of the same cloud: they export, start, delete and publish without regard for us."""
 
 from __future__ import annotations
 
