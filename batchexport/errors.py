@@ -237,7 +237,7 @@ class SignInError(FatalError):
 
 
 class QuotaError(FatalError):
-    """The project's quota of images is used up."""
+    """A quota does not allow it. It may be about this volume's size alone: one more row tells."""
 
 
 class OutcomeUnknownError(CloudError):

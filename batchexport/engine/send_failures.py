@@ -1,7 +1,7 @@
 """Exports that the cloud did not accept: retried, checked or failed; and when to pause or stop.
 
-A 403 or a refused token does not stop the run by itself: policies decide by volume and by image name, and one
-node may not know a good token. Other rows are witnesses, and time is.
+A 403, a quota or a refused token does not stop the run by itself: policies decide by volume and by image
+name, quotas by size, and one node may not know a good token. Other rows are witnesses, and time is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from batchexport.errors import (
     ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
+    QuotaError,
     RefusedError,
     RunStoppedError,
     SignInError,
@@ -54,7 +55,7 @@ SIGNED_OUT = Backoff(first_s=30.0, cap_s=120.0)
 
 
 class Forbidden(Enum):
-    """What a 403 to the export of one row means."""
+    """What a 403, or a quota, means that refuses the export of one row."""
 
     THIS_ROW = auto()  #: others are accepted: it fails
     LATER = auto()  #: not known yet
@@ -65,9 +66,7 @@ class Refusals:
     """Remembers which rows were refused since others were accepted. Times are loop times."""
 
     def __init__(self) -> None:
-        self._known: frozenset[int] = (
-            frozenset()
-        )  # job ids forbidden to an earlier process: no fresh witnesses
+        self._known = frozenset[int]()  # job ids refused to earlier processes: no new witnesses
         self._accepted = 0  # requests
         self._accepted_before: dict[int, int] = {}  # job id -> how many when it was first forbidden
         self._tries = Counter[int]()  # by job id: how often it was forbidden
@@ -87,7 +86,7 @@ class Refusals:
         self._sign_ins = 0
 
     def forbidden(self, job: Job, *, under_way: int) -> Forbidden:
-        """What a 403 for this row means, while `under_way` other requests have no response yet."""
+        """What a 403 or a quota for this row means, while `under_way` other requests have no response yet."""
         self._sign_ins = 0
         if self._accepted_before.setdefault(job.job_id, self._accepted) < self._accepted:
             return Forbidden.THIS_ROW
@@ -183,7 +182,7 @@ class SendFailures:
                 await self._check_volume(job, request, error)
             case NotFoundError():  # a replica may not know it yet: only time and a list prove it
                 ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
-            case ForbiddenError():
+            case ForbiddenError() | QuotaError():
                 self._forbidden(job, error, under_way)
             case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
                 ledger.snooze(job, decide.ending_of(error), after_s=0.0)
@@ -202,7 +201,7 @@ class SendFailures:
             case _:
                 raise error
 
-    def _forbidden(self, job: Job, error: ForbiddenError, under_way: int) -> None:
+    def _forbidden(self, job: Job, error: FatalError, under_way: int) -> None:
         ending = decide.ending_of(error)
         match self._refusals.forbidden(job, under_way=under_way):
             case Forbidden.THIS_ROW:

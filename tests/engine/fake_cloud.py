@@ -16,6 +16,7 @@ from batchexport.errors import (
     ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
+    QuotaError,
     RefusedError,
     SignInError,
     ThrottledError,
@@ -162,6 +163,9 @@ class FakeCloud:
                 raise ThrottledError("over limit", status=429)
             case "refused":
                 raise RefusedError("bad disk format", status=400)
+            case "quota":
+                message = "Requested 500G, quota is 1000G and 900G has been consumed"
+                raise QuotaError(message, status=413, code="overLimit")
             case "forbidden":
                 raise ForbiddenError("blocked by a policy", method="POST", status=403)
             case "flapping":

@@ -48,7 +48,7 @@ ANY_READY_THAT_FITS = ANY_READY.replace(" LIMIT", f" AND {FITS} LIMIT")
 FIRST_WAITING_THAT_FITS = f"{FIRST_WAITING} AND {FITS}"
 FORBIDDEN = f"""
     SELECT job.job_id FROM job JOIN operation USING (operation_id)
-    WHERE target_id = ? AND {IS_WAITING} AND http_status = 403"""
+    WHERE target_id = ? AND {IS_WAITING} AND http_status IN (403, 413)"""
 ANY_ACCEPTED = """
     SELECT 1 FROM tally WHERE target_id = ? AND state IN ('exporting', 'succeeded') AND jobs > 0"""
 
