@@ -39,5 +39,5 @@ async def clean_up_images(
                     else:
                         results += await engine.find_left_overs(cloud, theirs)
             except CloudError as error:
-                results += [Cleaned(image=image, found=Found.STUCK, words=str(error)) for image in theirs]
+                results += [Cleaned(image=image, found=Found.STUCK, reason=str(error)) for image in theirs]
     return results

@@ -45,7 +45,7 @@ def prune_after(
         console.info(f"removed {count_of(removed, 'image')} superseded by newer ones")
     for each in results:
         if each.found in (Found.KEPT, Found.STUCK):
-            console.warning(f"image {each.image.image_id} kept although superseded: {each.words}")
+            console.warning(f"image {each.image.image_id} kept although superseded: {each.reason}")
 
 
 async def outdated_of_job(config: RunConfig, console: Console, *, remove: bool) -> list[Cleaned]:

@@ -66,7 +66,7 @@ def _text(results: Sequence[Cleaned], kind: str, *, remove: bool) -> str:
     from batchexport.report.text import count_of
 
     shown = [each for each in results if each.found is not Found.GONE]
-    lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.words}" for each in shown]
+    lines = [f"{each.image.image_id}  {each.image.image_name}  {each.found}: {each.reason}" for each in shown]
     gone = len(results) - len(shown)
     retained = sum(each.found is Found.RETAINED for each in results)
     stay = f"; {count_of(retained, 'image')} retained" if retained else ""

@@ -57,7 +57,7 @@ def _text(results: Sequence[Reconciled]) -> str:
 
     if not results:
         return "no row is ambiguous"
-    lines = [f"{each.job.volume_id}  {each.state}: {each.words}" for each in results]
+    lines = [f"{each.job.volume_id}  {each.state}: {each.reason}" for each in results]
     left = sum(each.state is JobState.AMBIGUOUS for each in results)
     lines.append(f"{len(results) - left} of {len(results)} settled, {left} still ambiguous")
     return "\n".join(lines)

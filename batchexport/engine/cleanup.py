@@ -45,8 +45,8 @@ class Remover:
         self._run_id = run_id
         self._now = now
 
-    async def remove(self, image_id: str, records: Sequence[Recorded], words: str) -> tuple[Found, str]:
-        """Delete the image; `words` says why, for the note.
+    async def remove(self, image_id: str, records: Sequence[Recorded], reason: str) -> tuple[Found, str]:
+        """Delete the image; `reason` goes into the note.
 
         Raises StateError where it cannot be noted first, LeaseLostError where the lease may be another's: the
         image stays then.
@@ -57,7 +57,7 @@ class Remover:
             image_id,
             [Record(self._held[each.state_path], each.job_id) for each in records],
             run_id=self._run_id,
-            why=words,
+            why=reason,
             now=self._now,
         )
         try:
@@ -67,14 +67,14 @@ class Remover:
             raise LeaseLostError(reason) from None
         if outcome is None:
             return Found.STUCK, str(deletion.error)
-        return Found(outcome), words if outcome == Found.REMOVED else "gone"
+        return Found(outcome), reason if outcome == Found.REMOVED else "gone"
 
-    async def settle(self, image_id: str, records: Sequence[Recorded], found: Found, words: str) -> None:
+    async def settle(self, image_id: str, records: Sequence[Recorded], found: Found, reason: str) -> None:
         """Note what came of earlier deletions of the image whose outcome is not known."""
         for each in records:
             held = self._held[each.state_path]
             await held.commit(
-                RemovalEnded(image_id=image_id, outcome=found.value, reason=words, at_s=self._now())
+                RemovalEnded(image_id=image_id, outcome=found.value, reason=reason, at_s=self._now())
             )
 
 
@@ -125,7 +125,7 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
 
     image: Abandoned | OurImage
     found: Found
-    words: str
+    reason: str
 
 
 async def find_left_overs(cloud: Cloud, abandoned: Sequence[Abandoned]) -> list[Cleaned]:
@@ -152,16 +152,16 @@ async def remove_left_overs(
 
 async def _clean(cloud: Cloud, abandoned: Abandoned, remover: Remover | None, state_path: Path) -> Cleaned:
     try:
-        found, words = await _look(cloud, abandoned)
+        found, reason = await _look(cloud, abandoned)
     except CloudError as error:
-        found, words = Found.STUCK, str(error)
+        found, reason = Found.STUCK, str(error)
     if remover is not None:
         records = [Recorded(state_path=state_path, job_id=abandoned.job_id)]
         if found is Found.LEFT_OVER:
-            found, words = await remover.remove(abandoned.image_id, records, words)
+            found, reason = await remover.remove(abandoned.image_id, records, reason)
         elif found is Found.GONE:  # perhaps by a request whose response was lost in a crash
-            await remover.settle(abandoned.image_id, records, found, words)
-    return Cleaned(image=abandoned, found=found, words=words)
+            await remover.settle(abandoned.image_id, records, found, reason)
+    return Cleaned(image=abandoned, found=found, reason=reason)
 
 
 async def _look(cloud: Cloud, abandoned: Abandoned) -> tuple[Found, str]:

@@ -47,7 +47,7 @@ async def prune(
             if remove and classified.fate is Fate.SUPERSEDED:
                 superseded.append(classified)
             else:
-                yield Cleaned(image=classified.image, found=_FOUND[classified.fate], words=classified.words)
+                yield Cleaned(image=classified.image, found=_FOUND[classified.fate], reason=classified.words)
     if not remove:
         return
     await _settle(
@@ -76,14 +76,14 @@ async def _remove(
             for each in superseded:
                 if is_over():
                     return
-                found, words = await _look(cloud, each, defaults)
+                found, reason = await _look(cloud, each, defaults)
                 if found is Found.LEFT_OVER:
                     why = f"superseded by run {_run_id(each)}"
-                    found, words = await remover.remove(each.image.image_id, each.image.records, why)
-                yield Cleaned(image=each.image, found=found, words=words)
+                    found, reason = await remover.remove(each.image.image_id, each.image.records, why)
+                yield Cleaned(image=each.image, found=found, reason=reason)
     except StateInUseError as error:
         for each in superseded:
-            yield Cleaned(image=each.image, found=Found.STUCK, words=str(error))
+            yield Cleaned(image=each.image, found=Found.STUCK, reason=str(error))
 
 
 async def _look(cloud: Cloud, superseded: Classified, defaults: ImageOptions) -> tuple[Found, str]:

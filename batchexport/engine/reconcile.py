@@ -27,7 +27,7 @@ class Reconciled(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     state: JobState  #: now
-    words: str
+    reason: str
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,9 +63,9 @@ async def reconcile(
             results[job.job_id] = await _look(
                 cloud, prior, job, claims, clear_for_s=settle_s, settle_s=settle_s
             )
-    told = [_apply(work, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
+    reconciled = [_apply(work, job, verdict, now()) for job in jobs if (verdict := results[job.job_id])]
     await work.flush()
-    return told
+    return reconciled
 
 
 async def _look(
@@ -114,11 +114,11 @@ def _apply(
             work.apply(
                 Started.by(job, accepted, at_s=at_s, deadline_at=deadline_at, before=JobState.AMBIGUOUS)
             )
-            words = f"adopted image {image.image_id}, which is {image.status}"
-            return Reconciled(job=job, state=JobState.EXPORTING, words=words)
+            reason = f"adopted image {image.image_id}, which is {image.status}"
+            return Reconciled(job=job, state=JobState.EXPORTING, reason=reason)
         case decide.Retry(ending):
             work.apply(Reopened(job=job))
-            return Reconciled(job=job, state=JobState.PENDING, words=ending.reason)
+            return Reconciled(job=job, state=JobState.PENDING, reason=ending.reason)
         case decide.Ambiguous(ending):
-            return Reconciled(job=job, state=JobState.AMBIGUOUS, words=ending.reason)
+            return Reconciled(job=job, state=JobState.AMBIGUOUS, reason=ending.reason)
     assert_never(verdict)

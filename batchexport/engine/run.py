@@ -217,7 +217,8 @@ async def _release_all(taken: Sequence[Work]) -> None:
         try:
             await work.release()
         except (LeaseLostError, StateError) as error:
-            log.info("the lease of target %d could not be given back: %s", work.target_id, error)
+            extra = {"action": "lease_not_released", "target_id": work.target_id}
+            log.info("the lease of target %d was not released: %s", work.target_id, error, extra=extra)
 
 
 def _plain(error: BaseException) -> BatchExportError:

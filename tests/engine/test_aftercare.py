@@ -51,7 +51,7 @@ def test_two_images_stay_ambiguous_and_both_are_named(bench: Bench) -> None:
     cloud, volume_id = ambiguous(bench)
     (found,) = reconcile(bench, cloud)
     assert found.state is JobState.AMBIGUOUS
-    assert all(image_id in found.words for image_id in cloud.exports_of(volume_id))
+    assert all(image_id in found.reason for image_id in cloud.exports_of(volume_id))
     assert bench.states() == {volume_id: "ambiguous"}
 
 

@@ -237,7 +237,7 @@ def test_an_ambiguous_row_that_cannot_be_looked_at_keeps_no_other_from_being_rec
     cloud.__class__ = Odd
     found = reconcile(bench, cloud)
     assert [str(each.state) for each in found] == ["ambiguous", "exporting", "exporting"]
-    assert "policy" in found[0].words
+    assert "policy" in found[0].reason
 
 
 def test_an_export_that_is_not_found_again_and_again_fails_in_the_clouds_words(bench: Bench) -> None:

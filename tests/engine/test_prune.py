@@ -97,7 +97,7 @@ async def results(
         now=lambda: 5.0,
         **how,
     )
-    return {each.image.image_id: (each.found, each.words) async for each in pruned}
+    return {each.image.image_id: (each.found, each.reason) async for each in pruned}
 
 
 async def pruned(cloud: Cloud, volumes: dict[str, Any]) -> tuple[Found, str]:

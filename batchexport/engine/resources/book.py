@@ -1,4 +1,4 @@
-"""What the store keeps of a target's resources: today servers. The only place here that knows its words."""
+"""What the store keeps of a target's resources: today servers. The only place that knows its terms."""
 
 from __future__ import annotations
 

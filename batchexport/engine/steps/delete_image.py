@@ -73,8 +73,8 @@ class DeleteImage:
         if not isinstance(error, OutcomeUnknownError):
             await self._note(STUCK, str(error))
 
-    async def _note(self, outcome: str, words: str) -> None:
+    async def _note(self, outcome: str, reason: str) -> None:
         for each, number in zip(self._records, self._numbers, strict=True):
             await each.work.commit(
-                RemovalEnded(operation_id=number, outcome=outcome, reason=words, at_s=self._now())
+                RemovalEnded(operation_id=number, outcome=outcome, reason=reason, at_s=self._now())
             )
