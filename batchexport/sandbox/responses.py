@@ -62,7 +62,7 @@ FAULT_NAMES = {
 def service_of(path: str) -> Service | None:
     """The service that a path belongs to."""
     name = path.split("/", 2)[1]
-    if name == "v2":  # EVS as on a host of its own, where clients of the vendor look for it
+    if name in ("v2", "v3"):  # EVS as on a host of its own, where clients of the vendor look for it
         return Service.EVS
     if name == "v1":  # and so for ECS
         return Service.ECS

@@ -86,6 +86,25 @@ for job in (
         print(part.status, part.entities.server_id, part.error_code)
 """
 
+SNAPSHOTS_SCRIPT = """
+import sys
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkevs.v2 import (
+    CreateSnapshotOption, CreateSnapshotRequest, CreateSnapshotRequestBody, DeleteSnapshotRequest, EvsClient,
+    ListSnapshotsRequest, ShowSnapshotRequest,
+)
+url, access, secret, project, volume = sys.argv[1:]
+key = BasicCredentials(access, secret, project)
+client = EvsClient.new_builder().with_credentials(key).with_endpoint(url).build()
+option = CreateSnapshotOption(volume_id=volume, name="ours", force=True, metadata={"run": "r1"})
+made = client.create_snapshot(CreateSnapshotRequest(CreateSnapshotRequestBody(option))).snapshot
+shown = client.show_snapshot(ShowSnapshotRequest(snapshot_id=made.id)).snapshot
+print(made.status, shown.name, shown.status, shown.volume_id == volume, shown.metadata)
+print([each.id == made.id for each in client.list_snapshots(ListSnapshotsRequest()).snapshots])
+client.delete_snapshot(DeleteSnapshotRequest(snapshot_id=made.id))
+print(client.list_snapshots(ListSnapshotsRequest()).snapshots)
+"""
+
 
 async def printed_by(script: str, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
@@ -128,3 +147,11 @@ async def test_the_vendors_client_exports_by_access_key() -> None:
 async def test_the_vendors_client_exports_by_temporary_key() -> None:
     printed = await exported_by_vendor(TEMPORARY_ACCESS_KEY, TEMPORARY_SECRET_KEY, SECURITY_TOKEN)
     assert printed == PRINTED
+
+
+async def test_the_vendors_client_makes_and_deletes_a_snapshot_of_a_volume_in_use() -> None:
+    used = SandboxVolume(volume_id=OTHER_VOLUME, name="used", status="in-use")
+    async with serve(SandboxSettings(profile=Profile.EVS, volumes=[used], time_scale=0)) as sandbox:
+        arguments = (sandbox.url, ACCESS_KEY, SECRET_KEY, PROJECT_ID, OTHER_VOLUME)
+        printed = await printed_by(SNAPSHOTS_SCRIPT, *arguments)
+    assert printed.splitlines() == ["creating ours available True {'run': 'r1'}", "[True]", "[]"]
