@@ -13,12 +13,12 @@ from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import PlanSummary, Rules, check_row, take_inventory
 from batchexport.plan.row_checks import Finding, Severity, name_taken
-from batchexport.store import StateFile, Unsent, Work
+from batchexport.store import Store, Unsent, Work
 
 log = logging.getLogger(__name__)
 
 
-async def plan(state: StateFile, connect: Connect, settings: Settings) -> Mapping[TargetKey, PlanSummary]:
+async def plan(state: Store, connect: Connect, settings: Settings) -> Mapping[TargetKey, PlanSummary]:
     """Check every job of a new state file against its cloud. Raises what `on_each_target` raises."""
     keys = {target.target_id: target.key for target in state.targets()}
     summaries = {key: PlanSummary() for key in keys.values()}

@@ -24,7 +24,7 @@ from batchexport.errors import (
     StopRequestedError,
 )
 from batchexport.model import FINAL_STATES, JobState, TargetKey
-from batchexport.store import StateFile, TargetRecord, Work, check_bound
+from batchexport.store import Store, TargetRecord, Work, check_bound
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ OnTarget = Callable[[Cloud, Work], Awaitable[None]]
 
 
 async def run(
-    state: StateFile,
+    state: Store,
     connect: Connect,
     settings: Settings,
     *,
@@ -92,7 +92,7 @@ async def run(
 
 
 async def reconcile_all(
-    state: StateFile, connect: Connect, claims: Claims, *, settle_s: float, rebind: bool = False
+    state: Store, connect: Connect, claims: Claims, *, settle_s: float, rebind: bool = False
 ) -> list[Reconciled]:
     """Check every ambiguous job, some of them twice, `settle_s` apart.
 
@@ -108,7 +108,7 @@ async def reconcile_all(
 
 
 async def on_each_target(
-    state: StateFile,
+    state: Store,
     connect: Connect,
     on_target: OnTarget,
     *,
@@ -181,7 +181,7 @@ async def _skip_duplicates(work: Work, target: TargetRecord, others: Sequence[Pa
         )
 
 
-async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> None:
+async def check_clouds(state: Store, connect: Connect, *, rebind: bool) -> None:
     """Raise WrongCloudError where a target is another cloud than it was: its results are of that one alone.
 
     A cloud that cannot be signed in to is not checked. Raises ConfigError where no sign-in is configured: the
@@ -201,7 +201,7 @@ async def check_clouds(state: StateFile, connect: Connect, *, rebind: bool) -> N
                 check_bound(target.identity, found, rebind=rebind)
 
 
-async def _take_all(state: StateFile, targets: Sequence[TargetRecord]) -> list[Work]:
+async def _take_all(state: Store, targets: Sequence[TargetRecord]) -> list[Work]:
     taken: list[Work] = []
     try:
         for target in targets:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from batchexport.model import JobState
 from batchexport.store import Holder, JobReport, PutBack, WorkPeriod
-from batchexport.store.sqlite.lease import LEASE_S
+from batchexport.store.port import LEASE_S
 
 #: More bars than these cannot be told apart on a page; the steps count all exports.
 MAX_BARS = 48

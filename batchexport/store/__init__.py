@@ -3,43 +3,45 @@
 `building` makes one from a list, `StateFile` is for the process that works, `StateReader` for everyone else.
 """
 
+from batchexport.store.owner import Owner
+from batchexport.store.port import Reader, Store, Work
 from batchexport.store.records import (
-    Abandoned,
     AfootServer,
-    AttemptReport,
     Duplicate,
-    Exported,
+    Elsewhere,
     Forbiddings,
-    Holder,
-    JobReport,
+    LeftDown,
     LinkedRow,
-    ReasonCount,
+    OpenRow,
     RunRecord,
-    ServerReport,
-    Tally,
     TargetRecord,
     Unsent,
 )
+from batchexport.store.reports import (
+    Abandoned,
+    AttemptReport,
+    Downtime,
+    Exported,
+    Holder,
+    JobReport,
+    ProcessEnd,
+    PutBack,
+    ReasonCount,
+    RecentEnding,
+    ServerReport,
+    Span,
+    Tally,
+    UnderWay,
+    WorkPeriod,
+)
 from batchexport.store.sqlite.builder import Builder, building
 from batchexport.store.sqlite.exported_images import ExportedImages
-from batchexport.store.sqlite.files import (
-    Elsewhere,
-    LeftDown,
-    Unreadable,
-    discard_untried,
-    is_untried,
-    look_into,
-)
-from batchexport.store.sqlite.history import PutBack, RecentEnding, Span, UnderWay
-from batchexport.store.sqlite.lease import ProcessEnd, WorkPeriod, note_end
+from batchexport.store.sqlite.files import Unreadable, discard_untried, is_untried, look_into
+from batchexport.store.sqlite.lease import note_end
 from batchexport.store.sqlite.list_changes import MADE, Differences, RefusedRow, compare, take_in
-from batchexport.store.sqlite.owner import Owner
-from batchexport.store.sqlite.queries import OpenRow
 from batchexport.store.sqlite.reader import StateReader
-from batchexport.store.sqlite.servers import Downtime
 from batchexport.store.sqlite.state import StateFile
 from batchexport.store.sqlite.targets import check_bound
-from batchexport.store.sqlite.work import Work
 
 __all__ = [
     "MADE",
@@ -62,6 +64,7 @@ __all__ = [
     "Owner",
     "ProcessEnd",
     "PutBack",
+    "Reader",
     "ReasonCount",
     "RecentEnding",
     "RefusedRow",
@@ -70,6 +73,7 @@ __all__ = [
     "Span",
     "StateFile",
     "StateReader",
+    "Store",
     "Tally",
     "TargetRecord",
     "UnderWay",

@@ -1,15 +1,17 @@
-"""What the state file tells about a run: frozen records for whoever reads it.
+"""What the store tells whoever works on a run: frozen records.
 
 Times are seconds since the epoch, UTC; `intent_at` is by the cloud's clock, all others by this machine's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import ImageOptions, InUse, Job, JobState, ServerState, TargetKey
-from batchexport.store.sqlite.owner import Owner
+from batchexport.model import InUse, Job, JobState, ServerState, TargetKey
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,106 +79,54 @@ class LinkedRow(msgspec.Struct, frozen=True, kw_only=True):
     server_ids: tuple[str, ...]
 
 
-class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is not up again, with what it is down for."""
+class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
+    """The images that the state file connects with a job, by its own words or by their name."""
 
-    target: TargetKey
-    server_id: str
-    name: str | None
-    state: ServerState
-    stopping_at: float | None
-    down_at: float | None
-    note: str | None  #: what is wrong with it
-    volume_ids: tuple[str, ...]  #: of the rows that it is, or was, to be stopped for
+    of_attempts: Mapping[str, str | None]  #: image ids of ended attempts, with the code of their ending
+    before: frozenset[str]  #: ids of images of the job's name that were there before the first request
+    earlier_names: frozenset[str]  #: under which requests for the job may have been sent, too
+    complete: bool  #: every image of the name that was there before is among `before`
 
 
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that succeeded, and what is known of its image."""
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of all images has shown for the jobs of a target."""
 
-    line: int
-    volume_id: str
-    image_id: str
-    image_name: str
-    options: ImageOptions  #: of the row; those of the run come below
-    size_gib: int | None  #: of the volume
-    image_hash: str | None
-    is_shared: bool  #: another row of the target names the same image
+    last_job_id: int  #: the last job whose name it was searched for; 0 = there was no list
+    any_unlisted: bool  #: some jobs to send have names that prove nothing and were not searched for
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """How many jobs of a target are in one state, and their size as far as it is known."""
+class PendingJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs are pending."""
 
-    target: TargetKey
-    state: JobState
     jobs: int
-    gib: int  #: sum over the jobs of known size
-    sized_jobs: int  #: jobs of known size
+    unchecked: int  #: of these, those whose volume is of unknown size: it was not looked at
 
 
-class JobReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One row with everything that is known of it."""
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs were skipped because their volumes go, or went, elsewhere."""
 
-    job_id: int
-    line: int
-    target: TargetKey
-    volume_id: str
-    image_name: str
+    known_twice: int  #: another target of the same project has them
+    exported: Mapping[Path, int]  #: by the state file that shows them as exported
+
+
+class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that is not at its end, and the state it is in."""
+
+    job: Job
     state: JobState
-    image_id: str | None
-    options: ImageOptions
-    size_gib: int | None
-    attempts: int
-    reason: str | None  #: of the attempt that ended last; None while one is under way or none ended
-    code: str | None
-    status: int | None  #: HTTP status
-    request_id: str | None  #: of the last ending, else of the accepted request
-    intent_at: float | None
-    accepted_at: float | None
-    finished_at: float | None
-    next_at: float | None  #: not tried again before; None = not waiting, or for servers to be down
-    deadline_at: float | None
-    image_hash: str | None = None  #: `sha512:…`, where the cloud told it when the image turned active
-    volume_name: str | None = None  #: None = nobody told
-    image_status: str | None = None  #: when somebody last looked at its image by its id; None = nobody did
 
 
-class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that ended. Attempts that were put back uncounted share their number with the next."""
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """The state file that a server was stopped by, when it is not our own."""
 
-    attempt: int
-    intent_at: float | None
-    accepted_at: float | None
-    ended_at: float
-    outcome: JobState  #: the state the job went to
-    image_id: str | None
-    status: int | None  #: HTTP status
-    code: str | None
-    reason: str | None
-    request_id: str | None
+    path: Path
+    run_id: str
+    is_working: bool  #: a process works on it, or may: it will start the server
 
 
-class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
-    """The image of an attempt that ended without success."""
+class LeftDown(msgspec.Struct, frozen=True, kw_only=True):
+    """The servers of one target that are not up, as the file has them."""
 
-    target: TargetKey
-    job_id: int
-    volume_id: str
-    image_name: str
-    image_id: str
-
-
-class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who works on a target."""
-
-    target: TargetKey
-    owner: Owner
-    alive: bool | None  #: None = cannot be told from here
-    lease_until: float
-
-
-class ReasonCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many jobs ended for one reason."""
-
-    reason: str
-    code: str | None
-    jobs: int
+    servers: list[AfootServer]
+    rows: list[LinkedRow]  #: that hang on them, and are not at their end
+    volume_ids: frozenset[str]  #: of all rows that hang on them

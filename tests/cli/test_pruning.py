@@ -20,7 +20,7 @@ from batchexport.model import Image
 from batchexport.sandbox import Sandbox
 from batchexport.sandbox.responses import glance_time
 from batchexport.store import StateReader
-from batchexport.store.sqlite.owner import this_process
+from batchexport.store.owner import this_process
 from tests.cli.served import served, volumes
 from tests.store.making import alter
 

@@ -18,7 +18,7 @@ from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
 from batchexport.store import Builder
 from batchexport.store.sqlite.connection import WorkConnection
-from batchexport.store.sqlite.work import Work
+from batchexport.store.sqlite.work import SqliteWork as Work
 from batchexport.store.sqlite.writer import Writer
 
 P = ParamSpec("P")

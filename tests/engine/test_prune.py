@@ -15,7 +15,8 @@ from batchexport.engine.prune import prune
 from batchexport.errors import LeaseLostError, NotFoundError, StateError, UnreachableError
 from batchexport.model import Image, TargetKey
 from batchexport.plan.retention import Recorded
-from batchexport.store import StateFile, StateReader, Work
+from batchexport.store import StateFile, StateReader
+from batchexport.store.sqlite.work import SqliteWork
 from tests.plan.test_retention import ours, shown
 from tests.store.making import alter, make
 
@@ -200,7 +201,7 @@ async def test_a_process_that_was_taken_over_deletes_nothing(
 async def test_nothing_is_deleted_once_the_lease_has_run_out(
     volumes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Work, "fresh", property(lambda _: False))
+    monkeypatch.setattr(SqliteWork, "fresh", property(lambda _: False))
     cloud = Cloud()
     with pytest.raises(LeaseLostError, match="ran out"):
         await pruned(cloud, volumes)

@@ -10,7 +10,7 @@ from batchexport.report.run_report import collect_report
 from batchexport.report.text import iso_utc
 from batchexport.report.timeline import Gap, find_gaps, gap_text
 from batchexport.store import Holder, StateFile, StateReader, WorkPeriod
-from batchexport.store.sqlite.owner import this_process
+from batchexport.store.owner import this_process
 from tests.report.runs import EVENING, make_run
 from tests.store.making import alter
 

@@ -12,7 +12,7 @@ from batchexport.model import Ending
 from batchexport.store import StateFile
 from batchexport.store.sqlite import changes, queries
 from batchexport.store.sqlite.connection import open_for_work
-from batchexport.store.sqlite.work import Work
+from batchexport.store.sqlite.work import SqliteWork as Work
 from tests.store.making import make
 from tests.store.test_plans import plan
 

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateInUseError
 from batchexport.store import Owner, StateFile, StateReader
+from batchexport.store.owner import PROC, is_alive, this_process
 from batchexport.store.sqlite.lease import why_not
-from batchexport.store.sqlite.owner import PROC, is_alive, this_process
 from tests.store.making import until
 
 HOLDER = """

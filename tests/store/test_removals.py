@@ -10,7 +10,7 @@ from batchexport.changes import RemovalEnded
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import JobState
 from batchexport.store import ExportedImages, StateFile, StateReader
-from batchexport.store.sqlite.images import Removal
+from batchexport.store.reports import Removal
 from tests.store.making import alter, ask, bring, image, make, volume
 from tests.store.test_released_files import FILES
 

@@ -20,9 +20,9 @@ import pytest
 from batchexport.errors import StateError, StateInUseError, StateWriteError
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader, Work, building
+from batchexport.store.owner import this_process
 from batchexport.store.sqlite import locks, writer
 from batchexport.store.sqlite.locks import Locks, file_system
-from batchexport.store.sqlite.owner import this_process
 from tests.store.making import accept, alter, claim, make, states
 
 OWNER = (

@@ -11,7 +11,7 @@ import pytest
 
 from batchexport.errors import StateError
 from batchexport.store import StateFile, StateReader, discard_untried
-from batchexport.store.sqlite.owner import this_process
+from batchexport.store.owner import this_process
 
 
 def edit(path: Path, statement: str, *values: object) -> None:

@@ -13,11 +13,12 @@ from typing import TypeVar
 import msgspec
 
 from batchexport.errors import StateError
-from batchexport.store.records import AfootServer, LinkedRow
+from batchexport.store.owner import Owner, is_alive, this_process
+from batchexport.store.port import LEASE_S
+from batchexport.store.records import Elsewhere, LeftDown
 from batchexport.store.sqlite import servers
 from batchexport.store.sqlite.connection import open_for_reading, open_for_work
-from batchexport.store.sqlite.lease import LEASE_S, Lease, owner_from
-from batchexport.store.sqlite.owner import Owner, is_alive, this_process
+from batchexport.store.sqlite.lease import Lease, owner_from
 from batchexport.store.sqlite.reader import StateReader
 from batchexport.store.sqlite.schema import IS_OUTSTANDING
 from batchexport.store.sqlite.sqlite_errors import reading
@@ -113,14 +114,6 @@ _STOPPED = f"""
     WHERE {IS_OUTSTANDING}"""
 
 
-class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
-    """The state file that a server was stopped by, when it is not our own."""
-
-    path: Path
-    run_id: str
-    is_working: bool  #: a process works on it, or may: it will start the server
-
-
 def down_elsewhere(path: Path) -> dict[str, Elsewhere]:
     """The servers that other state files (`*.state`) beside `path` have stopped and not yet started, by id.
 
@@ -161,14 +154,6 @@ def _stopped_by(path: Path) -> list[tuple[str, Elsewhere]]:
         is_working = lease_until + LEASE_S > now if alive is None else alive
         stopped.append((server_id, Elsewhere(path=path, run_id=run_id, is_working=is_working)))
     return stopped
-
-
-class LeftDown(msgspec.Struct, frozen=True, kw_only=True):
-    """The servers of one target that are not up, as the file has them."""
-
-    servers: list[AfootServer]
-    rows: list[LinkedRow]  #: that hang on them, and are not at their end
-    volume_ids: frozenset[str]  #: of all rows that hang on them
 
 
 def left_down(path: Path, held: Lease) -> LeftDown | None:

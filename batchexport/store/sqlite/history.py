@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from batchexport.model import JobState, TargetKey
+from batchexport.store.reports import PutBack, RecentEnding, Span, UnderWay
 from batchexport.store.sqlite.schema import IS_UNDER_WAY
 from batchexport.store.sqlite.values import moment
 
@@ -44,56 +43,6 @@ DOUBTS = """
     FROM operation WHERE outcome = 'succeeded' AND code IS NOT NULL
     GROUP BY reason, code ORDER BY jobs DESC, reason"""
 PLACE = "SELECT line, target_id FROM job WHERE job_id = ?"
-
-
-class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """From the first thing that the cloud said about a row to the last. None = it said nothing yet."""
-
-    began_at: float | None
-    ended_at: float | None
-
-
-class PutBack(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that came to nothing and left its row for another."""
-
-    target: TargetKey
-    job_id: int
-    volume_id: str
-    size_gib: int | None
-    accepted_at: float | None  #: None = the cloud did not take it
-    ended_at: float
-    status: int | None  #: HTTP status
-    code: str | None
-    reason: str | None
-
-
-class RecentEnding(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that ended lately."""
-
-    ended_at: float
-    outcome: JobState  #: the state the job went to
-    size_gib: int | None
-    accepted_at: float | None = None  #: None = the cloud did not take it
-    was_sent: bool = True  #: else it ended by a look at its volume
-
-
-class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
-    """An export that the cloud is working on."""
-
-    target: TargetKey
-    volume_id: str
-    volume_name: str | None  #: None = nobody told
-    image_name: str
-    image_id: str | None
-    size_gib: int | None
-    accepted_at: float
-    deadline_at: float | None
-    image_status: str | None = None  #: the cloud's word for its image when somebody last looked
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-        return self.volume_name or self.volume_id
 
 
 def span(ask: Ask) -> Span:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from batchexport.changes import RemovalEnded
 from batchexport.model import Job
+from batchexport.store.records import KnownImages, Listing
+from batchexport.store.reports import Removal
 from batchexport.store.sqlite.changes import INTENT, claimed_by
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
@@ -80,22 +80,6 @@ CLAIM_NAMED = INTENT.format(
     chosen="target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL AND state = 'pending'"
     " AND image_name IN (SELECT value FROM json_each(:names)) ORDER BY job_id"
 )
-
-
-class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
-    """The images that the state file connects with a job, by its own words or by their name."""
-
-    of_attempts: Mapping[str, str | None]  #: image ids of ended attempts, with the code of their ending
-    before: frozenset[str]  #: ids of images of the job's name that were there before the first request
-    earlier_names: frozenset[str]  #: under which requests for the job may have been sent, too
-    complete: bool  #: every image of the name that was there before is among `before`
-
-
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list of all images has shown for the jobs of a target."""
-
-    last_job_id: int  #: the last job whose name it was searched for; 0 = there was no list
-    any_unlisted: bool  #: some jobs to send have names that prove nothing and were not searched for
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -179,18 +163,6 @@ _REQUESTED = "SELECT image_id FROM operation WHERE image_id IS NOT NULL AND requ
 _REMOVALS = f"""
     SELECT volume_id, subject, run_id, operation.intent_at, ended_at, outcome, reason
     FROM operation JOIN job USING (job_id) WHERE {_IS_REMOVAL} ORDER BY operation.operation_id"""
-
-
-class Removal(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to delete an image of ours: newer ones had made it old, or its attempt came to nothing."""
-
-    volume_id: str
-    image_id: str
-    run_id: str  #: of the night that asked
-    asked_at: float
-    ended_at: float | None  #: None = nobody knows what came of it
-    outcome: str | None
-    words: str | None
 
 
 def intend_removal(db: sqlite3.Connection, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:

@@ -18,11 +18,12 @@ from pathlib import Path
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
+from batchexport.store.owner import Owner, is_alive
+from batchexport.store.reports import ProcessEnd, WorkPeriod
 from batchexport.store.sqlite import log_mark
 from batchexport.store.sqlite.connection import close_for_good, open_for_work
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.locks import Held
-from batchexport.store.sqlite.owner import Owner, is_alive
 from batchexport.store.sqlite.sqlite_errors import writing
 from batchexport.store.sqlite.values import moment
 
@@ -38,15 +39,6 @@ _BEGIN_SESSION = "INSERT INTO session (target_id, began_at) VALUES (?, ?)"
 _END_SESSION = "UPDATE session SET ended_at = ?, was_lost = ? WHERE target_id = ? AND ended_at IS NULL"
 _HAS_SESSIONS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'session'"
 _SESSIONS = "SELECT target_id, began_at, ended_at, was_lost FROM session ORDER BY began_at, session_id"
-
-
-class WorkPeriod(msgspec.Struct, frozen=True, kw_only=True):
-    """One process at work on one target."""
-
-    target_id: int
-    began_at: float
-    ended_at: float | None  #: None = at work, or ended without a word and not replaced yet
-    was_lost: bool  #: it never left the target, killed or with its machine; its end is that of its last sign
 
 
 def begin_session(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
@@ -79,8 +71,6 @@ def work_periods(ask: Ask) -> list[WorkPeriod]:
 
 #: A lease counts as run out so much earlier here than for others: clocks differ, requests take time.
 MARGIN_S = 5.0
-#: How long a target is held after it was taken or the lease was renewed.
-LEASE_S = 30.0
 
 
 class Lease:
@@ -230,17 +220,6 @@ _ADD_END = (
 _LAST_END = (
     "SELECT began_at, ended_at, exit_code, error, host, job FROM process_end ORDER BY end_id DESC LIMIT 1"
 )
-
-
-class ProcessEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """How one process ended its work."""
-
-    began_at: float
-    ended_at: float
-    exit_code: int
-    error: str | None  #: what ended it, where something did
-    host: str | None
-    job: str | None  #: the job file or list that it was started with, as it is called
 
 
 def note_end(path: Path, end: ProcessEnd) -> None:

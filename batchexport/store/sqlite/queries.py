@@ -11,10 +11,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from batchexport.model import InUse, Job, JobState
-from batchexport.store.records import Forbiddings, RunRecord, Unsent
+from batchexport.store.records import Forbiddings, OpenRow, RunRecord, Unsent
 from batchexport.store.sqlite import values
 from batchexport.store.sqlite.schema import (
     IS_READY,
@@ -179,13 +177,6 @@ STALLED_EXPORTS = (
     f"{_OPEN_ROWS} AND {IS_UNDER_WAY} AND state = 'exporting' AND deadline_at < ? ORDER BY job_id"
 )
 IN_DOUBT = f"{_OPEN_ROWS} AND {IS_UNDER_WAY} AND state = 'submitting' ORDER BY job_id"
-
-
-class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that is not at its end, and the state it is in."""
-
-    job: Job
-    state: JobState
 
 
 def open_rows_of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]) -> list[OpenRow]:

@@ -12,30 +12,37 @@ from typing import Any, Self
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, JobState, TargetKey
-from batchexport.store.records import (
+from batchexport.store.owner import is_alive, this_process
+from batchexport.store.port import Reader
+from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.reports import (
     Abandoned,
     AttemptReport,
+    Downtime,
     Holder,
     JobReport,
+    ProcessEnd,
+    PutBack,
     ReasonCount,
-    RunRecord,
+    RecentEnding,
+    Removal,
     ServerReport,
+    Span,
     Tally,
-    TargetRecord,
+    UnderWay,
+    WorkPeriod,
 )
 from batchexport.store.sqlite import history, labels, queries, values
 from batchexport.store.sqlite.connection import open_for_reading
 from batchexport.store.sqlite.images import (
-    Removal,
     removals,
     removed_image_ids,
     requested_image_ids,
     unanswered_image_ids,
 )
-from batchexport.store.sqlite.lease import ProcessEnd, WorkPeriod, last_end, owner_from, work_periods
-from batchexport.store.sqlite.owner import is_alive, this_process
+from batchexport.store.sqlite.lease import last_end, owner_from, work_periods
 from batchexport.store.sqlite.schema import IS_OUTSTANDING, IS_RETRYABLE, IS_UNDER_WAY
-from batchexport.store.sqlite.servers import Downtime, downtimes, server_state
+from batchexport.store.sqlite.servers import downtimes, server_state
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.targets import target_records
 from batchexport.store.sqlite.values import moment
@@ -89,7 +96,7 @@ _ROWS_THAT_STOP = """
     WHERE state <> 'succeeded' AND coalesce(json_extract(options, '$.in_use'), ?) = ?"""
 
 
-class StateReader:
+class StateReader(Reader):
     """A state file to look at. Every answer is as fresh as its call."""
 
     def __init__(self, path: Path) -> None:
@@ -114,11 +121,9 @@ class StateReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
         self._db.close()
 
     def tallies(self) -> list[Tally]:
-        """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
         order = {state: place for place, state in enumerate(JobState)}
         with reading(self.path):
             return [
@@ -133,7 +138,6 @@ class StateReader:
             ]
 
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
-        """Every job, or those in one of `states`, in the order of the list. Each is read once."""
         chosen = "" if states is None else f"AND state IN ({', '.join('?' * len(states))})"
         statement = _JOBS.format(
             chosen=chosen,
@@ -148,7 +152,6 @@ class StateReader:
             yield from jobs
 
     def attempts(self, job_id: int) -> list[AttemptReport]:
-        """The audit trail of one job, oldest first."""
         with reading(self.path):
             return [
                 AttemptReport(
@@ -167,7 +170,6 @@ class StateReader:
             ]
 
     def abandoned(self) -> list[Abandoned]:
-        """The images of attempts that ended without success; most clouds have removed theirs."""
         with reading(self.path):
             return [
                 Abandoned(
@@ -181,12 +183,10 @@ class StateReader:
             ]
 
     def unfinished_images(self) -> int:
-        """How many images failed attempts have left unfinished, unless somebody removed them meanwhile."""
         with reading(self.path):
             return int(self._rows(_UNFINISHED)[0][0])
 
     def owners(self) -> list[Holder]:
-        """Who holds which target; released ones are left out, dead owners are not."""
         with reading(self.path):
             here = this_process(now=time.time())
             return [
@@ -201,7 +201,6 @@ class StateReader:
             ]
 
     def servers(self) -> list[ServerReport]:
-        """The servers that are not up again, those of one target together."""
         with reading(self.path):
             return [
                 ServerReport(
@@ -218,73 +217,56 @@ class StateReader:
             ]
 
     def downtimes(self) -> list[Downtime]:
-        """Every time that a server was stopped for exports, in the order in which they began."""
         with reading(self.path):
             return downtimes(self._rows, self._keys)
 
     def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
-        """What these volumes are called, by id; those whose name nobody told are left out."""
         with reading(self.path):
             return labels.names_of(self._rows, volume_ids)
 
     def last_end(self) -> ProcessEnd | None:
-        """How the last process ended that said so; None in files of old."""
         with reading(self.path):
             return last_end(self._rows)
 
     def rows_that_stop(self, in_use: InUse) -> tuple[int, int]:
-        """Rows not exported yet that servers may be stopped for, and those of them that are not under way;
-        `in_use` is for those that say nothing.
-        """
         if not self.run.stop_rows and in_use is not InUse.STOP:
             return 0, 0  # else every row is read
         ((rows, waiting),) = self._rows(_ROWS_THAT_STOP, in_use, InUse.STOP)
         return int(rows), int(waiting)
 
     def stalled(self, now: float) -> int:
-        """How many exports are past their deadline. Fast at any size."""
         ((jobs,),) = self._rows(STALLED, now)
         return int(jobs)
 
     def reasons(self, *, doubtful: bool = False) -> Iterator[ReasonCount]:
-        """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings.
-        Where `doubtful`, what is not as it should be with images of those that succeeded.
-        """
         with reading(self.path):
             for reason, code, jobs in self._db.execute(history.DOUBTS if doubtful else REASONS):
                 yield ReasonCount(reason=reason, code=code, jobs=jobs)
 
     def targets(self) -> list[TargetRecord]:
-        """Every target with the rate that the cloud taught, in the order of the list."""
         with reading(self.path):
             return target_records(self._db)
 
     def identities(self) -> dict[TargetKey, CloudIdentity]:
-        """What each target was found to be at sign-in; those that nobody signed in to are left out."""
         return {target.key: target.identity for target in self.targets() if target.identity is not None}
 
-    def span(self) -> history.Span:
-        """When the run began to export and when its last attempt ended."""
+    def span(self) -> Span:
         with reading(self.path):
             return history.span(self._rows)
 
-    def put_backs(self) -> Iterator[history.PutBack]:
-        """Every attempt that was followed by another, oldest first."""
+    def put_backs(self) -> Iterator[PutBack]:
         with reading(self.path):
             yield from history.put_backs(self._rows, self._keys)
 
     def work_periods(self) -> list[WorkPeriod]:
-        """When somebody worked on a target, in the order in which they began; none in files of old."""
         with reading(self.path):
             return work_periods(self._rows)
 
-    def latest_endings(self, limit: int) -> list[history.RecentEnding]:
-        """The attempts that ended last, the newest first. Fast at any size."""
+    def latest_endings(self, limit: int) -> list[RecentEnding]:
         with reading(self.path):
             return history.latest_endings(self._rows, limit)
 
-    def under_way(self) -> list[history.UnderWay]:
-        """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
+    def under_way(self) -> list[UnderWay]:
         with reading(self.path):
             return history.under_way(
                 self._rows,
@@ -294,27 +276,22 @@ class StateReader:
             )
 
     def removed_image_ids(self) -> frozenset[str]:
-        """The images of this run that newer ones made old, and that are gone."""
         with reading(self.path):
             return removed_image_ids(self._rows)
 
     def requested_image_ids(self) -> frozenset[str]:
-        """The images of attempts that the cloud itself answered with their id, whatever became of them."""
         with reading(self.path):
             return requested_image_ids(self._rows)
 
     def unanswered_removals(self) -> frozenset[str]:
-        """The images of this run that were asked to be deleted, and nobody knows whether they were."""
         with reading(self.path):
             return unanswered_image_ids(self._rows)
 
     def removals(self) -> list[Removal]:
-        """The images of this run that newer ones made old, and what came of their removal."""
         with reading(self.path):
             return removals(self._rows)
 
     def place_of(self, job_id: int) -> tuple[int, TargetKey]:
-        """The line of the list that a job stands on, and its target."""
         with reading(self.path):
             ((line, target_id),) = self._rows(history.PLACE, job_id)
             return line, self._keys[target_id]

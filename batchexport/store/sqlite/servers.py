@@ -11,10 +11,9 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import msgspec
-
 from batchexport.model import InUse, JobState, Server, ServerState, TargetKey
 from batchexport.store.records import AfootServer, LinkedRow
+from batchexport.store.reports import Downtime
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.queries import JOB_COLUMNS, job_of
 from batchexport.store.sqlite.schema import HELD, IS_HELD, IS_OUTSTANDING, IS_UNDER_WAY
@@ -62,25 +61,6 @@ _LAST_DOWNTIMES = f"""
     SELECT target_id, subject_id, name, state, acquiring_at, held_at, released_at, note, {_VOLUMES_OF_SERVER}
     FROM resource
     WHERE released_at IS NOT NULL AND acquiring_at IS NOT NULL AND NOT {IS_OUTSTANDING}"""
-
-
-class Downtime(msgspec.Struct, frozen=True, kw_only=True):
-    """One time that a server was stopped for exports."""
-
-    target: TargetKey
-    server_id: str
-    name: str | None
-    state: ServerState  #: up or gone at its end; else where it stands
-    stopping_at: float | None  #: when it was first asked to stop
-    down_at: float | None  #: None = it was not seen down
-    up_at: float | None  #: when it was seen up again; None = it is not
-    note: str | None  #: what is wrong with it while it is not up
-    volume_ids: tuple[str, ...]  #: for which it was stopped
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the server is up again, or gone."""
-        return self.up_at is not None
 
 
 def server_state(word: str) -> ServerState:

@@ -15,19 +15,20 @@ from msgspec.structs import replace
 from batchexport.clock import boottime_s
 from batchexport.errors import BatchExportError, StateError
 from batchexport.model import InUse, JobState
+from batchexport.store.owner import this_process
+from batchexport.store.port import LEASE_S, Store
 from batchexport.store.records import RunRecord, TargetRecord
 from batchexport.store.sqlite import lease, queries, servers
 from batchexport.store.sqlite.connection import open_for_work, sweep
-from batchexport.store.sqlite.lease import LEASE_S, Lease
+from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.locks import Held, Locks
-from batchexport.store.sqlite.owner import this_process
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.targets import target_records
-from batchexport.store.sqlite.work import Work
+from batchexport.store.sqlite.work import SqliteWork
 from batchexport.store.sqlite.writer import Writer, undone_if_cancelled
 
 
-class StateFile:
+class StateFile(Store):
     """An open state file. `take` gives its targets to work on; what is awaited is durable when it returns."""
 
     def __init__(
@@ -84,7 +85,6 @@ class StateFile:
                 raise  # otherwise what ended the work says more
 
     async def close(self) -> None:
-        """Make everything durable, and leave one file. Raises what kept a change from being written."""
         try:
             await self._writer.drain()
             while self.backlog:  # what a cancelled claim gave back meanwhile
@@ -97,26 +97,16 @@ class StateFile:
 
     @property
     def backlog(self) -> int:
-        """Changes that are not durable yet."""
         return self._writer.backlog
 
     def targets(self) -> list[TargetRecord]:
-        """Every target, as the file was when it was opened."""
         return list(self._targets)
 
     async def flush(self) -> None:
-        """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
         await self._writer.drain()
         self._writer.check()
 
-    async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> Work:
-        """The target for this process alone, from now until `ttl_s` after the last renewal.
-
-        `is_work` says whether this is a time at which the rows are worked on, for whoever asks when that was.
-
-        Raises StateInUseError while another process may be at work on it. One that is known to be dead is
-        replaced at once, another when its lease has run out.
-        """
+    async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> SqliteWork:
         asked_at_s, now = self._clock(), self._now()
         held = self._locks.acquire()
         me = replace(this_process(now=now), locks_file=held is Held.ALONE, file=self._locks.inode)
@@ -142,7 +132,7 @@ class StateFile:
         except BaseException:
             self._left()
             raise
-        return Work(self, self._writer, _lease(epoch), now=self._now)
+        return SqliteWork(self, self._writer, _lease(epoch), now=self._now)
 
     async def renew(self, held: Lease) -> None:
         """Keep the target for another `ttl_s`. Raises LeaseLostError if another process has it."""
@@ -153,7 +143,6 @@ class StateFile:
         held.extend(asked_at_s)
 
     def check_in_place(self) -> None:
-        """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
         if not self._locks.in_place():
             raise StateError(
                 f"{self.path} was removed or replaced while it was worked on: nothing more is sent",
@@ -171,19 +160,15 @@ class StateFile:
         held.lose("it was released")
 
     async def counts(self) -> dict[JobState, int]:
-        """How many jobs of all targets are in each state; every state is there."""
         return await self._writer.ask(queries.counts)
 
     async def count_afoot(self) -> int:
-        """How many servers of all targets are not up again."""
         return await self._writer.ask(servers.count_afoot)
 
     async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
-        """Somebody decided that this server is not to be started by us; for how many targets it was down."""
         return await self._writer.ask(partial(servers.give_up, server_id=server_id, words=words, at=at_s))
 
     async def agree(self, in_use: InUse) -> None:
-        """Somebody agreed to servers being stopped by this run; `in_use` is for rows that say nothing."""
         await self._writer.ask(partial(servers.agree, in_use=in_use))
 
     def _left(self) -> None:
