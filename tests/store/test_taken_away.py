@@ -57,7 +57,7 @@ async def test_a_copy_without_its_log_is_refused_by_whoever_opens_it(made: Path,
             with pytest.raises(StateError, match=r"march\.state-wal is missing") as caught:
                 opener(copy)
             assert caught.value.exit_code == 5
-            assert "put it back" in str(caught.value.hint)
+            assert "copy it from where the run worked" in str(caught.value.hint)
 
 
 async def test_a_copy_with_its_log_is_whole(made: Path, tmp_path: Path) -> None:
