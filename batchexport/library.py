@@ -28,14 +28,14 @@ from batchexport.app.discover import discover_volumes
 from batchexport.app.plan import plan_list
 from batchexport.app.run import RunOutcome, outcome_of, record_end, work
 from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume, settings_from
-from batchexport.app.start import look_up, start
+from batchexport.app.start import LookUp, Started, look_up, start
 from batchexport.app.verify import verify_images
 from batchexport.changes import JobChange
 from batchexport.config.settings import Layer, MaxFailures
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, StateInUseError
-from batchexport.model import ImageOptions, InUse, JobState, TargetKey, Volume
+from batchexport.model import FINAL_STATES, ImageOptions, InUse, JobState, TargetKey, Volume
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
@@ -153,7 +153,7 @@ async def export(
     config = _config(source, state, options)
     with _alone(config.state_path):
         found = await look_up(config, config.state_path)
-        started = await asyncio.to_thread(start, config, config.state_path, LogConsole(), found)
+        started = await _start(config, found)
         config = msgspec.structs.replace(config, settings=started.settings)
         return await _work(config, config.state_path, on_change)
 
@@ -231,6 +231,16 @@ def render_report(
         return "\n".join(report_lines(reader, ReportFormat(form), now=time.time()))
 
 
+async def _start(config: RunConfig, found: LookUp) -> Started:
+    """`start` in a thread, which is waited for on cancellation too: it writes the state file."""
+    task = asyncio.ensure_future(asyncio.to_thread(start, config, config.state_path, LogConsole(), found))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 async def _work(
     config: RunConfig,
     state_path: Path,
@@ -290,16 +300,14 @@ async def _shielded(task: asyncio.Task[None], stop: asyncio.Event) -> None:
 async def _observed(
     call: Callable[[JobChange], object] | None, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    def on_change(change: JobChange) -> None:
-        assert call is not None
-        try:
-            call(change)
-        except Exception:  # whatever a caller does with it must not end an export
-            log.exception(
-                "on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id}
-            )
+    yield connect, None if call is None else partial(_call, call)
 
-    yield connect, None if call is None else on_change
+
+def _call(call: Callable[[JobChange], object], change: JobChange) -> None:
+    try:
+        call(change)
+    except Exception:  # whatever a caller does with it must not end an export
+        log.exception("on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id})
 
 
 def _outcome(state_path: Path, reader: StateReader, outcome: RunOutcome) -> Outcome:
@@ -316,11 +324,7 @@ def _outcome(state_path: Path, reader: StateReader, outcome: RunOutcome) -> Outc
         failed=_reasons(by_state[JobState.FAILED]),
         skipped=_reasons(by_state[JobState.SKIPPED]),
         ambiguous=_reasons(by_state[JobState.AMBIGUOUS]),
-        unfinished=[
-            row.volume_id
-            for row in rows
-            if row.state in (JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING)
-        ],
+        unfinished=[row.volume_id for row in rows if row.state not in FINAL_STATES],
         suspect=_reasons(row for row in succeeded if row.code is not None),
         servers_down=outcome.servers_down,
         exit_code=outcome.exit_code,
@@ -377,12 +381,8 @@ def _layer(options: Mapping[str, object]) -> Layer:
         raise ConfigError(f"no such option: {error}") from error
 
 
-#: What is called otherwise in a layer.
-_NAMES = {
-    "in_doubt_timeout_s": "settle_s",
-    "stop_servers": "agreed",
-    "max_servers_down": "max_down",
-}
+#: Options that a layer calls otherwise.
+_NAMES = {"in_doubt_timeout_s": "settle_s", "stop_servers": "agreed", "max_servers_down": "max_down"}
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 
 

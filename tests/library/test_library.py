@@ -104,6 +104,15 @@ async def test_a_cancelled_export_drains_before_it_ends() -> None:
     assert (await batchexport.export("volumes.csv", **QUICK)).ok
 
 
+async def test_an_export_that_is_cancelled_while_its_list_is_loaded_leaves_it_whole_or_not_at_all() -> None:
+    task = asyncio.create_task(batchexport.export(listed(), **QUICK))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await batchexport.export("volumes.csv", **QUICK)).ok
+
+
 async def test_a_time_limit_is_a_cancellation() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
