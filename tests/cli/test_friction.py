@@ -167,4 +167,4 @@ def test_a_value_that_is_wrong_in_a_variable_is_told_with_its_name(
 ) -> None:
     monkeypatch.setenv("BATCHEXPORT_ENCODING", "foo")
     result = batchexport("validate", write_list(Path("v.csv"), 1))
-    assert result.stderr.startswith('error: --encoding (BATCHEXPORT_ENCODING): "foo" is no text encoding')
+    assert result.stderr.startswith('error: --encoding (BATCHEXPORT_ENCODING): "foo" is not a text encoding')
