@@ -191,8 +191,8 @@ class Compute:
             except SignInError:
                 raise
             except CloudError as error:
-                message = "cannot list servers, reading them one by one: %s"
-                log.warning(message, error, extra={"action": "server_list_failed"})
+                extra = {"action": "server_list_failed"}
+                log.warning("cannot list servers, reading them one by one: %s", error, extra=extra)
         if wanted:
             yield await self._by_ids(sorted(wanted)[:MAX_BY_ID], may_fail=listed)
 
@@ -205,13 +205,13 @@ class Compute:
 
     async def _by_ids(self, server_ids: Sequence[str], *, may_fail: bool) -> list[Server]:
         """These servers, except those that cannot be read. Raises if none can be, unless it `may_fail`."""
-        answers = await _each(server_ids, self._server_or_error)
-        errors = [answer for answer in answers if isinstance(answer, CloudError)]
+        results = await _each(server_ids, self._server_or_error)
+        errors = [result for result in results if isinstance(result, CloudError)]
         for error in errors:
             if isinstance(error, SignInError) or (len(errors) == len(server_ids) and not may_fail):
                 raise error
             log.warning("cannot read a server: %s", error, extra={"action": "server_read_failed"})
-        return [answer for answer in answers if isinstance(answer, Server)]
+        return [result for result in results if isinstance(result, Server)]
 
     async def _server_or_error(self, server_id: str) -> Server | CloudError:
         try:
@@ -241,8 +241,7 @@ class Compute:
     ) -> dict[str, CloudError]:
         """Request that these be stopped. Returns, by server id, the errors of those refused or in doubt.
 
-        Raises SignInError, which concerns all of them. `hard` is for ECS: Nova itself powers off a guest that
-        ignores the request.
+        Raises SignInError, which concerns all. `hard` is for ECS: Nova itself powers off an unresponsive guest.
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
@@ -286,8 +285,8 @@ class Compute:
     ) -> dict[str, CloudError]:
         options = ecs_options(action, hard=hard) if self._on_ecs else None
         ask = partial(self._ask, body=msgspec.json.encode({action: options}), fence=fence)
-        answers = await _each(server_ids, ask)
-        return {server_id: error for server_id, error in zip(server_ids, answers, strict=True) if error}
+        results = await _each(server_ids, ask)
+        return {server_id: error for server_id, error in zip(server_ids, results, strict=True) if error}
 
     async def _ask(self, server_id: str, *, body: bytes, fence: Fence) -> CloudError | None:
         path = f"/servers/{quote(server_id, safe='')}/action"

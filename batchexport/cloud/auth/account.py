@@ -86,45 +86,45 @@ def plain_account(
     """The account, or None where openstacksdk is needed. Checks which files exist; reads none."""
     if key.cloud or key.project or settings.cloud or not sys.platform.startswith("linux"):
         return None
-    said = {
+    values = {
         name[3:].lower(): text for name, text in environment.items() if name.startswith("OS_") and text
     } | {name: text for name, text in settings.options.items() if text}
-    said = {name: text for name, text in said.items() if not _IGNORED.fullmatch(name)}
-    version = said.pop("identity_api_version", None)
-    if version not in (None, "3") or not said.keys() <= _UNDERSTOOD:
+    values = {name: text for name, text in values.items() if not _IGNORED.fullmatch(name)}
+    version = values.pop("identity_api_version", None)
+    if version not in (None, "3") or not values.keys() <= _UNDERSTOOD:
         return None
-    if version is not None and said.get("auth_type", "password") in ("password", "v3password"):
-        said = _with_default_domain(said)
-    account = _plain_of(said, key)
+    if version is not None and values.get("auth_type", "password") in ("password", "v3password"):
+        values = _with_default_domain(values)
+    account = _plain_of(values, key)
     return None if account is None or _has_files(environment, home, folder) else account
 
 
-def _with_default_domain(said: dict[str, str]) -> dict[str, str]:
+def _with_default_domain(values: dict[str, str]) -> dict[str, str]:
     """As the `openstack` client: with a version, a domain that is not set is the default one."""
     missing = [
         f"{whose}_domain_id"
         for whose in ("user", "project")
-        if f"{whose}_domain_id" not in said and f"{whose}_domain_name" not in said
+        if f"{whose}_domain_id" not in values and f"{whose}_domain_name" not in values
     ]
-    return said | dict.fromkeys(missing, DEFAULT_DOMAIN)
+    return values | dict.fromkeys(missing, DEFAULT_DOMAIN)
 
 
-def _plain_of(said: Mapping[str, str], key: TargetKey) -> EnvironmentAccount | None:
-    names = _CREDENTIALS.get(said.get("auth_type"))
-    auth_url = said.get("auth_url", "").rstrip("/")
+def _plain_of(values: Mapping[str, str], key: TargetKey) -> EnvironmentAccount | None:
+    names = _CREDENTIALS.get(values.get("auth_type"))
+    auth_url = values.get("auth_url", "").rstrip("/")
     # Only for version 3 the service need not be asked for its versions.
     if not auth_url.startswith(("http://", "https://")) or not auth_url.endswith("/v3"):
         return None
-    if names is None or any(name not in said for name in names):
+    if names is None or any(name not in values for name in names):
         return None
     # An application credential belongs to one project and user, and must not name them.
     wanted = (*names, *_SCOPE) if names is _PASSWORD else names
     return EnvironmentAccount(
         auth_url=auth_url,
-        credentials={name: said[name] for name in wanted if name in said},
-        region=key.region or said.get("region_name"),
-        interface=said.get("interface", "public"),
-        cacert=said.get("cacert"),
+        credentials={name: values[name] for name in wanted if name in values},
+        region=key.region or values.get("region_name"),
+        interface=values.get("interface", "public"),
+        cacert=values.get("cacert"),
     )
 
 

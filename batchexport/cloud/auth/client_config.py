@@ -69,16 +69,16 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
         if found is None:
             return None
         defaults = self._defaults_module.get_defaults()
-        said = False
+        is_set = False
         for name, text in os.environ.items():
             if not name.startswith("OS_"):
                 continue
             key = name[3:].lower()
-            said = said or bool(text and name not in _SELECTORS and not name.startswith(_NOT_OURS))
+            is_set = is_set or bool(text and name not in _SELECTORS and not name.startswith(_NOT_OURS))
             if not text and key in found:
                 found.pop(key)
                 found |= {key: defaults[key]} if key in defaults else {}
-        return found if said else None
+        return found if is_set else None
 
     def _load_yaml_json_file(self, filelist: Sequence[str]) -> tuple[str | None, Any]:
         """The first of these files that can be read; those that cannot are noted."""
@@ -163,12 +163,12 @@ def arguments(
     With an `auth_type`, variables for this way to sign in are read, too.
     """
     names = _GENERAL | _SIGN_IN | _OLDER.keys() | (_options_of(auth_type) if auth_type else set())
-    said = {name: text for name in sorted(names) if (text := environment.get(f"OS_{name.upper()}"))}
-    said |= {name: text for name, text in options.items() if text}
+    values = {name: text for name in sorted(names) if (text := environment.get(f"OS_{name.upper()}"))}
+    values |= {name: text for name, text in options.items() if text}
     for older, newer in _OLDER.items():
-        if (text := said.pop(older, None)) is not None:
-            said.setdefault(newer, text)
-    return {"default_domain": DEFAULT_DOMAIN, **said}
+        if (text := values.pop(older, None)) is not None:
+            values.setdefault(newer, text)
+    return {"default_domain": DEFAULT_DOMAIN, **values}
 
 
 def _options_of(auth_type: str) -> set[str]:

@@ -53,14 +53,14 @@ def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignI
     """The account as the `openstack` client finds it. Raises ConfigError where one is missing or wrong."""
     cloud = key.cloud or settings.cloud or os.environ.get("OS_CLOUD") or None
     config: ClientConfig | None = None
-    said = arguments(settings.options, os.environ)
+    values = arguments(settings.options, os.environ)
     if key.region:
-        said["region_name"] = key.region
+        values["region_name"] = key.region
     try:
         with capture_warnings():
             config = ClientConfig(settings.clouds_file)
             check_shape(config, cloud)
-            return _found(config, cloud, said, key, settings, sign_ins)
+            return _found(config, cloud, values, key, settings, sign_ins)
     except ConfigError as error:
         raise _with_problems(error, config) from error
     except MissingError as error:
@@ -74,18 +74,18 @@ def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignI
 def _found(
     config: ClientConfig,
     cloud: str | None,
-    said: Mapping[str, Any],
+    values: Mapping[str, Any],
     key: TargetKey,
     settings: CloudSettings,
     sign_ins: SignIns,
 ) -> Account:
     # Not validated, for openstacksdk does not know access keys; and without secrets, for it would take braces
     # in them for placeholders.
-    secrets = set(secrets_in(said))
+    secrets = set(secrets_in(values))
     plain = config.get_one(
-        cloud=cloud, validate=False, **{name: text for name, text in said.items() if text not in secrets}
+        cloud=cloud, validate=False, **{name: text for name, text in values.items() if text not in secrets}
     )
-    access_key = find_access_key({**plain.config, **said}, os.environ)
+    access_key = find_access_key({**plain.config, **values}, os.environ)
     files = _files_of(config, cloud)
     notes = file_warnings(*files)
     if access_key is not None:
@@ -94,7 +94,7 @@ def _found(
     else:
         auth_type = str(plain.config.get("auth_type"))
         project = _project_options(key.project, auth_type=auth_type)
-        region = _validated(config, cloud, said, auth_type, project, settings)
+        region = _validated(config, cloud, values, auth_type, project, settings)
         account = _account(region, key, settings, sign_ins)
         auth_url = _auth_url_of(region)
     used = tuple(filter(None, files))
@@ -104,14 +104,14 @@ def _found(
 def _validated(
     config: ClientConfig,
     cloud: str | None,
-    said: Mapping[str, Any],
+    values: Mapping[str, Any],
     auth_type: str,
     project: Mapping[str, str],
     settings: CloudSettings,
 ) -> Any:
     try:
         more = arguments(settings.options, os.environ, auth_type=auth_type)
-        region = config.get_one(cloud=cloud, **{**more, **said, **project})
+        region = config.get_one(cloud=cloud, **{**more, **values, **project})
     except TypeError as error:
         raise unexpected_option(error, auth_type) or error from error
     if (url := _auth_url_of(region)) and not url.startswith(("http://", "https://")):

@@ -312,11 +312,11 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Prin
     words = _words(status, body, identity)
     if status >= 500 or status in (408, 429, 498):
         kind = ThrottledError if status in (429, 498) else TransientError
-        asked = headers.get("Retry-After") or headers.get("X-Retry-After")
+        retry_after = headers.get("Retry-After") or headers.get("X-Retry-After")
         return kind(
             f"{service}: {words} ({status})",
             **more,
-            retry_after_s=retry_after_s(asked, now_s=time.time()),
+            retry_after_s=retry_after_s(retry_after, now_s=time.time()),
             hint="run the same command again when it has recovered",
         )
     if status == 401:

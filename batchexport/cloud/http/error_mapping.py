@@ -98,8 +98,8 @@ def error_from_response(
 ) -> CloudError:
     """The error that a response stands for, with the cloud's own message, without the `secrets` in it."""
     fault = read_error_body(hide_secrets_in_bytes(body, secrets))
-    asked = headers.get("Retry-After") or headers.get("X-Retry-After") or fault.retry_after
-    wait_s = retry_after_s(asked, now_s=now_s)
+    retry_after = headers.get("Retry-After") or headers.get("X-Retry-After") or fault.retry_after
+    wait_s = retry_after_s(retry_after, now_s=now_s)
     kind = _kind(method, status, fault, rate_limited=bool(wait_s))
     if _SERVER_PATH.search(url):
         kind = _kind_for_server(kind)
