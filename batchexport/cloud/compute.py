@@ -241,7 +241,7 @@ class Compute:
     ) -> dict[str, CloudError]:
         """Request that these be stopped. Returns, by server id, the errors of those refused or in doubt.
 
-        Raises SignInError, which concerns all. `hard` is for ECS: Nova itself powers off an unresponsive guest.
+        Raises SignInError, which concerns all. `hard` is for ECS; Nova powers off unresponsive guests itself.
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
