@@ -312,9 +312,7 @@ def _call(call: Callable[[JobChange], object], change: JobChange) -> None:
 
 def _outcome(state_path: Path, reader: StateReader, outcome: RunOutcome) -> Outcome:
     rows = list(reader.jobs())
-    by_state: dict[JobState, list[JobReport]] = {state: [] for state in JobState}
-    for row in rows:
-        by_state[row.state].append(row)
+    by_state = {state: [row for row in rows if row.state is state] for state in JobState}
     succeeded = by_state[JobState.SUCCEEDED]
     return Outcome(
         state_path=state_path,
