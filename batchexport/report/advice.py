@@ -145,12 +145,19 @@ _BY_STATE = {
     JobState.SUCCEEDED: _DOUBTFUL,
     JobState.SKIPPED: "Left out on purpose. Once the cause is gone, run batchexport retry --skipped.",
 }
+#: Rows that were skipped for one of these are not brought back by `retry --skipped` alone.
+_SKIPPED = {
+    "exported_elsewhere": f"Nothing, it is exported. To export it once more, {_AGAIN} --skipped --again.",
+    "not_listed": "Nothing; or put the row back into the list, and run the list again.",
+}
 _SERVER_FAULT = f"The cloud itself failed: give its operators the request ids, {_RETRY}."
 _ANYTHING = f"Fix what the cloud names, {_RETRY}."
 
 
 def advice_on(state: JobState, *, code: str | None, status: int | None, words: str) -> str:
     """One or two sentences for whoever has to fix a row that ended in this state."""
+    if state is JobState.SKIPPED and code in _SKIPPED:
+        return _SKIPPED[code]
     if state in _BY_STATE:
         return _BY_STATE[state]
     if code in _BY_CODE:

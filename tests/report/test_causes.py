@@ -117,6 +117,8 @@ def test_words_are_told_plainly(reason: str | None, words: str) -> None:
         ({}, "Fix what the cloud names"),
         ({"state": JobState.AMBIGUOUS}, "reconcile"),
         ({"state": JobState.SKIPPED, "code": "in_use"}, "retry --skipped"),
+        ({"state": JobState.SKIPPED, "code": "exported_elsewhere"}, "--skipped --again"),
+        ({"state": JobState.SKIPPED, "code": "not_listed"}, "back into the list"),
     ],
 )
 def test_advice_goes_by_state_then_code_then_words_then_status(facts: dict[str, Any], word: str) -> None:
