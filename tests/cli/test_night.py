@@ -191,7 +191,7 @@ def test_the_close_is_said_and_the_end_of_the_grace_stops_the_run(
 
     assert run_fast(go()) == pytest.approx(grace_s, abs=5)
     stderr = capsys.readouterr().err
-    assert ("nothing more begins, what runs is watched for 5 min" in stderr) is bool(grace_s)
+    assert ("no more exports start; running ones are watched for 5 min" in stderr) is bool(grace_s)
     assert "the grace period is over" in stderr
 
 

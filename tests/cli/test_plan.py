@@ -101,7 +101,7 @@ def test_a_plan_on_the_practice_cloud_reads_what_its_list_does_not_show(
 def test_rows_beyond_those_that_were_read_are_told_apart(batchexport: Callable[..., Result]) -> None:
     many = [f"{number:08x}-1111-4000-8000-000000000000" for number in range(40)]
     practice = batchexport("plan", write(*many), "--os-cloud", "sandbox", *CLOUD[2:])
-    assert "20 rows not looked at" in practice.stdout
+    assert "20 rows not checked" in practice.stdout
     assert "GiB in 20 rows" in practice.stdout
     with served(*volumes()):
         result = batchexport("plan", write(*many), *CLOUD)
