@@ -88,7 +88,7 @@ def test_a_quota_is_told_and_what_it_is_too_small_for(allowed: int, told: bool) 
 
 
 def test_rows_that_were_not_looked_at_are_told() -> None:
-    assert "4 rows not looked at" in text(seen([1], unseen=4))
+    assert "4 rows not checked" in text(seen([1], unseen=4))
     assert "10 GiB in 1 row, the largest" in text(seen([1], unseen=4))
     assert "4 rows of these: the volume is in no list" in text(seen([], presumed_missing=4))
 
