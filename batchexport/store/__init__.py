@@ -1,6 +1,7 @@
 """The state file: the only memory of a run, and the proof that no row is ever sent twice.
 
 `building` makes one from a list, `StateFile` is for the process that works, `StateReader` for everyone else.
+`Store`, `Work` and `Reader` say what any back end provides (`port`); SQLite is the one there is.
 """
 
 from batchexport.store.owner import Owner

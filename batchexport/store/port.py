@@ -60,20 +60,16 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Make everything durable, and leave one file. Raises what kept a change from being written."""
-        ...
 
     @property
     def backlog(self) -> int:
         """Changes that are not durable yet."""
-        ...
 
     def targets(self) -> list[TargetRecord]:
         """Every target, as the file was when it was opened."""
-        ...
 
     async def flush(self) -> None:
         """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
-        ...
 
     async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> Work:
         """The target for this process alone, from now until `ttl_s` after the last renewal.
@@ -83,27 +79,21 @@ class Store(Protocol):
         Raises StateInUseError while another process may be at work on it. One that is known to be dead is
         replaced at once, another when its lease has run out.
         """
-        ...
 
     def check_in_place(self) -> None:
         """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
-        ...
 
     async def counts(self) -> dict[JobState, int]:
         """How many jobs of all targets are in each state; every state is there."""
-        ...
 
     async def count_afoot(self) -> int:
         """How many servers of all targets are not up again."""
-        ...
 
     async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
         """Somebody decided that this server is not to be started by us; for how many targets it was down."""
-        ...
 
     async def agree(self, in_use: InUse) -> None:
         """Somebody agreed to servers being stopped by this run; `in_use` is for rows that say nothing."""
-        ...
 
 
 class Work(Protocol):
@@ -118,59 +108,47 @@ class Work(Protocol):
     @property
     def path(self) -> Path:
         """Where the state file is."""
-        ...
 
     @property
     def run(self) -> RunRecord:
         """The run that the state file belongs to."""
-        ...
 
     @property
     def fresh(self) -> bool:
         """Whether nobody else can have taken the target yet. Not fresh is not lost: renewing tells which."""
-        ...
 
     @property
     def epoch(self) -> int:
         """How often the target was taken, this time included."""
-        ...
 
     def check_owned(self) -> None:
         """Raise LeaseLostError where the target is known to be another's, or was released."""
-        ...
 
     async def renew(self) -> None:
         """Keep the target for another time to live. Raises LeaseLostError if another process has it."""
-        ...
 
     async def release(self) -> None:
         """Leave the target, after everything that was changed before, to whoever comes next."""
-        ...
 
     async def flush(self) -> None:
         """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
-        ...
 
     def check_in_place(self) -> None:
         """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
-        ...
 
     async def retry(self, states: frozenset[JobState] = frozenset({JobState.FAILED})) -> int:
         """How many jobs of the target in these states are pending again, with a full allowance."""
-        ...
 
     async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
         """Note which cloud the target is, at its first sign-in; raises WrongCloudError at another later on.
 
         With `rebind` the addresses of the cloud's services may have changed, and are noted anew.
         """
-        ...
 
     async def skip_duplicates(self, others: Sequence[Path] = ()) -> Skipped:
         """Skip pending jobs whose volume another target of the same project has, or that `others`, further
         state files, show as exported.
         """
-        ...
 
     async def claim(
         self, limit: int, *, now_s: float, server_now_s: float, max_gib: int | None = None
@@ -179,7 +157,6 @@ class Work(Protocol):
 
         With `max_gib`, only jobs whose volume is not larger, as far as its size is known.
         """
-        ...
 
     def apply(self, *changes: Change) -> None:
         """Make these changes, in their order; durable with the next `flush`.
@@ -187,36 +164,29 @@ class Work(Protocol):
         One whose job is not in a state that it may start from is left out, and raised as StateError by
         `flush` and `claim`.
         """
-        ...
 
     async def commit(self, *changes: Change) -> None:
         """Make these changes, all or none; durable on return. Raises StateError where one is not allowed."""
-        ...
 
     async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
         """The jobs of these image names for which nothing was sent as far as is known: submitting now."""
-        ...
 
     async def jobs_in(self, state: JobState) -> list[Job]:
         """The jobs that are submitting (after `take`, those that a dead process may have sent), exporting or
         ambiguous.
         """
-        ...
 
     async def next_due_s(self, *, max_gib: int | None = None) -> float | None:
         """When the next pending job may go, seconds since the epoch; 0.0 = now, None = none is pending.
 
         `max_gib` is that of `claim`.
         """
-        ...
 
     async def forbidden(self) -> Forbiddings:
         """The pending rows whose last request the cloud forbade."""
-        ...
 
     async def pending(self) -> PendingJobs:
         """How many jobs are pending. Fast at any size."""
-        ...
 
     async def unchecked(
         self,
@@ -230,7 +200,6 @@ class Work(Protocol):
 
         With `image_names`, those never tried that want one of these, looked at or not.
         """
-        ...
 
     async def open_jobs(
         self, *, volume_ids: Sequence[str] = (), stalled_at: float | None = None
@@ -238,54 +207,42 @@ class Work(Protocol):
         """The jobs for these volumes that have not ended; or, at a time, the exports past their deadlines and
         every job whose request is in doubt.
         """
-        ...
 
     async def images_of(self, job: Job) -> KnownImages:
         """What is known of the images of a job."""
-        ...
 
     async def listing(self, *, run_id: str) -> Listing:
         """For which jobs all images of the project were listed."""
-        ...
 
     async def intend_removal(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
         """Note that an image is about to be deleted; the number for `RemovalEnded`."""
-        ...
 
     async def resources(self) -> list[AfootServer]:
         """The resources that are ours to release."""
-        ...
 
     async def jobs_needing(self, resource_ids: Collection[str] | None = None) -> list[LinkedRow]:
         """The jobs that have not ended and need any of these; None = all with resources that were sent."""
-        ...
 
     async def held_jobs(self, *, after: int, limit: int) -> list[LinkedRow]:
         """The first held jobs behind job `after`, in the order of the list."""
-        ...
 
     async def disturbed(self) -> dict[int, str]:
         """By job id, the resource that was released while the volume of the job was being exported."""
-        ...
 
     async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
         """The volumes of all jobs that ever needed these."""
-        ...
 
     async def start_release(self, resource_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
         """The intent to release these: all `anyway`, else those whose jobs have no export in progress.
 
         Returns those. Their pending jobs are held again, in the same transaction.
         """
-        ...
 
     async def held_elsewhere(self) -> dict[str, Elsewhere]:
         """The resources that other state files of the folder hold, by id."""
-        ...
 
     def left_down(self) -> LeftDown | None:
         """The servers that are not up, where the file can still be read; None = the target was taken over."""
-        ...
 
 
 class Reader(Protocol):
@@ -296,108 +253,82 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Let go of the file."""
-        ...
 
     def tallies(self) -> list[Tally]:
         """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
-        ...
 
     def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
         """Every job, or those in one of `states`, in the order of the list. Each is read once."""
-        ...
 
     def attempts(self, job_id: int) -> list[AttemptReport]:
         """The audit trail of one job, oldest first."""
-        ...
 
     def abandoned(self) -> list[Abandoned]:
         """The images of attempts that ended without success; most clouds have removed theirs."""
-        ...
 
     def unfinished_images(self) -> int:
         """How many images failed attempts have left unfinished, unless somebody removed them meanwhile."""
-        ...
 
     def owners(self) -> list[Holder]:
         """Who holds which target; released ones are left out, dead owners are not."""
-        ...
 
     def servers(self) -> list[ServerReport]:
         """The servers that are not up again, those of one target together."""
-        ...
 
     def downtimes(self) -> list[Downtime]:
         """Every time that a server was stopped for exports, in the order in which they began."""
-        ...
 
     def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
         """What these volumes are called, by id; those whose name nobody told are left out."""
-        ...
 
     def last_end(self) -> ProcessEnd | None:
         """How the last process ended that said so; None in files of old."""
-        ...
 
     def rows_that_stop(self, in_use: InUse) -> tuple[int, int]:
         """Rows not exported yet that servers may be stopped for, and those of them that are not under way;
         `in_use` is for those that say nothing.
         """
-        ...
 
     def stalled(self, now: float) -> int:
         """How many exports are past their deadline. Fast at any size."""
-        ...
 
     def reasons(self, *, doubtful: bool = False) -> Iterator[ReasonCount]:
         """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings.
         Where `doubtful`, what is not as it should be with images of those that succeeded.
         """
-        ...
 
     def targets(self) -> list[TargetRecord]:
         """Every target with the rate that the cloud taught, in the order of the list."""
-        ...
 
     def identities(self) -> dict[TargetKey, CloudIdentity]:
         """What each target was found to be at sign-in; those that nobody signed in to are left out."""
-        ...
 
     def span(self) -> Span:
         """When the run began to export and when its last attempt ended."""
-        ...
 
     def put_backs(self) -> Iterator[PutBack]:
         """Every attempt that was followed by another, oldest first."""
-        ...
 
     def work_periods(self) -> list[WorkPeriod]:
         """When somebody worked on a target, in the order in which they began; none in files of old."""
-        ...
 
     def latest_endings(self, limit: int) -> list[RecentEnding]:
         """The attempts that ended last, the newest first. Fast at any size."""
-        ...
 
     def under_way(self) -> list[UnderWay]:
         """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
-        ...
 
     def removed_image_ids(self) -> frozenset[str]:
         """The images of this run that newer ones made old, and that are gone."""
-        ...
 
     def requested_image_ids(self) -> frozenset[str]:
         """The images of attempts that the cloud itself answered with their id, whatever became of them."""
-        ...
 
     def unanswered_removals(self) -> frozenset[str]:
         """The images of this run that were asked to be deleted, and nobody knows whether they were."""
-        ...
 
     def removals(self) -> list[Removal]:
         """The images of this run that newer ones made old, and what came of their removal."""
-        ...
 
     def place_of(self, job_id: int) -> tuple[int, TargetKey]:
         """The line of the list that a job stands on, and its target."""
-        ...
