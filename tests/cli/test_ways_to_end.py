@@ -131,7 +131,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def is_up(cloud: Any) -> Any:
-    (view,) = cloud._state.world.fleet.servers(time.time())
+    (view,) = cloud._state.world.servers.servers(time.time())
     return view.status == "ACTIVE"
 
 
@@ -166,5 +166,6 @@ def test_a_full_disk_leaves_no_server_down_whose_copies_have_ended(
     filler.unlink()
     again = ("--state", str(path))
     with starting(*again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        assert process.wait(120) == 0
+        # Nothing could be kept of when the exports ended: their server may have run before.
+        assert process.wait(120) == 3
     assert (afoot(path), is_up(cloud)) == ([], True)
