@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from batchexport.errors import StateInUseError
+
 PROC = Path("/proc")
 
 
@@ -95,3 +97,16 @@ def _link(path: Path) -> str | None:
         return str(path.readlink())
     except OSError:
         return None
+
+
+def why_not(owner: Owner, *, lease_until: float, now: float, alive: bool | None) -> StateInUseError | None:
+    """The refusal to take a target from this owner, or None where it may be taken over. Pure."""
+    if alive is False or now >= lease_until:
+        return None
+    free_at = datetime.fromtimestamp(lease_until, UTC)
+    hint = (
+        f"wait for it to end, or stop it (kill -TERM {owner.pid}), then run the same command again"
+        if alive
+        else f"if it is gone for good, run the same command again after {free_at:%H:%M:%S} UTC"
+    )
+    return StateInUseError(f"the state file is in use by {owner}", hint=hint)

@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from batchexport.errors import StateInUseError
 from batchexport.store import Owner, StateFile, StateReader
-from batchexport.store.owner import PROC, is_alive, this_process
-from batchexport.store.sqlite.lease import why_not
+from batchexport.store.owner import PROC, is_alive, this_process, why_not
 from tests.store.making import until
 
 HOLDER = """

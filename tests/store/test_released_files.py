@@ -1,14 +1,22 @@
 """State files of every released version stay readable, and go on where they were."""
 
+import os
 import shutil
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from batchexport.changes import Ended, Requeued, ResourcesReleased
+from batchexport.errors import StateInUseError
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader
+from batchexport.store.owner import this_process
 from tests.store.making import DONE, ask
 
 FILES = sorted((Path(__file__).parent / "files").glob("version-*.state"))
@@ -126,6 +134,19 @@ async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
             [f"ffffffff-0000-4000-8000-{7:012d}"],
         ]
         assert [server.server_id for server in reader.servers()] == ["db"]
+
+
+async def test_a_file_that_a_program_of_format_1_works_on_is_left_as_it_is(at_work: Path) -> None:
+    """The answers to what it has sent would be lost with the tables that it knows."""
+    now = time.time()
+    owner = msgspec.json.encode(replace(this_process(now=now), pid=os.getppid(), started=None)).decode()
+    with closing(sqlite3.connect(at_work)) as db, db:
+        db.execute("UPDATE target SET owner = ?, lease_until = ?", (owner, now + 30))
+    before = told(at_work)
+    with pytest.raises(StateInUseError, match="in use by process"):
+        StateFile.open(at_work)
+    assert ask(at_work, "PRAGMA user_version") == [(1,)]
+    assert told(at_work) == before
 
 
 def test_a_program_of_format_1_finds_the_tables_it_looks_for_before_it_reads_the_version(made: Path) -> None:

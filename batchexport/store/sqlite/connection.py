@@ -150,7 +150,7 @@ def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     copy = sqlite3.connect("", uri=True, isolation_level=None, check_same_thread=False)
     try:
         db.backup(copy)
-        migrations.migrate(copy, to=schema.VERSION)
+        migrations.migrate(copy, to=schema.VERSION, is_copy=True)
         distrust(copy)
         check_own(copy, path)
         _check_whole(copy, path)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from batchexport.errors import LeaseLostError, StateCorruptError, StateError, StateInUseError
-from batchexport.store.owner import Owner, is_alive
+from batchexport.store.owner import Owner, is_alive, why_not
 from batchexport.store.reports import ProcessEnd, WorkPeriod
 from batchexport.store.sqlite import log_mark
 from batchexport.store.sqlite.connection import close_for_good, open_for_work
@@ -176,19 +175,6 @@ def release(db: sqlite3.Connection, target_id: int, *, now: float) -> None:
     db.execute("UPDATE target SET owner = NULL, lease_until = 0 WHERE target_id = ?", (target_id,))
     if db.execute("SELECT 1 FROM target WHERE owner IS NOT NULL").fetchone() is None:
         log_mark.clear(db)
-
-
-def why_not(owner: Owner, *, lease_until: float, now: float, alive: bool | None) -> StateInUseError | None:
-    """The refusal to take a target from this owner, or None where it may be taken over. Pure."""
-    if alive is False or now >= lease_until:
-        return None
-    free_at = datetime.fromtimestamp(lease_until, UTC)
-    hint = (
-        f"wait for it to end, or stop it (kill -TERM {owner.pid}), then run the same command again"
-        if alive
-        else f"if it is gone for good, run the same command again after {free_at:%H:%M:%S} UTC"
-    )
-    return StateInUseError(f"the state file is in use by {owner}", hint=hint)
 
 
 def owner_from(text: str | None) -> Owner | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from batchexport.store.owner import Owner, is_alive, this_process, why_not
 from batchexport.store.sqlite.schema import (
     FORMAT_1_TABLES,
     OPERATION_INDEXES,
@@ -57,12 +61,17 @@ STEPS: Mapping[int, Sequence[str]] = {
 }
 
 
-def migrate(db: sqlite3.Connection, *, to: int) -> None:
-    """Bring an older file to format `to`, in one transaction."""
+def migrate(db: sqlite3.Connection, *, to: int, is_copy: bool = False) -> None:
+    """Bring an older file to format `to`, in one transaction.
+
+    Raises StateInUseError while a process works on it, which knows only the older format; not of a copy.
+    """
     db.execute("BEGIN IMMEDIATE")
     try:
         # Read under the lock: another process may just have done it.
         (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version < to and not is_copy:
+            _check_idle(db)
         for step in range(version, to):
             for statement in STEPS[step]:
                 db.execute(statement)
@@ -74,3 +83,16 @@ def migrate(db: sqlite3.Connection, *, to: int) -> None:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def _check_idle(db: sqlite3.Connection) -> None:
+    now = time.time()
+    here = this_process(now=now)
+    for text, lease_until in db.execute("SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"):
+        try:
+            owner = msgspec.json.decode(text, type=Owner)
+        except msgspec.DecodeError:
+            continue  # whoever takes the target says what is wrong with it
+        alive = is_alive(owner, here=here)
+        if (refusal := why_not(owner, lease_until=lease_until, now=now, alive=alive)) is not None:
+            raise refusal
