@@ -61,11 +61,7 @@ async def _work(
     hours: OpenHours | None,
     watch: bool,
 ) -> Stop:
-    with (
-        StateReader(state_path) as reader,
-        unblocked_stderr(console) as screen,
-        stop_on_signals(err, leave=leave_at_once) as stop,
-    ):
+    with unblocked_stderr(console) as screen, stop_on_signals(err, leave=leave_at_once) as stop:
         max_rate = settings.limits.requests_per_second
         await work(
             state_path,
@@ -73,7 +69,7 @@ async def _work(
             access,
             console,
             stop=stop.event,
-            observe=partial(_observe, state_path, console, reader, screen, max_rate),
+            observe=partial(_observe, state_path, console, screen, max_rate),
             again=again,
             hours=hours,
             watch=watch,
@@ -85,7 +81,6 @@ async def _work(
 async def _observe(
     state_path: Path,
     console: TerminalConsole,
-    reader: StateReader,
     screen: Screen,
     max_rate: float,
     connect: Connect,
@@ -93,7 +88,11 @@ async def _observe(
     """The run with its sinks and its progress."""
     clouds: dict[TargetKey, Cloud] = {}
     async with instrument(state_path, console, connect) as (instrumented, on_change):
-        with shown(progress_for(Meter(reader, clouds, max_rate=max_rate), console, screen)):
+        # Closed before the work on the file is: only the last connection takes away what stands beside it.
+        with (
+            StateReader(state_path) as reader,
+            shown(progress_for(Meter(reader, clouds, max_rate=max_rate), console, screen)),
+        ):
             yield remember_clouds(instrumented, clouds), on_change
 
 
