@@ -62,12 +62,23 @@ def volumes(cloud: Any) -> Iterator[Any]:
 
 
 def _remove(cloud: Any, made: list[str]) -> None:
-    """Volumes and every image whose name holds the id of one."""
+    """Volumes and every image whose name holds the id of one, once nothing is copied any more."""
+    for volume_id in made:
+        _wait_while_uploading(cloud, volume_id)
     for image in list(cloud.image.images()):  # whole, before its pages lose their markers
         if any(volume_id in image.name for volume_id in made):
             cloud.image.delete_image(image, ignore_missing=True)
     for volume_id in made:
         cloud.block_storage.delete_volume(volume_id, ignore_missing=True)
+
+
+def _wait_while_uploading(cloud: Any, volume_id: str) -> None:
+    from openstack.utils import iterate_timeout
+
+    for _ in iterate_timeout(120, f"volume {volume_id} is still being exported", wait=0.5):
+        volume = cloud.block_storage.find_volume(volume_id)
+        if volume is None or volume.status != "uploading":
+            return
 
 
 def _seeded(seed: str, prefix: str, count: int = COUNT, *words: Any) -> Any:
