@@ -25,7 +25,7 @@
         │   └── FatalError           no request of this run can succeed: rights, project, account
         │       ├── ForbiddenError   not allowed (403): perhaps for this row alone, another tells
         │       ├── SignInError      no token to be had with these credentials
-        │       └── QuotaError       the project's image quota is used up
+        │       └── QuotaError       a quota refuses it: perhaps for this row alone, another tells
         └── OutcomeUnknownError      may have happened: look before sending again
 
 A job that fails is a result, not an error: it ends in the state file with its reason. Errors are for what
