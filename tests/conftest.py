@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def no_secrets_of_other_tests() -> Iterator[None]:
     """A process redacts every secret that it ever knew, and a test its own."""
     yield
     forget_secrets()
+
+
+@pytest.fixture(autouse=True)
+def time_begins_anew() -> None:
+    """Start every test at the same virtual time, however many years the tests before it let pass."""
+    if virtual := sys.modules.get("tests.engine.fast_time"):
+        virtual.Time.now_s = virtual.START_S
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@ class Mute:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v3"
         self.taken: list[socket.socket] = []
-        threading.Thread(target=self._take, daemon=True).start()
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
 
     def _take(self) -> None:
         while True:
@@ -32,7 +33,10 @@ class Mute:
                 return
 
     def close(self) -> None:
-        self._socket.close()
+        self._socket.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread in `accept`
+        self._thread.join()
+        for each in (self._socket, *self.taken):
+            each.close()
 
 
 @pytest.fixture

@@ -6,9 +6,17 @@ import time
 import pytest
 
 from tests.engine.conftest import Bench
-from tests.engine.fast_time import fast_now, let_pass, run_fast
+from tests.engine.fast_time import START_S, fast_now, let_pass, run_fast
 
 YEAR_S = 365 * 86_400.0
+
+
+def test_every_test_begins_at_the_same_time() -> None:
+    assert fast_now() == START_S
+    let_pass(YEAR_S)
+
+
+test_and_so_does_the_next_one = test_every_test_begins_at_the_same_time
 
 
 def test_a_year_of_sleep_takes_no_time() -> None:
