@@ -228,6 +228,41 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     details: VolumeDetails | None = None
 
 
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot as the block storage service lists it."""
+
+    snapshot_id: str
+    status: str  #: the cloud's word, lower case: `available`, `error_deleting`; unknown words are possible
+    volume_id: str | None = None  #: of which it is; None = not told
+    name: str | None = None
+    size_gib: int | None = None
+    created_at: float | None = None  #: by the block storage service; None = not told
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class SnapshotRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot to make, of a volume that may be in use."""
+
+    volume_id: str
+    name: str  #: ASCII, 64 characters at most
+    description: str  #: ASCII, 85 characters at most
+    metadata: Mapping[str, str]
+
+
+class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume to make from a snapshot, or as a clone of a volume that may be in use."""
+
+    name: str  #: ASCII, 64 characters at most
+    description: str  #: ASCII, 85 characters at most
+    metadata: Mapping[str, str]
+    snapshot_id: str | None = None  #: either this …
+    source_volume_id: str | None = None  #: … or this
+    #: Of the volume that it is a copy of. Cinder takes them from there and is sent none; EVS wants them.
+    size_gib: int | None = None
+    volume_type: str | None = None
+    availability_zone: str | None = None
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server as the compute service tells of it."""
 

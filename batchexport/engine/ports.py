@@ -8,7 +8,17 @@ from typing import Protocol
 from batchexport.dialect import Dialect
 from batchexport.errors import CloudError
 from batchexport.identity import CloudIdentity
-from batchexport.model import Accepted, ExportRequest, Image, ImageQuota, Server, Volume
+from batchexport.model import (
+    Accepted,
+    ExportRequest,
+    Image,
+    ImageQuota,
+    Server,
+    Snapshot,
+    SnapshotRequest,
+    Volume,
+    VolumeRequest,
+)
 
 #: Called with no await between it and the sending of a request that changes the cloud; raises to forbid it.
 Fence = Callable[[], None]
@@ -31,6 +41,48 @@ class BlockStorage(Protocol):
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         """The cloud's own message on a failed export, or None where it keeps none."""
+        ...
+
+
+class CopyService(Protocol):
+    """Snapshots and temporary volumes: the part of the block storage that makes copies of volumes in use."""
+
+    def marked_volumes(self, metadata: Mapping[str, str]) -> AsyncIterator[Sequence[Volume]]:
+        """Pages of the volumes with this metadata, with their details.
+
+        Others may be among them, where the cloud does not honour the filter.
+        """
+        ...
+
+    def marked_snapshots(self, metadata: Mapping[str, str]) -> AsyncIterator[Sequence[Snapshot]]:
+        """Pages of the snapshots with this metadata; otherwise as `marked_volumes`."""
+        ...
+
+    async def get_snapshot(self, snapshot_id: str) -> Snapshot | None:
+        """The snapshot, or None where the cloud knows none of this id."""
+        ...
+
+    async def create_snapshot(self, request: SnapshotRequest, *, fence: Fence) -> Snapshot:
+        """Make a snapshot: one request, never repeated by the client.
+
+        Raises VolumeStateError where the status of the volume forbids it, QuotaError where a quota does, and
+        OutcomeUnknownError where the answer is lost, is about another volume or has another name.
+        """
+        ...
+
+    async def create_volume(self, request: VolumeRequest, *, fence: Fence) -> Volume:
+        """Make a volume: one request, as `create_snapshot`.
+
+        Raises RefusedError, without a request, where the cloud cannot clone and is asked for a clone.
+        """
+        ...
+
+    async def delete_snapshot(self, snapshot_id: str, *, fence: Fence) -> None:
+        """Ask for the snapshot to be deleted; NotFoundError where there is none."""
+        ...
+
+    async def delete_volume(self, volume_id: str, *, fence: Fence) -> None:
+        """Ask for the volume to be deleted, never with its snapshots; NotFoundError where there is none."""
         ...
 
 
