@@ -215,6 +215,8 @@ class VolumeDetails(msgspec.Struct, frozen=True, kw_only=True):
     availability_zone: str | None = None
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     image_metadata: Mapping[str, str] = msgspec.field(default_factory=dict)  #: of the image it was made from
+    snapshot_id: str | None = None  #: that it was made from
+    source_volume_id: str | None = None  #: that it is a clone of
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +240,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     size_gib: int | None = None
     created_at: float | None = None  #: by the block storage service; None = not told
     metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
+    in_group: bool = False  #: of a group snapshot: it cannot be deleted alone
 
 
 class SnapshotRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,3 +311,31 @@ class ImageQuota(msgspec.Struct, frozen=True, kw_only=True):
     def left(self) -> int:
         """How many more may be made."""
         return max(0, self.allowed - self.used)
+
+
+class QuotaUse(msgspec.Struct, frozen=True):
+    """One quota of block storage, and what is used or reserved of it."""
+
+    allowed: int  #: -1 = unlimited
+    used: int = 0
+
+    @property
+    def left(self) -> int | None:
+        """How much more may be used; None = unlimited."""
+        return None if self.allowed < 0 else max(0, self.allowed - self.used)
+
+
+class StorageQuota(msgspec.Struct, frozen=True, kw_only=True):
+    """The quotas of a project for volumes, snapshots and their GiB together.
+
+    Clouds limit each volume type as well: those are named `snapshots_SSD`, `gigabytes_SSD`. A quota that is
+    not among them was not told.
+    """
+
+    quotas: Mapping[str, QuotaUse]
+
+    def left(self, name: str, volume_type: str | None = None) -> int | None:
+        """How many more `volumes`, `snapshots` or `gigabytes`; None = unlimited, or not told."""
+        names = (name, f"{name}_{volume_type}")
+        known = [self.quotas[each].left for each in names if each in self.quotas]
+        return min((each for each in known if each is not None), default=None)

@@ -72,17 +72,21 @@ class LongVolumeRecord(VolumeRecord):
     availability_zone: str | None = None
     metadata: dict[str, object] | None = None
     volume_image_metadata: dict[str, object] | None = None
+    snapshot_id: str | None = None
+    source_volid: str | None = None
 
     def details(self) -> VolumeDetails:
         """What only long records contain."""
-        metadata = _texts(self.metadata)
+        metadata = texts(self.metadata)
         return VolumeDetails(
             # EVS has it in the metadata, Cinder in a field.
             encrypted=bool(self.encrypted) or metadata.get("__system__encrypted") == "1",
             volume_type=self.volume_type,
             availability_zone=self.availability_zone,
             metadata=metadata,
-            image_metadata=_texts(self.volume_image_metadata),
+            image_metadata=texts(self.volume_image_metadata),
+            snapshot_id=self.snapshot_id or None,
+            source_volume_id=self.source_volid or None,
         )
 
 
@@ -246,7 +250,8 @@ class BlockStorage:
         return latest_message(response.messages, volume_id=volume_id, request_id=request_id)
 
 
-def _texts(values: Mapping[str, object] | None) -> dict[str, str]:
+def texts(values: Mapping[str, object] | None) -> dict[str, str]:
+    """Metadata whose values are texts, as they should be; those that are null are left out."""
     return {name: str(value) for name, value in (values or {}).items() if value is not None}
 
 

@@ -18,6 +18,7 @@ from batchexport.cloud.auth.tokens import Token, run_in_thread
 from batchexport.cloud.block_storage import BlockStorage
 from batchexport.cloud.catalog import Endpoint, find_block_storage, find_compute, find_image_service
 from batchexport.cloud.compute import Compute
+from batchexport.cloud.copies import CopyService
 from batchexport.cloud.http.authenticator import Credential
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.cloud.http.session import HttpSession, Traffic
@@ -52,6 +53,7 @@ class Cloud:
     """
 
     block_storage: BlockStorage
+    copies: CopyService
     image: ImageService
     dialect: Dialect
     identity: CloudIdentity
@@ -131,6 +133,7 @@ async def connect(
 
         yield Cloud(
             block_storage=volumes,
+            copies=CopyService(session, block_storage, dialect, project_id=credential.project_id),
             image=images,
             dialect=dialect,
             identity=identity or identity_of(account, credential, block_storage),

@@ -16,6 +16,7 @@ from batchexport.model import (
     Server,
     Snapshot,
     SnapshotRequest,
+    StorageQuota,
     Volume,
     VolumeRequest,
 )
@@ -75,6 +76,17 @@ class CopyService(Protocol):
 
         Raises RefusedError, without a request, where the cloud cannot clone and is asked for a clone.
         """
+        ...
+
+    async def set_image_metadata(self, volume_id: str, metadata: Mapping[str, str], *, fence: Fence) -> None:
+        """Set image metadata of a volume, which its exports put on their images; `id` chooses the image's id.
+
+        May be repeated. Raises RefusedError where the cloud does not offer it.
+        """
+        ...
+
+    async def get_storage_quota(self) -> StorageQuota | None:
+        """How many volumes, snapshots and GiB the project may have and has; None = not told."""
         ...
 
     async def delete_snapshot(self, snapshot_id: str, *, fence: Fence) -> None:
@@ -169,6 +181,11 @@ class Cloud(Protocol):
     @property
     def block_storage(self) -> BlockStorage:
         """Its volumes."""
+        ...
+
+    @property
+    def copies(self) -> CopyService:
+        """Its snapshots and temporary volumes."""
         ...
 
     @property

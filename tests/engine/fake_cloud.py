@@ -67,7 +67,7 @@ class FakeCloud:
         """This one object is each of the cloud's services."""
         return self
 
-    image = compute = block_storage
+    image = compute = copies = block_storage
 
     async def get_quota(self) -> None:
         return None

@@ -72,6 +72,16 @@ _SERVER_RIGHTS = (
     " (ECS: ecs:servers:stop, ecs:servers:start and ecs:cloudServers:*)"
 )
 _CALL_FAILED = re.compile("Connect call failed|Multiple exceptions")
+#: Of requests that make and delete snapshots and volumes, not of exports, which are actions.
+_STORAGE_PATH = re.compile(r"/((cloud)?snapshots|volumes)(/[^/]+)?$")
+_STORAGE_QUOTA = (
+    "delete snapshots or volumes, have the project's quota raised, or allow fewer temporary volumes at once"
+    " (--max-temporary), then run the same command again"
+)
+_STORAGE_RIGHTS = (
+    "ask for permission to make and delete snapshots and volumes of this project"
+    " (EVS: evs:snapshots:* and evs:volumes:*)"
+)
 _SERVER_PATH = re.compile(r"/v[\d.]+/([^/]+/)?(cloud)?servers(/|\?|$)")
 #: Cinder could not reach the image service: no image was made, and the volume is free again.
 _UNREACHED_TEXT = re.compile(r"connection to glance failed|unable to establish connection", re.IGNORECASE)
@@ -80,7 +90,11 @@ _THROTTLE_TEXT = re.compile(
 )
 #: Of volumes, snapshots and gigabytes; Cinder sends "try again after 0 s" with these.
 _FULL_TEXT = re.compile(r"quota|maximum number of|LimitExceeded|SizeExceeds", re.IGNORECASE)
-_STATE_TEXT = re.compile(r"must be available|must specify a valid status", re.IGNORECASE)
+_STATE_TEXT = re.compile(
+    r"must be (one of )?'?available|must specify a valid status|(snapshot|volume|disk) is busy", re.IGNORECASE
+)
+#: Why a snapshot or volume cannot be deleted now: volumes depend on it, it is attached, it has snapshots.
+_NEEDED_TEXT = re.compile(r"depend|in[ -]use|being used|attached|ha(s|ve) snapshots", re.IGNORECASE)
 _QUOTA_TEXT = re.compile(r"\b413\b|over[ -]?(a |the )?limit|quota", re.IGNORECASE)
 #: Cinder's schema errors quote the request, and an image may be named "quota".
 _QUOTED_INPUT = re.compile(r"invalid input", re.IGNORECASE)
@@ -103,6 +117,8 @@ def error_from_response(
     kind = _kind(method, status, fault, rate_limited=bool(wait_s))
     if _SERVER_PATH.search(url):
         kind = _kind_for_server(kind)
+    elif kind is RefusedError and method == "DELETE" and _STORAGE_PATH.search(url):
+        kind = _kind_of_refused_deletion(status, fault)
     return kind(
         hide_secrets(_message(status, fault, headers), secrets),
         method=method,
@@ -163,6 +179,12 @@ def _kind_for_server(kind: type[CloudError]) -> type[CloudError]:
     return RefusedError if kind in (VolumeStateError, FatalError, ForbiddenError) else kind
 
 
+def _kind_of_refused_deletion(status: int, fault: ErrorBody) -> type[CloudError]:
+    """A snapshot or a volume that something else needs can be deleted once that is over."""
+    is_needed = status == 409 or (status == 400 and _NEEDED_TEXT.search(fault.message))
+    return VolumeStateError if is_needed else RefusedError
+
+
 def _kind(method: str, status: int, fault: ErrorBody, *, rate_limited: bool) -> type[CloudError]:
     by_code = KIND_OF_CODE.get((fault.code or "").replace("APIGW.", "APIG."))
     if by_code is not None and (status < 500 or by_code is ThrottledError):
@@ -215,6 +237,11 @@ def _message(status: int, fault: ErrorBody, headers: Mapping[str, str]) -> str:
 
 
 def _hint(kind: type[CloudError], method: str, status: int, url: str) -> str | None:
+    if method != "GET" and _STORAGE_PATH.search(url):
+        if issubclass(kind, QuotaError):
+            return _STORAGE_QUOTA
+        if issubclass(kind, ForbiddenError):
+            return _STORAGE_RIGHTS
     for kind_with_hint, hint in HINTS:
         if issubclass(kind, kind_with_hint):
             return hint

@@ -66,8 +66,10 @@ def has_next_link(links: Sequence[LinkRecord] | None) -> bool:
 class Pager:
     """Reads the lists of one service, one request a page."""
 
-    def __init__(self, session: HttpSession, endpoint: Endpoint) -> None:
+    def __init__(self, session: HttpSession, endpoint: Endpoint, *, microversion: str | None = None) -> None:
+        """`microversion` is that of every request; None = any."""
         self._session = session
+        self._microversion = microversion
         self._endpoint = endpoint
         self._sizes = PageSizes()
 
@@ -123,7 +125,12 @@ class Pager:
     async def _page(self, address: str, decoder: Decoder[P], marker: str | None, *, retries: int) -> P:
         try:
             return await self._session.read(
-                self._endpoint, address, decoder, retries=retries, within_s=RETRY_WITHIN_S
+                self._endpoint,
+                address,
+                decoder,
+                microversion=self._microversion,
+                retries=retries,
+                within_s=RETRY_WITHIN_S,
             )
         except RefusedError as error:
             if marker is None or isinstance(error, FatalError):
