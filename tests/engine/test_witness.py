@@ -462,14 +462,14 @@ def test_a_full_disk_leaves_no_server_down_whose_copy_has_ended(
 
     commit = Writer._commit
 
-    def refusing(self: Writer, batch: list[Any]) -> Any:
+    def refusing(self: Writer, batch: list[Any], answers: list[Any]) -> Any:
         if full:
             import sqlite3
 
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
-        return commit(self, batch)
+        return commit(self, batch, answers)
 
     monkeypatch.setattr(Writer, "_commit", refusing)
     monkeypatch.setattr("batchexport.store.sqlite.writer.Writer._pause", lambda self, pause_s: False)

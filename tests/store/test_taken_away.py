@@ -21,7 +21,7 @@ from batchexport.errors import StateError, StateInUseError, StateWriteError
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader, Work, building
 from batchexport.store.owner import this_process
-from batchexport.store.sqlite import locks, writer
+from batchexport.store.sqlite import locks, transactions
 from batchexport.store.sqlite.locks import Locks, file_system
 from tests.store.making import accept, alter, claim, make, states
 
@@ -122,7 +122,7 @@ async def test_any_tool_may_bring_the_log_into_the_file(made: Path, tmp_path: Pa
 async def test_the_mark_is_there_however_much_was_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "CHANGES_PER_CHECKPOINT", 1)
+    monkeypatch.setattr(transactions, "CHANGES_PER_CHECKPOINT", 1)
     state, work = await at_work(made)
     for job in await claim(work, 2):
         accept(work, job)

@@ -10,6 +10,7 @@ import pytest
 from batchexport.errors import StateCorruptError, StateError, StateWriteError
 from batchexport.store import StateFile
 from batchexport.store.sqlite.connection import open_for_work
+from batchexport.store.sqlite.transactions import SqliteTransactions
 from batchexport.store.sqlite.writer import MOST_OPERATIONS, Writer
 from tests.store.making import accept, ask, claim, make, until
 
@@ -19,14 +20,14 @@ def set_rate(rate: float) -> Callable[[sqlite3.Connection], object]:
 
 
 async def test_what_was_asked_is_answered_after_its_commit(made: Path) -> None:
-    writer = Writer(open_for_work(made), made, write_grace_s=1.0)
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=1.0)
     await writer.ask(set_rate(3.0))
     assert ask(made, "SELECT requests_per_second FROM target") == [(3.0,)]
     writer.close()
 
 
 async def test_changes_that_nobody_awaits_are_written_without_being_asked_for(made: Path) -> None:
-    writer = Writer(open_for_work(made), made, write_grace_s=1.0)
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=1.0)
     writer.submit(set_rate(4.0))
     until(lambda: writer.backlog == 0)
     assert ask(made, "SELECT requests_per_second FROM target") == [(4.0,)]
@@ -37,7 +38,7 @@ async def test_many_changes_share_few_commits(made: Path) -> None:
     db = open_for_work(made)
     commits: list[str] = []
     db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
-    writer = Writer(db, made, write_grace_s=1.0)
+    writer = Writer(SqliteTransactions(db, made), made, write_grace_s=1.0)
     for number in range(4 * MOST_OPERATIONS):
         writer.submit(set_rate(float(number)))
     await writer.drain()
@@ -47,7 +48,7 @@ async def test_many_changes_share_few_commits(made: Path) -> None:
 
 
 async def test_closing_writes_what_is_queued(made: Path) -> None:
-    writer = Writer(open_for_work(made), made, write_grace_s=1.0)
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=1.0)
     writer.submit(set_rate(5.0))
     writer.close()
     assert ask(made, "SELECT requests_per_second FROM target") == [(5.0,)]
@@ -63,7 +64,7 @@ async def test_a_closed_file_takes_nothing_more(made: Path) -> None:
 async def test_a_lock_of_another_process_is_waited_for(made: Path) -> None:
     db = open_for_work(made)
     db.execute("PRAGMA busy_timeout=1")
-    writer = Writer(db, made, write_grace_s=60.0)
+    writer = Writer(SqliteTransactions(db, made), made, write_grace_s=60.0)
     other = sqlite3.connect(made, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     answer = writer.ask(set_rate(6.0))
@@ -79,7 +80,7 @@ async def test_a_lock_of_another_process_is_waited_for(made: Path) -> None:
 async def test_a_lock_that_is_never_given_up_is_a_write_error(made: Path) -> None:
     db = open_for_work(made)
     db.execute("PRAGMA busy_timeout=1")
-    writer = Writer(db, made, write_grace_s=0.01)
+    writer = Writer(SqliteTransactions(db, made), made, write_grace_s=0.01)
     other = sqlite3.connect(made, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StateWriteError, match="locked"):
@@ -106,14 +107,14 @@ async def test_damage_met_on_the_way_ends_every_call(path: Path) -> None:
 
 
 async def test_an_operation_that_breaks_a_rule_of_the_tables_ends_the_writer(made: Path) -> None:
-    writer = Writer(open_for_work(made), made, write_grace_s=60.0)
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=60.0)
     with pytest.raises(StateError, match="CHECK constraint failed"):
         await writer.ask(lambda db: db.execute("UPDATE job SET state = 'lost'"))
     writer.close()
 
 
 async def test_whoever_waits_hears_of_a_fault_in_the_writer(made: Path) -> None:
-    writer = Writer(open_for_work(made), made, write_grace_s=60.0)
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=60.0)
     with pytest.raises(StateError, match="the writer stopped: ZeroDivisionError"):
         await writer.ask(lambda db: 1 // 0)
     with pytest.raises(StateError, match="the writer stopped"):
@@ -123,7 +124,7 @@ async def test_whoever_waits_hears_of_a_fault_in_the_writer(made: Path) -> None:
 
 def test_an_answer_for_a_loop_that_is_gone_is_dropped(made: Path) -> None:
     db = open_for_work(made)
-    writer = Writer(db, made, write_grace_s=60.0)
+    writer = Writer(SqliteTransactions(db, made), made, write_grace_s=60.0)
     other = sqlite3.connect(made, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 

@@ -24,6 +24,7 @@ from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.locks import Held, Locks
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.targets import target_records
+from batchexport.store.sqlite.transactions import SqliteTransactions
 from batchexport.store.sqlite.work import SqliteWork
 from batchexport.store.sqlite.writer import Writer, undone_if_cancelled
 
@@ -69,7 +70,7 @@ class StateFile(Store):
         db = open_for_work(path)
         with reading(path):
             run, targets = queries.run_record(db), target_records(db)
-        writer = Writer(db, path, write_grace_s=write_grace_s)
+        writer = Writer(SqliteTransactions(db, path), path, write_grace_s=write_grace_s)
         return cls(writer, path, run, targets, now=now, clock=clock)
 
     async def __aenter__(self) -> Self:

@@ -19,10 +19,9 @@ import msgspec
 from batchexport.changes import JobChange
 from batchexport.errors import BatchExportError, StateError, StateInUseError, StateWriteError
 from batchexport.store.sqlite.changes import Bulk, bulk_of, forbidden
-from batchexport.store.sqlite.connection import close_for_good, copy_whole
 from batchexport.store.sqlite.lease import Lease
-from batchexport.store.sqlite.log_mark import checkpoint
-from batchexport.store.sqlite.sqlite_errors import repeated, translated
+from batchexport.store.sqlite.sqlite_errors import repeated
+from batchexport.store.sqlite.transactions import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +29,6 @@ T = TypeVar("T")
 
 #: The most operations in one transaction: beyond it a commit costs more per row, not less.
 MOST_OPERATIONS = 500
-#: Rows changed between two checkpoints. With their pages in it, the log then has some 16 MB.
-CHANGES_PER_CHECKPOINT = 10_000
 #: How long a change nobody waits for may wait for company.
 LINGER_S = 0.010
 #: Pauses after a commit that failed double from the first to the longest.
@@ -67,8 +64,9 @@ class Writer:
     it has changed anything; the other operations of its batch are not touched by that.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, write_grace_s: float) -> None:
-        self._db = db
+    def __init__(self, transactions: Transactions, path: Path, *, write_grace_s: float) -> None:
+        self._transactions = transactions
+        self._db = transactions.db
         self._path = path
         self._write_grace_s = write_grace_s
         self._changed = threading.Condition()
@@ -76,7 +74,6 @@ class Writer:
         self._queued = 0  # operations in the queue, each of a batch for itself
         self._waiting = 0  # operations in the queue that somebody awaits
         self._in_commit = 0
-        self._checkpointed = db.total_changes
         self._stopping = False
         self._broken: StateError | None = None
         self._fault: StateError | None = None
@@ -137,9 +134,7 @@ class Writer:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        if copy_to is not None:
-            copy_whole(self._db, copy_to)
-        close_for_good(self._db)
+        self._transactions.close(copy_to)
 
     def _put(self, operation: _Operation) -> None:
         with self._changed:
@@ -168,7 +163,8 @@ class Writer:
         try:
             while batch := self._next_batch():
                 answers = self._commit_patiently(batch)
-                self._checkpoint_if_due(batch)
+                is_asked = any(isinstance(each, _Operation) and each.checkpoint for each in batch)
+                self._transactions.committed(checkpoint=is_asked)
                 self._in_commit = 0
                 self._deliver(answers)
         except StateError as error:
@@ -176,12 +172,6 @@ class Writer:
         except Exception as error:  # whoever waits must hear of it, whatever it is
             log.debug("the writer of %s stopped", self._path, exc_info=True)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
-
-    def _checkpoint_if_due(self, batch: list[_Operation | _Batch]) -> None:
-        is_asked = any(isinstance(each, _Operation) and each.checkpoint for each in batch)
-        if is_asked or self._db.total_changes - self._checkpointed > CHANGES_PER_CHECKPOINT:
-            checkpoint(self._db)
-            self._checkpointed = self._db.total_changes
 
     def _next_batch(self) -> list[_Operation | _Batch]:
         """The next operations to commit together, empty when the writer is to end."""
@@ -203,11 +193,14 @@ class Writer:
         """Commit, and again while the disk refuses. The operations stay in memory meanwhile."""
         give_up_at = None
         pause_s = FIRST_PAUSE_S
+        answers: list[_Answer] = []
         while True:
             try:
-                answers = self._commit(batch)
-            except sqlite3.Error as error:
-                fault = translated(error, self._path, "write it")
+                if give_up_at is None or not self._transactions.has_committed():
+                    answers = []
+                    self._commit(batch, answers)
+            except self._transactions.faults as error:
+                fault = self._transactions.translated(error)
                 if not isinstance(fault, (StateWriteError, StateInUseError)):
                     raise fault from error
                 now = time.monotonic()
@@ -227,23 +220,19 @@ class Writer:
         with self._changed:
             return pause_s > 0 and not self._changed.wait_for(lambda: self._stopping, pause_s)
 
-    def _commit(self, batch: list[_Operation | _Batch]) -> list[_Answer]:
-        db = self._db
-        answers: list[_Answer] = []
+    def _commit(self, batch: list[_Operation | _Batch], answers: list[_Answer]) -> None:
+        """Commit once; the answers of those who wait count only when that has succeeded."""
         epochs: dict[int, int] = {}
         try:
-            db.execute("BEGIN IMMEDIATE")
+            self._transactions.begin()
             for operation in batch:
                 if isinstance(operation, _Batch):
                     self._run_batch(operation, epochs)
                 elif (answer := self._run(operation, epochs)) is not None:
                     answers.append(answer)
-            db.execute("COMMIT")
+            self._transactions.commit()
         finally:
-            # A full disk has rolled back already; other errors leave the transaction open.
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        return answers
+            self._transactions.roll_back()
 
     def _run(self, operation: _Operation, epochs: dict[int, int]) -> _Answer | None:
         result, failed = None, None
@@ -291,9 +280,7 @@ class Writer:
         """Let an operation through only if its lease is the target's latest."""
         target_id = lease.target_id
         if target_id not in epochs:
-            (epochs[target_id],) = self._db.execute(
-                "SELECT epoch FROM target WHERE target_id = ?", (target_id,)
-            ).fetchone()
+            (epochs[target_id],) = self._db.execute(self._transactions.fence, (target_id,)).fetchone()
         if epochs[target_id] != lease.epoch:
             lease.lose("another process took it over")
         lease.check_owned()
