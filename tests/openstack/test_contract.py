@@ -12,6 +12,7 @@ from batchexport.cloud import connect
 from batchexport.config import CloudSettings, Limits
 from batchexport.model import TargetKey
 from tests.cloud.contract.cases import CASES, NEEDS_FAILURES, NEEDS_SERVERS, Case
+from tests.cloud.contract.copy_cases import COPY_CASES, COPY_CASES_WITH_SERVERS
 from tests.cloud.contract.site import Site
 
 
@@ -25,12 +26,12 @@ async def run(case: Case, **site: Any) -> None:
         await case(Site(cloud=cloud, name=f"batchexport-{uuid.uuid4().hex[:8]}", look_s=0.5, **site))
 
 
-@named(CASES)
+@named([*CASES, *COPY_CASES])
 async def test_the_contract_holds(few_volumes: Any, case: Case) -> None:
     await run(case, volumes=few_volumes(3))
 
 
-@named(NEEDS_SERVERS)
+@named([*NEEDS_SERVERS, *COPY_CASES_WITH_SERVERS])
 async def test_the_contract_holds_for_servers(few_volumes: Any, make_server: Any, case: Case) -> None:
     *volumes, in_use = few_volumes(4)
     servers = [make_server([in_use]), make_server()]

@@ -27,6 +27,7 @@ from batchexport.sandbox import (
     serve,
 )
 from tests.cloud.contract.cases import CASES, NEEDS_FAILURES, NEEDS_SERVERS, Case
+from tests.cloud.contract.copy_cases import COPY_CASES, COPY_CASES_WITH_SERVERS
 from tests.cloud.contract.site import MISSING, Site
 from tests.counting.counted import PagedCloud
 from tests.engine.fake_cloud import FakeCloud
@@ -104,9 +105,11 @@ def served(**options: Any) -> ServedCloud:
     return ServedCloud({IN_USE: [SERVERS[0]]}, machines={SERVERS[1]: Machine()}, **options)
 
 
-WITH_SERVERS: dict[str, Open] = {
+WITH_COPIES: dict[str, Open] = {
     "client, OpenStack": Client(Profile.CINDER),
     "client, EVS": Client(Profile.EVS),
+}
+WITH_SERVERS: dict[str, Open] = WITH_COPIES | {
     "client, EVS by key": Client(Profile.EVS, "sandbox-key"),
     "fake with servers": in_memory(served, servers=True),
 }
@@ -151,3 +154,9 @@ def test_failed_exports(cloud: str, case: Case, tmp_path: Path, monkeypatch: pyt
 @named(NEEDS_SERVERS)
 def test_servers(cloud: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(WITH_SERVERS[cloud](tmp_path, monkeypatch, fails=False), case)
+
+
+@pytest.mark.parametrize("cloud", WITH_COPIES)
+@named([*COPY_CASES, *COPY_CASES_WITH_SERVERS])
+def test_copies(cloud: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(WITH_COPIES[cloud](tmp_path, monkeypatch, fails=False), case)
