@@ -50,12 +50,12 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
     def read(cls, path: Path) -> Self:
         """Read the file. Raises StateError if it cannot be read."""
         with StateReader(path) as reader:
-            tallies, servers_down = reader.tallies(), len(reader.servers())
+            overview = reader.overview()
         return cls(
             path=path,
-            to_do=sum(tally.jobs for tally in tallies if tally.state not in FINAL_STATES),
-            under_way=sum(tally.jobs for tally in tallies if tally.state in _UNDER_WAY),
-            servers_down=servers_down,
+            to_do=sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
+            under_way=sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
+            servers_down=len(overview.servers),
         )
 
 

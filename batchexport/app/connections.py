@@ -51,7 +51,7 @@ async def visits(
 ) -> AsyncIterator[Connect]:
     """As `connections`, for who only looks: raises WrongCloudError at another cloud than the state file's."""
     with StateReader(state_path) as reader:
-        bound = reader.identities()
+        bound = reader.overview().identities
 
     @asynccontextmanager
     async def visit(key: TargetKey, learned: float | None) -> AsyncIterator[Cloud]:

@@ -180,8 +180,10 @@ def _joined(one: OurImage, other: OurImage) -> OurImage:
 def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[OurImage]:
     with StateReader(path) as reader:
         asked = as_stored(settings, reader.run).image
-        gone, in_doubt = reader.removed_image_ids(), reader.unanswered_removals()
-        requested = reader.requested_image_ids()
+        removals = reader.removals()
+        gone = {each.image_id for each in removals if each.outcome in ("removed", "gone")}
+        in_doubt = {each.image_id for each in removals if each.ended_at is None}
+        requested = {each.image_id for each in reader.attempts() if each.request_id is not None}
         for job in reader.jobs({JobState.SUCCEEDED}):
             if job.image_id is None or job.image_id in gone:
                 continue

@@ -101,7 +101,8 @@ def outcome_of(
     reader: StateReader, *, stopped: int | None, wait: bool, in_window: bool = False
 ) -> RunOutcome:
     """What the rows come to; `stopped` is the exit code of a signal, where one came."""
-    totals, servers_down = Totals.of(reader.tallies()), len(reader.servers())
+    overview = reader.overview()
+    totals, servers_down = Totals.of(overview.tallies), len(overview.servers)
     suspect = sum(each.jobs for each in reader.reasons(doubtful=True))
     code = exit_code(
         totals,
@@ -210,7 +211,7 @@ async def _stop_when_sent(state_path: Path, stop: asyncio.Event) -> None:
     with StateReader(state_path) as reader:
         while True:
             await asyncio.sleep(SENT_LOOK_S)
-            rows = {(tally.target, tally.state): tally.jobs for tally in reader.tallies()}
+            rows = {(tally.target, tally.state): tally.jobs for tally in reader.overview().tallies}
             if rows != last:
                 last, moved_at = rows, loop.time()
             if not any(state is JobState.PENDING for _, state in rows) or loop.time() - moved_at >= STILL_S:

@@ -149,7 +149,7 @@ def already_there(state_path: Path) -> str:
 
 
 def _bound_to(reader: StateReader) -> str:
-    bound = [one_line(str(identity), 200) for identity in reader.identities().values()]
+    bound = [one_line(str(identity), 200) for identity in reader.overview().identities.values()]
     return "; ".join(dict.fromkeys(bound))
 
 

@@ -17,7 +17,7 @@ async def verify_images(
 ) -> Mapping[TargetKey, Verification]:
     """What became of the images of every target of a state file. Raises StateError, CloudError."""
     with StateReader(state_path) as reader:
-        targets = reader.targets()
+        targets = reader.overview().targets
     found = {target.key: Verification() for target in targets}
     async with visits(found, access, settings, state_path=state_path) as connect:
         for target in targets:

@@ -20,15 +20,17 @@ from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.report.eta import (
     MAX_ENDINGS,
     Eta,
+    RunningExport,
     estimate,
     gib_left,
     limited_text,
+    running_exports,
     slowest_text,
     time_left_parts,
 )
 from batchexport.report.text import count_of, display_width, number, truncate
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader, UnderWay
+from batchexport.store import StateReader
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     at: float = 0.0
     eta: Eta = NO_ETA  #: of this process
-    under_way: Sequence[UnderWay] = ()
+    under_way: Sequence[RunningExport] = ()
     stalled: int = 0
     servers_down: int = 0
     rates: Sequence[float] = ()  #: requests/s of the clouds that asked for fewer
@@ -146,7 +148,7 @@ class Meter:
         self._reader, self._clouds, self._max_rate, self._now = reader, clouds or {}, max_rate, now
         self._began_at = now()
         self._figures = Counters(totals=Totals.of([]))
-        self._momentum, self._under_way = NO_ETA, list[UnderWay]()
+        self._momentum, self._under_way = NO_ETA, list[RunningExport]()
         self._reckoned_at = 0.0
 
     def counters(self, *, last: bool = False) -> Counters:
@@ -158,24 +160,26 @@ class Meter:
         return self._figures
 
     def _read(self, last: bool) -> Counters:
-        now, totals = self._now(), Totals.of(self._reader.tallies())
+        now = self._now()
+        overview = self._reader.overview(now=now)
+        totals = Totals.of(overview.tallies)
         if last or now - self._reckoned_at >= _PACE_EVERY_S or now < self._reckoned_at:
             self._reckoned_at = now
-            self._under_way = self._reader.under_way()
+            self._under_way = running_exports(self._reader)
             self._momentum = self._reckoned(totals, now)
         return Counters(
             totals=totals,
             at=now,
             eta=self._momentum,
             under_way=self._under_way,
-            stalled=self._reader.stalled(now),
-            servers_down=len(self._reader.servers()),
+            stalled=overview.stalled,
+            servers_down=len(overview.servers),
             rates=list(filter(self._is_low, [cloud.requests_per_second for cloud in self._clouds.values()])),
         )
 
     def _reckoned(self, totals: Totals, now: float) -> Eta:
         endings = [
-            each for each in self._reader.latest_endings(MAX_ENDINGS) if each.ended_at >= self._began_at
+            each for each in self._reader.latest_attempts(MAX_ENDINGS) if each.ended_at >= self._began_at
         ]
         return estimate(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
 

@@ -41,7 +41,7 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     config = config_of_resume(state_path, flags)
     resume(config, state_path, console_of())
     with StateReader(state_path) as reader:
-        tallies = reader.tallies()
+        tallies = reader.overview().tallies
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
     tried = f"{count_of(rows, 'row')} to retry"
     console_of().info(tried if rows else _nothing_to_try_again(skipped))

@@ -60,7 +60,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
         start_log(console_of())
         run_in_loop(_start(state_path, *settings_of_visit(state_path, flags), anyway=anyway))
     with StateReader(state_path) as reader:
-        left = reader.servers()
+        left = reader.overview().servers
         names = reader.volume_names({each for server in left for each in server.volume_ids})
     out(servers_json(left, names) if form == "json" else servers_text(left, names))
     raise click.exceptions.Exit(3 if start and left else 0)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines
+from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines, running_exports
 from batchexport.report.status import status_text
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader
+from batchexport.store import Processes, RunRecord, StateReader
 
 #: The cursor home; the rest of a line gone; the rest of the screen gone. Nothing is blanked: no flicker.
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -35,7 +35,8 @@ def watch(
             while True:
                 screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
                 screen.flush()
-                if not Totals.of(reader.tallies()).to_do and not reader.servers():
+                overview = reader.overview()
+                if not Totals.of(overview.tallies).to_do and not overview.servers:
                     return
                 sleep(every_s)
         except KeyboardInterrupt:
@@ -44,26 +45,26 @@ def watch(
 
 def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, how fast it goes, and when it may be through."""
-    totals, under_way = Totals.of(reader.tallies()), reader.under_way()
+    overview, processes, under_way = reader.overview(now=now), reader.processes(), running_exports(reader)
+    totals = Totals.of(overview.tallies)
     eta = estimate(
         totals,
-        reader.latest_endings(MAX_ENDINGS),
-        began_at=_began_at(reader),
+        reader.latest_attempts(MAX_ENDINGS),
+        began_at=_began_at(reader.run, processes),
         now=now,
         under_way=under_way,
     )
     rates = [
-        (target.key, target.requests_per_second) for target in reader.targets() if target.requests_per_second
+        (target.key, target.requests_per_second) for target in overview.targets if target.requests_per_second
     ]
-    works = any(holder.alive is not False for holder in reader.owners())
-    lines = eta_lines(eta, rates, under_way=under_way, now=now) if totals.to_do and works else []
+    lines = eta_lines(eta, rates, under_way=under_way, now=now) if totals.to_do and processes.running else []
     return status_text(reader, state_path, now=now, pace=lines)
 
 
-def _began_at(reader: StateReader) -> float:
-    """When the current session began, else when the run was made."""
-    begun = [session.began_at for session in reader.work_periods() if session.ended_at is None]
-    return min(begun, default=reader.run.created_at)
+def _began_at(run: RunRecord, processes: Processes) -> float:
+    """When the current work began, else when the run was made."""
+    begun = [period.began_at for period in processes.periods if period.ended_at is None]
+    return min(begun, default=run.created_at)
 
 
 def _painted(text: str, *, on_terminal: bool) -> str:

@@ -148,7 +148,8 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
     try:
         with StateReader(state_path) as reader:
             context, reasons = context_of(reader), top_reasons(reader, MAX_REASONS)
-            servers = reader.servers()
+            overview = reader.overview()
+            servers = overview.servers
             # After a closed window the next night resumes by itself.
             waits = outcome.exit_code == 75 and not servers
             actions = actions_of(reader, cloud=context.cloud_name, running=waits, now=time.time())
@@ -157,7 +158,7 @@ def with_state(outcome: Outcome, state_path: Path) -> Outcome:
                 volumes=volumes_of_reasons(reader, reasons),
                 to_do=action_lines(actions)[:MAX_ACTIONS],
                 run_id=reader.run.run_id,
-                totals=Totals.of(reader.tallies()),
+                totals=Totals.of(overview.tallies),
                 servers=servers,
                 reasons=reasons,
                 facts=[fact for fact in context.facts if fact[0] in _TOLD],

@@ -144,7 +144,7 @@ class RunObserver:
         self._reader, self._state_path = reader, state_path
         self._name = self._name or title_of(reader.run.list_name)
         if self._events is not None:
-            self._events.run_started(reader.run, Totals.of(reader.tallies()), str(state_path))
+            self._events.run_started(reader.run, Totals.of(reader.overview().tallies), str(state_path))
         if self._metrics is not None:
             self._metrics.begin(reader.run)
         self._update()
@@ -211,9 +211,8 @@ class RunObserver:
         if self._metrics is not None:
             self._metrics.job_changed(change)
         if self._events is not None and self._reader is not None:
-            place = self._reader.place_of(job.job_id)
-            name = self._reader.volume_names([job.volume_id]).get(job.volume_id)
-            self._events.job_changed(change, place, name)
+            (row,) = self._reader.jobs(job_ids=[job.job_id])
+            self._events.job_changed(change, (row.line, row.target), row.volume_name)
 
     def _write_reports(self, state_path: Path) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())
@@ -222,11 +221,12 @@ class RunObserver:
         """The state file's figures now; the last ones read, if it cannot be read or is closed."""
         if self._reader is not None:
             try:
+                overview = self._reader.overview(now=self._now())
                 self._snapshot = Snapshot(
-                    tallies=self._reader.tallies(),
-                    servers_down=len(self._reader.servers()),
-                    stalled=self._reader.stalled(self._now()),
-                    identities=self._reader.identities(),
+                    tallies=overview.tallies,
+                    servers_down=len(overview.servers),
+                    stalled=overview.stalled,
+                    identities=overview.identities,
                 )
             except StateError as error:
                 log.debug("no new snapshot of the state file: %s", error, extra={"action": "snapshot_failed"})

@@ -5,7 +5,7 @@ The last lines of a run, the reports and the notifications all show these action
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from shlex import quote
 
@@ -16,7 +16,7 @@ from batchexport.report.advice import CLOUD_ADMINISTRATOR, OPERATOR, STUCK_CODES
 from batchexport.report.text import count_of
 from batchexport.report.totals import Totals
 from batchexport.shell_command import on_state_file
-from batchexport.store import StateReader
+from batchexport.store import Abandoned, StateReader
 
 #: Volumes for which a command is given; the rows of the report name them all.
 MAX_COMMANDS = 5
@@ -96,19 +96,24 @@ def actions_after(
 
 def actions_of(reader: StateReader, *, cloud: str | None, running: bool, now: float) -> list[Action]:
     """The actions for a state file. `now` is the time for which exports past their deadline are counted."""
-    stuck, stuck_rows = _stuck_volumes(reader)
+    overview, (stuck, stuck_rows) = reader.overview(now=now), _stuck_volumes(reader)
     return actions_after(
-        Totals.of(reader.tallies()),
+        Totals.of(overview.tallies),
         str(reader.path),
         cloud,
         running=running,
-        servers_down=len(reader.servers()),
-        unfinished=reader.unfinished_images(),
-        stalled=reader.stalled(now),
+        servers_down=len(overview.servers),
+        unfinished=unfinished_images(reader.abandoned()),
+        stalled=overview.stalled,
         doubtful=any(reader.reasons(doubtful=True)),
         stuck=stuck,
         stuck_rows=stuck_rows,
     )
+
+
+def unfinished_images(abandoned: Iterable[Abandoned]) -> int:
+    """How many images failed attempts have left unfinished, unless somebody removed them meanwhile."""
+    return len({image.image_id for image in abandoned if image.may_be_left})
 
 
 def _stuck_volumes(reader: StateReader) -> tuple[list[str], int]:

@@ -92,17 +92,16 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 def context_of(reader: StateReader) -> Context:
     """The context of the run of a state file."""
-    holders = reader.owners()
-    running = any(holder.alive is not False for holder in holders)
-    end = reader.last_end()
-    last_began_at = max((session.began_at for session in reader.work_periods()), default=0.0)
+    processes = reader.processes()
+    holders, end = processes.holders, processes.last_end
+    last_began_at = max((period.began_at for period in processes.periods), default=0.0)
     known = end is not None and end.ended_at >= last_began_at and not holders
     return Context(
         state_file=str(reader.path),
-        clouds=[(target.key, target.identity) for target in reader.targets()],
+        clouds=[(target.key, target.identity) for target in reader.overview().targets],
         job=None if end is None else end.job,
         host=holders[0].owner.host if holders else None if end is None else end.host,
-        running=running,
+        running=processes.running,
         exit_code=end.exit_code if end is not None and known else None,
         error=end.error if end is not None and known else None,
     )

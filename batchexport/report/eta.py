@@ -11,7 +11,7 @@ from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.report.text import count_of, duration, number, printable
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import MIN_EXPORTS, Throughput, fit_throughput
-from batchexport.store import RecentEnding, UnderWay
+from batchexport.store import AttemptReport, StateReader
 
 #: Seconds; exports that ended longer ago say little about now.
 WINDOW_S = 900.0
@@ -23,6 +23,31 @@ _QUIET_S = 120.0
 _LATE = 1.5
 #: Exports named.
 MAX_NAMED = 3
+
+
+class RunningExport(msgspec.Struct, frozen=True, kw_only=True):
+    """An export that the cloud is working on."""
+
+    name: str  #: of the volume, else its id
+    size_gib: int | None
+    accepted_at: float
+    deadline_at: float | None = None
+    image_status: str | None = None  #: the cloud's word for its image when somebody last looked
+
+
+def running_exports(reader: StateReader) -> list[RunningExport]:
+    """The exports that the cloud is working on. Costs as much as there are of them."""
+    return [
+        RunningExport(
+            name=job.volume_name or job.volume_id,
+            size_gib=job.size_gib,
+            accepted_at=job.accepted_at,
+            deadline_at=job.deadline_at,
+            image_status=job.image_status,
+        )
+        for job in reader.jobs({JobState.EXPORTING})
+        if job.accepted_at is not None
+    ]
 
 
 class Eta(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +62,11 @@ class Eta(msgspec.Struct, frozen=True, kw_only=True):
 
 def estimate(
     totals: Totals,
-    endings: Sequence[RecentEnding],
+    endings: Sequence[AttemptReport],
     *,
     began_at: float | None,
     now: float,
-    under_way: Sequence[UnderWay] = (),
+    under_way: Sequence[RunningExport] = (),
 ) -> Eta:
     """Estimate from the endings of the last quarter of an hour, or since `began_at` if that is later.
 
@@ -51,7 +76,7 @@ def estimate(
     ended for long, no time is given.
     """
     span_s = max(1.0, min(WINDOW_S, now - (began_at or 0.0)))
-    sent = [each for each in endings if each.was_sent and each.outcome in FINAL_STATES]
+    sent = [each for each in endings if each.intent_at is not None and each.outcome in FINAL_STATES]
     recent = [each for each in sent if each.ended_at > now - span_s]
     pace = _pace(sent)
     late = 0 if pace is None else sum(_is_late(each, pace, now) for each in under_way)
@@ -85,7 +110,7 @@ def eta_lines(
     pace: Eta,
     rates: Sequence[tuple[TargetKey, float]],
     *,
-    under_way: Sequence[UnderWay] = (),
+    under_way: Sequence[RunningExport] = (),
     now: float,
 ) -> list[str]:
     """The estimate in words, with the slowest exports and the rate limits that clouds asked for."""
@@ -113,7 +138,7 @@ def time_left_parts(pace: Eta) -> list[str]:
     return parts
 
 
-def slowest_text(under_way: Sequence[UnderWay], now: float) -> str:
+def slowest_text(under_way: Sequence[RunningExport], now: float) -> str:
     """The exports running longest, by name, size and age; empty if there are none."""
     slowest = sorted(under_way, key=lambda each: each.accepted_at)[:MAX_NAMED]
     return ", ".join(_named(each, now) for each in slowest)
@@ -129,14 +154,14 @@ def limited_text(rate: float, target: TargetKey | None = None) -> str:
     )
 
 
-def _named(each: UnderWay, now: float) -> str:
+def _named(each: RunningExport, now: float) -> str:
     size = "" if each.size_gib is None else f" {number(each.size_gib)} GiB"
     stalled = " stalled" if each.deadline_at is not None and each.deadline_at < now else ""
     status = f" image {printable(each.image_status)}" if each.image_status else ""
     return f"{printable(each.name)}{size} {duration(now - each.accepted_at)}{stalled}{status}"
 
 
-def _pace(sent: Sequence[RecentEnding]) -> Throughput | None:
+def _pace(sent: Sequence[AttemptReport]) -> Throughput | None:
     """The throughput of this run's exports; None if too few have ended."""
     exports = [
         (each.size_gib, each.ended_at - each.accepted_at)
@@ -146,15 +171,15 @@ def _pace(sent: Sequence[RecentEnding]) -> Throughput | None:
     return fit_throughput(exports) if len(exports) >= MIN_EXPORTS else None
 
 
-def _left_s(each: UnderWay, pace: Throughput, now: float) -> float:
+def _left_s(each: RunningExport, pace: Throughput, now: float) -> float:
     return 0.0 if each.size_gib is None else pace.expected_s(each.size_gib) - (now - each.accepted_at)
 
 
-def _is_late(each: UnderWay, pace: Throughput, now: float) -> bool:
+def _is_late(each: RunningExport, pace: Throughput, now: float) -> bool:
     return each.size_gib is not None and now - each.accepted_at > _LATE * pace.expected_s(each.size_gib)
 
 
-def _quiet_s(sent: Sequence[RecentEnding], now: float) -> float | None:
+def _quiet_s(sent: Sequence[AttemptReport], now: float) -> float | None:
     """Seconds since the last export ended; None if that is no longer than usual."""
     if not sent:
         return None

@@ -44,7 +44,7 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 def figures_of(reader: StateReader) -> RunFigures:
     """The figures of one state file."""
-    return RunFigures(run=reader.run, totals=Totals.of(reader.tallies()), span=reader.span())
+    return RunFigures(run=reader.run, totals=Totals.of(reader.overview().tallies), span=reader.span())
 
 
 def runs_at(paths: Iterable[Path]) -> list[RunFigures]:
@@ -117,8 +117,8 @@ def runs_json(lines: Sequence[RunLine]) -> str:
 def _line(path: Path) -> RunLine:
     try:
         with StateReader(path) as reader:
-            totals = Totals.of(reader.tallies())
-            working = any(holder.alive for holder in reader.owners())
+            totals = Totals.of(reader.overview().tallies)
+            working = any(holder.alive for holder in reader.processes().holders)
             word = "at work" if working else "unfinished" if totals.to_do else "done"
             return RunLine(
                 path=path,

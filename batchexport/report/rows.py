@@ -137,7 +137,8 @@ def _csv_cell(name: str, value: Cell) -> Cell:
 def json_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
     """One JSON object: the run, its servers and totals, and the rows as `jobs`."""
     run, downtimes, context = reader.run, reader.downtimes(), context_of(reader)
-    servers = reader.servers()
+    overview = reader.overview(now=now)
+    servers = overview.servers
     names = reader.volume_names(
         {*volumes_of(downtimes), *(each for one in servers for each in one.volume_ids)}
     )
@@ -154,7 +155,7 @@ def json_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) ->
     yield f'"downtimes": {json.dumps(times, ensure_ascii=False)},'
     actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
     yield f'"to_do": {json.dumps(actions_json(actions), ensure_ascii=False)},'
-    yield f'"totals": {json.dumps(totals_json(Totals.of(reader.tallies())))},'
+    yield f'"totals": {json.dumps(totals_json(Totals.of(overview.tallies)))},'
     yield '"jobs": ['
     before, by_volume = None, downtimes_by_volume(downtimes, now=now)
     for job in jobs:
@@ -171,7 +172,7 @@ def table_lines(
 ) -> Iterator[str]:
     """The rows as a table of at most `width` columns (None = unlimited), then downtimes, sums and actions."""
     context = context_of(reader)
-    if line := servers_line(reader.servers()):
+    if line := servers_line(reader.overview(now=now).servers):
         yield from (f"{line}; start with: {context.command('servers', ' --start')}", "")
     if width is None or width >= _WIDE:
         head = (padded("NAME", _NAME), "VOLUME", "STATE", "GIB", "IMAGE", padded("IMAGE NAME", _IMAGE_NAME))
@@ -181,7 +182,7 @@ def table_lines(
         yield _NARROW.format("LINE", "STATE", "GIB", "VOLUME, THEN IMAGE OR REASON")
         for job in jobs:
             yield from _narrow_lines(job, now, width)
-    totals, downtimes = Totals.of(reader.tallies()), reader.downtimes()
+    totals, downtimes = Totals.of(reader.overview(now=now).tallies), reader.downtimes()
     yield ""
     if times := downtime_lines(downtimes, reader.volume_names(volumes_of(downtimes)), now=now):
         yield from (*times, "")

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.model import JobState, TargetKey
-from batchexport.report.actions import Action, actions_of
+from batchexport.report.actions import Action, actions_of, unfinished_images
 from batchexport.report.causes import UNSUCCESSFUL, Cause, Causes
 from batchexport.report.context import Context, context_of
 from batchexport.report.history import RunFigures, figures_of
@@ -22,7 +22,7 @@ from batchexport.report.status import totals_by_target
 from batchexport.report.text import count_of, number, title_of
 from batchexport.report.timeline import Mark, Timeline, TimelineBuilder, find_gaps, mark_of
 from batchexport.report.totals import Totals, totals_sentence
-from batchexport.store import Downtime, JobReport, RunRecord, ServerReport, StateReader
+from batchexport.store import Downtime, JobReport, Overview, RunRecord, ServerReport, StateReader
 
 #: Rows of each kind that are listed one by one; the rest is counted.
 MAX_ROWS = 200
@@ -91,7 +91,8 @@ def collect_report(
 ) -> RunReport:
     """Collect the report of a state file. Rows are streamed: a long list needs little memory."""
     figures = figures_of(reader)
-    running = any(holder.alive is not False for holder in reader.owners())
+    overview, processes = reader.overview(now=now), reader.processes()
+    running = processes.running
     course = _course(figures, running=running, now=now)
     sizes, causes, stalled = Sizes(), Causes(), 0
     unsuccessful, images, late = list[JobReport](), list[JobReport](), list[JobReport]()
@@ -108,10 +109,10 @@ def collect_report(
                 chosen.append(job)
         if course is not None:
             course.add_job(job)
-    throttled = _put_backs(reader, course)
+    throttled = _add_repeated(reader, course)
     if course is not None:
         unfinished = figures.totals.to_do > 0
-        for each in find_gaps(reader.work_periods(), reader.owners(), unfinished=unfinished):
+        for each in find_gaps(processes, unfinished=unfinished):
             course.add_gap(each)
     took_s, downtimes = sizes.took_s(), reader.downtimes()
     context = context_of(reader)
@@ -120,19 +121,19 @@ def collect_report(
         running=running,
         written_at=now,
         timeline=None if course is None else _with_names(course.timeline(), reader),
-        targets=_targets(reader, throttled),
+        targets=_targets(overview, throttled),
         sizes=sizes.filled(),
         median_s=median(took_s) if took_s else None,
         causes=causes.ranked(),
         unsuccessful=unsuccessful,
         stalled=stalled,
-        servers=reader.servers(),
+        servers=overview.servers,
         context=context,
         downtimes=downtimes,
         names=reader.volume_names(volumes_of(downtimes)),
         images=images,
         late=late,
-        unfinished_images=reader.unfinished_images(),
+        unfinished_images=unfinished_images(reader.abandoned()),
         actions=actions_of(reader, cloud=context.cloud_name, running=running, now=now),
         earlier=earlier,
         csv_name=csv_name,
@@ -155,23 +156,23 @@ def _course(figures: RunFigures, *, running: bool, now: float) -> TimelineBuilde
     return TimelineBuilder(began_at, max(began_at, now if under_way or ended_at is None else ended_at))
 
 
-def _put_backs(reader: StateReader, course: TimelineBuilder | None) -> Counter[TargetKey]:
+def _add_repeated(reader: StateReader, course: TimelineBuilder | None) -> Counter[TargetKey]:
     """Add every attempt that was followed by another; returns how many of each target were throttled."""
     throttled = Counter[TargetKey]()
-    for put_back in reader.put_backs():
-        throttled[put_back.target] += mark_of(put_back) is Mark.THROTTLED
+    for attempt in reader.attempts(JobState.PENDING):
+        throttled[attempt.target] += mark_of(attempt) is Mark.THROTTLED
         if course is not None:
-            course.add_put_back(put_back)
+            course.add_repeated(attempt)
     return throttled
 
 
-def _targets(reader: StateReader, throttled: Mapping[TargetKey, int]) -> list[TargetLine]:
-    rates = {target.key: target.requests_per_second for target in reader.targets()}
+def _targets(overview: Overview, throttled: Mapping[TargetKey, int]) -> list[TargetLine]:
+    rates = {target.key: target.requests_per_second for target in overview.targets}
     return [
         TargetLine(
             key=key, totals=totals, throttled=throttled.get(key, 0), requests_per_second=rates.get(key)
         )
-        for key, totals in totals_by_target(reader).items()
+        for key, totals in totals_by_target(overview.tallies).items()
     ]
 
 

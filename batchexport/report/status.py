@@ -17,7 +17,7 @@ from batchexport.report.servers import server_json, servers_line
 from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.shell_command import on_state_file
-from batchexport.store import Holder, ReasonCount, StateReader
+from batchexport.store import Holder, ReasonCount, StateReader, Tally
 
 #: Reasons given; `report` has them all.
 MAX_REASONS = 5
@@ -25,20 +25,21 @@ MAX_REASONS = 5
 
 def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()) -> str:
     """Where the run stands, in a few lines. `pace` are lines on its throughput, for a live view."""
-    run, totals = reader.run, Totals.of(reader.tallies())
+    run, overview = reader.run, reader.overview(now=now)
+    totals = Totals.of(overview.tallies)
     lines = [
         f"{state_path}: run {printable(run.run_id)} of {printable(run.list_name)},"
         f" started {iso_utc(run.created_at)}",
-        *_cloud_lines(reader.identities()),
-        *_holder_lines(reader.owners()),
-        *filter(None, [servers_line(reader.servers())]),
+        *_cloud_lines(overview.identities),
+        *_holder_lines(reader.processes().holders),
+        *filter(None, [servers_line(overview.servers)]),
         rows_text(totals),
     ]
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
-        lines.append(f"to do: {parts}{stalled_note(reader.stalled(now))}")
+        lines.append(f"to do: {parts}{stalled_note(overview.stalled)}")
     lines += [gib_text(totals), *pace]
-    by_target = totals_by_target(reader)
+    by_target = totals_by_target(overview.tallies)
     if len(by_target) > 1:
         lines += ["", *_target_lines(by_target)]
     if reasons := top_reasons(reader, MAX_REASONS):
@@ -48,7 +49,8 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
 
 def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
     """Where the run stands, as one JSON object."""
-    run, servers = reader.run, reader.servers()
+    run, overview = reader.run, reader.overview(now=now)
+    servers = overview.servers
     names = reader.volume_names({each for server in servers for each in server.volume_ids})
     content: dict[str, object] = {
         "state_file": str(state_path),
@@ -56,16 +58,16 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         "list_name": run.list_name,
         "created_at": iso_utc(run.created_at),
         "clouds": [
-            {"target": str(target), **asdict(identity)} for target, identity in reader.identities().items()
+            {"target": str(target), **asdict(identity)} for target, identity in overview.identities.items()
         ],
-        **totals_json(Totals.of(reader.tallies())),
-        "stalled": reader.stalled(now),
+        **totals_json(Totals.of(overview.tallies)),
+        "stalled": overview.stalled,
         "servers_down": [server_json(server, names) for server in servers],
         "targets": [
             {"target": str(target), **target._asdict(), **totals_json(totals)}
-            for target, totals in totals_by_target(reader).items()
+            for target, totals in totals_by_target(overview.tallies).items()
         ],
-        "owners": [_holder_json(holder) for holder in reader.owners()],
+        "owners": [_holder_json(holder) for holder in reader.processes().holders],
         "top_reasons": [
             {"reason": each.reason, "code": each.code, "rows": each.jobs}
             for each in top_reasons(reader, MAX_REASONS)
@@ -74,9 +76,8 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 
-def totals_by_target(reader: StateReader) -> dict[TargetKey, Totals]:
+def totals_by_target(tallies: Sequence[Tally]) -> dict[TargetKey, Totals]:
     """The totals of each target, in the order of the state file."""
-    tallies = reader.tallies()
     targets = dict.fromkeys(tally.target for tally in tallies)
     return {target: Totals.of(tally for tally in tallies if tally.target == target) for target in targets}
 
@@ -139,13 +140,13 @@ def summary_text(
     process; `now` is the time for which stalled exports are counted (None = now).
     """
     at = time.time() if now is None else now
-    stalled = reader.stalled(at)
-    totals, servers = Totals.of(reader.tallies()), reader.servers()
+    overview = reader.overview(now=at)
+    totals, servers = Totals.of(overview.tallies), overview.servers
     lines = [servers_line(servers)] if servers else []
     lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
-        lines.append(f"to do: {parts}{stalled_note(stalled)}")
+        lines.append(f"to do: {parts}{stalled_note(overview.stalled)}")
     if reasons := top_reasons(reader, MAX_REASONS):
         lines += reason_lines(reasons)
     doubts = top_doubts(reader, MAX_REASONS)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.model import JobState
-from batchexport.store import Holder, JobReport, PutBack, WorkPeriod
+from batchexport.store import AttemptReport, Holder, JobReport, Processes, WorkPeriod
 from batchexport.store.port import LEASE_S
 
 #: More bars than these cannot be told apart on a page; the steps count all exports.
@@ -132,21 +132,21 @@ class TimelineBuilder:
             )
         )
 
-    def add_put_back(self, put_back: PutBack) -> None:
-        """Add an attempt without success: as an export of its own, or as a mark."""
-        if put_back.accepted_at is not None:
+    def add_repeated(self, attempt: AttemptReport) -> None:
+        """Add an attempt that was followed by another: as an export of its own, or as a mark."""
+        if attempt.accepted_at is not None:
             self._add_bar(
                 Bar(
-                    began_at=put_back.accepted_at,
-                    ended_at=max(put_back.accepted_at, put_back.ended_at),
+                    began_at=attempt.accepted_at,
+                    ended_at=max(attempt.accepted_at, attempt.ended_at),
                     kind=BarKind.TRIED_AGAIN,
-                    volume_id=put_back.volume_id,
-                    size_gib=put_back.size_gib,
-                    words=put_back.reason or "",
+                    volume_id=attempt.volume_id,
+                    size_gib=attempt.size_gib,
+                    words=attempt.reason or "",
                 )
             )
-        elif (mark := mark_of(put_back)) is not None:
-            self._step_at(put_back.ended_at).marks[mark] += 1
+        elif (mark := mark_of(attempt)) is not None:
+            self._step_at(attempt.ended_at).marks[mark] += 1
 
     def add_gap(self, each: Gap) -> None:
         """Add a gap, if it is within the timeline or ends it."""
@@ -220,14 +220,14 @@ def step_width_s(span_s: float) -> float:
     return -(-span_s // (86400 * (MAX_STEPS - 1))) * 86400.0
 
 
-def mark_of(put_back: PutBack) -> Mark | None:
+def mark_of(attempt: AttemptReport) -> Mark | None:
     """What held up an attempt that the cloud did not accept; None if it was the volume's own status."""
-    status, words = put_back.status, (put_back.reason or "").lower()
+    status, words = attempt.status, (attempt.reason or "").lower()
     if status in (401, 403) or "quota" in words:
         return Mark.STOPPED
     if status is None or status >= 500 or status == 408:
-        return None if put_back.code == "not_sent" else Mark.NO_SERVICE
-    if status in (413, 429) or put_back.code in _THROTTLE_CODES:
+        return None if attempt.code == "not_sent" else Mark.NO_SERVICE
+    if status in (413, 429) or attempt.code in _THROTTLE_CODES:
         return Mark.THROTTLED
     return None
 
@@ -244,14 +244,14 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     was_lost: bool  #: the process crashed: it was killed, or its machine went down
 
 
-def find_gaps(sessions: Sequence[WorkPeriod], holders: Sequence[Holder], *, unfinished: bool) -> list[Gap]:
-    """The gaps between these sessions, and the one since the last if the run is unfinished."""
+def find_gaps(processes: Processes, *, unfinished: bool) -> list[Gap]:
+    """The gaps between the times of work, and the one since the last if the run is unfinished."""
     found: list[Gap] = []
     last: Gap | None = None
-    for session in sessions:
-        ended_at, was_lost = _end_of(session, holders)
-        if last is not None and session.began_at > last.stopped_at + _MIN_GAP_S:
-            found.append(replace(last, resumed_at=session.began_at))
+    for period in processes.periods:
+        ended_at, was_lost = _end_of(period, processes.holders)
+        if last is not None and period.began_at > last.stopped_at + _MIN_GAP_S:
+            found.append(replace(last, resumed_at=period.began_at))
         if last is None or ended_at > last.stopped_at:
             last = Gap(stopped_at=ended_at, resumed_at=None, was_lost=was_lost)
     if last is not None and unfinished and last.stopped_at < math.inf:
@@ -266,9 +266,9 @@ def gap_text(each: Gap, clock: Callable[[float], str]) -> str:
     return f"{how} {clock(each.stopped_at)}, {then}"
 
 
-def _end_of(session: WorkPeriod, holders: Sequence[Holder]) -> tuple[float, bool]:
-    """When the session ended and whether it crashed; infinity if it is still at work, as far as is known."""
-    if session.ended_at is not None:
-        return session.ended_at, session.was_lost
+def _end_of(period: WorkPeriod, holders: Sequence[Holder]) -> tuple[float, bool]:
+    """When the period ended and whether it crashed; infinity if it is still at work, as far as is known."""
+    if period.ended_at is not None:
+        return period.ended_at, period.was_lost
     dead = [holder.lease_until - LEASE_S for holder in holders if holder.alive is False]
-    return (max(session.began_at, *dead), True) if dead else (math.inf, False)
+    return (max(period.began_at, *dead), True) if dead else (math.inf, False)

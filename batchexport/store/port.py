@@ -12,7 +12,7 @@ from typing import Protocol
 
 from batchexport.changes import Change
 from batchexport.identity import CloudIdentity
-from batchexport.model import InUse, Job, JobState, TargetKey
+from batchexport.model import InUse, Job, JobState
 from batchexport.store.records import (
     AfootServer,
     Elsewhere,
@@ -32,18 +32,12 @@ from batchexport.store.reports import (
     Abandoned,
     AttemptReport,
     Downtime,
-    Holder,
     JobReport,
-    ProcessEnd,
-    PutBack,
+    Overview,
+    Processes,
     ReasonCount,
-    RecentEnding,
     Removal,
-    ServerReport,
     Span,
-    Tally,
-    UnderWay,
-    WorkPeriod,
 )
 
 #: How long a target is held after it was taken or the lease was renewed.
@@ -254,81 +248,50 @@ class Reader(Protocol):
     def close(self) -> None:
         """Let go of the file."""
 
-    def tallies(self) -> list[Tally]:
-        """How many jobs are in which state, by target; what is empty is left out. Fast at any size."""
+    def overview(self, *, now: float | None = None) -> Overview:
+        """How the rows stand, in one read. Fast at any size.
 
-    def jobs(self, states: Collection[JobState] | None = None) -> Iterator[JobReport]:
-        """Every job, or those in one of `states`, in the order of the list. Each is read once."""
-
-    def attempts(self, job_id: int) -> list[AttemptReport]:
-        """The audit trail of one job, oldest first."""
-
-    def abandoned(self) -> list[Abandoned]:
-        """The images of attempts that ended without success; most clouds have removed theirs."""
-
-    def unfinished_images(self) -> int:
-        """How many images failed attempts have left unfinished, unless somebody removed them meanwhile."""
-
-    def owners(self) -> list[Holder]:
-        """Who holds which target; released ones are left out, dead owners are not."""
-
-    def servers(self) -> list[ServerReport]:
-        """The servers that are not up again, those of one target together."""
-
-    def downtimes(self) -> list[Downtime]:
-        """Every time that a server was stopped for exports, in the order in which they began."""
-
-    def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
-        """What these volumes are called, by id; those whose name nobody told are left out."""
-
-    def last_end(self) -> ProcessEnd | None:
-        """How the last process ended that said so; None in files of old."""
-
-    def rows_that_stop(self, in_use: InUse) -> tuple[int, int]:
-        """Rows not exported yet that servers may be stopped for, and those of them that are not under way;
-        `in_use` is for those that say nothing.
+        `now` is the time for which exports past their deadline are counted; None = now.
         """
 
-    def stalled(self, now: float) -> int:
-        """How many exports are past their deadline. Fast at any size."""
+    def jobs(
+        self, states: Collection[JobState] | None = None, *, job_ids: Sequence[int] | None = None
+    ) -> Iterator[JobReport]:
+        """Every job, or those in one of `states`, or those of these ids, in the order of the list.
+
+        Each is read once. Jobs that are submitting or exporting cost as much as there are of them.
+        """
+
+    def attempts(self, outcome: JobState | None = None) -> Iterator[AttemptReport]:
+        """Every attempt that ended, oldest first; with `outcome` those that brought the job to this state."""
+
+    def latest_attempts(self, limit: int) -> list[AttemptReport]:
+        """The attempts that ended last, the newest first. Fast at any size."""
 
     def reasons(self, *, doubtful: bool = False) -> Iterator[ReasonCount]:
         """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings.
         Where `doubtful`, what is not as it should be with images of those that succeeded.
         """
 
-    def targets(self) -> list[TargetRecord]:
-        """Every target with the rate that the cloud taught, in the order of the list."""
-
-    def identities(self) -> dict[TargetKey, CloudIdentity]:
-        """What each target was found to be at sign-in; those that nobody signed in to are left out."""
+    def processes(self) -> Processes:
+        """Who works, or worked, on the run."""
 
     def span(self) -> Span:
         """When the run began to export and when its last attempt ended."""
 
-    def put_backs(self) -> Iterator[PutBack]:
-        """Every attempt that was followed by another, oldest first."""
+    def downtimes(self) -> list[Downtime]:
+        """Every time that a server was stopped for exports, in the order in which they began."""
 
-    def work_periods(self) -> list[WorkPeriod]:
-        """When somebody worked on a target, in the order in which they began; none in files of old."""
-
-    def latest_endings(self, limit: int) -> list[RecentEnding]:
-        """The attempts that ended last, the newest first. Fast at any size."""
-
-    def under_way(self) -> list[UnderWay]:
-        """The exports that the cloud is working on, in no order. Costs as much as there are of them."""
-
-    def removed_image_ids(self) -> frozenset[str]:
-        """The images of this run that newer ones made old, and that are gone."""
-
-    def requested_image_ids(self) -> frozenset[str]:
-        """The images of attempts that the cloud itself answered with their id, whatever became of them."""
-
-    def unanswered_removals(self) -> frozenset[str]:
-        """The images of this run that were asked to be deleted, and nobody knows whether they were."""
+    def abandoned(self) -> list[Abandoned]:
+        """The images of attempts that ended without success; most clouds have removed theirs."""
 
     def removals(self) -> list[Removal]:
-        """The images of this run that newer ones made old, and what came of their removal."""
+        """The requests to delete images of this run, oldest first, and what came of each."""
 
-    def place_of(self, job_id: int) -> tuple[int, TargetKey]:
-        """The line of the list that a job stands on, and its target."""
+    def volume_names(self, volume_ids: Collection[str]) -> dict[str, str]:
+        """What these volumes are called, by id; those whose name nobody told are left out."""
+
+    def rows_that_stop(self, in_use: InUse) -> tuple[int, int]:
+        """Rows not exported yet that servers may be stopped for, and those of them that are not under way;
+        `in_use` is for those that say nothing.
+        """

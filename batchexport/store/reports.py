@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from batchexport.identity import CloudIdentity
 from batchexport.model import ImageOptions, JobState, ServerState, TargetKey
 from batchexport.store.owner import Owner
+from batchexport.store.records import TargetRecord
 
 
 class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,9 +79,13 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
 class AttemptReport(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that ended. Attempts that were put back uncounted share their number with the next."""
 
+    target: TargetKey
+    job_id: int
+    volume_id: str
+    size_gib: int | None
     attempt: int
-    intent_at: float | None
-    accepted_at: float | None
+    intent_at: float | None  #: None = it was not sent: it ended by a look at its volume
+    accepted_at: float | None  #: None = the cloud did not take it
     ended_at: float
     outcome: JobState  #: the state the job went to
     image_id: str | None
@@ -97,6 +103,7 @@ class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     image_name: str
     image_id: str
+    may_be_left: bool  #: the attempt left it unfinished, and no later one of its row looked after it
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,49 +149,6 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None
 
 
-class PutBack(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that came to nothing and left its row for another."""
-
-    target: TargetKey
-    job_id: int
-    volume_id: str
-    size_gib: int | None
-    accepted_at: float | None  #: None = the cloud did not take it
-    ended_at: float
-    status: int | None  #: HTTP status
-    code: str | None
-    reason: str | None
-
-
-class RecentEnding(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that ended lately."""
-
-    ended_at: float
-    outcome: JobState  #: the state the job went to
-    size_gib: int | None
-    accepted_at: float | None = None  #: None = the cloud did not take it
-    was_sent: bool = True  #: else it ended by a look at its volume
-
-
-class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
-    """An export that the cloud is working on."""
-
-    target: TargetKey
-    volume_id: str
-    volume_name: str | None  #: None = nobody told
-    image_name: str
-    image_id: str | None
-    size_gib: int | None
-    accepted_at: float
-    deadline_at: float | None
-    image_status: str | None = None  #: the cloud's word for its image when somebody last looked
-
-    @property
-    def name(self) -> str:
-        """What a person calls it."""
-        return self.volume_name or self.volume_id
-
-
 class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """One request to delete an image of ours: newer ones had made it old, or its attempt came to nothing."""
 
@@ -215,3 +179,30 @@ class ProcessEnd(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None  #: what ended it, where something did
     host: str | None
     job: str | None  #: the job file or list that it was started with, as it is called
+
+
+class Processes(msgspec.Struct, frozen=True, kw_only=True):
+    """Who works, or worked, on a run."""
+
+    holders: list[Holder]  #: who holds which target; released ones are left out, dead owners are not
+    periods: list[WorkPeriod]  #: in the order in which they began; none in files of format 1
+    last_end: ProcessEnd | None  #: how the last process ended that noted it; None = none did
+
+    @property
+    def running(self) -> bool:
+        """Whether a process works on the run, as far as can be told from here."""
+        return any(holder.alive is not False for holder in self.holders)
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run stands: what is fast to read at any size."""
+
+    tallies: list[Tally]  #: by target and state; what is empty is left out
+    targets: list[TargetRecord]  #: in the order of the list
+    servers: list[ServerReport]  #: not up again; those of one target together
+    stalled: int  #: exports past their deadline
+
+    @property
+    def identities(self) -> dict[TargetKey, CloudIdentity]:
+        """What each target was found to be at sign-in; those that nobody signed in to are left out."""
+        return {target.key: target.identity for target in self.targets if target.identity is not None}

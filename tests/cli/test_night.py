@@ -144,7 +144,7 @@ def test_an_earlier_night_is_carried_on_with_its_own_list(batchexport: Callable[
     assert "resuming run" in result.stderr
     old, new = sorted(Path("nights").glob("*.state"))
     with StateReader(old) as reader:
-        assert [(each.state, each.jobs) for each in reader.tallies()] == [(JobState.SUCCEEDED, 3)]
+        assert [(each.state, each.jobs) for each in reader.overview().tallies] == [(JobState.SUCCEEDED, 3)]
     with StateReader(new) as reader:
         assert reader.run.rows in (0, 1)
 

@@ -50,7 +50,7 @@ def exporting() -> bool:
     if not path.exists():
         return False
     with StateReader(path) as reader:
-        return any(tally.state is JobState.EXPORTING for tally in reader.tallies())
+        return any(tally.state is JobState.EXPORTING for tally in reader.overview().tallies)
 
 
 @pytest.fixture

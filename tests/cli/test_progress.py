@@ -23,9 +23,9 @@ from batchexport.cli.progress import (
 )
 from batchexport.cli.screen import Screen
 from batchexport.model import JobState, TargetKey
-from batchexport.report.eta import Eta
+from batchexport.report.eta import Eta, RunningExport
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader, Tally, UnderWay
+from batchexport.store import StateReader, Tally
 from tests.report.state_files import AT, build_mixed
 
 PENDING, EXPORTING, SUCCEEDED, FAILED = (
@@ -50,12 +50,8 @@ def pace(**more: Any) -> Any:
 
 
 def export(age_s: int, *, name: str = "db-01", size_gib: int = 415, **more: Any) -> Any:
-    return UnderWay(
-        target=TargetKey(),
-        volume_id="16369c5d-384d-4e64-b37a-56d898769362",
-        volume_name=name,
-        image_name="i",
-        image_id="i",
+    return RunningExport(
+        name=name,
         size_gib=size_gib,
         accepted_at=NOW - age_s,
         deadline_at=NOW + 1,
@@ -172,7 +168,7 @@ def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(re
     found = meter.counters()
     assert (found.total, found.done, found.rates) == (7, 5, [2.5])
     assert found.eta.rows_per_minute is not None
-    assert [each.volume_id for each in found.under_way] == ["00000005-0000-4000-8000-000000000000"]
+    assert [each.name for each in found.under_way] == ["00000005-0000-4000-8000-000000000000"]
     late = Meter(reader, now=lambda: AT + 5000).counters()
     assert (late.eta.rows_per_minute, late.stalled) == (None, 1)
 

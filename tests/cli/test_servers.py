@@ -44,7 +44,7 @@ def states(path: str = "list.state") -> Any:
 
 def afoot(path: str = "list.state") -> Any:
     with StateReader(Path(path)) as reader:
-        return {server.server_id: server.state for server in reader.servers()}
+        return {server.server_id: server.state for server in reader.overview().servers}
 
 
 def test_servers_are_stopped_with_yes_and_run_again_afterwards(batchexport: Callable[..., Result]) -> None:

@@ -9,7 +9,7 @@ from click.testing import Result
 
 from batchexport.cli.status_watch import watch, watch_text
 from batchexport.model import TargetKey
-from batchexport.store import Holder, Owner, StateReader
+from batchexport.store import Holder, Owner, Processes, StateReader
 from tests.report.runs import EVENING, make_run
 from tests.report.state_files import build_succeeded
 
@@ -29,7 +29,8 @@ def at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody works on every state file."""
     owner = Owner(host="h", pid=1, since=EVENING, started=None, boot_id=None, pid_namespace=None)
     holder = Holder(target=TargetKey(), owner=owner, alive=True, lease_until=0.0)
-    monkeypatch.setattr(StateReader, "owners", lambda _: [holder])
+    processes = Processes(holders=[holder], periods=[], last_end=None)
+    monkeypatch.setattr(StateReader, "processes", lambda _: processes)
 
 
 def test_where_nobody_works_there_is_no_pace_and_no_time_left(unfinished: Path) -> None:

@@ -31,7 +31,7 @@ STOP = ("--in-use", "stop", "--yes")
 def afoot(path: str | Path = "list.state") -> Any:
     try:
         with StateReader(Path(path)) as reader:
-            return [server.state for server in reader.servers()]
+            return [server.state for server in reader.overview().servers]
     except Exception:  # not made yet, or just being made
         return []
 

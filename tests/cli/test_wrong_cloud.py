@@ -30,7 +30,7 @@ def two_clouds(**settings: Any) -> Iterator[Any]:
 
 def state() -> Any:
     with StateReader(Path("v.state")) as reader:
-        return [job.state.value for job in reader.jobs()], list(reader.identities().values())
+        return [job.state.value for job in reader.jobs()], list(reader.overview().identities.values())
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def unfinished(calm_site: Callable[[int], Site]) -> Site:
 
 def test_a_reader_sees_what_was_there_before(unfinished: Site) -> None:
     with StateReader(unfinished.state_path) as reader:
-        assert sum(tally.jobs for tally in reader.tallies()) == 1000
+        assert sum(tally.jobs for tally in reader.overview().tallies) == 1000
         assert [row.line for row in reader.jobs()] == list(range(2, 1002))
 
 

@@ -22,7 +22,7 @@ def has_owner(site: Site) -> bool:
     if not site.state_path.exists():
         return False
     with StateReader(site.state_path) as reader:
-        return bool(reader.owners())
+        return bool(reader.processes().holders)
 
 
 def is_stopped(pid: int) -> bool:

@@ -20,7 +20,7 @@ PACED = ("--requests-per-second", "50")
 
 def rows_in(site: Site, state: JobState) -> int:
     with StateReader(site.state_path) as reader:
-        return sum(tally.jobs for tally in reader.tallies() if tally.state is state)
+        return sum(tally.jobs for tally in reader.overview().tallies if tally.state is state)
 
 
 def has_request_without_answer(site: Site) -> bool:

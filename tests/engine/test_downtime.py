@@ -22,7 +22,7 @@ def settings(
 
 def afoot(bench: Bench) -> dict[str, ServerState]:
     with bench.reader() as reader:
-        return {server.server_id: server.state for server in reader.servers()}
+        return {server.server_id: server.state for server in reader.overview().servers}
 
 
 def check(bench: Bench, cloud: ServedCloud, *, running: set[str] | None = None) -> None:
@@ -268,7 +268,7 @@ def test_a_server_that_never_starts_is_told_and_stays_in_the_file(
     bench.run(cloud, settings=settings())
     assert bench.states()[IDS[0]] == "succeeded"
     with bench.reader() as reader:
-        (server,) = reader.servers()
+        (server,) = reader.overview().servers
     assert server.state is ServerState.STARTING
     assert "does not start" in (server.note or "")
     assert server.volume_ids == (IDS[0],)

@@ -21,7 +21,7 @@ STOP = Settings(in_use=InUse.STOP, limits=LIMITS)
 
 def afoot(bench: Bench) -> dict[str, ServerState]:
     with bench.reader() as reader:
-        return {server.server_id: server.state for server in reader.servers()}
+        return {server.server_id: server.state for server in reader.overview().servers}
 
 
 def crashed(bench: Bench, cloud: ServedCloud, *, after: int, settings: Settings = STOP) -> Bench:

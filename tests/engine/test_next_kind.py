@@ -82,7 +82,7 @@ def is_on_disk(bench: Bench) -> Callable[[str, str], None]:
 
     def watch(what: str, permit_id: str) -> None:
         with bench.reader() as reader:
-            states = {server.server_id: server.state for server in reader.servers()}
+            states = {server.server_id: server.state for server in reader.overview().servers}
         expected = ServerState.STOPPING if what == "acquire" else ServerState.STARTING
         assert states.get(permit_id) is expected
 
@@ -131,7 +131,7 @@ def test_whatever_happens_every_permit_is_given_back(tmp_path: Path, seed: int) 
             done = not {"pending", "submitting", "exporting"} & set(bench.states().values())
     assert cloud.unpermitted == []
     with bench.reader() as reader:
-        assert reader.servers() == []
+        assert reader.overview().servers == []
     for volume_id, job in bench.jobs().items():
         good = cloud.good_images_of(volume_id)
         assert good == ([job.image_id] if job.state is JobState.SUCCEEDED else [])

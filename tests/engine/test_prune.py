@@ -272,7 +272,7 @@ async def test_without_a_word_all_is_only_shown(volumes: dict[str, Any]) -> None
 async def test_a_removal_is_no_time_of_work(volumes: dict[str, Any]) -> None:
     await pruned(Cloud(), volumes)
     with StateReader(path_of(volumes)) as reader:
-        assert reader.work_periods() == []
+        assert reader.processes().periods == []
 
 
 async def test_nothing_is_asked_for_no_volume() -> None:

@@ -65,7 +65,7 @@ def is_on_disk(bench: Bench) -> Any:
 
     def watch(order: str, server_id: str) -> None:
         with bench.reader() as reader:
-            states = {server.server_id: server.state for server in reader.servers()}
+            states = {server.server_id: server.state for server in reader.overview().servers}
         expected = ServerState.STOPPING if order == "stop" else ServerState.STARTING
         assert states.get(server_id) is expected
 
@@ -117,7 +117,7 @@ def test_whatever_happens_every_server_that_ran_runs_again(tmp_path: Path, seed:
     assert cloud.torn == [] or strangers
     assert cloud.running() == ran
     with bench.reader() as reader:
-        assert reader.servers() == []
+        assert reader.overview().servers == []
     for volume_id, job in bench.jobs().items():
         good = cloud.good_images_of(volume_id)
         assert len(good) <= 1, f"{volume_id}: {len(good)} images"

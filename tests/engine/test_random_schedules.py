@@ -204,4 +204,4 @@ def test_whatever_happens_no_volume_gets_two_images_and_no_row_is_lost(tmp_path:
             assert job.reason
     assert cloud.most_in_progress <= MAX_EXPORTS
     with bench.reader() as reader:
-        assert sum(tally.jobs for tally in reader.tallies()) == VOLUMES
+        assert sum(tally.jobs for tally in reader.overview().tallies) == VOLUMES

@@ -175,7 +175,7 @@ class Almanac:
         except CloudError as error:
             return error.exit_code
         with StateReader(path) as reader:
-            totals = Totals.of(reader.tallies())
+            totals = Totals.of(reader.overview().tallies)
         stopped = KILLED if killed_after is not None else None
         return exit_code(totals, stopped=stopped, wait=True, in_window=hours is not None)
 
@@ -215,7 +215,7 @@ class Almanac:
         found = {}
         for path in sorted((self.folder / "nights").glob("*.state")):
             with StateReader(path) as reader:
-                found[path.name] = {str(tally.state): tally.jobs for tally in reader.tallies()}
+                found[path.name] = {str(tally.state): tally.jobs for tally in reader.overview().tallies}
         return found
 
 

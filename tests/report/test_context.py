@@ -66,7 +66,7 @@ async def path(tmp_path: Path) -> Path:
         await work.commit(ResourcesReleased(resource_ids=["s1"], at_s=AT + 2760))
         await work.release()
     with StateReader(path) as reader:
-        ended_at = max(session.ended_at or 0.0 for session in reader.work_periods())
+        ended_at = max(session.ended_at or 0.0 for session in reader.processes().periods)
     note_end(
         path,
         ProcessEnd(began_at=AT, ended_at=ended_at, exit_code=3, error=None, host="backup-01", job="nightly"),

@@ -3,9 +3,9 @@ from collections import Counter
 import pytest
 
 from batchexport.model import JobState, TargetKey
-from batchexport.report.eta import Eta, estimate, eta_lines, gib_left
+from batchexport.report.eta import Eta, RunningExport, estimate, eta_lines, gib_left
 from batchexport.report.totals import Totals
-from batchexport.store import RecentEnding, UnderWay
+from batchexport.store import AttemptReport
 
 NOW = 10_000.0
 
@@ -16,8 +16,30 @@ def totals(*, pending: int, gib: int = 0, succeeded: int = 0, gib_done: int = 0,
     return Totals(rows, sizes, pending + succeeded - unsized, unsized)
 
 
-def ended(ago_s: int, gib: int | None = 100, outcome: JobState = JobState.SUCCEEDED) -> RecentEnding:
-    return RecentEnding(ended_at=NOW - ago_s, outcome=outcome, size_gib=gib)
+def ended(
+    ago_s: int,
+    gib: int | None = 100,
+    outcome: JobState = JobState.SUCCEEDED,
+    *,
+    took_s: int | None = None,
+    was_sent: bool = True,
+) -> AttemptReport:
+    return AttemptReport(
+        target=TargetKey(),
+        job_id=1,
+        volume_id="v",
+        size_gib=gib,
+        attempt=1,
+        intent_at=0.0 if was_sent else None,
+        accepted_at=None if took_s is None else NOW - ago_s - took_s,
+        ended_at=NOW - ago_s,
+        outcome=outcome,
+        image_id=None,
+        status=None,
+        code=None,
+        reason=None,
+        request_id=None,
+    )
 
 
 def test_the_rest_is_weighed_by_size() -> None:
@@ -71,23 +93,12 @@ def test_the_words_name_pace_rest_and_limits() -> None:
     ]
 
 
-def exporting(age_s: int, gib: int = 100) -> UnderWay:
-    return UnderWay(
-        target=TargetKey(),
-        volume_id="v",
-        volume_name=None,
-        image_name="i",
-        image_id="i",
-        size_gib=gib,
-        accepted_at=NOW - age_s,
-        deadline_at=None,
-    )
+def exporting(age_s: int, gib: int = 100) -> RunningExport:
+    return RunningExport(name="v", size_gib=gib, accepted_at=NOW - age_s)
 
 
-def took(ago_s: int, seconds: int, gib: int) -> RecentEnding:
-    return RecentEnding(
-        ended_at=NOW - ago_s, outcome=JobState.SUCCEEDED, size_gib=gib, accepted_at=NOW - ago_s - seconds
-    )
+def took(ago_s: int, seconds: int, gib: int) -> AttemptReport:
+    return ended(ago_s, gib, took_s=seconds)
 
 
 #: Ten seconds a GiB, and an expectation with a fifth more room.
@@ -120,9 +131,6 @@ def test_where_nothing_has_ended_for_long_that_is_said_and_nothing_promised() ->
 
 
 def test_rows_that_were_never_sent_say_nothing_about_the_pace() -> None:
-    refused = [
-        RecentEnding(ended_at=NOW - 1, outcome=JobState.FAILED, size_gib=None, was_sent=False)
-        for _ in range(100)
-    ]
+    refused = [ended(1, None, JobState.FAILED, was_sent=False)] * 100
     found = estimate(totals(pending=10, gib=100), [*refused, ended(1)], began_at=NOW - 60, now=NOW)
     assert found.rows_per_minute == pytest.approx(1)

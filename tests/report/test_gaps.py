@@ -9,7 +9,7 @@ from batchexport.report.markdown import markdown_report
 from batchexport.report.run_report import collect_report
 from batchexport.report.text import iso_utc
 from batchexport.report.timeline import Gap, find_gaps, gap_text
-from batchexport.store import Holder, StateFile, StateReader, WorkPeriod
+from batchexport.store import Holder, Processes, StateFile, StateReader, WorkPeriod
 from batchexport.store.owner import this_process
 from tests.report.runs import EVENING, make_run
 from tests.store.making import alter
@@ -23,6 +23,10 @@ def worked(
 
 def held(*, alive: bool | None, lease_until: float = 130.0) -> Holder:
     return Holder(target=TargetKey(), owner=this_process(now=100.0), alive=alive, lease_until=lease_until)
+
+
+def processes(periods: list[WorkPeriod], *holders: Holder) -> Processes:
+    return Processes(holders=list(holders), periods=periods, last_end=None)
 
 
 def stopped(at: float, resumed_at: int | None, *, was_lost: bool = False) -> Gap:
@@ -45,16 +49,17 @@ def stopped(at: float, resumed_at: int | None, *, was_lost: bool = False) -> Gap
 def test_a_break_is_where_nobody_is_at_work(
     sessions: list[WorkPeriod], unfinished: bool, gaps: list[Gap]
 ) -> None:
-    assert find_gaps(sessions, [], unfinished=unfinished) == gaps
+    assert find_gaps(processes(sessions), unfinished=unfinished) == gaps
 
 
 @pytest.mark.parametrize("alive", [True, None])
 def test_who_may_be_at_work_makes_no_break(alive: bool | None) -> None:
-    assert find_gaps([worked(10, None)], [held(alive=alive)], unfinished=True) == []
+    assert find_gaps(processes([worked(10, None)], held(alive=alive)), unfinished=True) == []
 
 
 def test_who_died_was_last_seen_at_the_renewal_of_the_lease() -> None:
-    found = find_gaps([worked(10, None)], [held(alive=False, lease_until=130.0)], unfinished=True)
+    died = held(alive=False, lease_until=130.0)
+    found = find_gaps(processes([worked(10, None)], died), unfinished=True)
     assert found == [stopped(100.0, None, was_lost=True)]
 
 

@@ -68,7 +68,7 @@ def test_whoever_is_told_of_the_run_is_told_of_the_server(left_down: Path) -> No
 
 
 def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader: StateReader) -> None:
-    head, row, note, _, line = servers_text(reader.servers()).splitlines()
+    head, row, note, _, line = servers_text(reader.overview().servers).splitlines()
     assert head.split() == ["SERVER", "NAME", "STATE", "SINCE", "VOLUMES"]
     assert row.split() == ["a1", "web-1", "starting", "2026-09-21T14:13:20Z", volume_id(1)]
     assert note.strip() == "does not start: no valid host"
@@ -76,7 +76,7 @@ def test_the_table_tells_since_when_for_what_and_what_is_wrong(reader: StateRead
 
 
 def test_the_table_names_volumes_where_names_are_known(reader: StateReader) -> None:
-    text = servers_text(reader.servers(), {volume_id(1): "db-01 data"})
+    text = servers_text(reader.overview().servers, {volume_id(1): "db-01 data"})
     assert text.splitlines()[1].endswith("  db-01 data")
 
 
@@ -86,5 +86,5 @@ def test_where_all_are_up_nothing_is_said() -> None:
 
 
 def test_a_line_names_a_few(reader: StateReader) -> None:
-    (server,) = reader.servers()
+    (server,) = reader.overview().servers
     assert servers_line([server] * (MAX_NAMED + 2)).endswith("web-1 and 2 more")

@@ -13,7 +13,7 @@ from batchexport.report.timeline import (
     mark_of,
     step_width_s,
 )
-from batchexport.store import JobReport, PutBack
+from batchexport.store import AttemptReport, JobReport
 
 AT = 1_790_000_000.0
 HERE = TargetKey()
@@ -51,21 +51,26 @@ def job(
     )
 
 
-def put_back(
+def repeated(
     *,
     status: int | None = None,
     code: str | None = None,
     reason: str | None = None,
     begin: int | None = None,
     end: float = 5.0,
-) -> PutBack:
-    return PutBack(
+) -> AttemptReport:
+    return AttemptReport(
         target=HERE,
         job_id=1,
         volume_id="volume-1",
         size_gib=10,
         accepted_at=None if begin is None else AT + begin,
+        attempt=1,
+        intent_at=AT,
         ended_at=AT + end,
+        outcome=JobState.PENDING,
+        image_id=None,
+        request_id=None,
         status=status,
         code=code,
         reason=reason,
@@ -114,7 +119,7 @@ def test_a_failed_export_shows_its_reason_and_a_refused_row_has_no_bar() -> None
 
 def test_an_export_that_is_tried_again_has_a_bar_of_its_own() -> None:
     course = TimelineBuilder(AT, AT + 100)
-    course.add_put_back(put_back(begin=5, end=25, reason="the cloud removed the image"))
+    course.add_repeated(repeated(begin=5, end=25, reason="the cloud removed the image"))
     (bar,) = course.timeline().bars
     assert (bar.kind, bar.took_s) == (BarKind.TRIED_AGAIN, 20)
     assert not course.timeline().marks
@@ -160,14 +165,14 @@ def test_where_only_failed_exports_are_all_bars_are_theirs() -> None:
 def test_what_held_a_run_up_is_told_from_what_the_cloud_said(
     facts: dict[str, Any], mark: Mark | None
 ) -> None:
-    assert mark_of(put_back(**facts)) is mark
+    assert mark_of(repeated(**facts)) is mark
 
 
 def test_marks_stand_in_their_step() -> None:
     course = TimelineBuilder(AT, AT + 60)
     for end in (5.1, 5.2, 33):
-        course.add_put_back(put_back(status=429, end=end))
-    course.add_put_back(put_back(status=400, end=7))
+        course.add_repeated(repeated(status=429, end=end))
+    course.add_repeated(repeated(status=400, end=7))
     timeline = course.timeline()
     assert timeline.marks == {Mark.THROTTLED: 3}
     assert timeline.steps[5].marks[Mark.THROTTLED] == 2

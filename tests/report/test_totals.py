@@ -30,7 +30,7 @@ def test_the_written_sum_adds_up_too(tallies: list[Tally]) -> None:
 
 
 def test_rows_of_unknown_size_are_told(reader: StateReader) -> None:
-    totals = Totals.of(reader.tallies())
+    totals = Totals.of(reader.overview().tallies)
     assert gib_text(totals) == "100 GiB exported, 100 GiB to do (size of 5 rows not known)"
 
 

@@ -66,8 +66,8 @@ def test_rows_added_together_are_those_added_one_by_one(path: Path, rows: int) -
             builder.finish(record(2 * rows + 1))
     with StateReader(path) as found, StateReader(singly) as wanted:
         assert list(found.jobs()) == list(wanted.jobs())
-        assert found.tallies() == wanted.tallies()
-        assert [tally.jobs for tally in found.tallies()] == [rows + 1, rows]
+        assert found.overview().tallies == wanted.overview().tallies
+        assert [tally.jobs for tally in found.overview().tallies] == [rows + 1, rows]
         assert found.run.stop_rows == rows
 
 
@@ -93,7 +93,7 @@ def test_the_run_record_comes_back_as_it_was_given(made: Path) -> None:
 def test_an_empty_list_makes_a_whole_file(path: Path) -> None:
     make(path, 0)
     with StateReader(path) as reader:
-        assert reader.tallies() == []
+        assert reader.overview().tallies == []
 
 
 def test_the_file_is_for_its_owner_alone(made: Path) -> None:
@@ -217,7 +217,7 @@ def test_duplicates_come_by_their_first_line_and_no_more_than_the_limit(path: Pa
 def test_the_same_volume_in_two_targets_is_no_duplicate(path: Path) -> None:
     make(path, [row(1), row(1, target=THERE)])
     with StateReader(path) as reader:
-        assert [(tally.target, tally.jobs) for tally in reader.tallies()] == [(HERE, 1), (THERE, 1)]
+        assert [(tally.target, tally.jobs) for tally in reader.overview().tallies] == [(HERE, 1), (THERE, 1)]
 
 
 def test_a_list_with_duplicates_is_never_finished(path: Path) -> None:

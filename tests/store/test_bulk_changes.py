@@ -86,7 +86,7 @@ async def test_one_that_is_not_allowed_is_left_out_and_told(path: Path, wrong: t
     expected = [JobState.FAILED if number in wrong else EXPORTING for number in range(4)]
     assert states(path) == expected
     with StateReader(path) as reader:
-        assert sum(tally.jobs for tally in reader.tallies()) == 4
+        assert sum(tally.jobs for tally in reader.overview().tallies) == 4
 
 
 @pytest.mark.parametrize("change", ["accepted", "ended"])

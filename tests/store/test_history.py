@@ -42,28 +42,28 @@ def test_a_run_spans_from_its_first_export_to_its_last_ending(worked: Path) -> N
 def test_a_run_that_did_nothing_has_no_span(tmp_path: Path) -> None:
     with StateReader(make(tmp_path / "a.state")) as reader:
         assert reader.span() == Span(began_at=None, ended_at=None)
-        assert list(reader.put_backs()) == []
-        assert reader.latest_endings(5) == []
+        assert list(reader.attempts(JobState.PENDING)) == []
+        assert reader.latest_attempts(5) == []
 
 
 def test_attempts_that_were_followed_by_another_are_told_in_order(worked: Path) -> None:
     with StateReader(worked) as reader:
-        throttled, failed = reader.put_backs()
+        throttled, failed = reader.attempts(JobState.PENDING)
     assert (throttled.status, throttled.code, throttled.accepted_at) == (429, "APIGW.0308", None)
     assert (failed.accepted_at, failed.ended_at, failed.size_gib) == (101.0, 250.0, 10)
     assert throttled.volume_id == failed.volume_id == volume(3)
     assert throttled.target == HERE
 
 
-def test_put_backs_are_read_page_by_page(worked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_are_read_page_by_page(worked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "_PAGE", 1)
     with StateReader(worked) as reader:
-        assert [each.ended_at for each in reader.put_backs()] == [110.0, 250.0]
+        assert [each.ended_at for each in reader.attempts(JobState.PENDING)] == [110.0, 250.0]
 
 
 def test_the_latest_endings_come_first(worked: Path) -> None:
     with StateReader(worked) as reader:
-        endings = reader.latest_endings(2)
+        endings = reader.latest_attempts(2)
     assert [(each.ended_at, each.outcome) for each in endings] == [
         (250.0, JobState.PENDING),
         (110.0, JobState.PENDING),
@@ -72,12 +72,13 @@ def test_the_latest_endings_come_first(worked: Path) -> None:
 
 def test_a_job_is_found_on_its_line_and_target(worked: Path) -> None:
     with StateReader(worked) as reader:
-        assert reader.place_of(4) == (5, THERE)
+        (job,) = reader.jobs(job_ids=[4])
+    assert (job.line, job.target) == (5, THERE)
 
 
 def test_what_a_cloud_taught_stands_with_its_target(worked: Path) -> None:
     with StateReader(worked) as reader:
-        assert [(each.key, each.requests_per_second) for each in reader.targets()] == [
+        assert [(each.key, each.requests_per_second) for each in reader.overview().targets] == [
             (HERE, 2.5),
             (THERE, None),
         ]

@@ -168,7 +168,7 @@ async def test_the_reader_names_who_holds_a_target(made: Path) -> None:
     async with StateFile.open(made) as state:
         work = await state.take(1)
         with StateReader(made) as reader:
-            (holder,) = reader.owners()
+            (holder,) = reader.processes().holders
             assert holder.alive is True
             await work.release()
-            assert reader.owners() == []
+            assert reader.processes().holders == []

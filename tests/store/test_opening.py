@@ -149,7 +149,7 @@ async def test_a_reader_at_the_end_does_not_keep_the_file_from_closing(made: Pat
         async with StateFile.open(made) as state:
             await claim(await state.take(1))
             assert len(list(reader.jobs())) == 3
-        assert [tally.state for tally in reader.tallies()] == ["pending", "submitting"]
+        assert [tally.state for tally in reader.overview().tallies] == ["pending", "submitting"]
 
 
 def test_a_reader_leaves_nothing_behind(made: Path) -> None:

@@ -132,6 +132,6 @@ async def test_the_file_of_a_killed_process_is_taken_over_at_once(made: Path) ->
         holder.send_signal(signal.SIGKILL)
         await holder.wait()
         with StateReader(made) as reader:
-            assert [one.alive for one in reader.owners()] == [False]
+            assert [one.alive for one in reader.processes().holders] == [False]
         work = await state.take(1)
         assert work.epoch == 2

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store.sqlite import changes, history, images, queries, reader, servers
+from batchexport.store.sqlite import changes, images, queries, reader, servers
 from batchexport.store.sqlite.connection import open_for_work
+from batchexport.store.sqlite.schema import IS_UNDER_WAY
 from tests.store.making import make
 
 STATEMENTS = {
@@ -28,8 +29,13 @@ STATEMENTS = {
     "rows of names": (images.CLAIM_NAMED, "job_image_name"),
     "reasons": (reader.REASONS, "job_retryable"),
     "stalled": (reader.STALLED, "job_under_way"),
-    "exports under way": (
-        history.EXPORTS_UNDER_WAY.format(volume_name="NULL", image_status="NULL"),
+    "jobs under way": (
+        reader.JOBS.format(
+            index="INDEXED BY job_under_way",
+            chosen=f"AND state IN ('exporting') AND {IS_UNDER_WAY}",
+            volume_name="NULL",
+            image_status="NULL",
+        ),
         "job_under_way",
     ),
     "next held": (servers.NEXT_HELD, "job_waiting"),

@@ -33,7 +33,7 @@ async def test_tallies_tell_jobs_and_sizes_by_target_and_state(path: Path) -> No
         await bring(here, JobState.EXPORTING)
         await bring(there, JobState.SUCCEEDED)
     with StateReader(path) as reader:
-        assert reader.tallies() == [
+        assert reader.overview().tallies == [
             Tally(target=HERE, state=JobState.PENDING, jobs=2, gib=0, sized_jobs=0),
             Tally(target=HERE, state=JobState.EXPORTING, jobs=1, gib=10, sized_jobs=1),
             Tally(target=THERE, state=JobState.SUCCEEDED, jobs=1, gib=10, sized_jobs=1),
@@ -45,7 +45,10 @@ async def test_a_reader_sees_each_change_once_it_is_durable(made: Path) -> None:
         async with StateFile.open(made) as state:
             work = await state.take(1)
             await claim(work)
-            assert [tally.state for tally in reader.tallies()] == [JobState.PENDING, JobState.SUBMITTING]
+            assert [tally.state for tally in reader.overview().tallies] == [
+                JobState.PENDING,
+                JobState.SUBMITTING,
+            ]
         assert [job.state for job in reader.jobs()] == ["submitting", "pending", "pending"]
 
 
@@ -124,7 +127,10 @@ async def test_an_adopted_job_loses_the_words_of_its_doubt(made: Path) -> None:
             assert (adopted.state, adopted.reason, adopted.finished_at) == ("exporting", None, None)
         work.apply(Ended(job=job, after=JobState.SUCCEEDED, ending=DONE, at_s=120.0))
     with StateReader(made) as reader:
-        assert [one.outcome for one in reader.attempts(1)] == ["ambiguous", "succeeded"]
+        assert [one.outcome for one in [each for each in reader.attempts() if each.job_id == 1]] == [
+            "ambiguous",
+            "succeeded",
+        ]
 
 
 async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) -> None:
@@ -146,6 +152,7 @@ async def test_images_of_attempts_that_failed_are_told_as_abandoned(made: Path) 
                 volume_id=volume(1),
                 image_name=f"{volume(1)}-run",
                 image_id=image(number),
+                may_be_left=False,
             )
             for number in (91, 92)
         ]

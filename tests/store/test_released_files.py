@@ -39,7 +39,12 @@ def test_it_is_read(released: Path) -> None:
         jobs = list(reader.jobs())
         assert len(jobs) == reader.run.rows == 5
         assert {job.state for job in jobs} == {JobState.SUCCEEDED}
-        assert all(job.image_id and job.size_gib and reader.attempts(job.job_id) for job in jobs)
+        assert all(
+            job.image_id
+            and job.size_gib
+            and [each for each in reader.attempts() if each.job_id == job.job_id]
+            for job in jobs
+        )
 
 
 async def test_it_is_opened_for_work(released: Path) -> None:
@@ -63,15 +68,17 @@ def told(path: Path) -> dict[str, Any]:
             "jobs": [
                 (job.job_id, job.state, job.reason, job.image_id, job.request_id) for job in reader.jobs()
             ],
-            "attempts": {number: reader.attempts(number) for number in range(1, 13)},
-            "servers": reader.servers(),
+            "attempts": {
+                number: [each for each in reader.attempts() if each.job_id == number]
+                for number in range(1, 13)
+            },
+            "servers": reader.overview().servers,
             "downtimes": reader.downtimes(),
             "removals": reader.removals(),
-            "gone": reader.removed_image_ids(),
             "abandoned": reader.abandoned(),
             "span": reader.span(),
-            "latest": reader.latest_endings(9),
-            "put back": list(reader.put_backs()),
+            "latest": reader.latest_attempts(9),
+            "put back": list(reader.attempts(JobState.PENDING)),
         }
 
 
@@ -128,12 +135,15 @@ async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
         await state.flush()
         await work.release()
     with StateReader(at_work) as reader:
-        assert [[each.image_id for each in reader.attempts(number)] for number in (9, 6, 7)] == [
+        assert [
+            [each.image_id for each in [each for each in reader.attempts() if each.job_id == number]]
+            for number in (9, 6, 7)
+        ] == [
             [None],
             [f"ffffffff-0000-4000-8000-{6:012d}"],
             [f"ffffffff-0000-4000-8000-{7:012d}"],
         ]
-        assert [server.server_id for server in reader.servers()] == ["db"]
+        assert [server.server_id for server in reader.overview().servers] == ["db"]
 
 
 async def test_a_file_that_a_program_of_format_1_works_on_is_left_as_it_is(at_work: Path) -> None:

@@ -16,6 +16,7 @@ from batchexport.changes import (
     ResourcesReleased,
 )
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
+from batchexport.report.eta import running_exports
 from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, note_end
 from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
 
@@ -62,7 +63,7 @@ async def test_the_clouds_names_take_the_place_of_the_lists_and_strangers_are_pa
     with StateReader(path) as reader:
         assert [job.volume_name for job in reader.jobs()] == ["new", None]
         assert reader.volume_names([volume(9)]) == {}
-        assert [each.name for each in reader.under_way()] == ["new"]
+        assert [each.name for each in running_exports(reader)] == ["new"]
 
 
 async def stop(work: Work, number: int, *, at_s: float) -> None:
@@ -106,11 +107,11 @@ def test_how_the_last_process_ended_is_kept(tmp_path: Path) -> None:
     path = make(tmp_path / "a.state")
     end = ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=3, error="e", host="h", job="nightly")
     with StateReader(path) as reader:
-        assert reader.last_end() is None
+        assert reader.processes().last_end is None
     note_end(path, replace(end, exit_code=75))
     note_end(path, end)
     with StateReader(path) as reader:
-        assert reader.last_end() == end
+        assert reader.processes().last_end == end
     assert [each.name for each in tmp_path.iterdir()] == ["a.state"]
 
 
@@ -122,7 +123,7 @@ async def test_an_end_is_noted_beside_a_reader(tmp_path: Path) -> None:
         accept(work, job)
     with StateReader(path) as reader:
         note_end(path, ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=0, error=None, host=None, job=None))
-        assert reader.last_end() is not None
+        assert reader.processes().last_end is not None
 
 
 async def test_what_an_image_was_when_it_was_looked_at_stands_with_its_export(tmp_path: Path) -> None:
@@ -131,10 +132,10 @@ async def test_what_an_image_was_when_it_was_looked_at_stands_with_its_export(tm
         work = await state.take(1)
         await bring(work, JobState.EXPORTING)
         with StateReader(path) as reader:
-            assert [each.image_status for each in reader.under_way()] == [None]
+            assert [each.image_status for each in running_exports(reader)] == [None]
         work.apply(ImagesSeen({image(1): "queued", image(2): "saving"}))
         work.apply(ImagesSeen({image(1): "saving"}))
         await state.flush()
     with StateReader(path) as reader:
-        assert [each.image_status for each in reader.under_way()] == ["saving"]
+        assert [each.image_status for each in running_exports(reader)] == ["saving"]
         assert [job.image_status for job in reader.jobs()] == ["saving", None]

@@ -119,7 +119,7 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
     await work.commit(ResourceNoted("db", "does not start: no valid host"))
     assert await state.count_afoot() == 2
     with StateReader(path) as reader:
-        db, web = reader.servers()
+        db, web = reader.overview().servers
     assert (web.name, web.state, web.stopping_at, web.down_at) == ("web-1", ServerState.DOWN, 10.0, 20.0)
     assert (db.state, db.note, db.volume_ids) == (
         ServerState.STARTING,

@@ -13,7 +13,7 @@ from tests.store.test_released_files import FILES
 
 def noted(path: Path) -> list[WorkPeriod]:
     with StateReader(path) as reader:
-        return reader.work_periods()
+        return reader.processes().periods
 
 
 def test_a_file_that_nobody_worked_on_has_none(made: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_value_that_nobody_wrote_is_damage(made: Path, change: str) -> None:
     edit(made, change)
     with pytest.raises(StateError) as caught, StateReader(made) as reader:
         list(reader.jobs())
-        reader.owners()
+        reader.processes()
     assert caught.value.exit_code == 5
 
 

@@ -156,13 +156,11 @@ _ANSWER_REMOVAL = "UPDATE operation SET ended_at = ?, outcome = ?, reason = ? WH
 _SETTLE_REMOVALS = """
     UPDATE operation SET ended_at = ?, outcome = ?, reason = ?
     WHERE kind = 'delete_image' AND subject = ? AND ended_at IS NULL"""
-_IS_REMOVAL = "kind = 'delete_image'"
-_REMOVED = f"SELECT DISTINCT subject FROM operation WHERE {_IS_REMOVAL} AND outcome IN ('removed', 'gone')"
-_UNANSWERED = f"SELECT DISTINCT subject FROM operation WHERE {_IS_REMOVAL} AND ended_at IS NULL"
-_REQUESTED = "SELECT image_id FROM operation WHERE image_id IS NOT NULL AND request_id IS NOT NULL"
-_REMOVALS = f"""
+_REMOVED = """
+    SELECT DISTINCT subject FROM operation WHERE kind = 'delete_image' AND outcome IN ('removed', 'gone')"""
+_REMOVALS = """
     SELECT volume_id, subject, run_id, operation.intent_at, ended_at, outcome, reason
-    FROM operation JOIN job USING (job_id) WHERE {_IS_REMOVAL} ORDER BY operation.operation_id"""
+    FROM operation JOIN job USING (job_id) WHERE kind = 'delete_image' ORDER BY operation.operation_id"""
 
 
 def intend_removal(db: sqlite3.Connection, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
@@ -181,16 +179,6 @@ def end_removal(db: sqlite3.Connection, ended: RemovalEnded) -> None:
 def removed_image_ids(ask: Ask) -> frozenset[str]:
     """The images that were seen to be gone, asked through `ask`, which runs one statement."""
     return frozenset(image_id for (image_id,) in ask(_REMOVED))
-
-
-def unanswered_image_ids(ask: Ask) -> frozenset[str]:
-    """The images that were asked to be deleted, and nobody knows whether they were."""
-    return frozenset(image_id for (image_id,) in ask(_UNANSWERED))
-
-
-def requested_image_ids(ask: Ask) -> frozenset[str]:
-    """The images of attempts whose request the cloud itself answered with their id."""
-    return frozenset(image_id for (image_id,) in ask(_REQUESTED))
 
 
 def removals(ask: Ask) -> list[Removal]:
