@@ -12,6 +12,8 @@ from batchexport.cloud.http.paging import Pager
 from batchexport.cloud.http.responses import LenientDecoder, epoch_s, is_id, iso_utc, require_same
 from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.transport import Fence
+from batchexport.cloud.image_data import ImageData
+from batchexport.cloud.image_members import ImageMembers
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import NotFoundError, RefusedError, SignInError
 from batchexport.model import Image, ImageDetails, ImageQuota
@@ -122,6 +124,8 @@ class ImageService:
         self._pager = Pager(session, endpoint)
         self._dialect = dialect
         self._project_id = project_id
+        self.data = ImageData(session, endpoint)
+        self.members = ImageMembers(session, endpoint)
 
     async def probe(self) -> None:
         """One small request, to find an error before others meet it, and to learn the service's time."""

@@ -8,6 +8,7 @@ from itertools import islice
 from aiohttp import web
 
 from batchexport.sandbox import image_metadata, item_requests, snapshots, volume_creation
+from batchexport.sandbox.image_records import GIB
 from batchexport.sandbox.item_requests import has_metadata, metadata_filter
 from batchexport.sandbox.outcome import export_outcome
 from batchexport.sandbox.paging import NEWEST_FIRST, behind, in_order, read_limit, read_sort
@@ -213,4 +214,11 @@ def _new_export(
         hidden_from=outcome.hidden_from,
         hidden_until=outcome.hidden_until,
         bytes_share=outcome.bytes_share,
+        bytes_per_gib=_bytes_per_gib(state, asked.disk_format),
     )
+
+
+def _bytes_per_gib(state: SandboxState, disk_format: str) -> int:
+    """What the image's file has for each GiB; a raw one has every byte, or holds no data."""
+    wanted = state.settings.image_bytes_per_gib
+    return wanted if disk_format != "raw" or wanted == GIB else 0

@@ -68,6 +68,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     fail_share: float = 0.0  #: exports that fail half-way, after the 202
     slow_share: float = 0.0  #: exports that take `slow_factor` times as long
     slow_factor: float = 10.0
+    cut_share: float = 0.0  #: images whose first download breaks off halfway
+    wrong_byte_share: float = 0.0  #: images of whose first upload one byte arrives changed
     seed: int = 0
 
 
@@ -103,6 +105,10 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_s: float = 2.0
     copy_s_per_gib: float = 0.2
     removal_s: float = 2.0
+    #: Bytes of an image's file for each GiB of its volume, made up from the id, so that hashes are those of
+    #: the data. 0 = images hold no data, and tell the sizes of real ones. Not for raw images, whose size is
+    #: that of the volume.
+    image_bytes_per_gib: int = 0
     quotas: Quotas = msgspec.field(default_factory=Quotas)
     token_life_s: float = 3600.0
     page_limit: int = 1000

@@ -86,6 +86,7 @@ class SandboxState(msgspec.Struct, kw_only=True):
     requests: int = 0  #: the number of the latest request, from 1
     counts: Counter[str] = msgspec.field(default_factory=Counter)  #: requests by kind
     key_locks: dict[str, KeyLock] = msgspec.field(default_factory=dict)  #: by access key
+    blobs: dict[str, bytes] = msgspec.field(default_factory=dict)  #: uploaded data, by image id
     token_generation: int = 0  #: only tokens of this generation are accepted
 
     def record(self, event: Event) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import web
 
+from batchexport.sandbox.image_records import GIB, image_record
 from batchexport.sandbox.item_requests import (
     metadata_routes,
     over_quota,
@@ -59,6 +60,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     image_metadata: Mapping[str, str] = {}
     snapshot_id: str | None = None
     volume_id: str | None = None
+    image_id: str | None = None
 
 
 def routes(project: str = "/volume/{version:v2|v3}/{project_id}") -> list[web.RouteDef]:
@@ -84,11 +86,14 @@ def new_volume(request: web.Request, fields: Mapping[str, object]) -> web.Respon
     description = read_text(fields, "description")
     state, now = request.app[STATE], request.app[STATE].now()
     source, size_gib = _source(state, fields, now), _size_gib(fields)
-    if size_gib is None:
+    if size_gib is None and source.image_id is None:
         size_gib = source.size_gib
     if not size_gib:
         raise Refusal(400, "Invalid input received: Volume size must be an integer greater than 0.")
     if size_gib < source.size_gib:
+        if source.image_id is not None:
+            words = f"Image virtual size is {source.size_gib}GB and doesn't fit in a volume of size"
+            raise Refusal(400, f"Image {source.image_id} is unacceptable: {words} {size_gib}GB.")
         what = "snapshot" if source.snapshot_id else "original volume"
         words = f"Volume size '{size_gib}'GB cannot be smaller than the {what} size {source.size_gib}GB."
         raise Refusal(400, f"Invalid input received: {words} They must be >= {what} size.")
@@ -178,7 +183,22 @@ def _source(state: SandboxState, fields: Mapping[str, object], now: float) -> So
             image_metadata=view.item.image_metadata,
             volume_id=str(volume_id),
         )
+    if image_id := fields.get("imageRef") or fields.get("image_id"):
+        return _image_source(state, str(image_id), now)
     return Source(size_gib=0)
+
+
+def _image_source(state: SandboxState, image_id: str, now: float) -> Source:
+    view = state.world.image(image_id, now)
+    if view is None:
+        raise Refusal(400, "Invalid image identifier or unable to access requested image.")
+    if view.status != "active":
+        raise Refusal(400, f"Image {image_id} is not active.")
+    record = image_record(view)
+    size, min_disk = record["virtual_size"] or record["size"], record["min_disk"]
+    assert isinstance(size, int)
+    assert isinstance(min_disk, int)
+    return Source(size_gib=max(-(-size // GIB), min_disk), image_id=image_id)
 
 
 def _size_gib(fields: Mapping[str, object]) -> int | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +23,19 @@ from batchexport.sandbox.outcome import NEVER
 from batchexport.sandbox.servers import Power, Servers
 from batchexport.sandbox.settings import SandboxServer, SandboxVolume
 from batchexport.sandbox.storage import Change, Creation, Item, Removal, Storage
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of an image that a client made and uploads itself. None = not known yet."""
+
+    status: str = "queued"
+    updated_at: float
+    size: int | None = None
+    md5: str | None = None
+    sha512: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    tags: Sequence[str] = ()
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field="event"):
@@ -53,7 +66,23 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field=
     hidden_from: float | None = None  #: the image cannot be found from then
     hidden_until: float = 0.0  #: until then
     bytes_share: float = 1.0  #: how many of its bytes the image has
+    bytes_per_gib: int = 0  #: what the image's file has for each GiB of the volume; 0 = it holds no data
     properties: Mapping[str, str] = {}  #: that the image has from the image metadata of its volume
+    members: Mapping[str, str] = {}  #: projects that the image is shared with, and whether they accepted
+    data: Data | None = None  #: of an image that was not made of a volume, whose id is empty then
+
+
+class ImageChange(msgspec.Struct, frozen=True, kw_only=True, tag="image_change", tag_field="event"):
+    """A change of an image by a client. None = not changed."""
+
+    image_id: str
+    changed_at: float
+    data: Data | None = None
+    name: str | None = None
+    visibility: str | None = None
+    protected: bool | None = None
+    properties: Mapping[str, str] | None = None
+    members: Mapping[str, str] | None = None
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True, tag="deletion", tag_field="event"):
@@ -73,13 +102,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_fiel
     sent_by: str = "client"
 
 
-Event = Export | Deletion | Power | Request | Creation | Change | Removal
+Event = Export | ImageChange | Deletion | Power | Request | Creation | Change | Removal
 
 
 def image_status(export: Export, now: float) -> str | None:
     """The status of the image, or None where there is no image (any more)."""
     if now < export.accepted_at or _is_hidden(export, now):
         return None
+    if export.data is not None:
+        is_gone = export.deleted_at is not None and now >= export.deleted_at
+        return None if is_gone else export.data.status
     if now < export.ends_at:
         if export.finishing_at is not None and now >= export.finishing_at:
             return export.finishing_status
@@ -95,6 +127,8 @@ def _is_hidden(export: Export, now: float) -> bool:
 
 def image_updated_at(export: Export, now: float) -> float:
     """When the image last changed its status."""
+    if export.data is not None:
+        return export.data.updated_at
     if now >= export.ends_at:
         return export.ends_at
     return export.saving_at if now >= export.saving_at else export.accepted_at
@@ -102,7 +136,7 @@ def image_updated_at(export: Export, now: float) -> float:
 
 def without_image(export: Export, deleted_at: float) -> Export:
     """The export after its image was deleted: failed if the image was still being written."""
-    if deleted_at >= export.ends_at:
+    if export.data is not None or deleted_at >= export.ends_at:
         return replace(export, deleted_at=deleted_at)
     # Nobody frees a volume whose service died over it; that of a late image is free already.
     free_at = export.free_at
@@ -177,9 +211,15 @@ class World:
             place = len(self._exports)
             self._exports.append(event)
             self._place_of_image[event.image_id] = place
+            if event.data is not None:
+                return
             self._places_of_volume.setdefault(event.volume_id, []).append(place)
             self._volumes.setdefault(event.volume_id, _volume_of(event))
-        elif (found := self._place_of_image.get(event.image_id)) is not None:
+        elif (found := self._place_of_image.get(event.image_id)) is None:
+            pass
+        elif isinstance(event, ImageChange):
+            self._exports[found] = _changed(self._exports[found], event)
+        else:
             self._exports[found] = without_image(self._exports[found], event.deleted_at)
 
     def volume(self, volume_id: str, now: float) -> VolumeView | None:
@@ -264,6 +304,17 @@ def _volume_of(export: Export) -> SandboxVolume:
         size_gib=export.size_gib,
         status=export.status_before,
     )
+
+
+def _changed(export: Export, change: ImageChange) -> Export:
+    changed = {
+        name: value
+        for name in ("data", "visibility", "protected", "properties", "members")
+        if (value := getattr(change, name)) is not None
+    }
+    if change.name is not None:
+        changed["image_name"] = change.name
+    return replace(export, **changed)
 
 
 def _view_of_image(export: Export, now: float) -> ImageView | None:

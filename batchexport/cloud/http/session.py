@@ -8,7 +8,8 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -45,6 +46,9 @@ T = TypeVar("T")
 READ_RETRIES = 4
 #: Retries of a read whose fresh token was refused as well: an API node may lag behind, or its clock be off.
 SIGN_IN_RETRIES = 1
+#: What `stream` reads ahead: the reader of a connection holds twice as much before it waits.
+STREAM_BUFFER_BYTES = 1024 * 1024
+NO_HEADERS: Mapping[str, str] = {}
 #: Stands in the place of a status where there was no response.
 NO_RESPONSE = 0
 
@@ -155,17 +159,97 @@ class HttpSession:
         body: bytes | None = None,
         fence: Fence | None = None,
         microversion: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Response:
         """The response to one request, sent again only if its token was refused. Raises CloudError.
 
-        `fence` is called right before each sending; what it raises is raised here.
+        `fence` is called right before each sending; what it raises is raised here. `headers` go over the
+        usual ones, and are not signed.
         """
         credential = await self._authenticator.valid()
         try:
-            return await self._attempt(method, endpoint, path, body, fence, credential, microversion)
+            return await self._attempt(method, endpoint, path, body, fence, credential, microversion, headers)
         except SignInError as error:
             fresh = await self._authenticator.after_refusal(credential, error, clock_off_s=self.clock_off_s)
-        return await self._attempt(method, endpoint, path, body, fence, fresh, microversion)
+        return await self._attempt(method, endpoint, path, body, fence, fresh, microversion, headers)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: AsyncIterable[bytes] | None = None,
+        fence: Fence | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to one request that is not an error, its body still to be read: for large data.
+
+        Has no time limit of its own, and takes no place of those of `concurrency`: it may last for hours.
+        Sent again if its token was refused, except with a body, which is used up by then: TransientError.
+        """
+        credential = await self._authenticator.valid()
+        try:
+            response = await self._open(method, endpoint, path, headers, body, fence, credential)
+        except SignInError as error:
+            fresh = await self._authenticator.after_refusal(credential, error, clock_off_s=self.clock_off_s)
+            if body is not None:
+                raise TransientError(
+                    "the token was refused; the data is sent again with a new one",
+                    method=method,
+                    url=endpoint.url + path,
+                    status=error.status,
+                ) from error
+            response = await self._open(method, endpoint, path, headers, body, fence, fresh)
+        # What the caller raises meanwhile is not an error of this service.
+        try:
+            yield response
+        finally:
+            response.release()  # closes the connection, where data is left on it
+
+    async def _open(
+        self,
+        method: str,
+        endpoint: Endpoint,
+        path: str,
+        headers: Mapping[str, str],
+        body: AsyncIterable[bytes] | None,
+        fence: Fence | None,
+        credential: Credential,
+    ) -> aiohttp.ClientResponse:
+        url, proxy = endpoint.url + path, self.proxy_for(endpoint.url)
+        sent_at = await self._limiter.acquire()
+        FENCE.set(fence)
+        began_s = self._steady()
+        sent_headers = {**credential.headers(method, url, None, None), **headers}
+        if proxy is not None and proxy.headers and url.startswith("http://"):
+            sent_headers |= proxy.headers
+        try:
+            response = await self._http.request(
+                method,
+                URL(url, encoded=True),
+                data=body,
+                headers=sent_headers,
+                allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None else proxy.headers,
+                read_bufsize=STREAM_BUFFER_BYTES,
+            )
+            self._log(method, url, began_s, response)
+            failed = response.status >= 300
+            received = await read_body(response) if failed else b""
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.traffic.by_status[NO_RESPONSE] += 1
+            sent = not isinstance(error, _NOT_SENT)
+            via = None if proxy is None else str(proxy)
+            raise error_from_no_response(method=method, url=url, cause=error, sent=sent, via=via) from error
+        try:
+            self._response_or_error(method, url, response, received, credential, sent_at)
+        except CloudError:
+            response.close()
+            raise
+        return response
 
     async def _attempt(
         self,
@@ -176,6 +260,7 @@ class HttpSession:
         fence: Fence | None,
         credential: Credential,
         microversion: str | None,
+        extra: Mapping[str, str],
     ) -> Response:
         url = endpoint.url + path
         proxy = self.proxy_for(endpoint.url)
@@ -186,6 +271,8 @@ class HttpSession:
             headers = credential.headers(method, url, body, microversion)
             if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: sent along
                 headers = {**headers, **proxy.headers}
+            if extra:
+                headers = {**headers, **extra}
             try:
                 with self._timeout.limit():
                     async with self._http.request(
