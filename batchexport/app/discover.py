@@ -14,9 +14,12 @@ from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
 from batchexport.lists import JobList, Problem
 from batchexport.model import TargetKey, Volume
+from batchexport.report.listing import ListFormat, Listing, Selection, listing_lines
 from batchexport.report.text import count_of
-from batchexport.report.volumes import COLUMNS, csv_text, json_text
+from batchexport.report.volumes import COLUMNS, cells, csv_text, json_text
 from batchexport.whole_file import write_whole
+
+ALL_COLUMNS = Selection()
 
 
 async def discover_volumes(
@@ -43,18 +46,36 @@ async def discover_volumes(
             ]
 
 
-def list_text(volumes: Sequence[Volume], form: str) -> str:
-    """The volumes as a whole list."""
-    return json_text(volumes) if form == "json" else csv_text(volumes)
+def list_text(
+    volumes: Sequence[Volume],
+    form: str,
+    selection: Selection = ALL_COLUMNS,
+    *,
+    width: int | None = None,
+) -> str:
+    """The volumes as a whole list; `width` is that of a table. Raises ConfigError for unknown columns."""
+    if form in ("csv", "json") and not selection:
+        return json_text(volumes) if form == "json" else csv_text(volumes)
+    listing = Listing(columns=COLUMNS, records=[cells(volume) for volume in volumes])
+    return "".join(f"{line}\n" for line in listing_lines(listing, ListFormat(form), selection, width=width))
 
 
-def write_list(path: Path, volumes: Sequence[Volume], form: str, *, append: bool) -> int:
+def write_list(
+    path: Path,
+    volumes: Sequence[Volume],
+    form: str,
+    *,
+    append: bool,
+    selection: Selection = ALL_COLUMNS,
+) -> int:
     """Write a list, or add to it what it does not have; how many rows were written.
+
+    `append` takes CSV and JSON, with all columns.
 
     Raises ConfigError rather than lose or mix up what is there, JobListError if that is no list.
     """
     if not path.exists():
-        _replace(path, list_text(volumes, form))
+        _replace(path, list_text(volumes, form, selection))
         return len(volumes)
     if not append:
         raise ConfigError(

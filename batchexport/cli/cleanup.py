@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, option
 from batchexport.cli.parameters import STATE_FILE
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:
     from batchexport.engine import Cleaned
+    from batchexport.report.listing import Listing
 
 EPILOG = """\b
 Examples:
@@ -24,12 +26,16 @@ Examples:
 """
 
 
+COLUMNS = ("target", "volume_id", "image_id", "image_name", "found", "reason")
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="STATE|JOBFILE.toml", type=STATE_FILE)
 @option("-y", "--yes", is_flag=True, of="cleanup", help="Delete them. Default: only show them.")
 @option("-n", "--dry-run", is_flag=True, of="cleanup", help="Only show them, even with --yes.")
+@listing_options(lambda: COLUMNS, of="cleanup")
 @visiting_options
-def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
+def cleanup(path: Path, yes: bool, dry_run: bool, form: str, **flags: Any) -> None:
     """Show or delete unfinished images of failed attempts.
 
     With a job file: the images of the last night's volumes, each with the rule of [images] that keeps it, or
@@ -56,8 +62,26 @@ def cleanup(path: Path, yes: bool, dry_run: bool, **flags: Any) -> None:
         settings, access = settings_of_visit(path, flags)
         results = run_in_loop(clean_up_images(path, settings, access, remove=remove))
         kind = "of attempts that came to nothing"
-    out(_text(results, kind, remove=remove))
+    out(listed(form, _listing(results), text=lambda: _text(results, kind, remove=remove)))
     raise click.exceptions.Exit(3 if any(each.found is Found.STUCK for each in results) else 0)
+
+
+def _listing(results: Sequence[Cleaned]) -> Listing:
+    """The images as records."""
+    from batchexport.report.listing import Listing
+
+    records = [
+        {
+            "target": str(each.image.target),
+            "volume_id": each.image.volume_id,
+            "image_id": each.image.image_id,
+            "image_name": each.image.image_name,
+            "found": str(each.found),
+            "reason": each.reason,
+        }
+        for each in results
+    ]
+    return Listing(columns=COLUMNS, records=records)
 
 
 def _text(results: Sequence[Cleaned], kind: str, *, remove: bool) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchexport.background_writer import BackgroundWriter
+    from batchexport.cli.log_file import LogFile
     from batchexport.config.outputs import Notify, Reports
     from batchexport.observe.metrics_server import Address
     from batchexport.observe.run_observer import RunObserver
@@ -84,6 +85,7 @@ class TerminalConsole:
     verbose: int = 0
     quiet: bool = False
     log_format: str = LogFormat.TEXT
+    log_file: LogFile | None = None  #: gets all that is told on stderr, and more
     sinks: Sinks = field(default_factory=Sinks)
 
     def info(self, text: str) -> None:
@@ -111,8 +113,12 @@ def console_of(context: click.Context | None = None) -> TerminalConsole:
 def err(text: str, *, level: str = "info", **more: object) -> None:
     """Tell something on stderr. In the JSON form it is a log line of this level, and holds `more` as well."""
     context = click.get_current_context(silent=True)
-    if context is not None and console_of(context).log_format == LogFormat.JSON:
-        text = json_line(datetime.now(UTC), level, "batchexport", text, more)
+    if context is not None:
+        console, now = console_of(context), datetime.now(UTC)
+        if console.log_file is not None:
+            console.log_file.write(now, level, text, more)
+        if console.log_format == LogFormat.JSON:
+            text = json_line(now, level, "batchexport", text, more)
     write(text)
 
 
@@ -204,7 +210,13 @@ def _silence(stream: TextIO) -> None:
 
 
 def out_or_err(text: str) -> None:
-    """Print data on stdout, or on stderr where stdout takes none: what was done must not be lost by that."""
+    """Print data on stdout, or on stderr where stdout takes none: what was done must not be lost by that.
+
+    The log file gets it, too.
+    """
+    log_file = console_of().log_file
+    if log_file is not None:
+        log_file.write(datetime.now(UTC), "info", text, {})
     try:
         out(text)
     except OSError:

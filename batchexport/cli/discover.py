@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchexport.cli.console import console_of, err, out
+from batchexport.cli.listing import listing_options, selection, terminal_width
 from batchexport.cli.options import Command, Decorator, option
-from batchexport.cli.parameters import FILE, Parsed, form_option
+from batchexport.cli.parameters import FILE, Parsed
 from batchexport.cli.run_options import visiting_options
 
 EPILOG = """\b
@@ -34,6 +36,13 @@ def _wish(*names: str, help: str, **attributes: Any) -> Decorator:
     )
 
 
+def columns() -> Sequence[str]:
+    """The columns of the list."""
+    from batchexport.report.volumes import COLUMNS
+
+    return COLUMNS
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @option(
     "-o",
@@ -44,7 +53,7 @@ def _wish(*names: str, help: str, **attributes: Any) -> Decorator:
     help="Write the list to this file. Default: stdout.",
 )
 @option("--append", is_flag=True, help="Add the volumes that the list of -o does not have yet.")
-@form_option("csv", "json", of="discover", help="Output format.")
+@listing_options(columns, of="discover", default="csv")
 @_wish("--status", "statuses", metavar="STATUS", help="Volumes with this status.")
 @_wish("--name", "names", metavar="PATTERN", help="Volumes whose name matches, such as db-*.")
 @_wish("--availability-zone", "zones", metavar="ZONE", help="Volumes in this zone.")
@@ -80,6 +89,9 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
     output = None if output is not None and str(output) == "-" else output
     if append and output is None:
         raise click.UsageError("--append adds to a file: name it with -o")
+    chosen = selection()
+    if append and (chosen or form not in ("csv", "json")):
+        raise click.UsageError("--append adds rows as they are, in csv or json: leave out -c, --sort-column")
     wanted = VolumeFilter(**{name: flags.pop(name) for name in VolumeFilter.__struct_fields__})
     start_log(console_of())
     volumes = run_in_loop(discover_volumes(wanted, *settings_of_account(flags)))
@@ -87,9 +99,9 @@ def discover(output: Path | None, append: bool, form: str, **flags: Any) -> None
         any_wish = any(getattr(wanted, name) not in ((), None) for name in VolumeFilter.__struct_fields__)
         err("no volume matches" if any_wish else "the project has no volumes")
     if output is None:
-        out(list_text(volumes, form).rstrip("\n"))
+        out(list_text(volumes, form, chosen, width=terminal_width()).rstrip("\n"))
         return
-    written = write_list(output, volumes, form, append=append)
+    written = write_list(output, volumes, form, append=append, selection=chosen)
     if volumes:
         fit = f"{count_of(len(volumes), 'volume')} {'matches' if len(volumes) == 1 else 'match'}"
         console_of().info(f"{fit}, {count_of(written, 'row')} written to {output}")

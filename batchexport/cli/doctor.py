@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, err, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command
 from batchexport.cli.parameters import dialect_option
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:
     from batchexport.plan.account_checks import Check
+    from batchexport.report.listing import Listing
 
 EPILOG = """\b
 Examples:
@@ -22,10 +24,14 @@ Examples:
 """
 
 
+COLUMNS = ("result", "check", "words")
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @dialect_option
+@listing_options(lambda: COLUMNS, of="doctor")
 @visiting_options
-def doctor(**flags: Any) -> None:
+def doctor(form: str, **flags: Any) -> None:
     """Check credentials, endpoints, permissions and clock. Changes nothing.
 
     Signs in, reads one page of volumes and one of images, and asks for the image quota if the cloud has one.
@@ -39,12 +45,20 @@ def doctor(**flags: Any) -> None:
 
     start_log(console_of())
     checks, error = run_in_loop(check_account(*settings_of_account(flags)))
-    out(_text(checks))
+    out(listed(form, _listing(checks), text=lambda: _text(checks)))
     if error is not None:
         if error.hint:
             err(f"hint: {error.hint}")
         raise click.exceptions.Exit(error.exit_code)
     raise click.exceptions.Exit(6 if any(check.result is CheckResult.BAD for check in checks) else 0)
+
+
+def _listing(checks: Sequence[Check]) -> Listing:
+    """The checks as records."""
+    from batchexport.report.listing import Listing
+
+    records = [{"result": str(check.result), "check": check.name, "words": check.words} for check in checks]
+    return Listing(columns=COLUMNS, records=records)
 
 
 def _text(checks: Sequence[Check]) -> str:

@@ -70,12 +70,12 @@ def _print_error(error: Exception, words: str, problems: list[str], hint: str | 
         err(words, level="error", **{name: value for name, value in more.items() if value})
         return
     if trace:
-        err(trace)
-    err(f"{marked('error:', 'red')} {_harmless(words)}")
+        err(trace, level="error")
+    err(f"{marked('error:', 'red')} {_harmless(words)}", level="error")
     for problem in problems:
-        err(f"  {_harmless(problem)}")
+        err(f"  {_harmless(problem)}", level="error")
     if hint:
-        err(f"{marked('hint:', 'yellow')} {_harmless(hint)}")
+        err(f"{marked('hint:', 'yellow')} {_harmless(hint)}", level="error")
 
 
 def _harmless(text: str) -> str:

@@ -55,9 +55,18 @@ def start_log(console: TerminalConsole) -> None:
         JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     logger = logging.getLogger("batchexport")
-    logger.handlers = [handler]
-    logger.setLevel(level(console))
+    handlers: list[logging.Handler] = [handler]
+    handler.setLevel(lowest := level(console))
+    if console.log_file is not None:
+        from batchexport.cli.log_file import LogFileHandler
+
+        for_file = LogFileHandler(console.log_file, _PLAIN)
+        for_file.setLevel(logging.DEBUG if console.verbose > 1 else logging.INFO)
+        handlers.append(for_file)
+        lowest = min(lowest, for_file.level)
+    logger.handlers = handlers
+    logger.setLevel(lowest)
     for name in SIGN_IN_LIBRARIES:
         library = logging.getLogger(name)
-        library.handlers = [handler]
+        library.handlers = handlers
         library.setLevel(logging.WARNING if console.verbose and not console.quiet else logging.ERROR)

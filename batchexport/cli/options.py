@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import click
@@ -118,6 +119,16 @@ def _for_console(name: str) -> dict[str, Any]:
     return {"expose_value": False, "callback": keep}
 
 
+def _open_log_file(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is None:
+        return
+    from batchexport.cli.log_file import LogFile
+
+    console = console_of(context)
+    if console.log_file is None or console.log_file.path != value:
+        console.log_file = LogFile(value, console)
+
+
 class _Verbosity(click.IntRange):
     """How often -v was given; as a variable also yes and no."""
 
@@ -143,6 +154,14 @@ console_options = all_of(
         show_default=LogFormat.TEXT.value,
         help="Format of the log on stderr; json: one object per line.",
         **_for_console("log_format"),
+    ),
+    option(
+        "--log-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=_open_log_file,
+        help="Also append the log to this file, every change of a row included; with -vv every request.",
     ),
     section=Section.OUTPUT,
 )

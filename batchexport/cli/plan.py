@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from batchexport.cli import parameters
 from batchexport.cli.console import console_of, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command
-from batchexport.cli.parameters import encoding_option, form_option
+from batchexport.cli.parameters import encoding_option
 from batchexport.cli.run_options import image_options, planning_options
 
 EPILOG = """\b
@@ -20,9 +22,16 @@ Examples:
 """
 
 
+def columns() -> Sequence[str]:
+    """The columns of the list of findings."""
+    from batchexport.report.checks import FINDING_COLUMNS
+
+    return FINDING_COLUMNS
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("source", metavar="LIST|JOBFILE.toml", shell_complete=parameters.files)
-@form_option("table", "json", of="plan")
+@listing_options(columns, of="plan", help="Output format; csv and value list the findings.")
 @encoding_option
 @image_options
 @planning_options
@@ -35,13 +44,20 @@ def plan(source: str, form: str, **flags: Any) -> None:
     from batchexport.app.plan import expected_changes, plan_list
     from batchexport.cli.flags import config_of_run
     from batchexport.cli.logs import start_log
-    from batchexport.report.checks import plan_json, plan_text
+    from batchexport.report.checks import plan_json, plan_listing, plan_text
 
     start_log(console_of())
     config = config_of_run(source, flags)
     for line in expected_changes(config):
         console_of().info(line)
     summaries = run_in_loop(plan_list(config))
-    show = plan_json if form == "json" else plan_text
-    out(show(summaries, config.settings.limits))
+    limits = config.settings.limits
+    out(
+        listed(
+            form,
+            plan_listing(summaries),
+            text=lambda: plan_text(summaries, limits),
+            document=lambda: plan_json(summaries, limits),
+        )
+    )
     raise click.exceptions.Exit(3 if any(summary.cannot for summary in summaries.values()) else 0)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli.console import console_of, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, option
 from batchexport.cli.parameters import STATE_OR_JOB
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:
     from batchexport.engine import Reconciled
+    from batchexport.report.listing import Listing
 
 EPILOG = """\b
 Examples:
@@ -24,12 +26,18 @@ Examples:
 """
 
 
+COLUMNS = ("volume_id", "image_name", "image_id", "state", "reason")
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
 @option("--ours", metavar="IMAGE_ID", multiple=True, help="This image is a row's result. Repeatable.")
 @option("--not-ours", metavar="IMAGE_ID", multiple=True, help="Somebody else made this image. Repeatable.")
+@listing_options(lambda: COLUMNS, of="reconcile")
 @visiting_options
-def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...], **flags: Any) -> None:
+def reconcile(
+    state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...], form: str, **flags: Any
+) -> None:
     """Settle ambiguous rows after a clean-up.
 
     A row is ambiguous if several images could be its result, or if the only one may be somebody else's.
@@ -47,8 +55,25 @@ def reconcile(state_path: Path, ours: tuple[str, ...], not_ours: tuple[str, ...]
     start_log(console_of())
     claims = Claims(ours=frozenset(ours), not_ours=frozenset(not_ours))
     results = run_in_loop(reconcile_rows(state_path, *settings_of_visit(state_path, flags), claims))
-    out(_text(results))
+    out(listed(form, _listing(results), text=lambda: _text(results)))
     raise click.exceptions.Exit(3 if any(each.state is JobState.AMBIGUOUS for each in results) else 0)
+
+
+def _listing(results: Sequence[Reconciled]) -> Listing:
+    """The rows as records."""
+    from batchexport.report.listing import Listing
+
+    records = [
+        {
+            "volume_id": each.job.volume_id,
+            "image_name": each.job.image_name,
+            "image_id": each.job.image_id,
+            "state": str(each.state),
+            "reason": each.reason,
+        }
+        for each in results
+    ]
+    return Listing(columns=COLUMNS, records=records)
 
 
 def _text(results: Sequence[Reconciled]) -> str:

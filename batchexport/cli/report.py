@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from batchexport.cli.listing import listing_options, selection, terminal_width
 from batchexport.cli.options import Command, console_options, option
-from batchexport.cli.parameters import FILE, STATE_FILE, STATE_OR_JOB, form_option
+from batchexport.cli.parameters import FILE, STATE_FILE, STATE_OR_JOB
 from batchexport.errors import ConfigError
 from batchexport.model import JobState
 
@@ -21,15 +20,22 @@ Examples:
   batchexport report volumes.state -f html -o night.html
   batchexport report volumes.state -f csv --only failed --only ambiguous > again.csv
   batchexport report volumes.state -f json | jq .totals
+  batchexport report volumes.state -c volume_name -c image_id --sort-column size_gib
+  batchexport report volumes.state --only succeeded -f value -c image_id
 """
+
+
+def columns() -> Sequence[str]:
+    """The columns of a report."""
+    from batchexport.report.rows import COLUMNS
+
+    return COLUMNS
 
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@form_option(
-    "table",
-    "csv",
-    "json",
+@listing_options(
+    columns,
     "html",
     "markdown",
     of="report",
@@ -39,7 +45,7 @@ Examples:
     "--only",
     multiple=True,
     type=click.Choice([state.value for state in JobState]),
-    help="Only rows in this state (table, csv, json). Repeatable. Totals still count all rows.",
+    help="Only rows in this state (not html, markdown). Repeatable. Totals still count all rows.",
 )
 @option(
     "--compare",
@@ -69,21 +75,23 @@ def report(
     from batchexport.report.formats import ReportFormat, report_lines
     from batchexport.store import StateReader
 
-    if only and not ReportFormat(form).is_of_rows:
-        raise click.UsageError(f"--only chooses rows; {form} shows the whole run")
+    chosen = selection()
+    if (only or chosen) and not ReportFormat(form).is_of_rows:
+        name = "--only" if only else "-c" if chosen.columns else "--sort-column"
+        raise click.UsageError(f"{name} chooses rows or their columns; {form} shows the whole run")
     states = [JobState(word) for word in only]
+    width = terminal_width() if output is None or str(output) == "-" else None
     with StateReader(state_path) as reader:
         lines = report_lines(
-            reader, ReportFormat(form), now=time.time(), only=states, compare=compare, width=_width(output)
+            reader,
+            ReportFormat(form),
+            now=time.time(),
+            only=states,
+            compare=compare,
+            width=width,
+            selection=chosen,
         )
         _put(lines, output)
-
-
-def _width(output: Path | None) -> int | None:
-    """The columns of the terminal that the report goes to; None where it goes elsewhere."""
-    if not sys.stdout.isatty() or (output is not None and str(output) != "-"):
-        return None
-    return shutil.get_terminal_size().columns
 
 
 def _put(lines: Iterator[str], output: Path | None) -> None:

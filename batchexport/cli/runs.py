@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from batchexport.cli.console import out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, console_options
-from batchexport.cli.parameters import form_option
 
 EPILOG = """\b
 Examples:
   batchexport runs nights
   batchexport runs nights -f json
+  batchexport runs nights -c state_file -c failed --sort-column failed --sort-descending
 """
+
+
+def columns() -> Sequence[str]:
+    """The columns of the list."""
+    from batchexport.report.history import COLUMNS
+
+    return COLUMNS
 
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@form_option("table", "json", of="runs")
+@listing_options(columns, of="runs")
 @console_options
 def runs(folder: Path, form: str) -> None:
     """List the runs in a folder, oldest first.
@@ -27,7 +36,7 @@ def runs(folder: Path, form: str) -> None:
     For the nights of a job: one line each, with its result. A file that is not a usable state file is named
     with what is wrong with it.
     """
-    from batchexport.report.history import runs_in, runs_json, runs_text
+    from batchexport.report.history import runs_in, runs_json, runs_listing, runs_text
 
-    show = runs_json if form == "json" else runs_text
-    out(show(runs_in(folder)))
+    found = runs_in(folder)
+    out(listed(form, runs_listing(found), text=lambda: runs_text(found), document=lambda: runs_json(found)))

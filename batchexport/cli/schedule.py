@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchexport.cli.console import TerminalConsole, console_of, err, marked, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, console_options, option
 from batchexport.cli.parameters import STATE_FILE
 from batchexport.version import __version__
@@ -55,6 +57,9 @@ def schedule() -> None:
     """
 
 
+NEXT_COLUMNS = ("job_file", "starts_at", "local_time")
+
+
 @click.command("next", cls=Command, epilog=NEXT_EPILOG)
 @click.argument("job_paths", metavar="JOBFILE...", nargs=-1, required=True, type=STATE_FILE)
 @option(
@@ -65,24 +70,33 @@ def schedule() -> None:
     show_default=True,
     help="Number of starts.",
 )
+@listing_options(lambda: NEXT_COLUMNS, of="next")
 @console_options
-def next_starts(job_paths: tuple[Path, ...], count: int) -> None:
+def next_starts(job_paths: tuple[Path, ...], count: int, form: str) -> None:
     """Show the next starts, in the job's time zone and in UTC.
 
     Warns of times that a clock change skips or doubles within the next 400 days, and of starts while the
     window is closed.
     """
     from batchexport.app.schedule import scheduled_job, warnings
+    from batchexport.report.listing import Listing
+    from batchexport.report.text import iso_utc
     from batchexport.scheduling.cron import starts, told
 
-    now = time.time()
+    now, records = time.time(), list[dict[str, object]]()
     for path in job_paths:
         job = scheduled_job(path)
         times = list(islice(starts(job.schedule, now), count))
         for at in times:
-            out(f"{path.name}: {told(at, job.schedule.zone)}")
+            local = datetime.fromtimestamp(at, job.schedule.zone).isoformat()
+            words = told(at, job.schedule.zone)
+            records.append(
+                {"job_file": path.name, "starts_at": iso_utc(at), "local_time": local, "words": words}
+            )
         for words in warnings(job, times, now=now):
             err(f"{marked('warning:', 'yellow')} {path.name}: {words}")
+    text = "\n".join(f"{each['job_file']}: {each['words']}" for each in records)
+    out(listed(form, Listing(columns=NEXT_COLUMNS, records=records), text=lambda: text))
 
 
 @click.command(cls=Command, epilog=EMIT_EPILOG)
@@ -172,7 +186,8 @@ def child_of(console: TerminalConsole) -> Start:
     from batchexport.app.scheduler import start_process
 
     verbosity = ["-v"] * console.verbose + ["-q"] * console.quiet
-    return start_process([*verbosity, "--log-format", console.log_format])
+    log_file = [] if console.log_file is None else ["--log-file", str(console.log_file.path)]
+    return start_process([*verbosity, "--log-format", console.log_format, *log_file])
 
 
 class _Terminal:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchexport.cli.console import console_of, err, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, option
-from batchexport.cli.parameters import STATE_OR_JOB, form_option
+from batchexport.cli.parameters import STATE_OR_JOB
 from batchexport.cli.run_options import visiting_options
 
 if TYPE_CHECKING:
@@ -22,6 +24,13 @@ Examples:
   batchexport servers volumes.state --start --anyway --os-cloud prod
   batchexport servers volumes.state -f json | jq -r .servers[].server_id
 """
+
+
+def columns() -> Sequence[str]:
+    """The columns of the list."""
+    from batchexport.report.servers import COLUMNS
+
+    return COLUMNS
 
 
 @click.command(cls=Command, epilog=EPILOG)
@@ -39,7 +48,7 @@ Examples:
     help="With --start: also start servers whose volumes are still being copied. Such a copy is of a running"
     " server, and its row says so (server_ran).",
 )
-@form_option("table", "json", of="servers")
+@listing_options(columns, of="servers")
 @visiting_options
 def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any) -> None:
     """Show or start the servers that are stopped for exports.
@@ -47,7 +56,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     Without --start, reads only the state file. A server whose volume is still being copied stays down:
     `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are still down.
     """
-    from batchexport.report.servers import servers_json, servers_text
+    from batchexport.report.servers import servers_json, servers_listing, servers_text
     from batchexport.store import StateReader
 
     if anyway and not start:
@@ -62,7 +71,14 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     with StateReader(state_path) as reader:
         left = reader.overview().servers
         names = reader.volume_names({each for server in left for each in server.volume_ids})
-    out(servers_json(left, names) if form == "json" else servers_text(left, names))
+    out(
+        listed(
+            form,
+            servers_listing(left, names),
+            text=lambda: servers_text(left, names),
+            document=lambda: servers_json(left, names),
+        )
+    )
     raise click.exceptions.Exit(3 if start and left else 0)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from batchexport.cli.console import out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command, console_options, option
-from batchexport.cli.parameters import STATE_OR_JOB, Parsed, form_option
+from batchexport.cli.parameters import STATE_OR_JOB, Parsed
 from batchexport.cli.run_options import interval_s
 
 EPILOG = """\b
@@ -20,9 +22,16 @@ Examples:
 """
 
 
+def columns() -> Sequence[str]:
+    """The columns of the list of targets."""
+    from batchexport.report.status import COLUMNS
+
+    return COLUMNS
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@form_option("table", "json", of="status")
+@listing_options(columns, of="status", help="Output format; csv and value list the targets.")
 @option("-w", "--watch", is_flag=True, help="Repeat until everything is done, or Ctrl-C.")
 @option(
     "--every",
@@ -39,7 +48,7 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
 
     Reads only the state file, so it works during a run, after it, and without access to the cloud.
     """
-    from batchexport.report.status import status_json, status_text
+    from batchexport.report.status import status_json, status_text, targets_listing
     from batchexport.store import StateReader
 
     if watch:
@@ -49,6 +58,13 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
 
         watch_run(state_path, every_s=every_s)
         return
-    show = status_json if form == "json" else status_text
+    now = time.time()
     with StateReader(state_path) as reader:
-        out(show(reader, state_path, now=time.time()))
+        out(
+            listed(
+                form,
+                targets_listing(reader),
+                text=lambda: status_text(reader, state_path, now=now),
+                document=lambda: status_json(reader, state_path, now=now),
+            )
+        )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchexport.cli.console import console_of, out
+from batchexport.cli.listing import listed, listing_options
 from batchexport.cli.options import Command
-from batchexport.cli.parameters import STATE_OR_JOB, dialect_option, form_option
+from batchexport.cli.parameters import STATE_OR_JOB, dialect_option
 from batchexport.cli.run_options import visiting_options
 
 EPILOG = """\b
@@ -19,9 +21,16 @@ Examples:
 """
 
 
+def columns() -> Sequence[str]:
+    """The columns of the list of findings."""
+    from batchexport.report.checks import MISMATCH_COLUMNS
+
+    return MISMATCH_COLUMNS
+
+
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
-@form_option("table", "json", of="verify")
+@listing_options(columns, of="verify", help="Output format; csv and value list what is wrong.")
 @dialect_option
 @visiting_options
 def verify(state_path: Path, form: str, **flags: Any) -> None:
@@ -34,12 +43,19 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.app.verify import verify_images
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
-    from batchexport.report.checks import verification_json, verification_text
+    from batchexport.report.checks import verification_json, verification_listing, verification_text
     from batchexport.store import StateReader
 
     start_log(console_of())
     found = run_in_loop(verify_images(state_path, *settings_of_visit(state_path, flags)))
     with StateReader(state_path) as reader:
         names = reader.volume_names({row.row.volume_id for each in found.values() for row in each.kept})
-    out(verification_json(found, names) if form == "json" else verification_text(found, names))
+    out(
+        listed(
+            form,
+            verification_listing(found, names),
+            text=lambda: verification_text(found, names),
+            document=lambda: verification_json(found, names),
+        )
+    )
     raise click.exceptions.Exit(0 if all(each.passed for each in found.values()) else 3)

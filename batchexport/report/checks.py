@@ -10,9 +10,22 @@ from batchexport.model import Server, TargetKey
 from batchexport.plan import PlanSummary, RowFindings, Severity
 from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.plan.summary import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
+from batchexport.report.listing import Listing
 from batchexport.report.servers import NO_NAMES
 from batchexport.report.text import count_of, duration, number, one_line, padded, printable, truncate_middle
 
+#: Columns of the lists of findings, of `plan` and of `verify`.
+FINDING_COLUMNS = (
+    "target",
+    "line",
+    "volume_id",
+    "volume_name",
+    "size_gib",
+    "weight",
+    "code",
+    "words",
+)
+MISMATCH_COLUMNS = ("target", "line", "volume_id", "volume_name", "image_id", "code", "words")
 _LINE = "{:>7}  {}{:<36}  {:>6}  {:<9}  {}"
 _MISMATCH_LINE = "{:>7}  {}{:<36}  {:<36}  {}"
 #: Width of a volume's name; the column is left out if no volume has one.
@@ -39,6 +52,17 @@ def plan_json(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
     every_row_can_go = not any(summary.cannot for summary in summaries.values())
     content = {"every_row_can_go": every_row_can_go, "targets": targets}
     return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def plan_listing(summaries: Mapping[TargetKey, PlanSummary]) -> Listing:
+    """The findings as records."""
+    records = [
+        {"target": str(target), **finding}
+        for target, summary in summaries.items()
+        for row in _in_order(summary)
+        for finding in _findings(row)
+    ]
+    return Listing(columns=FINDING_COLUMNS, records=records)
 
 
 def _table(summary: PlanSummary) -> Iterator[str]:
@@ -260,6 +284,24 @@ def verification_json(found: Mapping[TargetKey, Verification], names: Mapping[st
     ]
     passed = all(each.passed for each in found.values())
     return json.dumps({"passed": passed, "targets": targets}, ensure_ascii=False, indent=2)
+
+
+def verification_listing(
+    found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES
+) -> Listing:
+    """What is wrong with images, as records."""
+    records = [
+        {
+            "target": str(target),
+            **_mismatch_json(each, names),
+            "code": finding.code,
+            "words": finding.words,
+        }
+        for target, verification in found.items()
+        for each in _by_line(verification)
+        for finding in each.findings
+    ]
+    return Listing(columns=MISMATCH_COLUMNS, records=records)
 
 
 def _by_line(found: Verification) -> list[Mismatch]:

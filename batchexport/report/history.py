@@ -11,7 +11,8 @@ import msgspec
 
 from batchexport.errors import StateError
 from batchexport.model import JobState
-from batchexport.report.text import count_of, iso_utc, number, printable
+from batchexport.report.listing import Listing
+from batchexport.report.text import count_of, display_width, iso_utc, number, padded, printable
 from batchexport.report.totals import ENDED, Totals, totals_json
 from batchexport.store import RunRecord, Span, StateReader
 
@@ -77,6 +78,17 @@ def _oldest_first(runs: Sequence[RunFigures]) -> list[RunFigures]:
     return sorted(runs, key=lambda each: each.run.created_at)
 
 
+#: Columns of the list of runs.
+COLUMNS = (
+    "state_file",
+    "run_id",
+    "begun_at",
+    "rows",
+    *map(str, ENDED),
+    "to_do",
+    "gib",
+    "result",
+)
 _HEADS = ("state file", "begun", "rows", *map(str, ENDED), "to do", "GiB", "")
 
 
@@ -98,10 +110,10 @@ def runs_in(folder: Path) -> list[RunLine]:
 def runs_text(lines: Sequence[RunLine]) -> str:
     """The runs as a table, and how many there are."""
     rows = [_HEADS, *map(_cells, lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     table = [
         "  ".join(
-            cell.rjust(width) if place in range(2, 9) else cell.ljust(width)
+            cell.rjust(width) if place in range(2, 9) else padded(cell, width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -112,6 +124,11 @@ def runs_text(lines: Sequence[RunLine]) -> str:
 def runs_json(lines: Sequence[RunLine]) -> str:
     """The runs as a JSON array."""
     return json.dumps([_record(line) for line in lines], indent=2, ensure_ascii=False)
+
+
+def runs_listing(lines: Sequence[RunLine]) -> Listing:
+    """The runs as records."""
+    return Listing(columns=COLUMNS, records=[_flat(line) for line in lines])
 
 
 def _line(path: Path) -> RunLine:
@@ -137,6 +154,14 @@ def _cells(line: RunLine) -> tuple[str, ...]:
     counts = [line.totals.all_rows, *(line.totals.rows[state] for state in ENDED), line.totals.to_do]
     gib = line.totals.gib[JobState.SUCCEEDED]
     return (line.path.name, iso_utc(line.begun_at), *map(number, [*counts, gib]), line.word)
+
+
+def _flat(line: RunLine) -> dict[str, object]:
+    record: dict[str, object] = {"state_file": str(line.path), "result": line.word}
+    if line.totals is not None:
+        record |= {"run_id": line.run_id, "begun_at": iso_utc(line.begun_at), **totals_json(line.totals)}
+        record |= {"gib": line.totals.gib[JobState.SUCCEEDED]}
+    return record
 
 
 def _record(line: RunLine) -> dict[str, object]:

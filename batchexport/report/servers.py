@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from batchexport.report.listing import Listing
 from batchexport.report.text import (
     count_of,
     duration,
@@ -20,6 +21,18 @@ from batchexport.store import Downtime, ServerReport
 #: Servers named in a line; the command `servers` lists all.
 MAX_NAMED = 5
 NO_NAMES: Mapping[str, str] = {}
+#: Columns of the list of servers.
+COLUMNS = (
+    "target",
+    "server_id",
+    "name",
+    "state",
+    "stopping_at",
+    "down_at",
+    "note",
+    "volume_ids",
+    "volume_names",
+)
 _LINE = "{:<36}  {:<20}  {:<9}  {:<20}  {}"
 
 
@@ -52,6 +65,11 @@ def servers_json(servers: Sequence[ServerReport], names: Mapping[str, str] = NO_
     return json.dumps(
         {"servers": [server_json(each, names) for each in servers]}, ensure_ascii=False, indent=2
     )
+
+
+def servers_listing(servers: Sequence[ServerReport], names: Mapping[str, str] = NO_NAMES) -> Listing:
+    """The servers as records."""
+    return Listing(columns=COLUMNS, records=[server_json(each, names) for each in servers])
 
 
 def server_json(server: ServerReport, names: Mapping[str, str] = NO_NAMES) -> dict[str, object]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from msgspec.structs import asdict
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.report.actions import action_lines, actions_of
 from batchexport.report.causes import top_doubts, top_reasons
+from batchexport.report.listing import Listing
 from batchexport.report.servers import server_json, servers_line
 from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
@@ -21,6 +22,18 @@ from batchexport.store import Holder, ReasonCount, StateReader, Tally
 
 #: Reasons given; `report` has them all.
 MAX_REASONS = 5
+#: Columns of the list of targets.
+COLUMNS = (
+    "target",
+    "cloud",
+    "region",
+    "project",
+    "rows",
+    *map(str, JobState),
+    "to_do",
+    "gib_exported",
+    "gib_to_do",
+)
 
 
 def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()) -> str:
@@ -74,6 +87,21 @@ def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
         ],
     }
     return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def targets_listing(reader: StateReader) -> Listing:
+    """The targets as records, with their totals."""
+    records = [
+        {
+            "target": str(target),
+            **target._asdict(),
+            **totals_json(totals),
+            "gib_exported": totals.gib[JobState.SUCCEEDED],
+            "gib_to_do": totals.gib_to_do,
+        }
+        for target, totals in totals_by_target(reader.overview().tallies).items()
+    ]
+    return Listing(columns=COLUMNS, records=records)
 
 
 def totals_by_target(tallies: Sequence[Tally]) -> dict[TargetKey, Totals]:

@@ -36,18 +36,22 @@ OPTIONS = [
     if isinstance(option, click.Option)
 ]
 
+#: Of commands that list something.
+LISTING = {"FORMAT", "COLUMN", "SORT_COLUMN", "SORT_DESCENDING"}
 #: Variables that bear the name of the command which alone heeds them.
 OWN = {
-    "cleanup": {"YES", "DRY_RUN"},
-    "discover": {"OUTPUT", "FORMAT", "STATUS", "NAME", "AVAILABILITY_ZONE", "TYPE", "ATTACHED_TO"},
+    "cleanup": {*LISTING, "YES", "DRY_RUN"},
+    "doctor": LISTING,
+    "reconcile": LISTING,
+    "discover": {"OUTPUT", *LISTING, "STATUS", "NAME", "AVAILABILITY_ZONE", "TYPE", "ATTACHED_TO"},
     "give-up": {"VOLUME", "STALLED", "SERVER", "YES"},
-    "plan": {"FORMAT"},
-    "report": {"FORMAT", "OUTPUT"},
-    "runs": {"FORMAT"},
+    "plan": {*LISTING},
+    "report": {*LISTING, "OUTPUT"},
+    "runs": {*LISTING},
     "sandbox": {"LIST"},
-    "servers": {"FORMAT", "START", "ANYWAY"},
-    "status": {"FORMAT"},
-    "verify": {"FORMAT"},
+    "servers": {*LISTING, "START", "ANYWAY"},
+    "status": {*LISTING},
+    "verify": {*LISTING},
 }
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from batchexport.background_writer import drain_all
 from batchexport.cli.console import TerminalConsole, err, marked
 from batchexport.cli.logs import JsonLines, ScreenHandler, start_log
 from batchexport.log_level import NOTICE
 from tests.cli.lists import write_list
-from tests.cli.served import served, volumes
+from tests.cli.served import IDS, served, volumes
 from tests.store.making import make
 
 log = logging.getLogger("batchexport.somewhere")
@@ -141,3 +142,40 @@ def test_an_ordinary_event_is_shown_as_information(capsys: pytest.CaptureFixture
     log.info("a detail")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.split()[1:] == ["INFO", "server", "a", "is", "up", "again"]
+
+
+def test_a_log_file_gets_every_change_even_if_stderr_is_quiet(batchexport: Callable[..., Result]) -> None:
+    with served(*volumes()):
+        Path("list.csv").write_text("volume_id\n" + "\n".join(IDS[:2]))
+        result = batchexport("run", "list.csv", "--os-cloud", "served", "-q", "--log-file", "log.txt")
+    assert result.exit_code == 0 and result.stderr == ""
+    drain_all(3.0)
+    lines = Path("log.txt").read_text().splitlines()
+    assert sum("exporting -> succeeded" in line for line in lines) == 2
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ ", line) for line in lines)
+
+
+def test_a_log_file_gets_errors_and_with_vv_requests_without_secrets(
+    batchexport: Callable[..., Result],
+) -> None:
+    words = ("--log-file", "log.jsonl", "--log-format", "json")
+    with served(*volumes()):
+        assert batchexport("doctor", "--os-cloud", "served", "-vv", *words).exit_code == 0
+    assert batchexport("run", "none.csv", *words).exit_code == 2
+    drain_all(3.0)
+    text = Path("log.jsonl").read_text()
+    records = [json.loads(line) for line in text.splitlines()]
+    requests = [each for each in records if each.get("action") == "http_request"]
+    assert requests and all(
+        {"method", "url", "status", "request_id", "took_ms"} <= each.keys() for each in requests
+    )
+    assert records[-1]["level"] == "error" and "none.csv" in records[-1]["message"]
+    assert "X-Auth-Token" not in text and '"password"' not in text
+
+
+def test_a_log_file_that_cannot_be_opened_starts_nothing(batchexport: Callable[..., Result]) -> None:
+    make(Path("a.state"))
+    for path in ("no/such/folder/log", "a.state"):
+        result = batchexport("runs", ".", "--log-file", path)
+        assert result.exit_code == 2 and result.stdout == ""
+        assert f"error: --log-file: cannot write to {path}: " in result.stderr

@@ -204,5 +204,6 @@ def test_every_option_has_help_and_reads_its_variable(command: click.Command) ->
         if isinstance(option, click.Option):
             long_name = next(name for name in option.opts if name.startswith("--"))
             assert option.help
-            own = "EMIT_" if long_name == "--output" else ""
+            of_next = long_name in ("--format", "--column", "--sort-column", "--sort-descending")
+            own = "EMIT_" if long_name == "--output" else "NEXT_" if of_next else ""
             assert option.envvar == f"BATCHEXPORT_{own}{long_name[2:].upper().replace('-', '_')}"
