@@ -75,13 +75,13 @@ class FlakyCloud:
         return Counter(json.loads(path.read_text()) if path.exists() else {})
 
     def requests(self) -> list[tuple[str, Fate]]:
-        """Every request for an export that reached it, as volume id and what became of it, in order."""
+        """Every change that reached it, as its subject and what became of it, in order."""
         path = self._folder / REQUESTS
         lines = path.read_text().splitlines() if path.exists() else []
-        return [(line["volume_id"], Fate(line["fate"])) for line in map(json.loads, lines)]
+        return [(line["subject"], Fate(line["fate"])) for line in map(json.loads, lines)]
 
     def lost_answers(self) -> int:
-        """How many exports were asked for without an answer that tells the truth."""
+        """How many changes were asked for without an answer that tells the truth."""
         return sum(fate in WITHOUT_ANSWER for _, fate in self.requests())
 
     def images(self) -> list[LiveImage]:

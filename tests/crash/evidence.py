@@ -14,6 +14,7 @@ from typing import Any
 
 from batchexport.sandbox import SandboxServer
 from batchexport.sandbox.world import Deletion, Event, Export, World
+from tests.crash.copies import Copies
 
 OURS = "client"
 
@@ -25,6 +26,7 @@ class Evidence:
     exports: Mapping[str, Sequence[Export]]  #: by volume, whoever asked for them
     deletions: Mapping[str, Sequence[Deletion]]  #: by image
     off: frozenset[str]  #: servers that ran once and do not in the end
+    copies: Copies = field(default_factory=lambda: Copies.of(()))
 
     @classmethod
     def of(cls, events: Sequence[Event], servers: Sequence[SandboxServer] = ()) -> Evidence:
@@ -32,15 +34,16 @@ class Evidence:
         exports: dict[str, list[Export]] = defaultdict(list)
         deletions: dict[str, list[Deletion]] = defaultdict(list)
         world = World(servers=servers)
+        copies = Copies.of(events)
         for event in events:
             world.apply(event)
             if isinstance(event, Export):
-                exports[event.volume_id].append(event)
+                exports[copies.source_of(event.volume_id)].append(event)
             elif isinstance(event, Deletion):
                 deletions[event.image_id].append(event)
         views = world.servers.servers(math.inf)
         off = frozenset(view.server.server_id for view in views if view.status != view.server.status)
-        return cls(exports, deletions, off)
+        return cls(exports, deletions, off, copies)
 
     def ours(self, volume_id: str) -> list[Export]:
         """The exports of a volume that our client asked for."""
@@ -83,6 +86,7 @@ class Verdict:
     lost_rows: int = 0
     servers_off: int = 0
     destroyed: int = 0
+    left_behind: int = 0  #: snapshots and temporary volumes that nobody is told of
     named: int = 0  #: rows without an image that say why: nothing wrong
     words: list[str] = field(default_factory=list)
 
@@ -104,6 +108,10 @@ def verdict(report: Any, volume_ids: Sequence[str], evidence: Evidence) -> Verdi
     off = sorted(evidence.off - named)
     found.servers_off = len(off)
     found.words += [f"server {server_id} was left off and is not named" for server_id in off]
+    resources = {each["resource_id"] for each in report.get("resources", ())}
+    left = list(evidence.copies.violations(resources))
+    found.left_behind = len(left)
+    found.words += left
     found.destroyed = len(destroyed := evidence.destroyed())
     found.words += [f"image {image_id} was good and was deleted" for image_id in destroyed]
     return found

@@ -1,7 +1,7 @@
 """A cloud in a process of its own that loses, delays and garbles what it is asked.
 
 ``python -m tests.crash.flaky_cloud --folder F`` serves a sandbox with its journal in ``F/cloud.journal``,
-and in front of it a proxy that does to each export what `fate_of` says and notes it in ``F/cloud.requests``.
+and in front of it a proxy that does to each change what `fate_of` says and notes it in ``F/cloud.requests``.
 ``F/clouds.yaml`` is there once it answers. It ends with SIGTERM.
 """
 
@@ -32,7 +32,7 @@ LONGEST_DELAY_S = 0.25
 
 
 class Fate(StrEnum):
-    """What becomes of one request for an export."""
+    """What becomes of one request that changes something."""
 
     ANSWERED = "answered"
     LOST = "lost"  #: the connection breaks, the request was never delivered
@@ -54,9 +54,9 @@ WITHOUT_ANSWER = frozenset(Fate) - {Fate.ANSWERED, Fate.SLOW, Fate.UNAVAILABLE}
 USUAL = tuple(fate for fate in Fate if fate not in (Fate.ANSWERED, Fate.UNAVAILABLE_AFTER))
 
 
-def fate_of(seed: int, volume_id: str, number: int, *, share: float, fates: Sequence[Fate] = USUAL) -> Fate:
-    """What becomes of the `number`-th request for an export of a volume. Pure."""
-    drawn = random.Random(f"{seed}/{volume_id}/{number}")
+def fate_of(seed: int, subject: str, number: int, *, share: float, fates: Sequence[Fate] = USUAL) -> Fate:
+    """What becomes of the `number`-th change of a subject. Pure."""
+    drawn = random.Random(f"{seed}/{subject}/{number}")
     return drawn.choice(fates) if drawn.random() < share else Fate.ANSWERED
 
 
@@ -85,20 +85,20 @@ class Proxy:
 
         if request.path.startswith("/identity"):
             return await deliver()
-        if request.path.endswith("/action"):
-            return await self._export(request, deliver)
+        if request.method != "GET":
+            return await self._change(request, deliver)
         if self._reads.random() < self._share / 5:
             return self._reads.choice((_gateway_says(502), _gateway_says(503), _gateway_says(504)))
         return await deliver()
 
-    async def _export(
+    async def _change(
         self, request: web.Request, deliver: Callable[[], Awaitable[web.Response]]
     ) -> web.StreamResponse:
-        volume_id = request.path.split("/")[-2]
-        self._asked[volume_id] += 1
-        fate = self._fate(volume_id, self._asked[volume_id])
+        subject = subject_of(request.method, request.path)
+        self._asked[subject] += 1
+        fate = self._fate(subject, self._asked[subject])
         with self._log.open("a") as log:
-            log.write(json.dumps({"at": time.time(), "volume_id": volume_id, "fate": fate}) + "\n")
+            log.write(json.dumps({"at": time.time(), "subject": subject, "fate": fate}) + "\n")
         match fate:
             case Fate.ANSWERED:
                 return await deliver()
@@ -146,6 +146,13 @@ class Proxy:
                 )
         except ServerDisconnectedError:  # the weather behind this proxy
             return _broken(request)
+
+
+def subject_of(method: str, path: str) -> str:
+    """What a change is about: a volume to export, a snapshot to delete, or all that are made of one kind."""
+    if path.endswith("/action"):
+        return path.split("/")[-2]
+    return f"{method} {path.split('/')[-1]}"
 
 
 def _passed_on(answer: ClientResponse) -> dict[str, str]:
@@ -199,8 +206,8 @@ async def run(folder: Path, proxy_share: float, fates: Sequence[Fate], settings:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
 
-    def fate(volume_id: str, number: int) -> Fate:
-        return fate_of(settings.faults.seed, volume_id, number, share=proxy_share, fates=fates)
+    def fate(subject: str, number: int) -> Fate:
+        return fate_of(settings.faults.seed, subject, number, share=proxy_share, fates=fates)
 
     async with (
         serve(settings) as sandbox,

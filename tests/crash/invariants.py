@@ -18,6 +18,7 @@ from batchexport.report.rows import json_lines
 from batchexport.sandbox.world import Export
 from batchexport.store import StateReader
 from tests.crash.cloud import FlakyCloud, LiveImage
+from tests.crash.copies import Copies, servers_stopped
 
 
 def damage(state_path: Path) -> str | None:
@@ -34,14 +35,21 @@ def damage(state_path: Path) -> str | None:
     return None if found == ["ok"] else "; ".join(found)
 
 
-def violations(state_path: Path, volume_ids: Sequence[str], cloud: FlakyCloud) -> list[str]:
-    """Everything that is wrong with a list that was worked through; nothing where all is right."""
+def violations(
+    state_path: Path, volume_ids: Sequence[str], cloud: FlakyCloud, *, in_use_is_copied: bool = False
+) -> list[str]:
+    """Everything that is wrong with a list that was worked through; nothing where all is right.
+
+    `in_use_is_copied`: no server was to be touched.
+    """
     report = report_of(state_path)
     images: dict[str, list[LiveImage]] = defaultdict(list)
     for image in cloud.images():
         images[image.name].append(image)
     exports = _by_volume(cloud)
     found = [*_sums(report, len(volume_ids)), *_rows(report, volume_ids), *_leftovers(state_path)]
+    found += Copies.of(cloud.events()).violations(named=())
+    found += servers_stopped(cloud.events()) if in_use_is_copied else ()
     for row in report["jobs"]:
         found += _of_row(row, images[row["image_name"]], exports[row["volume_id"]])
     return found
@@ -58,9 +66,11 @@ def lost_rows(state_path: Path, volume_ids: Sequence[str]) -> int:
 
 
 def _by_volume(cloud: FlakyCloud) -> dict[str, list[Export]]:
+    """The exports of each volume, those of its copies among them."""
+    copies = Copies.of(cloud.events())
     exports: dict[str, list[Export]] = defaultdict(list)
     for export in cloud.exports():
-        exports[export.volume_id].append(export)
+        exports[copies.source_of(export.volume_id)].append(export)
     return exports
 
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line that follows `--`, with the trap laid."""
     ours, theirs = _split(arguments)
     parser = argparse.ArgumentParser(prog="killed_at")
-    parser.add_argument("point", choices=(*points.NAMES, NEVER, TIME))
+    parser.add_argument("point", choices=(*points.NAMES, *points.COPY_NAMES, NEVER, TIME))
     parser.add_argument("times", type=int, help="which arrival; for `time` milliseconds")
     parser.add_argument("--signal", default="SIGKILL", help="by its name")
     parser.add_argument("--lease-s", type=float, help="how long a lease lasts")

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from aiohttp import TCPConnector
 
 from batchexport.cloud.block_storage import BlockStorage
+from batchexport.cloud.copies import CopyService
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
@@ -53,6 +54,17 @@ NAMES = (
     "at_close",  # all is written, the log is about to be folded in
     "while_closing",  # it is, and the file is about to leave the mode for writing
 )
+#: Points that only a run reaches which copies volumes in use.
+COPY_NAMES = (
+    "before_snapshot",  # its intent is on disk
+    "after_snapshot",  # its answer was read and is not written down
+    "before_volume",
+    "after_volume",
+    "before_image_id",
+    "after_image_id",
+    "before_deletion",
+    "after_deletion",
+)
 
 
 def lay(reach: Reach) -> None:
@@ -60,6 +72,7 @@ def lay(reach: Reach) -> None:
     _around_building(reach)
     _around_claims(reach)
     _around_sending(reach)
+    _around_copies(reach)
     _around_settling(reach)
     _around_transactions(reach)
 
@@ -132,6 +145,28 @@ def _around_sending(reach: Reach) -> None:
             reach("after_send")
 
     transport.write = written
+
+
+def _around_copies(reach: Reach) -> None:
+    for call, name in (
+        ("create_snapshot", "snapshot"),
+        ("create_volume", "volume"),
+        ("set_image_metadata", "image_id"),
+        ("delete_snapshot", "deletion"),
+        ("delete_volume", "deletion"),
+    ):
+        setattr(CopyService, call, _on_both_sides(reach, name, getattr(CopyService, call)))
+
+
+def _on_both_sides(reach: Reach, name: str, function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    @wraps(function)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        reach(f"before_{name}")
+        answer = await function(*args, **kwargs)
+        reach(f"after_{name}")
+        return answer
+
+    return wrapped
 
 
 def _is_export(data: bytes) -> bool:

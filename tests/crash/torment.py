@@ -19,8 +19,16 @@ SELDOM = tuple(name for name in points.NAMES if "commit:" in name or "_intent" i
 BUILDING = ("during_load", "before_rename", "after_rename")
 
 
-def drawn_trap(drawn: random.Random, volumes: int, *, is_built: bool, weather: bool = False) -> Trap:
+#: Share of kills at a point of copying, in a run that copies volumes in use.
+AT_A_COPY = 0.5
+
+
+def drawn_trap(
+    drawn: random.Random, volumes: int, *, is_built: bool, weather: bool = False, copies: bool = False
+) -> Trap:
     """Where the next process is to be killed. Under weather processes live longer, and are killed later."""
+    if copies and drawn.random() < AT_A_COPY:
+        return Trap(point=drawn.choice(points.COPY_NAMES), times=drawn.randint(1, max(1, volumes // 6)))
     if drawn.random() < (AT_A_TIME_UNDER_WEATHER if weather else AT_A_TIME):
         return Trap(point=TIME, times=drawn.randint(1, (3 if weather else 1) * LONGEST_MS))
     point = drawn.choice([name for name in points.NAMES if not (is_built and name in BUILDING)])
@@ -45,7 +53,11 @@ def torment(
     """
     for _ in range(most_kills):
         trap = drawn_trap(
-            drawn, len(site.volume_ids), is_built=site.state_path.exists(), weather=good is not FAIR
+            drawn,
+            len(site.volume_ids),
+            is_built=site.state_path.exists(),
+            weather=good is not FAIR,
+            copies="snapshot" in options,
         )
         ended = site.run(*options, trap=trap)
         if ended.killed:

@@ -3,7 +3,8 @@
 List after list is worked through by processes that are killed at points and at times drawn by lot, against a
 cloud that loses answers. In fair weather each list must end as `invariants` says. Under any other, the name
 of one, a file, or `random` (some faults of a storm, others for each list), it must end as `evidence` says;
-its servers are then stopped for their volumes. Exit code 1 and the words of each violation where a list does
+its servers are then stopped for their volumes. With `--in-use snapshot` the volumes of servers are copied
+instead, with `mix` those of some lists. Exit code 1 and the words of each violation where a list does
 not. The same seed draws the same lists, kills and faults; when they meet differs.
 """
 
@@ -25,6 +26,7 @@ from tempfile import TemporaryDirectory
 from batchexport.sandbox import SandboxServer
 from batchexport.sandbox.weather import FAULTS
 from tests.crash.cloud import flaky_cloud
+from tests.crash.copies import Copies, servers_stopped
 from tests.crash.evidence import Evidence, verdict
 from tests.crash.invariants import duplicates_in, lost_rows, report_of, violations
 from tests.crash.site import Site, drawn_volumes
@@ -37,7 +39,8 @@ FAIR, RANDOM = "fair", "random"
 SHARE_OF_FAULTS = 0.35
 #: The seconds of the weather are shortened as the waits of the product are.
 PACE = 0.15
-IN_USE = ("--in-use", "stop", "--yes")
+STOP, SNAPSHOT, MIX = "stop", "snapshot", "mix"
+IN_USE = {STOP: ("--in-use", "stop", "--yes"), SNAPSHOT: ("--in-use", "snapshot")}
 MOST_KILLS_OF_ONE_LIST = 25
 
 
@@ -55,6 +58,8 @@ class Toll:
     servers: int = 0
     servers_off: int = 0
     destroyed: int = 0
+    copies: int = 0  #: snapshots and temporary volumes that were made
+    left_behind: int = 0  #: of these, and not named; and what was deleted that was not ours
     named: int = 0  #: rows without an image that say why
     struck: Counter[str] = field(default_factory=Counter)  #: faults of the weather, by name
     violations: list[str] = field(default_factory=list)
@@ -71,15 +76,26 @@ class Toll:
         self.servers += other.servers
         self.servers_off += other.servers_off
         self.destroyed += other.destroyed
+        self.copies += other.copies
+        self.left_behind += other.left_behind
         self.named += other.named
         self.struck += other.struck
         self.violations += other.violations
 
 
 def one_list(
-    seed: str, *, most_kills: int, weather: str = FAIR, sizes: tuple[int, int] | None = None
+    seed: str,
+    *,
+    most_kills: int,
+    weather: str = FAIR,
+    in_use: str | None = None,
+    sizes: tuple[int, int] | None = None,
 ) -> Toll:
-    """What comes of one list that is killed at most so often. `sizes`: how many volumes it may have."""
+    """What comes of one list that is killed at most so often. `sizes`: how many volumes it may have.
+
+    `in_use`: what becomes of volumes of servers; None = there are no servers in fair weather, and they are
+    stopped in any other.
+    """
     drawn = random.Random(seed)
     volumes = drawn.randint(*(sizes or (SIZES if weather == FAIR else SIZES_UNDER_WEATHER)))
     toll = Toll(lists=1, volumes=volumes)
@@ -92,16 +108,21 @@ def one_list(
     with TemporaryDirectory(prefix="torture-") as name:
         folder = Path(name)
         cloud_seed = ("--seed", str(drawn.getrandbits(30)))
-        if weather == FAIR:
-            with flaky_cloud(folder, *faults, *cloud_seed) as cloud:
-                _in_fair_weather(
-                    toll, Site(folder, cloud, volumes=volumes, seed=seed), drawn, pace, most_kills
-                )
-        else:
+        servers: dict[str, list[str]] = {}
+        held: list[str] = []
+        if in_use is not None or weather != FAIR:
+            policy = drawn.choice((STOP, SNAPSHOT)) if in_use == MIX else in_use or STOP
+            pace += IN_USE[policy]
             servers = _drawn_servers(drawn, drawn_volumes(seed, volumes))
             (folder / "servers.json").write_text(json.dumps(servers))
+            held = ["--servers", str(folder / "servers.json")]
             toll.servers = len(servers)
-            sky = _sky(folder, drawn, weather)
+        if weather == FAIR:
+            with flaky_cloud(folder, *faults, *cloud_seed, *held) as cloud:
+                site = Site(folder, cloud, volumes=volumes, seed=seed)
+                _in_fair_weather(toll, site, drawn, pace, most_kills)
+        else:
+            sky = [*_sky(folder, drawn, weather), *held]
             faults = (
                 "--share",
                 f"{drawn.uniform(0, 0.2):.2f}",
@@ -110,7 +131,7 @@ def one_list(
             )
             with flaky_cloud(folder, *faults, *cloud_seed, *sky) as cloud:
                 site = Site(folder, cloud, volumes=volumes, seed=seed)
-                _under_weather(toll, site, drawn, [*pace, *IN_USE], most_kills, servers)
+                _under_weather(toll, site, drawn, pace, most_kills, servers)
     toll.violations = [f"list {seed}: {text}" for text in toll.violations]
     return toll
 
@@ -122,11 +143,14 @@ def _in_fair_weather(
     try:
         for trap in torment(site, drawn, *options, most_kills=most_kills):
             toll.kills[trap.point] += 1
-        toll.violations = violations(site.state_path, site.volume_ids, cloud)
+        copied = "snapshot" in options
+        toll.violations = violations(site.state_path, site.volume_ids, cloud, in_use_is_copied=copied)
         toll.lost_rows = lost_rows(site.state_path, site.volume_ids)
     except Exception as error:  # one list that breaks must not hide what the others show
         toll.violations = [f"{type(error).__name__}: {error}"]
     toll.lost_answers = cloud.lost_answers()
+    copies = Copies.of(cloud.events())
+    toll.copies, toll.left_behind = len(copies.made), len(list(copies.violations(named=())))
     toll.images = sum(image.status == "active" for image in cloud.images())
     toll.duplicates = duplicates_in(cloud)
 
@@ -164,7 +188,10 @@ def _under_weather(
     )
     toll.duplicates, toll.lost_rows, toll.named = found.doubles, found.lost_rows, found.named
     toll.servers_off, toll.destroyed = found.servers_off, found.destroyed
+    toll.copies, toll.left_behind = len(evidence.copies.made), found.left_behind
     toll.violations += found.words
+    if "snapshot" in options:
+        toll.violations += servers_stopped(site.cloud.events())
 
 
 def _drawn_servers(drawn: random.Random, volume_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -188,7 +215,7 @@ def _sky(folder: Path, drawn: random.Random, weather: str) -> list[str]:
         path = folder / "weather.toml"
         path.write_text("\n".join(['base = "storm"', *others]) + "\n")
         weather = str(path)
-    return ["--weather", weather, "--weather-pace", str(PACE), "--servers", str(folder / "servers.json")]
+    return ["--weather", weather, "--weather-pace", str(PACE)]
 
 
 def torture(
@@ -198,6 +225,7 @@ def torture(
     at_once: int,
     deadline_s: float,
     weather: str = FAIR,
+    in_use: str | None = None,
     sizes: tuple[int, int] | None = None,
 ) -> Toll:
     """What comes of as many lists as it takes for so many kills, or as there is time for."""
@@ -210,7 +238,9 @@ def torture(
             number += 1
             share = max(1, left // at_once)
             most_kills = min(MOST_KILLS_OF_ONE_LIST, share)
-            came_of = one_list(f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather, sizes=sizes)
+            came_of = one_list(
+                f"{seed}-{lane}-{number}", most_kills=most_kills, weather=weather, in_use=in_use, sizes=sizes
+            )
             total.add(came_of)
             words = [f"{total.kills.total()} kills, {total.lists} lists", *came_of.violations]
             print("\n".join(words), file=sys.stderr, flush=True)
@@ -231,6 +261,8 @@ def summary(seed: int, toll: Toll, took_s: float) -> str:
         f"{len(toll.violations)} violations, {took_s:.0f} s",
         "kills by point: " + ", ".join(f"{point} {times}" for point, times in sorted(toll.kills.items())),
     ]
+    if toll.copies:
+        lines[4:4] = [f"{toll.copies} snapshots and temporary volumes, {toll.left_behind} left or not ours"]
     if toll.struck:
         struck = ", ".join(f"{name} {times}" for name, times in sorted(toll.struck.items()))
         lines[4:4] = [
@@ -253,6 +285,8 @@ def table(toll: Toll, took_s: float) -> str:
         ("rows lost", f"**{toll.lost_rows:,}**"),
         ("servers left off and not named", f"**{toll.servers_off:,}**"),
         ("good images destroyed", f"**{toll.destroyed:,}**"),
+        ("snapshots and temporary volumes made", f"{toll.copies:,}"),
+        ("of these left behind and not named, or deleted and not ours", f"**{toll.left_behind:,}**"),
         ("other violations", f"**{len(toll.violations):,}**"),
         *(
             (f"weather: {name.replace('_', ' ')}", f"{times:,}")
@@ -269,6 +303,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--weather", default=FAIR, help="a name, a file, or `random`")
+    parser.add_argument("--in-use", choices=(*IN_USE, MIX), help="what becomes of volumes of servers")
     parser.add_argument("--sizes", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="volumes of a list")
     parser.add_argument("--table", action="store_true", help="print a table for docs/reliability.md, too")
     parser.add_argument("--at-once", type=int, default=4, help="lists worked on at the same time")
@@ -282,6 +317,7 @@ def main(arguments: Sequence[str]) -> int:
         at_once=chosen.at_once,
         deadline_s=chosen.deadline_s,
         weather=chosen.weather,
+        in_use=chosen.in_use,
         sizes=tuple(chosen.sizes) if chosen.sizes else None,
     )
     took_s = time.monotonic() - began
