@@ -10,6 +10,8 @@ import pytest
 
 from batchexport.redaction import forget_secrets
 
+pytest_plugins = ["tests.store.postgres.fixtures"]
+
 HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.

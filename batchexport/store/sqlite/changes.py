@@ -42,7 +42,9 @@ CLAIM = f"""
         intent_at = :server_now, first_intent_at = coalesce(first_intent_at, :server_now),
         image_id = NULL, request_id = NULL, accepted_at = NULL, deadline_at = NULL,
         finished_at = NULL, operation_id = operation.operation_id
-    FROM operation WHERE operation.operation_id > :last AND job.job_id = operation.job_id
+    FROM operation
+    WHERE operation.operation_id > :last AND job.job_id = operation.job_id
+        AND +job.target_id = :target_id AND operation.kind = 'export'
     RETURNING {", ".join(f"job.{column}" for column in JOB_COLUMNS.split(", "))}"""
 
 _DUE = f"target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
@@ -200,7 +202,8 @@ def claimed_by(db: sqlite3.Connection, statement: str, values: Mapping[str, obje
     (last,) = db.execute("SELECT coalesce(max(operation_id), 0) FROM operation").fetchone()
     if not db.execute(statement, values).rowcount:
         return []
-    rows = db.execute(CLAIM, {"server_now": values["server_now"], "last": last}).fetchall()
+    claimed = {name: values[name] for name in ("server_now", "target_id")} | {"last": last}
+    rows = db.execute(CLAIM, claimed).fetchall()
     return sorted(map(job_of, rows), key=lambda job: job.job_id)
 
 
@@ -369,6 +372,8 @@ def _execute(
     db: sqlite3.Connection, form: str, fields: Sequence[str], rows: Sequence[tuple[Any, ...]], *values: object
 ) -> int:
     """Execute the statement with `rows` for its table `given`; how many rows it changed."""
+    if (in_bulk := getattr(db, "execute_bulk", None)) is not None:  # a database has a way of its own
+        return int(in_bulk(form, tuple(fields), rows, *values))
     size = 1 << (len(rows) - 1).bit_length()
     filling = (None,) * len(fields) * (size - len(rows))
     statement = statement_for(form, tuple(fields), size)

@@ -14,6 +14,7 @@ from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from batchexport.database_path import DatabasePath
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
 from batchexport.store.sqlite import migrations, schema
 from batchexport.store.sqlite.locks import inode_of, lock
@@ -74,7 +75,11 @@ def require_sqlite(found: tuple[int, ...] = sqlite3.sqlite_version_info) -> None
 
 
 def open_for_work(path: Path) -> sqlite3.Connection:
-    """A connection that may write, for use by one thread at a time, in write-ahead mode."""
+    """A connection that may write, for use by one thread at a time; to a file in write-ahead mode."""
+    if isinstance(path, DatabasePath):
+        from batchexport.store.postgres.connection import open_run
+
+        return open_run(path, for_work=True)
     with _opened(path, mode="rw") as db:
         if _version(db, path) < schema.VERSION:
             migrations.migrate(db, to=schema.VERSION)
@@ -91,6 +96,10 @@ def open_for_work(path: Path) -> sqlite3.Connection:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Works beside the process that does."""
+    if isinstance(path, DatabasePath):
+        from batchexport.store.postgres.connection import open_run
+
+        return open_run(path, for_work=False)
     try:
         return _open_read_only(path)
     except StateError as error:
@@ -176,6 +185,9 @@ def copy_whole(db: sqlite3.Connection, path: Path) -> None:
 
 def close_for_good(db: sqlite3.Connection) -> None:
     """Close a working connection, leaving one file if no other process has it open."""
+    if not isinstance(db, sqlite3.Connection):  # to a database, where nothing is left behind
+        db.close()
+        return
     # Where this fails, for a reader or a full disk, the log stays beside the file: the next to open it
     # finds everything in there.
     with suppress(sqlite3.Error):

@@ -40,8 +40,8 @@ DOUBTS = """
 # A copy that was gone left none, and an orphan is removed before the next attempt.
 _ABANDONED = """
     SELECT target_id, job.job_id, volume_id, image_name, operation.image_id,
-        max(code IN ('image_dead', 'export_stuck', 'given_up')
-            OR code = 'image_orphaned' AND operation.attempt = job.attempt)
+        max(CASE WHEN code IN ('image_dead', 'export_stuck', 'given_up')
+            OR code = 'image_orphaned' AND operation.attempt = job.attempt THEN 1 ELSE 0 END)
     FROM operation JOIN job USING (job_id)
     WHERE operation.image_id IS NOT NULL AND outcome <> 'succeeded'
     GROUP BY job.job_id, operation.image_id ORDER BY min(operation.operation_id)"""

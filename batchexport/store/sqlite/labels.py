@@ -16,7 +16,7 @@ from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 #: A name is for people: what is longer than any cloud allows is cut.
 _MAX_LENGTH = 255
 
-_NAME_TABLE = """
+NAME_TABLE = """
     CREATE TABLE IF NOT EXISTS volume_name (
         target_id INTEGER NOT NULL REFERENCES target,
         volume_id TEXT NOT NULL,
@@ -49,7 +49,7 @@ def name_column(ask: Ask) -> str:
 
 def add_names(db: sqlite3.Connection, names: Iterable[tuple[int, str, str]]) -> None:
     """Note names: target id, volume id, name."""
-    db.execute(_NAME_TABLE)
+    db.execute(NAME_TABLE)
     db.executemany(
         _ADD_NAME, [(target_id, volume_id, name[:_MAX_LENGTH]) for target_id, volume_id, name in names]
     )
@@ -57,7 +57,7 @@ def add_names(db: sqlite3.Connection, names: Iterable[tuple[int, str, str]]) -> 
 
 def add_listed_names(db: sqlite3.Connection, target_id: int, names: Mapping[str, str]) -> None:
     """Note names by volume id; those of volumes that the list does not name are passed over."""
-    db.execute(_NAME_TABLE)
+    db.execute(NAME_TABLE)
     db.execute(UNIQUE_INDEXES["volume_id"])
     db.executemany(
         _ADD_LISTED_NAME, [(target_id, volume_id, name[:_MAX_LENGTH]) for volume_id, name in names.items()]
@@ -67,7 +67,7 @@ def add_listed_names(db: sqlite3.Connection, target_id: int, names: Mapping[str,
 def take_in_names(db: sqlite3.Connection) -> None:
     """Take the names of a list that was loaded anew, in the database `fresh`; `place` tells its targets."""
     if db.execute(_HAS_NAMES.replace("sqlite_master", "fresh.sqlite_master")).fetchone():
-        db.execute(_NAME_TABLE.replace("EXISTS volume_name", "EXISTS main.volume_name"))
+        db.execute(NAME_TABLE.replace("EXISTS volume_name", "EXISTS main.volume_name"))
         db.execute(_TAKE_IN_NAMES)
 
 
@@ -83,7 +83,7 @@ def names_of(ask: Ask, volume_ids: Collection[str]) -> dict[str, str]:
     return dict(ask(_NAMES_OF, json.dumps(list(volume_ids))))
 
 
-_STATUS_TABLE = """
+STATUS_TABLE = """
     CREATE TABLE IF NOT EXISTS image_status (
         target_id INTEGER NOT NULL REFERENCES target,
         image_id TEXT NOT NULL,
@@ -98,7 +98,7 @@ _STATUS_OF_JOB = """(SELECT status FROM image_status
 
 def note_statuses(db: sqlite3.Connection, target_id: int, statuses: Mapping[str, str]) -> None:
     """Note what images are now, by image id."""
-    db.execute(_STATUS_TABLE)
+    db.execute(STATUS_TABLE)
     db.executemany(_NOTE_STATUS, [(target_id, image_id, status) for image_id, status in statuses.items()])
 
 

@@ -26,7 +26,7 @@ from batchexport.store.sqlite.locks import Held
 from batchexport.store.sqlite.sqlite_errors import writing
 from batchexport.store.sqlite.values import moment
 
-_SESSION_TABLE = """
+SESSION_TABLE = """
     CREATE TABLE IF NOT EXISTS session (
         session_id INTEGER PRIMARY KEY,
         target_id INTEGER NOT NULL REFERENCES target,
@@ -42,19 +42,19 @@ _SESSIONS = "SELECT target_id, began_at, ended_at, was_lost FROM session ORDER B
 
 def begin_session(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
     """Note that the target was taken."""
-    db.execute(_SESSION_TABLE)
+    db.execute(SESSION_TABLE)
     db.execute(_BEGIN_SESSION, (target_id, at))
 
 
 def lose_session(db: sqlite3.Connection, target_id: int, *, last_seen_at: float) -> None:
     """Note the last sign of an owner who never left the target."""
-    db.execute(_SESSION_TABLE)
+    db.execute(SESSION_TABLE)
     db.execute(_END_SESSION, (last_seen_at, 1, target_id))
 
 
 def end_session(db: sqlite3.Connection, target_id: int, *, at: float) -> None:
     """Note that the target was left."""
-    db.execute(_SESSION_TABLE)
+    db.execute(SESSION_TABLE)
     db.execute(_END_SESSION, (at, 0, target_id))
 
 
@@ -189,7 +189,7 @@ def owner_from(text: str | None) -> Owner | None:
     return owner
 
 
-_END_TABLE = """
+END_TABLE = """
     CREATE TABLE IF NOT EXISTS process_end (
         end_id INTEGER PRIMARY KEY,
         began_at REAL NOT NULL,
@@ -213,7 +213,7 @@ def note_end(path: Path, end: ProcessEnd) -> None:
     db = open_for_work(path)
     try:
         with writing(path):
-            db.execute(_END_TABLE)
+            db.execute(END_TABLE)
             db.execute(_ADD_END, msgspec.structs.astuple(end))
     finally:
         close_for_good(db)

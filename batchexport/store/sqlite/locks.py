@@ -40,6 +40,29 @@ class Held(Enum):
     BESIDE = 2  #: somebody works in this folder on a file of this name: the lease in it tells more
 
 
+class NoLocks:
+    """The locks of a store that is no file: there the lease alone counts."""
+
+    inode = None
+
+    def acquire(self) -> Held:
+        """Nothing is locked."""
+        return Held.ALONE
+
+    def release(self) -> None:
+        """Nothing is locked."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def in_place(self) -> bool:
+        """Nobody can move it away."""
+        return True
+
+    def free_name(self) -> None:
+        """There is nothing to save."""
+
+
 class Locks:
     """The locks of one open state file. Closing the file comes first: with these goes what SQLite holds."""
 

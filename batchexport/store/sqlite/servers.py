@@ -30,7 +30,7 @@ _SERVER_STATES = {
 }
 _RESOURCE_STATES = {state: word for word, state in _SERVER_STATES.items()}
 
-_DOWNTIME_TABLE = """
+DOWNTIME_TABLE = """
     CREATE TABLE IF NOT EXISTS downtime (
         downtime_id INTEGER PRIMARY KEY,
         target_id INTEGER NOT NULL REFERENCES target,
@@ -72,7 +72,7 @@ def keep_downtime(
     db: sqlite3.Connection, target_id: int, server_id: str, state: ServerState, *, at: float
 ) -> None:
     """Keep the time that ends now; to be called before the server is noted as up."""
-    db.execute(_DOWNTIME_TABLE)
+    db.execute(DOWNTIME_TABLE)
     db.execute(_KEEP_DOWNTIME, (state, at, target_id, server_id))
 
 

@@ -26,7 +26,7 @@ from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.values import moment
 
-_IDENTITY_TABLE = """
+IDENTITY_TABLE = """
     CREATE TABLE IF NOT EXISTS target_identity (
         target_id INTEGER PRIMARY KEY REFERENCES target,
         bound_at REAL NOT NULL,
@@ -77,7 +77,7 @@ def bind(db: sqlite3.Connection, target_id: int, found: CloudIdentity, *, at: fl
     if bound is not None:
         check_bound(bound, found, rebind=rebind)
     if bound is None or rebind:
-        db.execute(_IDENTITY_TABLE)
+        db.execute(IDENTITY_TABLE)
         names = (found.cloud, found.region, found.project_id, found.project_name)
         addresses = (found.identity_url, found.block_storage_url, found.is_sandbox)
         db.execute(_BIND, (target_id, at, *names, *addresses))

@@ -37,7 +37,7 @@ BACK_ENDS: dict[
         Callable[[Path], AbstractAsyncContextManager[Store]],
         Callable[[Path], Reader],
     ],
-] = {"sqlite": (make, StateFile.open, StateReader)}
+] = {"sqlite": (make, StateFile.open, StateReader), "postgres": (make, StateFile.open, StateReader)}
 
 
 class Bench:
@@ -60,7 +60,8 @@ class Bench:
 
 @pytest.fixture(params=BACK_ENDS)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
-    return Bench(request.param, tmp_path / "march.state")
+    is_file = request.param == "sqlite"
+    return Bench(request.param, tmp_path / "march.state" if is_file else request.getfixturevalue("run_path"))
 
 
 @pytest.fixture
