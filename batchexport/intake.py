@@ -21,18 +21,7 @@ from batchexport.errors import JobListError, ListChangedError, StateCorruptError
 from batchexport.lists import Column, JobList, Problem, sha256_of
 from batchexport.model import ImageOptions, JobRow, JobRows, TargetKey
 from batchexport.naming import MarkingNamer, Namer, Names, UnfitNameError
-from batchexport.store import (
-    Builder,
-    Differences,
-    Duplicate,
-    RunRecord,
-    StateReader,
-    building,
-    compare,
-    discard_untried,
-    is_untried,
-    take_in,
-)
+from batchexport.store import Builder, Differences, Duplicate, RunRecord, StoreRef, stores
 from batchexport.version import __version__
 
 __all__ = ["Checked", "Differences", "Prepared", "as_stored", "check", "is_file", "prepare"]
@@ -51,7 +40,7 @@ _NAMELESS = (
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A state file that is ready to run."""
 
-    state_path: Path
+    state_path: StoreRef
     run_id: str
     rows: int
     resumed: bool  #: the state file was there before and belongs to this list
@@ -78,7 +67,7 @@ def check(
     *,
     dialect: Dialect | None = None,
     stdin: BinaryIO | None = None,
-    state_path: Path | None = None,
+    state_path: StoreRef | None = None,
 ) -> Checked:
     """Read a whole list as a run would, and keep nothing. Raises JobListError with every problem.
 
@@ -90,15 +79,18 @@ def check(
     settings = settings or Settings()
     jobs = JobList(source, dialect=dialect, stdin=stdin, encoding=settings.encoding)
     if state_path is not None and state_path.exists():
-        with StateReader(state_path) as reader:
+        with stores.read(state_path) as reader:
             run = reader.run
         if changes := _other_settings(settings, run):
-            if is_untried(state_path):
+            if stores.is_untried(state_path):
                 return Checked(rows=check(source, settings, dialect=dialect, stdin=stdin).rows)
             raise _made_otherwise(state_path, changes)
         with _loaded_apart(jobs, settings, dialect, run) as (fresh_path, record):
-            return Checked(rows=record.rows, differences=compare(state_path, fresh_path))
-    with TemporaryDirectory(prefix="batchexport-") as folder, building(Path(folder) / "check.state") as build:
+            return Checked(rows=record.rows, differences=stores.compare(state_path, fresh_path))
+    with (
+        TemporaryDirectory(prefix="batchexport-") as folder,
+        stores.create(Path(folder) / "check.state") as build,
+    ):
         _load(jobs, build, Namer(settings.name_template, dialect, _new_run_id()))
     return Checked(rows=jobs.rows)
 
@@ -111,17 +103,17 @@ def needs_dialect(settings: Settings) -> bool:
     )
 
 
-def is_as_it_was(source: str | Path, state_path: Path) -> bool:
+def is_as_it_was(source: str | Path, state_path: StoreRef) -> bool:
     """Whether the state file is there and was made from this very content: no row is named any more."""
     if not state_path.exists() or not is_file(source):
         return False
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         return sha256_of(source) == reader.run.list_sha256
 
 
 def prepare(
     source: str | Path,
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     *,
     dialect: Dialect | None = None,
@@ -150,7 +142,7 @@ def prepare(
     jobs = JobList(
         source, dialect=dialect, stdin=stdin, may_be_empty=called is not None, encoding=settings.encoding
     )
-    with building(state_path) as build:
+    with stores.create(state_path) as build:
         _load(jobs, build, Namer(settings.name_template, dialect, run_id), leave_out)
         record = RunRecord(
             run_id=run_id,
@@ -173,31 +165,31 @@ def as_stored(settings: Settings, run: RunRecord) -> Settings:
 
 def _recognised(
     source: str | Path,
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     dialect: Dialect | None,
     stdin: BinaryIO | None,
 ) -> Prepared | None:
     """The state file that is there, as the list is now; None = no row of it was tried, and it is gone."""
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         run = reader.run
     may_be_read_again = is_file(source)
     # A slip in the sign-in ends a run before its first request: that must not fix anything.
     if changes := _other_settings(settings, run):
-        if may_be_read_again and discard_untried(state_path):
+        if may_be_read_again and stores.forget(state_path):
             return None
         raise _made_otherwise(state_path, changes)
     if may_be_read_again:
         if sha256_of(source) == run.list_sha256:
             return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
-        if discard_untried(state_path):
+        if stores.forget(state_path):
             return None
     jobs = JobList(source, dialect=dialect, stdin=stdin, encoding=settings.encoding)
     with _loaded_apart(jobs, settings, dialect, run) as (fresh_path, record):
         if record.list_sha256 == run.list_sha256:
             return Prepared(state_path=state_path, run_id=run.run_id, rows=run.rows, resumed=True)
-        differences = take_in(state_path, fresh_path)
-    with StateReader(state_path) as reader:
+        differences = stores.update(state_path, fresh_path)
+    with stores.read(state_path) as reader:
         rows = reader.run.rows
     return Prepared(
         state_path=state_path, run_id=run.run_id, rows=rows, resumed=True, differences=differences
@@ -213,7 +205,7 @@ def _loaded_apart(
 
     with TemporaryDirectory(prefix="batchexport-") as folder:
         path = Path(folder) / "fresh.state"
-        with building(path) as build:
+        with stores.create(path) as build:
             _load(jobs, build, MarkingNamer(Namer(settings.name_template, dialect, run.run_id)))
             record = replace(run, list_name=jobs.name, list_sha256=jobs.sha256, rows=build.rows)
             build.finish(record)
@@ -232,7 +224,7 @@ def _other_settings(settings: Settings, run: RunRecord) -> str:
     return ", ".join(f"{name} was {stored[name]}, is {asked[name]}" for name in names)
 
 
-def _made_otherwise(state_path: Path, changes: str) -> ListChangedError:
+def _made_otherwise(state_path: StoreRef, changes: str) -> ListChangedError:
     return ListChangedError(
         f"{state_path} was made with other image settings ({changes}); nothing was started",
         hint=f"give the settings of the first run, or name another file with --state, or remove {state_path}"

@@ -39,7 +39,7 @@ from batchexport.model import FINAL_STATES, ImageOptions, InUse, JobState, Targe
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
-from batchexport.store import JobReport, StateReader
+from batchexport.store import JobReport, Reader, stores
 from batchexport.whole_file import write_whole
 
 __all__ = [
@@ -219,7 +219,7 @@ def read_outcome(state: str | Path) -> Outcome:
 
     Blocks while it reads: use `asyncio.to_thread` where that matters. Raises StateError.
     """
-    with StateReader(Path(state)) as reader:
+    with stores.read(Path(state)) as reader:
         return _outcome(Path(state), reader, outcome_of(reader, stopped=None, wait=True))
 
 
@@ -227,7 +227,7 @@ def render_report(
     state: str | Path, form: Literal["table", "csv", "json", "html", "markdown"] = "json"
 ) -> str:
     """The report of `batchexport report -f FORM` as text. Blocks while it reads. Raises StateError."""
-    with StateReader(Path(state)) as reader:
+    with stores.read(Path(state)) as reader:
         return "\n".join(report_lines(reader, ReportFormat(form), now=time.time()))
 
 
@@ -272,7 +272,7 @@ async def _work(
     except Exception as error:
         ended(exit_code=1, error=f"unexpected {type(error).__name__}: {error}")
         raise
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         outcome = outcome_of(reader, stopped=None, wait=config.settings.wait)
         ended(exit_code=outcome.exit_code, error=None)
         return _outcome(state_path, reader, outcome)
@@ -310,7 +310,7 @@ def _call(call: Callable[[JobChange], object], change: JobChange) -> None:
         log.exception("on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id})
 
 
-def _outcome(state_path: Path, reader: StateReader, outcome: RunOutcome) -> Outcome:
+def _outcome(state_path: Path, reader: Reader, outcome: RunOutcome) -> Outcome:
     rows = list(reader.jobs())
     by_state = {state: [row for row in rows if row.state is state] for state in JobState}
     succeeded = by_state[JobState.SUCCEEDED]

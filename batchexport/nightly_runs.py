@@ -23,7 +23,7 @@ from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.scheduling.cron import last_start
 from batchexport.scheduling.throughput import Throughput, fit_throughput
 from batchexport.scheduling.window import Opening, Window, opening_at
-from batchexport.store import StateReader
+from batchexport.store import StoreRef, stores
 
 _UNDER_WAY = frozenset({JobState.SUBMITTING, JobState.EXPORTING})
 _NIGHT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}-[0-9]{2})?"
@@ -49,7 +49,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the file. Raises StateError if it cannot be read."""
-        with StateReader(path) as reader:
+        with stores.read(path) as reader:
             overview = reader.overview()
         return cls(
             path=path,
@@ -76,16 +76,15 @@ def night_path(folder: Path, job: str, night: str) -> Path:
     return folder / f"{job}-{night}.state"
 
 
-def other_state_files(path: Path) -> list[Path]:
-    """The other state files in the folder of this one, newest first, nightly runs excepted.
+def other_stores(ref: StoreRef) -> list[StoreRef]:
+    """The other stores beside this one, newest first, nightly runs excepted.
 
     Nightly runs export the same volumes every night on purpose, so they are not searched for duplicates.
     """
     night = re.compile(rf".+-{_NIGHT}\.state")
-    if night.fullmatch(path.name):
+    if night.fullmatch(ref.name):
         return []
-    others = [each for each in path.parent.glob("*.state") if not night.fullmatch(each.name)]
-    return sorted((each for each in others if each != path), key=_changed_at, reverse=True)
+    return [other for other in stores.beside(ref) if not night.fullmatch(other.name)]
 
 
 def run_files(folder: Path, job: str) -> list[Path]:
@@ -114,13 +113,6 @@ def unfinished_before(tonight: Path, nights: Sequence[NightlyRun]) -> NightlyRun
     return earlier[-1] if earlier and earlier[-1].to_do else None
 
 
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def rows_to_do(path: Path) -> int:
     """Rows of a state file that have not ended. Raises StateError."""
     return NightlyRun.read(path).to_do
@@ -131,7 +123,7 @@ def exported_since(path: Path, since: float, until: float) -> frozenset[tuple[Ta
 
     For a row whose image was found later, the start is its intent, by the cloud's clock.
     """
-    with StateReader(path) as reader:
+    with stores.read(path) as reader:
         return frozenset(
             (job.target, job.volume_id)
             for job in reader.jobs({JobState.EXPORTING, JobState.SUCCEEDED})
@@ -154,7 +146,7 @@ def throughput_of(paths: Sequence[Path], window: Window) -> Throughput:
 
 def too_large(path: Path, max_gib: int) -> list[str]:
     """The pending volumes larger than `max_gib`."""
-    with StateReader(path) as reader:
+    with stores.read(path) as reader:
         jobs = reader.jobs({JobState.PENDING})
         return [job.volume_id for job in jobs if job.size_gib is not None and job.size_gib > max_gib]
 
@@ -218,7 +210,7 @@ def _lock_handle(path: Path) -> int:
 def _ended_exports(path: Path) -> Iterator[tuple[int, float, float]]:
     """Size, start and end of exports."""
     try:
-        with StateReader(path) as reader:
+        with stores.read(path) as reader:
             for job in islice(reader.jobs({JobState.SUCCEEDED}), _PACE_EXPORTS):
                 if job.size_gib and job.accepted_at and job.finished_at:
                     yield job.size_gib, job.accepted_at, job.finished_at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from batchexport import engine
 from batchexport.app.connections import visits
@@ -11,18 +10,18 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Cleaned, Found
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey
-from batchexport.store import Abandoned, StateReader
+from batchexport.store import Abandoned, StoreRef, stores
 
 
 async def clean_up_images(
-    state_path: Path, settings: Settings, access: CloudSettings, *, remove: bool
+    state_path: StoreRef, settings: Settings, access: CloudSettings, *, remove: bool
 ) -> list[Cleaned]:
     """Every image of an attempt that came to nothing, and what became of it in the cloud.
 
     To `remove`, no other process may work on the state file. Raises StateError.
     """
     images: dict[TargetKey, list[Abandoned]] = {}
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         run_id = reader.run.run_id
         for image in reader.abandoned():
             images.setdefault(image.target, []).append(image)

@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from batchexport import cloud
 from batchexport.app import embedded_sandbox
@@ -16,7 +15,7 @@ from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.engine import Cloud, Connect
 from batchexport.identity import SANDBOX, CloudIdentity
 from batchexport.model import TargetKey
-from batchexport.store import StateReader, check_bound
+from batchexport.store import StoreRef, check_bound, stores
 
 
 @asynccontextmanager
@@ -25,7 +24,7 @@ async def connections(
     access: CloudSettings,
     limits: Limits,
     *,
-    state_path: Path,
+    state_path: StoreRef,
     stop: asyncio.Event | None = None,
     for_a_run: bool = False,
 ) -> AsyncIterator[Connect]:
@@ -47,10 +46,10 @@ async def connections(
 
 @asynccontextmanager
 async def visits(
-    keys: Iterable[TargetKey], access: CloudSettings, settings: Settings, *, state_path: Path
+    keys: Iterable[TargetKey], access: CloudSettings, settings: Settings, *, state_path: StoreRef
 ) -> AsyncIterator[Connect]:
     """As `connections`, for who only looks: raises WrongCloudError at another cloud than the state file's."""
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         bound = reader.overview().identities
 
     @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from batchexport.config import CloudSettings
 from batchexport.dialect import DialectName
 from batchexport.errors import ConfigError
+from batchexport.store import StoreRef, stores
 
 if TYPE_CHECKING:
     from batchexport.sandbox import Weather
@@ -56,9 +57,9 @@ def check_defined(clouds: Collection[str | None]) -> None:
         )
 
 
-def journal_path(state_path: Path) -> Path:
+def journal_path(state_path: StoreRef) -> Path:
     """Where the sandbox of a state file remembers what it accepted."""
-    return state_path.with_name(state_path.name + ".sandbox")
+    return stores.companion(state_path, ".sandbox")
 
 
 class EmbeddedSandbox:

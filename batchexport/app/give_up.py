@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from shlex import quote
 
 import msgspec
 
 from batchexport import engine
 from batchexport.errors import ConfigError
-from batchexport.store import OpenRow, StateFile, Work
+from batchexport.store import OpenRow, Store, StoreRef, Work, stores
 
 SERVER_WORDS = "given up on purpose: start it yourself if it is to run"
 
@@ -25,7 +24,12 @@ class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def give_up(
-    state_path: Path, *, volume_ids: Sequence[str], stalled: bool, server_ids: Sequence[str], confirmed: bool
+    state_path: StoreRef,
+    *,
+    volume_ids: Sequence[str],
+    stalled: bool,
+    server_ids: Sequence[str],
+    confirmed: bool,
 ) -> GivenUp:
     """Give up these rows and servers, or without `confirmed` only look which these are.
 
@@ -38,7 +42,7 @@ async def give_up(
         )
     volume_ids = [volume_id.lower() for volume_id in volume_ids]
 
-    async with StateFile.open(state_path) as state, _all_targets(state) as taken:
+    async with stores.open_for_work(state_path) as state, _all_targets(state) as taken:
         chosen = [
             await engine.rows_to_give_up(work, volume_ids=volume_ids, stalled=stalled) for work in taken
         ]
@@ -54,7 +58,7 @@ async def give_up(
 
 
 @asynccontextmanager
-async def _all_targets(state: StateFile) -> AsyncIterator[list[Work]]:
+async def _all_targets(state: Store) -> AsyncIterator[list[Work]]:
     """All targets of the file, so that no other process works on it meanwhile."""
     taken: list[Work] = []
     try:
@@ -67,7 +71,7 @@ async def _all_targets(state: StateFile) -> AsyncIterator[list[Work]]:
 
 
 def _check(
-    state_path: Path,
+    state_path: StoreRef,
     volume_ids: Sequence[str],
     rows: Sequence[OpenRow],
     server_ids: Sequence[str],

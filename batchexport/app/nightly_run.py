@@ -26,7 +26,7 @@ from batchexport.report.text import count_of, duration
 from batchexport.scheduling.cron import told
 from batchexport.scheduling.throughput import OpenHours, Throughput
 from batchexport.scheduling.window import Opening, Window, next_opening, opening_at
-from batchexport.store import StateReader
+from batchexport.store import stores
 
 #: Whoever stopped a night does not wait for its old images.
 _ENDED_BY_ITSELF = frozenset({0, 3, WINDOW_CLOSED})
@@ -326,5 +326,5 @@ def _too_large(volume_ids: Sequence[str], most_gib: int) -> str:
 
 
 def _ended_with(path: Path) -> int:
-    with StateReader(path) as reader:
+    with stores.read(path) as reader:
         return outcome_of(reader, stopped=None, wait=True).exit_code

@@ -15,7 +15,7 @@ from batchexport.app.start import already_there, differences_lines, look_up, sta
 from batchexport.engine.plan import plan
 from batchexport.model import TargetKey
 from batchexport.plan import PlanSummary
-from batchexport.store import StateFile
+from batchexport.store import stores
 
 
 async def plan_list(config: RunConfig) -> Mapping[TargetKey, PlanSummary]:
@@ -25,7 +25,7 @@ async def plan_list(config: RunConfig) -> Mapping[TargetKey, PlanSummary]:
         state_path = Path(folder) / "plan.state"
         found = await look_up(config, state_path)
         await asyncio.to_thread(start, config, state_path, NullConsole(), found)
-        async with StateFile.open(state_path) as state:
+        async with stores.open_for_work(state_path) as state:
             keys = [target.key for target in state.targets()]
             limits = config.settings.limits
             async with connections(keys, config.access, limits, state_path=state_path) as connect:

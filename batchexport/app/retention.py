@@ -24,7 +24,7 @@ from batchexport.intake import as_stored
 from batchexport.model import JobState, TargetKey
 from batchexport.plan.retention import OurImage, Recorded
 from batchexport.report.text import count_of
-from batchexport.store import JobReport, StateReader
+from batchexport.store import JobReport, stores
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _joined(one: OurImage, other: OurImage) -> OurImage:
 
 
 def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[OurImage]:
-    with StateReader(path) as reader:
+    with stores.read(path) as reader:
         asked = as_stored(settings, reader.run).image
         removals = reader.removals()
         gone = {each.image_id for each in removals if each.outcome in ("removed", "gone")}

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from pathlib import Path
 
 import msgspec
 
@@ -23,7 +22,7 @@ from batchexport.redaction import redacted
 from batchexport.report.text import count_of, duration
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
-from batchexport.store import ProcessEnd, RunRecord, StateFile, StateReader, note_end
+from batchexport.store import ProcessEnd, Reader, RunRecord, StoreRef, stores
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def work(
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     access: CloudSettings,
     console: Console,
@@ -77,7 +76,7 @@ async def work(
     and servers are started. Raises BatchExportError for what ends a run early.
     """
     await confirm_stops(state_path, settings)
-    async with StateFile.open(state_path) as state:
+    async with stores.open_for_work(state_path) as state:
         keys = [target.key for target in state.targets()]
         async with (
             connections(keys, access, settings.limits, state_path=state_path, stop=stop) as plain,
@@ -93,13 +92,11 @@ async def work(
                 on_change=on_change,
                 max_gib_at=hours.max_gib_at if hours else None,
                 again=frozenset(again),
-                others=() if settings.export_again else nightly_runs.other_state_files(state_path),
+                others=() if settings.export_again else nightly_runs.other_stores(state_path),
             )
 
 
-def outcome_of(
-    reader: StateReader, *, stopped: int | None, wait: bool, in_window: bool = False
-) -> RunOutcome:
+def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bool = False) -> RunOutcome:
     """What the rows come to; `stopped` is the exit code of a signal, where one came."""
     overview = reader.overview()
     totals, servers_down = Totals.of(overview.tallies), len(overview.servers)
@@ -138,7 +135,7 @@ def exit_code(
 
 
 def record_end(
-    state_path: Path, *, began_at: float, exit_code: int, error: str | None, job: str | None
+    state_path: StoreRef, *, began_at: float, exit_code: int, error: str | None, job: str | None
 ) -> None:
     """Record in the state file how the work on it ended; not where it could not be worked on at all."""
     if exit_code in _NOT_AT_WORK:
@@ -152,17 +149,17 @@ def record_end(
         job=job,
     )
     try:
-        note_end(state_path, end)
+        stores.note_end(state_path, end)
     except BatchExportError as unwritten:
         log.debug("could not record how the run ended: %s", unwritten, extra={"action": "record_end"})
 
 
-async def confirm_stops(state_path: Path, settings: Settings) -> None:
+async def confirm_stops(state_path: StoreRef, settings: Settings) -> None:
     """Note in the state file that servers may be stopped for its rows; nothing where none would be.
 
     Raises ConfigError without consent.
     """
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         (rows, waiting), run = reader.rows_that_stop(settings.in_use), reader.run
     if not rows:
         return
@@ -180,7 +177,7 @@ async def confirm_stops(state_path: Path, settings: Settings) -> None:
             hint='--yes consents, or a job file with [servers] in_use = "stop"; `batchexport plan` shows'
             " which servers",
         )
-    async with StateFile.open(state_path) as state:
+    async with stores.open_for_work(state_path) as state:
         await state.agree(settings.in_use)
 
 
@@ -190,7 +187,7 @@ def _covers(run: RunRecord, settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def sending_only(state_path: Path | None, stop: asyncio.Event) -> AsyncIterator[None]:
+async def sending_only(state_path: StoreRef | None, stop: asyncio.Event) -> AsyncIterator[None]:
     """Sets `stop` once no row of the state file is pending, or nothing has moved for ten minutes; never where
     it is None.
     """
@@ -205,10 +202,10 @@ async def sending_only(state_path: Path | None, stop: asyncio.Event) -> AsyncIte
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _stop_when_sent(state_path: Path, stop: asyncio.Event) -> None:
+async def _stop_when_sent(state_path: StoreRef, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     last, moved_at = None, loop.time()
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         while True:
             await asyncio.sleep(SENT_LOOK_S)
             rows = {(tally.target, tally.state): tally.jobs for tally in reader.overview().tallies}

@@ -93,9 +93,9 @@ def default_state_path(list_path: Path) -> Path:
 
 def _is_of(state_path: Path, list_path: Path) -> bool:
     """Whether the state file was made from a list of this name. Raises StateError if it cannot be read."""
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         return Path(reader.run.list_name).name == list_path.name
 
 
@@ -170,9 +170,9 @@ def resolve_resume(
     layer or job file say otherwise. Raises ConfigError.
     """
     from batchexport.intake import as_stored
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         run = reader.run
     if job_path is None:
         settings, access = settings_from(layer.over(Layer(in_use=run.in_use)))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from batchexport import engine
 from batchexport.app.connections import connections
 from batchexport.config import CloudSettings, Settings
-from batchexport.store import StateFile
+from batchexport.store import StoreRef, stores
 
 
-async def start_servers(state_path: Path, settings: Settings, access: CloudSettings, *, anyway: bool) -> None:
+async def start_servers(
+    state_path: StoreRef, settings: Settings, access: CloudSettings, *, anyway: bool
+) -> None:
     """Start every server that is down for exports and whose volumes are free, or all `anyway`; returns when
     they are up.
     """
     nothing_more = asyncio.Event()
     nothing_more.set()  # what is left of such a run is to bring servers up
-    async with StateFile.open(state_path) as state:
+    async with stores.open_for_work(state_path) as state:
         if not await state.count_afoot():
             return
         keys = [target.key for target in state.targets()]

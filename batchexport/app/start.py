@@ -18,7 +18,7 @@ from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
 from batchexport.model import TargetKey, Volume
 from batchexport.report.text import count_of, one_line
-from batchexport.store import StateReader
+from batchexport.store import Reader, StoreRef, stores
 from batchexport.whole_file import write_whole
 
 
@@ -47,14 +47,14 @@ class LookUp(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Sequence[Volume] | None = None  #: those that match `[discover]`; None = not needed
 
 
-def needs_look_up(config: RunConfig, state_path: Path) -> bool:
+def needs_look_up(config: RunConfig, state_path: StoreRef) -> bool:
     """Whether `look_up` has anything to ask."""
     if config.volume_filter is not None:
         return not state_path.exists()
     return _needs_dialect(config, state_path)
 
 
-async def look_up(config: RunConfig, state_path: Path) -> LookUp:
+async def look_up(config: RunConfig, state_path: StoreRef) -> LookUp:
     """Ask the cloud for what `start` needs: the volumes of a discovered list, or the cloud's family.
 
     Raises CloudError, ConfigError.
@@ -73,7 +73,7 @@ async def look_up(config: RunConfig, state_path: Path) -> LookUp:
 
 def start_run(
     config: RunConfig,
-    state_path: Path,
+    state_path: StoreRef,
     console: Console,
     *,
     leave_out: Collection[tuple[TargetKey, str]] = (),
@@ -87,7 +87,7 @@ def start_run(
 
 def start(
     config: RunConfig,
-    state_path: Path,
+    state_path: StoreRef,
     console: Console,
     found: LookUp,
     *,
@@ -120,9 +120,9 @@ def start(
     return Started(settings=config.settings, prepared=prepared)
 
 
-def resume(config: RunConfig, state_path: Path, console: Console) -> Settings:
+def resume(config: RunConfig, state_path: StoreRef, console: Console) -> Settings:
     """The settings for going on with a state file, its list and images as they were when it was made."""
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         settings = intake.as_stored(config.settings, reader.run)
     _report_resumed(config, state_path, console)
     return settings
@@ -134,21 +134,21 @@ def cloud_asked(access: CloudSettings) -> str:
     return f"cloud {one_line(name, 80)}" if name else "the cloud of the OS_ variables"
 
 
-def going_on(reader: StateReader, access: CloudSettings) -> str:
+def going_on(reader: Reader, access: CloudSettings) -> str:
     """Which run is resumed, with its rows and the clouds that it belongs to."""
     clouds = _bound_to(reader) or cloud_asked(access)
     run = one_line(reader.run.run_id, 80)
     return f"resuming run {run}: {count_of(reader.run.rows, 'row')}, {clouds}"
 
 
-def already_there(state_path: Path) -> str:
+def already_there(state_path: StoreRef) -> str:
     """That a state file is there already, and which clouds it belongs to: no other is taken for them."""
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         clouds = _bound_to(reader)
     return f"there already{f', and belongs to {clouds}' if clouds else ''}"
 
 
-def _bound_to(reader: StateReader) -> str:
+def _bound_to(reader: Reader) -> str:
     bound = [one_line(str(identity), 200) for identity in reader.overview().identities.values()]
     return "; ".join(dict.fromkeys(bound))
 
@@ -198,18 +198,18 @@ def _report_changes(differences: intake.Differences | None, console: Console) ->
         console.warning(words)
 
 
-def _report_resumed(config: RunConfig, state_path: Path, console: Console) -> None:
-    with StateReader(state_path) as reader:
+def _report_resumed(config: RunConfig, state_path: StoreRef, console: Console) -> None:
+    with stores.read(state_path) as reader:
         console.info(f"{going_on(reader, config.access)}, state file {state_path}")
 
 
-def list_path_beside(state_path: Path) -> Path:
+def list_path_beside(state_path: StoreRef) -> Path:
     """Where the discovered list of a state file is kept."""
     # By the whole name, so that it goes when the night does, and is no report that bears the night's name.
-    return state_path.with_name(f"{state_path.name}.list.csv")
+    return stores.companion(state_path, ".list.csv")
 
 
-def _needs_dialect(config: RunConfig, state_path: Path) -> bool:
+def _needs_dialect(config: RunConfig, state_path: StoreRef) -> bool:
     return (
         config.dialect is None
         and intake.needs_dialect(config.settings)
@@ -231,7 +231,7 @@ async def _dialect_of(settings: Settings, access: CloudSettings) -> Dialect:
             return cloud.dialect
 
 
-def _write_list(state_path: Path, volumes: Sequence[Volume], console: Console) -> Path:
+def _write_list(state_path: StoreRef, volumes: Sequence[Volume], console: Console) -> Path:
     """The discovered list, written beside the state file that will be made of it."""
     from batchexport.report.volumes import csv_text
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from batchexport.app import run_in_loop
 from batchexport.app.run import RunOutcome, outcome_of, work
@@ -23,11 +22,11 @@ from batchexport.model import JobState, TargetKey
 from batchexport.observe.clouds import remember_clouds
 from batchexport.report.status import summary_text
 from batchexport.scheduling.throughput import OpenHours
-from batchexport.store import StateReader
+from batchexport.store import StoreRef, stores
 
 
 def execute(
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     access: CloudSettings,
     console: TerminalConsole,
@@ -53,7 +52,7 @@ def execute(
 
 
 async def _work(
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     access: CloudSettings,
     console: TerminalConsole,
@@ -79,7 +78,7 @@ async def _work(
 
 @asynccontextmanager
 async def _observe(
-    state_path: Path,
+    state_path: StoreRef,
     console: TerminalConsole,
     screen: Screen,
     max_rate: float,
@@ -90,14 +89,14 @@ async def _observe(
     async with instrument(state_path, console, connect) as (instrumented, on_change):
         # Closed before the work on the file is: only the last connection takes away what stands beside it.
         with (
-            StateReader(state_path) as reader,
+            stores.read(state_path) as reader,
             shown(progress_for(Meter(reader, clouds, max_rate=max_rate), console, screen)),
         ):
             yield remember_clouds(instrumented, clouds), on_change
 
 
 def _sum_up(
-    state_path: Path,
+    state_path: StoreRef,
     settings: Settings,
     access: CloudSettings,
     console: TerminalConsole,
@@ -107,7 +106,7 @@ def _sum_up(
     in_window: bool = False,
 ) -> RunOutcome:
     """What the run came to, which is printed."""
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         stopped = stop.exit_code if stop else None
         outcome = outcome_of(reader, stopped=stopped, wait=settings.wait, in_window=in_window)
         if not console.quiet:

@@ -83,9 +83,9 @@ def _text(done: GivenUp, state_path: Path, *, confirmed: bool) -> str:
     lines.append(f"{what} given up")
     if done.rows:
         from batchexport.report.context import context_of
-        from batchexport.store import StateReader
+        from batchexport.store import stores
 
-        with StateReader(state_path) as reader:
+        with stores.read(state_path) as reader:
             context = context_of(reader)
         lines.append(f"next: {context.command('resume')}  (continues with the others, starts servers)")
         lines.append(f"next: {context.command('cleanup')}  (shows unfinished images that are left)")

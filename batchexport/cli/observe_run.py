@@ -20,6 +20,7 @@ from batchexport.cli.options import Section, all_of, option
 from batchexport.cli.parameters import FILE, Parsed
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
+from batchexport.store import StoreRef
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
@@ -71,7 +72,7 @@ class Ending(msgspec.Struct):
 
 
 @contextmanager
-def observe_run(state_path: Path, console: TerminalConsole) -> Iterator[Ending]:
+def observe_run(state_path: StoreRef, console: TerminalConsole) -> Iterator[Ending]:
     """Record and report the end of one run, however it ends. The caller sets the exit code."""
     ending = Ending()
     observer = _observer_of(console.sinks) if console.sinks.any else None
@@ -106,7 +107,7 @@ def notify_on_exit(console: TerminalConsole) -> Iterator[None]:
         _notify_end(console.sinks, 0, None)
 
 
-def report_on(state_path: Path, console: TerminalConsole) -> None:
+def report_on(state_path: StoreRef, console: TerminalConsole) -> None:
     """Let the notification at the end be about this run, whichever was worked on last."""
     if console.sinks.observer is not None and state_path.exists():
         console.sinks.observer.is_about(state_path)
@@ -114,7 +115,7 @@ def report_on(state_path: Path, console: TerminalConsole) -> None:
 
 @asynccontextmanager
 async def instrument(
-    state_path: Path, console: TerminalConsole, connect: Connect
+    state_path: StoreRef, console: TerminalConsole, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
     """Connections and callback of a run, instrumented for events and metrics while the context lasts."""
     if not console.sinks.any:

@@ -30,7 +30,7 @@ from batchexport.report.eta import (
 )
 from batchexport.report.text import count_of, display_width, number, truncate
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader
+from batchexport.store import Reader
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Meter:
 
     def __init__(
         self,
-        reader: StateReader,
+        reader: Reader,
         clouds: Mapping[TargetKey, RatedCloud] | None = None,
         *,
         max_rate: float = 0.0,

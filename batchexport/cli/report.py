@@ -73,7 +73,7 @@ def report(
     page is self-contained.
     """
     from batchexport.report.formats import ReportFormat, report_lines
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
     chosen = selection()
     if (only or chosen) and not ReportFormat(form).is_of_rows:
@@ -81,7 +81,7 @@ def report(
         raise click.UsageError(f"{name} chooses rows or their columns; {form} shows the whole run")
     states = [JobState(word) for word in only]
     width = terminal_width() if output is None or str(output) == "-" else None
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         lines = report_lines(
             reader,
             ReportFormat(form),

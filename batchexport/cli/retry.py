@@ -35,12 +35,12 @@ def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     from batchexport.cli.foreground import execute
     from batchexport.model import JobState
     from batchexport.report.text import count_of
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
     config = config_of_resume(state_path, flags)
     resume(config, state_path, console_of())
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         tallies = reader.overview().tallies
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
     tried = f"{count_of(rows, 'row')} to retry"

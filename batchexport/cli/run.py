@@ -52,7 +52,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     from batchexport.cli.logs import start_log
     from batchexport.errors import ConfigError
     from batchexport.intake import is_file
-    from batchexport.store import discard_untried
+    from batchexport.store import stores
 
     config, console = config_of_run(source, flags), console_of()
     if dry_run:
@@ -72,7 +72,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
     except ConfigError:
         # Nothing was started: leave no state file, so that the corrected command starts afresh.
         if started.is_new and is_file(config.source):
-            discard_untried(state_path)
+            stores.forget(state_path)
         raise
     raise click.exceptions.Exit(code or (_SOME_REFUSED if started.refused else 0))
 

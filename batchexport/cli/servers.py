@@ -57,7 +57,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
     `resume` starts it after the copy, --anyway starts it now. Exit code 3 with --start: some are still down.
     """
     from batchexport.report.servers import servers_json, servers_listing, servers_text
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
     if anyway and not start:
         raise click.UsageError("--anyway says how to --start servers: give both")
@@ -68,7 +68,7 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
 
         start_log(console_of())
         run_in_loop(_start(state_path, *settings_of_visit(state_path, flags), anyway=anyway))
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         left = reader.overview().servers
         names = reader.volume_names({each for server in left for each in server.volume_ids})
     out(

@@ -49,7 +49,7 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
     Reads only the state file, so it works during a run, after it, and without access to the cloud.
     """
     from batchexport.report.status import status_json, status_text, targets_listing
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
     if watch:
         if form != "table":
@@ -59,7 +59,7 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
         watch_run(state_path, every_s=every_s)
         return
     now = time.time()
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         out(
             listed(
                 form,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
 
 from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines, running_exports
 from batchexport.report.status import status_text
 from batchexport.report.totals import Totals
-from batchexport.store import Processes, RunRecord, StateReader
+from batchexport.store import Processes, Reader, RunRecord, StoreRef, stores
 
 #: The cursor home; the rest of a line gone; the rest of the screen gone. Nothing is blanked: no flicker.
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def watch(
-    state_path: Path,
+    state_path: StoreRef,
     *,
     every_s: float,
     screen: TextIO | None = None,
@@ -30,7 +29,7 @@ def watch(
     On a terminal in one place, elsewhere one after the other. Ctrl-C is the usual way out, and no error.
     """
     screen = screen or sys.stdout
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         try:
             while True:
                 screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
@@ -43,7 +42,7 @@ def watch(
             screen.write("\n")
 
 
-def watch_text(reader: StateReader, state_path: Path, *, now: float) -> str:
+def watch_text(reader: Reader, state_path: StoreRef, *, now: float) -> str:
     """Where the run stands, how fast it goes, and when it may be through."""
     overview, processes, under_way = reader.overview(now=now), reader.processes(), running_exports(reader)
     totals = Totals.of(overview.tallies)

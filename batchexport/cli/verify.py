@@ -44,11 +44,11 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
     from batchexport.report.checks import verification_json, verification_listing, verification_text
-    from batchexport.store import StateReader
+    from batchexport.store import stores
 
     start_log(console_of())
     found = run_in_loop(verify_images(state_path, *settings_of_visit(state_path, flags)))
-    with StateReader(state_path) as reader:
+    with stores.read(state_path) as reader:
         names = reader.volume_names({row.row.volume_id for each in found.values() for row in each.kept})
     out(
         listed(

@@ -17,7 +17,7 @@ from batchexport.engine.steps.delete_image import DeleteImage, Record
 from batchexport.errors import CloudError, LeaseLostError, RefusedError, SignInError, StateError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import OurImage, Recorded
-from batchexport.store import Abandoned, StateFile, Work
+from batchexport.store import Abandoned, StoreRef, Work, stores
 
 #: As in a run: a lease lasts 30 s.
 _RENEW_EVERY_S = 10.0
@@ -38,7 +38,7 @@ class Remover:
     """Deletes images that the jobs of some state files name, under their leases."""
 
     def __init__(
-        self, cloud: Cloud, held: dict[Path, Work], *, run_id: str, now: Callable[[], float]
+        self, cloud: Cloud, held: dict[StoreRef, Work], *, run_id: str, now: Callable[[], float]
     ) -> None:
         self._cloud = cloud
         self._held = held
@@ -80,7 +80,7 @@ class Remover:
 
 @asynccontextmanager
 async def removing(
-    cloud: Cloud, paths: Sequence[Path], target: TargetKey, *, run_id: str, now: Callable[[], float]
+    cloud: Cloud, paths: Sequence[StoreRef], target: TargetKey, *, run_id: str, now: Callable[[], float]
 ) -> AsyncIterator[Remover]:
     """Takes the leases of the target in these state files; what then deletes images that they name.
 
@@ -88,14 +88,15 @@ async def removing(
     """
     async with AsyncExitStack() as stack:
         held = {
-            path: await stack.enter_async_context(_hold(path, target, now)) for path in sorted(set(paths))
+            path: await stack.enter_async_context(_hold(path, target, now))
+            for path in sorted(set(paths), key=str)
         }
         yield Remover(cloud, held, run_id=run_id, now=now)
 
 
 @asynccontextmanager
-async def _hold(path: Path, key: TargetKey, now: Callable[[], float]) -> AsyncIterator[Work]:
-    async with StateFile.open(path, now=now) as state:
+async def _hold(path: StoreRef, key: TargetKey, now: Callable[[], float]) -> AsyncIterator[Work]:
+    async with stores.open_for_work(path, now=now) as state:
         target_id = next((each.target_id for each in state.targets() if each.key == key), None)
         if target_id is None:
             raise StateError(f"{path}: it has no target {key}")
@@ -137,7 +138,7 @@ async def remove_left_overs(
     cloud: Cloud,
     target: TargetKey,
     abandoned: Sequence[Abandoned],
-    state_path: Path,
+    state_path: StoreRef,
     *,
     run_id: str,
     now: Callable[[], float],
@@ -150,7 +151,9 @@ async def remove_left_overs(
         return [await _clean(cloud, image, remover, state_path) for image in abandoned]
 
 
-async def _clean(cloud: Cloud, abandoned: Abandoned, remover: Remover | None, state_path: Path) -> Cleaned:
+async def _clean(
+    cloud: Cloud, abandoned: Abandoned, remover: Remover | None, state_path: StoreRef
+) -> Cleaned:
     try:
         found, reason = await _look(cloud, abandoned)
     except CloudError as error:

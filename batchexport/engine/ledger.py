@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from shlex import quote
 
 import msgspec
@@ -29,7 +28,7 @@ from batchexport.engine.decide import deadline_s
 from batchexport.errors import BatchExportError, RunStoppedError
 from batchexport.model import Accepted, Ending, Image, Job, JobState
 from batchexport.retry import BETWEEN_ATTEMPTS
-from batchexport.store import Work
+from batchexport.store import StoreRef, Work
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class JobInDoubt(msgspec.Struct):
 class Breaker:
     """Counts failed jobs of all targets, and stops the run at a limit."""
 
-    def __init__(self, limit: int | None, state_path: Path | None = None) -> None:
+    def __init__(self, limit: int | None, state_path: StoreRef | None = None) -> None:
         self._limit = limit
         self._state_file = "STATE" if state_path is None else quote(str(state_path))
         self._failed = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from batchexport.config.retention import Retention
 from batchexport.engine.cleanup import Cleaned, Found, removing
@@ -14,6 +13,7 @@ from batchexport.errors import CloudError, SignInError, StateInUseError
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.image_checks import defaults_of
 from batchexport.plan.retention import Classified, Fate, OurImage, classify, is_ours, why_ignored
+from batchexport.store import StoreRef
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ async def prune(
 async def _remove(
     cloud: Cloud,
     target: TargetKey,
-    paths: Sequence[Path],
+    paths: Sequence[StoreRef],
     superseded: Sequence[Classified],
     defaults: ImageOptions,
     *,
@@ -153,5 +153,5 @@ def _run_id(superseded: Classified) -> str:
     return superseded.image.run_id if superseded.instead is None else superseded.instead.run_id
 
 
-def _paths_of(superseded: Classified) -> tuple[Path, ...]:
-    return tuple(sorted(record.state_path for record in superseded.image.records))
+def _paths_of(superseded: Classified) -> tuple[StoreRef, ...]:
+    return tuple(sorted((record.state_path for record in superseded.image.records), key=str))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
 from batchexport.clock import SteadyClock
 from batchexport.config import Settings
@@ -24,7 +23,7 @@ from batchexport.errors import (
     StopRequestedError,
 )
 from batchexport.model import FINAL_STATES, JobState, TargetKey
-from batchexport.store import Store, TargetRecord, Work, check_bound
+from batchexport.store import Store, StoreRef, TargetRecord, Work, check_bound
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ async def run(
     max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
-    others: Sequence[Path] = (),
+    others: Sequence[StoreRef] = (),
     make_kind: MakeKind = StopServer,
 ) -> None:
     """Export the volumes of every job; those in the states of `again` once more.
@@ -115,7 +114,7 @@ async def on_each_target(
     file_lost: Callable[[], object],
     again: frozenset[JobState] = frozenset(),
     rebind: bool = False,
-    others: Sequence[Path] = (),
+    others: Sequence[StoreRef] = (),
 ) -> None:
     """Do this on every target. One that fails does not delay the others.
 
@@ -158,7 +157,7 @@ async def on_each_target(
         raise max(errors, key=_gravity)
 
 
-async def _skip_duplicates(work: Work, target: TargetRecord, others: Sequence[Path]) -> None:
+async def _skip_duplicates(work: Work, target: TargetRecord, others: Sequence[StoreRef]) -> None:
     """Skip rows whose volume another target has, too, because both turned out to be one project; and those
     that `others`, further state files, show as exported.
     """

@@ -17,7 +17,7 @@ from batchexport.report.context import context_of
 from batchexport.report.servers import MAX_NAMED, servers_line
 from batchexport.report.text import count_of, duration, number, one_line
 from batchexport.report.totals import Totals, totals_json, totals_sentence
-from batchexport.store import Downtime, ReasonCount, ServerReport, StateReader
+from batchexport.store import Downtime, ReasonCount, ServerReport, StoreRef, stores
 
 #: Reasons of failed rows that are given.
 MAX_REASONS = 3
@@ -142,11 +142,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     downtimes: Sequence[Downtime] = ()  #: every downtime of a server, current ones included
 
 
-def with_state(outcome: Outcome, state_path: Path) -> Outcome:
+def with_state(outcome: Outcome, state_path: StoreRef) -> Outcome:
     """The outcome completed from the state file; if that cannot be read, its error is set instead."""
     named = replace(outcome, state_file=str(state_path))
     try:
-        with StateReader(state_path) as reader:
+        with stores.read(state_path) as reader:
             context, reasons = context_of(reader), top_reasons(reader, MAX_REASONS)
             overview = reader.overview()
             servers = overview.servers

@@ -26,7 +26,7 @@ from batchexport.observe.notifications import notify_end, notify_start
 from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.text import title_of
 from batchexport.report.totals import Totals
-from batchexport.store import StateReader
+from batchexport.store import Reader, StoreRef, stores
 from batchexport.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -74,19 +74,19 @@ class RunObserver:
                 host=socket.gethostname(),
                 now=now,
             )
-        self._reader: StateReader | None = None  # while a run goes on
+        self._reader: Reader | None = None  # while a run goes on
         self._snapshot = Snapshot()  # as last read
         self._rates: dict[TargetKey, float] = {}
-        self._state_path: Path | None = None
+        self._state_path: StoreRef | None = None
         self._written: Sequence[Path] = ()
         self._start_told = False
         self._failed: set[str] = set()  # what has been logged as failed, once each
 
     @asynccontextmanager
-    async def observing(self, state_path: Path) -> AsyncIterator[None]:
+    async def observing(self, state_path: StoreRef) -> AsyncIterator[None]:
         """Observe the run while the context lasts. Failures of sinks are logged as warnings."""
         async with AsyncExitStack() as stack:
-            self._begin(stack.enter_context(StateReader(state_path)), state_path)
+            self._begin(stack.enter_context(stores.read(state_path)), state_path)
             stack.callback(self._detach)
             await self._serve_metrics(stack)
             tasks = [asyncio.ensure_future(self._tick())]
@@ -106,14 +106,14 @@ class RunObserver:
         """The same connections, observed: their rates and request counts go into events and metrics."""
         return remember_clouds(connect, self._clouds)
 
-    def run_ended(self, state_path: Path, exit_code: int, error: str | None) -> None:
+    def run_ended(self, state_path: StoreRef, exit_code: int, error: str | None) -> None:
         """Report how one run ended, and write its report files."""
         self._state_path = state_path
         totals = Totals.of(self._snapshot.tallies) if self._snapshot.tallies else None
         self._safely("the end", lambda: self._report_end(exit_code, error, totals))
         self._safely("the report", lambda: self._write_reports(state_path))
 
-    def is_about(self, state_path: Path) -> None:
+    def is_about(self, state_path: StoreRef) -> None:
         """Make the final notification about this run, even if another one was worked on last."""
         if self._state_path not in (None, state_path):
             self._state_path = state_path
@@ -140,7 +140,7 @@ class RunObserver:
             notify, message = self._notify, message_for(outcome)
             self._safely("the end", lambda: asyncio.run(notify_end(notify, message)))
 
-    def _begin(self, reader: StateReader, state_path: Path) -> None:
+    def _begin(self, reader: Reader, state_path: StoreRef) -> None:
         self._reader, self._state_path = reader, state_path
         self._name = self._name or title_of(reader.run.list_name)
         if self._events is not None:
@@ -214,7 +214,7 @@ class RunObserver:
             (row,) = self._reader.jobs(job_ids=[job.job_id])
             self._events.job_changed(change, (row.line, row.target), row.volume_name)
 
-    def _write_reports(self, state_path: Path) -> None:
+    def _write_reports(self, state_path: StoreRef) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())
 
     def _current_snapshot(self) -> Snapshot:
@@ -246,7 +246,7 @@ async def _cancelled(tasks: Sequence[asyncio.Future[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def write_reports(state_path: Path, reports: Reports, *, now: float) -> Sequence[Path]:
+def write_reports(state_path: StoreRef, reports: Reports, *, now: float) -> Sequence[Path]:
     """Write the configured report files; returns those written. Failures are logged as warnings."""
     folder, paths = reports.folder, list[Path]()
     if folder is None:
@@ -256,7 +256,7 @@ def write_reports(state_path: Path, reports: Reports, *, now: float) -> Sequence
         path = folder / f"{state_path.stem}{form.suffix}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with StateReader(state_path) as reader:
+            with stores.read(state_path) as reader:
                 write_whole(
                     path, (f"{line}\n" for line in report_lines(reader, form, now=now, csv_name=csv_name))
                 )

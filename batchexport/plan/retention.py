@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 
 import msgspec
 
 from batchexport.config.retention import Retention
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.image_checks import check_image
+from batchexport.store import StoreRef
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """A row of a state file that records an image as its own."""
 
-    state_path: Path
+    state_path: StoreRef
     job_id: int
 
 

@@ -16,7 +16,7 @@ from batchexport.report.advice import CLOUD_ADMINISTRATOR, OPERATOR, STUCK_CODES
 from batchexport.report.text import count_of
 from batchexport.report.totals import Totals
 from batchexport.shell_command import on_state_file
-from batchexport.store import Abandoned, StateReader
+from batchexport.store import Abandoned, Reader
 
 #: Volumes for which a command is given; the rows of the report name them all.
 MAX_COMMANDS = 5
@@ -94,7 +94,7 @@ def actions_after(
     return found
 
 
-def actions_of(reader: StateReader, *, cloud: str | None, running: bool, now: float) -> list[Action]:
+def actions_of(reader: Reader, *, cloud: str | None, running: bool, now: float) -> list[Action]:
     """The actions for a state file. `now` is the time for which exports past their deadline are counted."""
     overview, (stuck, stuck_rows) = reader.overview(now=now), _stuck_volumes(reader)
     return actions_after(
@@ -116,7 +116,7 @@ def unfinished_images(abandoned: Iterable[Abandoned]) -> int:
     return len({image.image_id for image in abandoned if image.may_be_left})
 
 
-def _stuck_volumes(reader: StateReader) -> tuple[list[str], int]:
+def _stuck_volumes(reader: Reader) -> tuple[list[str], int]:
     """The first volumes that only an administrator can free, and how many rows have one."""
     rows = sum(each.jobs for each in reader.reasons() if each.code in STUCK_CODES)
     if not rows:

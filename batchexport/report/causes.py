@@ -11,7 +11,7 @@ import msgspec
 
 from batchexport.model import JobState
 from batchexport.report.advice import advice_on, who_acts
-from batchexport.store import JobReport, ReasonCount, StateReader
+from batchexport.store import JobReport, Reader, ReasonCount
 
 #: Rows named for each cause; the CSV report has them all.
 MAX_EXAMPLES = 5
@@ -93,7 +93,7 @@ def is_doubtful(job: JobReport) -> bool:
     return job.state is JobState.SUCCEEDED and job.code is not None
 
 
-def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
+def top_reasons(reader: Reader, limit: int) -> list[ReasonCount]:
     """Why rows failed, most frequent reason first; reasons that differ only in ids count as one.
 
     A reason that all its rows share word for word keeps its ids.
@@ -101,7 +101,7 @@ def top_reasons(reader: StateReader, limit: int) -> list[ReasonCount]:
     return _most_common(reader.reasons(), limit)
 
 
-def top_doubts(reader: StateReader, limit: int) -> list[ReasonCount]:
+def top_doubts(reader: Reader, limit: int) -> list[ReasonCount]:
     """What is doubtful about images of succeeded rows, most frequent first."""
     return _most_common(reader.reasons(doubtful=True), limit)
 
@@ -120,7 +120,7 @@ def _most_common(reasons: Iterable[ReasonCount], limit: int) -> list[ReasonCount
     ]
 
 
-def volumes_of_reasons(reader: StateReader, reasons: Iterable[ReasonCount]) -> dict[str, list[str]]:
+def volumes_of_reasons(reader: Reader, reasons: Iterable[ReasonCount]) -> dict[str, list[str]]:
     """For each of these reasons some of its volumes, by name or else id, from the first failed rows."""
     found: dict[str, list[str]] = {each.reason: [] for each in reasons}
     by_reason = {normalized_reason(reason): volumes for reason, volumes in found.items()}

@@ -12,7 +12,7 @@ from batchexport.errors import EXIT_CODES
 from batchexport.identity import CloudIdentity
 from batchexport.model import TargetKey
 from batchexport.shell_command import on_state_file
-from batchexport.store import StateReader
+from batchexport.store import Reader
 
 #: A command in an advice: one of ours with its options, or one that names a volume.
 _COMMAND = re.compile(
@@ -90,7 +90,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return on_state_file(name, self.state_file, options, cloud=self.cloud_name)
 
 
-def context_of(reader: StateReader) -> Context:
+def context_of(reader: Reader) -> Context:
     """The context of the run of a state file."""
     processes = reader.processes()
     holders, end = processes.holders, processes.last_end

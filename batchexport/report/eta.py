@@ -11,7 +11,7 @@ from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.report.text import count_of, duration, number, printable
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import MIN_EXPORTS, Throughput, fit_throughput
-from batchexport.store import AttemptReport, StateReader
+from batchexport.store import AttemptReport, Reader
 
 #: Seconds; exports that ended longer ago say little about now.
 WINDOW_S = 900.0
@@ -35,7 +35,7 @@ class RunningExport(msgspec.Struct, frozen=True, kw_only=True):
     image_status: str | None = None  #: the cloud's word for its image when somebody last looked
 
 
-def running_exports(reader: StateReader) -> list[RunningExport]:
+def running_exports(reader: Reader) -> list[RunningExport]:
     """The exports that the cloud is working on. Costs as much as there are of them."""
     return [
         RunningExport(

@@ -13,7 +13,7 @@ from batchexport.report.listing import ListFormat, Listing, Selection, listing_l
 from batchexport.report.rows import COLUMNS, cells, csv_lines, json_lines, table_lines
 from batchexport.report.servers import downtimes_by_volume
 from batchexport.report.text import escape_controls
-from batchexport.store import StateReader
+from batchexport.store import Reader
 
 ALL_COLUMNS = Selection()
 
@@ -41,7 +41,7 @@ class ReportFormat(StrEnum):
 
 
 def report_lines(
-    reader: StateReader,
+    reader: Reader,
     form: ReportFormat,
     *,
     now: float,
@@ -80,7 +80,7 @@ def _selected_lines(
 
 
 def _lines(
-    reader: StateReader,
+    reader: Reader,
     form: ReportFormat,
     now: float,
     only: Collection[JobState],

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from batchexport.errors import StateError
 from batchexport.model import JobState
 from batchexport.report.listing import Listing
 from batchexport.report.text import count_of, display_width, iso_utc, number, padded, printable
 from batchexport.report.totals import ENDED, Totals, totals_json
-from batchexport.store import RunRecord, Span, StateReader
+from batchexport.store import Reader, RunRecord, Span, StoreRef, Unreadable, stores
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         return gib * 3600 / self.took_s if gib and self.took_s else None
 
 
-def figures_of(reader: StateReader) -> RunFigures:
+def figures_of(reader: Reader) -> RunFigures:
     """The figures of one state file."""
     return RunFigures(run=reader.run, totals=Totals.of(reader.overview().tallies), span=reader.span())
 
@@ -53,24 +52,21 @@ def runs_at(paths: Iterable[Path]) -> list[RunFigures]:
     return _oldest_first([_read(path) for path in paths])
 
 
-def earlier_runs(state_path: Path, run: RunRecord) -> list[RunFigures]:
+def earlier_runs(state_path: StoreRef, run: RunRecord) -> list[RunFigures]:
     """The latest earlier runs of the same list with state files in the same folder, oldest first."""
     found = []
-    for path in sorted(state_path.absolute().parent.glob(f"*{state_path.suffix}")):
-        if path.samefile(state_path):
-            continue
-        try:
-            report = _read(path)
-        except StateError as error:
-            log.info("not compared: %s", error, extra={"action": "run_unreadable", "path": str(path)})
+    for other in stores.beside(state_path):
+        report = stores.look_into(other, figures_of)
+        if isinstance(report, Unreadable):
+            log.info("not compared: %s", report.words, extra={"action": "run_unreadable", "path": str(other)})
             continue
         if report.run.list_name == run.list_name and report.run.created_at < run.created_at:
             found.append(report)
     return _oldest_first(found)[-MAX_RUNS:]
 
 
-def _read(path: Path) -> RunFigures:
-    with StateReader(path) as reader:
+def _read(ref: StoreRef) -> RunFigures:
+    with stores.read(ref) as reader:
         return figures_of(reader)
 
 
@@ -132,20 +128,20 @@ def runs_listing(lines: Sequence[RunLine]) -> Listing:
 
 
 def _line(path: Path) -> RunLine:
-    try:
-        with StateReader(path) as reader:
-            totals = Totals.of(reader.overview().tallies)
-            working = any(holder.alive for holder in reader.processes().holders)
-            word = "at work" if working else "unfinished" if totals.to_do else "done"
-            return RunLine(
-                path=path,
-                run_id=reader.run.run_id,
-                begun_at=reader.run.created_at,
-                totals=totals,
-                word=word,
-            )
-    except StateError as error:
-        return RunLine(path=path, word=str(error))
+    found = stores.look_into(path, _readable_line)
+    return RunLine(path=path, word=found.words) if isinstance(found, Unreadable) else found
+
+
+def _readable_line(reader: Reader) -> RunLine:
+    totals = Totals.of(reader.overview().tallies)
+    working = any(holder.alive for holder in reader.processes().holders)
+    return RunLine(
+        path=Path(str(reader.path)),
+        run_id=reader.run.run_id,
+        begun_at=reader.run.created_at,
+        totals=totals,
+        word="at work" if working else "unfinished" if totals.to_do else "done",
+    )
 
 
 def _cells(line: RunLine) -> tuple[str, ...]:

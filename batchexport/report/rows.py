@@ -31,7 +31,7 @@ from batchexport.report.text import (
     wrapped,
 )
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.store import JobReport, StateReader
+from batchexport.store import JobReport, Reader
 
 Cell = str | int | float | bool | None
 NO_DOWNTIMES: Mapping[str, str] = {}
@@ -97,7 +97,7 @@ class _Line:
         return text
 
 
-def csv_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
+def csv_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
     """The rows as CSV."""
     downtimes = downtimes_by_volume(reader.downtimes(), now=now)
     writer = csv.writer(_Line(), lineterminator="")
@@ -134,7 +134,7 @@ def _csv_cell(name: str, value: Cell) -> Cell:
     return guarded(value) if name in _GUARDED and isinstance(value, str) else value
 
 
-def json_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
+def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
     """One JSON object: the run, its servers and totals, and the rows as `jobs`."""
     run, downtimes, context = reader.run, reader.downtimes(), context_of(reader)
     overview = reader.overview(now=now)
@@ -167,9 +167,7 @@ def json_lines(reader: StateReader, jobs: Iterable[JobReport], *, now: float) ->
     yield "]}"
 
 
-def table_lines(
-    reader: StateReader, jobs: Iterable[JobReport], *, now: float, width: int | None
-) -> Iterator[str]:
+def table_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float, width: int | None) -> Iterator[str]:
     """The rows as a table of at most `width` columns (None = unlimited), then downtimes, sums and actions."""
     context = context_of(reader)
     if line := servers_line(reader.overview(now=now).servers):

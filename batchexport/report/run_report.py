@@ -22,7 +22,7 @@ from batchexport.report.status import totals_by_target
 from batchexport.report.text import count_of, number, title_of
 from batchexport.report.timeline import Mark, Timeline, TimelineBuilder, find_gaps, mark_of
 from batchexport.report.totals import Totals, totals_sentence
-from batchexport.store import Downtime, JobReport, Overview, RunRecord, ServerReport, StateReader
+from batchexport.store import Downtime, JobReport, Overview, Reader, RunRecord, ServerReport
 
 #: Rows of each kind that are listed one by one; the rest is counted.
 MAX_ROWS = 200
@@ -87,7 +87,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def collect_report(
-    reader: StateReader, *, now: float, earlier: Sequence[RunFigures] = (), csv_name: str | None = None
+    reader: Reader, *, now: float, earlier: Sequence[RunFigures] = (), csv_name: str | None = None
 ) -> RunReport:
     """Collect the report of a state file. Rows are streamed: a long list needs little memory."""
     figures = figures_of(reader)
@@ -140,7 +140,7 @@ def collect_report(
     )
 
 
-def _with_names(timeline: Timeline, reader: StateReader) -> Timeline:
+def _with_names(timeline: Timeline, reader: Reader) -> Timeline:
     """The timeline with the volume's name at bars of repeated attempts, too."""
     names = reader.volume_names({bar.volume_id for bar in timeline.bars if bar.volume_name is None})
     bars = [replace(bar, volume_name=bar.volume_name or names.get(bar.volume_id)) for bar in timeline.bars]
@@ -156,7 +156,7 @@ def _course(figures: RunFigures, *, running: bool, now: float) -> TimelineBuilde
     return TimelineBuilder(began_at, max(began_at, now if under_way or ended_at is None else ended_at))
 
 
-def _add_repeated(reader: StateReader, course: TimelineBuilder | None) -> Counter[TargetKey]:
+def _add_repeated(reader: Reader, course: TimelineBuilder | None) -> Counter[TargetKey]:
     """Add every attempt that was followed by another; returns how many of each target were throttled."""
     throttled = Counter[TargetKey]()
     for attempt in reader.attempts(JobState.PENDING):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from msgspec.structs import asdict
 
@@ -18,7 +17,7 @@ from batchexport.report.servers import server_json, servers_line
 from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.shell_command import on_state_file
-from batchexport.store import Holder, ReasonCount, StateReader, Tally
+from batchexport.store import Holder, Reader, ReasonCount, StoreRef, Tally
 
 #: Reasons given; `report` has them all.
 MAX_REASONS = 5
@@ -36,7 +35,7 @@ COLUMNS = (
 )
 
 
-def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequence[str] = ()) -> str:
+def status_text(reader: Reader, state_path: StoreRef, *, now: float, pace: Sequence[str] = ()) -> str:
     """Where the run stands, in a few lines. `pace` are lines on its throughput, for a live view."""
     run, overview = reader.run, reader.overview(now=now)
     totals = Totals.of(overview.tallies)
@@ -60,7 +59,7 @@ def status_text(reader: StateReader, state_path: Path, *, now: float, pace: Sequ
     return "\n".join(lines)
 
 
-def status_json(reader: StateReader, state_path: Path, *, now: float) -> str:
+def status_json(reader: Reader, state_path: StoreRef, *, now: float) -> str:
     """Where the run stands, as one JSON object."""
     run, overview = reader.run, reader.overview(now=now)
     servers = overview.servers
@@ -160,7 +159,7 @@ def _target_lines(by_target: Mapping[TargetKey, Totals]) -> Iterator[str]:
 
 
 def summary_text(
-    reader: StateReader, state_path: Path, *, cloud: str | None, took_s: float, now: float | None = None
+    reader: Reader, state_path: StoreRef, *, cloud: str | None, took_s: float, now: float | None = None
 ) -> str:
     """The end of a run in a few lines.
 

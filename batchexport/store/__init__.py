@@ -1,20 +1,23 @@
-"""The state file: the only memory of a run, and the proof that no row is ever sent twice.
+"""The store: the only memory of a run, and the proof that no row is ever sent twice.
 
-`building` makes one from a list, `StateFile` is for the process that works, `StateReader` for everyone else.
-`Store`, `Work` and `Reader` say what any back end provides (`port`); SQLite is the one there is.
+`stores` makes, opens and reads a store by its reference; `Store`, `Work` and `Reader` say what any back end
+provides (`port`). SQLite is the one there is: a state file each.
 """
 
 from batchexport.store.owner import Owner
-from batchexport.store.port import Reader, Store, Work
+from batchexport.store.port import Builder, ExportedImages, Reader, Store, Work
 from batchexport.store.records import (
     AfootServer,
+    Differences,
     Duplicate,
     Elsewhere,
     Forbiddings,
     LeftDown,
     LinkedRow,
     OpenRow,
+    RefusedRow,
     RunRecord,
+    StoreRef,
     TargetRecord,
     Unsent,
 )
@@ -35,14 +38,12 @@ from batchexport.store.reports import (
     Tally,
     WorkPeriod,
 )
-from batchexport.store.sqlite.builder import Builder, building
-from batchexport.store.sqlite.exported_images import ExportedImages
-from batchexport.store.sqlite.files import Unreadable, discard_untried, is_untried, look_into
-from batchexport.store.sqlite.lease import note_end
-from batchexport.store.sqlite.list_changes import MADE, Differences, RefusedRow, compare, take_in
+from batchexport.store.sqlite.builder import building
+from batchexport.store.sqlite.list_changes import MADE
 from batchexport.store.sqlite.reader import StateReader
 from batchexport.store.sqlite.state import StateFile
 from batchexport.store.sqlite.targets import check_bound
+from batchexport.store.stores import Unreadable, look_into
 
 __all__ = [
     "MADE",
@@ -76,6 +77,7 @@ __all__ = [
     "StateFile",
     "StateReader",
     "Store",
+    "StoreRef",
     "Tally",
     "TargetRecord",
     "Unreadable",
@@ -84,10 +86,5 @@ __all__ = [
     "WorkPeriod",
     "building",
     "check_bound",
-    "compare",
-    "discard_untried",
-    "is_untried",
     "look_into",
-    "note_end",
-    "take_in",
 ]

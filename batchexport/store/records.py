@@ -6,12 +6,27 @@ Times are seconds since the epoch, UTC; `intent_at` is by the cloud's clock, all
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from batchexport.identity import CloudIdentity
 from batchexport.model import InUse, Job, JobState, ServerState, TargetKey
+
+
+class StoreRef(Protocol):
+    """Which store, as `--state` takes it: a path for a state file, another type for another back end."""
+
+    @property
+    def name(self) -> str:
+        """What people call it, without its place."""
+
+    @property
+    def stem(self) -> str:
+        """What files about it are named after."""
+
+    def exists(self) -> bool:
+        """Whether there is such a store."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +121,7 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """How many jobs were skipped because their volumes go, or went, elsewhere."""
 
     known_twice: int  #: another target of the same project has them
-    exported: Mapping[Path, int]  #: by the state file that shows them as exported
+    exported: Mapping[StoreRef, int]  #: by the state file that shows them as exported
 
 
 class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +134,7 @@ class OpenRow(msgspec.Struct, frozen=True, kw_only=True):
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     """The state file that a server was stopped by, when it is not our own."""
 
-    path: Path
+    path: StoreRef
     run_id: str
     is_working: bool  #: a process works on it, or may: it will start the server
 
@@ -130,3 +145,22 @@ class LeftDown(msgspec.Struct, frozen=True, kw_only=True):
     servers: list[AfootServer]
     rows: list[LinkedRow]  #: that hang on them, and are not at their end
     volume_ids: frozenset[str]  #: of all rows that hang on them
+
+
+class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that was sent already and now asks for another image."""
+
+    line: int  #: of the list as it is now
+    volume_id: str
+    state: str
+
+
+class Differences(msgspec.Struct, frozen=True, kw_only=True):
+    """How a list differs from the rows of its state file."""
+
+    new: int = 0
+    changed: int = 0  #: rows of which nothing is under way or there: they take their new values
+    left_out: int = 0  #: no longer in the list, and nothing was ever sent for them
+    kept: int = 0  #: no longer in the list, but something was sent for them
+    refused: int = 0  #: changed after they were sent: the change is not taken
+    first_refused: tuple[RefusedRow, ...] = ()

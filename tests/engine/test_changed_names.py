@@ -7,7 +7,7 @@ import pytest
 from batchexport.config import Limits, Settings
 from batchexport.errors import ListChangedError
 from batchexport.model import NO_OPTIONS, JobRow, TargetKey
-from batchexport.store import MADE, Differences, RunRecord, building, take_in
+from batchexport.store import MADE, Differences, RunRecord, building, stores
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH, FakeCloud
 from tests.engine.test_evidence import RUN, foreign, one_image_each
@@ -41,7 +41,7 @@ def change(bench: Bench, named: dict[str, str]) -> Differences:
     fresh = bench.path.with_suffix(".fresh")
     fresh.unlink(missing_ok=True)
     load(fresh, named, sha="1")
-    return take_in(bench.path, fresh)
+    return stores.update(bench.path, fresh)
 
 
 def sent_in_vain(bench: Bench, cloud: FakeCloud, volume_id: str) -> None:

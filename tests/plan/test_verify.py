@@ -9,7 +9,7 @@ from batchexport.changes import Ended, Started
 from batchexport.dialect import EVS
 from batchexport.model import Accepted, Ending, Image, ImageOptions, JobState
 from batchexport.plan.image_checks import Verification, verify
-from batchexport.store import ExportedImages, StateFile
+from batchexport.store import StateFile, stores
 from tests.plan.inventory import FakeInventory
 from tests.plan.records import HASH, image
 from tests.store.making import alter, make, row, volume
@@ -47,7 +47,7 @@ def images(*numbers: int, **changes: Any) -> list[Image]:
 
 async def look(path: Path, cloud: FakeInventory, **asked: Any) -> Verification:
     found = Verification()
-    with ExportedImages(path, 1) as exported:
+    with stores.exported_images(path, 1) as exported:
         await verify(cloud, exported, ImageOptions(**asked), found)
     return found
 

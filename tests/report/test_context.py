@@ -32,7 +32,7 @@ from batchexport.report.markdown import markdown_report
 from batchexport.report.run_report import RunReport, collect_report, verdict
 from batchexport.report.servers import downtime_text, volumes_text
 from batchexport.report.text import display_width
-from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, note_end
+from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, stores
 from tests.report.pages import Page
 from tests.report.state_files import AT, HERE, build_mixed, volume_id
 
@@ -67,7 +67,7 @@ async def path(tmp_path: Path) -> Path:
         await work.release()
     with StateReader(path) as reader:
         ended_at = max(session.ended_at or 0.0 for session in reader.processes().periods)
-    note_end(
+    stores.note_end(
         path,
         ProcessEnd(began_at=AT, ended_at=ended_at, exit_code=3, error=None, host="backup-01", job="nightly"),
     )

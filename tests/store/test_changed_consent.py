@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, TargetKey
-from batchexport.store import RunRecord, StateFile, StateReader, building, take_in
+from batchexport.store import RunRecord, StateFile, StateReader, building, stores
 from tests.engine.conftest import volume_ids
 from tests.engine.fake_cloud import EPOCH
 
@@ -57,6 +57,6 @@ def test_consent_does_not_reach_rows_that_were_not_in_the_list(
     path = load(tmp_path / "list.state", {FIRST: NO_OPTIONS, SECOND: NO_OPTIONS}, sha="0")
     for number, rows in enumerate(lists, 1):
         asyncio.run(agree(path))
-        take_in(path, load(tmp_path / "fresh.state", rows, sha=str(number)))
+        stores.update(path, load(tmp_path / "fresh.state", rows, sha=str(number)))
     with StateReader(path) as reader:
         assert reader.run.may_stop is agreed

@@ -9,7 +9,7 @@ import pytest
 from batchexport.changes import Ended
 from batchexport.errors import StateCorruptError
 from batchexport.model import Ending, ImageOptions, JobState
-from batchexport.store import Exported, ExportedImages, StateFile
+from batchexport.store import Exported, StateFile, stores
 from tests.store.making import accept, alter, bring, claim, image, make, row, volume
 
 RAW = ImageOptions(disk_format="raw")
@@ -38,7 +38,7 @@ async def run(path: Path) -> Path:
 
 
 def test_images_are_waited_for_until_they_are_taken(run: Path) -> None:
-    with ExportedImages(run, 1) as images:
+    with stores.exported_images(run, 1) as images:
         assert (len(images), images.oldest_s) == (2, 100.5)
         second = Exported(
             line=3,
@@ -59,17 +59,17 @@ def test_images_are_waited_for_until_they_are_taken(run: Path) -> None:
 
 def test_the_state_file_is_only_read(run: Path) -> None:
     before = run.read_bytes()
-    with ExportedImages(run, 1) as images:
+    with stores.exported_images(run, 1) as images:
         images.take([image(1)])
     assert run.read_bytes() == before
 
 
 def test_a_target_without_images_waits_for_none(run: Path) -> None:
-    with ExportedImages(run, 2) as images:
+    with stores.exported_images(run, 2) as images:
         assert (len(images), images.oldest_s, images.first(9)) == (0, None, [])
 
 
 def test_a_damaged_file_is_told(run: Path) -> None:
     alter(run, "PRAGMA writable_schema=ON", "UPDATE sqlite_schema SET rootpage = 9999 WHERE name = 'job'")
     with pytest.raises(StateCorruptError):
-        ExportedImages(run, 1)
+        stores.exported_images(run, 1)

@@ -84,7 +84,7 @@ def test_looking_into_a_file_tells_what_it_holds_or_that_it_cannot_be_read(made:
     alter(made, "PRAGMA user_version = 99")
     found = look_into(made, lambda reader: reader.run.rows)
     assert isinstance(found, Unreadable)
-    assert found.path == made
+    assert found.ref == made
     assert "newer batchexport" in found.words
     made.write_bytes(b"damaged")
     assert isinstance(look_into(made, lambda reader: reader.run.rows), Unreadable)

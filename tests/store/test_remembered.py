@@ -17,7 +17,7 @@ from batchexport.changes import (
 )
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
 from batchexport.report.eta import running_exports
-from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, note_end
+from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, stores
 from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
 
 
@@ -108,8 +108,8 @@ def test_how_the_last_process_ended_is_kept(tmp_path: Path) -> None:
     end = ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=3, error="e", host="h", job="nightly")
     with StateReader(path) as reader:
         assert reader.processes().last_end is None
-    note_end(path, replace(end, exit_code=75))
-    note_end(path, end)
+    stores.note_end(path, replace(end, exit_code=75))
+    stores.note_end(path, end)
     with StateReader(path) as reader:
         assert reader.processes().last_end == end
     assert [each.name for each in tmp_path.iterdir()] == ["a.state"]
@@ -122,7 +122,9 @@ async def test_an_end_is_noted_beside_a_reader(tmp_path: Path) -> None:
         (job,) = await claim(work)
         accept(work, job)
     with StateReader(path) as reader:
-        note_end(path, ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=0, error=None, host=None, job=None))
+        stores.note_end(
+            path, ProcessEnd(began_at=1.0, ended_at=2.0, exit_code=0, error=None, host=None, job=None)
+        )
         assert reader.processes().last_end is not None
 
 

@@ -9,7 +9,7 @@ import pytest
 from batchexport.changes import RemovalEnded
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import JobState
-from batchexport.store import ExportedImages, StateFile, StateReader
+from batchexport.store import StateFile, StateReader, stores
 from batchexport.store.reports import Removal
 from tests.store.making import alter, ask, bring, image, make, volume
 from tests.store.test_released_files import FILES
@@ -102,7 +102,7 @@ async def test_what_nobody_answered_is_settled_later(done: Path) -> None:
 async def test_what_was_removed_is_not_looked_for(done: Path) -> None:
     async with log(done) as notes:
         await notes.answered(await notes.asked(1, image(1)), "removed")
-    with ExportedImages(done, 1) as images:
+    with stores.exported_images(done, 1) as images:
         assert [each.image_id for each in images.first(9)] == [image(2)]
 
 

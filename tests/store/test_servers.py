@@ -25,7 +25,7 @@ from batchexport.changes import (
 )
 from batchexport.errors import StateCorruptError
 from batchexport.model import ImageOptions, InUse, JobState, Server, ServerState
-from batchexport.store import LinkedRow, StateFile, StateReader, Work, discard_untried
+from batchexport.store import LinkedRow, StateFile, StateReader, Work, stores
 from tests.store.making import DONE, accept, alter, claim, make, row, volume
 
 WEB, DB = Server(server_id="web", status="active", name="web-1"), Server(server_id="db", status="active")
@@ -172,7 +172,7 @@ async def test_a_file_that_knows_of_a_stopped_server_is_kept(path: Path) -> None
         await work.commit(ResourcesAcquiring(found=[WEB], at_s=10.0))
         assert linked.job.attempt == 0
         await work.release()
-    assert not discard_untried(path)
+    assert not stores.forget(path)
 
 
 async def test_rows_that_stop_servers_are_counted_by_their_own_word_and_the_runs(tmp_path: Path) -> None:

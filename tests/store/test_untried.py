@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from batchexport.errors import StateError
-from batchexport.store import StateFile, StateReader, discard_untried
+from batchexport.store import StateFile, StateReader, stores
 from batchexport.store.owner import this_process
 
 
@@ -22,7 +22,7 @@ def edit(path: Path, statement: str, *values: object) -> None:
 
 
 def test_a_fresh_one_goes_and_leaves_nothing_beside_it(made: Path) -> None:
-    assert discard_untried(made)
+    assert stores.forget(made)
     assert list(made.parent.iterdir()) == []
 
 
@@ -37,7 +37,7 @@ def test_a_fresh_one_goes_and_leaves_nothing_beside_it(made: Path) -> None:
 )
 def test_one_that_was_tried_stays_as_it_is(made: Path, change: str) -> None:
     edit(made, change)
-    assert not discard_untried(made)
+    assert not stores.forget(made)
     StateReader(made).close()
 
 
@@ -45,21 +45,21 @@ def test_one_whose_owner_lives_stays(made: Path) -> None:
     now = time.time()
     owner = msgspec.json.encode(this_process(now=now)).decode()
     edit(made, "UPDATE target SET owner = ?, lease_until = ?", owner, now + 30)
-    assert not discard_untried(made)
+    assert not stores.forget(made)
     edit(made, "UPDATE target SET lease_until = ?", now - 1)
-    assert discard_untried(made)
+    assert stores.forget(made)
 
 
 async def test_one_that_somebody_has_open_stays(made: Path) -> None:
     async with StateFile.open(made) as opened:
         await opened.flush()
-        assert not discard_untried(made)
+        assert not stores.forget(made)
     StateReader(made).close()
 
 
 def test_one_that_cannot_be_read_stays(tmp_path: Path) -> None:
     (tmp_path / "v.state").write_bytes(b"nonsense")
-    assert not discard_untried(tmp_path / "v.state")
+    assert not stores.forget(tmp_path / "v.state")
     assert (tmp_path / "v.state").exists()
 
 

@@ -26,7 +26,9 @@ def state_path(tmp_path: Path) -> Path:
     listed = tmp_path / "list.csv"
     ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, 41)]
     listed.write_text("volume_id\n" + "\n".join(ids) + "\n")
-    return intake.prepare(listed, tmp_path / "list.state", Settings(limits=LIMITS)).state_path
+    path = tmp_path / "list.state"
+    intake.prepare(listed, path, Settings(limits=LIMITS))
+    return path
 
 
 async def export_all(

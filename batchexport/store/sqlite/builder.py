@@ -17,6 +17,7 @@ from msgspec.structs import astuple, replace
 from batchexport.database_path import DatabasePath
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
+from batchexport.store.port import Builder
 from batchexport.store.records import Duplicate, RunRecord
 from batchexport.store.sqlite import labels, schema, values
 from batchexport.store.sqlite.connection import require_sqlite, sweep
@@ -38,7 +39,7 @@ _SHARED = {
 
 
 @contextmanager
-def building(path: Path) -> Iterator[Builder]:
+def building(path: Path) -> Iterator[SqliteBuilder]:
     """A builder of the state file `path`, which is there after `finish`; without it nothing is left.
 
     Raises StateError where `path` exists already, StateWriteError where the disk is full.
@@ -67,7 +68,7 @@ def building(path: Path) -> Iterator[Builder]:
     try:
         lock(file.fileno(), path)
         with writing(path):
-            builder = Builder(path, temporary, file)
+            builder = SqliteBuilder(path, temporary, file)
             try:
                 yield builder
             finally:
@@ -77,7 +78,7 @@ def building(path: Path) -> Iterator[Builder]:
         file.close()
 
 
-class Builder:
+class SqliteBuilder(Builder):
     """Takes the rows of a list one by one; memory does not grow with them."""
 
     def __init__(self, path: Path, temporary: Path, file: BinaryIO) -> None:

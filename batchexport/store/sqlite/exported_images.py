@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from batchexport.store.port import ExportedImages
 from batchexport.store.reports import Exported
 from batchexport.store.sqlite import values
 from batchexport.store.sqlite.connection import open_for_reading
@@ -34,7 +35,7 @@ _TAKEN = f"DELETE FROM awaited WHERE {_AMONG}"
 _FIRST = f"{_ROWS} ORDER BY line LIMIT ?"
 
 
-class ExportedImages:
+class SqliteExportedImages(ExportedImages):
     """The images of one target's succeeded rows, until they are taken, but for those removed since."""
 
     def __init__(self, path: Path, target_id: int) -> None:

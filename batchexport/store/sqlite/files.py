@@ -5,12 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from batchexport.errors import StateError
 from batchexport.store.owner import Owner, is_alive, this_process
@@ -19,7 +15,6 @@ from batchexport.store.records import Elsewhere, LeftDown
 from batchexport.store.sqlite import servers
 from batchexport.store.sqlite.connection import open_for_reading, open_for_work
 from batchexport.store.sqlite.lease import Lease, owner_from
-from batchexport.store.sqlite.reader import StateReader
 from batchexport.store.sqlite.schema import IS_OUTSTANDING
 from batchexport.store.sqlite.sqlite_errors import reading
 
@@ -79,28 +74,6 @@ def holder(db: sqlite3.Connection) -> Owner | None:
         if owner is not None and lease_until > now and is_alive(owner, here=here) is not False:
             return owner
     return None
-
-
-T = TypeVar("T")
-
-
-class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
-    """A state file that cannot be read. What it knows is not known: never that it knows nothing."""
-
-    path: Path
-    words: str  #: what is wrong with it, in full
-
-
-def look_into(path: Path, look: Callable[[StateReader], T]) -> T | Unreadable:
-    """What `look` finds in the state file, or that it cannot be read; `look` reads all it needs.
-
-    A file that is not there is unreadable, too.
-    """
-    try:
-        with StateReader(path) as reader:
-            return look(reader)
-    except StateError as error:
-        return Unreadable(path=path, words=str(error))
 
 
 log = logging.getLogger(__name__)

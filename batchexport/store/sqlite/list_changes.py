@@ -12,9 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from batchexport.errors import ListChangedError, StateInUseError
+from batchexport.store.records import Differences, RefusedRow
 from batchexport.store.sqlite import images, labels
 from batchexport.store.sqlite.connection import open_for_reading, open_for_work
 from batchexport.store.sqlite.files import holder
@@ -132,25 +131,6 @@ _SHARED_NAME = """
         SELECT target_id, earlier.image_name FROM main.earlier_name AS earlier JOIN main.job AS own
             ON own.job_id = earlier.job_id AND own.image_name <> earlier.image_name)
     GROUP BY target_id, image_name HAVING count(*) > 1 LIMIT 1"""
-
-
-class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that was sent already and now asks for another image."""
-
-    line: int  #: of the list as it is now
-    volume_id: str
-    state: str
-
-
-class Differences(msgspec.Struct, frozen=True, kw_only=True):
-    """How a list differs from the rows of its state file."""
-
-    new: int = 0
-    changed: int = 0  #: rows of which nothing is under way or there: they take their new values
-    left_out: int = 0  #: no longer in the list, and nothing was ever sent for them
-    kept: int = 0  #: no longer in the list, but something was sent for them
-    refused: int = 0  #: changed after they were sent: the change is not taken
-    first_refused: tuple[RefusedRow, ...] = ()
 
 
 def compare(state_path: Path, fresh_path: Path) -> Differences:

@@ -25,6 +25,7 @@ from batchexport.store.records import (
     PendingJobs,
     RunRecord,
     Skipped,
+    StoreRef,
     TargetRecord,
     Unsent,
 )
@@ -90,12 +91,13 @@ class SqliteWork(Work):
     async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
         await self._writer.ask(targets.bind, found=found, at=self._now(), rebind=rebind)
 
-    async def skip_duplicates(self, others: Sequence[Path] = ()) -> Skipped:
+    async def skip_duplicates(self, others: Sequence[StoreRef] = ()) -> Skipped:
         known_twice = await self._writer.ask(targets.skip_known_twice, at=self._now())
-        exported: dict[Path, int] = {}
+        exported: dict[StoreRef, int] = {}
         if others and (await self.pending()).jobs:
             mine = await self._writer.ask(_record_of)
-            for rows in targets.exported_elsewhere(self.path, self.target_id, mine, others):
+            files = [other for other in others if isinstance(other, Path)]
+            for rows in targets.exported_elsewhere(self.path, self.target_id, mine, files):
                 if rows and (
                     count := await self._writer.ask(targets.skip_exported, rows=rows, at=self._now())
                 ):
