@@ -66,7 +66,7 @@ def report_lines(
 
 
 def _selected_lines(
-    reader: StateReader,
+    reader: Reader,
     form: ReportFormat,
     now: float,
     only: Collection[JobState],

@@ -88,7 +88,7 @@ def status_json(reader: Reader, state_path: StoreRef, *, now: float) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 
-def targets_listing(reader: StateReader) -> Listing:
+def targets_listing(reader: Reader) -> Listing:
     """The targets as records, with their totals."""
     records = [
         {

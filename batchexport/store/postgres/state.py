@@ -17,7 +17,7 @@ from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import RunConnection
 from batchexport.store.postgres.postgres_errors import translated
 from batchexport.store.postgres.transactions import PostgresTransactions
-from batchexport.store.records import Elsewhere, Skipped
+from batchexport.store.records import Elsewhere, Skipped, StoreRef
 from batchexport.store.sqlite import queries, targets
 from batchexport.store.sqlite.locks import NoLocks
 from batchexport.store.sqlite.state import StateFile
@@ -29,11 +29,12 @@ from batchexport.store.sqlite.writer import Writer
 class PostgresWork(SqliteWork):
     """Work on a target in a database."""
 
-    async def skip_duplicates(self, others: Sequence[Path] = ()) -> Skipped:
+    async def skip_duplicates(self, others: Sequence[StoreRef] = ()) -> Skipped:
         known_twice = await self._writer.ask(targets.skip_known_twice, at=self._now())
-        exported: dict[Path, int] = {}
+        exported: dict[StoreRef, int] = {}
         if others and (await self.pending()).jobs:
-            found = partial(other_runs.exported_elsewhere, path=self.path, others=others)
+            paths = [other for other in others if isinstance(other, Path)]
+            found = partial(other_runs.exported_elsewhere, path=self.path, others=paths)
             for rows in await self._writer.ask(found):
                 count = await self._writer.ask(targets.skip_exported, rows=rows, at=self._now())
                 if count:

@@ -39,7 +39,7 @@ _SHARED = {
 
 
 @contextmanager
-def building(path: Path) -> Iterator[SqliteBuilder]:
+def building(path: Path) -> Iterator[Builder]:
     """A builder of the state file `path`, which is there after `finish`; without it nothing is left.
 
     Raises StateError where `path` exists already, StateWriteError where the disk is full.
