@@ -31,7 +31,13 @@ class Permit:
 
     messages = MESSAGES
     limits = Limits(
-        acquire_s=600.0, absent_s=30.0, free_s=30.0, stable_s=60.0, stuck_s=3600.0, is_created=True
+        acquire_s=600.0,
+        absent_s=30.0,
+        free_s=30.0,
+        stable_s=60.0,
+        lag_s=20.0,
+        stuck_s=3600.0,
+        is_created=True,
     )
     max_held = 3
     busy: Mapping[str, str] = {}

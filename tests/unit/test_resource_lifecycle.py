@@ -14,12 +14,17 @@ from batchexport.engine.resources.lifecycle import (
     next_action,
 )
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
-from batchexport.engine.steps.stop_server import GONE_AFTER_S, STABLE_FOR_S, STUCK_AFTER_S, UP_AFTER_S
+from batchexport.engine.steps.stop_server import GONE_AFTER_S, LAG_S, STABLE_FOR_S, STUCK_AFTER_S, UP_AFTER_S
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, Server
 from batchexport.store import LinkedRow
 
 LIMITS = Limits(
-    acquire_s=900.0, absent_s=GONE_AFTER_S, free_s=UP_AFTER_S, stable_s=STABLE_FOR_S, stuck_s=STUCK_AFTER_S
+    acquire_s=900.0,
+    absent_s=GONE_AFTER_S,
+    free_s=UP_AFTER_S,
+    stable_s=STABLE_FOR_S,
+    lag_s=LAG_S,
+    stuck_s=STUCK_AFTER_S,
 )
 
 
@@ -33,6 +38,10 @@ GONE = Server(server_id="a", status="", exists=False)
 def row(job_id: int, *server_ids: str) -> LinkedRow:
     job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
     return LinkedRow(job=job, state=JobState.PENDING, held=True, server_ids=server_ids)
+
+
+def running_since(seconds: float, *, after_off_s: float) -> dict[str, float]:
+    return {"in_state_s": seconds, "unchanged_s": seconds, "since_held_s": after_off_s}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +98,13 @@ ACTIVE, OFF = server("active"), server("shutoff")
         (RELEASING, ACTIVE, {"unchanged_s": UP_AFTER_S}, Action.WAIT),
         (RELEASING, ACTIVE, {"in_state_s": UP_AFTER_S}, Action.WAIT),
         (RELEASING, ACTIVE, {"unchanged_s": UP_AFTER_S, "in_state_s": UP_AFTER_S}, Action.NOTE_RELEASED),
+        # Nobody who is behind by no more than others ever were can still tell of the time before it was off.
+        (RELEASING, ACTIVE, running_since(LAG_S / 2, after_off_s=LAG_S), Action.NOTE_RELEASED),
+        (RELEASING, ACTIVE, running_since(LAG_S / 2 - 1, after_off_s=LAG_S), Action.WAIT),
+        (RELEASING, ACTIVE, running_since(LAG_S / 2, after_off_s=LAG_S - 1), Action.WAIT),
+        (RELEASING, ACTIVE, {"since_held_s": LAG_S, "unchanged_s": LAG_S}, Action.WAIT),
+        (RELEASING, ACTIVE, {**running_since(LAG_S, after_off_s=LAG_S), "seen_held": False}, Action.WAIT),
+        (HELD, ACTIVE, running_since(LAG_S, after_off_s=LAG_S), Action.WAIT),
         (RELEASING, OFF, {"in_state_s": STUCK_AFTER_S}, Action.STUCK),
         # A stop that was asked for may still be obeyed: running is not yet up.
         (RELEASING, server("active", "powering-off"), {"seen_held": False}, Action.WAIT),
@@ -183,7 +199,9 @@ def test_room_is_for_servers_and_for_their_exports(
     assert found is room
 
 
-CREATED = Limits(acquire_s=900.0, absent_s=60.0, free_s=30.0, stable_s=90.0, stuck_s=3600.0, is_created=True)
+CREATED = Limits(
+    acquire_s=900.0, absent_s=60.0, free_s=30.0, stable_s=90.0, lag_s=20.0, stuck_s=3600.0, is_created=True
+)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     unchanged_s: float = 0.0  #: since when it is seen as it is now
     absent_s: float = 0.0  #: since when every answer said that there is none
     seen_held: bool = True  #: since its acquisition was last requested
+    since_held_s: float = 0.0  #: since this process first saw it held after that
     is_newer: bool = False  #: it is free, by a record newer than those from before it was held
     is_inherited: bool = False  #: an earlier process left it held, and this one never saw it so
 
@@ -80,6 +81,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     absent_s: float  #: then one that the service denies is absent: one answer proves nothing
     free_s: float  #: one seen held is free when every poll saw it so for so long: replicas and caches lag
     stable_s: float  #: the same for one never seen held: a late request may still act
+    lag_s: float  #: no read lags more: half of it is enough for one that was first seen held this long ago
     stuck_s: float  #: then its release needs a person
     is_created: bool = False  #: acquiring creates it: absent means free, not lost
 
@@ -124,7 +126,9 @@ def _while_held(condition: Condition, observation: Observation, limits: Limits) 
 def _while_releasing(condition: Condition, observation: Observation, limits: Limits) -> Action:
     if condition is Condition.FREE:
         stable_s = min(observation.unchanged_s, observation.in_state_s)
-        is_free = observation.seen_held and (observation.is_newer or stable_s >= limits.free_s)
+        is_past_lag = observation.since_held_s >= limits.lag_s and stable_s >= limits.lag_s / 2
+        is_certain = observation.is_newer or is_past_lag or stable_s >= limits.free_s
+        is_free = observation.seen_held and is_certain
         return Action.NOTE_RELEASED if is_free or stable_s >= limits.stable_s else Action.WAIT
     if observation.in_state_s >= limits.stuck_s:
         return Action.STUCK
@@ -139,6 +143,7 @@ class ObservationLog:
         self._in_state: dict[str, tuple[ResourceState, float]] = {}
         self._seen: dict[str, tuple[Seen, float]] = {}
         self._seen_held: set[str] = set()  # since their acquisition was last requested
+        self._held_since: dict[str, float] = {}  # loop time at which they were first seen so
         self._absent_since: dict[str, float] = {}
         self._inherited: set[str] = set()
         # When their records were last updated, by those that showed them free before they were held, and by
@@ -178,6 +183,7 @@ class ObservationLog:
             self._seen_held.add(resource_id)
         if seen.condition is Condition.HELD:
             self._inherited.discard(resource_id)
+            self._held_since.setdefault(resource_id, loop_now)
         if seen.condition is Condition.ABSENT:
             self._absent_since.setdefault(resource_id, loop_now)
         elif seen.condition is not Condition.UNKNOWN:
@@ -190,6 +196,7 @@ class ObservationLog:
             unchanged_s=loop_now - self._seen[resource_id][1],
             absent_s=loop_now - self._absent_since.get(resource_id, loop_now),
             seen_held=resource_id in self._seen_held,
+            since_held_s=loop_now - self._held_since.get(resource_id, loop_now),
             is_newer=seen.condition is Condition.FREE and self._is_newer(resource_id, seen.updated_at),
             is_inherited=resource_id in self._inherited,
         )
@@ -215,7 +222,8 @@ class ObservationLog:
 
     def forget(self, resource_id: str) -> None:
         """It is released, or to be acquired anew."""
-        for memory in (self._in_state, self._seen, self._absent_since, self._free_at, self._held_at):
+        memories = (self._in_state, self._seen, self._held_since, self._absent_since)
+        for memory in (*memories, self._free_at, self._held_at):
             memory.pop(resource_id, None)
         self._seen_held.discard(resource_id)
         self._inherited.discard(resource_id)

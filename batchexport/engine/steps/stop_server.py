@@ -33,6 +33,9 @@ STABLE_FOR_S = 90.0
 #: A server that was off and is seen running may be seen so by a replica that lags or by a cache. Unless its
 #: record is newer than its downtime, it counts as up when every poll saw it running for this long.
 UP_AFTER_S = 30.0
+#: By no more than this replicas and caches lag. A server that was started again so long after it was first
+#: seen off counts as up when every poll saw it running for half of it.
+LAG_S = 20.0
 #: A server is gone when the compute service answered so for this long, asked for it by its id.
 GONE_AFTER_S = 60.0
 #: A server that does not start for this long needs a person.
@@ -68,6 +71,7 @@ class StopServer:
             absent_s=GONE_AFTER_S,
             free_s=UP_AFTER_S,
             stable_s=STABLE_FOR_S,
+            lag_s=LAG_S,
             stuck_s=STUCK_AFTER_S,
         )
         self.max_held = stops.max_down
