@@ -27,7 +27,7 @@ _ALL_PLACES = "SELECT set_config('search_path', %s, false)"
 
 # A worker only ever looks for rows by an index. Where statistics are out of date, as after a million rows
 # were loaded, the planner would read whole tables. What stands still is undone, so that others can go on.
-_FOR_WORK = (
+FOR_WORK = (
     "SET synchronous_commit = on",
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET lock_timeout = '15s'",
@@ -95,7 +95,7 @@ class RunConnection:
         attrs = {"target_session_attrs": "read-write"} if self._for_work else {}
         db = connect(self.path, **attrs)
         try:
-            _prepare(db, self.path, _FOR_WORK if self._for_work else _FOR_READING)
+            _prepare(db, self.path, FOR_WORK if self._for_work else _FOR_READING)
         except BaseException:
             db.close()
             raise

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from batchexport.store.postgres.connection import CATALOGUE, VERSION
+from batchexport.store.postgres.sql import READY_ORDER
 from batchexport.store.sqlite import images, labels, lease, schema, servers, targets
 
 WORKER, READER = "batchexport_worker", "batchexport_reader"
@@ -88,7 +89,10 @@ def _translated(table: str) -> str:
 
 def _index(index: str) -> str:
     # SQLite ends every entry with the number of the row; here it is said, where rows are read in that order.
-    index = re.sub(r"(INDEX job_(?:ready|waiting) ON job \([^)]*)\)", r"\1, job_id)", index)
+    index = index.replace("job_ready ON job (target_id)", f"job_ready ON job (target_id, ({READY_ORDER}))")
+    index = index.replace(
+        "job_waiting ON job (target_id, next_at)", "job_waiting ON job (target_id, next_at, job_id)"
+    )
     return index.replace("IF NOT EXISTS ", "").replace("9e999", "'Infinity'::float8")
 
 

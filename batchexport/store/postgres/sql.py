@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from batchexport.store.sqlite.schema import IS_READY
+
+#: What the index of jobs that may go at once is ordered by, and no other index is.
+READY_ORDER = "job_id + 0"
 #: Of the tables that are written with OR REPLACE, what a row is known by.
 _KEYS = {
     "target_identity": "target_id",
@@ -66,10 +70,24 @@ def translated(statement: str) -> str:
     )
     for pattern, put in _COMPILED:
         statement = pattern.sub(put, statement)
-    statement = _inserted(statement)
+    statement = _inserted(_in_order_of_its_index(statement))
     return "".join(
         part if part.startswith("'") else _PLACES.sub(_place, part) for part in _TEXTS.split(statement)
     )
+
+
+def _in_order_of_its_index(statement: str) -> str:
+    """A statement for jobs that may go at once, so that their index alone has them in its order.
+
+    By the numbers of all jobs the planner would find the first of them as well, past a million that ended,
+    and statistics of an hour ago tell it that those have not.
+    """
+    if f"{IS_READY}" not in statement:
+        return statement
+    statement = statement.replace("job_id > ", f"{READY_ORDER} > ")
+    if "ORDER BY" not in statement:
+        return statement.replace(" LIMIT", f" ORDER BY {READY_ORDER} LIMIT")
+    return statement.replace("ORDER BY job_id", f"ORDER BY {READY_ORDER}")
 
 
 def _as_expression(found: re.Match[str]) -> str:
