@@ -62,7 +62,7 @@ async def _all_targets(state: Store) -> AsyncIterator[list[Work]]:
     """All targets of the file, so that no other process works on it meanwhile."""
     taken: list[Work] = []
     try:
-        for target in state.targets():
+        for target in state.targets:
             taken.append(await state.take(target.target_id))
         yield taken
     finally:

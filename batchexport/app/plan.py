@@ -26,7 +26,7 @@ async def plan_list(config: RunConfig) -> Mapping[TargetKey, PlanSummary]:
         found = await look_up(config, state_path)
         await asyncio.to_thread(start, config, state_path, NullConsole(), found)
         async with stores.open_for_work(state_path) as state:
-            keys = [target.key for target in state.targets()]
+            keys = [target.key for target in state.targets]
             limits = config.settings.limits
             async with connections(keys, config.access, limits, state_path=state_path) as connect:
                 return await plan(state, connect, config.settings)

@@ -14,7 +14,7 @@ async def reconcile_rows(
 ) -> list[Reconciled]:
     """A look at every ambiguous row, settled in the state file where it is clear now whose its images are."""
     async with stores.open_for_work(state_path) as state:
-        keys = [target.key for target in state.targets()]
+        keys = [target.key for target in state.targets]
         async with connections(keys, access, settings.limits, state_path=state_path) as connect:
             return await engine.reconcile_all(
                 state, connect, claims, settle_s=settings.limits.settle_s, rebind=settings.rebind_cloud

@@ -77,7 +77,7 @@ async def work(
     """
     await confirm_stops(state_path, settings)
     async with stores.open_for_work(state_path) as state:
-        keys = [target.key for target in state.targets()]
+        keys = [target.key for target in state.targets]
         async with (
             connections(keys, access, settings.limits, state_path=state_path, stop=stop) as plain,
             closing(hours, stop, console),

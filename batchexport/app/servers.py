@@ -21,9 +21,9 @@ async def start_servers(
     nothing_more = asyncio.Event()
     nothing_more.set()  # what is left of such a run is to bring servers up
     async with stores.open_for_work(state_path) as state:
-        if not await state.count_afoot():
+        if not (await state.remaining()).resources:
             return
-        keys = [target.key for target in state.targets()]
+        keys = [target.key for target in state.targets]
         quick = replace(settings, wait=False, preflight=False)
         async with connections(keys, access, settings.limits, state_path=state_path) as connect:
             await engine.run(state, connect, quick, stop=nothing_more, start_anyway=anyway)

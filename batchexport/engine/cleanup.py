@@ -97,7 +97,7 @@ async def removing(
 @asynccontextmanager
 async def _hold(path: StoreRef, key: TargetKey, now: Callable[[], float]) -> AsyncIterator[Work]:
     async with stores.open_for_work(path, now=now) as state:
-        target_id = next((each.target_id for each in state.targets() if each.key == key), None)
+        target_id = next((each.target_id for each in state.targets if each.key == key), None)
         if target_id is None:
             raise StateError(f"{path}: it has no target {key}")
         work = await state.take(target_id, is_work=False)

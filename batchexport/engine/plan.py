@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 async def plan(state: Store, connect: Connect, settings: Settings) -> Mapping[TargetKey, PlanSummary]:
     """Check every job of a new state file against its cloud. Raises what `on_each_target` raises."""
-    keys = {target.target_id: target.key for target in state.targets()}
+    keys = {target.target_id: target.key for target in state.targets}
     summaries = {key: PlanSummary() for key in keys.values()}
 
     async def one(cloud: Cloud, work: Work) -> None:

@@ -22,7 +22,7 @@ from batchexport.errors import (
     StateError,
     StopRequestedError,
 )
-from batchexport.model import FINAL_STATES, JobState, TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.store import Store, StoreRef, TargetRecord, Work, check_bound
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,7 @@ async def run(
     Returns when nothing is left to do or, after `stop` is set, when every request has its response. Raises
     what `on_each_target` raises.
     """
-    counts = await state.counts()
-    to_do = (set(JobState) - FINAL_STATES) | again
-    is_finished = not any(counts[job_state] for job_state in to_do)
-    if is_finished and not await state.count_afoot():
+    if (await state.remaining()).is_done(again):
         await check_clouds(state, connect, rebind=settings.rebind_cloud)
         return  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
@@ -125,7 +122,7 @@ async def on_each_target(
     The error that ended a target is raised when all are done. `file_lost` is called as soon as this process
     has lost the state file. Raises StateInUseError before any work if another process has a target.
     """
-    targets = state.targets()
+    targets = state.targets
     taken = await _take_all(state, targets)
     errors: list[BatchExportError] = []
 
@@ -186,7 +183,7 @@ async def check_clouds(state: Store, connect: Connect, *, rebind: bool) -> None:
     A cloud that cannot be signed in to is not checked. Raises ConfigError where no sign-in is configured: the
     cloud that was asked for may be any.
     """
-    for target in state.targets():
+    for target in state.targets:
         if target.identity is None:
             continue
         try:

@@ -27,6 +27,7 @@ from batchexport.store.records import (
     Listing,
     OpenRow,
     PendingJobs,
+    Remaining,
     RunRecord,
     Skipped,
     StoreRef,
@@ -139,6 +140,7 @@ class Store(Protocol):
 
     path: StoreRef
     run: RunRecord
+    targets: Sequence[TargetRecord]  #: as they were when it was opened
 
     async def __aenter__(self) -> Self: ...
 
@@ -149,16 +151,6 @@ class Store(Protocol):
     async def close(self) -> None:
         """Make everything durable, and leave one file. Raises what kept a change from being written."""
 
-    @property
-    def backlog(self) -> int:
-        """Changes that are not durable yet."""
-
-    def targets(self) -> list[TargetRecord]:
-        """Every target, as the file was when it was opened."""
-
-    async def flush(self) -> None:
-        """Wait until every change so far is durable. Raises StateError if one of them was not allowed."""
-
     async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> Work:
         """The target for this process alone, from now until `ttl_s` after the last renewal.
 
@@ -168,14 +160,8 @@ class Store(Protocol):
         replaced at once, another when its lease has run out.
         """
 
-    def check_in_place(self) -> None:
-        """Raise StateError where the file was removed or replaced: nobody sees what we write any more."""
-
-    async def counts(self) -> dict[JobState, int]:
-        """How many jobs of all targets are in each state; every state is there."""
-
-    async def count_afoot(self) -> int:
-        """How many servers of all targets are not up again."""
+    async def remaining(self) -> Remaining:
+        """What is left to do in all targets."""
 
     async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
         """Somebody decided that this server is not to be started by us; for how many targets it was down."""

@@ -5,13 +5,13 @@ Times are seconds since the epoch, UTC; `intent_at` is by the cloud's clock, all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import msgspec
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import InUse, Job, JobState, ServerState, TargetKey
+from batchexport.model import FINAL_STATES, InUse, Job, JobState, ServerState, TargetKey
 
 
 class StoreRef(Protocol):
@@ -115,6 +115,19 @@ class PendingJobs(msgspec.Struct, frozen=True, kw_only=True):
 
     jobs: int
     unchecked: int  #: of these, those whose volume is of unknown size: it was not looked at
+
+
+class Remaining(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left to do in all targets of a run."""
+
+    jobs: Mapping[JobState, int]  #: how many are in each state; every state is there
+    resources: int  #: not released yet
+
+    def is_done(self, again: Collection[JobState] = ()) -> bool:
+        """Whether every job is at its end, none of them to be tried `again`, and every resource released."""
+        return not self.resources and not any(
+            jobs for state, jobs in self.jobs.items() if state not in FINAL_STATES or state in again
+        )
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,7 @@ def test_a_reader_sees_what_was_there_before(unfinished: Site) -> None:
 
 async def test_a_process_that_works_sees_what_was_there_before(unfinished: Site) -> None:
     async with StateFile.open(unfinished.state_path) as state:
-        assert sum((await state.counts()).values()) == 1000
+        assert sum(((await state.remaining()).jobs).values()) == 1000
 
 
 def test_the_same_command_goes_on(unfinished: Site) -> None:

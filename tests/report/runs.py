@@ -78,7 +78,7 @@ async def make_run(
             )
         )
     async with StateFile.open(path) as state:
-        for record in state.targets():
+        for record in state.targets:
             work = await state.take(record.target_id)
             await _work(work, draw, begins_at, until_s)
             work.apply(RateLearned(3.5))

@@ -60,7 +60,7 @@ async def build_mixed(path: Path) -> None:
     rows = [(HERE, f"image {number}", options if number == 1 else NO_OPTIONS) for number in range(1, 6)]
     build(path, [*rows, (EAST, "image 6", NO_OPTIONS), (EAST, "image 7", NO_OPTIONS)])
     async with StateFile.open(path) as state:
-        for target in state.targets():
+        for target in state.targets:
             work = await state.take(target.target_id)
             jobs = await work.claim(5, now_s=AT + 10, server_now_s=AT + 10)
             endings = ENDINGS[: len(jobs)] if target.key == HERE else ENDINGS_EAST
@@ -82,7 +82,7 @@ async def build_succeeded(path: Path, ending: Ending = PLAIN) -> None:
     """One row, exported."""
     build(path, [(HERE, "image 1", NO_OPTIONS)])
     async with StateFile.open(path) as state:
-        work = await state.take(state.targets()[0].target_id)
+        work = await state.take(state.targets[0].target_id)
         (job,) = await work.claim(1, now_s=AT, server_now_s=AT)
         answer = Accepted(image_id="image-id-1", size_gib=5, request_id=None)
         work.apply(Started.by(job, answer, at_s=AT, deadline_at=AT + 3600))

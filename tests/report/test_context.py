@@ -53,7 +53,7 @@ async def path(tmp_path: Path) -> Path:
     path = tmp_path / "night.state"
     await build_mixed(path)
     async with StateFile.open(path) as state:
-        work = await state.take(next(each.target_id for each in state.targets() if each.key == HERE))
+        work = await state.take(next(each.target_id for each in state.targets if each.key == HERE))
         await work.bind(IDENTITY)
         work.apply(NamesLearned(NAMES))
         work.apply(ImagesSeen({"image-id-5": "queued"}))

@@ -50,7 +50,7 @@ async def test_a_file_that_nobody_worked_on_yet_has_neither_targets_nor_reasons(
 
 async def test_status_names_the_process_that_works_on_the_file(mixed: Path) -> None:
     async with StateFile.open(mixed) as state:
-        await state.take(state.targets()[0].target_id)
+        await state.take(state.targets[0].target_id)
         with StateReader(mixed) as reader:
             text = status_text(reader, mixed, now=NOW)
             content = json.loads(status_json(reader, mixed, now=NOW))

@@ -286,8 +286,8 @@ async def test_retry_takes_the_states_it_is_told(path: Path, final: JobState) ->
         for one in (FAILED, SKIPPED, AMBIGUOUS):
             await bring(work, one)
         assert await work.retry(frozenset({final})) == 1
-        assert (await state.counts())[final] == 0
-        assert (await state.counts())[PENDING] == 1
+        assert ((await state.remaining()).jobs)[final] == 0
+        assert ((await state.remaining()).jobs)[PENDING] == 1
 
 
 @pytest.mark.parametrize("wrong", [SUCCEEDED, SUBMITTING, EXPORTING, PENDING])
@@ -312,10 +312,10 @@ async def test_sizes_are_noted_for_the_volumes_of_the_list(made: Path) -> None:
 
 async def test_the_learnt_rate_is_there_for_the_next_process(made: Path) -> None:
     async with StateFile.open(made) as state:
-        assert [target.requests_per_second for target in state.targets()] == [None]
+        assert [target.requests_per_second for target in state.targets] == [None]
         (await state.take(1)).apply(RateLearned(2.5))
     async with StateFile.open(made) as state:
-        assert [target.requests_per_second for target in state.targets()] == [2.5]
+        assert [target.requests_per_second for target in state.targets] == [2.5]
 
 
 async def test_a_row_that_was_tried_is_not_refused_as_if_it_never_was(made: Path) -> None:

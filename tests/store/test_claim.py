@@ -92,7 +92,7 @@ async def test_jobs_under_way_are_found_again_after_reopening(path: Path) -> Non
         work = await state.take(1)
         assert await work.jobs_in(JobState.SUBMITTING) == [sent]
         assert [job.job_id for job in await work.jobs_in(JobState.EXPORTING)] == [taken.job_id]
-        assert await state.counts() == {
+        assert (await state.remaining()).jobs == {
             JobState.PENDING: 1,
             JobState.SUBMITTING: 1,
             JobState.EXPORTING: 1,

@@ -77,7 +77,7 @@ async def test_a_file_whose_process_was_killed_is_whole_and_goes_on(path: Path) 
     await acknowledged_before_kill(path, lines=100)
     async with StateFile.open(path) as state:
         work = await state.take(1)
-        counts = await state.counts()
+        counts = (await state.remaining()).jobs
         assert len(await work.jobs_in(JobState.SUBMITTING)) == counts[JobState.SUBMITTING]
         assert len(await work.jobs_in(JobState.EXPORTING)) == counts[JobState.EXPORTING]
         assert await work.next_due_s() == 0.0

@@ -21,7 +21,7 @@ async def worked(tmp_path: Path) -> Path:
     rows = [*(row(number) for number in (1, 2, 3)), row(4, target=THERE)]
     path = make(tmp_path / "a.state", rows)
     async with StateFile.open(path) as state:
-        work = await state.take(state.targets()[0].target_id)
+        work = await state.take(state.targets[0].target_id)
         await bring(work, JobState.SUCCEEDED)
         await bring(work, JobState.FAILED)
         (job,) = await claim(work)

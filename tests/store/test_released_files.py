@@ -49,7 +49,7 @@ def test_it_is_read(released: Path) -> None:
 
 async def test_it_is_opened_for_work(released: Path) -> None:
     async with StateFile.open(released) as state:
-        (target,) = state.targets()
+        (target,) = state.targets
         work = await state.take(target.target_id)
         assert await work.claim(10, now_s=0.0, server_now_s=0.0) == []
         await work.release()

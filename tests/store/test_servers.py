@@ -117,7 +117,7 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
     await take_down(work, await hold_first(work, "web", "db"), WEB, DB)
     await work.start_release(["db"])
     await work.commit(ResourceNoted("db", "does not start: no valid host"))
-    assert await state.count_afoot() == 2
+    assert (await state.remaining()).resources == 2
     with StateReader(path) as reader:
         db, web = reader.overview().servers
     assert (web.name, web.state, web.stopping_at, web.down_at) == ("web-1", ServerState.DOWN, 10.0, 20.0)
@@ -127,7 +127,7 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
         (volume(1),),
     )
     await work.commit(ResourcesReleased(resource_ids=["web", "db"], at_s=60.0))
-    assert await state.count_afoot() == 0
+    assert (await state.remaining()).resources == 0
 
 
 @pytest.mark.parametrize("outcome", [JobState.FAILED, JobState.AMBIGUOUS])
@@ -152,7 +152,7 @@ async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFi
     (linked,) = await held(work)
     work.apply(Rejected(job=linked.job, after=JobState.FAILED, ending=DONE, at_s=2.0))
     await state.flush()
-    assert (await state.counts())[JobState.FAILED] == 1
+    assert ((await state.remaining()).jobs)[JobState.FAILED] == 1
 
 
 async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[StateFile, Work]) -> None:

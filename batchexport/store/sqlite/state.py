@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from batchexport.clock import boottime_s
 from batchexport.database_path import DatabasePath
 from batchexport.errors import BatchExportError, StateError
-from batchexport.model import InUse, JobState
+from batchexport.model import InUse
 from batchexport.store.owner import this_process
 from batchexport.store.port import LEASE_S, Store
-from batchexport.store.records import RunRecord, TargetRecord
+from batchexport.store.records import Remaining, RunRecord, TargetRecord
 from batchexport.store.sqlite import lease, queries, servers
 from batchexport.store.sqlite.connection import open_for_work, sweep
 from batchexport.store.sqlite.lease import Lease
@@ -50,7 +50,7 @@ class StateFile(Store):
         self.path = path
         self.run = run
         self._writer = writer
-        self._targets = targets
+        self.targets = targets
         self._now = now
         self._clock = clock
         self._locks = locks
@@ -109,9 +109,6 @@ class StateFile(Store):
     def backlog(self) -> int:
         return self._writer.backlog
 
-    def targets(self) -> list[TargetRecord]:
-        return list(self._targets)
-
     async def flush(self) -> None:
         await self._writer.drain()
         self._writer.check()
@@ -160,11 +157,10 @@ class StateFile(Store):
             self._left()
         held.lose("it was released")
 
-    async def counts(self) -> dict[JobState, int]:
-        return await self._writer.ask(queries.counts)
-
-    async def count_afoot(self) -> int:
-        return await self._writer.ask(servers.count_afoot)
+    async def remaining(self) -> Remaining:
+        return Remaining(
+            jobs=await self._writer.ask(queries.counts), resources=await self._writer.ask(servers.count_afoot)
+        )
 
     async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
         return await self._writer.ask(partial(servers.give_up, server_id=server_id, words=words, at=at_s))

@@ -142,7 +142,7 @@ async def test_what_was_learned_is_there_for_the_next_process(bench: Bench) -> N
         work.apply(RateLearned(2.5), SizesLearned({volume(1): 10}))
         await work.release()
     async with bench.open() as store:
-        assert [target.requests_per_second for target in store.targets()] == [2.5]
+        assert [target.requests_per_second for target in store.targets] == [2.5]
         pending = await (await store.take(1)).pending()
         assert (pending.jobs, pending.unchecked) == (6, 5)
 
