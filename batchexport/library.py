@@ -278,7 +278,7 @@ async def _work(
         return _outcome(state_path, reader, outcome)
 
 
-async def _shielded(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def _shielded(task: asyncio.Task[int], stop: asyncio.Event) -> None:
     """Wait for the task. The first cancellation asks it to stop and waits for it, the next one cancels it."""
     try:
         await asyncio.shield(task)

@@ -68,12 +68,13 @@ async def work(
     again: Collection[JobState] = (),
     hours: OpenHours | None = None,
     watch: bool = True,
-) -> None:
+) -> int:
     """Work on a state file until it is done, `stop` is set, or its hours are over.
 
     Rows in the states of `again` are tried again first. Without `watch` it ends once no row is pending, or
     none has moved for some minutes: the rest is watched later. After `stop`, what was sent gets its answer,
-    and servers are started. Raises BatchExportError for what ends a run early.
+    and servers are started. Returns how many hooks failed after their row had ended. Raises BatchExportError
+    for what ends a run early.
     """
     await confirm_stops(state_path, settings)
     async with stores.open_for_work(state_path) as state:
@@ -84,7 +85,7 @@ async def work(
             sending_only(None if watch else state_path, stop),
             observe(plain) as (connect, on_change),
         ):
-            await engine.run(
+            return await engine.run(
                 state,
                 connect,
                 settings,

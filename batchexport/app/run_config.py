@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
+from batchexport.config.hooks import Hooks
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
 from batchexport.dialect import ALLOWED, DIALECTS, Dialect, DialectName
@@ -124,13 +125,14 @@ def resolve_config(
     ConfigError.
     """
     schedule, job_name, job_folder = ScheduleConfig(), "", Path()
-    notify, reports, volume_filter = None, None, None
+    notify, reports, volume_filter, hooks = None, None, None, Hooks()
     if is_job_file(source):
         from batchexport.config.jobfile import read_job_file
 
         job_file = read_job_file(Path(source), allowed=ALLOWED)
         schedule, job_name, job_folder = job_file.nights, Path(source).stem, Path(source).parent
         notify, reports, volume_filter = job_file.notify, job_file.reports, job_file.volume_filter
+        hooks = job_file.hooks
         if state_path is not None:
             schedule = replace(schedule, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
@@ -139,7 +141,7 @@ def resolve_config(
     return RunConfig(
         source=source,
         said_state_path=state_path,
-        settings=replace(settings, rebind_cloud=rebind_cloud, export_again=export_again),
+        settings=replace(settings, rebind_cloud=rebind_cloud, export_again=export_again, hooks=hooks),
         access=access,
         volume_filter=volume_filter,
         schedule=schedule,

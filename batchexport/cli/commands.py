@@ -78,12 +78,21 @@ def _cut(words: str, room: int) -> str:
 
 def unknown_variables(program: click.Group, environment: Iterable[str]) -> list[str]:
     """A sentence for each of them. Loads every command where there is any variable of ours."""
-    given = sorted(name for name in environment if name.startswith(PREFIX))
+    given = sorted(name for name in environment if name.startswith(PREFIX) and not _is_of_hook(name))
     if not given:
         return []
     known = set(_read_by(program))
     commands = [name.upper() for name in program.list_commands(click.Context(program))]
     return [_told(name, known, commands) for name in given if name not in known]
+
+
+def _is_of_hook(name: str) -> bool:
+    """Whether it was set for a command of the user's, which may well run this program."""
+    return name.startswith("BATCHEXPORT_HOOK_") or name in (
+        "BATCHEXPORT_SERVER_ID",
+        "BATCHEXPORT_SERVER_NAME",
+        "BATCHEXPORT_VOLUME_IDS",
+    )
 
 
 def _read_by(command: click.Command) -> Iterator[str]:

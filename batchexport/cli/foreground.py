@@ -9,6 +9,7 @@ from functools import partial
 
 from batchexport.app import run_in_loop
 from batchexport.app.run import RunOutcome, outcome_of, work
+from batchexport.app.run_hooks import run_hooks
 from batchexport.cli.console import TerminalConsole, err, out_or_err
 from batchexport.cli.logs import start_log
 from batchexport.cli.observe_run import instrument, observe_run
@@ -39,15 +40,18 @@ def execute(
     start_log(console)
     started = time.monotonic()
     with observe_run(state_path, console) as ending:
-        try:
-            stop = run_in_loop(_work(state_path, settings, access, console, again, hours, watch))
-        except (RunStoppedError, CloudError):
-            _sum_up(state_path, settings, access, console, started)
-            raise
-        outcome = _sum_up(
-            state_path, settings, access, console, started, stop=stop, in_window=hours is not None
-        )
-        ending.exit_code = outcome.exit_code
+        with run_hooks(settings.hooks, state_path) as hooked:
+            try:
+                work_on = _work(state_path, settings, access, console, again, hours, watch)
+                stop, hooked.failed_row_hooks = run_in_loop(work_on)
+            except (RunStoppedError, CloudError):
+                _sum_up(state_path, settings, access, console, started)
+                raise
+            outcome = _sum_up(
+                state_path, settings, access, console, started, stop=stop, in_window=hours is not None
+            )
+            hooked.exit_code = outcome.exit_code
+        ending.exit_code = hooked.exit_code
     return ending.exit_code
 
 
@@ -59,10 +63,10 @@ async def _work(
     again: Collection[JobState],
     hours: OpenHours | None,
     watch: bool,
-) -> Stop:
+) -> tuple[Stop, int]:
     with unblocked_stderr(console) as screen, stop_on_signals(err, leave=leave_at_once) as stop:
         max_rate = settings.limits.requests_per_second
-        await work(
+        failed_hooks = await work(
             state_path,
             settings,
             access,
@@ -73,7 +77,7 @@ async def _work(
             hours=hours,
             watch=watch,
         )
-    return stop
+    return stop, failed_hooks
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from batchexport.config import schedule, values
+from batchexport.config.hooks import Hooks, hooks_from
 from batchexport.config.outputs import Notify, Reports, notify_from, reports_from
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
@@ -17,7 +18,18 @@ from batchexport.config.volume_filter import VolumeFilter, volume_filter_from
 from batchexport.errors import ConfigError
 from batchexport.model import ImageOptions, InUse
 
-_TABLES = ("job", "discover", "cloud", "image", "limits", "servers", *schedule.TABLES, "report", "notify")
+_TABLES = (
+    "job",
+    "discover",
+    "cloud",
+    "image",
+    "limits",
+    "servers",
+    *schedule.TABLES,
+    "report",
+    "notify",
+    "hooks",
+)
 
 
 #: Sign-in values that a job file does not hold: it is no place for secrets.
@@ -50,6 +62,7 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     nights: ScheduleConfig = msgspec.field(default_factory=ScheduleConfig)
     notify: Notify | None = None  #: None = no notifications
     reports: Reports | None = None  #: None = none are written
+    hooks: Hooks = Hooks()
 
 
 def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = None) -> JobFile:
@@ -66,6 +79,7 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     nights = schedule.schedule_from(tables, present=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
+    hooks = hooks_from(tables["hooks"])
     tables["cloud"].refuse(_SIGN_IN, "belongs in the entry of clouds.yaml that name names, or in a variable")
     for table in tables.values():
         table.refuse_unread()
@@ -81,6 +95,7 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
         nights=nights,
         notify=notify,
         reports=reports,
+        hooks=hooks,
     )
 
 

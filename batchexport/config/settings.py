@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchexport.config.hooks import Hooks
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse
 
@@ -102,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
     encoding: str | None = None  #: of the list, a Python codec; None = UTF-8, or by its byte order mark
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch
+    hooks: Hooks = Hooks()  #: of the job file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

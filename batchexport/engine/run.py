@@ -45,7 +45,7 @@ async def run(
     again: frozenset[JobState] = frozenset(),
     others: Sequence[StoreRef] = (),
     make_kind: MakeKind = StopServer,
-) -> None:
+) -> int:
     """Export the volumes of every job; those in the states of `again` once more.
 
     Jobs whose volumes `others`, further state files, show as exported are skipped. `max_gib_at(t)`: the
@@ -53,17 +53,20 @@ async def run(
     `start_anyway` servers are started although their volumes are being copied, and their jobs say so.
     `make_kind` makes the kind of resource that jobs may need.
 
-    Returns when nothing is left to do or, after `stop` is set, when every request has its response. Raises
-    what `on_each_target` raises.
+    Returns when nothing is left to do or, after `stop` is set, when every request has its response; how many
+    hooks failed after their row had ended. Raises what `on_each_target` raises.
     """
     if (await state.remaining()).is_done(again):
         await check_clouds(state, connect, rebind=settings.rebind_cloud)
-        return  # it needs neither the lease nor a cloud that answers
+        return 0  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows), state.path)
 
+    failed_hooks = 0
+
     async def one(cloud: Cloud, work: Work) -> None:
-        await run_target(
+        nonlocal failed_hooks
+        failed_hooks += await run_target(
             cloud,
             work,
             settings,
@@ -85,6 +88,7 @@ async def run(
         rebind=settings.rebind_cloud,
         others=others,
     )
+    return failed_hooks
 
 
 async def reconcile_all(

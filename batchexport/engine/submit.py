@@ -16,6 +16,7 @@ from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.resources.kind import ResourceKind
+from batchexport.engine.row_hooks import RowHooks
 from batchexport.engine.send_failures import SendFailures
 from batchexport.engine.steps.export import Export
 from batchexport.errors import CloudError, StateError
@@ -39,6 +40,7 @@ class Submitter:
         settings: Settings,
         prior: PriorImages,
         kind: ResourceKind,
+        hooks: RowHooks,
         *,
         now: Callable[[], float] = time.time,
         max_gib_at: Callable[[float], int] | None = None,
@@ -47,6 +49,7 @@ class Submitter:
         self._work = work
         self._works = [work]
         self._kind = kind
+        self._hooks = hooks
         self._ledger = ledger
         self._settings = settings
         self._prior = prior
@@ -188,6 +191,9 @@ class Submitter:
             servers_down=job.job_id in self._ledger.resources_held,
         )
         try:
+            if (ending := await self._hooks.before(job)) is not None:
+                self._ledger.finish(job, JobState.FAILED, ending)
+                return
             if self._prior.is_wanted(job) and await self._is_prevented(job):
                 return
             is_held = job.job_id in self._ledger.resources_held

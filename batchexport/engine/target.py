@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from batchexport.changes import RateLearned
+from batchexport.changes import JobChange, RateLearned
 from batchexport.config import Settings
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
@@ -16,6 +16,7 @@ from batchexport.engine.prior_images import PriorImages
 from batchexport.engine.resources.control_loop import ControlLoop
 from batchexport.engine.resources.kind import MakeKind, ResourceKind
 from batchexport.engine.resources.last_call import last_call
+from batchexport.engine.row_hooks import RowHooks
 from batchexport.engine.settle import Settler
 from batchexport.engine.steps.stop_server import StopServer
 from batchexport.engine.submit import Submitter
@@ -43,21 +44,24 @@ async def run_target(
     max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
     make_kind: MakeKind = StopServer,
-) -> None:
+) -> int:
     """Export every volume of the target; returns when no job is left, or drained after `stop`, and every
-    server that was stopped is up again.
+    server that was stopped is up again; how many hooks failed after their row had ended.
 
     Raises what ended the target early: a FatalError or RunStoppedError once every request has its response;
     LeaseLostError and StateWriteError at once, for nothing more can be written then. Before the latter,
     servers that are free are started, and its hint names them. The other arguments are those of `run`.
     """
-    ledger = Ledger(work, settings, breaker, now=now, on_change=on_change)
-    ledger.resumed(await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING))
+    hooks = RowHooks(settings.hooks, work.run, work.path)
+    ledger = Ledger(work, settings, breaker, now=now, on_change=_both(on_change, hooks))
+    exporting, in_doubt = await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING)
+    ledger.resumed(exporting, in_doubt)
+    hooks.resumed([*exporting, *in_doubt])
     kind = make_kind(cloud, work, ledger, settings)
     resources = ControlLoop(kind, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
     try:
         await _run_parts(
-            cloud, work, ledger, settings, kind, resources, stop=stop, now=now, max_gib_at=max_gib_at
+            cloud, work, ledger, settings, kind, resources, hooks, stop=stop, now=now, max_gib_at=max_gib_at
         )
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
@@ -65,8 +69,24 @@ async def run_target(
             for each in unwritable:
                 each.hint = "; ".join(filter(None, (each.hint, left)))
         raise
+    finally:
+        await hooks.finish()
     if ledger.stopped_by is not None:
         raise ledger.stopped_by
+    return hooks.failed_after
+
+
+def _both(on_change: OnChange | None, hooks: RowHooks) -> OnChange | None:
+    """Who is told of changes: the observer, and the hooks where there are any."""
+    if not hooks.are_wanted:
+        return on_change
+
+    def told(change: JobChange) -> None:
+        if on_change is not None:
+            on_change(change)
+        hooks.job_changed(change)
+
+    return told
 
 
 async def _run_parts(
@@ -76,6 +96,7 @@ async def _run_parts(
     settings: Settings,
     kind: ResourceKind,
     resources: ControlLoop,
+    hooks: RowHooks,
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
@@ -85,7 +106,7 @@ async def _run_parts(
     if stop.is_set():  # before anything is claimed: such a run only releases
         ledger.stop()
     prior = PriorImages(cloud, work)
-    submitter = Submitter(cloud, work, ledger, settings, prior, kind, now=now, max_gib_at=max_gib_at)
+    submitter = Submitter(cloud, work, ledger, settings, prior, kind, hooks, now=now, max_gib_at=max_gib_at)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),

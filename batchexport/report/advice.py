@@ -24,6 +24,7 @@ CODES: Mapping[str, str] = {
     "image_name": "The cloud does not accept this image name; or the image has another name than asked for.",
     "image_name_taken": "The project already has an image of this name. Most clouds accept that.",
     "option_dropped": "The cloud does not support an option of the row; the export goes ahead without it.",
+    "hook_failed": "The command that runs before the row (`before_row`) failed, so nothing was sent.",
     # Left out on purpose.
     "exported_elsewhere": "Another state file in the same folder shows the volume as exported.",
     "not_listed": "The row is no longer in the list, and nothing was sent for it.",
@@ -90,6 +91,7 @@ _DOUBTFUL = (
 _BY_CODE = {
     "in_use": f"Let the run stop its servers ({_AGAIN} --in-use stop) or detach the volume, {_RETRY};"
     " --in-use skip leaves such volumes out.",
+    "hook_failed": f"Fix the command that the job file names, {_RETRY}.",
     "uploading": f"Wait until that export has ended, {_RETRY}.",
     "volume_busy": f"Wait until the status has passed, {_RETRY}.",
     "volume_status": f"Bring the volume back to available, {_RETRY}.",
