@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
-from batchexport.model import Accepted, Ending, Job, JobState, Server
+from batchexport.model import Accepted, Ending, Job, JobState, ResourceRef
 
 PENDING, SUBMITTING, EXPORTING = JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING
 SUCCEEDED, FAILED = JobState.SUCCEEDED, JobState.FAILED
@@ -122,12 +122,21 @@ class Snoozed(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending | None = None
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that a job is to have, before anything is requested."""
+
+    ref: ResourceRef
+    depends_on: str | None = None  #: the resource that it is made of, which is released after it
+    volume_id: str | None = None  #: of the list, which it is made of
+    size_gib: int | None = None
+
+
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A pending job waits for these servers: nobody claims it before it is released."""
+    """A pending job waits for resources: nobody claims it before it is released."""
 
     starts_from: ClassVar[StartsFrom] = {PENDING: frozenset({PENDING})}
     job: Job
-    server_ids: Sequence[str]
+    needs: Sequence[Planned] = ()  #: what it waits for, as far as that is known
     before: JobState = PENDING
     after: JobState = PENDING
     ending: Ending | None = None
@@ -216,24 +225,48 @@ class RemovalEnded(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
 
 
+class ResourceFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that is about to be acquired, as it was found."""
+
+    ref: ResourceRef
+    name: str | None = None
+    status: str = ""  #: the cloud's word
+
+
 class ResourcesAcquiring(msgspec.Struct, frozen=True, kw_only=True):
     """These are about to be acquired, and were found like this."""
 
-    found: Sequence[Server]
+    found: Sequence[ResourceFound]
     at_s: float
 
 
 class ResourcesHeld(msgspec.Struct, frozen=True, kw_only=True):
     """These are acquired."""
 
-    resource_ids: Collection[str]
+    resources: Collection[ResourceRef]
+    at_s: float
+
+
+class ResourceCreated(msgspec.Struct, frozen=True):
+    """The cloud gave a resource that we created this id."""
+
+    resource: ResourceRef
+    cloud_id: str
+
+
+class DuplicateFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A second resource of the same name and marker, which is ours and no job needs: it is to be released."""
+
+    resource: ResourceRef  #: with an id that tells the two apart
+    cloud_id: str
+    volume_id: str | None  #: of the list, which it was made of
     at_s: float
 
 
 class ResourcesReleased(msgspec.Struct, frozen=True, kw_only=True):
     """These are released, or lost; their pending jobs are held."""
 
-    resource_ids: Collection[str]
+    resources: Collection[ResourceRef]
     at_s: float
     is_lost: bool = False
 
@@ -241,14 +274,14 @@ class ResourcesReleased(msgspec.Struct, frozen=True, kw_only=True):
 class ResourcesSeenFree(msgspec.Struct, frozen=True, kw_only=True):
     """These, which are not ours to release, were seen free while jobs needed them."""
 
-    resource_ids: Collection[str]
+    resources: Collection[ResourceRef]
     at_s: float
 
 
 class ResourceNoted(msgspec.Struct, frozen=True):
     """What is wrong with a resource, until it is released."""
 
-    resource_id: str
+    resource: ResourceRef
     note: str
 
 
@@ -256,7 +289,7 @@ class JobNeeds(msgspec.Struct, frozen=True):
     """The job needs these resources, and no others."""
 
     job: Job
-    resource_ids: Collection[str]
+    needs: Collection[Planned]
 
 
 class JobsReleased(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +318,8 @@ Fact = (
     | RemovalEnded
     | ResourcesAcquiring
     | ResourcesHeld
+    | ResourceCreated
+    | DuplicateFound
     | ResourcesReleased
     | ResourcesSeenFree
     | ResourceNoted

@@ -46,8 +46,30 @@ class ServerState(StrEnum):
     GONE = "gone"  #: the cloud knows it no longer
 
 
-#: Servers in one of these are ours to bring up again.
-AFOOT = frozenset({ServerState.STOPPING, ServerState.DOWN, ServerState.STARTING})
+class ResourceState(StrEnum):
+    """Where a resource stands. What is acquiring, held or releasing is outstanding: ours to release."""
+
+    IDLE = "idle"  #: nothing was done to it
+    ACQUIRING = "acquiring"  #: the intent is on disk: its acquisition may have been requested
+    HELD = "held"  #: it is as the jobs need it, and to be released
+    RELEASING = "releasing"  #: the intent is on disk: its release may have been requested
+    RELEASED = "released"  #: as it was before us, or found so
+    LOST = "lost"  #: the cloud knows it no longer
+
+
+class ResourceType(StrEnum):
+    """What a resource is, as the store keeps it."""
+
+    SERVER = "server"  #: one that is stopped
+    SNAPSHOT = "snapshot"
+    VOLUME = "volume"  #: a temporary one
+
+
+class ResourceRef(NamedTuple):
+    """A resource of a target. What we create has an id that we chose before the cloud gave it one."""
+
+    kind: str  #: `ResourceType`, or that of a test
+    resource_id: str
 
 
 #: States in which nothing more happens by itself.

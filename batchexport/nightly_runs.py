@@ -55,7 +55,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
             path=path,
             to_do=sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
             under_way=sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
-            servers_down=len(overview.servers),
+            servers_down=len(overview.resources),
         )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from batchexport import engine
 from batchexport.errors import ConfigError
+from batchexport.model import ResourceType
 from batchexport.store import OpenRow, Store, StoreRef, Work, stores
 
 SERVER_WORDS = "given up on purpose: start it yourself if it is to run"
@@ -47,13 +48,14 @@ async def give_up(
             await engine.rows_to_give_up(work, volume_ids=volume_ids, stalled=stalled) for work in taken
         ]
         rows = [row for each in chosen for row in each]
-        afoot = {server.server_id for work in taken for server in await work.resources()}
+        kinds = tuple(ResourceType)
+        afoot = {each.resource_id for work in taken for each in await work.resources(kinds)}
         _check(state_path, volume_ids, rows, server_ids, afoot)
         if confirmed:
             for work, each in zip(taken, chosen, strict=True):
                 await engine.give_up(work, each)
             for server_id in server_ids:
-                await state.give_up_server(server_id, SERVER_WORDS, at_s=time.time())
+                await state.give_up_resource(server_id, SERVER_WORDS, at_s=time.time())
         return GivenUp(rows=rows, server_ids=server_ids)
 
 

@@ -100,7 +100,7 @@ async def work(
 def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bool = False) -> RunOutcome:
     """What the rows come to; `stopped` is the exit code of a signal, where one came."""
     overview = reader.overview()
-    totals, servers_down = Totals.of(overview.tallies), len(overview.servers)
+    totals, servers_down = Totals.of(overview.tallies), len(overview.resources)
     suspect = sum(each.jobs for each in reader.reasons(doubtful=True))
     code = exit_code(
         totals,

@@ -35,7 +35,7 @@ def watch(
                 screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
                 screen.flush()
                 overview = reader.overview()
-                if not Totals.of(overview.tallies).to_do and not overview.servers:
+                if not Totals.of(overview.tallies).to_do and not overview.resources:
                     return
                 sleep(every_s)
         except KeyboardInterrupt:

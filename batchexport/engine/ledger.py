@@ -18,6 +18,7 @@ from batchexport.changes import (
     Held,
     ImagesSeen,
     JobChange,
+    Planned,
     Rejected,
     Requeued,
     Snoozed,
@@ -51,6 +52,23 @@ class JobInDoubt(msgspec.Struct):
     ending: Ending | None = None  #: how the attempt ends if no request arrived
     clear_since: float | None = None  #: loop time since which the volume is free and no image was found
     seen_uploading: bool = False  #: the volume was uploading in some poll since the request
+
+
+class Signal:
+    """An event with any number of listeners, each of which clears its own."""
+
+    def __init__(self) -> None:
+        self._listeners: list[asyncio.Event] = []
+
+    def listen(self) -> asyncio.Event:
+        """An event that is set whenever the signal is."""
+        self._listeners.append(asyncio.Event())
+        return self._listeners[-1]
+
+    def set(self) -> None:
+        """Wake every listener."""
+        for listener in self._listeners:
+            listener.set()
 
 
 class Breaker:
@@ -98,7 +116,8 @@ class Ledger:
         self.to_confirm: dict[int, tuple[Job, Ending]] = {}
         self.confirmable = asyncio.Event()  #: there are jobs to confirm
         self.force_ignored: Ending | None = None  #: why stopping servers is of no use here
-        self.held = asyncio.Event()  #: there may be jobs that wait for resources
+        self.held = Signal()  #: there may be jobs that wait for resources
+        self.subjects: dict[int, str] = {}  #: by job id: the volume that is exported in place of its own
         self.polling_unavailable = (
             False  #: polling failed for good: running exports can no longer be observed
         )
@@ -180,6 +199,7 @@ class Ledger:
         for memory in (self.resources_held, self.with_resources):
             memory.discard(job.job_id)
         self.disturbed.pop(job.job_id, None)
+        self.subjects.pop(job.job_id, None)
         self._announce(ended)
         self._count(state)
 
@@ -196,9 +216,9 @@ class Ledger:
         self.snooze(job, None, after_s=math.inf)
         self.held.set()
 
-    def hold(self, job: Job, server_ids: Sequence[str]) -> None:
-        """A pending job waits until these resources are held."""
-        self.work.apply(Held(job=job, server_ids=server_ids))
+    def hold(self, job: Job, needs: Sequence[Planned]) -> None:
+        """A pending job waits until these resources, or others that are found later, are held."""
+        self.work.apply(Held(job=job, needs=needs))
         self.held.set()
 
     def images_seen(self, images: Mapping[str, Image | None]) -> None:
@@ -209,11 +229,19 @@ class Ledger:
             self._image_statuses.update(changed)
             self.work.apply(ImagesSeen(changed))
 
-    def let_start(self, job_ids: Iterable[int]) -> None:
-        """These jobs may start: everything that they need is held."""
+    def subject_of(self, job: Job) -> str:
+        """The id of the volume that is exported for the job: its own, or a copy of it."""
+        return self.subjects.get(job.job_id, job.volume_id)
+
+    def let_start(self, job_ids: Iterable[int], *, confirm: bool = True) -> None:
+        """These jobs may start: everything that they need is held.
+
+        `confirm`: they succeed by `confirm`, after a last look at what they needed.
+        """
         starting = set(job_ids)
         self.resources_held |= starting
-        self.with_resources |= starting
+        if confirm:
+            self.with_resources |= starting
         for job_id in starting:
             self.disturbed.pop(job_id, None)
         self._changed()

@@ -32,10 +32,12 @@ def is_wanted(settings: Settings, run: RunRecord) -> bool:
     return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
 
 
-async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings, kind: ResourceKind) -> None:
+async def preflight(
+    cloud: Cloud, work: Work, ledger: Ledger, settings: Settings, kinds: Sequence[ResourceKind]
+) -> None:
     """Fail or skip every job that cannot be exported, without sending it, and note the sizes of the volumes.
 
-    Jobs that need resources of this kind are held; without `settings.preflight` that is all. Costs pages, and
+    Jobs that need resources are held; without `settings.preflight` that is all. Costs pages, and
     nothing if no job is new. Where the cloud refuses its lists, the run goes on without.
     """
     if not (await work.pending()).unchecked:
@@ -53,8 +55,11 @@ async def preflight(cloud: Cloud, work: Work, ledger: Ledger, settings: Settings
     def seen(row: Unsent, volume: Volume | None) -> None:
         findings = check_row(row.job, volume, rules)
         if (ending := ending_for(findings)) is None:
-            if volume is not None and (needs := kind.needs(volume, findings)) is not None:
-                ledger.hold(row.job, needs)
+            if volume is not None and findings:
+                for kind in kinds:
+                    if (needs := kind.needs(volume, findings)) is not None:
+                        ledger.hold(row.job, needs)
+                        return
             return
         if not settings.preflight:
             return

@@ -13,8 +13,7 @@ from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled, reconcile
 from batchexport.engine.resources.kind import MakeKind
-from batchexport.engine.steps.stop_server import StopServer
-from batchexport.engine.target import run_target
+from batchexport.engine.target import KINDS, run_target
 from batchexport.errors import (
     BatchExportError,
     CloudError,
@@ -44,14 +43,14 @@ async def run(
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
     others: Sequence[StoreRef] = (),
-    make_kind: MakeKind = StopServer,
+    make_kinds: Sequence[MakeKind] = KINDS,
 ) -> int:
     """Export the volumes of every job; those in the states of `again` once more.
 
     Jobs whose volumes `others`, further state files, show as exported are skipped. `max_gib_at(t)`: the
     largest volume that may start at `t`, in GiB; 0 = none, and what is left stays pending; None = any. With
     `start_anyway` servers are started although their volumes are being copied, and their jobs say so.
-    `make_kind` makes the kind of resource that jobs may need.
+    `make_kinds` make the kinds of resources that jobs may need.
 
     Returns when nothing is left to do or, after `stop` is set, when every request has its response; how many
     hooks failed after their row had ended. Raises what `on_each_target` raises.
@@ -76,7 +75,7 @@ async def run(
             on_change=on_change,
             max_gib_at=max_gib_at,
             start_anyway=start_anyway,
-            make_kind=make_kind,
+            make_kinds=make_kinds,
         )
 
     await on_each_target(

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from batchexport.config import Settings
 from batchexport.engine import decide
@@ -39,7 +39,7 @@ class Submitter:
         ledger: Ledger,
         settings: Settings,
         prior: PriorImages,
-        kind: ResourceKind,
+        kinds: Sequence[ResourceKind],
         hooks: RowHooks,
         *,
         now: Callable[[], float] = time.time,
@@ -48,7 +48,7 @@ class Submitter:
         self._cloud = cloud
         self._work = work
         self._works = [work]
-        self._kind = kind
+        self._kinds = kinds
         self._hooks = hooks
         self._ledger = ledger
         self._settings = settings
@@ -197,10 +197,11 @@ class Submitter:
             if self._prior.is_wanted(job) and await self._is_prevented(job):
                 return
             is_held = job.job_id in self._ledger.resources_held
-            if is_held or self._kind.is_needed_by(job):
-                if (cleared := await self._kind.clear(job, request, is_held=is_held)) is None:
-                    return
-                request = cleared
+            for kind in self._kinds:
+                if kind.is_needed_by(job):
+                    if (cleared := await kind.clear(job, request, is_held=is_held)) is None:
+                        return
+                    request = cleared
             export = Export(
                 self._cloud,
                 self._ledger,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from batchexport.changes import JobChange, RateLearned
@@ -22,12 +23,14 @@ from batchexport.engine.steps.stop_server import StopServer
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
-from batchexport.model import JobState
+from batchexport.model import Job, JobState
 from batchexport.store import Work
 
 log = logging.getLogger(__name__)
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
+#: The kinds of resources that jobs may need; nothing is made or polled of one that none needs.
+KINDS: tuple[MakeKind, ...] = (StopServer,)
 #: A lease lasts 30 s: renewed this often, it survives two late renewals.
 RENEW_EVERY_S = 10.0
 
@@ -43,7 +46,7 @@ async def run_target(
     on_change: OnChange | None,
     max_gib_at: Callable[[float], int] | None = None,
     start_anyway: bool = False,
-    make_kind: MakeKind = StopServer,
+    make_kinds: Sequence[MakeKind] = KINDS,
 ) -> int:
     """Export every volume of the target; returns when no job is left, or drained after `stop`, and every
     server that was stopped is up again; how many hooks failed after their row had ended.
@@ -57,17 +60,28 @@ async def run_target(
     exporting, in_doubt = await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING)
     ledger.resumed(exporting, in_doubt)
     hooks.resumed([*exporting, *in_doubt])
-    kind = make_kind(cloud, work, ledger, settings)
-    resources = ControlLoop(kind, work, ledger, settings, max_gib_at=max_gib_at, anyway=start_anyway)
+    kinds = [make_kind(cloud, work, ledger, settings) for make_kind in make_kinds]
+    resources = [
+        ControlLoop(
+            kind,
+            work,
+            ledger,
+            settings,
+            max_gib_at=max_gib_at,
+            anyway=start_anyway and kind.confirms,
+            is_anothers=partial(_is_needed_by_any, [each for each in kinds if each is not kind]),
+        )
+        for kind in kinds
+    ]
     try:
         await _run_parts(
-            cloud, work, ledger, settings, kind, resources, hooks, stop=stop, now=now, max_gib_at=max_gib_at
+            cloud, work, ledger, settings, kinds, resources, hooks, stop=stop, now=now, max_gib_at=max_gib_at
         )
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
-            left = await last_call(kind, work, ledger)
+            left = [await last_call(kind, work, ledger) for kind in kinds]
             for each in unwritable:
-                each.hint = "; ".join(filter(None, (each.hint, left)))
+                each.hint = "; ".join(filter(None, (each.hint, *left)))
         raise
     finally:
         await hooks.finish()
@@ -94,19 +108,20 @@ async def _run_parts(
     work: Work,
     ledger: Ledger,
     settings: Settings,
-    kind: ResourceKind,
-    resources: ControlLoop,
+    kinds: Sequence[ResourceKind],
+    resources: Sequence[ControlLoop],
     hooks: RowHooks,
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
     max_gib_at: Callable[[float], int] | None,
 ) -> None:
-    await resources.resume()
+    for each in resources:
+        await each.resume()
     if stop.is_set():  # before anything is claimed: such a run only releases
         ledger.stop()
     prior = PriorImages(cloud, work)
-    submitter = Submitter(cloud, work, ledger, settings, prior, kind, hooks, now=now, max_gib_at=max_gib_at)
+    submitter = Submitter(cloud, work, ledger, settings, prior, kinds, hooks, now=now, max_gib_at=max_gib_at)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),
@@ -119,16 +134,21 @@ async def _run_parts(
         try:
             await _until_stopping(_check_existing_images(prior, ledger, settings), ledger)
             if is_wanted(settings, work.run):
-                await _until_stopping(preflight(cloud, work, ledger, settings, kind), ledger)
-            tasks.append(group.create_task(resources.run()))
+                await _until_stopping(preflight(cloud, work, ledger, settings, kinds), ledger)
+            tasks += [group.create_task(each.run()) for each in resources]
             await submitter.run()
             if not settings.wait:
-                await resources.poll_exports(watcher.poll)
-            await resources.finish()
+                for each in resources:
+                    await each.poll_exports(watcher.poll)
+            await asyncio.gather(*(each.finish() for each in resources))
         finally:
             for task in tasks:
                 task.cancel()
     await work.flush()
+
+
+def _is_needed_by_any(kinds: Sequence[ResourceKind], job: Job) -> bool:
+    return any(kind.is_needed_by(job) for kind in kinds)
 
 
 def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:

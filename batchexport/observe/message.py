@@ -17,7 +17,7 @@ from batchexport.report.context import context_of
 from batchexport.report.servers import MAX_NAMED, servers_line
 from batchexport.report.text import count_of, duration, number, one_line
 from batchexport.report.totals import Totals, totals_json, totals_sentence
-from batchexport.store import Downtime, ReasonCount, ServerReport, StoreRef, stores
+from batchexport.store import Downtime, ReasonCount, ResourceReport, StoreRef, stores
 
 #: Reasons of failed rows that are given.
 MAX_REASONS = 3
@@ -131,7 +131,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None = None
     totals: Totals | None = None
     took_s: float | None = None  #: seconds of this process
-    servers: Sequence[ServerReport] = ()  #: stopped for exports and not restarted yet
+    servers: Sequence[ResourceReport] = ()  #: stopped for exports and not restarted yet
     reasons: Sequence[ReasonCount] = ()
     volumes: Mapping[str, Sequence[str]] = msgspec.field(
         default_factory=dict

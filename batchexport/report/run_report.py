@@ -22,7 +22,7 @@ from batchexport.report.status import totals_by_target
 from batchexport.report.text import count_of, number, title_of
 from batchexport.report.timeline import Mark, Timeline, TimelineBuilder, find_gaps, mark_of
 from batchexport.report.totals import Totals, totals_sentence
-from batchexport.store import Downtime, JobReport, Overview, Reader, RunRecord, ServerReport
+from batchexport.store import Downtime, JobReport, Overview, Reader, ResourceReport, RunRecord
 
 #: Rows of each kind that are listed one by one; the rest is counted.
 MAX_ROWS = 200
@@ -52,7 +52,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     causes: Sequence[Cause]
     unsuccessful: Sequence[JobReport]  #: the first MAX_ROWS rows that have no image
     stalled: int
-    servers: Sequence[ServerReport]  #: stopped for exports and not restarted yet
+    servers: Sequence[ResourceReport]  #: stopped for exports and not restarted yet
     context: Context
     downtimes: Sequence[Downtime] = ()  #: every downtime of a server, current ones included
     names: Mapping[str, str] = msgspec.field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from batchexport.model import ResourceState, ServerState
 from batchexport.report.listing import Listing
 from batchexport.report.text import (
     count_of,
@@ -16,7 +17,7 @@ from batchexport.report.text import (
     printable,
     truncate_middle,
 )
-from batchexport.store import Downtime, ServerReport
+from batchexport.store import Downtime, ResourceReport
 
 #: Servers named in a line; the command `servers` lists all.
 MAX_NAMED = 5
@@ -36,7 +37,15 @@ COLUMNS = (
 _LINE = "{:<36}  {:<20}  {:<9}  {:<20}  {}"
 
 
-def servers_line(servers: Sequence[ServerReport]) -> str:
+#: What people call the states of a server.
+_STATES = {
+    ResourceState.ACQUIRING: ServerState.STOPPING,
+    ResourceState.HELD: ServerState.DOWN,
+    ResourceState.RELEASING: ServerState.STARTING,
+}
+
+
+def servers_line(servers: Sequence[ResourceReport]) -> str:
     """How many servers are still stopped, and which; empty if none is."""
     if not servers:
         return ""
@@ -46,53 +55,53 @@ def servers_line(servers: Sequence[ServerReport]) -> str:
     return f"{count_of(len(servers), 'server')} stopped for exports {is_or_are} still down: {named}{more}"
 
 
-def servers_text(servers: Sequence[ServerReport], names: Mapping[str, str] | None = None) -> str:
+def servers_text(servers: Sequence[ResourceReport], names: Mapping[str, str] | None = None) -> str:
     """Every server that is still stopped, with its volumes (by `names`) and what is wrong with it."""
     if not servers:
         return "no server is stopped"
     lines = [_LINE.format("SERVER", "NAME", "STATE", "SINCE", "VOLUMES")]
     for server in servers:
-        since, volumes = iso_utc(server.stopping_at), _volumes(server, names or {})
+        since, volumes = iso_utc(server.acquiring_at), _volumes(server, names or {})
         name = padded(truncate_middle(server.name, 20), 20)
-        lines.append(_LINE.format(server.server_id, name, server.state, since, volumes).rstrip())
+        lines.append(_LINE.format(server.resource_id, name, _STATES[server.state], since, volumes).rstrip())
         if server.note:
             lines.append(f"    {one_line(server.note, 200)}")
     return "\n".join([*lines, "", servers_line(servers)])
 
 
-def servers_json(servers: Sequence[ServerReport], names: Mapping[str, str] = NO_NAMES) -> str:
+def servers_json(servers: Sequence[ResourceReport], names: Mapping[str, str] = NO_NAMES) -> str:
     """The servers as one JSON object."""
     return json.dumps(
         {"servers": [server_json(each, names) for each in servers]}, ensure_ascii=False, indent=2
     )
 
 
-def servers_listing(servers: Sequence[ServerReport], names: Mapping[str, str] = NO_NAMES) -> Listing:
+def servers_listing(servers: Sequence[ResourceReport], names: Mapping[str, str] = NO_NAMES) -> Listing:
     """The servers as records."""
     return Listing(columns=COLUMNS, records=[server_json(each, names) for each in servers])
 
 
-def server_json(server: ServerReport, names: Mapping[str, str] = NO_NAMES) -> dict[str, object]:
+def server_json(server: ResourceReport, names: Mapping[str, str] = NO_NAMES) -> dict[str, object]:
     """One server for JSON, its volumes by id, and by name where `names` has one."""
     return {
         "target": str(server.target),
-        "server_id": server.server_id,
+        "server_id": server.resource_id,
         "name": server.name,
-        "state": str(server.state),
-        "stopping_at": iso_utc(server.stopping_at) or None,
-        "down_at": iso_utc(server.down_at) or None,
+        "state": str(_STATES[server.state]),
+        "stopping_at": iso_utc(server.acquiring_at) or None,
+        "down_at": iso_utc(server.held_at) or None,
         "note": server.note,
         "volume_ids": list(server.volume_ids),
         "volume_names": [names.get(volume_id) for volume_id in server.volume_ids],
     }
 
 
-def _volumes(server: ServerReport, names: Mapping[str, str]) -> str:
+def _volumes(server: ResourceReport, names: Mapping[str, str]) -> str:
     return ", ".join(printable(names.get(volume_id) or volume_id) for volume_id in server.volume_ids)
 
 
-def _name(server: ServerReport) -> str:
-    return one_line(server.name or server.server_id, 60)
+def _name(server: ResourceReport) -> str:
+    return one_line(server.name or server.resource_id, 60)
 
 
 #: Volumes named for each downtime; JSON has them all.

@@ -14,20 +14,20 @@ from typing import Protocol, Self
 
 from batchexport.changes import Change
 from batchexport.identity import CloudIdentity
-from batchexport.model import InUse, Job, JobRow, JobRows, JobState
+from batchexport.model import InUse, Job, JobRow, JobRows, JobState, ResourceRef
 from batchexport.store.records import (
-    AfootServer,
     Differences,
     Duplicate,
     Elsewhere,
     Forbiddings,
     KnownImages,
-    LeftDown,
+    LeftOver,
     LinkedRow,
     Listing,
     OpenRow,
     PendingJobs,
     Remaining,
+    Resource,
     RunRecord,
     Skipped,
     StoreRef,
@@ -163,8 +163,8 @@ class Store(Protocol):
     async def remaining(self) -> Remaining:
         """What is left to do in all targets."""
 
-    async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
-        """Somebody decided that this server is not to be started by us; for how many targets it was down."""
+    async def give_up_resource(self, resource_id: str, words: str, *, at_s: float) -> int:
+        """Somebody decided that this is not to be released by us; for how many targets it was outstanding."""
 
     async def agree(self, in_use: InUse) -> None:
         """Somebody agreed to servers being stopped by this run; `in_use` is for rows that say nothing."""
@@ -291,32 +291,39 @@ class Work(Protocol):
     async def intend_removal(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
         """Note that an image is about to be deleted; the number for `RemovalEnded`."""
 
-    async def resources(self) -> list[AfootServer]:
-        """The resources that are ours to release."""
+    async def resources(self, kinds: Collection[str]) -> list[Resource]:
+        """The resources of these kinds that are ours to release."""
 
-    async def jobs_needing(self, resource_ids: Collection[str] | None = None) -> list[LinkedRow]:
+    async def jobs_needing(
+        self, kinds: Collection[str], resource_ids: Collection[str] | None = None
+    ) -> list[LinkedRow]:
         """The jobs that have not ended and need any of these; None = all with resources that were sent."""
 
-    async def held_jobs(self, *, after: int, limit: int) -> list[LinkedRow]:
-        """The first held jobs behind job `after`, in the order of the list."""
+    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[LinkedRow]:
+        """The first held jobs behind job `after`, in the order of the list, with their needs of these kinds.
+
+        Those that wait for resources of another kind are among them.
+        """
 
     async def disturbed(self) -> dict[int, str]:
-        """By job id, the resource that was released while the volume of the job was being exported."""
+        """By job id, the server that was started while the volume of the job was being exported."""
 
     async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
         """The volumes of all jobs that ever needed these."""
 
-    async def start_release(self, resource_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
+    async def start_release(
+        self, refs: Collection[ResourceRef], *, anyway: bool = False
+    ) -> frozenset[ResourceRef]:
         """The intent to release these: all `anyway`, else those whose jobs have no export in progress.
 
         Returns those. Their pending jobs are held again, in the same transaction.
         """
 
     async def held_elsewhere(self) -> dict[str, Elsewhere]:
-        """The resources that other state files of the folder hold, by id."""
+        """The servers that other state files of the folder hold, by id."""
 
-    def left_down(self) -> LeftDown | None:
-        """The servers that are not up, where the file can still be read; None = the target was taken over."""
+    def left_over(self, kinds: Collection[str]) -> LeftOver | None:
+        """The outstanding resources, where the file can still be read; None = the target was taken over."""
 
 
 class Reader(Protocol):

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import FINAL_STATES, InUse, Job, JobState, ServerState, TargetKey
+from batchexport.model import FINAL_STATES, InUse, Job, JobState, ResourceRef, ResourceState, TargetKey
 
 
 class StoreRef(Protocol):
@@ -76,22 +76,36 @@ class Forbiddings(msgspec.Struct, frozen=True, kw_only=True):
     others_were_accepted: bool  #: the cloud accepted some row of the target; False where no row is forbidden
 
 
-class AfootServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that we stopped, or are about to, and that is not up again."""
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that is outstanding: acquiring, held or releasing."""
 
-    server_id: str
-    name: str | None
-    state: ServerState
-    stopping_at: float | None  #: when it was first to be asked to stop
+    kind: str  #: as `ResourceRef.kind`
+    resource_id: str  #: the cloud's; of what we create the name that we chose
+    name: str | None  #: what people call it
+    state: ResourceState
+    acquiring_at: float | None = None  #: when it was first to be requested
+    cloud_id: str | None = None  #: of what we created; None = not known
+    depends_on: str | None = None  #: the resource that it is made of, which is released after it
+    volume_id: str | None = None  #: of the list, which it was made of
+    size_gib: int | None = None
+
+    @property
+    def ref(self) -> ResourceRef:
+        """Its key in the store."""
+        return ResourceRef(self.kind, self.resource_id)
+
+    def __str__(self) -> str:
+        told = self.name or self.cloud_id
+        return f"{self.resource_id} ({told})" if told else self.resource_id
 
 
 class LinkedRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that is not at its end and hangs on servers."""
+    """A row that is not at its end and needs resources."""
 
     job: Job
     state: JobState
-    held: bool  #: it is not sent before its servers are down
-    server_ids: tuple[str, ...]
+    held: bool  #: it is not sent before its resources are held
+    needs: tuple[str, ...]  #: ids of resources, of the kinds that were asked for
 
 
 class KnownImages(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,12 +166,12 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
     is_working: bool  #: a process works on it, or may: it will start the server
 
 
-class LeftDown(msgspec.Struct, frozen=True, kw_only=True):
-    """The servers of one target that are not up, as the file has them."""
+class LeftOver(msgspec.Struct, frozen=True, kw_only=True):
+    """The resources of one target that are outstanding, as the file has them."""
 
-    servers: list[AfootServer]
-    rows: list[LinkedRow]  #: that hang on them, and are not at their end
-    volume_ids: frozenset[str]  #: of all rows that hang on them
+    resources: list[Resource]
+    rows: list[LinkedRow]  #: that need them, and are not at their end
+    volume_ids: frozenset[str]  #: of all rows that need or needed them
 
 
 class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,22 +8,26 @@ from __future__ import annotations
 import msgspec
 
 from batchexport.identity import CloudIdentity
-from batchexport.model import ImageOptions, JobState, ServerState, TargetKey
+from batchexport.model import ImageOptions, JobState, ResourceState, ResourceType, ServerState, TargetKey
 from batchexport.store.owner import Owner
 from batchexport.store.records import TargetRecord
 
 
-class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is not up again, with what it is down for."""
+class ResourceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is ours and not yet released: a server that is not up again, a snapshot, a temporary volume."""
 
     target: TargetKey
-    server_id: str
+    kind: str  #: `ResourceType`
+    resource_id: str  #: of what we create the name that we chose
     name: str | None
-    state: ServerState
-    stopping_at: float | None
-    down_at: float | None
+    state: ResourceState
+    acquiring_at: float | None
+    held_at: float | None
     note: str | None  #: what is wrong with it
-    volume_ids: tuple[str, ...]  #: of the rows that it is, or was, to be stopped for
+    volume_ids: tuple[str, ...]  #: of the rows that it is, or was, needed for
+    cloud_id: str | None = None  #: of what we created; None = not known
+    depends_on: str | None = None  #: the resource that it is made of, and released before
+    size_gib: int | None = None
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,8 +203,13 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     tallies: list[Tally]  #: by target and state; what is empty is left out
     targets: list[TargetRecord]  #: in the order of the list
-    servers: list[ServerReport]  #: not up again; those of one target together
+    resources: list[ResourceReport]  #: ours and not yet released; those of one target together
     stalled: int  #: exports past their deadline
+
+    @property
+    def servers(self) -> list[ResourceReport]:
+        """Those of the resources that are servers: not up again."""
+        return [each for each in self.resources if each.kind == ResourceType.SERVER]
 
     @property
     def identities(self) -> dict[TargetKey, CloudIdentity]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from batchexport.model import ServerState
+from batchexport.model import ResourceState
 from batchexport.sandbox import Profile, SandboxServer
 from batchexport.store import StateReader
 from tests.cli.served import IDS, served, volumes
@@ -44,7 +44,7 @@ def states(path: str = "list.state") -> Any:
 
 def afoot(path: str = "list.state") -> Any:
     with StateReader(Path(path)) as reader:
-        return {server.server_id: server.state for server in reader.overview().servers}
+        return {server.resource_id: server.state for server in reader.overview().servers}
 
 
 def test_servers_are_stopped_with_yes_and_run_again_afterwards(batchexport: Callable[..., Result]) -> None:
@@ -135,7 +135,7 @@ class Killed:
     @staticmethod
     def _has_one_down() -> Any:
         try:
-            return ServerState.DOWN in afoot().values()
+            return ResourceState.HELD in afoot().values()
         except Exception:  # not made yet, or just being made
             return False
 

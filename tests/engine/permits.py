@@ -11,15 +11,17 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from batchexport.changes import Planned
 from batchexport.config import Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Fence
-from batchexport.engine.resources.book import Candidate, Resource, ResourceBook
+from batchexport.engine.resources.book import Candidate, ResourceBook
 from batchexport.engine.resources.kind import Messages, Selection
-from batchexport.engine.resources.lifecycle import Limits, ResourceState, Seen
+from batchexport.engine.resources.lifecycle import Limits, Seen
+from batchexport.engine.resources.requests import is_refused
 from batchexport.errors import CloudError
-from batchexport.model import Ending, ExportRequest, Job, Volume
-from batchexport.store import LinkedRow, Work
+from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, Volume
+from batchexport.store import LinkedRow, Resource, Work
 
 SAME = dict.fromkeys(Messages.__struct_fields__, "permit %s")
 OTHERS: dict[str, Any] = {"states": {state: state.value for state in ResourceState}, "stuck": "permit %s: %s"}
@@ -30,28 +32,42 @@ class Permit:
     """Acquired and released on a `PermitCloud`."""
 
     messages = MESSAGES
-    limits = Limits(
-        acquire_s=600.0,
-        absent_s=30.0,
-        free_s=30.0,
-        stable_s=60.0,
-        lag_s=20.0,
-        stuck_s=3600.0,
-        is_created=True,
-    )
-    max_held = 3
+    stuck_s = 3600.0
+    gib_factor = 1
+    is_created = True
+    confirms = True
     busy: Mapping[str, str] = {}
 
     def __init__(self, cloud: Any, work: Work, ledger: Ledger, settings: Settings) -> None:
         self._cloud = cloud
-        self._book = ResourceBook(work)
+        self.book = self._book = ResourceBook(work, ("permit",))
         self._ledger = ledger
+
+    def limits(self, resource: Resource) -> Limits:
+        return Limits(
+            acquire_s=600.0,
+            absent_s=30.0,
+            free_s=30.0,
+            stable_s=60.0,
+            lag_s=20.0,
+            stuck_s=3600.0,
+            is_created=True,
+        )
+
+    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+        return len(outstanding) + len(rows) <= 3
 
     def is_needed_by(self, job: Job) -> bool:
         return True
 
-    def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[str]:
-        return (f"permit-{volume.volume_id}",)
+    def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[Planned]:
+        return [Planned(ref=ResourceRef("permit", f"permit-{volume.volume_id}"))]
+
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
+        return None
+
+    def is_final(self, resource_id: str, error: CloudError) -> bool:
+        return is_refused(error)
 
     def why_useless(self) -> Ending | None:
         return None
@@ -63,7 +79,7 @@ class Permit:
         return None
 
     async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
-        wanted = {each.resource_id for each in outstanding}.union(*(row.server_ids for row in jobs))
+        wanted = {each.resource_id for each in outstanding}.union(*(row.needs for row in jobs))
         return {each: Seen(self._cloud.look_at_permit(each)) for each in sorted(wanted)}
 
     async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
@@ -73,12 +89,12 @@ class Permit:
 
     async def refresh(self, job: LinkedRow) -> LinkedRow:
         needs = (f"permit-{job.job.volume_id}",)
-        if job.server_ids != needs:
+        if job.needs != needs:
             await self._book.needs(job.job, needs)
-        return replace(job, server_ids=needs)
+        return replace(job, needs=needs)
 
     async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
-        needed = {each for row in jobs for each in row.server_ids} - set(outstanding)
+        needed = {each for row in jobs for each in row.needs} - set(outstanding)
         return Selection(acquire=tuple(map(Candidate, sorted(needed))))
 
     async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:

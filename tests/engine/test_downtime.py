@@ -6,7 +6,7 @@ import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import RefusedError, TransientError
-from batchexport.model import ImageOptions, Job, JobState, ServerState
+from batchexport.model import ImageOptions, Job, JobState, ResourceState
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import Machine, ServedCloud
 
@@ -20,9 +20,9 @@ def settings(
     return Settings(in_use=in_use, limits=Limits(**given), server_stops=ServerStops(**server_stops))
 
 
-def afoot(bench: Bench) -> dict[str, ServerState]:
+def afoot(bench: Bench) -> dict[str, ResourceState]:
     with bench.reader() as reader:
-        return {server.server_id: server.state for server in reader.overview().servers}
+        return {server.resource_id: server.state for server in reader.overview().resources}
 
 
 def check(bench: Bench, cloud: ServedCloud, *, running: set[str] | None = None) -> None:
@@ -177,7 +177,7 @@ def test_stopping_is_on_disk_before_it_is_asked_for(bench: Bench) -> None:
     seen = []
     cloud.watch_orders = lambda order, server_id: seen.append((order, afoot(bench)))
     bench.run(cloud, settings=settings())
-    assert seen == [("stop", {"a": ServerState.STOPPING}), ("start", {"a": ServerState.STARTING})]
+    assert seen == [("stop", {"a": ResourceState.ACQUIRING}), ("start", {"a": ResourceState.RELEASING})]
 
 
 def test_a_drain_waits_for_the_exports_of_stopped_servers_and_starts_them(bench: Bench) -> None:
@@ -268,8 +268,8 @@ def test_a_server_that_never_starts_is_told_and_stays_in_the_file(
     bench.run(cloud, settings=settings())
     assert bench.states()[IDS[0]] == "succeeded"
     with bench.reader() as reader:
-        (server,) = reader.overview().servers
-    assert server.state is ServerState.STARTING
+        (server,) = reader.overview().resources
+    assert server.state is ResourceState.RELEASING
     assert "does not start" in (server.note or "")
     assert server.volume_ids == (IDS[0],)
     assert "start it yourself" in caplog.text

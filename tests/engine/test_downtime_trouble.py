@@ -8,7 +8,7 @@ import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.errors import FatalError, RefusedError, SignInError, TransientError
-from batchexport.model import Job, JobState, Server, ServerState
+from batchexport.model import Job, JobState, ResourceState, Server
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import ServedCloud
 from tests.engine.fast_time import let_pass
@@ -19,9 +19,9 @@ LIMITS = Limits(poll_interval_s=10.0)
 STOP = Settings(in_use=InUse.STOP, limits=LIMITS)
 
 
-def afoot(bench: Bench) -> dict[str, ServerState]:
+def afoot(bench: Bench) -> dict[str, ResourceState]:
     with bench.reader() as reader:
-        return {server.server_id: server.state for server in reader.overview().servers}
+        return {server.resource_id: server.state for server in reader.overview().resources}
 
 
 def crashed(bench: Bench, cloud: ServedCloud, *, after: int, settings: Settings = STOP) -> Bench:
@@ -57,7 +57,7 @@ def test_only_bringing_up_leaves_down_what_is_being_copied_until_it_ended(bench:
     dead = crashed(bench, cloud, after=3, settings=one_down)
     only_up = Settings(in_use=InUse.STOP, limits=LIMITS, wait=False, preflight=False)
     dead.run(cloud, settings=only_up, stop=0.0)
-    assert afoot(dead) == {"a": ServerState.DOWN}
+    assert afoot(dead) == {"a": ResourceState.HELD}
     let_pass(400.0)
     dead.run(cloud, settings=only_up, stop=0.0)
     assert afoot(dead) == {}
@@ -82,7 +82,7 @@ def test_a_run_that_is_done_but_for_a_server_still_starts_it(bench: Bench) -> No
     cloud = ServedCloud({IDS[0]: ["a"]})
     dead = crashed(bench, cloud, after=5)
     assert dead.states()[IDS[0]] == "succeeded"
-    assert afoot(dead) == {"a": ServerState.STARTING}
+    assert afoot(dead) == {"a": ResourceState.RELEASING}
     dead.run(cloud, settings=STOP)
     assert (afoot(dead), cloud.running()) == ({}, {"a"})
 
@@ -167,7 +167,7 @@ def test_a_compute_service_that_stays_away_ends_the_run_loudly(
     cloud = AwayCloud({IDS[0]: ["a"]})
     cloud.breaks_after_stop = {"servers": TransientError("bad gateway", status=502)}
     bench.run(cloud, settings=STOP, stop=60.0)
-    assert afoot(bench) == {"a": ServerState.STOPPING}
+    assert afoot(bench) == {"a": ResourceState.ACQUIRING}
     assert "not everything that was stopped is up again: server a (vm-a) is stopping" in caplog.text
     cloud.broken.clear()
     cloud.breaks_after_stop = {}

@@ -11,7 +11,7 @@ import pytest
 from batchexport.config import Limits, Settings
 from batchexport.engine.resources.lifecycle import Condition
 from batchexport.errors import CloudError, OutcomeUnknownError, TransientError
-from batchexport.model import JobState, ServerState
+from batchexport.model import JobState, ResourceState
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 from tests.engine.fast_time import fast_now, let_pass
@@ -82,8 +82,8 @@ def is_on_disk(bench: Bench) -> Callable[[str, str], None]:
 
     def watch(what: str, permit_id: str) -> None:
         with bench.reader() as reader:
-            states = {server.server_id: server.state for server in reader.overview().servers}
-        expected = ServerState.STOPPING if what == "acquire" else ServerState.STARTING
+            states = {each.resource_id: each.state for each in reader.overview().resources}
+        expected = ResourceState.ACQUIRING if what == "acquire" else ResourceState.RELEASING
         assert states.get(permit_id) is expected
 
     return watch
@@ -116,7 +116,7 @@ def test_whatever_happens_every_permit_is_given_back(tmp_path: Path, seed: int) 
             full_after=dice.randrange(1, 60),
             settings=SETTINGS,
             stop_s=stop_s,
-            make_kind=Permit,
+            make_kinds=(Permit,),
         )
         runs += 1
         assert runs < 200, "it never ends"
@@ -131,7 +131,7 @@ def test_whatever_happens_every_permit_is_given_back(tmp_path: Path, seed: int) 
             done = not {"pending", "submitting", "exporting"} & set(bench.states().values())
     assert cloud.unpermitted == []
     with bench.reader() as reader:
-        assert reader.overview().servers == []
+        assert reader.overview().resources == []
     for volume_id, job in bench.jobs().items():
         good = cloud.good_images_of(volume_id)
         assert good == ([job.image_id] if job.state is JobState.SUCCEEDED else [])

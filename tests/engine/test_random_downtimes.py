@@ -12,7 +12,7 @@ import pytest
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine.steps.server_witness import SERVER_RAN, SERVER_UNSEEN
 from batchexport.errors import OutcomeUnknownError, RefusedError, TransientError
-from batchexport.model import JobState, ServerState
+from batchexport.model import JobState, ResourceState
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import Machine, ServedCloud
 from tests.engine.fast_time import fast_now, let_pass
@@ -65,8 +65,8 @@ def is_on_disk(bench: Bench) -> Any:
 
     def watch(order: str, server_id: str) -> None:
         with bench.reader() as reader:
-            states = {server.server_id: server.state for server in reader.overview().servers}
-        expected = ServerState.STOPPING if order == "stop" else ServerState.STARTING
+            states = {server.resource_id: server.state for server in reader.overview().resources}
+        expected = ResourceState.ACQUIRING if order == "stop" else ResourceState.RELEASING
         assert states.get(server_id) is expected
 
     return watch
@@ -117,7 +117,7 @@ def test_whatever_happens_every_server_that_ran_runs_again(tmp_path: Path, seed:
     assert cloud.torn == [] or strangers
     assert cloud.running() == ran
     with bench.reader() as reader:
-        assert reader.overview().servers == []
+        assert reader.overview().resources == []
     for volume_id, job in bench.jobs().items():
         good = cloud.good_images_of(volume_id)
         assert len(good) <= 1, f"{volume_id}: {len(good)} images"

@@ -12,7 +12,7 @@ import os
 import random
 import resource
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from batchexport.changes import JobChange, allowed_changes
 from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.engine.resources.kind import MakeKind
-from batchexport.engine.steps.stop_server import StopServer
+from batchexport.engine.target import KINDS
 from batchexport.errors import SignInError, TransientError
 from batchexport.model import JobState, TargetKey
 from batchexport.store.sqlite.writer import Writer
@@ -80,7 +80,7 @@ def until_crash(
     full_after: int,
     settings: Settings = SETTINGS,
     stop_s: float | None = None,
-    make_kind: MakeKind = StopServer,
+    make_kinds: Sequence[MakeKind] = KINDS,
 ) -> bool:
     """Run until done (False), or until the crash, or what a refused sign-in or an absent cloud ends (True).
 
@@ -129,7 +129,7 @@ def until_crash(
                 stop=stopping,
                 now=lambda: EPOCH + loop.time(),
                 on_change=changed,
-                make_kind=make_kind,
+                make_kinds=make_kinds,
             )
         )
         await asyncio.wait([work, crashed], return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine import run
 from batchexport.errors import FatalError, RefusedError, SignInError, StateWriteError, TransientError
-from batchexport.model import Image, Job, JobState, Server, ServerState, TargetKey, Volume
+from batchexport.model import Image, Job, JobState, ResourceState, Server, TargetKey, Volume
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH
 from tests.engine.fake_servers import Machine, ServedCloud
@@ -429,7 +429,7 @@ def test_a_run_that_can_no_longer_watch_ends_and_names_the_server_with_what_star
     changed = on_first_export(lambda: cloud.broken.update(dict.fromkeys(calls, forbidden)))
     with pytest.raises(FatalError):
         bench.run(cloud, settings=STOP, on_change=changed)
-    assert afoot(bench) == {"a": ServerState.DOWN}
+    assert afoot(bench) == {"a": ResourceState.HELD}
     assert "not everything that was stopped is up again: server a (vm-a): volume" in caplog.text
     assert re.search(r"`batchexport resume /\S+\.state` starts them", caplog.text)
 
@@ -487,7 +487,7 @@ def test_start_anyway_starts_under_a_copy_that_does_not_end_and_its_row_says_so(
     cloud = ServedCloud({IDS[0]: ["a"]}, upload_s=1e12)
     dead = crashed(bench, cloud, after=3)
     dead.run(cloud, settings=ONLY_UP, stop=0.0)
-    assert afoot(dead) == {"a": ServerState.DOWN}
+    assert afoot(dead) == {"a": ResourceState.HELD}
     dead.run(cloud, settings=ONLY_UP, stop=0.0, start_anyway=True)
     assert (cloud.running(), afoot(dead)) == ({"a"}, {})
     (record,) = cloud.records.values()

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from batchexport.model import JobState, ServerState, TargetKey
+from batchexport.model import JobState, ResourceState, ServerState, TargetKey
 from batchexport.observe.message import Outcome, message_for, with_state
 from batchexport.report.totals import Totals
-from batchexport.store import Downtime, ReasonCount, ServerReport
+from batchexport.store import Downtime, ReasonCount, ResourceReport
 from tests.report.state_files import build_mixed, volume_id
 
 TOTALS = Totals(Counter({JobState.SUCCEEDED: 8, JobState.FAILED: 2}), Counter({JobState.SUCCEEDED: 80}), 10)
@@ -91,13 +91,14 @@ def test_a_state_file_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
 
 
 def test_servers_that_are_down_come_first_and_failed_volumes_by_name() -> None:
-    down = ServerReport(
+    down = ResourceReport(
         target=TargetKey(),
-        server_id="s1",
+        kind="server",
+        resource_id="s1",
         name="web",
-        state=ServerState.DOWN,
-        stopping_at=0.0,
-        down_at=1.0,
+        state=ResourceState.HELD,
+        acquiring_at=0.0,
+        held_at=1.0,
         note=None,
         volume_ids=(),
     )

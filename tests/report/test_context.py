@@ -35,6 +35,7 @@ from batchexport.report.text import display_width
 from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, stores
 from tests.report.pages import Page
 from tests.report.state_files import AT, HERE, build_mixed, volume_id
+from tests.store.making import found, needs, servers
 
 NOW = AT + 7200
 IDENTITY = CloudIdentity(
@@ -58,12 +59,12 @@ async def path(tmp_path: Path) -> Path:
         work.apply(NamesLearned(NAMES))
         work.apply(ImagesSeen({"image-id-5": "queued"}))
         rows = await work.jobs_in(JobState.EXPORTING)
-        await work.commit(JobNeeds(rows[0], ["s1", "s2"]))
+        await work.commit(JobNeeds(rows[0], needs("s1", "s2")))
         for server, at_s in (("s1", AT), ("s2", AT + 100)):
-            found = Server(server_id=server, status="active", name=f"web-{server}")
-            await work.commit(ResourcesAcquiring(found=[found], at_s=at_s))
-            await work.commit(ResourcesHeld(resource_ids=[server], at_s=at_s + 10))
-        await work.commit(ResourcesReleased(resource_ids=["s1"], at_s=AT + 2760))
+            stopped = Server(server_id=server, status="active", name=f"web-{server}")
+            await work.commit(ResourcesAcquiring(found=[found(stopped)], at_s=at_s))
+            await work.commit(ResourcesHeld(resources=servers(server), at_s=at_s + 10))
+        await work.commit(ResourcesReleased(resources=servers("s1"), at_s=AT + 2760))
         await work.release()
     with StateReader(path) as reader:
         ended_at = max(session.ended_at or 0.0 for session in reader.processes().periods)

@@ -8,8 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchexport.changes import Ended, Requeued, Started
-from batchexport.model import NO_OPTIONS, Accepted, Ending, ImageOptions, Job, JobRow, JobState, TargetKey
+from batchexport.changes import Ended, Planned, Requeued, ResourceFound, Started
+from batchexport.model import (
+    NO_OPTIONS,
+    Accepted,
+    Ending,
+    ImageOptions,
+    Job,
+    JobRow,
+    JobState,
+    ResourceRef,
+    Server,
+    TargetKey,
+)
 from batchexport.store import RunRecord, StateReader, Work, building
 
 HERE = TargetKey()
@@ -25,6 +36,21 @@ def volume(number: int) -> str:
 
 def image(number: int) -> str:
     return f"ffffffff-0000-4000-8000-{number:012d}"
+
+
+SERVER = ("server",)
+
+
+def servers(*server_ids: str) -> list[ResourceRef]:
+    return [ResourceRef("server", server_id) for server_id in server_ids]
+
+
+def needs(*server_ids: str) -> list[Planned]:
+    return [Planned(ref=ref) for ref in servers(*server_ids)]
+
+
+def found(server: Server) -> ResourceFound:
+    return ResourceFound(ref=ResourceRef("server", server.server_id), name=server.name, status=server.status)
 
 
 def row(number: int, *, target: TargetKey = HERE, options: ImageOptions = NO_OPTIONS) -> JobRow:

@@ -99,7 +99,7 @@ def test_a_file_whose_tables_contradict_each_other_is_refused(opener: Opener, ma
 
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
     alter(made, "PRAGMA user_version = 99")
-    refused_unchanged(opener, made, StateVersionError, r"newer batchexport \(format 99, this one knows 2\)")
+    refused_unchanged(opener, made, StateVersionError, r"newer batchexport \(format 99, this one knows 3\)")
 
 
 def test_a_file_that_was_never_finished_is_refused_and_left_alone(opener: Opener, made: Path) -> None:
@@ -108,11 +108,11 @@ def test_a_file_that_was_never_finished_is_refused_and_left_alone(opener: Opener
 
 
 async def test_an_older_file_is_brought_up_to_date(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr(migrations, "STEPS", {2: ["ALTER TABLE run ADD COLUMN note TEXT"]})
+    monkeypatch.setattr(schema, "VERSION", 4)
+    monkeypatch.setattr(migrations, "STEPS", {3: ["ALTER TABLE run ADD COLUMN note TEXT"]})
     with StateReader(made) as reader:
         assert reader.run.rows == 3
-    assert ask(made, "PRAGMA user_version") == [(2,)], "who only looks changes nothing"
+    assert ask(made, "PRAGMA user_version") == [(3,)], "who only looks changes nothing"
     async with StateFile.open(made):
         pass
     assert ask(made, "SELECT note FROM run") == [(None,)]
@@ -121,11 +121,11 @@ async def test_an_older_file_is_brought_up_to_date(made: Path, monkeypatch: pyte
 
 
 def test_a_migration_that_fails_leaves_the_older_file(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr(migrations, "STEPS", {2: ["CREATE TABLE note (a)", "no SQL at all"]})
+    monkeypatch.setattr(schema, "VERSION", 4)
+    monkeypatch.setattr(migrations, "STEPS", {3: ["CREATE TABLE note (a)", "no SQL at all"]})
     with pytest.raises(StateError, match="syntax error"):
         StateFile.open(made)
-    assert ask(made, "PRAGMA user_version") == [(2,)]
+    assert ask(made, "PRAGMA user_version") == [(3,)]
     assert ask(made, "SELECT count(*) FROM sqlite_schema WHERE name = 'note'") == [(0,)]
 
 

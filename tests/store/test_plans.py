@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchexport.model import JobState
-from batchexport.store.sqlite import changes, images, queries, reader, servers
+from batchexport.store.sqlite import changes, images, queries, reader, resources
 from batchexport.store.sqlite.connection import open_for_work
 from batchexport.store.sqlite.schema import IS_UNDER_WAY
 from tests.store.making import make
@@ -38,14 +38,14 @@ STATEMENTS = {
         ),
         "job_under_way",
     ),
-    "next held": (servers.NEXT_HELD, "job_waiting"),
-    "rows of servers": (servers.ROWS_OF, "resource_job_subject"),
-    "release": (servers.RELEASE, "PRIMARY KEY"),
-    "hold": (servers.HOLD, "PRIMARY KEY"),
-    "start": (servers.START, "resource_job_subject"),
-    "hold rows of a server": (servers.HOLD_ROWS_OF, "resource_job_subject"),
-    "servers afoot": (servers.AFOOT, "resource_outstanding"),
-    "count of servers afoot": (servers.COUNT_AFOOT, "resource_outstanding"),
+    "next held": (resources.NEXT_HELD, "job_waiting"),
+    "rows of servers": (resources.ROWS_OF, "resource_job_subject"),
+    "release": (resources.RELEASE, "PRIMARY KEY"),
+    "hold": (resources.HOLD, "PRIMARY KEY"),
+    "start": (resources.START_RELEASE, "resource_job_subject"),
+    "hold rows of a server": (resources.HOLD_ROWS_OF, "resource_job_subject"),
+    "servers afoot": (resources.OUTSTANDING, "resource_outstanding"),
+    "count of servers afoot": (resources.COUNT_OUTSTANDING, "resource_outstanding"),
 }
 
 

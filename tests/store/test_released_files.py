@@ -17,7 +17,7 @@ from batchexport.errors import StateInUseError
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader
 from batchexport.store.owner import this_process
-from tests.store.making import DONE, ask
+from tests.store.making import DONE, SERVER, ask, servers
 
 FILES = sorted((Path(__file__).parent / "files").glob("version-*.state"))
 
@@ -72,7 +72,7 @@ def told(path: Path) -> dict[str, Any]:
                 number: [each for each in reader.attempts() if each.job_id == number]
                 for number in range(1, 13)
             },
-            "servers": reader.overview().servers,
+            "servers": reader.overview().resources,
             "downtimes": reader.downtimes(),
             "removals": reader.removals(),
             "abandoned": reader.abandoned(),
@@ -103,9 +103,9 @@ async def test_a_run_of_format_1_is_reported_as_it_stands_and_the_same_once_it_i
     assert {number: len(each) for number, each in before["attempts"].items() if each} == dict.fromkeys(
         (1, 2, 3, 4, 5, 8), 1
     )
-    assert [(each.server_id, each.state, each.note) for each in before["servers"]] == [
-        ("db", "stopping", "does not stop"),
-        ("web", "down", None),
+    assert [(each.resource_id, each.state, each.note) for each in before["servers"]] == [
+        ("db", "acquiring", "does not stop"),
+        ("web", "held", None),
     ]
     assert [(each.image_id[-1], each.outcome) for each in before["removals"]] == [
         ("8", "removed"),
@@ -114,7 +114,7 @@ async def test_a_run_of_format_1_is_reported_as_it_stands_and_the_same_once_it_i
     async with StateFile.open(at_work):
         pass
     assert told(at_work) == before
-    assert ask(at_work, "PRAGMA user_version") == [(2,)]
+    assert ask(at_work, "PRAGMA user_version") == [(3,)]
     assert ask(at_work, "PRAGMA integrity_check") == [("ok",)]
     assert ask(at_work, "PRAGMA foreign_key_check") == []
 
@@ -128,9 +128,9 @@ async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
         for job in (sent, exporting[0]):
             work.apply(Ended(job=job, after=JobState.FAILED, ending=DONE, at_s=1_700_000_600.0))
         work.apply(Requeued(job=exporting[1], ending=DONE, at_s=1_700_000_601.0, next_at=0.0, counted=True))
-        (held,) = await work.held_jobs(after=0, limit=9)
-        assert (held.job.job_id, held.server_ids) == (10, ("db", "web"))
-        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=1_700_000_602.0))
+        (held,) = await work.held_jobs(SERVER, after=0, limit=9)
+        assert (held.job.job_id, held.needs) == (10, ("db", "web"))
+        await work.commit(ResourcesReleased(resources=servers("web"), at_s=1_700_000_602.0))
         assert len(await work.claim(9, now_s=1_700_000_700.0, server_now_s=1_700_000_700.0)) == 3
         await state.flush()
         await work.release()
@@ -143,7 +143,7 @@ async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
             [f"ffffffff-0000-4000-8000-{6:012d}"],
             [f"ffffffff-0000-4000-8000-{7:012d}"],
         ]
-        assert [server.server_id for server in reader.overview().servers] == ["db"]
+        assert [server.resource_id for server in reader.overview().resources] == ["db"]
 
 
 async def test_a_file_that_a_program_of_format_1_works_on_is_left_as_it_is(at_work: Path) -> None:

@@ -18,7 +18,20 @@ from batchexport.changes import (
 from batchexport.model import NO_OPTIONS, JobRows, JobState, Server, ServerState
 from batchexport.report.eta import running_exports
 from batchexport.store import ProcessEnd, StateFile, StateReader, Work, building, stores
-from tests.store.making import HERE, accept, bring, claim, image, make, record, row, volume
+from tests.store.making import (
+    HERE,
+    accept,
+    bring,
+    claim,
+    found,
+    image,
+    make,
+    needs,
+    record,
+    row,
+    servers,
+    volume,
+)
 
 
 def test_names_of_the_list_stand_with_their_rows(tmp_path: Path) -> None:
@@ -68,8 +81,8 @@ async def test_the_clouds_names_take_the_place_of_the_lists_and_strangers_are_pa
 
 async def stop(work: Work, number: int, *, at_s: float) -> None:
     server = Server(server_id="web", status="active", name="web-1")
-    await work.commit(ResourcesAcquiring(found=[server], at_s=at_s))
-    await work.commit(ResourcesHeld(resource_ids=["web"], at_s=at_s + 10))
+    await work.commit(ResourcesAcquiring(found=[found(server)], at_s=at_s))
+    await work.commit(ResourcesHeld(resources=servers("web"), at_s=at_s + 10))
 
 
 async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_path: Path) -> None:
@@ -77,10 +90,10 @@ async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_pa
     async with StateFile.open(path) as state:
         work = await state.take(1)
         (first, _) = await work.unchecked(after=0, limit=2)
-        work.apply(Held(job=first.job, server_ids=["web"]))
+        work.apply(Held(job=first.job, needs=needs("web")))
         await stop(work, 1, at_s=100.0)
-        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=500.0))
-        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=501.0))  # twice is once
+        await work.commit(ResourcesReleased(resources=servers("web"), at_s=500.0))
+        await work.commit(ResourcesReleased(resources=servers("web"), at_s=501.0))  # twice is once
         await stop(work, 1, at_s=900.0)
         with StateReader(path) as reader:
             over, now = reader.downtimes()
@@ -94,7 +107,7 @@ async def test_a_file_of_old_knows_of_the_last_time(tmp_path: Path) -> None:
     async with StateFile.open(path) as state:
         work = await state.take(1)
         await stop(work, 1, at_s=100.0)
-        await work.commit(ResourcesReleased(resource_ids=["web"], at_s=500.0))
+        await work.commit(ResourcesReleased(resources=servers("web"), at_s=500.0))
     db = sqlite3.connect(path)
     db.execute("DROP TABLE downtime")
     db.close()

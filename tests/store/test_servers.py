@@ -24,9 +24,21 @@ from batchexport.changes import (
     ResourcesSeenFree,
 )
 from batchexport.errors import StateCorruptError
-from batchexport.model import ImageOptions, InUse, JobState, Server, ServerState
+from batchexport.model import ImageOptions, InUse, JobState, ResourceState, Server, ServerState
 from batchexport.store import LinkedRow, StateFile, StateReader, Work, stores
-from tests.store.making import DONE, accept, alter, claim, make, row, volume
+from tests.store.making import (
+    DONE,
+    SERVER,
+    accept,
+    alter,
+    claim,
+    found,
+    make,
+    needs,
+    row,
+    servers,
+    volume,
+)
 
 WEB, DB = Server(server_id="web", status="active", name="web-1"), Server(server_id="db", status="active")
 
@@ -43,28 +55,28 @@ async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Work]]:
 
 
 async def held(work: Work) -> list[LinkedRow]:
-    return await work.held_jobs(after=0, limit=10)
+    return await work.held_jobs(SERVER, after=0, limit=10)
 
 
 async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
     """The first row of the list, waiting for these."""
     (first, *_) = await work.unchecked(after=0, limit=1)
-    work.apply(Held(job=first.job, server_ids=server_ids))
+    work.apply(Held(job=first.job, needs=needs(*server_ids)))
     (linked,) = await held(work)
     return linked
 
 
-async def take_down(work: Work, row: LinkedRow, *found: Server) -> None:
-    server_ids = [server.server_id for server in found]
-    await work.commit(ResourcesAcquiring(found=found, at_s=10.0))
-    await work.commit(ResourcesHeld(resource_ids=server_ids, at_s=20.0))
+async def take_down(work: Work, row: LinkedRow, *stopping: Server) -> None:
+    server_ids = [server.server_id for server in stopping]
+    await work.commit(ResourcesAcquiring(found=[found(each) for each in stopping], at_s=10.0))
+    await work.commit(ResourcesHeld(resources=servers(*server_ids), at_s=20.0))
     await work.commit(JobsReleased(jobs=[row.job], at_s=50.0))
 
 
 async def test_a_row_that_waits_is_claimed_by_nobody(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     linked = await hold_first(work, "web", "db")
-    assert (linked.job.job_id, linked.held, linked.server_ids) == (1, True, ("db", "web"))
+    assert (linked.job.job_id, linked.held, linked.needs) == (1, True, ("db", "web"))
     jobs = await claim(work, 10, now_s=9e12)
     assert [job.job_id for job in jobs] == [2, 3]
     assert await work.next_due_s() == float("inf")
@@ -75,7 +87,7 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
 ) -> None:
     _, work = opened
     (_, _, last) = await work.unchecked(after=0, limit=3)
-    work.apply(Held(job=last.job, server_ids=["web"]))
+    work.apply(Held(job=last.job, needs=needs("web")))
     await work.commit(JobsReleased(jobs=[last.job], at_s=50.0))
     (job,) = await claim(work)
     assert job.job_id == 3
@@ -84,8 +96,8 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
 async def test_rows_are_found_by_any_of_their_servers(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await hold_first(work, "web", "db")
-    assert [each.job.job_id for each in await work.jobs_needing(["db"])] == [1]
-    assert await work.jobs_needing(["other"]) == []
+    assert [each.job.job_id for each in await work.jobs_needing(SERVER, ["db"])] == [1]
+    assert await work.jobs_needing(SERVER, ["other"]) == []
 
 
 async def test_no_server_is_started_while_its_volume_may_be_copied(
@@ -94,19 +106,19 @@ async def test_no_server_is_started_while_its_volume_may_be_copied(
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
-    assert await work.start_release(["web"]) == frozenset()
+    assert await work.start_release(servers("web")) == frozenset()
     accept(work, job)
-    assert await work.start_release(["web"]) == frozenset()
+    assert await work.start_release(servers("web")) == frozenset()
     taken = replace(job, image_id="ffffffff-0000-4000-8000-000000000001")
     work.apply(Ended(job=taken, after=JobState.SUCCEEDED, ending=DONE, at_s=103.0))
-    assert await work.start_release(["web"]) == {"web"}
+    assert await work.start_release(servers("web")) == set(servers("web"))
 
 
 async def test_starting_a_server_holds_what_is_pending_of_it(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     assert await held(work) == []
-    assert await work.start_release(["web"]) == {"web"}
+    assert await work.start_release(servers("web")) == set(servers("web"))
     assert [each.job.job_id for each in await held(work)] == [1]
 
 
@@ -115,18 +127,18 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
 ) -> None:
     state, work = opened
     await take_down(work, await hold_first(work, "web", "db"), WEB, DB)
-    await work.start_release(["db"])
-    await work.commit(ResourceNoted("db", "does not start: no valid host"))
+    await work.start_release(servers("db"))
+    await work.commit(ResourceNoted(servers("db")[0], "does not start: no valid host"))
     assert (await state.remaining()).resources == 2
     with StateReader(path) as reader:
-        db, web = reader.overview().servers
-    assert (web.name, web.state, web.stopping_at, web.down_at) == ("web-1", ServerState.DOWN, 10.0, 20.0)
+        db, web = reader.overview().resources
+    assert (web.name, web.state, web.acquiring_at, web.held_at) == ("web-1", ResourceState.HELD, 10.0, 20.0)
     assert (db.state, db.note, db.volume_ids) == (
-        ServerState.STARTING,
+        ResourceState.RELEASING,
         "does not start: no valid host",
         (volume(1),),
     )
-    await work.commit(ResourcesReleased(resource_ids=["web", "db"], at_s=60.0))
+    await work.commit(ResourcesReleased(resources=servers("web", "db"), at_s=60.0))
     assert (await state.remaining()).resources == 0
 
 
@@ -158,10 +170,10 @@ async def test_a_row_that_was_tried_can_end_while_it_waits(opened: tuple[StateFi
 async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     linked = await hold_first(work, "web")
-    await work.commit(JobNeeds(linked.job, ["db"]))
-    assert await work.jobs_needing(["web"]) == []
+    await work.commit(JobNeeds(linked.job, needs("db")))
+    assert await work.jobs_needing(SERVER, ["web"]) == []
     await work.commit(JobsDetached([linked.job]))
-    assert await work.jobs_needing(["db"]) == []
+    assert await work.jobs_needing(SERVER, ["db"]) == []
     assert await work.next_due_s() == 0.0
 
 
@@ -169,7 +181,7 @@ async def test_a_file_that_knows_of_a_stopped_server_is_kept(path: Path) -> None
     async with StateFile.open(path) as state:
         work = await state.take(1)
         linked = await hold_first(work, "web")
-        await work.commit(ResourcesAcquiring(found=[WEB], at_s=10.0))
+        await work.commit(ResourcesAcquiring(found=[found(WEB)], at_s=10.0))
         assert linked.job.attempt == 0
         await work.release()
     assert not stores.forget(path)
@@ -219,11 +231,11 @@ async def test_a_server_that_is_started_anyway_disturbs_the_export_under_way(
     (job,) = await claim(work)
     accept(work, job)
     assert await work.disturbed() == {}
-    assert await work.start_release(["web"], anyway=True) == {"web"}
+    assert await work.start_release(servers("web"), anyway=True) == set(servers("web"))
     assert await work.disturbed() == {1: "web (web-1)"}
-    await work.commit(ResourcesReleased(resource_ids=["web"], at_s=99.0))
+    await work.commit(ResourcesReleased(resources=servers("web"), at_s=99.0))
     assert await work.disturbed() == {1: "web (web-1)"}
-    assert [row.job.job_id for row in await work.jobs_needing()] == [1]
+    assert [row.job.job_id for row in await work.jobs_needing(SERVER)] == [1]
 
 
 async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
@@ -231,22 +243,22 @@ async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
 ) -> None:
     _, work = opened
     linked = await hold_first(work, "web")
-    await work.commit(ResourcesSeenFree(resource_ids=["web"], at_s=5.0))
+    await work.commit(ResourcesSeenFree(resources=servers("web"), at_s=5.0))
     await work.commit(JobsReleased(jobs=[linked.job], at_s=50.0))
     (job,) = await claim(work)
     accept(work, job)
     assert await work.disturbed() == {}
-    await work.commit(ResourcesSeenFree(resource_ids=["web"], at_s=60.0))
+    await work.commit(ResourcesSeenFree(resources=servers("web"), at_s=60.0))
     assert await work.disturbed() == {1: "web"}
 
 
 async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Work]) -> None:
     state, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
-    assert await state.give_up_server("db", "words", at_s=60.0) == 0
-    assert await state.give_up_server("web", "given up by hand", at_s=60.0) == 1
-    assert await work.resources() == []
-    assert await state.give_up_server("web", "again", at_s=61.0) == 0
+    assert await state.give_up_resource("db", "words", at_s=60.0) == 0
+    assert await state.give_up_resource("web", "given up by hand", at_s=60.0) == 1
+    assert await work.resources(SERVER) == []
+    assert await state.give_up_resource("web", "again", at_s=61.0) == 0
     with StateReader(state.path) as reader:
         (downtime,) = reader.downtimes()
     assert (downtime.state, downtime.up_at) == (ServerState.GONE, 60.0)

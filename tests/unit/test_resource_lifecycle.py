@@ -10,12 +10,18 @@ from batchexport.engine.resources.lifecycle import (
     Condition,
     Limits,
     Observation,
-    ResourceState,
     next_action,
 )
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
-from batchexport.engine.steps.stop_server import GONE_AFTER_S, LAG_S, STABLE_FOR_S, STUCK_AFTER_S, UP_AFTER_S
-from batchexport.model import NO_OPTIONS, Ending, Job, JobState, Server
+from batchexport.engine.steps.stop_server import (
+    GONE_AFTER_S,
+    LAG_S,
+    STABLE_FOR_S,
+    STUCK_AFTER_S,
+    UP_AFTER_S,
+    may_go_down,
+)
+from batchexport.model import NO_OPTIONS, Ending, Job, JobState, ResourceState, Server
 from batchexport.store import LinkedRow
 
 LIMITS = Limits(
@@ -37,7 +43,7 @@ GONE = Server(server_id="a", status="", exists=False)
 
 def row(job_id: int, *server_ids: str) -> LinkedRow:
     job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
-    return LinkedRow(job=job, state=JobState.PENDING, held=True, server_ids=server_ids)
+    return LinkedRow(job=job, state=JobState.PENDING, held=True, needs=server_ids)
 
 
 def running_since(seconds: float, *, after_off_s: float) -> dict[str, float]:
@@ -195,7 +201,9 @@ def test_a_server_that_another_run_has_stopped_is_waited_for_or_fails_its_rows()
 def test_room_is_for_servers_and_for_their_exports(
     servers: int, rows: int, down: int, rows_down: int, room: bool
 ) -> None:
-    found = has_room(servers, rows, outstanding=down, jobs_outstanding=rows_down, max_held=10, max_exports=40)
+    found = has_room(rows, outstanding=down, busy=rows_down, max_exports=40) and may_go_down(
+        servers, down=down, max_down=10
+    )
     assert found is room
 
 

@@ -17,7 +17,7 @@ from tests.engine.fast_time import run_fast
 
 REQUEST = ExportRequest(volume_id="v1", image_name="n", options=NO_OPTIONS)
 JOB = Job(job_id=1, volume_id="v1", image_name="n", options=NO_OPTIONS)
-ROW = LinkedRow(job=JOB, state=JobState.SUBMITTING, held=False, server_ids=("a",))
+ROW = LinkedRow(job=JOB, state=JobState.SUBMITTING, held=False, needs=("a",))
 RUNS = Server(server_id="a", status="active", volume_ids=("v1",))
 OFF = Server(server_id="a", status="shutoff", volume_ids=("v1",))
 

@@ -15,15 +15,13 @@ from functools import cached_property
 
 from batchexport.config import Settings
 from batchexport.engine.ledger import Ledger
-from batchexport.engine.resources.book import Resource, ResourceBook
 from batchexport.engine.resources.groups import Groups
 from batchexport.engine.resources.keeper import Keeper
 from batchexport.engine.resources.kind import ResourceKind
-from batchexport.engine.resources.lifecycle import ResourceState
 from batchexport.engine.resources.requests import Requests
 from batchexport.errors import CloudError, SignInError
-from batchexport.model import Job, JobState
-from batchexport.store import LinkedRow, Work
+from batchexport.model import Job, JobState, ResourceState
+from batchexport.store import LinkedRow, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +49,13 @@ class ControlLoop:
         *,
         max_gib_at: Callable[[float], int] | None = None,
         anyway: bool = False,
+        is_anothers: Callable[[Job], bool] = lambda _: False,
     ) -> None:
-        """`max_gib_at` and `anyway` are those of `run`."""
+        """`max_gib_at` and `anyway` are those of `run`; `is_anothers`: a job needs another kind."""
         self._kind = kind
-        self._book = ResourceBook(work)
+        self._is_anothers = is_anothers
+        self._held = ledger.held.listen()
+        self._book = kind.book
         self._ledger = ledger
         self._settings = settings
         self._max_gib_at = max_gib_at
@@ -68,6 +69,7 @@ class ControlLoop:
         self._poll_exports: Callable[[], Awaitable[None]] | None = None
         self._exports_polled: set[str] = set()  # image ids
         self._is_ending = False
+        self._ending = asyncio.Event()
         self._log_at: float | None = None  # loop time
         self._is_over = asyncio.Event()
 
@@ -87,7 +89,13 @@ class ControlLoop:
 
     @cached_property
     def _groups(self) -> Groups:
-        return Groups(self._kind, self._book, self._ledger, may_start=self._may_start)
+        return Groups(
+            self._kind,
+            self._book,
+            self._ledger,
+            may_start=self._may_start,
+            is_anothers=self._is_anothers,
+        )
 
     async def resume(self) -> None:
         """Take over what an earlier process left: jobs that may start because all that they need is held."""
@@ -96,16 +104,20 @@ class ControlLoop:
         held = {each.resource_id for each in outstanding if each.state is ResourceState.HELD}
         if held:
             self._keeper.inherit(held)
-        ready = [row for row in rows if not row.held and held.issuperset(row.server_ids)]
-        self._ledger.let_start(row.job.job_id for row in ready)
+        ready = [row for row in rows if not row.held and held.issuperset(row.needs)]
         in_progress = await self._book.jobs_in_progress()
-        self._ledger.with_resources.update(row.job.job_id for row in in_progress)
-        self._ledger.disturbed.update(await self._book.disturbed())
+        for row in (*ready, *in_progress):
+            if (volume_id := self._kind.subject_of(row, outstanding)) is not None:
+                self._ledger.subjects[row.job.job_id] = volume_id
+        self._ledger.let_start((row.job.job_id for row in ready), confirm=self._kind.confirms)
+        if self._kind.confirms:
+            self._ledger.with_resources.update(row.job.job_id for row in in_progress)
+            self._ledger.disturbed.update(await self._book.disturbed())
 
     async def run(self) -> None:
         """Poll until `finish` was called and all is released; the caller may cancel it then."""
         while True:
-            self._ledger.held.clear()
+            self._held.clear()
             is_last = self._is_ending  # a poll that began before tells nothing of what ended since
             outstanding, is_idle = await self._poll()
             if is_last and not self._must_wait(outstanding) and not await self._poll_new_exports(outstanding):
@@ -113,15 +125,19 @@ class ControlLoop:
                 self._is_over.set()
                 return
             if is_idle:
-                await self._ledger.held.wait()
+                await self._held.wait()
             else:
                 interval_s = self._settings.limits.poll_interval_s
                 await self._pause(POLL_S if interval_s is None else interval_s)
 
     async def _pause(self, seconds: float) -> None:
         """Wait this long, or until an export that needed resources has ended."""
+        wake = self._ledger.confirmable if self._kind.confirms else self._ending
+        if wake.is_set() and not self._kind.confirms:
+            await asyncio.sleep(seconds)
+            return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ledger.confirmable.wait(), seconds)
+            await asyncio.wait_for(wake.wait(), seconds)
 
     async def poll_exports(self, poll: Callable[[], Awaitable[None]]) -> None:
         """Poll the exports once, if anything is outstanding: what has ended meanwhile is to keep none of it.
@@ -148,7 +164,8 @@ class ControlLoop:
     async def finish(self) -> None:
         """Acquire nothing more, and return when everything of ours is released, or given up."""
         self._is_ending = True
-        self._ledger.held.set()
+        self._ending.set()
+        self._held.set()
         await self._is_over.wait()
 
     async def _poll(self) -> tuple[list[Resource], bool]:
@@ -167,7 +184,7 @@ class ControlLoop:
     async def _step(self) -> bool:
         """Take the next step with what is outstanding, and acquire more. True = no job needs anything."""
         in_progress = await self._book.jobs_in_progress()
-        if in_progress or self._ledger.confirmable.is_set():
+        if self._kind.confirms and (in_progress or self._ledger.confirmable.is_set()):
             await self._kind.confirm(in_progress)
         outstanding = await self._book.outstanding()
         rows = await self._book.jobs_of([resource.resource_id for resource in outstanding])
@@ -184,6 +201,8 @@ class ControlLoop:
             await self._groups.fail_all(ending)
         if not self._is_closing():
             await self._acquire_more()
+            if self._groups.are_all_anothers:
+                return not rows
         return not rows and not await self._book.held_jobs(0, limit=1)
 
     async def _acquire_more(self) -> None:
@@ -204,17 +223,12 @@ class ControlLoop:
                 await self._keeper.acquire(group, outstanding=outstanding)
 
     async def _has_room(self, rows: Sequence[LinkedRow], outstanding: set[str]) -> bool:
-        more = {resource_id for row in rows for resource_id in row.server_ids} - outstanding
-        busy = await self._book.jobs_of(outstanding)
-        known = {row.job.job_id for row in busy}
-        return has_room(
-            len(more),
-            sum(row.job.job_id not in known for row in rows),
-            outstanding=len(outstanding),
-            jobs_outstanding=len(busy),
-            max_held=self._kind.max_held,
-            max_exports=self._settings.limits.max_exports,
-        )
+        busy = {row.job.job_id for row in await self._book.jobs_of(outstanding)}
+        new = [row for row in rows if row.job.job_id not in busy]
+        max_exports = self._settings.limits.max_exports
+        if not has_room(len(new), outstanding=len(outstanding), busy=len(busy), max_exports=max_exports):
+            return False
+        return self._kind.has_room(rows, outstanding=await self._book.outstanding())
 
     def _may_start(self, row: LinkedRow) -> bool:
         """Whether the export of a job may begin now, as far as the run is concerned."""
@@ -222,7 +236,8 @@ class ControlLoop:
         if self._is_closing() or self._kind.why_useless() is not None or not is_needed:
             return False
         max_gib = self._max_gib_at(self._ledger.now()) if self._max_gib_at else None
-        return max_gib is None or (max_gib > 0 and (row.job.size_gib or 0) <= max_gib)
+        copied_gib = (row.job.size_gib or 0) * self._kind.gib_factor
+        return max_gib is None or (max_gib > 0 and copied_gib <= max_gib)
 
     def _needed(self, rows: Sequence[LinkedRow]) -> set[str]:
         """The ids of resources that must be held; remembers, too, which exports need them."""
@@ -235,7 +250,7 @@ class ControlLoop:
         self._left_alone = _longest(left_alone)
         self._waited_for = _longest(in_progress)
         starting = [row for row in rows if row.state is JobState.PENDING and self._may_start(row)]
-        return {resource_id for row in (*in_progress, *starting) for resource_id in row.server_ids}
+        return {resource_id for row in (*in_progress, *starting) for resource_id in row.needs}
 
     def _is_closing(self) -> bool:
         return self._is_ending or self._ledger.stopping.is_set()
@@ -245,24 +260,28 @@ class ControlLoop:
         if self._is_hopeless():
             return False
         if not outstanding:
-            return bool(self._ledger.to_confirm)
+            return bool(self._to_confirm)
         kept = self._keeper.stuck | self._left_alone.keys()
         if not self._settings.wait:
             kept |= self._kind.busy.keys()
         left = {resource.resource_id for resource in outstanding} - kept
-        return bool(left or self._ledger.to_confirm)
+        return bool(left or self._to_confirm)
+
+    @property
+    def _to_confirm(self) -> bool:
+        return self._kind.confirms and bool(self._ledger.to_confirm)
 
     def _is_hopeless(self) -> bool:
         if self._failing_since is None:
             return False
-        patience_s = SIGN_IN_PATIENCE_S if self._signed_out else self._kind.limits.stuck_s
+        patience_s = SIGN_IN_PATIENCE_S if self._signed_out else self._kind.stuck_s
         return asyncio.get_running_loop().time() - self._failing_since >= patience_s
 
     def _note_failure(self, error: CloudError) -> None:
         self._signed_out = isinstance(error, SignInError)
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
-            log.warning("cannot poll the servers (%s); trying again", error, extra={"action": "poll_failed"})
+            log.warning(self._kind.messages.unseen, error, extra={"action": "poll_failed"})
 
     def _note_refused(self, error: SignInError) -> None:
         """One refused sign-in may be a slip of the cloud; several end the run, after the releases."""
@@ -307,29 +326,19 @@ class ControlLoop:
         return f"{named} is {self._kind.messages.states[resource.state]}"
 
 
-def has_room(
-    resources: int,
-    jobs: int,
-    *,
-    outstanding: int,
-    jobs_outstanding: int,
-    max_held: int,
-    max_exports: int,
-) -> bool:
-    """Whether this many more resources may be acquired for this many more jobs.
+def has_room(jobs: int, *, outstanding: int, busy: int, max_exports: int) -> bool:
+    """Whether resources may be acquired for this many more jobs, beside `busy` ones that have some.
 
     No more jobs than can be exported at once: their resources would be held in vain. A group that is larger
-    than a limit starts when nothing else is outstanding.
+    than the limit starts when nothing else is outstanding.
     """
-    if not outstanding:
-        return True
-    return outstanding + resources <= max_held and jobs_outstanding + jobs <= max_exports
+    return not outstanding or busy + jobs <= max_exports
 
 
 def _longest(rows: Sequence[LinkedRow]) -> dict[str, Job]:
     """By resource id, the export that is expected to take longest."""
     by_deadline = sorted(rows, key=lambda row: row.job.deadline_at or 0.0)
-    return {resource_id: row.job for row in by_deadline for resource_id in row.server_ids}
+    return {resource_id: row.job for row in by_deadline for resource_id in row.needs}
 
 
 def _utc(at_s: float) -> str:

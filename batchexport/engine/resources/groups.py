@@ -13,7 +13,7 @@ from batchexport.engine.polling import is_signed_out
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.kind import ResourceKind, Selection
 from batchexport.errors import CloudError, RefusedError
-from batchexport.model import Ending, JobState
+from batchexport.model import Ending, Job, JobState
 from batchexport.store import LinkedRow
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,11 @@ class Groups:
         ledger: Ledger,
         *,
         may_start: Callable[[LinkedRow], bool],
+        is_anothers: Callable[[Job], bool],
     ) -> None:
+        """`is_anothers`: whether a job needs resources of another kind."""
+        self._is_anothers = is_anothers
+        self.are_all_anothers = False  #: the latest `next` found no job that needs resources of this kind
         self._kind = kind
         self._book = book
         self._ledger = ledger
@@ -58,10 +62,12 @@ class Groups:
         """
         loop_now = asyncio.get_running_loop().time()
         last = 0
+        self.are_all_anothers = True
         while page := await self._book.held_jobs(last, limit=PAGE):
             last = page[-1].job.job_id
             for row in await self._needing(page):
-                in_hand = row.server_ids and set(row.server_ids) <= set(outstanding)
+                self.are_all_anothers = False
+                in_hand = row.needs and set(row.needs) <= set(outstanding)
                 if row.job.job_id in but or in_hand or self._later.get(row.job.job_id, 0.0) > loop_now:
                     continue
                 if self._may_start(row):
@@ -90,7 +96,7 @@ class Groups:
                     self._note_unread(row, rows, error)
                     return Group(jobs=(), selection=Selection())
                 self._unread_since.pop(row.job.job_id, None)
-            rows = await self._connected([row for row in fresh.values() if row.server_ids])
+            rows = await self._connected([row for row in fresh.values() if row.needs])
         rows = list({row.job.job_id: row for row in (*fresh.values(), *rows)}.values())
         rows = [row for row in rows if row.held and self._may_start(row)]
         return Group(jobs=rows, selection=await self._kind.select(rows, outstanding))
@@ -101,19 +107,23 @@ class Groups:
         self._later.update({row.job.job_id: loop_now + LOOK_AGAIN_S for row in group.jobs})
 
     async def _needing(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
-        """Those of these that need resources; others are let go and sent as they are."""
-        others = [row.job for row in rows if not self._kind.is_needed_by(row.job)]
-        if not others:
-            return list(rows)
-        await self._book.detach(others)
-        self._ledger.let_start([])
-        return [row for row in rows if row.job not in others]
+        """Those of these that need resources of this kind; those that need none are sent as they are."""
+        needing = [row for row in rows if self._kind.is_needed_by(row.job)]
+        if len(needing) == len(rows):
+            return needing
+        needless = [
+            row.job for row in rows if not self._kind.is_needed_by(row.job) and not self._is_anothers(row.job)
+        ]
+        if needless:
+            await self._book.detach(needless)
+            self._ledger.let_start([])
+        return needing
 
     async def _connected(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
         """These jobs with all that share resources with them, directly or through others."""
         group = {row.job.job_id: row for row in rows}
         known: set[str] = set()
-        while new := {resource_id for row in group.values() for resource_id in row.server_ids} - known:
+        while new := {resource_id for row in group.values() for resource_id in row.needs} - known:
             known |= new
             group.update((row.job.job_id, row) for row in await self._book.jobs_of(new))
         return sorted(group.values(), key=lambda row: row.job.job_id)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.resources import lifecycle
-from batchexport.engine.resources.book import Resource, ResourceBook
+from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import Group
 from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.resources.lifecycle import (
@@ -20,13 +20,12 @@ from batchexport.engine.resources.lifecycle import (
     Action,
     Condition,
     ObservationLog,
-    ResourceState,
     Seen,
 )
 from batchexport.engine.resources.requests import Requests
 from batchexport.log_level import NOTICE
-from batchexport.model import Ending, JobState
-from batchexport.store import LinkedRow
+from batchexport.model import Ending, JobState, ResourceState
+from batchexport.store import LinkedRow, Resource
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +50,7 @@ class Keeper:
         self._may_start = may_start
         self._anyway = anyway  # release under exports in progress, too
         self._observations = ObservationLog()
+        self._dependants: set[str] = set()  # ids of resources of which others that are outstanding are made
         self.stuck: set[str] = set()  #: ids of resources that could not be released, after that was logged
 
     def inherit(self, resource_ids: Collection[str]) -> None:
@@ -74,9 +74,10 @@ class Keeper:
                 self._observations.acquiring(candidate.resource_id, candidate.updated_at)
                 extra = {"action": "resource_acquiring", self._kind.messages.id_field: candidate.resource_id}
                 log.log(NOTICE, self._kind.messages.acquiring, candidate, extra=extra)
-            await self._request(resource_ids, rows)
+            first = [each.resource_id for each in selection.acquire if each.depends_on is None]
+            await self._request(first, rows)
         not_held = resource_ids | set(outstanding)
-        await self._let_start([row for row in rows if not_held.isdisjoint(row.server_ids)], selection.held)
+        await self._let_start([row for row in rows if not_held.isdisjoint(row.needs)], selection.held)
 
     async def step(
         self,
@@ -91,8 +92,11 @@ class Keeper:
         `rows`: the jobs that need any; `needed`: the ids of those that must be held for some.
         """
         by_action = defaultdict[Action, list[Resource]](list)
+        self._dependants = {each.depends_on for each in outstanding if each.depends_on is not None}
+        ready = {each.resource_id for each in outstanding if each.state is ResourceState.HELD}
         for resource in outstanding:
-            by_action[self._next_action(resource, seen, needed)].append(resource)
+            action = self._next_action(resource, seen, needed, is_ready=resource.depends_on in {None, *ready})
+            by_action[action].append(resource)
         for action, resources in by_action.items():
             await self._do(action, resources, rows, seen)
         staying = [
@@ -104,18 +108,27 @@ class Keeper:
         held = {resource.resource_id for resource in (*staying, *by_action[Action.NOTE_HELD])}
         ours = {resource.resource_id for resource in outstanding}
         others = {each for each, found in seen.items() if found.condition is Condition.HELD} - ours
+        self._note_subjects(rows, outstanding)
         await self._let_start(rows, held | others)
 
-    def _next_action(self, resource: Resource, seen: Mapping[str, Seen], needed: Collection[str]) -> Action:
+    def _note_subjects(self, rows: Sequence[LinkedRow], outstanding: Sequence[Resource]) -> None:
+        for row in rows:
+            if (volume_id := self._kind.subject_of(row, outstanding)) is not None:
+                self._ledger.subjects[row.job.job_id] = volume_id
+
+    def _next_action(
+        self, resource: Resource, seen: Mapping[str, Seen], needed: Collection[str], *, is_ready: bool
+    ) -> Action:
         observation = self._observations.observe(
             resource.resource_id,
             resource.state,
             seen.get(resource.resource_id, UNKNOWN),
             is_needed=resource.resource_id in needed,
-            may_ask=self._requests.may_ask(resource.resource_id),
+            may_ask=self._requests.may_ask(resource.resource_id)
+            and (is_ready or resource.state is not ResourceState.ACQUIRING),
             loop_now=asyncio.get_running_loop().time(),
         )
-        return lifecycle.next_action(resource.state, observation, self._kind.limits)
+        return lifecycle.next_action(resource.state, observation, self._kind.limits(resource))
 
     async def _do(
         self,
@@ -153,8 +166,11 @@ class Keeper:
 
     async def _request(self, resource_ids: Collection[str], rows: Sequence[LinkedRow]) -> None:
         refused = await self._requests.acquire(resource_ids)
+        if self._kind.is_created:
+            for resource_id in resource_ids:
+                self._observations.requested(resource_id)
         for row in rows:
-            errors = [refused[each] for each in row.server_ids if each in refused]
+            errors = [refused[each] for each in row.needs if each in refused]
             if errors and row.held:
                 self._ledger.reject(row.job, JobState.FAILED, self._kind.why_refused(errors[0]))
 
@@ -173,13 +189,15 @@ class Keeper:
         )
 
     async def _releasable(self, resource_ids: Collection[str]) -> list[str]:
-        return list(resource_ids) if self._anyway else await self._kind.releasable(list(resource_ids))
+        """Those of these that may be released: nothing that is outstanding is made of them."""
+        free = [each for each in resource_ids if each not in self._dependants]
+        return free if self._anyway else await self._kind.releasable(free)
 
     def _disturb(self, rows: Sequence[LinkedRow], resource_ids: Collection[str]) -> None:
         """These are released although volumes are being exported that need them."""
         for row in rows:
             if row.state is not JobState.PENDING:
-                for resource_id in set(row.server_ids) & set(resource_ids):
+                for resource_id in set(row.needs) & set(resource_ids):
                     self._ledger.disturbed.setdefault(row.job.job_id, resource_id)
 
     async def _note_released(
@@ -214,7 +232,8 @@ class Keeper:
             if resource.resource_id in self.stuck:
                 continue
             self.stuck.add(resource.resource_id)
-            answer = self._requests.answers.get(resource.resource_id, "the cloud gives no reason")
+            status = self._observations.status(resource.resource_id)
+            answer = self._requests.answers.get(resource.resource_id, f"it is {status}")
             messages = self._kind.messages
             await self._book.note(resource.resource_id, messages.stuck_note % answer)
             extra = {"action": "resource_stuck", messages.id_field: resource.resource_id}
@@ -222,16 +241,16 @@ class Keeper:
 
     async def _let_start(self, rows: Sequence[LinkedRow], held: Collection[str]) -> None:
         """Let those jobs start for which everything is held."""
-        waiting = [row for row in rows if row.held and row.server_ids and self._may_start(row)]
-        starting = [row.job for row in waiting if set(row.server_ids) <= set(held)]
+        waiting = [row for row in rows if row.held and row.needs and self._may_start(row)]
+        starting = [row.job for row in waiting if set(row.needs) <= set(held)]
         if starting:
             await self._book.let_start(starting, at_s=self._ledger.now())
-            self._ledger.let_start(job.job_id for job in starting)
+            self._ledger.let_start((job.job_id for job in starting), confirm=self._kind.confirms)
 
     def _recall(self, rows: Sequence[LinkedRow], resource_ids: Collection[str]) -> None:
         """These are no longer held: their jobs may not be sent as if they were."""
         self._ledger.resources_held.difference_update(
-            row.job.job_id for row in rows if not set(resource_ids).isdisjoint(row.server_ids)
+            row.job.job_id for row in rows if not set(resource_ids).isdisjoint(row.needs)
         )
 
     def _fail_jobs_of(
@@ -243,7 +262,7 @@ class Keeper:
         """Fail the jobs that wait for any of these."""
         by_id = {resource.resource_id: resource for resource in resources}
         for row in rows:
-            theirs = [by_id[each] for each in row.server_ids if each in by_id]
+            theirs = [by_id[each] for each in row.needs if each in by_id]
             if theirs and row.held:
                 self._ledger.reject(row.job, JobState.FAILED, why(theirs[0]))
 

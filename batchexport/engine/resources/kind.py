@@ -7,15 +7,16 @@ from typing import Protocol
 
 import msgspec
 
+from batchexport.changes import Planned
 from batchexport.config import Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud, Fence
-from batchexport.engine.resources.book import Candidate, Resource
-from batchexport.engine.resources.lifecycle import Limits, ResourceState, Seen
+from batchexport.engine.resources.book import Candidate, ResourceBook
+from batchexport.engine.resources.lifecycle import Limits, Seen
 from batchexport.errors import CloudError
-from batchexport.model import Ending, ExportRequest, Job, Volume
+from batchexport.model import Ending, ExportRequest, Job, ResourceState, Volume
 from batchexport.plan.row_checks import Finding
-from batchexport.store import LinkedRow, Work
+from batchexport.store import LinkedRow, Resource, Work
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     held: str
     released: str
     lost: str
+    unseen: str  #: none could be observed; `%s` is the error
     taken_back: str  #: somebody else released it
     stuck: str  #: it cannot be released; the second `%s` is the cloud's last answer
     stuck_note: str  #: the same for the store; `%s` is the cloud's last answer
@@ -48,30 +50,55 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     left_hint: str  #: what releases them …
     left_exported_hint: str  #: … where exports in progress need some
     last_hint: str  #: … where the store cannot be written
+    last_unread: str  #: … nor read; `%s` is the error
+    last_late: str  #: not all were requested to be released; `%s` is why
+    last_requested: str  #: requested to be released, and not seen so
+    last_kept: str  #: not released
 
 
 class ResourceKind(Protocol):
-    """One kind of resource. Requests may be repeated; what cannot must be found before it is sent again.
+    """One kind of resource, or several of which one is made of another.
+
+    Requests may be repeated; what cannot must be found before it is sent again.
 
     Only `acquire` and `release` change the cloud. All but `select` may raise CloudError, which is about the
     service and not one resource: the poll is repeated.
     """
 
+    book: ResourceBook  #: what the store keeps of it
     messages: Messages
-    limits: Limits
-    max_held: int  #: resources outstanding at the same time
+    stuck_s: float  #: the longest of `limits`
+    gib_factor: int  #: GiB that are copied for each GiB of a volume, its export among them
+    is_created: bool  #: acquiring creates it, as of `Limits`
+    confirms: bool  #: whether jobs succeed only after a last look at what they needed
 
     @property
     def busy(self) -> Mapping[str, str]:
         """Why resources cannot be released yet, by id, since `releasable` left them out."""
         ...
 
+    def limits(self, resource: Resource) -> Limits:
+        """How long to wait for this resource."""
+        ...
+
+    def has_room(
+        self,
+        rows: Sequence[LinkedRow],
+        *,
+        outstanding: Sequence[Resource],
+    ) -> bool:
+        """Whether resources may be acquired for these jobs, beside those that are outstanding."""
+        ...
+
     def is_needed_by(self, job: Job) -> bool:
         """Whether the job, as the settings stand, is to have resources of this kind."""
         ...
 
-    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[str] | None:
-        """Ids of what the preflight says that a job with this volume needs; None = nothing of this kind."""
+    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[Planned] | None:
+        """What the preflight says that a job with this volume needs, as far as that is known.
+
+        None = nothing of this kind.
+        """
         ...
 
     def why_useless(self) -> Ending | None:
@@ -94,6 +121,10 @@ class ResourceKind(Protocol):
         """
         ...
 
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
+        """The id of the volume that is exported for the job; None = its own, or not known yet."""
+        ...
+
     async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
         """End those of these jobs whose image is complete, after a last look at what they needed."""
         ...
@@ -108,6 +139,10 @@ class ResourceKind(Protocol):
 
     async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these; by id, what was refused or is in doubt."""
+        ...
+
+    def is_final(self, resource_id: str, error: CloudError) -> bool:
+        """Whether this answer to the request to acquire fails the jobs that need it."""
         ...
 
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:

@@ -13,12 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.operations import perform
 from batchexport.engine.ports import Fence
-from batchexport.engine.resources.book import Resource, as_resource
 from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.resources.lifecycle import UNKNOWN, Condition
 from batchexport.errors import BatchExportError, CloudError, StateError
 from batchexport.model import JobState
-from batchexport.store import LeftDown, Work
+from batchexport.store import LeftOver, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +32,13 @@ async def last_call(kind: ResourceKind, work: Work, ledger: Ledger) -> str | Non
     Returns what is not known to be released, and what releases it; None where there is nothing.
     """
     try:
-        left = work.left_down()
+        left = work.left_over(kind.book.kinds)
     except StateError as error:
-        return f"servers may be down (cannot read which: {error})"
-    if left is None or not left.servers:
+        return kind.messages.last_unread % error
+    if left is None or not left.resources:
         return None
     kind = kind.without_store(left.volume_ids)
-    outstanding = [as_resource(server) for server in left.servers]
+    outstanding = left.resources
     needed = _needed(left, ledger)
     waiting = {each.resource_id: each for each in outstanding if each.resource_id not in needed}
     requested: list[Resource] = []
@@ -51,19 +50,19 @@ async def last_call(kind: ResourceKind, work: Work, ledger: Ledger) -> str | Non
                 if waiting:
                     await asyncio.sleep(ASK_EVERY_S)
     except TimeoutError:
-        log.warning("not every server could be asked to start in time", extra={"action": "last_call_timeout"})
+        log.warning(kind.messages.last_late, "no time left", extra={"action": "last_call_timeout"})
     except BatchExportError as error:
         extra = {"action": "last_call_failed"}
-        log.warning("not every server could be asked to start (%s)", error, extra=extra)
+        log.warning(kind.messages.last_late, error, extra=extra)
     parts = []
     if requested:
-        parts.append(f"servers asked to start, not seen up: {', '.join(map(str, requested))}")
+        parts.append(kind.messages.last_requested % ", ".join(map(str, requested)))
     if kept := [resource for resource in outstanding if resource not in requested]:
-        parts.append(f"servers still down: {', '.join(map(str, kept))}")
+        parts.append(kind.messages.last_kept % ", ".join(map(str, kept)))
     return f"{'; '.join(parts)}; {kind.messages.last_hint}"
 
 
-def _needed(left: LeftDown, ledger: Ledger) -> set[str]:
+def _needed(left: LeftOver, ledger: Ledger) -> set[str]:
     """The ids of what exports in progress need, as far as memory knows better than the store."""
     exporting = {job.job_id for job in ledger.exporting.values()} - ledger.to_confirm.keys()
     in_progress = exporting | ledger.in_doubt.keys() | ledger.sending
@@ -71,7 +70,7 @@ def _needed(left: LeftDown, ledger: Ledger) -> set[str]:
         resource_id
         for row in left.rows
         if row.state is not JobState.PENDING and row.job.job_id in in_progress
-        for resource_id in row.server_ids
+        for resource_id in row.needs
     }
 
 
@@ -86,7 +85,7 @@ async def _release(kind: ResourceKind, work: Work, resources: Sequence[Resource]
         if held:
             await perform(release, [work], fresh=False)  # nobody can renew the lease
     except CloudError as error:
-        log.warning("cannot start servers (%s)", error, extra={"action": "release_failed"})
+        log.warning(kind.messages.unseen, error, extra={"action": "release_failed"})
         return []
     for resource_id, why in release.failures.items():
         extra = {"action": "release_failed", kind.messages.id_field: resource_id}

@@ -8,16 +8,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-
-class ResourceState(StrEnum):
-    """Where a resource stands. What is acquiring, held or releasing is outstanding: ours to release."""
-
-    IDLE = "idle"  #: nothing was done to it
-    ACQUIRING = "acquiring"  #: the intent is on disk: its acquisition may have been requested
-    HELD = "held"  #: it is as the jobs need it, and to be released
-    RELEASING = "releasing"  #: the intent is on disk: its release may have been requested
-    RELEASED = "released"  #: as it was before us, or found so
-    LOST = "lost"  #: the cloud knows it no longer
+from batchexport.model import ResourceState
 
 
 class Condition(StrEnum):
@@ -53,6 +44,8 @@ class Seen(msgspec.Struct, frozen=True):
     status: str = "unknown"  #: the cloud's words, for people
     is_busy: bool = False  #: the cloud is at work on it: a request now would be refused
     updated_at: float | None = None  #: when its record last changed, by the service; None = not told
+    is_certain: bool = False  #: that it is free needs no second look: nothing was ever requested
+    is_stuck: bool = False  #: it cannot be released as it is: a person must act
 
 
 #: Nothing could be observed.
@@ -116,7 +109,8 @@ def _while_acquiring(condition: Condition, observation: Observation, limits: Lim
 
 
 def _while_held(condition: Condition, observation: Observation, limits: Limits) -> Action:
-    is_certain = observation.is_newer or observation.unchanged_s >= limits.free_s
+    is_certain = observation.seen.is_certain or observation.is_newer
+    is_certain = is_certain or observation.unchanged_s >= limits.free_s
     if condition is Condition.FREE and is_certain:
         is_taken_back = observation.is_needed and not observation.is_inherited
         return Action.NOTE_TAKEN_BACK if is_taken_back else Action.NOTE_RELEASED
@@ -125,12 +119,14 @@ def _while_held(condition: Condition, observation: Observation, limits: Limits) 
 
 def _while_releasing(condition: Condition, observation: Observation, limits: Limits) -> Action:
     if condition is Condition.FREE:
+        if observation.seen.is_certain:
+            return Action.NOTE_RELEASED
         stable_s = min(observation.unchanged_s, observation.in_state_s)
         is_past_lag = observation.since_held_s >= limits.lag_s and stable_s >= limits.lag_s / 2
         is_certain = observation.is_newer or is_past_lag or stable_s >= limits.free_s
         is_free = observation.seen_held and is_certain
         return Action.NOTE_RELEASED if is_free or stable_s >= limits.stable_s else Action.WAIT
-    if observation.in_state_s >= limits.stuck_s:
+    if observation.seen.is_stuck or observation.in_state_s >= limits.stuck_s:
         return Action.STUCK
     # One that cannot be observed is asked all the same: to release it twice does nothing.
     return Action.RELEASE_AGAIN if observation.may_ask and not observation.seen.is_busy else Action.WAIT
@@ -160,6 +156,11 @@ class ObservationLog:
         self.forget(resource_id)
         if updated_at is not None:
             self._free_at[resource_id] = updated_at
+
+    def requested(self, resource_id: str) -> None:
+        """It is to be created by a request that was just sent: what passed before does not count."""
+        self._in_state.pop(resource_id, None)
+        self._absent_since.pop(resource_id, None)
 
     def observe(
         self,

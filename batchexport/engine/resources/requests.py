@@ -49,7 +49,7 @@ class Requests:
     async def acquire(self, resource_ids: Collection[str]) -> Failures:
         """Request these, unless the run is stopping; by id, the errors of those refused for good."""
         failed = await self._send("acquire", resource_ids)
-        return {resource_id: error for resource_id, error in failed.items() if _is_final(error)}
+        return {each: error for each, error in failed.items() if self._kind.is_final(each, error)}
 
     async def release(self, resource_ids: Collection[str]) -> None:
         """Request the release of these; it is repeated, whatever is answered, until they are released."""
@@ -113,5 +113,6 @@ class _Request:
         self.failures = dict.fromkeys(self._resource_ids, error)
 
 
-def _is_final(error: CloudError) -> bool:
+def is_refused(error: CloudError) -> bool:
+    """Whether the request was refused for good."""
     return isinstance(error, RefusedError) and error.status != CONFLICT

@@ -63,7 +63,7 @@ def select(
     conditions = {
         server_id: _in_time(condition_of(found.get(server_id)), timed_out=server_id in timed_out)
         for row in rows
-        for server_id in row.server_ids
+        for server_id in row.needs
         if server_id not in outstanding
     }
     conditions |= dict.fromkeys(conditions.keys() & waiting, Condition.CHANGING)
@@ -71,11 +71,11 @@ def select(
     failed: dict[int, Ending] = {}
     needed: dict[str, Condition] = {}
     for row in rows:
-        unusable = [each for each in row.server_ids if conditions.get(each) is Condition.UNUSABLE]
-        if unusable or not row.server_ids:
+        unusable = [each for each in row.needs if conditions.get(each) is Condition.UNUSABLE]
+        if unusable or not row.needs:
             failed[row.job.job_id] = _why_not(unusable, found, lost)
         else:
-            needed |= {each: conditions[each] for each in row.server_ids if each in conditions}
+            needed |= {each: conditions[each] for each in row.needs if each in conditions}
     by_condition = {
         wanted: [each for each, condition in needed.items() if condition is wanted] for wanted in Condition
     }

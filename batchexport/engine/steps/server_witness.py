@@ -15,12 +15,12 @@ from batchexport.engine.decide import ending_of
 from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.polling import is_signed_out
 from batchexport.engine.ports import Cloud
-from batchexport.engine.resources.book import Resource, ResourceBook
-from batchexport.engine.resources.lifecycle import Condition, ResourceState
+from batchexport.engine.resources.book import ResourceBook
+from batchexport.engine.resources.lifecycle import Condition
 from batchexport.engine.steps.server_eligibility import condition_of, is_running, named
 from batchexport.errors import CloudError
-from batchexport.model import Ending, ExportRequest, Job, JobState, Server
-from batchexport.store import LinkedRow, Work
+from batchexport.model import Ending, ExportRequest, Job, JobState, ResourceState, Server
+from batchexport.store import LinkedRow, Resource
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,10 @@ class Clearance(Enum):
 class Witness:
     """Reads servers by their ids for the jobs of one target that are exported only while these are off."""
 
-    def __init__(self, cloud: Cloud, work: Work, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, cloud: Cloud, book: ResourceBook, ledger: Ledger, settings: Settings) -> None:
         self._patience_s = settings.server_stops.stop_timeout_s
         self._cloud = cloud
-        self._book = ResourceBook(work)
+        self._book = book
         self._ledger = ledger
         self._unseen_since: dict[int, float] = {}  # job id -> loop time, before its export
         self._unconfirmed_since: dict[int, float] = {}  # job id -> loop time, after its export
@@ -119,7 +119,7 @@ class Witness:
         A list may be behind, and what follows from a server that runs cannot be undone.
         """
         to_be_off = {
-            server_id for row in rows if row.state is not JobState.PENDING for server_id in row.server_ids
+            server_id for row in rows if row.state is not JobState.PENDING for server_id in row.needs
         }
         to_be_off |= {each.resource_id for each in outstanding if each.state is not ResourceState.ACQUIRING}
         sure = dict(found)
@@ -147,7 +147,7 @@ class Witness:
         for row in rows:
             if row.state is JobState.PENDING or row.job.job_id in self._ledger.sending:
                 continue
-            running = [found[server_id] for server_id in row.server_ids if is_running(found.get(server_id))]
+            running = [found[server_id] for server_id in row.needs if is_running(found.get(server_id))]
             if not running:
                 continue
             self._disturb(row.job, running[0])
@@ -158,7 +158,7 @@ class Witness:
     async def confirm(self, rows: Sequence[LinkedRow]) -> None:
         """Read the servers of jobs whose image is complete once more, and end these jobs."""
         self._ledger.confirmable.clear()
-        server_ids = {row.job.job_id: row.server_ids for row in rows}
+        server_ids = {row.job.job_id: row.needs for row in rows}
         for job_id, (job, ending) in list(self._ledger.to_confirm.items()):
             await self._confirm(job, ending, server_ids.get(job_id, ()))
 

@@ -9,21 +9,32 @@ from functools import cached_property, partial
 
 from msgspec.structs import replace
 
+from batchexport.changes import Planned
 from batchexport.config import InUse, Settings
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud, Fence, cloud_name
-from batchexport.engine.resources.book import Resource, ResourceBook
+from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import not_sent
 from batchexport.engine.resources.kind import Messages, Selection
-from batchexport.engine.resources.lifecycle import Condition, Limits, ResourceState, Seen
+from batchexport.engine.resources.lifecycle import Condition, Limits, Seen
+from batchexport.engine.resources.requests import is_refused
 from batchexport.engine.steps.server_copies import Copies
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
 from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import CloudError, RefusedError, SignInError
-from batchexport.model import Ending, ExportRequest, Job, Server, Volume
+from batchexport.model import (
+    Ending,
+    ExportRequest,
+    Job,
+    ResourceRef,
+    ResourceState,
+    ResourceType,
+    Server,
+    Volume,
+)
 from batchexport.plan.row_checks import Finding, stops_servers
 from batchexport.shell_command import on_state_file
-from batchexport.store import Elsewhere, LinkedRow, Work
+from batchexport.store import Elsewhere, LinkedRow, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +60,11 @@ FILES_EVERY_S = 5.0
 class StopServer:
     """Stops servers, and starts them again. Both may be repeated: what is done already is refused."""
 
+    stuck_s = STUCK_AFTER_S
+    gib_factor = 1
+    is_created = False
+    confirms = True
+
     def __init__(
         self,
         cloud: Cloud,
@@ -66,7 +82,7 @@ class StopServer:
             start=command("servers", options=" --start"),
             start_anyway=command("servers", options=" --start --anyway"),
         )
-        self.limits = Limits(
+        self._limits = Limits(
             acquire_s=stops.stop_timeout_s,
             absent_s=GONE_AFTER_S,
             free_s=UP_AFTER_S,
@@ -74,11 +90,11 @@ class StopServer:
             lag_s=LAG_S,
             stuck_s=STUCK_AFTER_S,
         )
-        self.max_held = stops.max_down
+        self._max_down = stops.max_down
         self._cloud = cloud
         self._work = work
         self._settings = settings
-        self._book = ResourceBook(work)
+        self.book = self._book = ResourceBook(work, (ResourceType.SERVER,))
         self._ledger = ledger
         self._policy = settings.in_use
         self._stop_timeout_s = stops.stop_timeout_s
@@ -99,20 +115,40 @@ class StopServer:
 
     @cached_property
     def _witness(self) -> Witness:
-        return Witness(self._cloud, self._work, self._ledger, self._settings)
+        return Witness(self._cloud, self._book, self._ledger, self._settings)
 
     @property
     def busy(self) -> Mapping[str, str]:
         """Why servers cannot be started yet, by id."""
         return self._copies.busy
 
+    def limits(self, resource: Resource) -> Limits:
+        """The same for every server."""
+        return self._limits
+
+    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+        """Whether so many more may be down."""
+        down = {resource.resource_id for resource in outstanding}
+        more = {server_id for row in rows for server_id in row.needs} - down
+        return may_go_down(len(more), down=len(down), max_down=self._max_down)
+
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
+        """The volume itself is exported."""
+        return None
+
+    def is_final(self, resource_id: str, error: CloudError) -> bool:
+        """Whether the stop was refused for good."""
+        return is_refused(error)
+
     def is_needed_by(self, job: Job) -> bool:
         """Whether servers are to be stopped for the job."""
         return (job.options.in_use or self._policy) is InUse.STOP
 
-    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[str] | None:
+    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[Planned] | None:
         """The servers of a volume in use that are to be stopped."""
-        return volume.server_ids if stops_servers(findings) else None
+        if not stops_servers(findings):
+            return None
+        return [Planned(ref=ResourceRef(ResourceType.SERVER, each)) for each in volume.server_ids]
 
     def without_store(self, own_volumes: frozenset[str]) -> StopServer:
         """The same, which asks the store nothing."""
@@ -125,7 +161,7 @@ class StopServer:
     async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
         """The servers as a list shows them, those that run and should not read again by their ids."""
         ours = {resource.resource_id for resource in outstanding}
-        found = await self._servers(ours.union(*(row.server_ids for row in jobs)))
+        found = await self._servers(ours.union(*(row.needs for row in jobs)))
         self._found = found = await self._witness.second_look(found, outstanding, jobs)
         await self._witness.watch(jobs, found, ours=ours)
         return {server_id: seen_of(server) for server_id, server in found.items()}
@@ -160,16 +196,16 @@ class StopServer:
         if volume is None or volume.status != "in-use":
             await self._book.detach([job.job])
             self._ledger.let_start([])
-            return replace(job, held=False, server_ids=())
+            return replace(job, held=False, needs=())
         server_ids = tuple(sorted(volume.server_ids))
-        if server_ids != job.server_ids:
+        if server_ids != job.needs:
             await self._book.needs(job.job, server_ids)
         sized = replace(job.job, size_gib=volume.size_gib or job.job.size_gib)
-        return replace(job, job=sized, server_ids=server_ids)
+        return replace(job, job=sized, needs=server_ids)
 
     async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
         """Which servers to stop for these jobs."""
-        server_ids = {server_id for row in jobs for server_id in row.server_ids} - set(outstanding)
+        server_ids = {server_id for row in jobs for server_id in row.needs} - set(outstanding)
         try:
             found = await self._servers(server_ids)
         except SignInError:
@@ -262,6 +298,11 @@ class StopServer:
             self._changing_since.setdefault((server_id, is_absent), asyncio.get_running_loop().time())
 
 
+def may_go_down(servers: int, *, down: int, max_down: int) -> bool:
+    """Whether this many more servers may be down; a group that is larger than the limit goes by itself."""
+    return not down or down + servers <= max_down
+
+
 def _lost(server_id: str, other: Elsewhere, cloud: str | None) -> Ending:
     """How a job fails whose server another run has stopped and does not start."""
     start = on_state_file("servers", other.path, " --start", cloud=cloud)
@@ -287,6 +328,7 @@ def _messages(*, resume: str, start: str, start_anyway: str) -> Messages:
         held="server %s is down",
         released="server %s is up again",
         lost="server %s no longer exists",
+        unseen="cannot poll the servers (%s); trying again",
         taken_back="server %s was started by somebody else before the exports of its volumes ended",
         stuck=f"server %s does not start (%s): start it yourself, or with `{start_here}` when the cloud can",
         stuck_note="does not start: %s",
@@ -295,6 +337,10 @@ def _messages(*, resume: str, start: str, start_anyway: str) -> Messages:
         left="not everything that was stopped is up again: %s",
         left_hint=f"`{resume}` starts them; `{start}` starts what is free",
         last_hint=f"`{start}` starts what is free",
+        last_unread="servers may be down (cannot read which: %s)",
+        last_late="not every server could be asked to start (%s)",
+        last_requested="servers asked to start, not seen up: %s",
+        last_kept="servers still down: %s",
         left_exported_hint=f"`{resume}` starts them after the exports; `{start_anyway}` starts them now,"
         f" under the exports; `{start}` starts what is free",
     )

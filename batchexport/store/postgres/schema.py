@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from batchexport.store.postgres.connection import CATALOGUE, VERSION
 from batchexport.store.postgres.sql import READY_ORDER
-from batchexport.store.sqlite import images, labels, lease, schema, servers, targets
+from batchexport.store.sqlite import images, labels, lease, resources, schema, targets
 
 WORKER, READER = "batchexport_worker", "batchexport_reader"
 ROLES = (WORKER, READER)
@@ -21,7 +21,7 @@ _TABLES = (
     lease.SESSION_TABLE,
     lease.END_TABLE,
     targets.IDENTITY_TABLE,
-    servers.DOWNTIME_TABLE,
+    resources.DOWNTIME_TABLE,
     labels.NAME_TABLE,
     labels.STATUS_TABLE,
     *images.TABLES,

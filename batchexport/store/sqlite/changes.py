@@ -20,7 +20,7 @@ from batchexport import changes
 from batchexport.changes import JobChange
 from batchexport.errors import StateError
 from batchexport.model import Job, JobState
-from batchexport.store.sqlite import servers
+from batchexport.store.sqlite import resources
 from batchexport.store.sqlite.queries import FITS, JOB_COLUMNS, job_of
 from batchexport.store.sqlite.schema import (
     AT_ONCE_OR_HELD,
@@ -324,7 +324,7 @@ def _reopen(db: sqlite3.Connection, target_id: int, reopened: Sequence[changes.R
 
 def _hold(db: sqlite3.Connection, target_id: int, held: Sequence[changes.Held]) -> bool:
     for each in held:
-        servers.hold(db, target_id, each.job.job_id, each.server_ids)
+        resources.hold(db, target_id, each.job.job_id, each.needs)
     return True
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from batchexport import changes
 from batchexport.changes import Change, Fact
-from batchexport.model import ServerState
-from batchexport.store.sqlite import images, labels, servers
+from batchexport.store.sqlite import images, labels, resources
 from batchexport.store.sqlite.changes import bulk_of, forbidden, set_sizes
 
 
@@ -56,18 +55,22 @@ def note(db: sqlite3.Connection, target_id: int, fact: Fact) -> None:
 def _note_resources(db: sqlite3.Connection, target_id: int, fact: Fact) -> None:
     match fact:
         case changes.ResourcesAcquiring(found=found, at_s=at):
-            servers.stopping(db, target_id, found, at=at)
-        case changes.ResourcesHeld(resource_ids=ids, at_s=at):
-            servers.down(db, target_id, ids, at=at)
-        case changes.ResourcesReleased(resource_ids=ids, at_s=at, is_lost=is_lost):
-            servers.up(db, target_id, ids, ServerState.GONE if is_lost else ServerState.UP, at=at)
-        case changes.ResourcesSeenFree(resource_ids=ids, at_s=at):
-            servers.runs(db, target_id, ids, at=at)
-        case changes.ResourceNoted(resource_id, note):
-            servers.note(db, target_id, resource_id, note)
-        case changes.JobNeeds(job, ids):
-            servers.link(db, target_id, job.job_id, sorted(ids))
+            resources.acquiring(db, target_id, found, at=at)
+        case changes.ResourcesHeld(resources=refs, at_s=at):
+            resources.held(db, target_id, refs, at=at)
+        case changes.ResourceCreated(ref, cloud_id):
+            resources.created(db, target_id, ref, cloud_id)
+        case changes.DuplicateFound():
+            resources.duplicate(db, target_id, fact)
+        case changes.ResourcesReleased(resources=refs, at_s=at, is_lost=is_lost):
+            resources.released(db, target_id, refs, is_lost=is_lost, at=at)
+        case changes.ResourcesSeenFree(resources=refs, at_s=at):
+            resources.seen_free(db, target_id, refs, at=at)
+        case changes.ResourceNoted(ref, note):
+            resources.note(db, target_id, ref, note)
+        case changes.JobNeeds(job, needs):
+            resources.link(db, target_id, job.job_id, needs)
         case changes.JobsReleased(jobs=jobs, at_s=at):
-            servers.release(db, target_id, [job.job_id for job in jobs], next_at=at)
+            resources.release(db, target_id, [job.job_id for job in jobs], next_at=at)
         case changes.JobsDetached(jobs):
-            servers.let_go(db, target_id, [job.job_id for job in jobs])
+            resources.let_go(db, target_id, [job.job_id for job in jobs])

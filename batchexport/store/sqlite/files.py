@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
 from batchexport.errors import StateError
 from batchexport.store.owner import Owner, is_alive, this_process
 from batchexport.store.port import LEASE_S
-from batchexport.store.records import Elsewhere, LeftDown
-from batchexport.store.sqlite import servers
+from batchexport.store.records import Elsewhere, LeftOver
+from batchexport.store.sqlite import resources
 from batchexport.store.sqlite.connection import open_for_reading, open_for_work
 from batchexport.store.sqlite.lease import Lease, owner_from
 from batchexport.store.sqlite.schema import IS_OUTSTANDING
@@ -84,7 +85,7 @@ MAX_FILES = 100
 _STOPPED = f"""
     SELECT subject_id, owner, lease_until, (SELECT run_id FROM run)
     FROM resource JOIN target USING (target_id)
-    WHERE {IS_OUTSTANDING}"""
+    WHERE kind = 'server' AND {IS_OUTSTANDING}"""
 
 
 def down_elsewhere(path: Path) -> dict[str, Elsewhere]:
@@ -129,8 +130,8 @@ def _stopped_by(path: Path) -> list[tuple[str, Elsewhere]]:
     return stopped
 
 
-def left_down(path: Path, held: Lease) -> LeftDown | None:
-    """The servers that are not up; None where another process has taken the target over.
+def left_over(path: Path, held: Lease, kinds: Collection[str]) -> LeftOver | None:
+    """The outstanding resources of these kinds; None where another process has taken the target over.
 
     Raises StateError where the file cannot be read either.
     """
@@ -138,10 +139,10 @@ def left_down(path: Path, held: Lease) -> LeftDown | None:
         (epoch,) = db.execute("SELECT epoch FROM target WHERE target_id = ?", (held.target_id,)).fetchone()
         if epoch != held.epoch:
             return None
-        afoot = servers.afoot(db, held.target_id)
-        server_ids = [server.server_id for server in afoot]
-        return LeftDown(
-            servers=afoot,
-            rows=servers.rows_of(db, held.target_id, server_ids),
-            volume_ids=servers.volumes_of(db, held.target_id, server_ids),
+        left = resources.outstanding(db, held.target_id, kinds)
+        resource_ids = [each.resource_id for each in left]
+        return LeftOver(
+            resources=left,
+            rows=resources.rows_of(db, held.target_id, kinds, resource_ids),
+            volume_ids=resources.volumes_of(db, held.target_id, resource_ids),
         )

@@ -15,7 +15,6 @@ from batchexport.store.sqlite.schema import (
     OPERATION_TABLE,
     RESOURCE_INDEXES,
     RESOURCE_JOB_TABLE,
-    RESOURCE_TABLE,
 )
 
 _HAS_REMOVALS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'removal'"
@@ -23,6 +22,24 @@ _TAKE_REMOVALS = """
     INSERT INTO operation (job_id, kind, subject, run_id, intent_at, ended_at, outcome, reason)
     SELECT job_id, 'delete_image', image_id, run_id, asked_at, ended_at, outcome, words
     FROM removal ORDER BY removal_id"""
+
+#: As it was in format 2.
+_RESOURCE_TABLE = """CREATE TABLE resource (
+        target_id INTEGER NOT NULL REFERENCES target,
+        kind TEXT NOT NULL DEFAULT 'server',
+        subject_id TEXT NOT NULL,
+        name TEXT,
+        state TEXT NOT NULL DEFAULT 'idle' CHECK (
+            state = 'idle' OR state = 'acquiring' OR state = 'held' OR state = 'releasing'
+            OR state = 'released' OR state = 'lost'),
+        depends_on TEXT,
+        status_before TEXT,
+        acquiring_at REAL,
+        held_at REAL,
+        released_at REAL,
+        note TEXT,
+        PRIMARY KEY (target_id, kind, subject_id)
+    ) STRICT, WITHOUT ROWID"""
 
 #: Statements that lead from the format of their key to the next.
 STEPS: Mapping[int, Sequence[str]] = {
@@ -41,7 +58,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         WHERE (state = 'submitting' OR state = 'exporting') ORDER BY job_id""",
         """UPDATE job SET operation_id = operation.operation_id FROM operation
         WHERE operation.job_id = job.job_id AND ended_at IS NULL""",
-        RESOURCE_TABLE,
+        _RESOURCE_TABLE,
         """INSERT INTO resource
             (target_id, subject_id, name, state, status_before, acquiring_at, held_at, released_at, note)
         SELECT target_id, server_id, name,
@@ -57,6 +74,11 @@ STEPS: Mapping[int, Sequence[str]] = {
         *FORMAT_1_TABLES,
         *OPERATION_INDEXES,
         *RESOURCE_INDEXES,
+    ),
+    # Resources that we create have an id of ours before the cloud gives them one.
+    2: tuple(
+        f"ALTER TABLE resource ADD COLUMN {column}"
+        for column in ("cloud_id TEXT", "volume_id TEXT", "size_gib INTEGER")
     ),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batchexport.model import InUse, JobState, TargetKey
+from batchexport.model import InUse, JobState, ResourceState, TargetKey
 from batchexport.store.owner import is_alive, this_process
 from batchexport.store.port import Reader
 from batchexport.store.records import RunRecord
@@ -24,7 +24,7 @@ from batchexport.store.reports import (
     Processes,
     ReasonCount,
     Removal,
-    ServerReport,
+    ResourceReport,
     Span,
     Tally,
 )
@@ -32,8 +32,8 @@ from batchexport.store.sqlite import history, labels, queries, values
 from batchexport.store.sqlite.connection import open_for_reading
 from batchexport.store.sqlite.images import removals
 from batchexport.store.sqlite.lease import last_end, owner_from, work_periods
+from batchexport.store.sqlite.resources import downtimes
 from batchexport.store.sqlite.schema import IS_OUTSTANDING, IS_RETRYABLE, IS_UNDER_WAY
-from batchexport.store.sqlite.servers import downtimes, server_state
 from batchexport.store.sqlite.sqlite_errors import reading
 from batchexport.store.sqlite.targets import target_records
 from batchexport.store.sqlite.values import moment
@@ -61,10 +61,13 @@ _TALLIES = "SELECT target_id, state, jobs, gib, sized_jobs FROM tally WHERE jobs
 _OWNERS = "SELECT target_id, owner, lease_until FROM target WHERE owner IS NOT NULL ORDER BY target_id"
 
 
-_SERVERS = f"""
-    SELECT target_id, subject_id, name, state, acquiring_at, held_at, note, (
-        SELECT json_group_array(volume_id) FROM resource_job JOIN job USING (job_id)
-        WHERE resource_job.subject_id = resource.subject_id AND job.target_id = resource.target_id)
+_RESOURCES = f"""
+    SELECT target_id, kind, subject_id, name, state, acquiring_at, held_at, note,
+        (
+            SELECT json_group_array(volume_id) FROM resource_job JOIN job USING (job_id)
+            WHERE resource_job.subject_id = resource.subject_id AND resource_job.kind = resource.kind
+            AND job.target_id = resource.target_id),
+        volume_id, cloud_id, depends_on, size_gib
     FROM resource WHERE {IS_OUTSTANDING} ORDER BY target_id, acquiring_at, subject_id"""
 _ROWS_THAT_STOP = """
     SELECT count(*), count(*) FILTER (WHERE state <> 'submitting' AND state <> 'exporting') FROM job
@@ -103,7 +106,7 @@ class StateReader(Reader):
             return Overview(
                 tallies=self._tallies(),
                 targets=target_records(self._db),
-                servers=self._servers(),
+                resources=self._resources(),
                 stalled=int(self._rows(STALLED, time.time() if now is None else now)[0][0]),
             )
 
@@ -190,19 +193,23 @@ class StateReader(Reader):
             for row in sorted(self._rows(_TALLIES), key=lambda row: (row[0], order[row[1]]))
         ]
 
-    def _servers(self) -> list[ServerReport]:
+    def _resources(self) -> list[ResourceReport]:
         return [
-            ServerReport(
+            ResourceReport(
                 target=self._keys[row[0]],
-                server_id=row[1],
-                name=row[2],
-                state=server_state(row[3]),
-                stopping_at=moment(row[4]),
-                down_at=moment(row[5]),
-                note=row[6],
-                volume_ids=tuple(json.loads(row[7])),
+                kind=row[1],
+                resource_id=row[2],
+                name=row[3],
+                state=ResourceState(row[4]),
+                acquiring_at=moment(row[5]),
+                held_at=moment(row[6]),
+                note=row[7],
+                volume_ids=tuple(json.loads(row[8])) if row[9] is None else (row[9],),
+                cloud_id=row[10],
+                depends_on=row[11],
+                size_gib=row[12],
             )
-            for row in self._rows(_SERVERS)
+            for row in self._rows(_RESOURCES)
         ]
 
     def _holders(self) -> list[Holder]:

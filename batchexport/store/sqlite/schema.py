@@ -15,7 +15,7 @@ from batchexport.store.sqlite.sqlite_errors import damaged
 
 #: "BXst": tells a state file from any other SQLite file.
 APPLICATION_ID = 0x42587374
-VERSION = 2
+VERSION = 3
 
 # Words are compared with OR: SQLite builds a table for a longer IN list, 2 µs for every row it checks.
 
@@ -66,7 +66,8 @@ OPERATION_TABLE = """CREATE TABLE operation (
         request_id TEXT,
         image_hash TEXT
     ) STRICT"""
-#: What is there, or off, because of us, and is to be released.
+#: What is there, or off, because of us, and is to be released. `subject_id` is the cloud's id, or of what we
+#: create the name that we chose; then `cloud_id` is the cloud's, NULL until it is known.
 RESOURCE_TABLE = f"""CREATE TABLE resource (
         target_id INTEGER NOT NULL REFERENCES target,
         kind TEXT NOT NULL DEFAULT 'server',
@@ -79,6 +80,9 @@ RESOURCE_TABLE = f"""CREATE TABLE resource (
         held_at REAL,
         released_at REAL,
         note TEXT,
+        cloud_id TEXT,
+        volume_id TEXT,
+        size_gib INTEGER,
         PRIMARY KEY (target_id, kind, subject_id)
     ) STRICT, WITHOUT ROWID"""
 #: Only of jobs that need resources, or needed some: most lists leave it empty.

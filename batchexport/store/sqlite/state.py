@@ -20,7 +20,7 @@ from batchexport.model import InUse
 from batchexport.store.owner import this_process
 from batchexport.store.port import LEASE_S, Store
 from batchexport.store.records import Remaining, RunRecord, TargetRecord
-from batchexport.store.sqlite import lease, queries, servers
+from batchexport.store.sqlite import lease, queries, resources
 from batchexport.store.sqlite.connection import open_for_work, sweep
 from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.locks import Held, Locks, NoLocks
@@ -159,14 +159,17 @@ class StateFile(Store):
 
     async def remaining(self) -> Remaining:
         return Remaining(
-            jobs=await self._writer.ask(queries.counts), resources=await self._writer.ask(servers.count_afoot)
+            jobs=await self._writer.ask(queries.counts),
+            resources=await self._writer.ask(resources.count_outstanding),
         )
 
-    async def give_up_server(self, server_id: str, words: str, *, at_s: float) -> int:
-        return await self._writer.ask(partial(servers.give_up, server_id=server_id, words=words, at=at_s))
+    async def give_up_resource(self, resource_id: str, words: str, *, at_s: float) -> int:
+        return await self._writer.ask(
+            partial(resources.give_up, resource_id=resource_id, words=words, at=at_s)
+        )
 
     async def agree(self, in_use: InUse) -> None:
-        await self._writer.ask(partial(servers.agree, in_use=in_use))
+        await self._writer.ask(partial(resources.agree, in_use=in_use))
 
     def _taken(self, target_id: int, ttl_s: float, is_work: bool) -> Callable[[sqlite3.Connection], int]:
         """The operation that takes a target for this process; what it returns is the epoch."""

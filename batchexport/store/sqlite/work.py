@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING
 from batchexport.changes import RETRYABLE_STATES, Change, Fact, Snoozed
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
-from batchexport.model import Job, JobState
+from batchexport.model import Job, JobState, ResourceRef
 from batchexport.store.port import UNCHECKED_PAGE, Work
 from batchexport.store.records import (
-    AfootServer,
     Elsewhere,
     Forbiddings,
     KnownImages,
-    LeftDown,
+    LeftOver,
     LinkedRow,
     Listing,
     OpenRow,
     PendingJobs,
+    Resource,
     RunRecord,
     Skipped,
     StoreRef,
     TargetRecord,
     Unsent,
 )
-from batchexport.store.sqlite import changes, images, queries, servers, targets
+from batchexport.store.sqlite import changes, images, queries, resources, targets
 from batchexport.store.sqlite.facts import make_all, note
-from batchexport.store.sqlite.files import down_elsewhere, left_down
+from batchexport.store.sqlite.files import down_elsewhere, left_over
 from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 from batchexport.store.sqlite.targets import target_records
@@ -180,31 +180,35 @@ class SqliteWork(Work):
         asking = partial(images.intend_removal, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
         return await self._writer.run(asking)
 
-    async def resources(self) -> list[AfootServer]:
-        return await self._writer.ask(servers.afoot)
+    async def resources(self, kinds: Collection[str]) -> list[Resource]:
+        return await self._writer.ask(resources.outstanding, kinds=kinds)
 
-    async def jobs_needing(self, resource_ids: Collection[str] | None = None) -> list[LinkedRow]:
+    async def jobs_needing(
+        self, kinds: Collection[str], resource_ids: Collection[str] | None = None
+    ) -> list[LinkedRow]:
         if resource_ids is None:
-            return await self._writer.ask(servers.under_way)
-        return await self._writer.ask(servers.rows_of, server_ids=resource_ids)
+            return await self._writer.ask(resources.under_way, kinds=kinds)
+        return await self._writer.ask(resources.rows_of, kinds=kinds, resource_ids=resource_ids)
 
-    async def held_jobs(self, *, after: int, limit: int) -> list[LinkedRow]:
-        return await self._writer.ask(servers.next_held, job_id=after, limit=limit)
+    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[LinkedRow]:
+        return await self._writer.ask(resources.next_held, kinds=kinds, job_id=after, limit=limit)
 
     async def disturbed(self) -> dict[int, str]:
-        return await self._writer.ask(servers.disturbed)
+        return await self._writer.ask(resources.disturbed)
 
     async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
-        return await self._writer.ask(servers.volumes_of, server_ids=resource_ids)
+        return await self._writer.ask(resources.volumes_of, resource_ids=resource_ids)
 
-    async def start_release(self, resource_ids: Collection[str], *, anyway: bool = False) -> frozenset[str]:
-        return await self._writer.ask(servers.start, server_ids=resource_ids, anyway=anyway)
+    async def start_release(
+        self, refs: Collection[ResourceRef], *, anyway: bool = False
+    ) -> frozenset[ResourceRef]:
+        return await self._writer.ask(resources.start_release, refs=refs, anyway=anyway)
 
     async def held_elsewhere(self) -> dict[str, Elsewhere]:
         return await self._writer.run(lambda _: down_elsewhere(self.path))
 
-    def left_down(self) -> LeftDown | None:
-        return left_down(self.path, self._lease)
+    def left_over(self, kinds: Collection[str]) -> LeftOver | None:
+        return left_over(self.path, self._lease, kinds)
 
 
 def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:

@@ -27,7 +27,19 @@ from batchexport.changes import (
 from batchexport.errors import LeaseLostError, StateError, StateInUseError
 from batchexport.model import JobState, Server
 from batchexport.store import Reader, StateFile, StateReader, Store, Work
-from tests.store.making import DONE, REFUSED, accept, adopt, claim, make, volume
+from tests.store.making import (
+    DONE,
+    REFUSED,
+    SERVER,
+    accept,
+    adopt,
+    claim,
+    found,
+    make,
+    needs,
+    servers,
+    volume,
+)
 
 #: By name: how a store of so many jobs of one target is made, opened for work, and looked at.
 BACK_ENDS: dict[
@@ -149,32 +161,32 @@ async def test_what_was_learned_is_there_for_the_next_process(bench: Bench) -> N
 
 async def test_a_held_job_is_claimed_only_when_it_is_released(work: Work) -> None:
     (first,) = await work.unchecked(limit=1)
-    work.apply(Held(job=first.job, server_ids=["web"]))
+    work.apply(Held(job=first.job, needs=needs("web")))
     assert [job.job_id for job in await claim(work, 9)] == [2, 3, 4, 5, 6]
     web = Server(server_id="web", status="active")
     await work.commit(
-        ResourcesAcquiring(found=[web], at_s=1.0), ResourcesHeld(resource_ids=["web"], at_s=2.0)
+        ResourcesAcquiring(found=[found(web)], at_s=1.0), ResourcesHeld(resources=servers("web"), at_s=2.0)
     )
-    (held,) = await work.held_jobs(after=0, limit=9)
+    (held,) = await work.held_jobs(SERVER, after=0, limit=9)
     await work.commit(JobsReleased(jobs=[held.job], at_s=50.0))
     assert [job.job_id for job in await claim(work, 9)] == [1]
 
 
 async def test_no_resource_is_released_under_an_export_and_what_is_pending_is_held(work: Work) -> None:
     first, second = await work.unchecked(limit=2)
-    work.apply(*(Held(job=each.job, server_ids=["web"]) for each in (first, second)))
+    work.apply(*(Held(job=each.job, needs=needs("web")) for each in (first, second)))
     web = Server(server_id="web", status="active")
     await work.commit(
-        ResourcesAcquiring(found=[web], at_s=1.0), ResourcesHeld(resource_ids=["web"], at_s=2.0)
+        ResourcesAcquiring(found=[found(web)], at_s=1.0), ResourcesHeld(resources=servers("web"), at_s=2.0)
     )
     await work.commit(JobsReleased(jobs=[first.job, second.job], at_s=50.0))
     (job,) = await claim(work)
-    assert await work.start_release(["web"]) == frozenset()
+    assert await work.start_release(servers("web")) == frozenset()
     work.apply(Ended(job=job, after=JobState.FAILED, ending=REFUSED, at_s=60.0))
-    assert await work.start_release(["web"]) == {"web"}
-    assert [each.job.job_id for each in await work.held_jobs(after=0, limit=9)] == [2]
-    await work.commit(ResourcesReleased(resource_ids=["web"], at_s=70.0))
-    assert await work.resources() == []
+    assert await work.start_release(servers("web")) == set(servers("web"))
+    assert [each.job.job_id for each in await work.held_jobs(SERVER, after=0, limit=9)] == [2]
+    await work.commit(ResourcesReleased(resources=servers("web"), at_s=70.0))
+    assert await work.resources(SERVER) == []
 
 
 async def test_rejected_jobs_come_back_by_retry(work: Work, bench: Bench) -> None:
