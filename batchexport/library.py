@@ -35,7 +35,7 @@ from batchexport.config.settings import Layer, MaxFailures
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, StateInUseError
-from batchexport.model import FINAL_STATES, ImageOptions, InUse, JobState, TargetKey, Volume
+from batchexport.model import FINAL_STATES, ExportOrder, ImageOptions, InUse, JobState, TargetKey, Volume
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
@@ -81,6 +81,7 @@ class SignInOptions(TypedDict, total=False):
 class ExportOptions(SignInOptions, total=False):
     """Options of `export`, by the names of the command's; each left out has the command's default."""
 
+    order: Literal["size", "list", "priority"]  #: which volumes are exported first
     max_exports: int  #: volumes being copied at once
     concurrency: int  #: requests in flight at once
     poll_interval_s: float
@@ -369,6 +370,8 @@ def _layer(options: Mapping[str, object]) -> Layer:
         said["max_failures"] = MaxFailures.parse(str(limit))
     if (in_use := said.pop("in_use", None)) is not None:
         said["in_use"] = InUse(in_use)
+    if (order := said.pop("order", None)) is not None:
+        said["order"] = ExportOrder(order)
     for ours, theirs in _NAMES.items():
         if ours in said:
             said[theirs] = said.pop(ours)

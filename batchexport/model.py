@@ -72,6 +72,14 @@ class ResourceRef(NamedTuple):
     resource_id: str
 
 
+class ExportOrder(StrEnum):
+    """Which rows of a target are exported first."""
+
+    SIZE = "size"  #: the largest volume; those of unknown size come last
+    LIST = "list"  #: as the list has them
+    PRIORITY = "priority"  #: the highest priority, and among equals the largest volume
+
+
 #: States in which nothing more happens by itself.
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.SKIPPED, JobState.AMBIGUOUS})
 
@@ -116,6 +124,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     os_type: str | None = None
     visibility: str | None = None
     protected: bool | None = None
+    priority: int | None = None  #: of the row: higher ones are exported first; None = 0
     timeout_s: float | None = None  #: deadline after which an export counts as stalled, from its acceptance
 
     def over(self, below: ImageOptions) -> ImageOptions:

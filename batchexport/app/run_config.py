@@ -221,7 +221,7 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
     server_stops = replace(ServerStops(), **_said(layer, _STOPS))
-    said = _said(layer, ("name_template", "in_use", "wait", "preflight", "encoding"))
+    said = _said(layer, ("name_template", "order", "in_use", "wait", "preflight", "encoding"))
     settings = replace(Settings(limits=limits, server_stops=server_stops, image=layer.image), **said)
     access = CloudSettings(
         cloud=layer.cloud,

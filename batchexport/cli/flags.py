@@ -14,7 +14,7 @@ from batchexport.cli.parameters import JOB_FILE
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
 from batchexport.config.settings import Layer
-from batchexport.model import ImageOptions
+from batchexport.model import ExportOrder, ImageOptions
 
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 _BY_NAME = (
@@ -77,6 +77,7 @@ def layer_from(flags: Mapping[str, Any]) -> Layer:
         options["insecure"] = "true"
     return Layer(
         **{name: flags.get(name) for name in _BY_NAME},
+        order=ExportOrder(flags["order"]) if flags.get("order") else None,
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
         wait=False if flags.get("no_wait") else None,
         preflight=False if flags.get("no_preflight") else None,

@@ -13,6 +13,7 @@ from batchexport.cli.options import Decorator, Section, all_of, console_options,
 from batchexport.cli.parameters import FILE, STATE_FILE, Parsed, choice, dialect_option
 from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s
+from batchexport.model import ExportOrder
 
 if TYPE_CHECKING:
     from batchexport.sandbox.weather import Weather
@@ -135,6 +136,13 @@ max_exports_option = _number(
     default=_LIMITS.max_exports,
     help="Maximum volumes that the cloud copies at once.",
 )
+order_option = option(
+    "--order",
+    type=click.Choice([each.value for each in ExportOrder]),
+    show_default="the largest first",
+    help="Which volumes are exported first. priority: by the list's column, and by size among equals: the"
+    " default of a list with priorities.",
+)
 in_use_option = option(
     "--in-use",
     type=click.Choice([each.value for each in InUse]),
@@ -172,6 +180,7 @@ server_options = all_of(
 limit_options = all_of(
     rate_option,
     max_exports_option,
+    order_option,
     _number(
         "-j",
         "--concurrency",

@@ -130,6 +130,7 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         retries=limits.integer("retries", minimum=0),
         max_failures=limits.read("max_failures", values.parse_max_failures),
         settle_s=_in_doubt_timeout(limits),
+        order=tables["job"].read("order", values.parse_order),
         in_use=in_use,
         agreed=True if in_use is InUse.STOP else None,
         hard_stop=servers.boolean("hard_stop"),

@@ -10,7 +10,7 @@ import msgspec
 
 from batchexport.config.hooks import Hooks
 from batchexport.errors import ConfigError
-from batchexport.model import NO_OPTIONS, ImageOptions, InUse
+from batchexport.model import NO_OPTIONS, ExportOrder, ImageOptions, InUse
 
 #: Unique within a run because the volume is, across runs because the run is. 50 characters; 128 are allowed.
 DEFAULT_NAME_TEMPLATE = "{volume_id}-{run}"
@@ -96,6 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = msgspec.field(default_factory=Limits)
     image: ImageOptions = NO_OPTIONS
     name_template: str = DEFAULT_NAME_TEMPLATE
+    #: Where no row has a priority, the largest volumes go first: begun late, one of them alone lengthens the
+    #: night.
+    order: ExportOrder = ExportOrder.PRIORITY
     in_use: InUse = InUse.FAIL  #: for rows that do not specify it
     server_stops: ServerStops = msgspec.field(default_factory=ServerStops)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
@@ -123,6 +126,7 @@ class Layer:
     stop_timeout_s: float | None = None
     agreed: bool | None = None
     name_template: str | None = None
+    order: ExportOrder | None = None
     encoding: str | None = None
     image: ImageOptions = NO_OPTIONS
     wait: bool | None = None

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from batchexport.config.settings import MaxFailures
 from batchexport.errors import ConfigError
-from batchexport.model import InUse
+from batchexport.model import ExportOrder, InUse
 
 Value = TypeVar("Value")
 
@@ -94,6 +94,11 @@ def parse_max_failures(value: object) -> MaxFailures:
 def parse_in_use(value: object) -> InUse:
     """What to do about volumes in use."""
     return InUse(one_of(parse_text(value), [each.value for each in InUse]))
+
+
+def parse_order(value: object) -> ExportOrder:
+    """Which rows are exported first."""
+    return ExportOrder(one_of(parse_text(value), [each.value for each in ExportOrder]))
 
 
 def one_of(word: str, allowed: Sequence[str]) -> str:

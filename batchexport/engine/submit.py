@@ -124,7 +124,9 @@ class Submitter:
             self._ledger.stop(error)
             return []
         server_now_s = self._cloud.server_now_s()
-        jobs = await self._work.claim(room, now_s=now_s, server_now_s=server_now_s, max_gib=max_gib)
+        jobs = await self._work.claim(
+            room, now_s=now_s, server_now_s=server_now_s, max_gib=max_gib, order=self._settings.order
+        )
         self._ledger.claimed(jobs)
         return jobs
 

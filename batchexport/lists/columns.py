@@ -28,6 +28,7 @@ class Column(StrEnum):
     VISIBILITY = "visibility"
     PROTECTED = "protected"
     TIMEOUT = "timeout"
+    PRIORITY = "priority"
     CLOUD = "cloud"
     REGION = "region"
     PROJECT = "project"
@@ -50,6 +51,7 @@ DESCRIPTIONS: Mapping[Column, str] = {
     Column.PROTECTED: "Protect the image from deletion. Cinder only (microversion 3.1).",
     Column.TIMEOUT: "Deadline of the export, from its acceptance: `90m`, `9h` or seconds. Past it the row"
     " counts as stalled, and fails once its image no longer changes.",
+    Column.PRIORITY: "Whole number: rows with a higher one are exported first. Default: 0.",
     Column.CLOUD: "Entry of clouds.yaml, if not the one given on the command line.",
     Column.REGION: "Region, if not the one given on the command line.",
     Column.PROJECT: "Project (name or id), if not the one given on the command line. With access keys: id.",
@@ -225,6 +227,10 @@ _BOOLEANS = {
 #: No copy takes a month; a longer one is a slip of the pen.
 _MAX_TIMEOUT_S = 31 * 86_400
 
+#: Priorities are ranks, and no measure of anything.
+_MAX_PRIORITY = 1_000_000
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+
 #: Keystone's limit for the name of a project, and Nova's for a region's.
 _MAX_LOCATION = 255
 
@@ -301,6 +307,13 @@ def parse_duration_s(text: str) -> float:
     if not 0 < seconds <= _MAX_TIMEOUT_S:
         raise InvalidValue("is out of range; allowed: more than 0s, at most 31d")
     return seconds
+
+
+def parse_priority(text: str) -> int:
+    """A whole number, of either sign."""
+    if not _INTEGER.fullmatch(text) or abs(number := int(text)) > _MAX_PRIORITY:
+        raise InvalidValue(f"is not a priority; allowed: whole numbers up to {_MAX_PRIORITY}, or below 0")
+    return number
 
 
 def parse_location(text: str) -> str:

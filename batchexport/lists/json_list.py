@@ -304,6 +304,10 @@ def _text(column: Column, value: object) -> str:
         if isinstance(value, bool):
             return "true" if value else "false"
         raise InvalidValue("is neither yes nor no; allowed: true, false")
+    if column is Column.PRIORITY and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if column is Column.PRIORITY:
+        raise InvalidValue("is not a whole number")
     if column is Column.TIMEOUT and isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}" if value < 1e6 else str(value)
     if column is Column.TIMEOUT:

@@ -167,6 +167,7 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
         os_type=read(Column.OS_TYPE, os_type),
         visibility=read(Column.VISIBILITY, visibility),
         protected=read(Column.PROTECTED, protected),
+        priority=read(Column.PRIORITY, columns.parse_priority),
         timeout_s=read(Column.TIMEOUT, columns.parse_duration_s),
     )
     target = TargetKey(

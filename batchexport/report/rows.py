@@ -68,6 +68,7 @@ def cells(job: JobReport, now: float, downtimes: Mapping[str, str] = NO_DOWNTIME
         "visibility": options.visibility,
         "protected": options.protected,
         "timeout": None if options.timeout_s is None else f"{options.timeout_s:.15g}s",
+        "priority": options.priority,
         "cloud": target.cloud,
         "region": target.region,
         "project": target.project,

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 
 from batchexport.changes import Change
 from batchexport.identity import CloudIdentity
-from batchexport.model import InUse, Job, JobRow, JobRows, JobState, ResourceRef
+from batchexport.model import ExportOrder, InUse, Job, JobRow, JobRows, JobState, ResourceRef
 from batchexport.store.records import (
     Differences,
     Duplicate,
@@ -225,9 +225,15 @@ class Work(Protocol):
         """
 
     async def claim(
-        self, limit: int, *, now_s: float, server_now_s: float, max_gib: int | None = None
+        self,
+        limit: int,
+        *,
+        now_s: float,
+        server_now_s: float,
+        max_gib: int | None = None,
+        order: ExportOrder = ExportOrder.PRIORITY,
     ) -> list[Job]:
-        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones.
+        """At most `limit` jobs whose intent is now on disk: those whose wait is over, then new ones in order.
 
         With `max_gib`, only jobs whose volume is not larger, as far as its size is known.
         """

@@ -101,7 +101,7 @@ async def test_rows_that_were_looked_at_or_tried_are_passed_over(path: Path) -> 
     async with StateFile.open(path) as state:
         work = await state.take(1)
         (job,) = await work.claim(1, now_s=1.0, server_now_s=1.0)
-        assert job.size_gib == 1
+        assert job.size_gib == 2
         await work.release()
     told, _, _ = await look(path, FakeInventory(volumes=listed(1, 2, 3, 4), page=50))
     assert told == {3: 3, 4: 4}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batchexport.changes import Requeued, SizesLearned, Snoozed
-from batchexport.model import Ending
+from batchexport.model import Ending, ExportOrder
 from batchexport.store import StateFile
 from batchexport.store.sqlite import changes, queries
 from batchexport.store.sqlite.connection import open_for_work
@@ -28,7 +28,7 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     ("statement", "index"),
     [
         (changes.CLAIM_WAITING_THAT_FITS, "job_waiting"),
-        (changes.CLAIM_READY_THAT_FITS, "job_ready"),
+        (changes.CLAIM_READY_THAT_FITS[ExportOrder.LIST], "job_ready"),
         (queries.ANY_READY_THAT_FITS, "job_ready"),
         (queries.FIRST_WAITING_THAT_FITS, "job_waiting"),
     ],
@@ -55,10 +55,10 @@ async def claimed(work: Any, max_gib: int) -> list[int | None]:
     return [job.size_gib for job in jobs]
 
 
-async def test_only_what_fits_is_claimed_in_the_order_of_the_list(tmp_path: Path) -> None:
+async def test_only_what_fits_is_claimed_the_largest_first(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 4)) as state:
         work = await sized(state, [30, 10, 50, 20])
-        assert await claimed(work, 30) == [30, 10, 20]
+        assert await claimed(work, 30) == [30, 20, 10]
         assert await work.next_due_s(max_gib=30) is None
         assert await work.next_due_s(max_gib=50) == 0.0
         assert await claimed(work, 50) == [50]
@@ -81,7 +81,7 @@ async def test_a_waiting_row_is_due_only_if_it_fits(tmp_path: Path) -> None:
     async with StateFile.open(make(tmp_path / "a.state", 2)) as state:
         work = await sized(state, [10, 40])
         jobs = await work.claim(2, now_s=0.0, server_now_s=0.0)
-        for job, due_at in zip(jobs, (90.0, 40.0), strict=True):
+        for job, due_at in zip(jobs, (40.0, 90.0), strict=True):
             work.apply(
                 Requeued(job=job, ending=Ending(reason="busy"), at_s=0.0, next_at=due_at, counted=True)
             )

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from batchexport.model import JobState
+from batchexport.model import ExportOrder, JobState
 from batchexport.store.sqlite import changes, images, queries, reader, resources
 from batchexport.store.sqlite.connection import open_for_work
-from batchexport.store.sqlite.schema import IS_UNDER_WAY
+from batchexport.store.sqlite.schema import IS_UNDER_WAY, ORDER_INDEXES
 from tests.store.making import make
 
 STATEMENTS = {
     "claim waiting": (changes.CLAIM_WAITING, "job_waiting"),
-    "claim ready": (changes.CLAIM_READY, "job_ready"),
+    "claim ready": (changes.CLAIM_READY[ExportOrder.LIST], "job_ready"),
+    "claim ready by size": (changes.CLAIM_READY[ExportOrder.SIZE], "job_by_size"),
+    "claim ready by priority": (changes.CLAIM_READY[ExportOrder.PRIORITY], "job_by_priority"),
     "retry": (changes.RETRY, "job_retryable"),
     "size": (changes.SIZE, "job_volume"),
     "ambiguous": (queries.AMBIGUOUS, "job_retryable"),
@@ -54,6 +56,8 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]
     connection = open_for_work(make(tmp_path_factory.mktemp("plans") / "a.state", 100))
     # These make the indexes and tables that others go by.
     changes.set_sizes(connection, 1, {})
+    for index in ORDER_INDEXES.values():
+        connection.execute(index)
     images.note_named(connection, 1, [])
     yield connection
     connection.close()

@@ -65,7 +65,7 @@ def run_tables() -> Iterator[str]:
 
 def run_indexes() -> Iterator[str]:
     """The statements that make its indexes: once the rows are there."""
-    for index in (*schema.INDEXES, *schema.UNIQUE_INDEXES.values()):
+    for index in (*schema.INDEXES, *schema.UNIQUE_INDEXES.values(), *schema.ORDER_INDEXES.values()):
         if "CREATE TRIGGER" not in index:
             yield _index(index)
     yield _COUNTING
@@ -93,6 +93,7 @@ def _index(index: str) -> str:
     index = index.replace(
         "job_waiting ON job (target_id, next_at)", "job_waiting ON job (target_id, next_at, job_id)"
     )
+    index = index.replace("size_gib DESC)", "size_gib DESC NULLS LAST, job_id)")
     return index.replace("IF NOT EXISTS ", "").replace("9e999", "'Infinity'::float8")
 
 

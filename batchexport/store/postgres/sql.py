@@ -39,6 +39,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r" STRICT\b", ""),
     (r"INDEXED BY \w+", ""),
     (r" LIMIT -1", ""),
+    (r"\bsize_gib DESC\b", "size_gib DESC NULLS LAST"),
     (r"CROSS JOIN (\w+) USING", r"JOIN \1 USING"),
     (
         r"job_id IN \(SELECT value FROM json_each\(([?:]\w*)\)\)",

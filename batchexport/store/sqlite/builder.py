@@ -30,6 +30,8 @@ _BATCH = 256
 _COLUMNS = "target_id, options, line, volume_id, image_name"
 _INSERT = f"INSERT INTO job ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 
+_NOTE_PRIORITIES = f"UPDATE job SET priority = {schema.PRIORITY_OF_OPTIONS} WHERE options IS NOT NULL"
+
 #: Values that several rows share, with the first line of each. Rows that repeat a whole volume repeat its
 #: image name as well, which is told once: as the volume.
 _SHARED = {
@@ -89,6 +91,7 @@ class SqliteBuilder(Builder):
         self._names: list[tuple[int, str, str]] = []
         self._count = 0
         self._stop_rows = 0
+        self._has_priorities = False
         self._target_ids: dict[TargetKey, int] = {}
         self._rows_of: Counter[int] = Counter()
         #: By column, until it is known to be unique.
@@ -175,6 +178,7 @@ class SqliteBuilder(Builder):
             target_id = self._new_target(given.target)
         self._rows_of[target_id] += rows
         self._stop_rows += rows * (given.options.in_use is InUse.STOP)
+        self._has_priorities = self._has_priorities or given.options.priority is not None
         return target_id, None if given.options is NO_OPTIONS else values.options_to_text(given.options)
 
     def _new_target(self, key: TargetKey) -> int:
@@ -229,6 +233,8 @@ class SqliteBuilder(Builder):
 
     def _conclude(self, run: RunRecord) -> None:
         db = self._db
+        if self._has_priorities:
+            db.execute(_NOTE_PRIORITIES)
         values = astuple(replace(run, stop_rows=self._stop_rows))
         db.execute(f"INSERT INTO run ({schema.RUN_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values)
         for state in JobState:

@@ -19,7 +19,7 @@ import msgspec
 from batchexport import changes
 from batchexport.changes import JobChange
 from batchexport.errors import StateError
-from batchexport.model import Job, JobState
+from batchexport.model import ExportOrder, Job, JobState
 from batchexport.store.sqlite import resources
 from batchexport.store.sqlite.queries import FITS, JOB_COLUMNS, job_of
 from batchexport.store.sqlite.schema import (
@@ -29,13 +29,14 @@ from batchexport.store.sqlite.schema import (
     IS_RETRYABLE,
     IS_WAITING,
     NOT_LISTED,
+    ORDER_INDEXES,
     UNIQUE_INDEXES,
 )
 
 #: The intent is an operation, written together with the state. `last` is the newest operation before.
 INTENT = """
     INSERT INTO operation (job_id, attempt, intent_at)
-    SELECT job_id, attempt + 1, :server_now FROM job WHERE {chosen}"""
+    SELECT job_id, attempt + 1, :server_now FROM {source} WHERE {chosen}"""
 CLAIM = f"""
     UPDATE job SET
         state = 'submitting', attempt = job.attempt + 1, next_at = 0,
@@ -49,10 +50,23 @@ CLAIM = f"""
 
 _DUE = f"target_id = :target_id AND {IS_WAITING} AND next_at <= :now"
 _WAITING = f"{_DUE}{{fits}} ORDER BY next_at, job_id LIMIT :limit"
-_READY = f"target_id = :target_id AND {IS_READY}{{fits}} ORDER BY job_id LIMIT :limit"
-CLAIM_WAITING, CLAIM_READY = (INTENT.format(chosen=each.format(fits="")) for each in (_WAITING, _READY))
-CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS = (
-    INTENT.format(chosen=each.format(fits=f" AND {FITS}")) for each in (_WAITING, _READY)
+CLAIM_WAITING = INTENT.format(source="job", chosen=_WAITING.format(fits=""))
+CLAIM_WAITING_THAT_FITS = INTENT.format(source="job", chosen=_WAITING.format(fits=f" AND {FITS}"))
+#: By order: the index that has the jobs in it, and the order as SQL.
+_ORDERS = {
+    ExportOrder.LIST: ("job_ready", "job_id"),
+    ExportOrder.SIZE: ("job_by_size", "size_gib DESC, job_id"),
+    ExportOrder.PRIORITY: ("job_by_priority", "priority DESC, size_gib DESC, job_id"),
+}
+CLAIM_READY, CLAIM_READY_THAT_FITS = (
+    {
+        order: INTENT.format(
+            source=f"job INDEXED BY {index}",
+            chosen=f"target_id = :target_id AND {IS_READY}{fits} ORDER BY {by} LIMIT :limit",
+        )
+        for order, (index, by) in _ORDERS.items()
+    }
+    for fits in ("", f" AND {FITS}")
 )
 
 # In every bulk statement the table `given` holds a line for each change. Only a few sizes are prepared: they
@@ -181,20 +195,31 @@ def claim(
     now: float,
     server_now: float,
     max_gib: int | None = None,
+    order: ExportOrder = ExportOrder.PRIORITY,
 ) -> list[Job]:
     """At most `limit` jobs, now submitting: those whose wait is over, then those that may go at once.
 
-    With `max_gib`, only jobs whose volume is not larger, as far as its size is known.
+    The latter come in this order. With `max_gib`, only jobs whose volume is not larger, as far as its size is
+    known.
     """
     values = {"target_id": target_id, "now": now, "server_now": server_now, "max_gib": max_gib}
-    jobs: list[Job] = []
-    for statement in (
-        (CLAIM_WAITING, CLAIM_READY) if max_gib is None else (CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS)
-    ):
-        room = limit - len(jobs)
-        if room > 0:
-            jobs += claimed_by(db, statement, {**values, "limit": room})
+    waiting, ready = CLAIM_WAITING, CLAIM_READY[order]
+    if max_gib is not None:
+        waiting, ready = CLAIM_WAITING_THAT_FITS, CLAIM_READY_THAT_FITS[order]
+    jobs = claimed_by(db, waiting, {**values, "limit": limit})
+    if (room := limit - len(jobs)) > 0:
+        if order in ORDER_INDEXES:
+            db.execute(ORDER_INDEXES[order])
+        jobs += sorted(claimed_by(db, ready, {**values, "limit": room}), key=_PLACES[order])
     return jobs
+
+
+#: Where a job stands in each order.
+_PLACES: Mapping[ExportOrder, Callable[[Job], tuple[int, ...]]] = {
+    ExportOrder.LIST: lambda job: (job.job_id,),
+    ExportOrder.SIZE: lambda job: (-(job.size_gib or 0), job.job_id),
+    ExportOrder.PRIORITY: lambda job: (-(job.options.priority or 0), -(job.size_gib or 0), job.job_id),
+}
 
 
 def claimed_by(db: sqlite3.Connection, statement: str, values: Mapping[str, object]) -> list[Job]:

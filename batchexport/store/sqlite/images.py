@@ -77,8 +77,9 @@ _RENAMED = (
 )
 
 CLAIM_NAMED = INTENT.format(
+    source="job",
     chosen="target_id = :target_id AND attempt = 0 AND first_intent_at IS NULL AND state = 'pending'"
-    " AND image_name IN (SELECT value FROM json_each(:names)) ORDER BY job_id"
+    " AND image_name IN (SELECT value FROM json_each(:names)) ORDER BY job_id",
 )
 
 

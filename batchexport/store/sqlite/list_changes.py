@@ -29,7 +29,7 @@ _SENT = "old.state IN ('submitting', 'exporting', 'succeeded', 'ambiguous')"
 _NEW_NAME = f"ltrim(new.image_name, '{MADE}')"
 _OTHER_NAME = f"(substr(new.image_name, 1, 1) <> '{MADE}' AND new.image_name <> old.image_name)"
 #: What may still change of a row that was sent: it asks nothing of the image.
-_OF_IMAGE = "json_remove(coalesce({}.options, '{{}}'), '$.timeout_s', '$.in_use', '$.force')"
+_OF_IMAGE = "json_remove(coalesce({}.options, '{{}}'), '$.timeout_s', '$.priority', '$.in_use', '$.force')"
 _OTHER_IMAGE = f"(new.options IS NOT old.options AND {_OF_IMAGE.format('new')} <> {_OF_IMAGE.format('old')})"
 
 _PLACES = """
@@ -86,7 +86,7 @@ _APPLY = (
     f"""UPDATE main.job AS old SET image_name = {_NEW_NAME}
         FROM pair JOIN fresh.job AS new ON new.job_id = pair.fresh_id
         WHERE old.job_id = pair.job_id AND pair.renamed AND NOT pair.sent""",
-    f"""UPDATE main.job AS old SET options = new.options,
+    f"""UPDATE main.job AS old SET options = new.options, priority = new.priority,
             image_name = CASE WHEN {_OTHER_NAME} THEN new.image_name ELSE old.image_name END
         FROM (SELECT * FROM changed UNION ALL SELECT *, 0 FROM returned) AS one
             JOIN fresh.job AS new ON new.job_id = one.fresh_id
@@ -99,8 +99,8 @@ _APPLY = (
     """UPDATE main.job SET state = 'skipped', next_at = 0, finished_at = :now, operation_id =
             (SELECT max(operation_id) FROM main.operation WHERE main.operation.job_id = main.job.job_id)
         WHERE job_id IN (SELECT job_id FROM gone WHERE unsent)""",
-    f"""INSERT INTO main.job (target_id, options, line, volume_id, image_name)
-        SELECT place.target_id, new.options, new.line, new.volume_id, {_NEW_NAME}
+    f"""INSERT INTO main.job (target_id, options, line, volume_id, image_name, priority)
+        SELECT place.target_id, new.options, new.line, new.volume_id, {_NEW_NAME}, new.priority
         FROM added JOIN fresh.job AS new ON new.job_id = added.fresh_id
         JOIN place ON place.fresh_id = new.target_id ORDER BY new.job_id""",
     """UPDATE main.tally SET jobs = jobs + (

@@ -75,10 +75,13 @@ STEPS: Mapping[int, Sequence[str]] = {
         *OPERATION_INDEXES,
         *RESOURCE_INDEXES,
     ),
-    # Resources that we create have an id of ours before the cloud gives them one.
-    2: tuple(
-        f"ALTER TABLE resource ADD COLUMN {column}"
-        for column in ("cloud_id TEXT", "volume_id TEXT", "size_gib INTEGER")
+    # Resources that we create have an id of ours before the cloud gives them one; jobs have priorities.
+    2: (
+        *(
+            f"ALTER TABLE resource ADD COLUMN {column}"
+            for column in ("cloud_id TEXT", "volume_id TEXT", "size_gib INTEGER")
+        ),
+        "ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
     ),
 }
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchexport.model import JobState
+from batchexport.model import ExportOrder, JobState
 from batchexport.store.sqlite.sqlite_errors import damaged
 
 #: "BXst": tells a state file from any other SQLite file.
@@ -142,7 +142,8 @@ TABLES = (
         accepted_at REAL,
         deadline_at REAL,
         finished_at REAL,
-        operation_id INTEGER
+        operation_id INTEGER,
+        priority INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
     OPERATION_TABLE,
     """CREATE TABLE tally (
@@ -174,6 +175,18 @@ RESOURCE_INDEXES = (
 UNIQUE_INDEXES = {
     "volume_id": "CREATE UNIQUE INDEX IF NOT EXISTS job_volume ON job (volume_id, target_id)",
     "image_name": "CREATE UNIQUE INDEX IF NOT EXISTS job_image_name ON job (image_name, target_id)",
+}
+
+#: Copied from the options of a job, for an index on it: SQLite lets no JSON function into one of a file that
+#: it is told not to trust.
+PRIORITY_OF_OPTIONS = "coalesce(json_extract(options, '$.priority'), 0)"
+#: For handing out jobs in an order other than that of the list. Each is made when it is first needed, when
+#: sizes are known: to sort rows at once costs less than to place them one by one.
+ORDER_INDEXES = {
+    ExportOrder.SIZE: "CREATE INDEX IF NOT EXISTS job_by_size"
+    f" ON job (target_id, size_gib DESC) WHERE {IS_READY}",
+    ExportOrder.PRIORITY: "CREATE INDEX IF NOT EXISTS job_by_priority"
+    f" ON job (target_id, priority DESC, size_gib DESC) WHERE {IS_READY}",
 }
 
 #: Made before the rows are loaded: these come in the order of the indexes, and each is passed over once.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from batchexport.changes import RETRYABLE_STATES, Change, Fact, Snoozed
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
-from batchexport.model import Job, JobState, ResourceRef
+from batchexport.model import ExportOrder, Job, JobState, ResourceRef
 from batchexport.store.port import UNCHECKED_PAGE, Work
 from batchexport.store.records import (
     Elsewhere,
@@ -105,11 +105,17 @@ class SqliteWork(Work):
         return Skipped(known_twice=known_twice, exported=exported)
 
     async def claim(
-        self, limit: int, *, now_s: float, server_now_s: float, max_gib: int | None = None
+        self,
+        limit: int,
+        *,
+        now_s: float,
+        server_now_s: float,
+        max_gib: int | None = None,
+        order: ExportOrder = ExportOrder.PRIORITY,
     ) -> list[Job]:
         self._writer.check()
         claiming = self._writer.ask(
-            changes.claim, limit=limit, now=now_s, server_now=server_now_s, max_gib=max_gib
+            changes.claim, limit=limit, now=now_s, server_now=server_now_s, max_gib=max_gib, order=order
         )
 
         def give_back(done: object) -> None:

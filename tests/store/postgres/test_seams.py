@@ -282,9 +282,11 @@ async def test_jobs_are_found_by_their_numbers_whatever_the_statistics_say(
             assert "Seq Scan" not in plan, plan
             assert "job_under_way" not in plan, plan
         values = {"server_now": 1.0, "now": 1.0, "target_id": 1, "limit": 25}
-        ready = plan_of(db, sql.translated(changes.CLAIM_READY), values)
-        assert "using job_ready" in ready, ready
-        assert "Sort" not in ready, ready
+        indexes = {"size": "job_by_size", "list": "job_ready", "priority": "job_by_priority"}
+        for order, statement in changes.CLAIM_READY.items():
+            ready = plan_of(db, sql.translated(statement), values)
+            assert f"using {indexes[order]}" in ready, ready
+            assert "Sort" not in ready, ready
         waiting = plan_of(db, sql.translated(changes.CLAIM_WAITING), values)
         assert "using job_waiting" in waiting, waiting
         assert "Sort" not in waiting, waiting
