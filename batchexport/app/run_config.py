@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
+from batchexport.config import CloudSettings, CopyLimits, InUse, Limits, ServerStops, Settings
 from batchexport.config.hooks import Hooks
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LIMITS = Limits.__struct_fields__
 _STOPS = ServerStops.__struct_fields__
+_COPIES = CopyLimits.__struct_fields__
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
 
@@ -221,8 +222,10 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     _check_against_dialect(layer)
     limits = replace(Limits(), **_said(layer, _LIMITS))
     server_stops = replace(ServerStops(), **_said(layer, _STOPS))
+    copies = replace(CopyLimits(), **_said(layer, _COPIES))
     said = _said(layer, ("name_template", "order", "in_use", "wait", "preflight", "encoding"))
-    settings = replace(Settings(limits=limits, server_stops=server_stops, image=layer.image), **said)
+    parts = Settings(limits=limits, server_stops=server_stops, copies=copies, image=layer.image)
+    settings = replace(parts, **said)
     access = CloudSettings(
         cloud=layer.cloud,
         options=layer.options,

@@ -76,6 +76,15 @@ class ServerStops(msgspec.Struct, frozen=True, kw_only=True):
     agreed: bool = False
 
 
+class CopyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many copies of volumes in use there may be at once, with `InUse.SNAPSHOT`."""
+
+    #: Volumes; each may need a snapshot as well. Cinder gives a project ten of both where nobody set a quota.
+    max_temporary: int = 8
+    #: Their size together, snapshots not counted; None = as much as the quota allows.
+    max_temporary_gib: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
     """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
@@ -101,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     order: ExportOrder = ExportOrder.PRIORITY
     in_use: InUse = InUse.FAIL  #: for rows that do not specify it
     server_stops: ServerStops = msgspec.field(default_factory=ServerStops)
+    copies: CopyLimits = msgspec.field(default_factory=CopyLimits)
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     export_again: bool = False  #: volumes, too, that another state file beside this one shows as exported
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
@@ -124,6 +134,8 @@ class Layer:
     hard_stop: bool | None = None
     max_down: int | None = None
     stop_timeout_s: float | None = None
+    max_temporary: int | None = None
+    max_temporary_gib: int | None = None
     agreed: bool | None = None
     name_template: str | None = None
     order: ExportOrder | None = None
