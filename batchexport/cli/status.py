@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from batchexport.cli.console import out
-from batchexport.cli.listing import listed, listing_options
+from batchexport.cli.listing import listed, listing_options, selection
 from batchexport.cli.options import Command, console_options, option
-from batchexport.cli.parameters import STATE_OR_JOB, Parsed
+from batchexport.cli.parameters import JOB_FILE, STATE_OR_JOB, Parsed
 from batchexport.cli.run_options import interval_s
+from batchexport.observe.metrics_server import Address, parse_address
 
 EPILOG = """\b
 Examples:
   batchexport status volumes.state
   batchexport status volumes.state --watch
   batchexport status volumes.state -f json
+  batchexport status jobs/nightly.toml --serve 9106
 """
 
 
@@ -38,12 +40,21 @@ def columns() -> Sequence[str]:
     "every_s",
     type=Parsed("duration", interval_s),
     metavar="S",
-    default="2s",
-    show_default=True,
-    help="Interval of --watch.",
+    show_default="2s, or 5s",
+    help="Interval of --watch, or of the live page.",
+)
+@option(
+    "--serve",
+    "serve_at",
+    is_flag=False,
+    flag_value="9106",
+    type=Parsed("address", parse_address),
+    metavar="[[HOST:]PORT]",
+    help="Serve the HTML report as a live page until Ctrl-C; without HOST, to this machine only. Default"
+    " port: 9106.",
 )
 @console_options
-def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
+def status(state_path: Path, form: str, watch: bool, every_s: float | None, serve_at: Address | None) -> None:
     """Show the progress of a run.
 
     Reads only the state file, so it works during a run, after it, and without access to the cloud.
@@ -51,12 +62,19 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
     from batchexport.report.status import status_json, status_text, targets_listing
     from batchexport.store import stores
 
+    if serve_at is not None:
+        if watch or form != "table" or selection():
+            raise click.UsageError("--serve serves a page: leave out --watch, -f, -c and --sort-column")
+        from batchexport.cli.status_serve import serve
+
+        serve(serve_at, _run_of(state_path), every_s=every_s or 5.0)
+        return
     if watch:
         if form != "table":
             raise click.UsageError("--watch is for people; follow a run as JSON with run --events")
         from batchexport.cli.status_watch import watch as watch_run
 
-        watch_run(state_path, every_s=every_s)
+        watch_run(state_path, every_s=every_s or 2.0)
         return
     now = time.time()
     with stores.read(state_path) as reader:
@@ -68,3 +86,13 @@ def status(state_path: Path, form: str, watch: bool, every_s: float) -> None:
                 document=lambda: status_json(reader, state_path, now=now),
             )
         )
+
+
+def _run_of(state_path: Path) -> Callable[[], Path]:
+    """Which run to show each time: of a job file, the newest night."""
+    job_path = click.get_current_context().meta.get(JOB_FILE)
+    if job_path is None:
+        return lambda: state_path
+    from batchexport.app.run_config import newest_state_of
+
+    return lambda: newest_state_of(job_path)

@@ -84,3 +84,11 @@ def test_it_ends_with_the_run(batchexport: Callable[..., Result]) -> None:
 def test_watching_is_for_people(batchexport: Callable[..., Result]) -> None:
     asyncio.run(build_succeeded(Path("good.state")))
     assert batchexport("status", "good.state", "--watch", "-f", "json").exit_code == 2
+
+
+def test_serving_a_page_does_not_go_with_other_output(batchexport: Callable[..., Result]) -> None:
+    asyncio.run(make_run(Path("a.state"), 2))
+    for words in (["--watch"], ["-f", "json"], ["-c", "rows"]):
+        result = batchexport("status", "a.state", "--serve", "0", *words)
+        assert result.exit_code == 2 and "--serve serves a page" in result.stderr
+    assert batchexport("status", "a.state", "--serve", "nonsense").exit_code == 2

@@ -1,7 +1,9 @@
-"""The page: headline, failures and what to do, timeline, tables. Nothing in it runs or loads."""
+"""The page: headline, failures and what to do, timeline, tables. Only a live page runs a script."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from importlib.resources import files
@@ -36,17 +38,24 @@ MAX_CAUSES = 20
 MAX_SERVERS = 20
 #: Makes the browser block everything that the page does not need.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+#: The script of a live page: it asks for the page again, and shows what is new.
+_LIVE_SCRIPT = files("batchexport.report.html").joinpath("live.js").read_text(encoding="utf-8")
+_LIVE_HASH = base64.b64encode(hashlib.sha256(_LIVE_SCRIPT.encode()).digest()).decode()
+LIVE_POLICY = f"{POLICY}; script-src 'sha256-{_LIVE_HASH}'; connect-src 'self'"
 
 
-def html_report(report: RunReport, *, zone: tzinfo | None = None) -> str:
-    """The whole page. Times are in `zone`; None = that of this machine."""
+def html_report(report: RunReport, *, zone: tzinfo | None = None, live_every_s: float | None = None) -> str:
+    """The whole page. Times are in `zone`; None = that of this machine.
+
+    A live page asks for itself again every `live_every_s` seconds; None = nothing in it runs or loads.
+    """
     down = f"{count_of(len(report.servers), 'server')} down – " if report.servers else ""
     title = f"{down}{report.title}: exports of {day_and_time(report.run.created_at, zone)[:10]}"
     head = tag(
         "head",
         single("meta", charset="utf-8"),
         single("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        single("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        single("meta", http_equiv="Content-Security-Policy", content=LIVE_POLICY if live_every_s else POLICY),
         single("link", rel="icon", href="data:,"),
         tag("title", title),
         tag("style", Markup(_style())),
@@ -67,6 +76,8 @@ def html_report(report: RunReport, *, zone: tzinfo | None = None) -> str:
         ),
         _footer(report, zone),
     ]
+    if live_every_s:
+        parts.append(tag("script", Markup(_LIVE_SCRIPT), data_every_ms=round(1000 * live_every_s)))
     return "<!DOCTYPE html>\n" + tag("html", head, tag("body", svg.patterns(), *parts), lang="en") + "\n"
 
 
