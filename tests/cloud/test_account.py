@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batchexport.cloud.auth.access_keys import RequestSigner
 from batchexport.cloud.auth.account import Account
-from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.auth.tokens import TokenSource
 from batchexport.cloud.catalog import find_block_storage, find_image_service
 from batchexport.cloud.connection import load_account

@@ -12,8 +12,7 @@ from huaweicloudsdkcore.signer.signer import Signer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchexport.cloud.auth.access_keys import AccessKey
-from batchexport.cloud.auth.signatures import signed_headers
+from batchexport.cloud.auth.access_keys import AccessKey, signed_headers
 
 # Key and request of the sample in the vendor's documents.
 SAMPLE_KEY = AccessKey(access="QTWAOYTTINDUT2QVKYUC", secret="MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from batchexport.cloud.auth.access_keys import RequestSigner
 from batchexport.cloud.auth.clouds_yaml import file_warnings, untrusted_reason
-from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.connection import load_account
 from batchexport.config.settings import CloudSettings
 from batchexport.errors import ConfigError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.cloud.auth.access_keys import AccessKey
-from batchexport.cloud.auth.signatures import PAUSES_S, RequestSigner
+from batchexport.cloud.auth.access_keys import PAUSES_S, AccessKey, RequestSigner
 from batchexport.errors import SignInError
 
 REFUSED = SignInError("signature is wrong", method="GET", url="https://evs/x", status=401)

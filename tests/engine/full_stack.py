@@ -13,7 +13,7 @@ import pytest
 
 from batchexport import cloud
 from batchexport.cloud.auth import sign_in_pacing
-from batchexport.cloud.auth.signatures import RequestSigner
+from batchexport.cloud.auth.access_keys import RequestSigner
 from batchexport.cloud.auth.tokens import TokenSource
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.cloud.http.session import HttpSession

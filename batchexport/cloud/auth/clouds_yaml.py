@@ -18,7 +18,13 @@ from keystoneauth1 import exceptions as refused
 from msgspec.structs import replace
 from openstack import exceptions as sdk
 
-from batchexport.cloud.auth.access_keys import AccessKey, find_access_key, project_of, service_entries
+from batchexport.cloud.auth.access_keys import (
+    AccessKey,
+    RequestSigner,
+    find_access_key,
+    project_of,
+    service_entries,
+)
 from batchexport.cloud.auth.account import Account
 from batchexport.cloud.auth.client_config import (
     ClientConfig,
@@ -32,7 +38,6 @@ from batchexport.cloud.auth.client_config import (
 from batchexport.cloud.auth.keystone import SET_IT, SILENCE_TIMEOUT_S, Principal, secrets_in
 from batchexport.cloud.auth.keystone_plugins import sign_in_by_plugin
 from batchexport.cloud.auth.sign_in_pacing import SignIns
-from batchexport.cloud.auth.signatures import RequestSigner
 from batchexport.cloud.catalog import EndpointPreferences, ServicePreferences, with_dialect
 from batchexport.cloud.http.transport import TlsConfig
 from batchexport.config.settings import CloudSettings
