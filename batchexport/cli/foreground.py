@@ -20,7 +20,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Cloud, Connect, OnChange
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
-from batchexport.observe.clouds import remember_clouds
+from batchexport.observe.run_observer import remember_clouds
 from batchexport.report.status import summary_text
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StoreRef, stores

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -17,7 +17,6 @@ from batchexport.config.outputs import Notify, Reports
 from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
 from batchexport.model import TargetKey
-from batchexport.observe.clouds import remember_clouds
 from batchexport.observe.events import EventLog, EventStream
 from batchexport.observe.message import GOOD_CODES, Outcome, message_for, with_state
 from batchexport.observe.metrics import MetricsFile, RunMetrics, Snapshot
@@ -30,6 +29,22 @@ from batchexport.store import Reader, StoreRef, stores
 from batchexport.whole_file import write_whole
 
 log = logging.getLogger(__name__)
+
+
+def remember_clouds(connect: Connect, clouds: MutableMapping[TargetKey, Cloud]) -> Connect:
+    """The same connections; each client is put into `clouds`, and stays there after it is closed."""
+
+    @asynccontextmanager
+    async def opened(key: TargetKey, learnt: float | None) -> AsyncIterator[Cloud]:
+        async with connect(key, learnt) as cloud:
+            clouds[key] = cloud
+            yield cloud
+
+    def connected(key: TargetKey, learnt: float | None) -> AbstractAsyncContextManager[Cloud]:
+        return opened(key, learnt)
+
+    return connected
+
 
 #: Seconds between updates of the metrics file and the rates; scrapers use about the same interval.
 TICK_S = 15.0
