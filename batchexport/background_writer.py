@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
-from batchexport.database_file import check_no_database
+from batchexport.files import check_no_database
 
 #: What waits for a reader at most; what comes on top is dropped and counted.
 MAX_WAITING_BYTES = 16 * 1024**2

@@ -35,12 +35,12 @@ from batchexport.config.settings import Layer, MaxFailures
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, StateInUseError
+from batchexport.files import write_whole
 from batchexport.model import FINAL_STATES, ExportOrder, ImageOptions, InUse, JobState, TargetKey, Volume
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.store import JobReport, Reader, stores
-from batchexport.whole_file import write_whole
 
 __all__ = [
     "ExportOptions",

@@ -12,12 +12,12 @@ from batchexport.app.connections import connections
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.volume_filter import VolumeFilter
 from batchexport.errors import ConfigError, JobListError
+from batchexport.files import write_whole
 from batchexport.lists import JobList, Problem
 from batchexport.model import TargetKey, Volume
 from batchexport.report.listing import ListFormat, Listing, Selection, listing_lines
 from batchexport.report.text import count_of
 from batchexport.report.volumes import COLUMNS, cells, csv_text, json_text
-from batchexport.whole_file import write_whole
 
 ALL_COLUMNS = Selection()
 

@@ -15,6 +15,7 @@ from batchexport.config.jobfile import read_job_file
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.dialect import ALLOWED
 from batchexport.errors import ConfigError
+from batchexport.files import write_whole
 from batchexport.model import InUse
 from batchexport.scheduling.cron import Schedule, clock_changes, told
 from batchexport.scheduling.crontab import crontab
@@ -22,7 +23,6 @@ from batchexport.scheduling.kubernetes import cron_job
 from batchexport.scheduling.systemd import service, timer
 from batchexport.scheduling.unit_spec import UnitSpec
 from batchexport.scheduling.window import opening_at
-from batchexport.whole_file import write_whole
 
 
 class ScheduledJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,10 +16,10 @@ from batchexport.app.run_config import RunConfig
 from batchexport.config import CloudSettings, Settings
 from batchexport.dialect import Dialect
 from batchexport.errors import StateWriteError
+from batchexport.files import write_whole
 from batchexport.model import TargetKey, Volume
 from batchexport.report.text import count_of, one_line
 from batchexport.store import Reader, StoreRef, stores
-from batchexport.whole_file import write_whole
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):

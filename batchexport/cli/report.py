@@ -99,7 +99,7 @@ def _put(lines: Iterator[str], output: Path | None) -> None:
         for line in lines:
             click.echo(line)
         return
-    from batchexport.whole_file import write_whole
+    from batchexport.files import write_whole
 
     try:
         write_whole(output, (f"{line}\n" for line in lines))

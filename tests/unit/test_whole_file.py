@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchexport.errors import StateError
-from batchexport.whole_file import write_whole
+from batchexport.files import write_whole
 
 
 def test_text_takes_the_place_of_what_was_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are seen whole or not at all: readers never meet half of one."""
+"""Files that are seen whole or not at all, and never written over a database, such as a state file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from batchexport.database_file import check_no_database
+_SQLITE_HEADER = b"SQLite format 3\0"
+
+
+def check_no_database(path: Path) -> None:
+    """Raise OSError where `path` is an SQLite database, or links lead to one."""
+    header = b""
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                header = file.read(len(_SQLITE_HEADER))
+    if header == _SQLITE_HEADER:
+        raise OSError(errno.EEXIST, "it is a state file, and is not written over", str(path))
+
 
 #: Links that are followed one after the other, as the kernel does.
 _MAX_LINKS = 40
