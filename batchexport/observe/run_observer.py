@@ -16,6 +16,7 @@ from batchexport.changes import JobChange
 from batchexport.config.outputs import Notify, Reports
 from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
+from batchexport.files import write_whole
 from batchexport.model import TargetKey
 from batchexport.observe.events import EventLog, EventStream
 from batchexport.observe.message import GOOD_CODES, Outcome, message_for, with_state
@@ -26,7 +27,6 @@ from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.text import title_of
 from batchexport.report.totals import Totals
 from batchexport.store import Reader, StoreRef, stores
-from batchexport.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
