@@ -17,10 +17,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from batchexport.changes import JobChange
+from batchexport.files import write_whole
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, TargetKey
 from batchexport.store import RunRecord, Tally
-from batchexport.whole_file import write_whole
 
 #: Histogram buckets from half a minute to half a day, each about twice the one before it.
 EXPORT_BUCKETS_S = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from batchexport.observe.metrics_server import Address
 
 from batchexport.errors import ConfigError
 from batchexport.observe.live_page import is_loopback, is_own_host, serve_page
+from batchexport.observe.metrics_server import Address
 from tests.report.browser import chromium, needs_chromium
 from tests.report.runs import make_run
 
