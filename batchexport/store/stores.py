@@ -1,6 +1,7 @@
 """Stores by their references: made, opened for work, read, compared and forgotten.
 
-A reference is what `--state` takes. One that is a path names a state file, kept by SQLite. A store that
+A reference is what `--state` takes. One that is a path names a state file, kept by SQLite, and one that
+begins with postgresql:// a run in a database. A store that
 cannot be read raises StateError or is `Unreadable`: it is never taken for one that holds nothing.
 """
 
@@ -16,6 +17,7 @@ import msgspec
 
 from batchexport.errors import ConfigError, StateError
 from batchexport.store.port import BackEnd, Builder, ExportedImages, Reader, Store
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.records import Differences, StoreRef
 from batchexport.store.reports import ProcessEnd
 
@@ -31,6 +33,10 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
 def back_end_of(ref: StoreRef) -> BackEnd:
     """What keeps this store. Raises ConfigError for a reference that no back end knows."""
+    if isinstance(ref, DatabasePath):
+        from batchexport.store.postgres.back_end import DATABASES
+
+        return DATABASES
     if isinstance(ref, Path):
         from batchexport.store.sqlite.back_end import STATE_FILES
 

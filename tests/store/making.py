@@ -21,7 +21,7 @@ from batchexport.model import (
     Server,
     TargetKey,
 )
-from batchexport.store import RunRecord, StateReader, Work, building
+from batchexport.store import RunRecord, StateReader, Work, stores
 
 HERE = TargetKey()
 THERE = TargetKey("other", "eu-de", "backup")
@@ -72,7 +72,7 @@ def record(rows: int) -> RunRecord:
 def make(path: Path, rows: Sequence[JobRow] | int = 1) -> Path:
     """A state file of these rows, or of so many rows of one target."""
     listed = [row(number) for number in range(1, rows + 1)] if isinstance(rows, int) else rows
-    with building(path) as build:
+    with stores.create(path) as build:
         for one in listed:
             build.add(one, f"{one.volume_id}-run")
         assert build.duplicates(10) == []

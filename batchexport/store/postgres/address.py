@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from batchexport.database_path import DatabasePath, database_path, is_database
 from batchexport.errors import ConfigError
+from batchexport.store.postgres.reference import DatabasePath, database_path, is_database
 
 if TYPE_CHECKING:
     import psycopg

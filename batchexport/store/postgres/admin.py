@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batchexport.database_path import DatabasePath
 from batchexport.errors import StateError, StateVersionError
 from batchexport.store.postgres import schema
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import CATALOGUE, VERSION, catalogue, check_version
+from batchexport.store.postgres.reference import DatabasePath
 
 if TYPE_CHECKING:
     import psycopg

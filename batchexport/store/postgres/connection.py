@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from batchexport.database_path import DatabasePath
 from batchexport.errors import StateError, StateVersionError
 from batchexport.store.postgres import sql
 from batchexport.store.postgres.address import connect, driver
 from batchexport.store.postgres.postgres_errors import is_lost, translated
+from batchexport.store.postgres.reference import DatabasePath
 
 if TYPE_CHECKING:
     import psycopg
@@ -81,6 +81,8 @@ class RunConnection:
         """Raises StateError where there is no such run."""
         self.path = path
         self.wrote = False  #: since `begin`
+        self.namespace = ""  #: of the run's tables
+        self.attached: dict[str, str] = {}  #: other namespaces, by the names that statements have for them
         self._for_work = for_work
         self._errors: type[psycopg.Error] = driver().Error
         self._db: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -95,7 +97,7 @@ class RunConnection:
         attrs = {"target_session_attrs": "read-write"} if self._for_work else {}
         db = connect(self.path, **attrs)
         try:
-            _prepare(db, self.path, FOR_WORK if self._for_work else _FOR_READING)
+            self.namespace = _prepare(db, self.path, FOR_WORK if self._for_work else _FOR_READING)
         except BaseException:
             db.close()
             raise
@@ -157,6 +159,8 @@ class RunConnection:
         self.wrote = self.wrote or not text.lstrip().startswith(_READS)
 
     def _run(self, text: str, values: object) -> Rows:
+        for name, place in self.attached.items():
+            text = text.replace(f"{name}.", f"{place}.")
         if self._for_work:
             return self._execute(text, values)
         try:
@@ -225,7 +229,8 @@ def check_version(db: psycopg.Connection[tuple[Any, ...]], path: DatabasePath) -
     )
 
 
-def _prepare(db: psycopg.Connection[tuple[Any, ...]], path: DatabasePath, settings: Sequence[str]) -> None:
+def _prepare(db: psycopg.Connection[tuple[Any, ...]], path: DatabasePath, settings: Sequence[str]) -> str:
+    """Settle on the tables of the run, whose namespace is returned."""
     from psycopg.types.numeric import IntLoader
 
     db.adapters.register_loader("numeric", IntLoader)  # sums of whole numbers
@@ -238,6 +243,7 @@ def _prepare(db: psycopg.Connection[tuple[Any, ...]], path: DatabasePath, settin
     db.execute(_ALL_PLACES, (f'"{row[0]}"',))
     for setting in settings:
         db.execute(setting)
+    return str(row[0])
 
 
 def adapted(value: object) -> object:

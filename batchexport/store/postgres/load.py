@@ -8,10 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchexport.database_path import DatabasePath
 from batchexport.errors import StateError
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import CATALOGUE, catalogue, check_version
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.sqlite.connection import open_for_reading
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ _FRESH = ("run", "target", "job", "tally", "volume_name")
 _COLUMNS = "SELECT name FROM pragma_table_info(?)"
 _IS_THERE = f"SELECT 1 FROM {CATALOGUE}.run WHERE run_name = %s"
 _COUNTED_ON = "SELECT setval(pg_get_serial_sequence(%s, %s), %s)"
-_NEWS = "batchexport"
+#: Where workers hear of new runs.
+NEWS = "batchexport"
 
 
 @contextmanager
@@ -59,12 +60,14 @@ def _copy(file: Path, path: DatabasePath) -> None:
     with closing(open_for_reading(file)) as source, catalogue(path, doing="load the run") as db:
         try:
             with db.transaction():
-                _copy_tables(source, db, path.run_name)
+                copy_tables(source, db, path.run_name)
+                db.execute("SELECT pg_notify(%s, %s)", (NEWS, path.run_name))
         except errors.UniqueViolation as error:
             raise _exists(path) from error
 
 
-def _copy_tables(source: sqlite3.Connection, db: psycopg.Connection[tuple[Any, ...]], run_name: str) -> None:
+def copy_tables(source: sqlite3.Connection, db: psycopg.Connection[tuple[Any, ...]], run_name: str) -> str:
+    """Make the run in the open transaction, from what a new state file holds; its namespace."""
     row = db.execute(f"SELECT {CATALOGUE}.begin_run(%s)", (run_name,)).fetchone()
     assert row is not None
     db.execute("SELECT set_config('search_path', %s, true)", (row[0],))
@@ -79,7 +82,7 @@ def _copy_tables(source: sqlite3.Connection, db: psycopg.Connection[tuple[Any, .
         if last is not None:
             db.execute(_COUNTED_ON, (table, number, last))
     db.execute(f"SELECT {CATALOGUE}.index_run(%s)", (run_name,))
-    db.execute("SELECT pg_notify(%s, %s)", (_NEWS, run_name))
+    return str(row[0])
 
 
 def _exists(path: DatabasePath) -> StateError:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchexport.database_path import DatabasePath
 from batchexport.store.owner import is_alive, this_process
 from batchexport.store.port import LEASE_S
 from batchexport.store.postgres.connection import CATALOGUE, catalogue
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.records import Elsewhere
 from batchexport.store.sqlite.lease import owner_from
 from batchexport.store.sqlite.schema import IS_OUTSTANDING

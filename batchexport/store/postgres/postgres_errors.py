@@ -9,7 +9,7 @@ from batchexport.errors import StateError, StateVersionError, StateWriteError
 if TYPE_CHECKING:
     import psycopg
 
-    from batchexport.database_path import DatabasePath
+    from batchexport.store.postgres.reference import DatabasePath
 
 #: Classes of SQLSTATE that pass by themselves: connection, resources, intervention by an operator, system.
 _PASSING_CLASSES = frozenset({"08", "53", "57", "58"})

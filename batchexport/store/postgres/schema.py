@@ -94,6 +94,8 @@ def _index(index: str) -> str:
         "job_waiting ON job (target_id, next_at)", "job_waiting ON job (target_id, next_at, job_id)"
     )
     index = index.replace("size_gib DESC)", "size_gib DESC NULLS LAST, job_id)")
+    # Names may change places when a list has changed: only all of them together must differ.
+    index = index.replace("UNIQUE INDEX IF NOT EXISTS job_image_name", "INDEX job_image_name")
     return index.replace("IF NOT EXISTS ", "").replace("9e999", "'Infinity'::float8")
 
 

@@ -8,7 +8,7 @@ beginning, for a worker may make none.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,10 +25,22 @@ _KEYS = {
     "image_status": "target_id, image_id",
 }
 #: Made in any case: these do nothing.
-_MAKES = re.compile(r"\s*CREATE (UNIQUE INDEX|INDEX|TABLE) IF NOT EXISTS", re.IGNORECASE)
+_MAKES = re.compile(r"\s*(CREATE (UNIQUE INDEX|INDEX|TABLE) IF NOT EXISTS|DROP INDEX IF EXISTS)")
 _INSERTS = re.compile(r"INSERT OR (IGNORE|REPLACE) INTO (\w+) \(([^)]*)\)")
+
+
+def _without(found: re.Match[str]) -> str:
+    """Options without some of their names."""
+    names = re.findall(r"\$\.(\w+)", found.group(2))
+    return (
+        f"(coalesce({found.group(1)}.options, '{{}}')::jsonb"
+        + "".join(f" - '{name}'" for name in names)
+        + ")"
+    )
+
+
 #: By SQLite's words, those of PostgreSQL. In this order.
-_WORDS: tuple[tuple[str, str], ...] = (
+_WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"%", "%%"),
     (r"\b9e999\b", "'Infinity'::float8"),
     # The mark of a log that is there or not: a database has none.
@@ -48,6 +60,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"SELECT value FROM json_each\(([?:]\w*)\)", r"SELECT json_array_elements_text(\1::json)"),
     (r"json_group_array\((\w+)\)", r"coalesce(json_agg(\1), '[]'::json)::text"),
     (r"json_extract\(options, '\$\.(\w+)'\)", r"(options::json ->> '\1')"),
+    (r"json_remove\(coalesce\((\w+)\.options, '\{\}'\), ([^)]*)\)", _without),
     (r"\binstr\(", "strpos("),
     (r"\bIS NOT (?!NULL\b)", "IS DISTINCT FROM "),
     (r"\bIS (?!NULL\b|NOT\b|DISTINCT\b)", "IS NOT DISTINCT FROM "),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import cast
 
 from batchexport.clock import boottime_s
-from batchexport.database_path import DatabasePath
 from batchexport.store.owner import this_process
 from batchexport.store.postgres import lease, other_runs
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import RunConnection
 from batchexport.store.postgres.postgres_errors import translated
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.postgres.transactions import PostgresTransactions
 from batchexport.store.records import Elsewhere, Skipped, StoreRef
 from batchexport.store.sqlite import queries, targets

@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 from msgspec.structs import astuple, replace
 
-from batchexport.database_path import DatabasePath
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
 from batchexport.store.port import Builder
@@ -46,12 +45,6 @@ def building(path: Path) -> Iterator[Builder]:
 
     Raises StateError where `path` exists already, StateWriteError where the disk is full.
     """
-    if isinstance(path, DatabasePath):
-        from batchexport.store.postgres.load import loading
-
-        with loading(path) as builder:
-            yield builder
-        return
     require_sqlite()
     if path.exists():
         raise _exists(path)

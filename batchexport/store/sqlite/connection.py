@@ -14,8 +14,8 @@ from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from batchexport.database_path import DatabasePath
 from batchexport.errors import StateCorruptError, StateError, StateInUseError, StateVersionError
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.sqlite import migrations, schema
 from batchexport.store.sqlite.locks import inode_of, lock
 from batchexport.store.sqlite.log_mark import is_without_log, log_of

@@ -19,7 +19,7 @@ from batchexport.store.sqlite.lease import Lease, owner_from
 from batchexport.store.sqlite.schema import IS_OUTSTANDING
 from batchexport.store.sqlite.sqlite_errors import reading
 
-_TRIED = """
+TRIED = """
     SELECT EXISTS (SELECT 1 FROM operation)
     OR EXISTS (SELECT 1 FROM resource WHERE state <> 'idle')  -- it may be stopped: only this file knows
     OR EXISTS (
@@ -30,7 +30,7 @@ _OWNERS = "SELECT owner, lease_until FROM target WHERE owner IS NOT NULL"
 def is_untried(path: Path) -> bool:
     """Whether no row of the state file was ever tried, and no server stopped for one."""
     with closing(open_for_reading(path)) as db, reading(path):
-        return not db.execute(_TRIED).fetchone()[0]
+        return not db.execute(TRIED).fetchone()[0]
 
 
 def discard_untried(path: Path) -> bool:
@@ -55,7 +55,7 @@ def _discard(db: sqlite3.Connection, path: Path) -> bool:
     if db.execute("PRAGMA journal_mode=MEMORY").fetchone() != ("memory",):
         return False
     db.execute("BEGIN EXCLUSIVE")
-    if holder(db) is not None or db.execute(_TRIED).fetchone()[0]:
+    if holder(db) is not None or db.execute(TRIED).fetchone()[0]:
         db.execute("ROLLBACK")
         return False
     # Whoever opened it a moment ago would go on with a file without a name: it finds nothing to do there.

@@ -200,7 +200,7 @@ END_TABLE = """
         job TEXT
     ) STRICT"""
 _HAS_ENDS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'process_end'"
-_ADD_END = (
+ADD_END = (
     "INSERT INTO process_end (began_at, ended_at, exit_code, error, host, job) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _LAST_END = (
@@ -214,7 +214,7 @@ def note_end(path: Path, end: ProcessEnd) -> None:
     try:
         with writing(path):
             db.execute(END_TABLE)
-            db.execute(_ADD_END, msgspec.structs.astuple(end))
+            db.execute(ADD_END, msgspec.structs.astuple(end))
     finally:
         close_for_good(db)
 

@@ -88,7 +88,7 @@ _APPLY = (
         WHERE old.job_id = pair.job_id AND pair.renamed AND NOT pair.sent""",
     f"""UPDATE main.job AS old SET options = new.options, priority = new.priority,
             image_name = CASE WHEN {_OTHER_NAME} THEN new.image_name ELSE old.image_name END
-        FROM (SELECT * FROM changed UNION ALL SELECT *, 0 FROM returned) AS one
+        FROM (SELECT * FROM changed UNION ALL SELECT *, FALSE FROM returned) AS one
             JOIN fresh.job AS new ON new.job_id = one.fresh_id
         WHERE old.job_id = one.job_id""",
     f"""UPDATE main.job SET state = 'pending', next_at = {AT_ONCE_OR_HELD}, finished_at = NULL,
@@ -112,8 +112,8 @@ _APPLY = (
             list_name = (SELECT list_name FROM fresh.run),
             stop_rows = (SELECT count(*) FROM main.job
                 WHERE options IS NOT NULL AND json_extract(options, '$.in_use') = 'stop'),
-            may_stop = may_stop AND NOT EXISTS (SELECT 1 FROM added) AND NOT EXISTS (SELECT 1 FROM changed)
-                AND NOT EXISTS (SELECT 1 FROM returned)""",
+            may_stop = CASE WHEN EXISTS (SELECT 1 FROM added) OR EXISTS (SELECT 1 FROM changed)
+                OR EXISTS (SELECT 1 FROM returned) THEN 0 ELSE may_stop END""",
 )
 # A row that is refused is told again the next time: the state file is not of this list yet.
 _SETTLED = """UPDATE main.run SET list_sha256 = (SELECT list_sha256 FROM fresh.run)
@@ -137,7 +137,7 @@ def compare(state_path: Path, fresh_path: Path) -> Differences:
     """How the list that was loaded into `fresh_path` differs. Changes neither file."""
     with closing(open_for_reading(state_path)) as db, reading(state_path):
         _attach(db, fresh_path, mode="ro")
-        return _look(db)
+        return look(db)
 
 
 def take_in(state_path: Path, fresh_path: Path) -> Differences:
@@ -156,8 +156,8 @@ def take_in(state_path: Path, fresh_path: Path) -> Differences:
                     hint="wait for it to end, or stop it, then run the same command again",
                 )
             db.execute(UNIQUE_INDEXES["volume_id"])
-            found = _look(db)
-            _apply(db)
+            found = look(db)
+            apply(db)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -169,7 +169,8 @@ def _attach(db: sqlite3.Connection, fresh_path: Path, *, mode: str) -> None:
     db.execute("ATTACH ? AS fresh", (f"{fresh_path.absolute().as_uri()}?mode={mode}",))
 
 
-def _look(db: sqlite3.Connection) -> Differences:
+def look(db: sqlite3.Connection) -> Differences:
+    """How the rows of the attached `fresh` differ; tables of this connection tell of each row."""
     for statement in _LOOK:
         db.execute(statement)
     new, changed, left_out, kept, refused = db.execute(_COUNTS).fetchone()
@@ -184,7 +185,8 @@ def _look(db: sqlite3.Connection) -> Differences:
     )
 
 
-def _apply(db: sqlite3.Connection) -> None:
+def apply(db: sqlite3.Connection) -> None:
+    """Take in what `look` has found, in a transaction of the caller's. Raises ListChangedError."""
     # Names may change places: only all of them together must differ.
     db.execute("DROP INDEX IF EXISTS job_image_name")
     db.execute(_NEW_TARGETS)

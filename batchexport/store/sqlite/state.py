@@ -14,11 +14,11 @@ from typing import Self
 from msgspec.structs import replace
 
 from batchexport.clock import boottime_s
-from batchexport.database_path import DatabasePath
 from batchexport.errors import BatchExportError, StateError
 from batchexport.model import InUse
 from batchexport.store.owner import this_process
 from batchexport.store.port import LEASE_S, Store
+from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.records import Remaining, RunRecord, TargetRecord
 from batchexport.store.sqlite import lease, queries, resources
 from batchexport.store.sqlite.connection import open_for_work, sweep

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchexport.database_path import DatabasePath
+from batchexport.store.postgres.reference import DatabasePath
 from tests.store.postgres.server import REQUIRED, Server, why_missing
 
 _numbers = itertools.count(1)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchexport.database_path import DatabasePath, database_path
 from batchexport.store.postgres.admin import initialise
+from batchexport.store.postgres.reference import DatabasePath, database_path
 
 #: Set by `.ci/run`: without a server its tests fail, and are not left out.
 REQUIRED = "BATCHEXPORT_TEST_POSTGRES_REQUIRED"

@@ -17,12 +17,12 @@ import psycopg
 import pytest
 
 from batchexport.changes import Ended, Snoozed
-from batchexport.database_path import DatabasePath, database_path
 from batchexport.engine.decide import may_have_been_sent
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import Ending, JobState
 from batchexport.store import StateFile
 from batchexport.store.postgres import connection, sql
+from batchexport.store.postgres.reference import DatabasePath, database_path
 from batchexport.store.postgres.transactions import PostgresTransactions
 from batchexport.store.sqlite import changes
 from batchexport.store.sqlite.transactions import SqliteTransactions

@@ -44,6 +44,12 @@ class DatabasePath(PosixPath):
         """What the run is called in it; empty = none is named."""
         return self.parts[3] if len(self.parts) > 3 else ""
 
+    def exists(self) -> bool:
+        """Whether the database has this run. Raises StateError where it cannot be asked."""
+        from batchexport.store.postgres import load
+
+        return bool(self.run_name) and load.exists(self)
+
     def resolve(self, strict: bool = False) -> Self:
         """Itself: there are no links."""
         return self
