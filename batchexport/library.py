@@ -173,10 +173,14 @@ async def resume(
     tried again.
     """
     export_again = options.pop("export_again", False)
-    config = resolve_resume(Path(state), _layer(options), os.environ, export_again=export_again)
+    config = resolve_resume(
+        stores.reference(str(state)), _layer(options), os.environ, export_again=export_again
+    )
     wanted = {JobState.FAILED: retry_failed, JobState.SKIPPED: retry_skipped}
-    with _alone(Path(state)):
-        return await _work(config, Path(state), on_change, [each for each, said in wanted.items() if said])
+    with _alone(stores.reference(str(state))):
+        return await _work(
+            config, stores.reference(str(state)), on_change, [each for each, said in wanted.items() if said]
+        )
 
 
 async def plan_export(
@@ -211,8 +215,8 @@ async def verify(state: str | Path, **options: Unpack[SignInOptions]) -> Mapping
 
     Raises StateError, CloudError, ConfigError.
     """
-    config = resolve_resume(Path(state), _layer(options), os.environ)
-    return await verify_images(Path(state), config.settings, config.access)
+    config = resolve_resume(stores.reference(str(state)), _layer(options), os.environ)
+    return await verify_images(stores.reference(str(state)), config.settings, config.access)
 
 
 def read_outcome(state: str | Path) -> Outcome:
@@ -220,15 +224,15 @@ def read_outcome(state: str | Path) -> Outcome:
 
     Blocks while it reads: use `asyncio.to_thread` where that matters. Raises StateError.
     """
-    with stores.read(Path(state)) as reader:
-        return _outcome(Path(state), reader, outcome_of(reader, stopped=None, wait=True))
+    with stores.read(stores.reference(str(state))) as reader:
+        return _outcome(stores.reference(str(state)), reader, outcome_of(reader, stopped=None, wait=True))
 
 
 def render_report(
     state: str | Path, form: Literal["table", "csv", "json", "html", "markdown"] = "json"
 ) -> str:
     """The report of `batchexport report -f FORM` as text. Blocks while it reads. Raises StateError."""
-    with stores.read(Path(state)) as reader:
+    with stores.read(stores.reference(str(state))) as reader:
         return "\n".join(report_lines(reader, ReportFormat(form), now=time.time()))
 
 
@@ -340,7 +344,7 @@ def _config(source: str, state: str | Path | None, options: ExportOptions) -> Ru
         source,
         _layer(options),
         os.environ,
-        state_path=None if state is None else Path(state),
+        state_path=None if state is None else stores.reference(str(state)),
         export_again=export_again,
     )
 
@@ -352,7 +356,7 @@ def _listed(source: str | Path | Rows, state: str | Path | None) -> tuple[str, s
     if state is None:
         raise ConfigError("state is missing: rows have no name that a state file could be called after")
     rows = [{"volume_id": row} if isinstance(row, str) else dict(row) for row in source]
-    path = Path(state).with_name(f"{Path(state).name}.list.json")
+    path = stores.reference(str(state)).with_name(f"{stores.reference(str(state)).name}.list.json")
     try:
         write_whole(path, [json.dumps(rows, ensure_ascii=False, indent=1, default=str)])
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from batchexport.config.outputs import Notify, Reports
     from batchexport.config.volume_filter import VolumeFilter
 
+#: Names the database that runs are kept in where nothing else says where.
+DATABASE_VARIABLE = "BATCHEXPORT_DATABASE"
 _LIMITS = Limits.__struct_fields__
 _STOPS = ServerStops.__struct_fields__
 _COPIES = CopyLimits.__struct_fields__
@@ -50,7 +52,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         Raises ConfigError or JobListError where the list has no place or no name for it.
         """
         if self.said_state_path is not None:
-            return self.said_state_path
+            return in_database(self.said_state_path, self._default_state_path)
+        return self._default_state_path()
+
+    def _default_state_path(self) -> Path:
         if self.volume_filter is not None:
             return default_state_path(self.job_folder / self.job_file_name)
         list_path = Path(self.source)
@@ -74,6 +79,15 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     def dialect(self) -> Dialect | None:
         """The rules that the list is checked by; None = those of either cloud."""
         return None if self.access.dialect is None else DIALECTS[DialectName(self.access.dialect)]
+
+
+def in_database(said: Path, default: Callable[[], Path]) -> Path:
+    """The place that was named for a run; where that is a database alone, the run of the default's name."""
+    from batchexport.store import stores
+
+    if stores.is_folder_of_runs(said):
+        return stores.reference(f"{said}/{default().stem}")
+    return said
 
 
 def default_state_path(list_path: Path) -> Path:
@@ -137,7 +151,13 @@ def resolve_config(
         if state_path is not None:
             schedule = replace(schedule, state_dir=None)
         source, state_path = str(job_file.list_path or ""), state_path or job_file.state_path
+        if state_path is None and job_file.state_address is not None:
+            state_path = _reference(job_file.state_address)
         layer = layer.over(under_environment(job_file.layer, environment))
+    if state_path is None and environment.get(DATABASE_VARIABLE):
+        from batchexport.store.postgres.address import database_of
+
+        state_path = database_of(environment)
     settings, access = settings_from(layer.over(Layer(in_use=default_in_use)))
     return RunConfig(
         source=source,
@@ -208,6 +228,12 @@ def newest_state_of(job_path: Path) -> Path:
             hint=f"`batchexport run {job_path}` makes the first",
         )
     return known[-1]
+
+
+def _reference(text: str) -> Path:
+    from batchexport.store import stores
+
+    return stores.reference(text)
 
 
 def under_environment(layer: Layer, environment: Mapping[str, str]) -> Layer:

@@ -26,6 +26,7 @@ WORDS: Mapping[str, str] = {
     "cleanup": "Show or delete unfinished images of failed attempts.",
     "schedule": "Show when jobs start, emit timers, or start them here.",
     "runs": "List the runs in a folder, oldest first.",
+    "db": "Prepare, upgrade or check a PostgreSQL database for runs.",
     "sandbox": "Run a sandbox: a practice cloud on this machine.",
     "completion": "Print a shell's completion script.",
 }

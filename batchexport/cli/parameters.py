@@ -27,8 +27,15 @@ class StateFilePath(click.Path):
     """A state file that is there; a shell offers files that end in .state, and any where there is none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path. Raises ConfigError for a state file that is not there, and names those beside it."""
+        """The path, or the run in a database. Raises ConfigError for one that is not there, and names those
+        beside it.
+        """
         path = Path(os.fsdecode(value))
+        if param is not None and (param.metavar or "").startswith("STATE"):
+            from batchexport.cli.database import run_named
+
+            if (run := run_named(os.fsdecode(value), os.environ)) is not None:
+                return run
         if param is None or not (param.metavar or "").startswith("STATE") or path.exists():
             return super().convert(value, param, ctx)
         kind = "job file" if path.suffix.lower() == ".toml" else "state file"
@@ -101,12 +108,28 @@ def _clouds_files() -> list[Path]:
     return [Path(named), *files] if named else files
 
 
+class NewState(click.Path):
+    """Where a run is, or will be, kept: a file, or a run in a database."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or the address. Raises ConfigError for an address that is none."""
+        text = os.fsdecode(value)
+        if text.startswith(("postgresql:", "postgres:")):
+            from batchexport.store import stores
+
+            return stores.reference(text)
+        return super().convert(value, param, ctx)
+
+
 class StateOrJob(StateFilePath):
     """A state file, or a job file, which stands for the newest state file of its own."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path of the state file; the job file is kept for whoever asks for its settings."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        found = super().convert(value, param, ctx)
+        if isinstance(found, Path) and found.suffix.lower() != ".toml":
+            return found
+        path = Path(os.fsdecode(found))
         if path.suffix.lower() != ".toml":
             return path
         from batchexport.app.run_config import newest_state_of
@@ -118,6 +141,7 @@ class StateOrJob(StateFilePath):
 
 STATE_OR_JOB = StateOrJob(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+NEW_STATE = NewState(dir_okay=False, path_type=Path)
 STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)
 
 

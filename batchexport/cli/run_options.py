@@ -10,7 +10,7 @@ import click
 from batchexport.cli import parameters
 from batchexport.cli.observe_run import observe_options
 from batchexport.cli.options import Decorator, Section, all_of, console_options, option
-from batchexport.cli.parameters import FILE, STATE_FILE, Parsed, choice, dialect_option
+from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, choice, dialect_option
 from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s
 from batchexport.model import ExportOrder
@@ -111,10 +111,10 @@ own_weather_option = option(
 state_option = option(
     "--state",
     "state_path",
-    type=FILE,
-    metavar="FILE",
+    type=NEW_STATE,
+    metavar="FILE|DATABASE/RUN",
     show_default="the list's name with .state, beside the list",
-    help="State file: everything the run knows.",
+    help="State file, or postgresql://USER@HOST/DATABASE/RUN: everything the run knows.",
 )
 job_option = option(
     "--job",

@@ -57,6 +57,7 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
 
     list_path: Path | None  #: None = made of the volumes that match `volume_filter`
     state_path: Path | None  #: None = named after the list, or after the job file if it has none
+    state_address: str | None = None  #: of a run in a database, in the place of a state file
     layer: Layer
     volume_filter: VolumeFilter | None = None  #: None = the list is a file
     nights: ScheduleConfig = msgspec.field(default_factory=ScheduleConfig)
@@ -86,10 +87,11 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"{path}: {count}, nothing was started", *problems]))
-    state_path = None if state_name is None else values.path_in(path.parent, state_name)
+    is_address = state_name is not None and state_name.startswith(("postgresql:", "postgres:"))
     return JobFile(
         list_path=None if list_name is None else values.path_in(path.parent, list_name),
-        state_path=state_path,
+        state_path=None if state_name is None or is_address else values.path_in(path.parent, state_name),
+        state_address=state_name if is_address else None,
         layer=layer,
         volume_filter=volume_filter,
         nights=nights,

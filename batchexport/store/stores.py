@@ -17,7 +17,7 @@ import msgspec
 
 from batchexport.errors import ConfigError, StateError
 from batchexport.store.port import BackEnd, Builder, ExportedImages, Reader, Store
-from batchexport.store.postgres.reference import DatabasePath
+from batchexport.store.postgres.reference import DatabasePath, database_path, is_database
 from batchexport.store.records import Differences, StoreRef
 from batchexport.store.reports import ProcessEnd
 
@@ -29,6 +29,16 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
     ref: StoreRef
     words: str  #: what is wrong with it, in full
+
+
+def reference(text: str) -> Path:
+    """The reference that this text is. Raises ConfigError for an address of a database that is none."""
+    return database_path(text) if is_database(text) else Path(text)
+
+
+def is_folder_of_runs(ref: StoreRef) -> bool:
+    """Whether this names a database, and no run in it."""
+    return isinstance(ref, DatabasePath) and not ref.run_name
 
 
 def back_end_of(ref: StoreRef) -> BackEnd:

@@ -129,13 +129,7 @@ class RunConnection:
         if not text:
             return Rows([], 0)
         self._note(text)
-        if isinstance(values, Mapping):
-            values = {name: adapted(value) for name, value in values.items()}
-        elif sql.is_numbered(statement):
-            values = {f"p{place}": adapted(value) for place, value in enumerate(values, start=1)}
-        else:
-            values = [adapted(value) for value in values]
-        return self._run(text, values)
+        return self._run(text, _adapted_line(values, is_numbered=sql.is_numbered(statement)))
 
     def executemany(self, statement: str, lines: Iterable[Sequence[object] | Mapping[str, object]]) -> None:
         """Execute one statement for each line of values."""
@@ -144,7 +138,8 @@ class RunConnection:
             return
         self._note(text)
         with self._current().cursor() as cursor:
-            cursor.executemany(text, [_adapted_line(line) for line in lines])
+            is_numbered = sql.is_numbered(statement)
+            cursor.executemany(text, [_adapted_line(line, is_numbered=is_numbered) for line in lines])
 
     def execute_bulk(
         self, form: str, fields: tuple[str, ...], lines: Sequence[Sequence[object]], *values: object
@@ -253,7 +248,11 @@ def adapted(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
 
 
-def _adapted_line(line: Sequence[object] | Mapping[str, object]) -> list[object] | dict[str, object]:
+def _adapted_line(
+    line: Sequence[object] | Mapping[str, object], *, is_numbered: bool
+) -> list[object] | dict[str, object]:
     if isinstance(line, Mapping):
         return {name: adapted(value) for name, value in line.items()}
+    if is_numbered:
+        return {f"p{place}": adapted(value) for place, value in enumerate(line, start=1)}
     return [adapted(value) for value in line]

@@ -29,6 +29,9 @@ _MAKES = re.compile(r"\s*(CREATE (UNIQUE INDEX|INDEX|TABLE) IF NOT EXISTS|DROP I
 _INSERTS = re.compile(r"INSERT OR (IGNORE|REPLACE) INTO (\w+) \(([^)]*)\)")
 
 
+_IS_THERE = r"SELECT 1 FROM (?:fresh\.)?sqlite_master WHERE type = 'table' AND name ="
+
+
 def _without(found: re.Match[str]) -> str:
     """Options without some of their names."""
     names = re.findall(r"\$\.(\w+)", found.group(2))
@@ -44,8 +47,8 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"%", "%%"),
     (r"\b9e999\b", "'Infinity'::float8"),
     # The mark of a log that is there or not: a database has none.
-    (r"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'log_mark'", "SELECT 1 WHERE false"),
-    (r"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '\w+'", "SELECT 1"),
+    (rf"{_IS_THERE} 'log_mark'", "SELECT 1 WHERE false"),
+    (rf"{_IS_THERE} '\w+'", "SELECT 1"),
     (r"\bmain\.", ""),
     (r" WITHOUT ROWID", ""),
     (r" STRICT\b", ""),

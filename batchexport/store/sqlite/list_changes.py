@@ -129,7 +129,7 @@ _SHARED_NAME = """
     SELECT image_name FROM (
         SELECT target_id, image_name FROM main.job UNION ALL
         SELECT target_id, earlier.image_name FROM main.earlier_name AS earlier JOIN main.job AS own
-            ON own.job_id = earlier.job_id AND own.image_name <> earlier.image_name)
+            ON own.job_id = earlier.job_id AND own.image_name <> earlier.image_name) AS named
     GROUP BY target_id, image_name HAVING count(*) > 1 LIMIT 1"""
 
 

@@ -1,0 +1,114 @@
+"""`batchexport db`: the PostgreSQL database that runs can be kept in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from batchexport.cli.console import console_of, out
+from batchexport.cli.options import Command, console_options
+
+if TYPE_CHECKING:
+    from batchexport.store.postgres.reference import DatabasePath
+
+EPILOG = """\b
+Examples:
+  batchexport db init postgresql://owner@db.example/exports
+  batchexport db check postgresql://worker@db.example/exports
+"""
+_INIT_EPILOG = """\b
+Examples:
+  batchexport db init postgresql://owner@db.example/exports
+"""
+_UPGRADE_EPILOG = """\b
+Examples:
+  batchexport db upgrade postgresql://owner@db.example/exports
+"""
+_CHECK_EPILOG = """\b
+Examples:
+  batchexport db check postgresql://worker@db.example/exports
+  BATCHEXPORT_DATABASE=postgresql://worker@db.example/exports batchexport db check
+"""
+#: A database that would lose what it acknowledged.
+_UNSAFE = 5
+
+
+def _argument(command: Any) -> Any:
+    return click.argument("database", metavar="DATABASE", envvar="BATCHEXPORT_DATABASE")(command)
+
+
+@click.group(epilog=EPILOG)
+def db() -> None:
+    """Prepare, upgrade or check a PostgreSQL database for runs.
+
+    DATABASE is postgresql://USER@HOST/DATABASE, or the variable BATCHEXPORT_DATABASE. Several machines can
+    work on runs that are kept there.
+    """
+
+
+@db.command(cls=Command, epilog=_INIT_EPILOG)
+@_argument
+@console_options
+def init(database: str) -> None:
+    """Prepare a database for runs, as its owner.
+
+    Makes the tables, and the roles batchexport_worker and batchexport_reader where they are missing. A
+    database that is prepared already is left as it is.
+    """
+    from batchexport.store.postgres.admin import initialise
+
+    path = _path(database)
+    words = "is prepared" if initialise(path) else "was prepared already: nothing was changed"
+    console_of().info(f"{path.database} {words}")
+
+
+@db.command(cls=Command, epilog=_UPGRADE_EPILOG)
+@_argument
+@console_options
+def upgrade(database: str) -> None:
+    """Bring a database to the format of this batchexport, as its owner.
+
+    Whole or not at all. Programs of the format before go on working.
+    """
+    from batchexport.store.postgres.admin import upgrade as upgrade_database
+
+    path = _path(database)
+    before, now = upgrade_database(path)
+    words = f"is of format {now}" if before == now else f"was of format {before}, and is of format {now}"
+    console_of().info(f"{path.database} {words}")
+
+
+@db.command(cls=Command, epilog=_CHECK_EPILOG)
+@_argument
+@console_options
+def check(database: str) -> None:
+    """Check that runs are safe in a database.
+
+    Refuses one that would lose what it acknowledged (fsync off) and warns of a standby that may be behind.
+    """
+    from batchexport.store.postgres import admin
+
+    findings = admin.check(_path(database))
+    for each in findings:
+        mark = "error" if each.is_unsafe else "warning" if each.is_warning else "ok"
+        out(f"{mark:<8} {each.words}")
+    if any(each.is_unsafe for each in findings):
+        raise click.exceptions.Exit(_UNSAFE)
+
+
+def _path(database: str) -> DatabasePath:
+    """The database that is named: by an argument without a password, or by the variable."""
+    from batchexport.errors import ConfigError
+    from batchexport.store.postgres.address import database_of
+    from batchexport.store.postgres.reference import database_path
+
+    context = click.get_current_context()
+    if context.get_parameter_source("database") is click.core.ParameterSource.ENVIRONMENT:
+        found = database_of()
+        assert found is not None
+        return found
+    path = database_path(database)
+    if path.run_name:
+        raise ConfigError(f"{path}: names a run; a database is postgresql://USER@HOST/DATABASE")
+    return path
