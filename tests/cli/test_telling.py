@@ -188,7 +188,7 @@ def test_nobody_there_does_not_change_how_a_run_ends(batchexport: Callable[..., 
         port = unused.getsockname()[1]
         job = job_file(f'[notify]\nwebhook = "http://127.0.0.1:{port}/secret"\n')
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("batchexport.observe.delivery.WAITS_S", ())
+            patch.setattr("batchexport.observe.notifications.WAITS_S", ())
             result = batchexport("run", job)
     assert result.exit_code == 0
     assert "the webhook could not be notified: 127.0.0.1: " in result.stderr

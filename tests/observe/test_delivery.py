@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from batchexport.observe import delivery
-from batchexport.observe.delivery import DeliveryError, deliver
+from batchexport.observe import notifications
+from batchexport.observe.notifications import DeliveryError, deliver
 from tests.observe.receivers import Clock
 
 
@@ -64,6 +64,6 @@ async def test_silence_is_not_waited_for(
     async def never() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(delivery, "TRY_S", 0.01)
+    monkeypatch.setattr(notifications, "TRY_S", 0.01)
     assert not await deliver("the webhook", never, sleep=Clock().sleep)
     assert caplog.messages == ["the webhook could not be notified: no answer in 0.01 s"]

@@ -12,10 +12,9 @@ import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from batchexport.config.outputs import Mail, MailSecurity
-from batchexport.observe import mail as module
-from batchexport.observe.delivery import DeliveryError
-from batchexport.observe.mail import build_mail, send_mail
+from batchexport.observe import notifications as module
 from batchexport.observe.message import Message
+from batchexport.observe.notifications import DeliveryError, build_mail, send_mail
 
 
 class Post:

@@ -8,9 +8,8 @@ from aiohttp import web
 from aiohttp.web_response import Response
 
 from batchexport.config.outputs import WebhookForm
-from batchexport.observe.delivery import DeliveryError
 from batchexport.observe.message import Message
-from batchexport.observe.webhook import escape_for_teams, ping, post_json, webhook_body
+from batchexport.observe.notifications import DeliveryError, escape_for_teams, ping, post_json, webhook_body
 from tests.observe.receivers import receiver
 
 MESSAGE = Message(title="done", lines=["8 of 10", "größer"], good=False, figures={"failed": 2})
