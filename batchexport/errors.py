@@ -59,8 +59,9 @@ EXIT_CODES: Mapping[int, ExitCode] = {
         "wrong usage, setting or job list; nothing was started", "Fix what the message names and try again."
     ),
     3: ExitCode(
-        "finished, with failed or ambiguous rows, images that may be incomplete, or a server still down",
-        "`report` names them; then `retry`, `reconcile` if ambiguous, or `servers --start` for servers.",
+        "finished, with failed or ambiguous rows, images that may be incomplete, or something not released",
+        "`report` names them; then `retry`, `reconcile` if ambiguous, or `resources --release` for what is"
+        " held.",
     ),
     4: ExitCode("another process is working on the state file", "Wait for it, or watch it with `status`."),
     5: ExitCode(

@@ -118,6 +118,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: Sequence[str]  #: volumes that are still to do or under way: `resume` goes on with them
     suspect: Mapping[str, str]  #: why an image in `images` is not known to be whole, by volume
     servers_down: int  #: servers that the export stopped and that are not up again
+    copies_left: int  #: snapshots and temporary volumes of ours that are not deleted
     exit_code: int  #: of `batchexport run` for the same result
 
     @property
@@ -330,6 +331,7 @@ def _outcome(state_path: Path, reader: Reader, outcome: RunOutcome) -> Outcome:
         unfinished=[row.volume_id for row in rows if row.state not in FINAL_STATES],
         suspect=_reasons(row for row in succeeded if row.code is not None),
         servers_down=outcome.servers_down,
+        copies_left=outcome.copies_left,
         exit_code=outcome.exit_code,
     )
 

@@ -39,7 +39,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     to_do: int  #: rows that have not ended
     under_way: int  #: of these, rows whose request was or may have been accepted
-    servers_down: int  #: servers that were stopped and not restarted yet
+    unreleased: int  #: servers, snapshots and temporary volumes that are ours to release
 
     @property
     def pending(self) -> int:
@@ -55,7 +55,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
             path=path,
             to_do=sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
             under_way=sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
-            servers_down=len(overview.resources),
+            unreleased=len(overview.resources),
         )
 
 
@@ -160,7 +160,7 @@ def remove_old(nights: Sequence[Path], *, keep: int, on_unfinished: OnUnfinished
     gone = []
     for night in read_runs(nights[:-keep])[0]:
         given_up = on_unfinished is OnUnfinished.ABANDON or not night.to_do
-        if given_up and not night.servers_down:
+        if given_up and not night.unreleased:
             for part in night.path.parent.glob(f"{escape(night.path.name)}*"):
                 part.unlink(missing_ok=True)
             gone.append(night.path)

@@ -375,7 +375,7 @@ def _all_metrics() -> str:
     tally = SimpleNamespace(target=TargetKey(), state=JobState.SUCCEEDED, jobs=1, gib=1)
     traffic = SimpleNamespace(by_status={202: 1}, throttled=0)
     cloud = SimpleNamespace(requests_per_second=5.0, traffic=traffic)
-    now: Any = SimpleNamespace(tallies=[tally], servers_down=0, stalled=0, identities={})
+    now: Any = SimpleNamespace(tallies=[tally], servers_down=0, copies=0, stalled=0, identities={})
     metrics = RunMetrics(lambda: now, {TargetKey(): cloud}, last_success_at=1.0)
     run: Any = SimpleNamespace(run_id="run", list_name="list")
     metrics.begin(run)

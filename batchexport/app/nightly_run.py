@@ -104,12 +104,12 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """Out of hours nothing begins; servers that an earlier night left down are brought up."""
         folder, job = self.config.schedule.state_dir, self.config.job_name
         known = nightly_runs.run_files(folder, job) if folder else [self.config.state_path]
-        if not (left := [night.path for night in self._survey(known) if night.servers_down]):
+        if not (left := [night.path for night in self._survey(known) if night.unreleased]):
             return WINDOW_CLOSED
         with nullcontext() if folder is None else nightly_runs.exclusive_lock(folder, job):
             for path in left:
                 self._of_an_earlier(path, self._bring_servers_up)
-        return NEEDS_ATTENTION if any(night.servers_down for night in self._survey(left)) else WINDOW_CLOSED
+        return NEEDS_ATTENTION if any(night.unreleased for night in self._survey(left)) else WINDOW_CLOSED
 
     def go_on_with_the_list(self) -> int:
         """A job with one state file: as much of its list as the night allows."""
@@ -136,7 +136,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         if plan.on_unfinished is OnUnfinished.ABANDON:
             last = None
         self._bring_all_up(tonight, earlier, last)
-        code = self._go_on_with(last, known) if last and (last.pending or last.servers_down) else 0
+        code = self._go_on_with(last, known) if last and (last.pending or last.unreleased) else 0
         if code > SIGNALLED or (last and plan.on_unfinished is OnUnfinished.SKIP and self._got_on(last)):
             return code
         tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))
@@ -179,7 +179,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         """The servers of nights that are not worked on anyway."""
         for night in (*earlier, *(self._survey([tonight]))):
             is_worked_on = night is last or (night.path == tonight and night.to_do)
-            if night.servers_down and not is_worked_on:
+            if night.unreleased and not is_worked_on:
                 self._of_an_earlier(night.path, self._bring_servers_up)
 
     def _go_on_with(self, last: NightlyRun, known: list[Path]) -> int:

@@ -54,6 +54,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     suspect: int  #: images that are not known to be whole: short ones, or copied from a server that ran
     servers_down: int  #: servers that the run stopped and that are not up again
+    copies_left: int  #: snapshots and temporary volumes that the run made and that are not deleted
     exit_code: int
 
 
@@ -100,17 +101,23 @@ async def work(
 def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bool = False) -> RunOutcome:
     """What the rows come to; `stopped` is the exit code of a signal, where one came."""
     overview = reader.overview()
-    totals, servers_down = Totals.of(overview.tallies), len(overview.resources)
+    totals, servers_down = Totals.of(overview.tallies), len(overview.servers)
     suspect = sum(each.jobs for each in reader.reasons(doubtful=True))
     code = exit_code(
         totals,
         stopped=stopped,
         wait=wait,
         in_window=in_window,
-        servers_down=servers_down,
+        unreleased=len(overview.resources),
         suspect=suspect,
     )
-    return RunOutcome(totals=totals, suspect=suspect, servers_down=servers_down, exit_code=code)
+    return RunOutcome(
+        totals=totals,
+        suspect=suspect,
+        servers_down=servers_down,
+        copies_left=len(overview.copies),
+        exit_code=code,
+    )
 
 
 def exit_code(
@@ -119,11 +126,11 @@ def exit_code(
     stopped: int | None,
     wait: bool,
     in_window: bool = False,
-    servers_down: int = 0,
+    unreleased: int = 0,
     suspect: int = 0,
 ) -> int:
     """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
-    if servers_down:
+    if unreleased:
         return NEEDS_ATTENTION
     if totals.to_do and stopped is not None:
         return stopped

@@ -22,6 +22,7 @@ WORDS: Mapping[str, str] = {
     "verify": "Check every image of a run again.",
     "reconcile": "Settle ambiguous rows after a clean-up.",
     "give-up": "End rows that cannot succeed any more.",
+    "resources": "Show or release the servers, snapshots and temporary volumes that a run holds.",
     "servers": "Show or start the servers that are stopped for exports.",
     "cleanup": "Show or delete unfinished images of failed attempts.",
     "schedule": "Show when jobs start, emit timers, or start them here.",

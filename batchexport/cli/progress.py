@@ -58,6 +58,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     under_way: Sequence[RunningExport] = ()
     stalled: int = 0
     servers_down: int = 0
+    copies: int = 0  #: snapshots and temporary volumes that are there now
     rates: Sequence[float] = ()  #: requests/s of the clouds that asked for fewer
 
     @property
@@ -95,6 +96,7 @@ def side_note(counters: Counters) -> str:
     notes = [f"{number(rows[state])} {state}" for state in states if rows[state]]
     notes += [f"{number(counters.stalled)} stalled"] if counters.stalled else []
     notes += [f"{count_of(counters.servers_down, 'server')} down"] if counters.servers_down else []
+    notes += [f"{number(counters.copies)} snapshots and temporary volumes"] if counters.copies else []
     return ", ".join(notes)
 
 
@@ -174,6 +176,7 @@ class Meter:
             under_way=self._under_way,
             stalled=overview.stalled,
             servers_down=len(overview.servers),
+            copies=len(overview.copies),
             rates=list(filter(self._is_low, [cloud.requests_per_second for cloud in self._clouds.values()])),
         )
 

@@ -83,9 +83,9 @@ def servers(state_path: Path, start: bool, anyway: bool, form: str, **flags: Any
 
 
 async def _start(state_path: Path, settings: Settings, access: CloudSettings, *, anyway: bool) -> None:
-    from batchexport.app.servers import start_servers
+    from batchexport.app.resources import release_resources
     from batchexport.cli.signals import stop_on_signals
 
     first = "waiting for servers that are starting; once more exits at once"
     with stop_on_signals(err, first=first):
-        await start_servers(state_path, settings, access, anyway=anyway)
+        await release_resources(state_path, settings, access, anyway=anyway)

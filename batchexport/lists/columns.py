@@ -75,6 +75,7 @@ REPORT_DESCRIPTIONS: Mapping[str, str] = {
     "line": "Line of the list; for a JSON array the number of the element.",
     "target": "`cloud/region/project` as the list names them; `default` for what the command line says.",
     "downtime": "When servers were stopped for the volume: name, id, from, to (UTC); several with `; `.",
+    "unreleased": "What is held for the volume and not released: a stopped server, a temporary copy.",
     "image_hash": "Hash of the image as `algorithm:digits`, where the cloud gives one.",
 }
 REPORT_COLUMNS = tuple(REPORT_DESCRIPTIONS)

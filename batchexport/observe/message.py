@@ -14,6 +14,7 @@ from batchexport.redaction import redacted
 from batchexport.report.actions import action_lines, actions_of
 from batchexport.report.causes import top_reasons, volumes_of_reasons
 from batchexport.report.context import context_of
+from batchexport.report.resources import copies_line
 from batchexport.report.servers import MAX_NAMED, servers_line
 from batchexport.report.text import count_of, duration, number, one_line
 from batchexport.report.totals import Totals, totals_json, totals_sentence
@@ -61,8 +62,7 @@ def message_for(outcome: Outcome) -> Message:
     if outcome.error is not None:  # errors of other libraries may hold secrets
         outcome = replace(outcome, error=redacted(outcome.error))
     lines = [f"error: {one_line(outcome.error, 500)}"] if outcome.error else []
-    if line := servers_line(outcome.servers):
-        lines.append(line)
+    lines += filter(None, (servers_line(outcome.servers), copies_line(outcome.copies)))
     if outcome.totals is not None:
         lines.append(totals_sentence(outcome.totals, outcome.took_s))
     lines += [_reason_line(each, outcome.volumes.get(each.reason, ())) for each in outcome.reasons]
@@ -74,7 +74,7 @@ def message_for(outcome: Outcome) -> Message:
         lines.append(f"state file: {outcome.state_file}")
     lines += [f"report: {path}" for path in outcome.reports]
     return Message(
-        title=f"batchexport {outcome.name}: {_servers_down(outcome)}{how} (exit code {outcome.exit_code})",
+        title=f"batchexport {outcome.name}: {_unreleased(outcome)}{how} (exit code {outcome.exit_code})",
         lines=lines,
         good=outcome.exit_code in GOOD_CODES,
         figures=_figures(outcome),
@@ -82,10 +82,11 @@ def message_for(outcome: Outcome) -> Message:
     )
 
 
-def _servers_down(outcome: Outcome) -> str:
-    """What comes before all else while servers are down."""
-    down = len(outcome.servers)
-    return f"{count_of(down, 'server')} still stopped; " if down else ""
+def _unreleased(outcome: Outcome) -> str:
+    """What comes before all else while servers are down or copies are left."""
+    down, copies = len(outcome.servers), len(outcome.copies)
+    stopped = f"{count_of(down, 'server')} still stopped; " if down else ""
+    return stopped + (f"{number(copies)} temporary copies not deleted; " if copies else "")
 
 
 def _reason_line(reason: ReasonCount, volumes: Sequence[str]) -> str:
@@ -132,6 +133,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals | None = None
     took_s: float | None = None  #: seconds of this process
     servers: Sequence[ResourceReport] = ()  #: stopped for exports and not restarted yet
+    copies: Sequence[ResourceReport] = ()  #: snapshots and temporary volumes that are not deleted
     reasons: Sequence[ReasonCount] = ()
     volumes: Mapping[str, Sequence[str]] = msgspec.field(
         default_factory=dict
@@ -149,9 +151,8 @@ def with_state(outcome: Outcome, state_path: StoreRef) -> Outcome:
         with stores.read(state_path) as reader:
             context, reasons = context_of(reader), top_reasons(reader, MAX_REASONS)
             overview = reader.overview()
-            servers = overview.servers
             # After a closed window the next night resumes by itself.
-            waits = outcome.exit_code == 75 and not servers
+            waits = outcome.exit_code == 75 and not overview.resources
             actions = actions_of(reader, cloud=context.cloud_name, running=waits, now=time.time())
             return replace(
                 named,
@@ -159,7 +160,8 @@ def with_state(outcome: Outcome, state_path: StoreRef) -> Outcome:
                 to_do=action_lines(actions)[:MAX_ACTIONS],
                 run_id=reader.run.run_id,
                 totals=Totals.of(overview.tallies),
-                servers=servers,
+                servers=overview.servers,
+                copies=overview.copies,
                 reasons=reasons,
                 facts=[fact for fact in context.facts if fact[0] in _TOLD],
                 downtimes=reader.downtimes(),

@@ -52,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     tallies: Sequence[Tally] = ()
     servers_down: int = 0
+    copies: int = 0
     stalled: int = 0
     identities: Mapping[TargetKey, CloudIdentity] = msgspec.field(default_factory=dict)
 
@@ -120,6 +121,11 @@ class RunMetrics(Collector):
         yield _bytes(snapshot)
         yield _gauge(
             "servers_down", "Servers stopped for exports and not restarted yet", snapshot.servers_down
+        )
+        yield _gauge(
+            "copies_unreleased",
+            "Snapshots and temporary volumes that are not deleted yet",
+            snapshot.copies,
         )
         yield _gauge("exports_stalled", "Exports past their deadline", snapshot.stalled)
         yield from self._traffic(snapshot)

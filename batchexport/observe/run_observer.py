@@ -240,6 +240,7 @@ class RunObserver:
                 self._snapshot = Snapshot(
                     tallies=overview.tallies,
                     servers_down=len(overview.servers),
+                    copies=len(overview.copies),
                     stalled=overview.stalled,
                     identities=overview.identities,
                 )

@@ -37,6 +37,7 @@ def actions_after(
     *,
     running: bool = False,
     servers_down: int = 0,
+    copies: int = 0,
     unfinished: int = 0,
     stalled: int = 0,
     doubtful: bool = False,
@@ -47,7 +48,7 @@ def actions_after(
 
     `cloud` is what --os-cloud has to name, None = nothing. `unfinished` counts images of failed attempts that
     may be left, `stalled` exports past their deadline, `stuck_rows` rows whose volume only an administrator
-    can free; `stuck` are the first of these volumes. A run that is still `running` restarts its servers and
+    can free; `stuck` are the first of these volumes. A run that is still `running` releases what it holds and
     exports the remaining rows by itself.
     """
     rows = totals.rows
@@ -62,6 +63,9 @@ def actions_after(
     if servers_down and not running:
         servers = "the server that is" if servers_down == 1 else f"the {servers_down:,} servers that are"
         add(f"start {servers} still stopped", command("servers", " --start"))
+    if copies and not running:
+        left = "1 temporary copy" if copies == 1 else f"{copies:,} temporary copies"
+        add(f"delete {left}", command("resources", " --release"))
     if totals.to_do and not running:
         add(
             f"resume: {count_of(totals.to_do, 'row')} to do; the command that started the run does the same",
@@ -103,6 +107,7 @@ def actions_of(reader: Reader, *, cloud: str | None, running: bool, now: float) 
         cloud,
         running=running,
         servers_down=len(overview.servers),
+        copies=len(overview.copies),
         unfinished=unfinished_images(reader.abandoned()),
         stalled=overview.stalled,
         doubtful=any(reader.reasons(doubtful=True)),

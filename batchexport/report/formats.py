@@ -10,6 +10,7 @@ from pathlib import Path
 from batchexport.model import JobState
 from batchexport.report.history import earlier_runs, runs_at
 from batchexport.report.listing import ListFormat, Listing, Selection, listing_lines, yaml_lines
+from batchexport.report.resources import unreleased_by_volume
 from batchexport.report.rows import COLUMNS, cells, csv_lines, json_lines, table_lines
 from batchexport.report.servers import downtimes_by_volume
 from batchexport.report.text import escape_controls
@@ -75,7 +76,8 @@ def _selected_lines(
 ) -> Iterator[str]:
     jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
     downtimes = downtimes_by_volume(reader.downtimes(), now=now)
-    listing = Listing(columns=COLUMNS, records=(cells(job, now, downtimes) for job in jobs))
+    unreleased = unreleased_by_volume(reader.overview(now=now))
+    listing = Listing(columns=COLUMNS, records=(cells(job, now, downtimes, unreleased) for job in jobs))
     return listing_lines(listing, ListFormat(form), selection, width=width)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
+from batchexport.report.resources import copies_line
 from batchexport.report.run_report import RunReport, comparison, headline, verdict
 from batchexport.report.servers import server_text, servers_line, volumes_text
 from batchexport.report.text import count_of, duration, iso_utc, number
@@ -26,6 +27,9 @@ def markdown_report(report: RunReport) -> Iterator[str]:
     if report.servers:
         start = code(report.context.command("servers", " --start"))
         yield from (f"**{escaped(servers_line(report.servers))}.** To start: {start}", "")
+    if report.copies:
+        release = code(report.context.command("resources", " --release"))
+        yield from (f"**{escaped(copies_line(report.copies))}.** To delete: {release}", "")
     yield escaped(headline(report))
     yield ""
     if before := comparison(report, iso_utc):

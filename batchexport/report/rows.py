@@ -12,6 +12,12 @@ from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
 from batchexport.report.actions import action_lines, actions_json, actions_of
 from batchexport.report.context import context_json, context_of
+from batchexport.report.resources import (
+    copies_line,
+    resource_records,
+    unreleased_by_volume,
+    volume_ids_of,
+)
 from batchexport.report.servers import (
     downtime_json,
     downtime_lines,
@@ -34,7 +40,7 @@ from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
 from batchexport.store import JobReport, Reader
 
 Cell = str | int | float | bool | None
-NO_DOWNTIMES: Mapping[str, str] = {}
+NO_TEXTS: Mapping[str, str] = {}
 
 #: The columns of a job list come first: a CSV report is a valid job list, with the image name in each row.
 COLUMNS = (*(each.value for each in Column), *REPORT_COLUMNS)
@@ -53,8 +59,13 @@ def is_stalled(job: JobReport, now: float) -> bool:
     return job.state is JobState.EXPORTING and job.deadline_at is not None and job.deadline_at < now
 
 
-def cells(job: JobReport, now: float, downtimes: Mapping[str, str] = NO_DOWNTIMES) -> dict[str, Cell]:
-    """The row's value for each of COLUMNS; None = no value. `downtimes` are the texts by volume id."""
+def cells(
+    job: JobReport,
+    now: float,
+    downtimes: Mapping[str, str] = NO_TEXTS,
+    unreleased: Mapping[str, str] = NO_TEXTS,
+) -> dict[str, Cell]:
+    """The row's value for each of COLUMNS; None = no value. The texts are by volume id."""
     options, target = job.options, job.target
     return {
         "volume_id": job.volume_id,
@@ -87,6 +98,7 @@ def cells(job: JobReport, now: float, downtimes: Mapping[str, str] = NO_DOWNTIME
         "line": job.line,
         "target": str(target),
         "downtime": downtimes.get(job.volume_id),
+        "unreleased": unreleased.get(job.volume_id),
         "image_hash": job.image_hash,
     }
 
@@ -101,10 +113,11 @@ class _Line:
 def csv_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iterator[str]:
     """The rows as CSV."""
     downtimes = downtimes_by_volume(reader.downtimes(), now=now)
+    unreleased = unreleased_by_volume(reader.overview(now=now))
     writer = csv.writer(_Line(), lineterminator="")
     yield str(writer.writerow(COLUMNS))
     for job in jobs:
-        values = cells(job, now, downtimes)
+        values = cells(job, now, downtimes, unreleased)
         yield str(writer.writerow([_csv_cell(name, values[name]) for name in COLUMNS]))
 
 
@@ -140,9 +153,7 @@ def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iter
     run, downtimes, context = reader.run, reader.downtimes(), context_of(reader)
     overview = reader.overview(now=now)
     servers = overview.servers
-    names = reader.volume_names(
-        {*volumes_of(downtimes), *(each for one in servers for each in one.volume_ids)}
-    )
+    names = reader.volume_names({*volumes_of(downtimes), *volume_ids_of(overview)})
     head = {
         "run_id": run.run_id,
         "created_at": iso_utc(run.created_at),
@@ -152,6 +163,7 @@ def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iter
     yield f'{{"run": {json.dumps(head, ensure_ascii=False)},'
     down = [server_json(server, names) for server in servers]
     yield f'"servers_down": {json.dumps(down, ensure_ascii=False)},'
+    yield f'"resources": {json.dumps(resource_records(overview, names), ensure_ascii=False)},'
     times = [downtime_json(each, names) for each in downtimes]
     yield f'"downtimes": {json.dumps(times, ensure_ascii=False)},'
     actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
@@ -159,10 +171,11 @@ def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iter
     yield f'"totals": {json.dumps(totals_json(Totals.of(overview.tallies)))},'
     yield '"jobs": ['
     before, by_volume = None, downtimes_by_volume(downtimes, now=now)
+    unreleased = unreleased_by_volume(overview)
     for job in jobs:
         if before is not None:
             yield before + ","
-        before = json.dumps(cells(job, now, by_volume), ensure_ascii=False)
+        before = json.dumps(cells(job, now, by_volume, unreleased), ensure_ascii=False)
     if before is not None:
         yield before
     yield "]}"
@@ -171,8 +184,11 @@ def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iter
 def table_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float, width: int | None) -> Iterator[str]:
     """The rows as a table of at most `width` columns (None = unlimited), then downtimes, sums and actions."""
     context = context_of(reader)
-    if line := servers_line(reader.overview(now=now).servers):
+    overview = reader.overview(now=now)
+    if line := servers_line(overview.servers):
         yield from (f"{line}; start with: {context.command('servers', ' --start')}", "")
+    if line := copies_line(overview.copies):
+        yield from (f"{line}; delete with: {context.command('resources', ' --release')}", "")
     if width is None or width >= _WIDE:
         head = (padded("NAME", _NAME), "VOLUME", "STATE", "GIB", "IMAGE", padded("IMAGE NAME", _IMAGE_NAME))
         yield _TABLE.format("LINE", *head, "REASON")
@@ -181,7 +197,7 @@ def table_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float, width:
         yield _NARROW.format("LINE", "STATE", "GIB", "VOLUME, THEN IMAGE OR REASON")
         for job in jobs:
             yield from _narrow_lines(job, now, width)
-    totals, downtimes = Totals.of(reader.overview(now=now).tallies), reader.downtimes()
+    totals, downtimes = Totals.of(overview.tallies), reader.downtimes()
     yield ""
     if times := downtime_lines(downtimes, reader.volume_names(volumes_of(downtimes)), now=now):
         yield from (*times, "")

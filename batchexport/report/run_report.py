@@ -53,6 +53,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     unsuccessful: Sequence[JobReport]  #: the first MAX_ROWS rows that have no image
     stalled: int
     servers: Sequence[ResourceReport]  #: stopped for exports and not restarted yet
+    copies: Sequence[ResourceReport]  #: snapshots and temporary volumes that are not deleted
     context: Context
     downtimes: Sequence[Downtime] = ()  #: every downtime of a server, current ones included
     names: Mapping[str, str] = msgspec.field(
@@ -128,6 +129,7 @@ def collect_report(
         unsuccessful=unsuccessful,
         stalled=stalled,
         servers=overview.servers,
+        copies=overview.copies,
         context=context,
         downtimes=downtimes,
         names=reader.volume_names(volumes_of(downtimes)),
@@ -188,6 +190,8 @@ def verdict(report: RunReport) -> Verdict:
     rows = report.totals.rows
     if report.servers and not report.running:
         return Verdict("servers still stopped", "bad")
+    if report.copies and not report.running:
+        return Verdict("temporary copies not deleted", "bad")
     if report.totals.to_do:
         return Verdict("running", "going") if report.running else Verdict("unfinished", "open")
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:

@@ -13,7 +13,8 @@ from batchexport.model import JobState, TargetKey
 from batchexport.report.actions import action_lines, actions_of
 from batchexport.report.causes import top_doubts, top_reasons
 from batchexport.report.listing import Listing
-from batchexport.report.servers import server_json, servers_line
+from batchexport.report.resources import resource_lines, resource_records, volume_ids_of
+from batchexport.report.servers import server_json
 from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.shell_command import on_state_file
@@ -44,7 +45,7 @@ def status_text(reader: Reader, state_path: StoreRef, *, now: float, pace: Seque
         f" started {iso_utc(run.created_at)}",
         *_cloud_lines(overview.identities),
         *_holder_lines(reader.processes().holders),
-        *filter(None, [servers_line(overview.servers)]),
+        *resource_lines(overview),
         rows_text(totals),
     ]
     if totals.to_do:
@@ -63,7 +64,7 @@ def status_json(reader: Reader, state_path: StoreRef, *, now: float) -> str:
     """Where the run stands, as one JSON object."""
     run, overview = reader.run, reader.overview(now=now)
     servers = overview.servers
-    names = reader.volume_names({each for server in servers for each in server.volume_ids})
+    names = reader.volume_names(volume_ids_of(overview))
     content: dict[str, object] = {
         "state_file": str(state_path),
         "run_id": run.run_id,
@@ -75,6 +76,7 @@ def status_json(reader: Reader, state_path: StoreRef, *, now: float) -> str:
         **totals_json(Totals.of(overview.tallies)),
         "stalled": overview.stalled,
         "servers_down": [server_json(server, names) for server in servers],
+        "resources": resource_records(overview, names),
         "targets": [
             {"target": str(target), **target._asdict(), **totals_json(totals)}
             for target, totals in totals_by_target(overview.tallies).items()
@@ -168,8 +170,8 @@ def summary_text(
     """
     at = time.time() if now is None else now
     overview = reader.overview(now=at)
-    totals, servers = Totals.of(overview.tallies), overview.servers
-    lines = [servers_line(servers)] if servers else []
+    totals = Totals.of(overview.tallies)
+    lines = resource_lines(overview)
     lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)

@@ -207,6 +207,11 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     stalled: int  #: exports past their deadline
 
     @property
+    def copies(self) -> list[ResourceReport]:
+        """Those of the resources that are snapshots and temporary volumes."""
+        return [each for each in self.resources if each.kind != ResourceType.SERVER]
+
+    @property
     def servers(self) -> list[ResourceReport]:
         """Those of the resources that are servers: not up again."""
         return [each for each in self.resources if each.kind == ResourceType.SERVER]

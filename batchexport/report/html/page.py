@@ -26,9 +26,10 @@ from batchexport.report.html.tables import (
     targets_table,
     unsuccessful_table,
 )
+from batchexport.report.resources import cloud_id_of, copies_line, kind_text
 from batchexport.report.run_report import RunReport, comparison, headline, verdict
 from batchexport.report.servers import server_text, servers_line, span_text, volumes_text
-from batchexport.report.text import count_of, duration, number
+from batchexport.report.text import count_of, duration, number, one_line
 from batchexport.report.timeline import Timeline
 from batchexport.version import __version__
 
@@ -65,6 +66,7 @@ def html_report(report: RunReport, *, zone: tzinfo | None = None, live_every_s: 
         tag(
             "main",
             _alarm(report, zone),
+            _copies(report),
             _headline(report, zone),
             _actions(report),
             _causes(report),
@@ -133,6 +135,33 @@ def _alarm(report: RunReport, zone: tzinfo | None) -> Markup:
         class_="alarm",
         role="alert",
         id="down",
+    )
+
+
+def _copies(report: RunReport) -> Markup:
+    """Snapshots and temporary volumes that are not deleted, above all but servers."""
+    if not report.copies or report.running:
+        return Markup()
+    lines = [
+        tag(
+            "li",
+            tag("strong", f"{kind_text(each)} {each.name or each.resource_id}"),
+            f" ({cloud_id_of(each) or 'id unknown'}): {one_line(each.note or each.state, 200)}",
+        )
+        for each in report.copies[:MAX_SERVERS]
+    ]
+    left = len(report.copies) - len(lines)
+    lines += [tag("li", f"and {number(left)} more")] if left else []
+    release = report.context.command("resources", " --release")
+    return tag(
+        "section",
+        tag("h2", "Snapshots and temporary volumes not deleted"),
+        tag("p", f"{copies_line(report.copies)}."),
+        tag("ul", *lines),
+        tag("p", "To delete: ", tag("code", release)),
+        class_="alarm",
+        role="alert",
+        id="copies",
     )
 
 

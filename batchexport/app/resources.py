@@ -1,4 +1,4 @@
-"""Start the servers that exports stopped."""
+"""Release what exports hold: start servers, delete temporary volumes and snapshots."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.store import StoreRef, stores
 
 
-async def start_servers(
-    state_path: StoreRef, settings: Settings, access: CloudSettings, *, anyway: bool
+async def release_resources(
+    state_path: StoreRef, settings: Settings, access: CloudSettings, *, anyway: bool = False
 ) -> None:
-    """Start every server that is down for exports and whose volumes are free, or all `anyway`; returns when
-    they are up.
+    """Release every resource that no export in progress needs; returns when that is done.
+
+    `anyway`: start servers even while their volumes are being copied.
     """
     nothing_more = asyncio.Event()
-    nothing_more.set()  # what is left of such a run is to bring servers up
+    nothing_more.set()  # what is left of such a run is to release what it holds
     async with stores.open_for_work(state_path) as state:
         if not (await state.remaining()).resources:
             return
