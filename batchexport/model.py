@@ -33,6 +33,7 @@ class InUse(StrEnum):
     SKIP = "skip"  #: the row is skipped
     FORCE = "force"  #: export it as it is: the cloud may refuse, and the data may be torn
     STOP = "stop"  #: stop its servers, export it, and start them again
+    SNAPSHOT = "snapshot"  #: export a temporary copy of it, made by way of a clone or a snapshot
 
 
 class ServerState(StrEnum):

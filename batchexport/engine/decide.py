@@ -200,7 +200,7 @@ def _refused_in_use(ending: Ending, *, in_use: InUse, forced: bool) -> Hold | Fa
         why = "the cloud does not honour force for volumes in use; stop the server and detach the volume"
         return Fail(_because(ending, why, FORCE_IGNORED))
     match in_use:
-        case InUse.STOP:
+        case InUse.STOP | InUse.SNAPSHOT:
             return Hold()
         case InUse.SKIP:
             return Skip(_because(ending, "it is attached to a server", "in_use"))
@@ -313,6 +313,8 @@ def request_for(job: Job, image: ImageOptions, in_use: InUse, *, servers_down: b
     policy = options.in_use or in_use
     if policy is InUse.STOP:
         options = replace(options, force=servers_down)
+    elif policy is InUse.SNAPSHOT:
+        options = replace(options, force=False)  # a copy is exported, or the volume while it is not in use
     elif options.force is None and policy is InUse.FORCE:
         options = replace(options, force=True)
     return ExportRequest(volume_id=job.volume_id, image_name=job.image_name, options=options)

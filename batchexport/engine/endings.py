@@ -157,7 +157,7 @@ class Endings:
     ) -> None:
         volume, error = None, None
         is_uploading: bool | None = True
-        if job.volume_id not in uploading:
+        if self._ledger.subject_of(job) not in uploading:
             volume, error = await self._volume(job)
             is_uploading = None if error is not None else volume is not None and volume.status == "uploading"
         if is_read and is_uploading is False:
@@ -195,7 +195,7 @@ class Endings:
     async def _volume(self, job: Job) -> tuple[Volume | None, CloudError | None]:
         """The volume of a job by its id, or the error of reading it."""
         try:
-            return await self._cloud.block_storage.get_volume(job.volume_id), None
+            return await self._cloud.block_storage.get_volume(self._ledger.subject_of(job)), None
         except CloudError as error:
             self._health.failed_in_part("volumes by their ids", error)
             return None, error
@@ -224,7 +224,9 @@ class Endings:
         """The ending with the cloud's own message on the failure, where it keeps one."""
         message = None
         try:
-            message = await self._cloud.block_storage.failure_reason(job.volume_id, job.request_id)
+            message = await self._cloud.block_storage.failure_reason(
+                self._ledger.subject_of(job), job.request_id
+            )
         except CloudError as error:
             self._health.failed_in_part("the reasons of failures", error)
         reason = f"{ending.reason}: {message}" if message else ending.reason

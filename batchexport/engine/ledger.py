@@ -54,6 +54,13 @@ class JobInDoubt(msgspec.Struct):
     seen_uploading: bool = False  #: the volume was uploading in some poll since the request
 
 
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume that is exported in place of a job's own."""
+
+    volume_id: str
+    note: str  #: what to say of the image
+
+
 class Signal:
     """An event with any number of listeners, each of which clears its own."""
 
@@ -117,7 +124,7 @@ class Ledger:
         self.confirmable = asyncio.Event()  #: there are jobs to confirm
         self.force_ignored: Ending | None = None  #: why stopping servers is of no use here
         self.held = Signal()  #: there may be jobs that wait for resources
-        self.subjects: dict[int, str] = {}  #: by job id: the volume that is exported in place of its own
+        self.subjects: dict[int, Subject] = {}  #: by job id: what is exported in place of its own volume
         self.polling_unavailable = (
             False  #: polling failed for good: running exports can no longer be observed
         )
@@ -193,13 +200,15 @@ class Ledger:
         self._end(job, JobState.SUCCEEDED, ending)
 
     def _end(self, job: Job, state: JobState, ending: Ending) -> None:
+        subject = self.subjects.pop(job.job_id, None)
+        if subject is not None and state is JobState.SUCCEEDED:
+            ending = replace(ending, reason=f"{ending.reason}; {subject.note}")
         ended = Ended(job=job, after=state, ending=ending, at_s=self._now())
         self.work.apply(ended)
         self._forget(job)
         for memory in (self.resources_held, self.with_resources):
             memory.discard(job.job_id)
         self.disturbed.pop(job.job_id, None)
-        self.subjects.pop(job.job_id, None)
         self._announce(ended)
         self._count(state)
 
@@ -231,7 +240,8 @@ class Ledger:
 
     def subject_of(self, job: Job) -> str:
         """The id of the volume that is exported for the job: its own, or a copy of it."""
-        return self.subjects.get(job.job_id, job.volume_id)
+        subject = self.subjects.get(job.job_id)
+        return job.volume_id if subject is None else subject.volume_id
 
     def let_start(self, job_ids: Iterable[int], *, confirm: bool = True) -> None:
         """These jobs may start: everything that they need is held.

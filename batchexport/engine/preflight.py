@@ -28,8 +28,8 @@ MISSING_AGAIN_S = 10.0
 
 
 def is_wanted(settings: Settings, run: RunRecord) -> bool:
-    """Whether to check the volumes first: always where servers may have to be stopped for them."""
-    return settings.preflight or settings.in_use is InUse.STOP or run.stop_rows > 0
+    """Whether to check the volumes first: always where something may have to be done for those in use."""
+    return settings.preflight or settings.in_use in (InUse.STOP, InUse.SNAPSHOT) or run.stop_rows > 0
 
 
 async def preflight(

@@ -221,7 +221,7 @@ class SendFailures:
         """The volume's status forbids the export: read it, for an export of ours may be the cause."""
         ledger = self._ledger
         try:
-            volume = await self._cloud.block_storage.get_volume(job.volume_id)
+            volume = await self._cloud.block_storage.get_volume(request.volume_id)
         except CloudError as unseen:
             extra = log_fields("volume_unreadable", job)
             log.warning("volume %s: cannot read it (%s)", job.volume_id, unseen, extra=extra)
@@ -229,6 +229,8 @@ class SendFailures:
             return
         forced = bool(request.options.force)
         in_use = job.options.in_use or self._settings.in_use
+        if request.volume_id != job.volume_id:
+            in_use = InUse.FAIL  # a copy that somebody attached
         match decide.refused_for_status(error, volume, in_use=in_use, forced=forced):
             case decide.InDoubt():
                 ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))

@@ -108,7 +108,7 @@ class Settler:
         return min(30.0, max(1.0, self._settle_s / 2))
 
     async def _read(self, job: Job) -> Evidence:
-        volume = await self._cloud.block_storage.get_volume(job.volume_id)
+        volume = await self._cloud.block_storage.get_volume(self._ledger.subject_of(job))
         uploading = volume is not None and volume.status == "uploading"
         return Evidence(uploading, volume is None, None)
 
@@ -141,7 +141,10 @@ class Settler:
             for image in page:
                 if image.name in images:
                     images[image.name].append(image)
-        return [Evidence(d.job.volume_id in uploading, False, images[d.job.image_name]) for d in doubts]
+        return [
+            Evidence(self._ledger.subject_of(d.job) in uploading, False, images[d.job.image_name])
+            for d in doubts
+        ]
 
     async def _settle(self, doubt: JobInDoubt, seen: Evidence) -> None:
         decision = await self._judge(doubt, seen)
@@ -159,7 +162,7 @@ class Settler:
         Where the list does not work, the volume must be missing as long as anything that counts as absent.
         """
         try:
-            volume = await self._volume_in_list(doubt.job.volume_id)
+            volume = await self._volume_in_list(self._ledger.subject_of(doubt.job))
         except CloudError as error:
             missing_s = asyncio.get_running_loop().time() - (doubt.clear_since or math.inf)
             if is_signed_out(error) or missing_s < decide.ABSENT_MAX_S:

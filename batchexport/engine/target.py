@@ -20,6 +20,7 @@ from batchexport.engine.resources.last_call import last_call
 from batchexport.engine.row_hooks import RowHooks
 from batchexport.engine.settle import Settler
 from batchexport.engine.steps.stop_server import StopServer
+from batchexport.engine.steps.temporary_volume import TemporaryVolume
 from batchexport.engine.submit import Submitter
 from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 #: The kinds of resources that jobs may need; nothing is made or polled of one that none needs.
-KINDS: tuple[MakeKind, ...] = (StopServer,)
+KINDS: tuple[MakeKind, ...] = (StopServer, TemporaryVolume)
 #: A lease lasts 30 s: renewed this often, it survives two late renewals.
 RENEW_EVERY_S = 10.0
 

@@ -82,8 +82,9 @@ class Watcher:
                 self._health.failed_in_part("the list of volumes", unlisted)
         left = [job for image_id, job in exporting.items() if image_id in self._ledger.exporting]
         if uploading is not None:
-            free = [job for job in left if job.volume_id not in uploading]
-            self._endings.are_uploading(job for job in left if job.volume_id in uploading)
+            subject_of = self._ledger.subject_of
+            free = [job for job in left if subject_of(job) not in uploading]
+            self._endings.are_uploading(job for job in left if subject_of(job) in uploading)
             await self._endings.judge(free)
         elif not self._are_volumes_listed:
             await self._endings.poll_one_by_one(self._round_robin.of(left, SINGLE_READS))

@@ -19,6 +19,7 @@ class Severity(StrEnum):
     EXCLUDED = "left out"  #: by the settings
     MISMATCH = "not as asked"  #: its image exists, but differs from what was asked for
     NEEDS_STOP = "stops"  #: it is exported once its servers are stopped
+    NEEDS_COPY = "copied"  #: a copy of it is exported
     WARNING = "may fail"  #: it is exported all the same
 
 
@@ -41,7 +42,7 @@ def most_severe(findings: Iterable[Finding]) -> Finding | None:
 def ending_for(findings: Iterable[Finding]) -> tuple[JobState, Ending] | None:
     """How a row that is not to be sent ends; None = it is sent."""
     finding = most_severe(findings)
-    if finding is None or finding.severity in (Severity.NEEDS_STOP, Severity.WARNING):
+    if finding is None or finding.severity in (Severity.NEEDS_STOP, Severity.NEEDS_COPY, Severity.WARNING):
         return None
     state = JobState.FAILED if finding.severity is Severity.BLOCKED else JobState.SKIPPED
     return state, Ending(reason=f"not sent: {finding.words}", code=finding.code)
@@ -50,6 +51,11 @@ def ending_for(findings: Iterable[Finding]) -> tuple[JobState, Ending] | None:
 def stops_servers(findings: Iterable[Finding]) -> bool:
     """Whether the row is sent once the servers of its volume are stopped."""
     return any(finding.severity is Severity.NEEDS_STOP for finding in findings)
+
+
+def needs_copy(findings: Iterable[Finding]) -> bool:
+    """Whether a copy of the volume is exported, which is in use."""
+    return any(finding.severity is Severity.NEEDS_COPY for finding in findings)
 
 
 #: Default size limit of image services. Clouds do not report theirs.
@@ -110,6 +116,9 @@ def _in_use(volume: Volume, *, forced: bool, in_use: InUse) -> Finding:
     if in_use is InUse.STOP:
         words = f"the volume is attached to {where}, to be stopped for its export"
         return Finding(severity=Severity.NEEDS_STOP, code="in_use", words=words)
+    if in_use is InUse.SNAPSHOT:
+        words = f"the volume is attached to {where}: a copy of it is exported, as after a power cut"
+        return Finding(severity=Severity.NEEDS_COPY, code="in_use", words=words)
     if in_use is InUse.FAIL and not forced:
         return _blocked("in_use", f"the volume is attached to {where}; detach it, or see --in-use")
     words = f"the volume is attached to {where}: the cloud may refuse it, and the image may be inconsistent"

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from batchexport.changes import Planned
 from batchexport.config import Settings
-from batchexport.engine.ledger import Ledger
+from batchexport.engine.ledger import Ledger, Subject
 from batchexport.engine.ports import Fence
 from batchexport.engine.resources.book import Candidate, ResourceBook
 from batchexport.engine.resources.kind import Messages, Selection
@@ -63,7 +63,7 @@ class Permit:
     def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[Planned]:
         return [Planned(ref=ResourceRef("permit", f"permit-{volume.volume_id}"))]
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
         return None
 
     def is_final(self, resource_id: str, error: CloudError) -> bool:
@@ -92,6 +92,12 @@ class Permit:
         if job.needs != needs:
             await self._book.needs(job.job, needs)
         return replace(job, needs=needs)
+
+    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+        return frozenset()
+
+    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+        return jobs
 
     async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
         needed = {each for row in jobs for each in row.needs} - set(outstanding)

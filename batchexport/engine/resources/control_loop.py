@@ -107,8 +107,8 @@ class ControlLoop:
         ready = [row for row in rows if not row.held and held.issuperset(row.needs)]
         in_progress = await self._book.jobs_in_progress()
         for row in (*ready, *in_progress):
-            if (volume_id := self._kind.subject_of(row, outstanding)) is not None:
-                self._ledger.subjects[row.job.job_id] = volume_id
+            if (subject := self._kind.subject_of(row, outstanding)) is not None:
+                self._ledger.subjects[row.job.job_id] = subject
         self._ledger.let_start((row.job.job_id for row in ready), confirm=self._kind.confirms)
         if self._kind.confirms:
             self._ledger.with_resources.update(row.job.job_id for row in in_progress)

@@ -97,9 +97,27 @@ class Groups:
                     return Group(jobs=(), selection=Selection())
                 self._unread_since.pop(row.job.job_id, None)
             rows = await self._connected([row for row in fresh.values() if row.needs])
+            if volume_ids := self._kind.together([row for row in fresh.values() if row.held]):
+                rows += await self._held_of(volume_ids, but={*fresh, *(row.job.job_id for row in rows)})
         rows = list({row.job.job_id: row for row in (*fresh.values(), *rows)}.values())
-        rows = [row for row in rows if row.held and self._may_start(row)]
+        rows = await self._kind.plan([row for row in rows if row.held and self._may_start(row)])
         return Group(jobs=rows, selection=await self._kind.select(rows, outstanding))
+
+    async def _held_of(self, volume_ids: Collection[str], *, but: Collection[int]) -> list[LinkedRow]:
+        """The held jobs for these volumes that have no resources yet."""
+        found: list[LinkedRow] = []
+        last = 0
+        while page := await self._book.held_jobs(last, limit=PAGE):
+            last = page[-1].job.job_id
+            found += [
+                row
+                for row in page
+                if row.job.volume_id in volume_ids
+                and row.job.job_id not in but
+                and self._kind.is_needed_by(row.job)
+                and self._may_start(row)
+            ]
+        return found
 
     def put_off(self, group: Group) -> None:
         """Read the group again when its changing resources may have changed."""

@@ -113,8 +113,8 @@ class Keeper:
 
     def _note_subjects(self, rows: Sequence[LinkedRow], outstanding: Sequence[Resource]) -> None:
         for row in rows:
-            if (volume_id := self._kind.subject_of(row, outstanding)) is not None:
-                self._ledger.subjects[row.job.job_id] = volume_id
+            if (subject := self._kind.subject_of(row, outstanding)) is not None:
+                self._ledger.subjects[row.job.job_id] = subject
 
     def _next_action(
         self, resource: Resource, seen: Mapping[str, Seen], needed: Collection[str], *, is_ready: bool
@@ -184,8 +184,9 @@ class Keeper:
             self._disturb(rows, releasing)
         # One that is unknown is released all the same: to release it twice does nothing.
         conditions = (Condition.HELD, Condition.UNKNOWN)
+        looks = {each: seen.get(each, UNKNOWN) for each in releasing}
         await self._requests.release(
-            [each for each in releasing if seen.get(each, UNKNOWN).condition in conditions]
+            [each for each, look in looks.items() if look.condition in conditions and not look.is_busy]
         )
 
     async def _releasable(self, resource_ids: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 
 from batchexport.changes import Planned
 from batchexport.config import Settings
-from batchexport.engine.ledger import Ledger
+from batchexport.engine.ledger import Ledger, Subject
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.resources.book import Candidate, ResourceBook
 from batchexport.engine.resources.lifecycle import Limits, Seen
@@ -121,8 +121,8 @@ class ResourceKind(Protocol):
         """
         ...
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
-        """The id of the volume that is exported for the job; None = its own, or not known yet."""
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+        """What is exported for the job; None = its own volume, or not known yet."""
         ...
 
     async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
@@ -131,6 +131,14 @@ class ResourceKind(Protocol):
 
     async def refresh(self, job: LinkedRow) -> LinkedRow:
         """The job with the resources that it needs now; one that needs none is let go. Raises CloudError."""
+        ...
+
+    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+        """The volumes whose jobs are to start together with these, beside those that share resources."""
+        ...
+
+    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+        """The jobs, which are to start together, with the resources that were chosen for them."""
         ...
 
     async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from batchexport.changes import Planned
 from batchexport.config import InUse, Settings
-from batchexport.engine.ledger import Ledger
+from batchexport.engine.ledger import Ledger, Subject
 from batchexport.engine.ports import Cloud, Fence, cloud_name
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import not_sent
@@ -132,7 +132,7 @@ class StopServer:
         more = {server_id for row in rows for server_id in row.needs} - down
         return may_go_down(len(more), down=len(down), max_down=self._max_down)
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> str | None:
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
         """The volume itself is exported."""
         return None
 
@@ -202,6 +202,14 @@ class StopServer:
             await self._book.needs(job.job, server_ids)
         sized = replace(job.job, size_gib=volume.size_gib or job.job.size_gib)
         return replace(job, job=sized, needs=server_ids)
+
+    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+        """None but those that share servers."""
+        return frozenset()
+
+    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+        """Their servers are known."""
+        return jobs
 
     async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
         """Which servers to stop for these jobs."""

@@ -1,0 +1,165 @@
+"""What the cloud shows of our snapshots and temporary volumes, those of lost answers and duplicates too."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from batchexport.engine.ports import Cloud
+from batchexport.engine.resources.book import ResourceBook
+from batchexport.engine.resources.lifecycle import Condition, Seen
+from batchexport.engine.steps.copy_marks import RUN, Found, found_of, name_of, seen_of
+from batchexport.errors import CloudError, SignInError
+from batchexport.model import ResourceState, ResourceType
+from batchexport.store import Resource
+
+log = logging.getLogger(__name__)
+
+#: What is held is looked at this often: nothing is expected to become of it.
+HELD_EVERY_S = 60.0
+#: Copies that no list shows are read by their ids, so many in a poll.
+MAX_SINGLE_READS = 20
+#: Nothing was ever requested under its name.
+NOT_REQUESTED = Seen(Condition.FREE, "not requested", is_certain=True)
+
+
+class CopyWatch:
+    """Lists the copies of one run, and tells of each what it is for us."""
+
+    def __init__(self, cloud: Cloud, book: ResourceBook, run_id: str, fresh: Collection[str]) -> None:
+        """`fresh`: ids of copies that were certainly never requested; read at each poll."""
+        self._cloud = cloud
+        self._book = book
+        self._run_id = run_id
+        self._fresh = fresh
+        self._held_at = 0.0  # loop time at which all that is held was looked at last
+        self._gone: set[str] = set()  # cloud ids of what was released: lists may lag
+        self._cloud_ids: dict[str, str] = {}  # by resource id
+        self.deleted: set[str] = set()  #: ids of copies whose deletion the cloud accepted
+        self.stuck: set[str] = set()  #: ids of those that cannot be deleted as they are
+        self.created_at: dict[str, float] = {}  #: by resource id, by the cloud's clock
+        self.is_noting = True  #: False: the store cannot be written
+
+    def forget(self, resource_id: str) -> None:
+        """It is gone: a list that still shows it is late."""
+        if (cloud_id := self._cloud_ids.pop(resource_id, None)) is not None:
+            self._gone.add(cloud_id)
+        self.deleted.discard(resource_id)
+        self.stuck.discard(resource_id)
+
+    async def poll(
+        self, outstanding: Sequence[Resource], *, needed: Collection[str], at_s: float
+    ) -> tuple[Mapping[str, Seen], Mapping[str, Resource]]:
+        """What is seen of these, and the same with the ids that the cloud was found to have given them.
+
+        What is held and `needed` is looked at now and then: nothing is expected to become of it.
+        """
+        known = {each.resource_id: each for each in outstanding}
+        seen: dict[str, Seen] = {}
+        loop_now = asyncio.get_running_loop().time()
+        is_all = loop_now - self._held_at >= HELD_EVERY_S
+        for kind in (ResourceType.SNAPSHOT, ResourceType.VOLUME):
+            theirs = [each for each in outstanding if each.kind == kind]
+            moving = [each for each in theirs if _is_moving(each, needed)]
+            requested = [each for each in moving if each.resource_id not in self._fresh]
+            if requested or (theirs and is_all):
+                found = await self._list(kind)
+                theirs = [await self._identified(each, found) for each in theirs]
+                known |= {each.resource_id: each for each in theirs}
+                await self._note_duplicates(kind, found, theirs, at_s=at_s)
+                seen |= await self._seen(theirs, found)
+            else:
+                seen |= {each.resource_id: NOT_REQUESTED for each in moving}
+        if is_all:
+            self._held_at = loop_now
+        self._cloud_ids |= {each.resource_id: each.cloud_id for each in known.values() if each.cloud_id}
+        self.stuck = {each for each, what in seen.items() if what.is_stuck}
+        return seen, known
+
+    async def _list(self, kind: ResourceType) -> dict[str, Found]:
+        """By the cloud's id, all that is proved to be of this run."""
+        found: dict[str, Found] = {}
+        copies, mark = self._cloud.copies, {RUN: self._run_id}
+        if kind is ResourceType.SNAPSHOT:
+            async for snapshots in copies.marked_snapshots(mark):
+                found |= {one.cloud_id: one for each in snapshots if (one := found_of(each, self._run_id))}
+        else:
+            async for volumes in copies.marked_volumes(mark):
+                found |= {one.cloud_id: one for each in volumes if (one := found_of(each, self._run_id))}
+        return found
+
+    async def _identified(self, resource: Resource, found: Mapping[str, Found]) -> Resource:
+        """The resource with its id in the cloud, if a list shows it under its name."""
+        if resource.cloud_id is not None:
+            return resource
+        named = [each for each in found.values() if each.name == resource.resource_id]
+        if not named:
+            return resource
+        first = min(named, key=lambda each: (each.created_at or 0.0, each.cloud_id))
+        if first.created_at is not None:
+            self.created_at.setdefault(resource.resource_id, first.created_at)
+        if self.is_noting:
+            await self._book.created(resource.resource_id, first.cloud_id)
+        extra = {"action": "copy_found", "resource_id": resource.resource_id, "cloud_id": first.cloud_id}
+        log.info("%s: found as %s", resource.resource_id, first.cloud_id, extra=extra)
+        return replace(resource, cloud_id=first.cloud_id)
+
+    async def _note_duplicates(
+        self, kind: ResourceType, found: Mapping[str, Found], known: Sequence[Resource], *, at_s: float
+    ) -> None:
+        """What is ours, and no resource says so: made twice by one request, or visible only now."""
+        if not self.is_noting:
+            return
+        ours = {each.cloud_id for each in known} | self._gone
+        volumes = {each.resource_id: each.volume_id for each in known}
+        for cloud_id, each in found.items():
+            if cloud_id in ours or each.status == "deleting":
+                continue
+            self._gone.add(cloud_id)  # noted once
+            resource_id = f"{each.name}.{cloud_id}"
+            extra = {"action": "copy_duplicate", "resource_id": resource_id, "cloud_id": cloud_id}
+            log.warning(
+                "%s %s (%s) is ours and not needed: deleting it", kind, cloud_id, each.name, extra=extra
+            )
+            await self._book.duplicate(resource_id, cloud_id, volume_id=volumes.get(each.name), at_s=at_s)
+
+    async def _seen(self, known: Sequence[Resource], found: Mapping[str, Found]) -> dict[str, Seen]:
+        seen: dict[str, Seen] = {}
+        reads = 0
+        for each in known:
+            if each.cloud_id is None:
+                is_fresh = each.resource_id in self._fresh
+                seen[each.resource_id] = NOT_REQUESTED if is_fresh else Seen(Condition.ABSENT, "not found")
+            elif each.cloud_id in found:
+                seen[each.resource_id] = seen_of(found[each.cloud_id].status)
+            elif each.resource_id in self.deleted:
+                seen[each.resource_id] = Seen(Condition.FREE, "gone")
+            elif reads < MAX_SINGLE_READS:
+                reads += 1
+                if (one := await self._read(each, each.cloud_id)) is not None:
+                    seen[each.resource_id] = one
+        return seen
+
+    async def _read(self, resource: Resource, cloud_id: str) -> Seen | None:
+        """What a read by its id shows of one that a list left out; None = nothing can be learned."""
+        try:
+            if resource.kind == ResourceType.SNAPSHOT:
+                snapshot = await self._cloud.copies.get_snapshot(cloud_id)
+                status = None if snapshot is None else snapshot.status
+            else:
+                volume = await self._cloud.block_storage.get_volume(cloud_id)
+                status = None if volume is None else volume.status
+        except SignInError:
+            raise
+        except CloudError as error:
+            extra = {"action": "copy_unreadable", "resource_id": name_of(resource.resource_id)}
+            log.debug("%s cannot be read: %s", resource, error, extra=extra)
+            return None
+        return Seen(Condition.ABSENT, "not found") if status is None else seen_of(status)
+
+
+def _is_moving(resource: Resource, needed: Collection[str]) -> bool:
+    return resource.state is not ResourceState.HELD or resource.resource_id not in needed

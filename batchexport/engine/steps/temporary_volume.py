@@ -1,0 +1,316 @@
+"""Copies of volumes in use: a temporary volume, and the snapshot it is made of where it cannot be a clone.
+
+Two kinds of resources. Each is created by one request, under a name that no other request ever has, and a
+mark in its metadata: what a lost answer left is found by both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from batchexport.changes import Planned
+from batchexport.config import InUse, Settings
+from batchexport.dialect import DialectName
+from batchexport.engine import decide
+from batchexport.engine.ledger import Ledger, Subject
+from batchexport.engine.ports import Cloud, Fence
+from batchexport.engine.resources.book import Candidate, ResourceBook
+from batchexport.engine.resources.groups import not_sent
+from batchexport.engine.resources.kind import Selection
+from batchexport.engine.resources.lifecycle import Limits, Seen
+from batchexport.engine.resources.requests import is_refused
+from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
+from batchexport.engine.steps.copy_messages import messages
+from batchexport.engine.steps.copy_requests import CopyRequests
+from batchexport.engine.steps.copy_watch import CopyWatch
+from batchexport.errors import CloudError, QuotaError, RefusedError, SignInError, VolumeStateError
+from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
+from batchexport.plan.row_checks import Finding, needs_copy
+from batchexport.store import LinkedRow, Resource, Work
+
+log = logging.getLogger(__name__)
+
+#: A copy whose request got no answer, and that nothing shows, was not made. A created snapshot was visible
+#: less than a second after a lost answer.
+ABSENT_AFTER_S = 60.0
+#: A copy whose deletion was accepted is gone when lists have not shown it for this long.
+GONE_AFTER_S = 10.0
+#: One that may have been requested and never was seen is released when nothing showed it for this long.
+NEVER_SEEN_S = 90.0
+#: A copy that cannot be deleted for this long needs a person.
+STUCK_AFTER_S = 900.0
+#: How long no more copies are made at once than the quota has just allowed.
+QUOTA_S = 600.0
+#: A list of all volumes serves for rows that begin within this time.
+LIST_S = 30.0
+
+
+class TemporaryVolume:
+    """Makes copies of volumes in use, and deletes them: the volume first, then its snapshot."""
+
+    stuck_s = STUCK_AFTER_S
+    gib_factor = 2  # a copy, then its export
+    is_created = True
+    confirms = False
+    busy: Mapping[str, str] = {}
+
+    def __init__(self, cloud: Cloud, work: Work, ledger: Ledger, settings: Settings) -> None:
+        self.book = ResourceBook(work, (ResourceType.SNAPSHOT, ResourceType.VOLUME), kind_of)
+        self.messages = messages(cloud, work)
+        self._cloud = cloud
+        self._ledger = ledger
+        self._policy = settings.in_use
+        self._limits = settings.copies
+        self._run_id = work.run.run_id
+        self._known: dict[str, Resource] = {}  # planned or outstanding, by id
+        self._fresh: set[str] = set()  # planned in this process, and certainly never requested
+        self._watch = CopyWatch(cloud, self.book, self._run_id, self._fresh)
+        self._requests = CopyRequests(cloud, self.book, self._run_id, self._known, self._fresh, self._watch)
+        self._jobs: dict[int, Job] = {}  # that need copies
+        self._is_cloning = cloud.dialect.name is DialectName.CINDER
+        self._forgiven: set[str] = set()  # ids of copies whose refusal fails no job
+        self._most = math.inf  # jobs with copies at once, by what a quota allowed
+        self._most_until = 0.0  # loop time
+        self._listed: dict[str, Volume] = {}
+        self._listed_at = -math.inf
+
+    def limits(self, resource: Resource) -> Limits:
+        """By size: copies take as long as exports. One that waits for its turn is not late."""
+        acquire_s = decide.deadline_s(resource.size_gib, None)
+        return Limits(
+            acquire_s=math.inf if resource.resource_id in self._fresh else acquire_s,
+            absent_s=ABSENT_AFTER_S,
+            free_s=GONE_AFTER_S,
+            stable_s=NEVER_SEEN_S,
+            lag_s=2 * GONE_AFTER_S,
+            stuck_s=STUCK_AFTER_S,
+            is_created=True,
+        )
+
+    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+        """Whether copies for so many more jobs may be made; a group that is too large goes by itself."""
+        if not outstanding:
+            return True
+        jobs = {job_of(each.resource_id) for each in outstanding}
+        new = [row.job for row in rows if row.job.job_id not in jobs]
+        most = self._limits.max_temporary
+        if asyncio.get_running_loop().time() < self._most_until:
+            most = min(most, int(self._most))
+        if len(jobs) + len(new) > most:
+            return False
+        if self._limits.max_temporary_gib is None:
+            return True
+        gib = sum(each.size_gib or 0 for each in outstanding if each.kind == ResourceType.VOLUME)
+        return gib + sum(job.size_gib or 0 for job in new) <= self._limits.max_temporary_gib
+
+    def is_needed_by(self, job: Job) -> bool:
+        """Whether a copy of the volume is to be exported while it is in use."""
+        return (job.options.in_use or self._policy) is InUse.SNAPSHOT
+
+    def needs(self, volume: Volume, findings: Sequence[Finding]) -> Sequence[Planned] | None:
+        """A copy of a volume in use; which is chosen when it begins."""
+        return () if needs_copy(findings) else None
+
+    def why_useless(self) -> Ending | None:
+        """Copies are of use as long as the cloud makes them."""
+        return None
+
+    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+        """Snapshots and volumes of ours, as lists show them, those that are missing by their ids."""
+        self._jobs.update((row.job.job_id, row.job) for row in jobs)
+        needed = {resource_id for row in jobs for resource_id in row.needs}
+        seen, known = await self._watch.poll(outstanding, needed=needed, at_s=self._ledger.now())
+        self._known.update(known)
+        return seen
+
+    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+        """The temporary volume that is exported in place of the job's own."""
+        for each in outstanding:
+            if each.resource_id in job.needs and each.kind == ResourceType.VOLUME and each.cloud_id:
+                return Subject(volume_id=each.cloud_id, note=self._requests.made_of(each))
+        return None
+
+    async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
+        """The request for the copy, or for the volume itself: unforced, one in use is refused, and waits."""
+        if not is_held:
+            return request
+        if (subject := self._ledger.subjects.get(job.job_id)) is not None:
+            return replace(request, volume_id=subject.volume_id)
+        self._ledger.resources_held.discard(job.job_id)
+        self._ledger.hold_unsent(job)
+        return None
+
+    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+        """Nothing is left to be seen: the copy cannot change."""
+
+    async def refresh(self, job: LinkedRow) -> LinkedRow:
+        """The job with the size of its volume; one that is not in use any more is let go."""
+        volume = await self._volume(job.job.volume_id)
+        if volume is None or volume.status != "in-use":
+            await self.book.detach([job.job])
+            self._ledger.let_start([])
+            return replace(job, held=False, needs=())
+        return replace(job, job=replace(job.job, size_gib=volume.size_gib or job.job.size_gib))
+
+    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+        """The volumes on the servers of these jobs: their snapshots are to be of one moment."""
+        servers = {each for row in jobs for each in self._servers_of(row)}
+        return frozenset(
+            volume_id for volume_id, volume in self._listed.items() if servers.intersection(volume.server_ids)
+        )
+
+    def _servers_of(self, row: LinkedRow) -> Sequence[str]:
+        volume = self._listed.get(row.job.volume_id)
+        return () if volume is None else volume.server_ids
+
+    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+        """The jobs with what they need: a clone, or where several are to be of one moment, by snapshots."""
+        planned = []
+        for row in jobs:
+            self._jobs[row.job.job_id] = row.job
+            others = [each for each in jobs if each is not row and self._shares_server(row, each)]
+            needs = self._choose(row.job, is_burst=bool(others))
+            await self.book.plan(row.job, needs)
+            for each in needs:
+                self._fresh.add(each.ref.resource_id)
+                self._known[each.ref.resource_id] = Resource(
+                    kind=each.ref.kind,
+                    resource_id=each.ref.resource_id,
+                    name=None,
+                    state=ResourceState.IDLE,
+                    depends_on=each.depends_on,
+                    volume_id=each.volume_id,
+                    size_gib=each.size_gib,
+                )
+            planned.append(replace(row, needs=tuple(sorted(each.ref.resource_id for each in needs))))
+        return planned
+
+    def _shares_server(self, one: LinkedRow, other: LinkedRow) -> bool:
+        return not set(self._servers_of(one)).isdisjoint(self._servers_of(other))
+
+    def _choose(self, job: Job, *, is_burst: bool) -> list[Planned]:
+        volume = self._planned(job, ResourceType.VOLUME)
+        if self._is_cloning and not is_burst:
+            return [volume]
+        snapshot = self._planned(job, ResourceType.SNAPSHOT)
+        return [snapshot, replace(volume, depends_on=snapshot.ref.resource_id)]
+
+    def _planned(self, job: Job, kind: ResourceType) -> Planned:
+        name = CopyName(
+            kind=kind,
+            run_id=self._run_id,
+            job_id=job.job_id,
+            attempt=job.attempt + 1,
+            token=secrets.token_hex(3),
+        )
+        return Planned(ref=ResourceRef(kind, str(name)), volume_id=job.volume_id, size_gib=job.size_gib)
+
+    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+        """All that was planned for these jobs."""
+        ids = [each for row in jobs for each in row.needs if each not in outstanding]
+        return Selection(
+            acquire=tuple(Candidate(each, depends_on=self._known[each].depends_on) for each in ids)
+        )
+
+    async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        """Request these, all at once: one request for each, and never a second one under its name."""
+        failed = await self._requests.create(resource_ids, self._cloud.block_storage.get_volume, fence)
+        for resource_id, error in failed.items():
+            await self._note_refusal(resource_id, error)
+        return failed
+
+    async def _note_refusal(self, resource_id: str, error: CloudError) -> None:
+        job_id = job_of(resource_id)
+        if isinstance(error, QuotaError):
+            await self._note_quota(resource_id, job_id)
+        elif isinstance(error, VolumeStateError):
+            self._forgiven.add(resource_id)  # somebody's export, or another change that passes
+        elif self._is_clone(resource_id) and is_refused(error) and not isinstance(error, SignInError):
+            self._is_cloning = False
+            extra = {"action": "clone_refused", "job_id": job_id}
+            log.warning("the cloud makes no clone (%s); copying by way of snapshots", error, extra=extra)
+            await self._put_off(resource_id, job_id)
+
+    def _is_clone(self, resource_id: str) -> bool:
+        resource = self._known.get(resource_id)
+        is_volume = resource is not None and resource.kind == ResourceType.VOLUME
+        return is_volume and resource is not None and resource.depends_on is None
+
+    async def _note_quota(self, resource_id: str, job_id: int) -> None:
+        """A quota is used up. By copies of ours: the job waits for their release. By others: it fails."""
+        others = [each for each in self._known.values() if job_of(each.resource_id) != job_id]
+        others = [each for each in others if each.resource_id not in self._fresh]
+        if not others:
+            return
+        jobs = {job_of(each.resource_id) for each in others}
+        self._most, self._most_until = max(1, len(jobs)), asyncio.get_running_loop().time() + QUOTA_S
+        extra = {"action": "quota_waits", "job_id": job_id, "resource_id": resource_id}
+        log.warning(
+            "%s: the quota is used up; waiting for copies of ours to be released", resource_id, extra=extra
+        )
+        if any(each.kind == ResourceType.VOLUME for each in others):
+            self._forgiven.add(resource_id)
+        else:  # snapshots that wait for volumes themselves: this one makes room for theirs
+            await self._put_off(resource_id, job_id)
+
+    async def _put_off(self, resource_id: str, job_id: int) -> None:
+        """The job needs this copy no more, and gets another one later."""
+        self._forgiven.add(resource_id)
+        if (job := self._jobs.get(job_id)) is not None:
+            await self.book.plan(job, ())
+
+    def is_final(self, resource_id: str, error: CloudError) -> bool:
+        """Whether the request was refused for good."""
+        is_forgiven = resource_id in self._forgiven
+        self._forgiven.discard(resource_id)
+        return isinstance(error, RefusedError) and is_refused(error) and not is_forgiven
+
+    async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
+        """Those that nothing of ours is made of, as the keeper sees to."""
+        return list(resource_ids)
+
+    async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        """Request these to be deleted: what is proved ours, and what nobody else uses."""
+        return await self._requests.delete(resource_ids, fence)
+
+    def forget(self, resource_id: str) -> None:
+        """The copy is gone."""
+        self._watch.forget(resource_id)
+        self._known.pop(resource_id, None)
+        self._fresh.discard(resource_id)
+
+    def without_store(self, own_volumes: frozenset[str]) -> TemporaryVolume:
+        """Copies are found by what the store last said, and noted nowhere."""
+        self._watch.is_noting = False
+        return self
+
+    def why_refused(self, error: CloudError) -> Ending:
+        """How a job fails of whose volume the cloud makes no copy."""
+        return not_sent("the cloud makes no copy of its volume, which is in use", error)
+
+    def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
+        """How a job fails whose copy did not become available."""
+        reason = f"not sent: {resource}, the copy of its volume, is {status}"
+        return Ending(reason=f"{reason}: {answer}" if answer else reason, code="copy_failed")
+
+    def why_taken_back(self, resource: Resource) -> Ending:
+        """How a job fails whose copy somebody deleted before the export began."""
+        reason = f"not sent: somebody deleted {resource}, the copy of its volume"
+        return Ending(reason=reason, code="copy_deleted")
+
+    async def _volume(self, volume_id: str) -> Volume | None:
+        """The volume, by a list that serves for many rows, else by its id."""
+        loop_now = asyncio.get_running_loop().time()
+        if loop_now - self._listed_at > LIST_S:
+            listed: dict[str, Volume] = {}
+            async for page in self._cloud.block_storage.volumes():
+                listed.update((volume.volume_id, volume) for volume in page)
+            self._listed, self._listed_at = listed, loop_now
+        volume = self._listed.get(volume_id)
+        return volume if volume is not None else await self._cloud.block_storage.get_volume(volume_id)
