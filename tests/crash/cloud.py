@@ -23,7 +23,7 @@ from batchexport.sandbox.world import Event, Export
 from tests.crash.flaky_cloud import CLOUDS, COUNTS, JOURNAL, REQUESTS, WITHOUT_ANSWER, Fate
 
 ROOT = Path(__file__).parents[2]
-START_S = 20.0
+START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
