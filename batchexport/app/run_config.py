@@ -249,7 +249,7 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     limits = replace(Limits(), **_said(layer, _LIMITS))
     server_stops = replace(ServerStops(), **_said(layer, _STOPS))
     copies = replace(CopyLimits(), **_said(layer, _COPIES))
-    said = _said(layer, ("name_template", "order", "in_use", "wait", "preflight", "encoding"))
+    said = _said(layer, ("name_template", "quiesce", "order", "in_use", "wait", "preflight", "encoding"))
     parts = Settings(limits=limits, server_stops=server_stops, copies=copies, image=layer.image)
     settings = replace(parts, **said)
     access = CloudSettings(

@@ -13,6 +13,7 @@ from batchexport.config.hooks import Hooks, hooks_from
 from batchexport.config.outputs import Notify, Reports, notify_from, reports_from
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
+from batchexport.config.snapshot import quiesce_from
 from batchexport.config.values import Table, did_you_mean
 from batchexport.config.volume_filter import VolumeFilter, volume_filter_from
 from batchexport.errors import ConfigError
@@ -25,6 +26,7 @@ _TABLES = (
     "image",
     "limits",
     "servers",
+    "snapshot",
     *schedule.TABLES,
     "report",
     "notify",
@@ -110,7 +112,8 @@ def _list_name(job: Table, volume_filter: VolumeFilter | None) -> str | None:
 
 
 def _layer(tables: Mapping[str, Table]) -> Layer:
-    cloud, image, limits, servers = (tables[name] for name in ("cloud", "image", "limits", "servers"))
+    cloud, image, limits = (tables[name] for name in ("cloud", "image", "limits"))
+    servers, snapshot = tables["servers"], tables["snapshot"]
     in_use = servers.read("in_use", values.parse_in_use)
     return Layer(
         cloud=cloud.text("name"),
@@ -138,6 +141,9 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         hard_stop=servers.boolean("hard_stop"),
         max_down=servers.integer("max_down", minimum=1),
         stop_timeout_s=servers.duration("stop_timeout", above=0),
+        max_temporary=snapshot.integer("max_temporary", minimum=1),
+        max_temporary_gib=snapshot.integer("max_temporary_gib", minimum=1),
+        quiesce=quiesce_from(snapshot),
         preflight=tables["job"].boolean("preflight"),
     )
 

@@ -11,6 +11,7 @@ import msgspec
 from batchexport.config.hooks import Hooks
 from batchexport.errors import ConfigError
 from batchexport.model import NO_OPTIONS, ExportOrder, ImageOptions, InUse
+from batchexport.quiesce import QuiesceCommands
 
 #: Unique within a run because the volume is, across runs because the run is. 50 characters; 128 are allowed.
 DEFAULT_NAME_TEMPLATE = "{volume_id}-{run}"
@@ -111,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_use: InUse = InUse.FAIL  #: for rows that do not specify it
     server_stops: ServerStops = msgspec.field(default_factory=ServerStops)
     copies: CopyLimits = msgspec.field(default_factory=CopyLimits)
+    quiesce: QuiesceCommands = QuiesceCommands()  #: to run around the snapshots of a server
     preflight: bool = True  #: look at the volumes first, and end the rows that cannot go without sending them
     export_again: bool = False  #: volumes, too, that another state file beside this one shows as exported
     rebind_cloud: bool = False  #: the cloud's addresses have moved: the state file is to take the new ones
@@ -136,6 +138,7 @@ class Layer:
     stop_timeout_s: float | None = None
     max_temporary: int | None = None
     max_temporary_gib: int | None = None
+    quiesce: QuiesceCommands | None = None
     agreed: bool | None = None
     name_template: str | None = None
     order: ExportOrder | None = None

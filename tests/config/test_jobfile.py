@@ -8,7 +8,9 @@ from batchexport.config.jobfile import read_job_file
 from batchexport.config.settings import Layer
 from batchexport.config.values import duration_s
 from batchexport.errors import ConfigError
+from batchexport.host_command import HostCommand
 from batchexport.model import ImageOptions
+from batchexport.quiesce import QuiesceCommands
 
 EVERYTHING = """
 [job]
@@ -40,6 +42,13 @@ in_use = "skip"
 hard_stop = true
 max_down = 3
 stop_timeout = "5m"
+[snapshot]
+max_temporary = 2
+max_temporary_gib = 500
+before = "freeze --all 'the disks'"
+after = ["thaw"]
+timeout = "30s"
+hold = "2m"
 """
 
 
@@ -81,6 +90,13 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         hard_stop=True,
         max_down=3,
         stop_timeout_s=300.0,
+        max_temporary=2,
+        max_temporary_gib=500,
+        quiesce=QuiesceCommands(
+            before=HostCommand(arguments=("freeze", "--all", "the disks"), timeout_s=30.0),
+            after=HostCommand(arguments=("thaw",), timeout_s=30.0),
+            hold_s=120.0,
+        ),
         name_template="{volume_id}",
         image=ImageOptions(
             disk_format="zvhd2",
@@ -93,6 +109,23 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         dialect="evs",
         options={"region_name": "north", "project_name": "web"},
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("max_temporary = 0", "must be 1 or more"),
+        ('before = ""', "is empty"),
+        ("before = 'sh \"'", "cannot be split"),
+        ("after = [1]", "a list of texts"),
+        ('hold = "1m"', "is for before and after"),
+        ('before = "x"\ntimeout = "0s"', "must be more than 0"),
+        ('befor = "x"', "did you mean before?"),
+    ],
+)
+def test_a_wrong_key_of_snapshots_is_named(tmp_path: Path, line: str, words: str) -> None:
+    (problem,) = problems(tmp_path, f'[job]\nlist = "l.csv"\n[snapshot]\n{line}')
+    assert problem.strip().startswith("[snapshot] ") and words in problem
 
 
 def test_paths_are_seen_from_the_folder_of_the_job_file(tmp_path: Path) -> None:
