@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from batchexport.cloud.http import session
 from batchexport.engine import decide, ledger, send_failures, target
-from batchexport.engine.resources import control_loop, groups, last_call, requests
+from batchexport.engine.resources import groups, last_call, requests
 from batchexport.engine.settle import Settler
-from batchexport.engine.steps import server_copies, server_witness, stop_server
+from batchexport.engine.steps import copy_watch, server_copies, server_witness, stop_server, temporary_volume
 from batchexport.retry import Backoff
 from batchexport.store import StateFile
 from batchexport.store.sqlite import lease
@@ -26,6 +26,7 @@ def shorten_waits() -> None:
     _replace(decide, "DEADLINE_PER_GIB_S", 0.0)
     _replace(decide, "DEADLINE_MIN_S", 8.0)
     _shorten_downtimes()
+    _shorten_copies()
     # As in the product half the settling time, but without its least of a second.
     _replace(Settler, "_interval_s", lambda settler: settler._settle_s / 2)
 
@@ -37,11 +38,20 @@ def _shorten_downtimes() -> None:
     _replace(groups, "LOOK_AGAIN_S", 0.3)
     _replace(server_copies, "LAG_S", 2.0)
     _replace(server_copies, "LOOK_AGAIN_S", 0.1)
-    _replace(control_loop, "POLL_S", 0.1)
+    _replace(stop_server.StopServer, "poll_s", 0.1)
     _replace(server_witness, "CONFIRM_WITHIN_S", 8.0)
     _replace(server_witness, "LOOK_AGAIN_S", 0.2)
     _replace(requests, "ASK_AGAIN_S", 1.0)
     _replace(last_call, "ASK_EVERY_S", 0.2)
+
+
+def _shorten_copies() -> None:
+    _replace(temporary_volume.TemporaryVolume, "poll_s", 0.1)
+    _replace(temporary_volume, "ABSENT_AFTER_S", 1.5)
+    _replace(temporary_volume, "GONE_AFTER_S", 0.5)
+    _replace(temporary_volume, "NEVER_SEEN_S", 2.0)
+    _replace(temporary_volume, "LIST_S", 0.5)
+    _replace(copy_watch, "HELD_EVERY_S", 1.0)
 
 
 def shorten_leases(ttl_s: float) -> None:

@@ -32,6 +32,7 @@ class Permit:
     """Acquired and released on a `PermitCloud`."""
 
     messages = MESSAGES
+    poll_s = 5.0
     stuck_s = 3600.0
     gib_factor = 1
     is_created = True

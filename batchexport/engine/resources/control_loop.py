@@ -25,8 +25,6 @@ from batchexport.store import LinkedRow, Resource, Work
 
 log = logging.getLogger(__name__)
 
-#: Between two polls, where no other interval was asked for.
-POLL_S = 5.0
 #: How often a run that waits for releases logs for what.
 LOG_EVERY_S = 600.0
 #: How long a release mostly takes.
@@ -128,7 +126,7 @@ class ControlLoop:
                 await self._held.wait()
             else:
                 interval_s = self._settings.limits.poll_interval_s
-                await self._pause(POLL_S if interval_s is None else interval_s)
+                await self._pause(self._kind.poll_s if interval_s is None else interval_s)
 
     async def _pause(self, seconds: float) -> None:
         """Wait this long, or until an export that needed resources has ended."""

@@ -67,6 +67,7 @@ class ResourceKind(Protocol):
 
     book: ResourceBook  #: what the store keeps of it
     messages: Messages
+    poll_s: float  #: between two polls, where no other interval was asked for
     stuck_s: float  #: the longest of `limits`
     gib_factor: int  #: GiB that are copied for each GiB of a volume, its export among them
     is_created: bool  #: acquiring creates it, as of `Limits`

@@ -53,6 +53,8 @@ GONE_AFTER_S = 60.0
 STUCK_AFTER_S = 3600.0
 #: How long jobs wait for a server that another run has stopped: copies of large volumes take hours.
 ELSEWHERE_S = 4 * 3600.0
+#: Between two polls.
+POLL_S = 5.0
 #: Between two reads of other state files, for there may be many.
 FILES_EVERY_S = 5.0
 
@@ -60,6 +62,7 @@ FILES_EVERY_S = 5.0
 class StopServer:
     """Stops servers, and starts them again. Both may be repeated: what is done already is refused."""
 
+    poll_s = POLL_S
     stuck_s = STUCK_AFTER_S
     gib_factor = 1
     is_created = False

@@ -45,6 +45,8 @@ GONE_AFTER_S = 10.0
 NEVER_SEEN_S = 90.0
 #: A copy that cannot be deleted for this long needs a person.
 STUCK_AFTER_S = 900.0
+#: Between two polls: each is one list or two, and a copy takes longer.
+POLL_S = 10.0
 #: How long no more copies are made at once than the quota has just allowed.
 QUOTA_S = 600.0
 #: A list of all volumes serves for rows that begin within this time.
@@ -54,6 +56,7 @@ LIST_S = 30.0
 class TemporaryVolume:
     """Makes copies of volumes in use, and deletes them: the volume first, then its snapshot."""
 
+    poll_s = POLL_S
     stuck_s = STUCK_AFTER_S
     gib_factor = 2  # a copy, then its export
     is_created = True
