@@ -114,6 +114,12 @@ class TargetKey(NamedTuple):
     def __str__(self) -> str:
         return "/".join(part or "default" for part in self) if any(self) else "default"
 
+    @property
+    def label(self) -> str:
+        """What people call it: only what the list names."""
+        named = zip(("cloud", "region", "project"), self, strict=True)
+        return ", ".join(f"{what} {name}" for what, name in named if name) or "default cloud"
+
 
 class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of an image. None = not said here; the next layer (flags, job file, dialect) decides."""

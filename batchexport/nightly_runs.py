@@ -183,8 +183,8 @@ def exclusive_lock(folder: Path, job: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StateInUseError(
-                f"process {lock.read().strip() or 'of another host'} is working on a night of {job}",
-                hint=f"one night of a job at a time; see `batchexport runs {folder}`",
+                f"process {lock.read().strip() or 'of another host'} is running {job} already",
+                hint=f"one run of a job at a time; see `batchexport runs {folder}`",
             ) from error
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

@@ -172,7 +172,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         except StateWriteError:
             raise
         except BatchExportError as error:
-            self._warn(f"{path.name}: this earlier night is skipped: {error}")
+            self._warn(f"{path.name}: this earlier run is skipped: {error}")
             return 0 if isinstance(error, StateError) else error.exit_code
 
     def _bring_all_up(self, tonight: Path, earlier: Sequence[NightlyRun], last: NightlyRun | None) -> None:
@@ -216,7 +216,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _look_at(self, path: Path) -> int:
         """See what became of the exports of a night; nothing of it begins."""
-        self.console.info(f"polling running exports of an earlier night for {duration(_OLDER_S)}")
+        self.console.info(f"polling running exports of an earlier run for {duration(_OLDER_S)}")
         hours = OpenHours(closes_at=0.0, watched_until=self.now() + _OLDER_S)
         return self.work(path, resume(self.config, path, self.console), self.config.access, hours=hours)
 
@@ -261,7 +261,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return nightly_runs.exported_since(path, since, self.now())
         except StateError as error:
-            self._warn(f"{path.name}: what it exported this night may be exported again: {error}")
+            self._warn(f"{path.name}: its exports of today may be repeated: {error}")
             return frozenset()
 
     def _resume(self, path: Path, known: list[Path], watch: bool = True) -> int:
@@ -270,7 +270,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
 
     def _bring_servers_up(self, path: Path) -> int:
         """Nothing begins in this: it waits for the exports that keep servers down, and starts them."""
-        self.console.info(f"starting servers that an earlier night left stopped, state file {path}")
+        self.console.info(f"starting servers that an earlier run left stopped, state file {path}")
         over = OpenHours(closes_at=0.0, watched_until=0.0)
         settings = resume(self.config, path, self.console)
         return self.work(path, settings, self.config.access, hours=over)
@@ -294,7 +294,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def _tell_what_is_left(self, path: Path, window: Window, throughput: Throughput) -> int:
         """The exit code: 75 unless no window will ever be long enough for what is left."""
         to_do = nightly_runs.rows_to_do(path)
-        left = f"{count_of(to_do, 'row')} left for the next night"
+        left = f"{count_of(to_do, 'row')} left for the next run"
         opening = next_opening(window, self.now())
         if opening is None:
             self.console.info(left)
@@ -308,7 +308,7 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
     def _forget(self, known: list[Path], keep: int) -> None:
         gone = nightly_runs.remove_old(known, keep=keep, on_unfinished=self.config.schedule.on_unfinished)
         if gone:
-            self.console.info(f"removed the state files of {count_of(len(gone), 'old night')}")
+            self.console.info(f"removed the state files of {count_of(len(gone), 'old run')}")
 
 
 def _closed(window: Window, now: float) -> str:

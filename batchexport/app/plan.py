@@ -62,7 +62,7 @@ def dry_run_lines(config: RunConfig, environment: Mapping[str, str]) -> list[str
         there = f"{already_there(state_path)}: would resume it"
     state = f"state file: {state_path} ({there})"
     if config.schedule.state_dir is not None:
-        state = f"state files: one a night in {config.schedule.state_dir}"
+        state = f"state files: one per run in {config.schedule.state_dir}"
     cloud = config.access.cloud or environment.get("OS_CLOUD") or "by the OS_ variables"
     return [
         f"would export {volumes} to images",

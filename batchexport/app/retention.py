@@ -58,7 +58,7 @@ async def outdated_of_job(config: RunConfig, console: Console, *, remove: bool) 
         )
     if not (known := nightly_runs.run_files(folder, config.job_name)):
         raise ConfigError(
-            f"{folder} holds no night of {config.job_file_name} yet",
+            f"{folder} holds no run of {config.job_file_name} yet",
             hint=f"`batchexport run {config.job_file_name}` makes the first; nothing was removed",
         )
     with nightly_runs.exclusive_lock(folder, config.job_name):

@@ -240,7 +240,7 @@ def _write_list(state_path: StoreRef, volumes: Sequence[Volume], console: Consol
         write_whole(path, [csv_text(volumes)])
     except OSError as error:
         raise StateWriteError(
-            f"{path}: cannot write the list of this night: {error.strerror}",
+            f"{path}: cannot write the discovered list: {error.strerror}",
             hint="make room, or name another place for the state file; nothing was started",
         ) from error
     fits = (

@@ -53,7 +53,7 @@ def columns() -> Sequence[str]:
     type=STATE_FILE,
     metavar="STATE",
     show_default="earlier runs of the list in the same folder",
-    help="State file of a night to compare with (html, markdown). Repeatable.",
+    help="State file of an earlier run to compare with (html, markdown). Repeatable.",
 )
 @option(
     "-o",

@@ -174,7 +174,7 @@ async def run_until_signal(
         return True
 
     with stop_on_signals(
-        err, first="running nights are drained", second="exiting now", on_hangup=read_again
+        err, first="running jobs are drained", second="exiting now", on_hangup=read_again
     ) as stop:
         start = start or child_of(console)
         await run_scheduler(paths, console, start=start, stop=stop.event, reload=reload, now=now)

@@ -58,9 +58,9 @@ def schedule_from(tables: Mapping[str, Table], *, present: frozenset[str], folde
     if state_dir is None:
         for key, value in (("keep", keep), ("on_unfinished", on_unfinished)):
             if value is not None:
-                job.problem(key, "applies to one state file per night; set state_dir as well")
+                job.problem(key, "applies to one state file per run; set state_dir as well")
     elif job.read("state", str) is not None:
-        job.problem("state", "conflicts with state_dir: a job has either one state file or one per night")
+        job.problem("state", "conflicts with state_dir: a job has either one state file or one per run")
     return ScheduleConfig(
         state_dir=None if state_dir is None else values.path_in(folder, state_dir),
         keep=keep,
@@ -79,7 +79,7 @@ def _retention(
     if rules is None:
         return None
     if state_dir is None:
-        words = "needs one state file per night to know our images by; set [job] state_dir as well"
+        words = "needs one state file per run to know our images by; set [job] state_dir as well"
         table.problem(first_key(table), words)
     if nights is not None and nights <= rules.reach_days:
         table.problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -11,15 +12,17 @@ from enum import StrEnum
 from typing import Protocol
 
 from batchexport.changes import JobChange
+from batchexport.identity import CloudIdentity
 from batchexport.model import Job, JobState, TargetKey
 from batchexport.redaction import redacted
 from batchexport.report.totals import Totals, totals_json
-from batchexport.store import RunRecord
+from batchexport.store import Overview, RunRecord
 
 log = logging.getLogger(__name__)
 
 #: Raised when a field changes its meaning or is removed; fields may be added without it.
 SCHEMA = 1
+NO_CLOUDS: Mapping[TargetKey, CloudIdentity] = {}
 
 
 class Event(StrEnum):
@@ -47,6 +50,8 @@ FIELDS: Mapping[Event, tuple[str, Mapping[str, str]]] = {
             "state_file": "Path of the state file.",
             "list_name": "File name of the list.",
             "batchexport": "Version that created the state file.",
+            "host": "Host name of this machine.",
+            "clouds": "Cloud, region and project of each target as sign-in found them; empty before that.",
             "totals": "Rows and GiB of every state, as in `status -f json`.",
         },
     ),
@@ -80,6 +85,7 @@ FIELDS: Mapping[Event, tuple[str, Mapping[str, str]]] = {
         {
             "exit_code": "Exit code of the process.",
             "error": "The error that ended it; null: none.",
+            "clouds": "As above.",
             "totals": "As above; null if no state file was created.",
         },
     ),
@@ -116,7 +122,7 @@ class EventLog:
         self._broken = False
         self._run_id: str | None = None
 
-    def run_started(self, run: RunRecord, totals: Totals, state_file: str) -> None:
+    def run_started(self, run: RunRecord, overview: Overview, state_file: str) -> None:
         """A process starts or resumes a run."""
         self._run_id = run.run_id
         self._write(
@@ -125,7 +131,9 @@ class EventLog:
                 "state_file": state_file,
                 "list_name": run.list_name,
                 "batchexport": run.version,
-                "totals": totals_json(totals),
+                "host": socket.gethostname(),
+                "clouds": _clouds(overview.identities),
+                "totals": totals_json(Totals.of(overview.tallies)),
             },
         )
 
@@ -165,11 +173,18 @@ class EventLog:
         values = {"target": str(target), "requests_per_second": round(requests_per_second, 3)}
         self._write(Event.RATE_CHANGED, values)
 
-    def run_ended(self, exit_code: int, error: str | None, totals: Totals | None) -> None:
+    def run_ended(
+        self,
+        exit_code: int,
+        error: str | None,
+        totals: Totals | None,
+        identities: Mapping[TargetKey, CloudIdentity] = NO_CLOUDS,
+    ) -> None:
         """The process ends its work on the run. `totals` is None if there is no state file."""
         values = {
             "exit_code": exit_code,
             "error": error,
+            "clouds": _clouds(identities),
             "totals": None if totals is None else totals_json(totals),
         }
         self._write(Event.RUN_ENDED, values)
@@ -194,6 +209,19 @@ class EventLog:
 def dropped_events(count: int) -> str:
     """The event that stands for events dropped because their reader was too slow."""
     return _line(Event.EVENTS_DROPPED, time.time(), {"run_id": None, "count": count})
+
+
+def _clouds(identities: Mapping[TargetKey, CloudIdentity]) -> list[dict[str, str | None]]:
+    return [
+        {
+            "target": str(key),
+            "cloud": found.cloud,
+            "region": found.region,
+            "project": found.project_name,
+            "project_id": found.project_id,
+        }
+        for key, found in identities.items()
+    ]
 
 
 def _line(event: Event, at: float, values: Mapping[str, object]) -> str:

@@ -159,7 +159,7 @@ class RunObserver:
         self._reader, self._state_path = reader, state_path
         self._name = self._name or title_of(reader.run.list_name)
         if self._events is not None:
-            self._events.run_started(reader.run, Totals.of(reader.overview().tallies), str(state_path))
+            self._events.run_started(reader.run, reader.overview(), str(state_path))
         if self._metrics is not None:
             self._metrics.begin(reader.run)
         self._update()
@@ -250,7 +250,7 @@ class RunObserver:
 
     def _report_end(self, exit_code: int, error: str | None, totals: Totals | None) -> None:
         if self._events is not None:
-            self._events.run_ended(exit_code, error, totals)
+            self._events.run_ended(exit_code, error, totals, self._snapshot.identities)
         if self._metrics is not None:
             self._metrics.end(exit_code)
             self._update()

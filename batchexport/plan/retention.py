@@ -66,7 +66,7 @@ def classify(
     """Decide about each image of one volume, newest first. Images the cloud does not show are left out.
 
     Only images that are proved ours and complete count and may go; their order is that of the cloud's own
-    times. None goes unless the latest night's image is among them: an image only ever gives way to a better
+    times. None goes unless the latest run's image is among them: an image only ever gives way to a better
     one. `blocked` says why none may go at all; None = they may.
     """
     left = {each.image_id: words for each in ours if (words := why_ignored(each, images, defaults))}
@@ -127,11 +127,11 @@ def _mismatches(ours: OurImage, image: Image, defaults: ImageOptions) -> Iterato
 
 
 def _not_newer(ours: Sequence[OurImage], left: Mapping[str, str]) -> str | None:
-    """Why the latest night's image supersedes no other; None = it does."""
+    """Why the latest run's image supersedes no other; None = it does."""
     for each in ours:
         if each.is_latest and each.image_id in left:
-            return f"the latest night's image {each.image_id} supersedes none: {left[each.image_id]}"
-    return None if any(each.is_latest for each in ours) else "the latest night made no image of its volume"
+            return f"the latest run's image {each.image_id} supersedes none: {left[each.image_id]}"
+    return None if any(each.is_latest for each in ours) else "the latest run made no image of its volume"
 
 
 def _made_at(image: Image) -> float:

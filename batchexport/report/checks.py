@@ -38,7 +38,7 @@ def plan_text(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
     lines: list[str] = []
     for target, summary in summaries.items():
         if len(summaries) > 1:
-            lines += ["", f"target {target}"] if lines else [f"target {target}"]
+            lines += ["", printable(target.label)] if lines else [printable(target.label)]
         lines += [*_table(summary), *_server_lines(summary), *_sums(summary, limits)]
     return "\n".join(lines)
 

@@ -146,7 +146,7 @@ def slowest_text(under_way: Sequence[RunningExport], now: float) -> str:
 
 def limited_text(rate: float, target: TargetKey | None = None) -> str:
     """The rate limit that a cloud asked for."""
-    where = "the cloud" if target is None else printable(str(target))
+    where = "the cloud" if target is None else printable(target.label)
     return (
         f"limited to {rate:,.2g} requests/s by {where}"
         if rate < 10

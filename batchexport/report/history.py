@@ -95,7 +95,7 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     begun_at: float | None = None
     totals: Totals | None = None
-    word: str = ""  #: done, unfinished or at work; else what is wrong with the file
+    word: str = ""  #: done, unfinished or running; else what is wrong with the file
 
 
 def runs_in(folder: Path) -> list[RunLine]:
@@ -140,7 +140,7 @@ def _readable_line(reader: Reader) -> RunLine:
         run_id=reader.run.run_id,
         begun_at=reader.run.created_at,
         totals=totals,
-        word="at work" if working else "unfinished" if totals.to_do else "done",
+        word="running" if working else "unfinished" if totals.to_do else "done",
     )
 
 

@@ -150,13 +150,13 @@ def stalled_note(count: int) -> str:
 
 
 def _target_lines(by_target: Mapping[TargetKey, Totals]) -> Iterator[str]:
-    width = max(len(printable(str(target))) for target in (*by_target, "target"))
+    width = max(map(len, (*(printable(target.label) for target in by_target), "target")))
     heads = [*(str(state) for state in ENDED), "to do", "GiB"]
     yield "  ".join([f"{'target':<{width}}", *(f"{head:>9}" for head in heads)]).upper()
     for target, totals in by_target.items():
         figures = [*(totals.rows[state] for state in ENDED), totals.to_do, totals.gib.total()]
         yield "  ".join(
-            [f"{printable(str(target)):<{width}}", *(f"{number(figure):>9}" for figure in figures)]
+            [f"{printable(target.label):<{width}}", *(f"{number(figure):>9}" for figure in figures)]
         )
 
 

@@ -25,7 +25,7 @@ def crontab(spec: UnitSpec, *, host_zone: ZoneInfo, now: float) -> str:
     times = host_times(schedule, host_zone, now)
     if times != [schedule.cron]:
         lines.append("# Both the summer and the winter hour are listed; each night still starts only once.")
-    lines.append("# Exit code 75: the window closed with work left; the next night resumes it.")
+    lines.append("# Exit code 75: the window closed with work left; the next run resumes it.")
     command = _command(spec)
     return "\n".join([*lines, *(f"{time} {command}" for time in times)]) + "\n"
 

@@ -30,7 +30,7 @@ spec:
   jobTemplate:
     spec:
       # A crashed pod is restarted and resumes the run; one that exited on purpose is not. 75: the window
-      # closed with work left; Kubernetes shows the job as failed, and the next night resumes it. 4 is not
+      # closed with work left; Kubernetes shows the job as failed, and the next start resumes it. 4 is not
       # listed: the lease of a killed pod outlives it by 30 s.
       backoffLimit: 3
       podFailurePolicy:

@@ -14,7 +14,7 @@ _SERVICE = """\
 # {name}.service
 {mark}
 [Unit]
-Description=batchexport, a night of {job}
+Description=batchexport, job {job}
 Wants=network-online.target
 After=network-online.target
 
@@ -25,7 +25,7 @@ ExecStart={command}
 WorkingDirectory={folder}
 # OS_CLOUD, OS_CLIENT_CONFIG_FILE and the like; with the dash, the file is optional.
 EnvironmentFile=-/etc/batchexport/{name}.env
-{environment}# 75: the window was closed, or closed with work left. The next night resumes the run.
+{environment}# 75: the window was closed, or closed with work left. The next start resumes the run.
 SuccessExitStatus=75
 TimeoutStartSec=infinity
 # The first SIGTERM drains: requests in flight finish, exports continue in the cloud{and_servers}.

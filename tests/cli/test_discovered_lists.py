@@ -160,7 +160,7 @@ def test_a_list_that_cannot_be_written_is_told(batchexport: Callable[..., Result
     with served(*volumes()):
         result = batchexport("run", job_file())
     assert result.exit_code == 74
-    assert "nightly-2026-11-24.state.list.csv: cannot write the list of this night" in result.stderr
+    assert "nightly-2026-11-24.state.list.csv: cannot write the discovered list" in result.stderr
 
 
 def test_a_list_without_names_is_refused_with_line_and_hint(batchexport: Callable[..., Result]) -> None:

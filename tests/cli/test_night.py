@@ -113,7 +113,7 @@ def test_a_state_flag_wins_over_the_folder(batchexport: Callable[..., Result]) -
 
 def test_a_dry_run_shows_where_the_nights_are_kept(batchexport: Callable[..., Result]) -> None:
     result = batchexport("run", "-n", job_file())
-    assert "state files: one a night in nights" in result.stdout
+    assert "state files: one per run in nights" in result.stdout
 
 
 def test_a_second_night_of_the_job_is_refused(batchexport: Callable[..., Result]) -> None:
@@ -121,7 +121,7 @@ def test_a_second_night_of_the_job_is_refused(batchexport: Callable[..., Result]
     with exclusive_lock(Path("nights"), "nightly"):
         result = batchexport("run", path)
     assert result.exit_code == 4
-    assert f"process {os.getpid()} is working on a night of nightly" in result.stderr
+    assert f"process {os.getpid()} is running nightly already" in result.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_named(batchexport: Callable[..., Result]) -> None:
@@ -513,7 +513,7 @@ def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_b
     work = Troubled(clock, 0, error=error)
     assert night_of(work, clock, path) == code
     assert work.began[-1].startswith(f"nightly-{datetime.now(UTC).year}")
-    assert f"this earlier night is skipped: {error}" in capsys.readouterr().err
+    assert f"this earlier run is skipped: {error}" in capsys.readouterr().err
     assert clock.now - time.time() <= 121
 
 

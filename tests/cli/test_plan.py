@@ -115,9 +115,9 @@ def test_several_targets_are_told_apart(batchexport: Callable[..., Result]) -> N
     with served(*volumes()):
         result = batchexport("plan", listed, *CLOUD)
     assert result.exit_code == 0, result.output
-    assert [line for line in result.stdout.splitlines() if line.startswith("target")] == [
-        "target default",
-        "target default/default/demo",
+    assert [line for line in result.stdout.splitlines() if line in ("default cloud", "project demo")] == [
+        "default cloud",
+        "project demo",
     ]
 
 

@@ -344,7 +344,7 @@ def test_an_image_in_a_state_file_at_work_is_left_for_another_night(calendar: An
 
 @pytest.mark.parametrize(
     ("images", "words"),
-    [("", "nightly.toml keeps every image"), ("keep = 1", "nights holds no night of nightly.toml yet")],
+    [("", "nightly.toml keeps every image"), ("keep = 1", "nights holds no run of nightly.toml yet")],
 )
 def test_cleanup_of_a_job_says_why_there_is_nothing(
     calendar: Any, batchexport: Callable[..., Result], images: list[Image], words: str

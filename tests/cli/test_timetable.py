@@ -254,7 +254,7 @@ async def test_signals_are_heard_while_nothing_is_due(
     os.kill(os.getpid(), signal.SIGTERM)
     assert await keeping == 143
     assert started == ["nightly.toml"]
-    assert "running nights are drained" in capsys.readouterr().err
+    assert "running jobs are drained" in capsys.readouterr().err
 
 
 async def test_a_night_is_a_process_with_its_own_exit_code(job_path: Any) -> None:
@@ -334,7 +334,7 @@ def test_the_end_of_its_terminal_ends_the_timetable(tmp_path: Path) -> None:
         finally:
             child.kill()
             child.wait()
-    assert "SIGHUP: running nights are drained" in log.read_text()
+    assert "SIGHUP: running jobs are drained" in log.read_text()
 
 
 def test_a_signal_is_passed_on_to_the_night_at_work(tmp_path: Path) -> None:
@@ -354,5 +354,5 @@ def test_a_signal_is_passed_on_to_the_night_at_work(tmp_path: Path) -> None:
             child.kill()
             child.wait()
     text = log.read_text()
-    assert "running nights are drained" in text
+    assert "running jobs are drained" in text
     assert "ended with exit code 143" in text

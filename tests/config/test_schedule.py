@@ -154,9 +154,9 @@ def test_a_wrong_value_of_the_window_is_named(tmp_path: Path, line: str, words: 
     ("job", "words"),
     [
         ("keep = 0\nstate_dir = 'n'", "[job] keep: is 0; it must be 1 or more"),
-        ("keep = 3", "[job] keep: applies to one state file per night; set state_dir as well"),
-        ("on_unfinished = 'skip'", "[job] on_unfinished: applies to one state file per night"),
-        ("[images]\nkeep = 3", "[images] keep: needs one state file per night"),
+        ("keep = 3", "[job] keep: applies to one state file per run; set state_dir as well"),
+        ("on_unfinished = 'skip'", "[job] on_unfinished: applies to one state file per run"),
+        ("[images]\nkeep = 3", "[images] keep: needs one state file per run"),
         ("state_dir = 'n'\n[images]\nkeep = 0", "[images] keep: is 0; it must be 1 or more"),
         (
             "state_dir = 'n'\nkeep = 3\n[images]\nkeep = 3",

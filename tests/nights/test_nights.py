@@ -93,7 +93,7 @@ def test_volumes_that_no_window_can_hold_are_named(
     almanac.sized(10)
     assert almanac.start_at(date(2033, 3, 1), 22) == 3  # no night ever goes on with it: somebody has to look
     stderr = capsys.readouterr().err
-    assert "1 row left for the next night; the window opens again Wed 2033-03-02 22:00 CET" in stderr
+    assert "1 row left for the next run; the window opens again Wed 2033-03-02 22:00 CET" in stderr
     assert "1 volume larger than 2 GiB, the most that the whole window is expected to hold" in stderr
 
 

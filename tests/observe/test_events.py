@@ -1,15 +1,17 @@
 import io
 import json
+import socket
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from batchexport.changes import Ended, Rejected, Requeued, Started
+from batchexport.identity import CloudIdentity
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.observe.events import COMMON_FIELDS, FIELDS, Event, EventLog, dropped_events
 from batchexport.report.totals import Totals
-from batchexport.store import RunRecord
+from batchexport.store import Overview, RunRecord, TargetRecord
 
 RUN = RunRecord(
     run_id="20260921-abcdef",
@@ -31,6 +33,7 @@ JOB = Job(
     request_id="req-accepted",
     accepted_at=1000.0,
 )
+SIGNED_IN = CloudIdentity(cloud="prod", region="eu-1", project_id="p1", project_name="demo")
 PLACE = (8, TargetKey("east"))
 
 
@@ -45,12 +48,20 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def all_events() -> list[dict[str, Any]]:
     log, stream = log_of()
-    log.run_started(RUN, Totals.of([]), "l.state")
+    clouds = [TargetRecord(target_id=1, key=TargetKey(), requests_per_second=None, identity=SIGNED_IN)]
+    overview = Overview(tallies=[], targets=clouds, resources=[], stalled=0)
+    log.run_started(RUN, overview, "l.state")
     ending = Ending(reason="no space", code="image_gone", status=500, request_id="req-failed")
     log.job_changed(Ended(job=JOB, after=JobState.FAILED, ending=ending, at_s=0.0), PLACE)
     log.rate_changed(TargetKey("east"), 2.50004)
-    log.run_ended(3, None, Totals.of([]))
+    log.run_ended(3, None, Totals.of([]), overview.identities)
     return lines(stream)
+
+
+def test_the_start_and_the_end_of_a_run_name_host_and_clouds() -> None:
+    begin, *_, end = all_events()
+    cloud = {"target": "default", "cloud": "prod", "region": "eu-1", "project": "demo", "project_id": "p1"}
+    assert (begin["host"], begin["clouds"], end["clouds"]) == (socket.gethostname(), [cloud], [cloud])
 
 
 def test_every_event_says_when_what_and_of_which_run() -> None:

@@ -100,7 +100,7 @@ def test_nothing_goes_unless_the_newest_is_as_it_should_be(newest: Image | None)
     images = [*SHOWN[1:], *([newest] if newest else [])]
     found = classified(FOUR, images, 1)
     assert not any(each.fate is Fate.SUPERSEDED for each in found)
-    assert words_of(2, found).startswith("the latest night's image i0 supersedes none: ")
+    assert words_of(2, found).startswith("the latest run's image i0 supersedes none: ")
 
 
 @pytest.mark.parametrize("changes", [{"is_proved": False}, {"size_gib": None}])

@@ -88,8 +88,8 @@ def test_the_words_name_pace_rest_and_limits() -> None:
     ]
     two = eta_lines(view, [(TargetKey("east"), 3.5), (TargetKey("west"), 12.4)], now=NOW)
     assert two[1:] == [
-        "limited to 3.5 requests/s by east/default/default",
-        "limited to 12 requests/s by west/default/default",
+        "limited to 3.5 requests/s by cloud east",
+        "limited to 12 requests/s by cloud west",
     ]
 
 

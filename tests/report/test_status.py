@@ -31,8 +31,8 @@ def test_status_counts_the_reasons_of_failed_rows(reader: StateReader, mixed: Pa
 def test_status_has_a_line_for_each_of_several_targets(reader: StateReader, mixed: Path) -> None:
     head, here, east = status_text(reader, mixed, now=NOW).split("\n\n")[1].splitlines()
     assert head.split() == ["TARGET", "SUCCEEDED", "FAILED", "SKIPPED", "AMBIGUOUS", "TO", "DO", "GIB"]
-    assert here.split() == ["default", "1", "1", "1", "1", "1", "200"]
-    assert east.split() == ["east/default/default", "0", "1", "0", "0", "1", "0"]
+    assert here.split() == ["default", "cloud", "1", "1", "1", "1", "1", "200"]
+    assert east.split() == ["cloud", "east", "0", "1", "0", "0", "1", "0"]
 
 
 async def test_a_file_that_nobody_worked_on_yet_has_neither_targets_nor_reasons(tmp_path: Path) -> None:
