@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.changes import Ended, Requeued, ResourcesReleased
-from batchexport.errors import StateInUseError
+from batchexport.errors import StateCorruptError, StateInUseError
 from batchexport.model import JobState
 from batchexport.store import StateFile, StateReader
 from batchexport.store.owner import this_process
@@ -157,6 +157,15 @@ async def test_a_file_that_a_program_of_format_1_works_on_is_left_as_it_is(at_wo
         StateFile.open(at_work)
     assert ask(at_work, "PRAGMA user_version") == [(1,)]
     assert told(at_work) == before
+
+
+def test_a_damaged_file_of_format_1_is_refused_as_it_is(at_work: Path) -> None:
+    with closing(sqlite3.connect(at_work)) as db, db:
+        db.execute("UPDATE tally SET jobs = jobs + 1 WHERE state = 'pending'")
+    before = at_work.read_bytes()
+    with pytest.raises(StateCorruptError, match="not a whole state file"):
+        StateFile.open(at_work)
+    assert at_work.read_bytes() == before
 
 
 def test_a_program_of_format_1_finds_the_tables_it_looks_for_before_it_reads_the_version(made: Path) -> None:

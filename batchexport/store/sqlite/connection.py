@@ -81,10 +81,10 @@ def open_for_work(path: Path) -> sqlite3.Connection:
 
         return open_run(path, for_work=True)
     with _opened(path, mode="rw") as db:
+        _check_whole(db, path)
         if _version(db, path) < schema.VERSION:
             migrations.migrate(db, to=schema.VERSION)
             check_own(db, path)
-        _check_whole(db, path)
         # Synchronous FULL: a lost commit could mean a second image. The cache: random updates of a large
         # file are five times slower with the default of 2 MB.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
