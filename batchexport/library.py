@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -31,12 +31,14 @@ from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume
 from batchexport.app.start import LookUp, Started, look_up, start
 from batchexport.app.verify import verify_images
 from batchexport.changes import JobChange
-from batchexport.config.settings import Layer, MaxFailures
+from batchexport.config.keywords import layer_from, parse_export_again
+from batchexport.config.settings import Layer
 from batchexport.config.volume_filter import VolumeFilter
+from batchexport.dialect import ALLOWED
 from batchexport.engine import Connect, OnChange
-from batchexport.errors import BatchExportError, ConfigError, StateInUseError
+from batchexport.errors import BatchExportError, ConfigError, JobListError, StateInUseError
 from batchexport.files import write_whole
-from batchexport.model import FINAL_STATES, ExportOrder, ImageOptions, InUse, JobState, TargetKey, Volume
+from batchexport.model import FINAL_STATES, JobState, TargetKey, Volume
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
@@ -173,7 +175,7 @@ async def resume(
     Image options are those of the state file. With `retry_failed` and `retry_skipped`, rows that ended so are
     tried again.
     """
-    export_again = options.pop("export_again", False)
+    export_again = parse_export_again(options.pop("export_again", None))
     config = resolve_resume(
         stores.reference(str(state)), _layer(options), os.environ, export_again=export_again
     )
@@ -341,7 +343,7 @@ def _reasons(rows: Iterable[JobReport]) -> dict[str, str]:
 
 
 def _config(source: str, state: str | Path | None, options: ExportOptions) -> RunConfig:
-    export_again = options.pop("export_again", False)
+    export_again = parse_export_again(options.pop("export_again", None))
     return resolve_config(
         source,
         _layer(options),
@@ -357,7 +359,7 @@ def _listed(source: str | Path | Rows, state: str | Path | None) -> tuple[str, s
         return str(source), state
     if state is None:
         raise ConfigError("state is missing: rows have no name that a state file could be called after")
-    rows = [{"volume_id": row} if isinstance(row, str) else dict(row) for row in source]
+    rows = _rows(source)
     path = stores.reference(str(state)).with_name(f"{stores.reference(str(state)).name}.list.json")
     try:
         write_whole(path, [json.dumps(rows, ensure_ascii=False, indent=1, default=str)])
@@ -366,31 +368,20 @@ def _listed(source: str | Path | Rows, state: str | Path | None) -> tuple[str, s
     return str(path), state
 
 
+def _rows(source: Rows) -> list[Mapping[str, object]]:
+    """The rows with their columns. Raises JobListError for what is none."""
+    if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
+        raise JobListError(f"the list is a {type(source).__name__}: it must be a path or rows")
+    rows = [{"volume_id": row} if isinstance(row, str) else row for row in source]
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise JobListError(f"row {number} is a {type(row).__name__}: it must be a volume id or a mapping")
+    return rows
+
+
 def _layer(options: Mapping[str, object]) -> Layer:
-    """The options as a layer of settings. Raises ConfigError for a name that is none."""
-    said: dict[str, Any] = dict(options)
-    sign_in = {name: str(value) for name, value in said.pop("sign_in", {}).items()}
-    if said.pop("insecure", False):
-        sign_in["insecure"] = "true"
-    if (limit := said.pop("max_failures", None)) is not None:
-        said["max_failures"] = MaxFailures.parse(str(limit))
-    if (in_use := said.pop("in_use", None)) is not None:
-        said["in_use"] = InUse(in_use)
-    if (order := said.pop("order", None)) is not None:
-        said["order"] = ExportOrder(order)
-    for ours, theirs in _NAMES.items():
-        if ours in said:
-            said[theirs] = said.pop(ours)
-    image = {name: said.pop(name, None) for name in _IMAGE}
-    try:
-        return Layer(image=ImageOptions(**image), options=sign_in, **said)
-    except TypeError as error:
-        raise ConfigError(f"no such option: {error}") from error
-
-
-#: Options that a layer calls otherwise.
-_NAMES = {"in_doubt_timeout_s": "settle_s", "stop_servers": "agreed", "max_servers_down": "max_down"}
-_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
+    """The options as a layer of settings. Raises ConfigError for what is none."""
+    return layer_from(options, allowed=ALLOWED)
 
 
 @contextmanager

@@ -159,6 +159,54 @@ async def test_an_option_that_is_none_is_refused() -> None:
         await batchexport.export(listed(), **options)
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("max_exports", ["many", 0, -1, 1.5, True]),
+        ("concurrency", [0, "x"]),
+        ("poll_interval_s", [-1, 0, float("nan"), float("inf"), []]),
+        ("retries", [-1, 0.5]),
+        ("max_failures", ["x%", 0, []]),
+        ("in_doubt_timeout_s", [-1, float("inf"), "soon"]),
+        ("in_use", ["sometimes", 3]),
+        ("order", ["backwards", 3]),
+        ("stop_servers", ["yes", 1]),
+        ("max_servers_down", [0]),
+        ("stop_timeout_s", [0, -5]),
+        ("name_template", [5, "", "{nope}"]),
+        ("encoding", ["nope", 5]),
+        ("disk_format", ["zip", 3]),
+        ("visibility", ["secret"]),
+        ("protected", ["maybe"]),
+        ("wait", ["no"]),
+        ("preflight", ["no"]),
+        ("export_again", ["x"]),
+        ("dialect", ["azure", 4]),
+        ("requests_per_second", [-1, "fast", float("nan")]),
+        ("sign_in", [5, ["auth_url"]]),
+        ("sign_in_timeout_s", [-1, "x"]),
+        ("insecure", ["x"]),
+        ("cloud", [5, ""]),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused_before_anything_is_done(
+    option: str, values: list[object]
+) -> None:
+    listed()
+    for value in values:
+        options: Any = {**QUICK, option: value}
+        with pytest.raises(batchexport.ConfigError, match=option if value != "{nope}" else "template"):
+            asyncio.run(batchexport.export("volumes.csv", **options))
+    assert not Path("volumes.state").exists()
+
+
+@pytest.mark.parametrize("source", [None, 5, b"x", {"volume_id": IDS[0]}, [5], [None], [[IDS[0]]], [{}], []])
+def test_what_is_no_list_is_refused(source: Any) -> None:
+    with pytest.raises(batchexport.JobListError):
+        asyncio.run(batchexport.export(source, state="x.state", **QUICK))
+    assert not Path("x.state").exists()
+
+
 async def test_plan_discover_verify_and_report() -> None:
     volumes = await batchexport.discover(cloud="sandbox")
     assert len(volumes) == 12
