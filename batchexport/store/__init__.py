@@ -39,6 +39,7 @@ from batchexport.store.reports import (
     WorkPeriod,
 )
 from batchexport.store.sqlite.builder import building
+from batchexport.store.sqlite.deliveries import DeliveryBook, read_deliveries
 from batchexport.store.sqlite.list_changes import MADE
 from batchexport.store.sqlite.reader import StateReader
 from batchexport.store.sqlite.state import StateFile
@@ -50,6 +51,7 @@ __all__ = [
     "Abandoned",
     "AttemptReport",
     "Builder",
+    "DeliveryBook",
     "Differences",
     "Downtime",
     "Duplicate",
@@ -87,4 +89,5 @@ __all__ = [
     "building",
     "check_bound",
     "look_into",
+    "read_deliveries",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from batchexport.model import InUse, JobState, ResourceState, TargetKey
 from batchexport.store.owner import is_alive, this_process
@@ -72,6 +73,9 @@ _RESOURCES = f"""
 _ROWS_THAT_STOP = """
     SELECT count(*), count(*) FILTER (WHERE state <> 'submitting' AND state <> 'exporting') FROM job
     WHERE state <> 'succeeded' AND coalesce(json_extract(options, '$.in_use'), ?) = ?"""
+
+
+T = TypeVar("T")
 
 
 class StateReader(Reader):
@@ -179,6 +183,10 @@ class StateReader(Reader):
     def removals(self) -> list[Removal]:
         with reading(self.path):
             return removals(self._rows)
+
+    def read(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of a look at tables that this class does not know."""
+        return look(self._db)
 
     def _tallies(self) -> list[Tally]:
         order = {state: place for place, state in enumerate(JobState)}

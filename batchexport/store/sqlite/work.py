@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from batchexport.changes import RETRYABLE_STATES, Change, Fact, Snoozed
 from batchexport.errors import StateError
@@ -39,6 +39,9 @@ from batchexport.store.sqlite.writer import TargetWriter, Writer, undone_if_canc
 
 if TYPE_CHECKING:
     from batchexport.store.sqlite.state import StateFile
+
+
+T = TypeVar("T")
 
 
 class SqliteWork(Work):
@@ -215,6 +218,10 @@ class SqliteWork(Work):
 
     def left_over(self, kinds: Collection[str]) -> LeftOver | None:
         return left_over(self.path, self._lease, kinds)
+
+    async def ask(self, operation: Callable[..., T], **values: object) -> T:
+        """The result of a statement on the target's own tables, once it is durable."""
+        return await self._writer.ask(operation, **values)
 
 
 def _record_of(db: sqlite3.Connection, target_id: int) -> TargetRecord:
