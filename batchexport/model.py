@@ -297,7 +297,8 @@ class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True):
     description: str  #: ASCII, 85 characters at most
     metadata: Mapping[str, str]
     snapshot_id: str | None = None  #: either this …
-    source_volume_id: str | None = None  #: … or this
+    source_volume_id: str | None = None  #: … or this …
+    image_id: str | None = None  #: … or this, which needs a size
     #: Of the volume that it is a copy of. Cinder takes them from there and is sent none; EVS wants them.
     size_gib: int | None = None
     volume_type: str | None = None

@@ -28,7 +28,7 @@ MARK = "# made by `batchexport sandbox`: it may be written over"
 #: Volumes of a made-up server.
 VOLUMES_EACH = 2
 #: Flags that are settings of the same name.
-_TAKEN_OVER = ("time_scale", "journal", "rate", "token_life_s", "weather")
+_TAKEN_OVER = ("time_scale", "journal", "rate", "token_life_s", "weather", "image_bytes_per_gib")
 _MADE_UP = uuid.UUID("5a4db0c5-0000-4000-8000-000000000000")
 
 

@@ -20,6 +20,8 @@ WORDS: Mapping[str, str] = {
     "status": "Show the progress of a run.",
     "report": "Show every row with its image or its reason.",
     "verify": "Check every image of a run again.",
+    "deliver": "Deliver the images of a run to where they are needed.",
+    "restore": "Upload images that were saved as files to an image service.",
     "reconcile": "Settle ambiguous rows after a clean-up.",
     "give-up": "End rows that cannot succeed any more.",
     "resources": "Show or release the servers, snapshots and temporary volumes that a run holds.",

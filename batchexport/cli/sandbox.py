@@ -68,6 +68,14 @@ SHARE = click.FloatRange(0, 1)
     help="Refuse volumes in use even with force, as Cinder does by default.",
 )
 @option(
+    "--image-data",
+    "image_bytes_per_gib",
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    show_default="no data",
+    help="Bytes in images per GiB of their volumes, for deliveries; only in images that are not raw.",
+)
+@option(
     "--time-scale",
     type=click.FloatRange(min=0),
     metavar="X",
@@ -115,7 +123,8 @@ def sandbox(**flags: Any) -> None:
     """Run a sandbox: a practice cloud on this machine.
 
     It speaks the identity, volume, image and compute APIs of OpenStack, for batchexport and for the openstack
-    client. Its images hold no data. Without --list and --volumes, any volume you ask for exists.
+    client. Its images hold no data, unless --image-data says so. Without --list and --volumes, any volume you
+    ask for exists.
     """
     from batchexport.app import run_in_loop
     from batchexport.app.sandbox import sandbox_settings

@@ -164,12 +164,12 @@ class CopyService:
         await self._send("DELETE", f"{self._snapshots}/{quote(snapshot_id, safe='')}", fence)
 
     async def create_volume(self, request: VolumeRequest, *, fence: Fence) -> Volume:
-        """Request a volume made of a snapshot, or a clone of a volume: one request, never repeated.
+        """Request a volume made of a snapshot or an image, or a clone: one request, never repeated.
 
         Raises RefusedError where the cloud makes no clones, and OutcomeUnknownError for a response that is
         about another volume.
         """
-        if request.snapshot_id is None and not self._is_cinder:
+        if request.snapshot_id is None and request.image_id is None and not self._is_cinder:
             message = "not sent: this cloud makes a volume of a snapshot, and none of another volume"
             raise RefusedError(message, method="POST")
         response = await self._send("POST", "/volumes", fence, {"volume": self._volume_fields(request)})
@@ -190,7 +190,12 @@ class CopyService:
             "description": request.description,
             "metadata": dict(request.metadata),
         }
-        if request.snapshot_id is not None:
+        if request.image_id is not None:
+            fields["imageRef"] = request.image_id
+            fields["size"] = request.size_gib
+            fields["volume_type"] = request.volume_type
+            fields["availability_zone"] = request.availability_zone
+        elif request.snapshot_id is not None:
             fields["snapshot_id"] = request.snapshot_id
         else:
             fields["source_volid"] = request.source_volume_id

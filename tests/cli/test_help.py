@@ -20,6 +20,8 @@ COMMANDS = [
     "status",
     "report",
     "verify",
+    "deliver",
+    "restore",
     "reconcile",
     "give-up",
     "resources",
@@ -42,6 +44,7 @@ LISTING = {"FORMAT", "COLUMN", "SORT_COLUMN", "SORT_DESCENDING"}
 #: Variables that bear the name of the command which alone heeds them.
 OWN = {
     "cleanup": {*LISTING, "YES", "DRY_RUN"},
+    "deliver": {"TO", "DRY_RUN"},
     "doctor": LISTING,
     "reconcile": LISTING,
     "discover": {"OUTPUT", *LISTING, "STATUS", "NAME", "AVAILABILITY_ZONE", "TYPE", "ATTACHED_TO"},
@@ -81,8 +84,8 @@ def test_every_option_has_help(command: str, option: Option) -> None:
 def test_every_option_reads_the_variable_of_its_long_name(command: str, option: Option) -> None:
     long_name = next(name for name in option.opts if name.startswith("--")).removeprefix("--")
     variable = long_name.replace("-", "_").upper()
-    if long_name == "rebind-cloud":
-        # Left in an environment, it would open every later run to a copy of its cloud.
+    if long_name in ("rebind-cloud", "drop-source-image"):
+        # Left in an environment, one opens every later run to a copy of its cloud, the other deletes images.
         assert option.envvar is None
     elif long_name.startswith("os-") and long_name != "os-type":
         # openstacksdk reads these by itself.

@@ -1,0 +1,73 @@
+"""What all deliveries of one target share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from batchexport.deliveries import Delivered, Delivery
+from batchexport.engine.deliver.ports import DeliveryCloud
+from batchexport.store import DeliveryBook, Work
+from batchexport.transfer import Bandwidth
+
+
+class Progress:
+    """How far the transfers are, in bytes and deliveries."""
+
+    def __init__(self) -> None:
+        self.sent_bytes = 0  #: on the wire, those sent twice counted twice
+        self.under_way: dict[int, tuple[int, int]] = {}  #: by delivery id: bytes so far, bytes in all
+        self.delivered = 0
+        self.failed = 0
+        self.waiting: dict[str, str] = {}  #: by destination: why nothing moves there
+
+    def begin(self, delivery_id: int, size: int) -> Callable[[int], None]:
+        """Start a transfer; what is returned is to hear of its bytes."""
+        self.under_way[delivery_id] = (0, size)
+
+        def on_bytes(count: int) -> None:
+            self.sent_bytes += count
+            so_far, _ = self.under_way.get(delivery_id, (0, size))
+            self.under_way[delivery_id] = (so_far + count, size)
+
+        return on_bytes
+
+    def end(self, delivery_id: int) -> None:
+        """The transfer is over, however it ended."""
+        self.under_way.pop(delivery_id, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivering:
+    """One target whose images are delivered."""
+
+    work: Work
+    book: DeliveryBook
+    source: DeliveryCloud
+    transfers: asyncio.Semaphore  #: of all destinations together
+    bandwidth: Bandwidth
+    progress: Progress
+    version: str
+    now: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    stop: asyncio.Event = field(default_factory=asyncio.Event)  #: nothing new is begun any more
+    ends: dict[tuple[int, str], asyncio.Future[Delivered | None]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """The run whose images these are."""
+        return self.work.run.run_id
+
+    def end_of(self, job_id: int, destination: str) -> asyncio.Future[Delivered | None]:
+        """What came of another delivery of the same row; None = nothing."""
+        key = (job_id, destination)
+        if key not in self.ends:
+            self.ends[key] = asyncio.get_running_loop().create_future()
+        return self.ends[key]
+
+    def ended(self, delivery: Delivery, came: Delivered | None) -> None:
+        """Tell those that wait for it."""
+        end = self.end_of(delivery.job_id, delivery.destination)
+        if not end.done():
+            end.set_result(came)
