@@ -30,6 +30,7 @@ from batchexport.report.advice import CODES, advice_on
 from batchexport.sandbox.weather import FAULTS
 from batchexport.sandbox.weather.presets import SIDES
 from batchexport.sandbox.weather.settings import Services
+from tools import man
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "batchexport"
@@ -363,14 +364,14 @@ def _fields(fields: Mapping[str, str]) -> str:
 
 def _metrics() -> str:
     rows = []
-    for family in text_string_to_metric_families(_all_metrics()):
+    for family in text_string_to_metric_families(all_metrics()):
         sample = family.samples[0]
         name = sample.name if family.type == "counter" else family.name
         rows.append([f"`{name}`", family.type, _words(sample.labels), f"{family.documentation}."])
     return table(("metric", "type", "labels", "meaning"), sorted(rows))
 
 
-def _all_metrics() -> str:
+def all_metrics() -> str:
     """The exposition of a run that has every metric."""
     tally = SimpleNamespace(target=TargetKey(), state=JobState.SUCCEEDED, jobs=1, gib=1)
     traffic = SimpleNamespace(by_status={202: 1}, throttled=0)
@@ -539,6 +540,7 @@ def main() -> None:
         if (new := filled(text)) != text:
             page.write_text(new, encoding="utf-8")
             print(f"updated {page.relative_to(ROOT)}")
+    man.main(ROOT / "share")
 
 
 if __name__ == "__main__":
