@@ -76,7 +76,11 @@ EXIT_CODES: Mapping[int, ExitCode] = {
         "the state file or the output cannot be written",
         "Free some disk space, then run the same command again. Nothing is lost.",
     ),
-    75: ExitCode("the window is closed, with work left to do", "Nothing: the next run resumes it."),
+    75: ExitCode(
+        "the window is closed, a limit of the run is reached (`--max-duration`, `--max-gib`), or `ctl drain`"
+        " ended it; with work left to do",
+        "Nothing: the next run resumes it.",
+    ),
     129: ExitCode("stopped by SIGHUP (terminal closed)", _RESUME),
     130: ExitCode("stopped by SIGINT (Ctrl-C)", _RESUME),
     131: ExitCode("stopped by SIGQUIT", _RESUME),

@@ -23,6 +23,7 @@ from typing import Literal, TypedDict, Unpack
 
 import msgspec
 
+from batchexport.app.allowance import Allowance, throughput_of
 from batchexport.app.console import LogConsole
 from batchexport.app.discover import discover_volumes
 from batchexport.app.plan import plan_list
@@ -88,6 +89,8 @@ class ExportOptions(SignInOptions, total=False):
     concurrency: int  #: requests in flight at once
     poll_interval_s: float
     retries: int  #: further attempts after one that failed
+    max_duration_s: float  #: end after this time with what is left to do
+    max_gib: int  #: export at most so much
     max_failures: int | str  #: stop the run at so many failed rows: `10` or `"5%"`
     in_doubt_timeout_s: float  #: how long the cloud may still carry out a request that it did not answer
     in_use: Literal["fail", "skip", "force", "stop"]  #: what becomes of volumes that a server has
@@ -257,6 +260,8 @@ async def _work(
 ) -> Outcome:
     """Work on the state file until it is done, or until the caller is cancelled and all is drained."""
     began_at, stop = time.time(), asyncio.Event()
+    allowance = Allowance.of(config.settings.limits, began_at=began_at)
+    pace = None if allowance.ends_at is None else throughput_of(state_path)
     ended = partial(record_end, state_path, began_at=began_at, job=config.job_name or None)
     task = asyncio.create_task(
         work(
@@ -267,6 +272,8 @@ async def _work(
             stop=stop,
             observe=partial(_observed, on_change),
             again=again,
+            hours=allowance.hours(None, pace),
+            budget=allowance.budget,
         )
     )
     try:
@@ -281,7 +288,7 @@ async def _work(
         ended(exit_code=1, error=f"unexpected {type(error).__name__}: {error}")
         raise
     with stores.read(state_path) as reader:
-        outcome = outcome_of(reader, stopped=None, wait=config.settings.wait)
+        outcome = outcome_of(reader, stopped=None, wait=config.settings.wait, in_window=allowance.is_limited)
         ended(exit_code=outcome.exit_code, error=None)
         return _outcome(state_path, reader, outcome)
 

@@ -26,11 +26,13 @@ async def connections(
     *,
     state_path: StoreRef,
     stop: asyncio.Event | None = None,
+    limiters: list[RateLimiter] | None = None,
     for_a_run: bool = False,
 ) -> AsyncIterator[Connect]:
     """What opens the cloud of each of these targets. Raises ConfigError where they cannot go together.
 
-    `stop` is the wish to stop of a run. A run, and what prepares it, signs in more patiently than who looks.
+    `stop` is the wish to stop of a run; `limiters` gets the rate limiter of each target that is
+    connected. A run, and what prepares it, signs in more patiently than who looks.
     """
     timeouts = cloud.sign_in_timeouts(access, for_a_run=for_a_run or stop is not None)
     sign_ins = cloud.SignIns(timeouts, stop=stop)
@@ -38,10 +40,12 @@ async def connections(
     default = access.cloud or os.environ.get("OS_CLOUD")
     embedded_sandbox.check_defined({key.cloud for key in keys} - {default})
     if not embedded_sandbox.is_wanted({key.cloud or default for key in keys}):
-        yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins)
+        yield partial(_connect, access=access, limits=limits, sign_ins=sign_ins, limiters=limiters)
         return
     async with embedded_sandbox.EmbeddedSandbox(embedded_sandbox.journal_path(state_path)) as sandbox:
-        yield partial(_connect_sandbox, sandbox, access=access, limits=limits, sign_ins=sign_ins)
+        yield partial(
+            _connect_sandbox, sandbox, access=access, limits=limits, sign_ins=sign_ins, limiters=limiters
+        )
 
 
 @asynccontextmanager
@@ -70,12 +74,15 @@ def _connect(
     access: CloudSettings,
     limits: Limits,
     sign_ins: cloud.SignIns,
+    limiters: list[RateLimiter] | None = None,
     identity: CloudIdentity | None = None,
 ) -> AbstractAsyncContextManager[Cloud]:
     """One target's client, behind a rate limiter that knows what an earlier process learned."""
     limiter = RateLimiter(limits.requests_per_second)
     if learned is not None:
         limiter.start_at(learned)
+    if limiters is not None:
+        limiters.append(limiter)
     return cloud.connect(key, access, limits=limits, limiter=limiter, sign_ins=sign_ins, identity=identity)
 
 
@@ -88,10 +95,13 @@ async def _connect_sandbox(
     access: CloudSettings,
     limits: Limits,
     sign_ins: cloud.SignIns,
+    limiters: list[RateLimiter] | None,
 ) -> AsyncIterator[Cloud]:
     # Not earlier: the engine connects once the state file is ours, and so is the journal then.
     access = await sandbox.access_to(access)
     # By its address it would be another cloud each time.
-    connecting = _connect(key, learned, access=access, limits=limits, sign_ins=sign_ins, identity=SANDBOX)
+    connecting = _connect(
+        key, learned, access=access, limits=limits, sign_ins=sign_ins, limiters=limiters, identity=SANDBOX
+    )
     async with connecting as client:
         yield client

@@ -14,6 +14,9 @@ import msgspec
 from batchexport import engine, nightly_runs
 from batchexport.app.connections import connections
 from batchexport.app.console import Console
+from batchexport.app.control import RunControl, controlled
+from batchexport.changes import JobChange
+from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, InUse, Settings
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
@@ -69,19 +72,30 @@ async def work(
     again: Collection[JobState] = (),
     hours: OpenHours | None = None,
     watch: bool = True,
+    budget: engine.GibBudget | None = None,
+    on_drain: Callable[[], object] | None = None,
 ) -> int:
     """Work on a state file until it is done, `stop` is set, or its hours are over.
 
     Rows in the states of `again` are tried again first. Without `watch` it ends once no row is pending, or
-    none has moved for some minutes: the rest is watched later. After `stop`, what was sent gets its answer,
-    and servers are started. Returns how many hooks failed after their row had ended. Raises BatchExportError
-    for what ends a run early.
+    none has moved for some minutes: the rest is watched later. Nothing begins beyond the
+    `budget`. `on_drain` is called when `ctl` asks for that, and is to set `stop`. After `stop`, what was sent
+    gets its answer, and servers are started. Returns how many hooks failed after their row had ended. Raises
+    BatchExportError for what ends a run early.
     """
     await confirm_stops(state_path, settings)
     async with stores.open_for_work(state_path) as state:
         keys = [target.key for target in state.targets]
+        max_gib_at = None if hours is None else hours.max_gib_at
+        controls = engine.Controls(settings, max_gib_at=max_gib_at, budget=budget)
+        limiters: list[RateLimiter] = []
+        rate = settings.limits.requests_per_second
+        control = RunControl(controls, limiters, requests_per_second=rate, drain=on_drain or stop.set)
         async with (
-            connections(keys, access, settings.limits, state_path=state_path, stop=stop) as plain,
+            connections(
+                keys, access, settings.limits, state_path=state_path, stop=stop, limiters=limiters
+            ) as plain,
+            controlled(state_path, control),
             closing(hours, stop, console),
             sending_only(None if watch else state_path, stop),
             observe(plain) as (connect, on_change),
@@ -91,11 +105,24 @@ async def work(
                 connect,
                 settings,
                 stop=stop,
-                on_change=on_change,
-                max_gib_at=hours.max_gib_at if hours else None,
+                on_change=_counted(budget, state.run.run_id, on_change),
+                controls=controls,
                 again=frozenset(again),
                 others=() if settings.export_again else nightly_runs.other_stores(state_path),
             )
+
+
+def _counted(budget: engine.GibBudget | None, run_id: str, on_change: OnChange | None) -> OnChange | None:
+    """Who is told of changes: the observer, and the budget where there is one."""
+    if budget is None:
+        return on_change
+
+    def told(change: JobChange) -> None:
+        budget.note(run_id, change)
+        if on_change is not None:
+            on_change(change)
+
+    return told
 
 
 def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bool = False) -> RunOutcome:
@@ -251,11 +278,18 @@ async def _close(hours: OpenHours, stop: asyncio.Event, console: Console, now: C
     grace_s = hours.watched_until - now()
     if grace_s > 0:
         console.notice(
-            f"the window is closed: no more exports start; running ones are watched for {duration(grace_s)}"
+            f"{_over(hours)}: no more exports start; running ones are watched for {duration(grace_s)}"
         )
     if not await _stopped_before(hours.watched_until, stop, now):
-        console.notice("the grace period is over: running exports are checked when the window opens again")
+        is_window = hours.limit == OpenHours.__struct_defaults__[-1]
+        what = "the grace period is over" if is_window else _over(hours)
+        when = "when the window opens again" if is_window else "by the next run"
+        console.notice(f"{what}: running exports are checked {when}")
         stop.set()
+
+
+def _over(hours: OpenHours) -> str:
+    return f"{hours.limit} is {'closed' if hours.limit == 'the window' else 'over'}"
 
 
 async def _stopped_before(at: float, stop: asyncio.Event, now: Callable[[], float]) -> bool:

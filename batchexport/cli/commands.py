@@ -18,6 +18,7 @@ WORDS: Mapping[str, str] = {
     "resume": "Resume a run from its state file.",
     "retry": "Retry the failed rows.",
     "status": "Show the progress of a run.",
+    "ctl": "Talk to a run while it works: pause, continue, drain, limits, order.",
     "report": "Show every row with its image or its reason.",
     "verify": "Check every image of a run again.",
     "deliver": "Deliver the images of a run to where they are needed.",

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from batchexport.app import run_in_loop
+from batchexport.app.allowance import Allowance, throughput_of
 from batchexport.app.run import RunOutcome, outcome_of, work
 from batchexport.app.run_hooks import run_hooks
 from batchexport.cli.console import TerminalConsole, err, out_or_err
@@ -35,20 +36,32 @@ def execute(
     again: Collection[JobState] = (),
     hours: OpenHours | None = None,
     watch: bool = True,
+    allowance: Allowance | None = None,
 ) -> int:
-    """`app.run.work` with signals, progress and summary; the exit code."""
+    """`app.run.work` with signals, progress and summary; the exit code.
+
+    `allowance` is that of the night which this is a part of; None = it is all of what the settings allow.
+    """
     start_log(console)
+    allowance = allowance or Allowance.of(settings.limits)
+    hours = allowance.hours(hours, None if allowance.ends_at is None else throughput_of(state_path))
     started = time.monotonic()
     with observe_run(state_path, console) as ending:
         with run_hooks(settings.hooks, state_path) as hooked:
             try:
-                work_on = _work(state_path, settings, access, console, again, hours, watch)
+                work_on = _work(state_path, settings, access, console, again, hours, watch, allowance)
                 stop, hooked.failed_row_hooks = run_in_loop(work_on)
             except (RunStoppedError, CloudError):
                 _sum_up(state_path, settings, access, console, started)
                 raise
             outcome = _sum_up(
-                state_path, settings, access, console, started, stop=stop, in_window=hours is not None
+                state_path,
+                settings,
+                access,
+                console,
+                started,
+                stop=stop,
+                in_window=hours is not None or allowance.is_limited,
             )
             hooked.exit_code = outcome.exit_code
         ending.exit_code = hooked.exit_code
@@ -63,6 +76,7 @@ async def _work(
     again: Collection[JobState],
     hours: OpenHours | None,
     watch: bool,
+    allowance: Allowance,
 ) -> tuple[Stop, int]:
     with unblocked_stderr(console) as screen, stop_on_signals(err, leave=leave_at_once) as stop:
         max_rate = settings.limits.requests_per_second
@@ -76,6 +90,8 @@ async def _work(
             again=again,
             hours=hours,
             watch=watch,
+            budget=allowance.budget,
+            on_drain=stop.drain,
         )
     return stop, failed_hooks
 

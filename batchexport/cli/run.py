@@ -78,6 +78,7 @@ def run(source: str, dry_run: bool, **flags: Any) -> None:
 
 
 def _run_night(config: RunConfig, console: TerminalConsole) -> int:
+    from batchexport.app.allowance import Allowance
     from batchexport.app.nightly_run import run_night
     from batchexport.cli.foreground import execute
     from batchexport.cli.observe_run import report_on
@@ -85,6 +86,6 @@ def _run_night(config: RunConfig, console: TerminalConsole) -> int:
     return run_night(
         config,
         console,
-        work=partial(execute, console=console),
+        work=partial(execute, console=console, allowance=Allowance.of(config.settings.limits)),
         report_on=partial(report_on, console=console),
     )

@@ -205,6 +205,21 @@ limit_options = all_of(
         help="Stop the run at this many failed rows.",
     ),
     option(
+        "--max-duration",
+        "max_duration_s",
+        type=Parsed("duration", interval_s),
+        metavar="S",
+        show_default="no limit",
+        help="End after this time with what is left to do, and exit with 75; run again to resume.",
+    ),
+    option(
+        "--max-gib",
+        type=click.IntRange(min=1),
+        metavar="N",
+        show_default="no limit",
+        help="Export at most this many GiB, then exit with 75.",
+    ),
+    option(
         "--in-doubt-timeout",
         "settle_s",
         old_names=["--settle-time"],

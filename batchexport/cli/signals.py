@@ -13,6 +13,8 @@ import msgspec
 
 #: Ctrl-C, `kill`, a closed terminal or a dropped connection, and Ctrl-\\.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: Somebody wanted it to end with work left.
+WORK_LEFT = 75
 #: Ignored where `nohup` or a shell's `&` started the program: then they stay so.
 _MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
 
@@ -22,11 +24,19 @@ class Stop(msgspec.Struct, kw_only=True):
 
     event: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     signal_number: int | None = None
+    is_drained: bool = False  #: `ctl` asked for it, and no signal
+
+    def drain(self) -> None:
+        """Stop as on the first signal, though none came."""
+        self.is_drained = True
+        self.event.set()
 
     @property
     def exit_code(self) -> int | None:
-        """128 and the number of the signal, as shells count; None while no signal came."""
-        return None if self.signal_number is None else 128 + self.signal_number
+        """128 and the number of the signal, as shells count; None while nobody asked to stop."""
+        if self.signal_number is None:
+            return WORK_LEFT if self.is_drained else None
+        return 128 + self.signal_number
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         poll_interval_s=limits.duration("poll_interval", above=0),
         retries=limits.integer("retries", minimum=0),
         max_failures=limits.read("max_failures", values.parse_max_failures),
+        max_duration_s=limits.duration("max_duration", above=0),
+        max_gib=limits.integer("max_gib", minimum=1),
         settle_s=_in_doubt_timeout(limits),
         order=tables["job"].read("order", values.parse_order),
         in_use=in_use,

@@ -61,6 +61,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: How long a request of unknown outcome may still be carried out by the cloud before it is sent again.
     settle_s: float = 30.0
     max_failures: MaxFailures = msgspec.field(default_factory=MaxFailures)
+    #: Seconds after which a run, or a night, ends with work left; None = never.
+    max_duration_s: float | None = None
+    #: GiB after which it ends; None = never.
+    max_gib: int | None = None
 
 
 class ServerStops(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +136,8 @@ class Layer:
     retries: int | None = None
     max_failures: MaxFailures | None = None
     settle_s: float | None = None
+    max_duration_s: float | None = None
+    max_gib: int | None = None
     in_use: InUse | None = None
     hard_stop: bool | None = None
     max_down: int | None = None

@@ -1,6 +1,7 @@
 """The engine: takes the rows of a state file through the cloud to an image, each exactly once."""
 
 from batchexport.engine.cleanup import Cleaned, Found, find_left_overs, remove_left_overs
+from batchexport.engine.controls import Controls, GibBudget
 from batchexport.engine.give_up import give_up, left_behind, rows_to_give_up
 from batchexport.engine.ledger import OnChange
 from batchexport.engine.ports import Cloud
@@ -12,7 +13,9 @@ __all__ = [
     "Cleaned",
     "Cloud",
     "Connect",
+    "Controls",
     "Found",
+    "GibBudget",
     "OnChange",
     "Reconciled",
     "find_left_overs",

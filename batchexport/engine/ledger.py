@@ -147,7 +147,7 @@ class Ledger:
         """Start nothing more; with an error, the target ends with it once every request has its response."""
         self.stopped_by = self.stopped_by or error
         self.stopping.set()
-        self._changed()
+        self.wake()
 
     def now(self) -> float:
         """Seconds since the epoch by this machine's clock."""
@@ -216,7 +216,7 @@ class Ledger:
         """A job that is new, or held, ends without an attempt: none could succeed."""
         rejected = Rejected(job=job, after=state, ending=ending, at_s=self._now())
         self.work.apply(rejected)
-        self._changed()
+        self.wake()
         self._announce(rejected)
         self._count(state)
 
@@ -254,7 +254,7 @@ class Ledger:
             self.with_resources |= starting
         for job_id in starting:
             self.disturbed.pop(job_id, None)
-        self._changed()
+        self.wake()
 
     def note_adoption(self, job: Job) -> None:
         """An image of an earlier attempt is adopted. If the job had ended before `retry`, nothing held what
@@ -316,7 +316,7 @@ class Ledger:
         self.in_doubt[job.job_id] = JobInDoubt(
             job, since, was_rejected=was_rejected, counts_as_attempt=counts_as_attempt, ending=ending
         )
-        self._changed()
+        self.wake()
 
     def _is_over(self, job: Job) -> bool:
         """Whether an export ended while its caller waited for a response."""
@@ -329,7 +329,8 @@ class Ledger:
         if state is JobState.FAILED and (error := self._breaker.trip()):
             self.stop(error)
 
-    def _changed(self) -> None:
+    def wake(self) -> None:
+        """Have whoever waits for a change look again."""
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
@@ -339,7 +340,7 @@ class Ledger:
         self.to_confirm.pop(job.job_id, None)
         if job.image_id is not None:
             self.exporting.pop(job.image_id, None)
-        self._changed()
+        self.wake()
 
     def _announce(self, change: JobChange) -> None:
         if log.isEnabledFor(logging.INFO):

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 from batchexport.clock import SteadyClock
 from batchexport.config import Settings
+from batchexport.engine.controls import Controls
 from batchexport.engine.ledger import Breaker, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled, reconcile
@@ -40,6 +41,7 @@ async def run(
     now: Callable[[], float] | None = None,
     on_change: OnChange | None = None,
     max_gib_at: Callable[[float], int] | None = None,
+    controls: Controls | None = None,
     start_anyway: bool = False,
     again: frozenset[JobState] = frozenset(),
     others: Sequence[StoreRef] = (),
@@ -50,7 +52,8 @@ async def run(
     Jobs whose volumes `others`, further state files, show as exported are skipped. `max_gib_at(t)`: the
     largest volume that may start at `t`, in GiB; 0 = none, and what is left stays pending; None = any. With
     `start_anyway` servers are started although their volumes are being copied, and their jobs say so.
-    `make_kinds` make the kinds of resources that jobs may need.
+    `make_kinds` make the kinds of resources that jobs may need. With `controls`, which then hold `max_gib_at`
+    too, limits may be changed while the run goes on.
 
     Returns when nothing is left to do or, after `stop` is set, when every request has its response; how many
     hooks failed after their row had ended. Raises what `on_each_target` raises.
@@ -61,6 +64,7 @@ async def run(
     clock = now or SteadyClock()
     breaker = Breaker(settings.limits.max_failures.limit(state.run.rows), state.path)
 
+    controls = controls or Controls(settings, max_gib_at=max_gib_at)
     failed_hooks = 0
 
     async def one(cloud: Cloud, work: Work) -> None:
@@ -73,7 +77,7 @@ async def run(
             stop=stop,
             now=clock,
             on_change=on_change,
-            max_gib_at=max_gib_at,
+            controls=controls,
             start_anyway=start_anyway,
             make_kinds=make_kinds,
         )

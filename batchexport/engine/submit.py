@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from batchexport.config import Settings
 from batchexport.engine import decide
+from batchexport.engine.controls import Controls
 from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
@@ -41,9 +42,9 @@ class Submitter:
         prior: PriorImages,
         kinds: Sequence[ResourceKind],
         hooks: RowHooks,
+        controls: Controls,
         *,
         now: Callable[[], float] = time.time,
-        max_gib_at: Callable[[float], int] | None = None,
     ) -> None:
         self._cloud = cloud
         self._work = work
@@ -54,7 +55,7 @@ class Submitter:
         self._settings = settings
         self._prior = prior
         self._now = now
-        self._max_gib_at = max_gib_at  # the largest volume that may start at a time; 0 = none
+        self._controls = controls
         self._ready: deque[Job] = deque()  # claimed, and waiting for a sender
         self._senders = 0
         self._unsent: dict[asyncio.Task[None], Job] = {}  # a sender has them, and has not sent them
@@ -115,7 +116,7 @@ class Submitter:
         if room <= 0 or len(self._ready) > ahead // 2:
             return []
         now_s = self._now()
-        max_gib = self._max_gib_at(now_s) if self._max_gib_at else None
+        max_gib = self._controls.max_gib_at(now_s)
         if max_gib == 0:
             return []
         try:
@@ -125,22 +126,24 @@ class Submitter:
             return []
         server_now_s = self._cloud.server_now_s()
         jobs = await self._work.claim(
-            room, now_s=now_s, server_now_s=server_now_s, max_gib=max_gib, order=self._settings.order
+            room, now_s=now_s, server_now_s=server_now_s, max_gib=max_gib, order=self._controls.order
         )
+        within = jobs if (budget := self._controls.budget) is None else budget.fitting(jobs)
         self._ledger.claimed(jobs)
-        return jobs
+        for job in jobs[len(within) :]:
+            self._ledger.snooze(job, None, after_s=0.0)
+        return within
 
     def _is_too_late(self, job: Job) -> bool:
         """Whether the job was small enough when it was claimed, and is no longer: it may have waited."""
-        max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
-        return max_gib is not None and (max_gib == 0 or (job.size_gib or 0) > max_gib)
+        return self._controls.is_too_late(job, self._now())
 
     def _room(self) -> int:
         """How many jobs may be claimed now."""
         if self._failures.hold_s or not self._ledger.work.fresh:
             return 0
         ledger = self._ledger
-        most = self._settings.limits.max_exports - ledger.in_progress
+        most = self._controls.max_exports - ledger.in_progress
         return min(self._at_once() - len(ledger.sending), most)
 
     def _at_once(self) -> int:
@@ -161,7 +164,10 @@ class Submitter:
             under_way += len(ledger.exporting)
         if under_way and ledger.work.fresh and (self._ready or self._room() <= 0):
             return math.inf
-        max_gib = self._max_gib_at(self._now()) if self._max_gib_at else None
+        max_gib = self._controls.max_gib_at(self._now())
+        if self._controls.is_paused:
+            is_done = not under_way and await self._work.next_due_s() is None
+            return None if is_done else math.inf
         due_at = await self._work.next_due_s(max_gib=max_gib) if max_gib != 0 else None
         if due_at is None:
             return None if not under_way else math.inf

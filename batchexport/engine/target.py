@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from batchexport.changes import JobChange, RateLearned
 from batchexport.config import Settings
+from batchexport.engine.controls import Controls
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
@@ -45,7 +46,7 @@ async def run_target(
     stop: asyncio.Event,
     now: Callable[[], float],
     on_change: OnChange | None,
-    max_gib_at: Callable[[float], int] | None = None,
+    controls: Controls,
     start_anyway: bool = False,
     make_kinds: Sequence[MakeKind] = KINDS,
 ) -> int:
@@ -61,6 +62,7 @@ async def run_target(
     exporting, in_doubt = await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING)
     ledger.resumed(exporting, in_doubt)
     hooks.resumed([*exporting, *in_doubt])
+    controls.listen(partial(_heed, ledger))
     kinds = [make_kind(cloud, work, ledger, settings) for make_kind in make_kinds]
     resources = [
         ControlLoop(
@@ -68,16 +70,15 @@ async def run_target(
             work,
             ledger,
             settings,
-            max_gib_at=max_gib_at,
+            max_gib_at=controls.max_gib_at,
+            max_exports=lambda: controls.max_exports,
             anyway=start_anyway and kind.confirms,
             is_anothers=partial(_is_needed_by_any, [each for each in kinds if each is not kind]),
         )
         for kind in kinds
     ]
     try:
-        await _run_parts(
-            cloud, work, ledger, settings, kinds, resources, hooks, stop=stop, now=now, max_gib_at=max_gib_at
-        )
+        await _run_parts(cloud, work, ledger, settings, kinds, resources, hooks, controls, stop=stop, now=now)
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
             left = [await last_call(kind, work, ledger) for kind in kinds]
@@ -89,6 +90,12 @@ async def run_target(
     if ledger.stopped_by is not None:
         raise ledger.stopped_by
     return hooks.failed_after
+
+
+def _heed(ledger: Ledger) -> None:
+    """Limits have changed: whoever waits for room, or with rows that are held, looks again."""
+    ledger.held.set()
+    ledger.wake()
 
 
 def _both(on_change: OnChange | None, hooks: RowHooks) -> OnChange | None:
@@ -112,17 +119,17 @@ async def _run_parts(
     kinds: Sequence[ResourceKind],
     resources: Sequence[ControlLoop],
     hooks: RowHooks,
+    controls: Controls,
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
-    max_gib_at: Callable[[float], int] | None,
 ) -> None:
     for each in resources:
         await each.resume()
     if stop.is_set():  # before anything is claimed: such a run only releases
         ledger.stop()
     prior = PriorImages(cloud, work)
-    submitter = Submitter(cloud, work, ledger, settings, prior, kinds, hooks, now=now, max_gib_at=max_gib_at)
+    submitter = Submitter(cloud, work, ledger, settings, prior, kinds, hooks, controls, now=now)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [
         _relay(stop, ledger),

@@ -44,6 +44,7 @@ class OpenHours(msgspec.Struct, frozen=True, kw_only=True):
     closes_at: float  #: seconds since the epoch; only exports expected to end by then are started
     watched_until: float  #: seconds since the epoch; polling ends then
     throughput: Throughput = DEFAULT_THROUGHPUT
+    limit: str = "the window"  #: what it is that closes, for people
 
     def max_gib_at(self, now: float) -> int:
         """GiB of the largest volume whose export may start at `now`; 0 = none."""

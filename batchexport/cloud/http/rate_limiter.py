@@ -74,6 +74,14 @@ class RateLimiter:
             self._set_rate(max(FLOOR_PER_S, requests_per_second))
             self._rejected_at = self._rate / SAFE_SHARE
 
+    def change_limit(self, requests_per_second: float) -> None:
+        """Have another setting from now on. What the cloud taught stays, where it is below it."""
+        before, self._ceiling = self._ceiling, requests_per_second
+        if self._rate == before or (
+            requests_per_second and (not self._rate or self._rate > requests_per_second)
+        ):
+            self._set_rate(requests_per_second)
+
     async def acquire(self) -> float:
         """Wait until the caller may send one request; returns the time, by the limiter's clock.
 

@@ -45,7 +45,8 @@ class ControlLoop:
         ledger: Ledger,
         settings: Settings,
         *,
-        max_gib_at: Callable[[float], int] | None = None,
+        max_gib_at: Callable[[float], int | None] | None = None,
+        max_exports: Callable[[], int] | None = None,
         anyway: bool = False,
         is_anothers: Callable[[Job], bool] = lambda _: False,
     ) -> None:
@@ -57,6 +58,7 @@ class ControlLoop:
         self._ledger = ledger
         self._settings = settings
         self._max_gib_at = max_gib_at
+        self._max_exports = max_exports or (lambda: settings.limits.max_exports)
         self._anyway = anyway
         self._work = work
         self._waited_for: dict[str, Job] = {}  # by resource id: an export that is in progress, or may be
@@ -223,7 +225,7 @@ class ControlLoop:
     async def _has_room(self, rows: Sequence[LinkedRow], outstanding: set[str]) -> bool:
         busy = {row.job.job_id for row in await self._book.jobs_of(outstanding)}
         new = [row for row in rows if row.job.job_id not in busy]
-        max_exports = self._settings.limits.max_exports
+        max_exports = self._max_exports()
         if not has_room(len(new), outstanding=len(outstanding), busy=len(busy), max_exports=max_exports):
             return False
         return self._kind.has_room(rows, outstanding=await self._book.outstanding())
