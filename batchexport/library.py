@@ -93,11 +93,13 @@ class ExportOptions(SignInOptions, total=False):
     max_gib: int  #: export at most so much
     max_failures: int | str  #: stop the run at so many failed rows: `10` or `"5%"`
     in_doubt_timeout_s: float  #: how long the cloud may still carry out a request that it did not answer
-    in_use: Literal["fail", "skip", "force", "stop"]  #: what becomes of volumes that a server has
+    in_use: Literal["fail", "skip", "force", "stop", "snapshot"]  #: what becomes of volumes that a server has
     stop_servers: bool  #: with `in_use="stop"`: True = agreed, servers may be stopped
     hard_stop: bool
     max_servers_down: int
     stop_timeout_s: float
+    max_temporary: int  #: with `in_use="snapshot"`: temporary volumes at once
+    max_temporary_gib: int  #: GiB of these together
     name_template: str
     encoding: str  #: of the list
     disk_format: str

@@ -11,7 +11,7 @@ from batchexport.cli import parameters
 from batchexport.cli.observe_run import observe_options
 from batchexport.cli.options import Decorator, Section, all_of, console_options, option
 from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, choice, dialect_option
-from batchexport.config import InUse, Limits, MaxFailures, ServerStops, Settings
+from batchexport.config import CopyLimits, InUse, Limits, MaxFailures, ServerStops, Settings
 from batchexport.config.values import duration_s
 from batchexport.model import ExportOrder
 
@@ -147,7 +147,8 @@ in_use_option = option(
     "--in-use",
     type=click.Choice([each.value for each in InUse]),
     show_default=InUse.FAIL.value,
-    help="What to do with volumes attached to a server; stop: stop it meanwhile (needs --yes).",
+    help="What to do with volumes attached to a server; snapshot: export a temporary copy; stop: stop the"
+    " server meanwhile (needs --yes).",
 )
 server_options = all_of(
     _flag(
@@ -174,6 +175,22 @@ server_options = all_of(
         "--yes",
         "agreed",
         help="Consent to stopping servers, for --in-use stop or rows with in_use stop.",
+    ),
+    section=Section.IN_USE,
+)
+copy_options = all_of(
+    _number(
+        "--max-temporary",
+        least=1,
+        default=CopyLimits().max_temporary,
+        help="With --in-use snapshot: maximum temporary volumes at once.",
+    ),
+    option(
+        "--max-temporary-gib",
+        type=click.IntRange(min=1),
+        metavar="GIB",
+        show_default="as the quota allows",
+        help="With --in-use snapshot: maximum GiB of these together; a larger volume goes alone.",
     ),
     section=Section.IN_USE,
 )
@@ -230,6 +247,7 @@ limit_options = all_of(
     ),
     all_of(in_use_option, section=Section.IN_USE),
     server_options,
+    copy_options,
     _flag("--no-preflight", help="Do not check the volumes before sending."),
     _flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
@@ -293,6 +311,7 @@ visiting_options = all_of(
 planning_options = all_of(
     all_of(rate_option, max_exports_option, section=Section.PACE),
     all_of(in_use_option, section=Section.IN_USE),
+    copy_options,
     all_of(dialect_option, section=Section.CLOUD),
     cloud_options,
     console_options,

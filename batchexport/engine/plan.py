@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping
 
 from batchexport.config import Settings
+from batchexport.dialect import DialectName
 from batchexport.engine.ports import Cloud
 from batchexport.engine.run import Connect, on_each_target
 from batchexport.engine.steps.server_eligibility import why_not_stopped
 from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import PlanSummary, Rules, check_row, take_inventory
+from batchexport.plan.copies import Copies
 from batchexport.plan.row_checks import Finding, Severity, name_taken
 from batchexport.store import Store, Unsent, Work
 
@@ -33,6 +35,8 @@ async def plan(state: Store, connect: Connect, settings: Settings) -> Mapping[Ta
 async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: PlanSummary) -> None:
     """Fill the summary of one target. Costs pages, and a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
+    summary.copies = Copies(makes_clones=cloud.dialect.name is DialectName.CINDER)
+    summary.copy_limits = settings.copies
     summary.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, work, summary)
 
@@ -44,6 +48,8 @@ async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: Pl
 
     unseen = await take_inventory(cloud, work, seen, read_all=True)
     await _read_servers(cloud, summary)
+    if summary.copies:
+        summary.storage_quota = await cloud.copies.get_storage_quota()
     if unseen.missing:
         summary.presumed_missing = unseen.rows
     else:

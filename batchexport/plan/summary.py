@@ -8,10 +8,14 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from batchexport.model import ImageQuota, Server, Volume
+from batchexport.config import CopyLimits
+from batchexport.model import ImageQuota, Server, StorageQuota, Volume
+from batchexport.plan.copies import Copies, CopyOutlook, copy_outlook
 from batchexport.plan.row_checks import Finding, Severity, most_severe
 from batchexport.store import Unsent
 
+#: The severities of rows that are sent.
+_SENT = (Severity.NEEDS_STOP, Severity.NEEDS_COPY, Severity.WARNING)
 #: Findings beyond these are counted, not kept.
 MAX_KEPT = 10_000
 
@@ -47,6 +51,9 @@ class PlanSummary(msgspec.Struct):
     presumed_missing: int = 0  #: rows in no list; of the others like them that were read, none exists
     images: int = 0  #: in the project
     quota: ImageQuota | None = None
+    copies: Copies | None = None  #: of volumes in use
+    storage_quota: StorageQuota | None = None  #: None = not told, or no volume is to be copied
+    copy_limits: CopyLimits = CopyLimits()
 
     def add(self, row: Unsent, volume: Volume | None, findings: Sequence[Finding]) -> None:
         """Add one row."""
@@ -70,7 +77,10 @@ class PlanSummary(msgspec.Struct):
                 self.volumes_by_server.setdefault(server_id, []).append(volume.volume_id)
             if volume.name:
                 self.volume_names[volume.volume_id] = volume.name
-        if size is not None and (worst is None or worst.severity in (Severity.NEEDS_STOP, Severity.WARNING)):
+        is_copied = worst is not None and worst.severity is Severity.NEEDS_COPY
+        if is_copied and volume is not None and self.copies is not None:
+            self.copies.add(volume)
+        if size is not None and (worst is None or worst.severity in _SENT):
             self.sized += 1
             self.gib += size
             self.max_gib = max(self.max_gib, size)
@@ -110,10 +120,24 @@ class PlanSummary(msgspec.Struct):
         """Rows that would be sent but whose images exceed the quota."""
         return 0 if self.quota is None else max(0, self.to_export - self.quota.left)
 
+    def copy_outlook(self) -> CopyOutlook | None:
+        """What copies of volumes in use take, and whether the quotas leave room; None = there are none."""
+        if not self.copies:
+            return None
+        limits = self.copy_limits
+        return copy_outlook(
+            self.copies.counted(),
+            self.storage_quota,
+            max_temporary=limits.max_temporary,
+            max_temporary_gib=limits.max_temporary_gib,
+        )
+
     @property
     def cannot(self) -> int:
         """Rows that cannot be exported, for whatever reason."""
-        return self.by_severity[Severity.BLOCKED] + self.presumed_missing + self.over_quota
+        outlook = self.copy_outlook()
+        no_room = 0 if outlook is None else outlook.no_room
+        return self.by_severity[Severity.BLOCKED] + self.presumed_missing + self.over_quota + no_room
 
 
 #: Documented read speeds of the slowest and the fastest disk types of EVS. No export was seen to be faster.

@@ -39,7 +39,7 @@ def plan_text(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
     for target, summary in summaries.items():
         if len(summaries) > 1:
             lines += ["", printable(target.label)] if lines else [printable(target.label)]
-        lines += [*_table(summary), *_server_lines(summary), *_sums(summary, limits)]
+        lines += [*_table(summary), *_server_lines(summary), *_copy_lines(summary), *_sums(summary, limits)]
     return "\n".join(lines)
 
 
@@ -101,6 +101,28 @@ def _server_lines(summary: PlanSummary) -> Iterator[str]:
     yield ""
 
 
+def _copy_lines(summary: PlanSummary) -> Iterator[str]:
+    """What copies of volumes in use take, and whether the quotas leave room for them."""
+    if (outlook := summary.copy_outlook()) is None:
+        return
+    made = f"{count_of(outlook.volumes, 'temporary volume')} of {number(outlook.gib)} GiB"
+    if outlook.snapshots:
+        made = f"{count_of(outlook.snapshots, 'snapshot')} and {made}"
+    at_once = f"{number(outlook.at_once)} at once, for up to {number(outlook.gib_at_once)} GiB of quota"
+    yield f"{made} would be made and deleted, {at_once}"
+    if summary.storage_quota is None:
+        yield "the cloud does not tell its quotas for volumes and snapshots"
+    if outlook.no_room:
+        short = ", ".join(outlook.short_of)
+        yield f"the quotas have no room for the copies of {count_of(outlook.no_room, 'volume')}: {short}"
+    elif outlook.room is not None and outlook.room < outlook.at_once:
+        short = ", ".join(outlook.short_of)
+        yield f"the quotas have room for {number(outlook.room)} of the largest at once: {short}"
+    elif summary.storage_quota is not None:
+        yield "the quotas have room for them"
+    yield ""
+
+
 def _named_volumes(volume_ids: Sequence[str], summary: PlanSummary) -> str:
     names = summary.volume_names
     return ", ".join(
@@ -132,6 +154,7 @@ def _sums(summary: PlanSummary, limits: Limits) -> Iterator[str]:
     parts = [f"{number(summary.to_export)} to export"]
     notes = [
         (by_severity[Severity.NEEDS_STOP], "once servers are stopped"),
+        (by_severity[Severity.NEEDS_COPY], "by a copy"),
         (by_severity[Severity.WARNING], "may fail"),
     ]
     if said := ", ".join(f"{number(rows)} {words}" for rows, words in notes if rows):
@@ -206,11 +229,30 @@ def _content(summary: PlanSummary, limits: Limits) -> dict[str, object]:
         "rows_of_known_size": summary.sized,
         "max_gib": summary.max_gib,
         "servers": [_server(summary, server_id) for server_id in sorted(summary.volumes_by_server)],
+        "copies": _copies(summary),
         "images": summary.images,
         "image_quota": None if quota is None else {"allowed": quota.allowed, "used": quota.used},
         "expected_s": {"fast": round(span.fast_s), "slow": round(span.slow_s)},
         "findings": [finding for row in _in_order(summary) for finding in _findings(row)],
         "rows_with_findings_left_out": summary.not_kept,
+    }
+
+
+def _copies(summary: PlanSummary) -> dict[str, object] | None:
+    """What copies of volumes in use take; None = there are none. Of quotas, -1 is unlimited."""
+    if (outlook := summary.copy_outlook()) is None:
+        return None
+    quotas = {} if summary.storage_quota is None else summary.storage_quota.quotas
+    return {
+        "snapshots": outlook.snapshots,
+        "temporary_volumes": outlook.volumes,
+        "gib": outlook.gib,
+        "at_once": outlook.at_once,
+        "quota_gib_at_once": outlook.gib_at_once,
+        "room_at_once": outlook.room,
+        "without_room": outlook.no_room,
+        "short_of": list(outlook.short_of),
+        "quotas": {name: {"allowed": each.allowed, "used": each.used} for name, each in quotas.items()},
     }
 
 
