@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,14 @@ def _wait_while_uploading(cloud: Any, volume_id: str) -> None:
 
 def _seeded(seed: str, prefix: str, count: int = COUNT, *words: Any) -> Any:
     """Volume ids from the manifest of the harness's own seeding command."""
+    return list(_seeded_files(seed, prefix, count, *words))
+
+
+def _seeded_files(seed: str, prefix: str, count: int, *words: Any) -> dict[str, Path]:
+    """Volume ids from the manifest of the harness's own seeding command, and where their bytes are."""
     command = [seed, str(count), "--prefix", prefix, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [volume["id"] for volume in json.loads(done.stdout)["volumes"]]
+    return {volume["id"]: Path(volume["path"]) for volume in json.loads(done.stdout)["volumes"]}
 
 
 @pytest.fixture
@@ -159,6 +165,44 @@ def _running_server(compute: Any, flavor_id: Any, image_id: str, seconds: int = 
             compute.delete_server(made)
             if time.monotonic() > end:
                 raise
+
+
+@dataclass(frozen=True)
+class Held:
+    """Volumes with known bytes that running servers hold."""
+
+    files: dict[str, Path]  #: where the bytes of each are, by volume id
+    servers: dict[str, list[str]]  #: volume ids by server id
+
+
+@pytest.fixture(scope="module")
+def held(cloud: Any, compute: Any) -> Iterator[Held]:
+    """Twenty volumes on four running servers, removed after the tests of the module with their images."""
+    seed = os.environ.get("BATCHEXPORT_TEST_SEED")
+    image = next(iter(cloud.image.images(name="tiny")), None)
+    if not seed or image is None:
+        pytest.skip("needs a harness that makes volumes with known bytes: set BATCHEXPORT_TEST_SEED")
+    flavor = min(compute.flavors(), key=lambda flavor: flavor.ram)
+    files = _seeded_files(seed, f"batchexport-test-{uuid.uuid4().hex[:8]}", 20)
+    ids, servers = list(files), []
+    try:
+        for number in range(4):
+            servers.append(_running_server(compute, flavor.id, image.id))
+            for volume_id in ids[number::4]:
+                compute.create_volume_attachment(servers[-1], volume_id=volume_id)
+        for volume_id in ids:
+            volume = cloud.block_storage.get_volume(volume_id)
+            cloud.block_storage.wait_for_status(volume, "in-use", interval=0.5, wait=120)
+        yield Held(files, {server.id: ids[number::4] for number, server in enumerate(servers)})
+    finally:
+        for server in servers:
+            compute.delete_server(server)
+        for server in servers:
+            compute.wait_for_delete(server, wait=60)
+        for volume_id in ids:
+            volume = cloud.block_storage.get_volume(volume_id)
+            cloud.block_storage.wait_for_status(volume, "available", interval=0.5, wait=60)
+        _remove(cloud, ids)
 
 
 @pytest.fixture
