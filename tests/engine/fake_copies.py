@@ -13,7 +13,7 @@ from batchexport.errors import (
     TransientError,
     VolumeStateError,
 )
-from batchexport.model import Snapshot, SnapshotRequest, Volume, VolumeDetails, VolumeRequest
+from batchexport.model import Server, Snapshot, SnapshotRequest, Volume, VolumeDetails, VolumeRequest
 from tests.engine.fake_cloud import FakeCloud
 
 LATE_S = 5.0
@@ -168,6 +168,9 @@ class CopyCloud(FakeCloud):
         made = self._volume(thing_id, self.server_now_s())
         assert made is not None
         return made
+
+    async def get_server(self, server_id: str) -> Server:
+        return Server(server_id=server_id, status="active", name=f"name of {server_id}")
 
     async def _create(
         self,

@@ -1,14 +1,19 @@
 """Volumes in use are exported by way of copies, and no copy of ours is left behind."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from batchexport.config import CopyLimits, InUse, Limits, Settings
 from batchexport.dialect import EVS
 from batchexport.engine.steps.copy_marks import CopyName, is_ours, job_of, kind_of
+from batchexport.host_command import CommandResult, HostCommand
 from batchexport.model import ResourceType
+from batchexport.quiesce import QuiesceCommands, Quiesced, QuiescedServer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_copies import CopyCloud
 
@@ -231,6 +236,37 @@ def test_a_copy_that_somebody_deletes_fails_the_row_that_waits_for_it(bench: Ben
     assert bench.states() == {IDS[0]: "failed"}
     assert "copy of its volume" in (bench.jobs()[IDS[0]].reason or "")
     assert cloud.left() == []
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_snapshots_are_made_between_the_commands_that_hold_their_server(
+    bench: Bench, is_good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = CopyCloud(dict.fromkeys(IDS, "one"))
+    command = HostCommand(arguments=("true",))
+    seen: list[tuple[str, int]] = []
+
+    @asynccontextmanager
+    async def held(commands: QuiesceCommands, server: QuiescedServer) -> AsyncIterator[Quiesced]:
+        result = Quiesced()
+        result.before = CommandResult(command=command, exit_code=0 if is_good else 1, output="no lock")
+        assert (server.server_id, server.volume_ids) == ("one", IDS)
+        seen.append(("before", len(cloud.left())))
+        yield result
+        assert all(cloud.status_of(each) == "available" for each in cloud.left())
+        seen.append(("after", len(cloud.left())))
+
+    monkeypatch.setattr("batchexport.engine.steps.copy_burst.quiesced", held)
+    bench.load(IDS)
+    bench.run(cloud, settings=replace(settings(), quiesce=QuiesceCommands(before=command)))
+    if is_good:
+        check(bench, cloud, succeeded=4)
+        assert seen == [("before", 0), ("after", 4)]
+        assert "held by commands of yours" in (bench.jobs()[IDS[0]].reason or "")
+    else:
+        assert set(bench.states().values()) == {"failed"}
+        assert "no lock" in (bench.jobs()[IDS[0]].reason or "")
+        assert cloud.requests == []
 
 
 def test_a_name_tells_whose_a_copy_is() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableSet, Sequence
+from collections.abc import Mapping, MutableSet, Sequence
 
 from msgspec.structs import replace
 
@@ -22,12 +22,10 @@ from batchexport.errors import (
     ThrottledError,
     UnreachableError,
 )
-from batchexport.model import ResourceType, SnapshotRequest, Volume, VolumeRequest
+from batchexport.model import ResourceType, SnapshotRequest, VolumeRequest
 from batchexport.store import Resource
 
 log = logging.getLogger(__name__)
-
-GetVolume = Callable[[str], Awaitable[Volume | None]]
 
 
 class CopyRequests:
@@ -49,6 +47,7 @@ class CopyRequests:
         self._known = known
         self._fresh = fresh
         self._watch = watch
+        self._made: dict[str, str] = {}  # by resource id, the id in the cloud
         self._spread: dict[str, str] = {}  # by id of a snapshot: how far apart those of its server are
 
     def made_of(self, volume: Resource) -> str:
@@ -58,15 +57,22 @@ class CopyRequests:
         spread = self._spread.get(volume.depends_on, "")
         return f"crash-consistent: made from a snapshot of the volume while it was in use{spread}"
 
-    async def create(
-        self, resource_ids: Sequence[str], get_volume: GetVolume, fence: Fence
-    ) -> Mapping[str, CloudError]:
+    def made(self, resource_ids: Sequence[str]) -> list[str]:
+        """The ids in the cloud of those of these that were made."""
+        return [each for name in resource_ids if (each := self._made.get(name))]
+
+    def note(self, resource_ids: Sequence[str], words: str) -> None:
+        """Say this, too, of the images that come of these snapshots."""
+        for each in resource_ids:
+            self._spread[each] = self._spread.get(each, "") + words
+
+    async def create(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these at once; by id, what was refused or is in doubt.
 
         Raises NotSentError where nothing was sent, and SignInError.
         """
         answers = await asyncio.gather(
-            *(self._create(each, get_volume, fence) for each in resource_ids), return_exceptions=True
+            *(self._create(each, fence) for each in resource_ids), return_exceptions=True
         )
         failed: dict[str, CloudError] = {}
         unsent = 0
@@ -82,7 +88,7 @@ class CopyRequests:
         self._note_spread([each for each in resource_ids if each in self._watch.created_at])
         return failed
 
-    async def _create(self, resource_id: str, get_volume: GetVolume, fence: Fence) -> None:
+    async def _create(self, resource_id: str, fence: Fence) -> None:
         resource = self._known[resource_id]
 
         def sending() -> None:
@@ -90,13 +96,14 @@ class CopyRequests:
             self._fresh.discard(resource_id)  # from here on it may have been made
 
         try:
-            cloud_id = await self._send(resource, get_volume, sending)
+            cloud_id = await self._send(resource, sending)
         except (RefusedError, UnreachableError, ThrottledError):
             self._fresh.add(resource_id)  # it certainly was not
             raise
+        self._made[resource_id] = cloud_id
         await self._book.created(resource_id, cloud_id)
 
-    async def _send(self, resource: Resource, get_volume: GetVolume, fence: Fence) -> str:
+    async def _send(self, resource: Resource, fence: Fence) -> str:
         name = CopyName(
             kind=ResourceType(resource.kind),
             run_id=self._run_id,
@@ -119,18 +126,16 @@ class CopyRequests:
         request = VolumeRequest(
             name=str(name), description=description, metadata=name.metadata, size_gib=resource.size_gib
         )
-        request = await self._with_source(request, resource, source_id, get_volume)
+        request = await self._with_source(request, resource, source_id)
         return (await self._cloud.copies.create_volume(request, fence=fence)).volume_id
 
-    async def _with_source(
-        self, request: VolumeRequest, resource: Resource, source_id: str, get_volume: GetVolume
-    ) -> VolumeRequest:
+    async def _with_source(self, request: VolumeRequest, resource: Resource, source_id: str) -> VolumeRequest:
         if resource.depends_on is None:
             return replace(request, source_volume_id=source_id)
         snapshot_id = self._known[resource.depends_on].cloud_id
         if self._cloud.dialect.name is not DialectName.EVS:
             return replace(request, snapshot_id=snapshot_id)
-        volume = await get_volume(source_id)
+        volume = await self._cloud.block_storage.get_volume(source_id)
         details = None if volume is None else volume.details
         return replace(
             request,

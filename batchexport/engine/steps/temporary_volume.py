@@ -25,6 +25,7 @@ from batchexport.engine.resources.groups import not_sent
 from batchexport.engine.resources.kind import Selection
 from batchexport.engine.resources.lifecycle import Limits, Seen
 from batchexport.engine.resources.requests import is_refused
+from batchexport.engine.steps.copy_burst import QUIESCE_FAILED, QuietBurst
 from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
 from batchexport.engine.steps.copy_messages import messages
 from batchexport.engine.steps.copy_requests import CopyRequests
@@ -70,6 +71,7 @@ class TemporaryVolume:
         self._ledger = ledger
         self._policy = settings.in_use
         self._limits = settings.copies
+        self._quiesce = settings.quiesce
         self._run_id = work.run.run_id
         self._known: dict[str, Resource] = {}  # planned or outstanding, by id
         self._fresh: set[str] = set()  # planned in this process, and certainly never requested
@@ -199,7 +201,7 @@ class TemporaryVolume:
 
     def _choose(self, job: Job, *, is_burst: bool) -> list[Planned]:
         volume = self._planned(job, ResourceType.VOLUME)
-        if self._is_cloning and not is_burst:
+        if self._is_cloning and not is_burst and not self._quiesce:
             return [volume]
         snapshot = self._planned(job, ResourceType.SNAPSHOT)
         return [snapshot, replace(volume, depends_on=snapshot.ref.resource_id)]
@@ -223,10 +225,34 @@ class TemporaryVolume:
 
     async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these, all at once: one request for each, and never a second one under its name."""
-        failed = await self._requests.create(resource_ids, self._cloud.block_storage.get_volume, fence)
+        failed = await self._create(resource_ids, fence)
         for resource_id, error in failed.items():
             await self._note_refusal(resource_id, error)
         return failed
+
+    async def _create(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
+        snapshots = [each for each in resource_ids if kind_of(each) == ResourceType.SNAPSHOT]
+        if not (self._quiesce and snapshots):
+            return await self._requests.create(resource_ids, fence)
+        failed, note = await QuietBurst(self._cloud, self._quiesce).make(
+            snapshots,
+            await self._volumes_by_server(snapshots),
+            lambda: self._requests.create(snapshots, fence),
+            lambda: self._requests.made(snapshots),
+        )
+        self._requests.note(snapshots, note)
+        if volumes := [each for each in resource_ids if each not in snapshots]:
+            failed = {**failed, **await self._requests.create(volumes, fence)}
+        return failed
+
+    async def _volumes_by_server(self, snapshots: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for each in snapshots:
+            volume_id = self._known[each].volume_id or ""
+            volume = await self._volume(volume_id)
+            for server_id in () if volume is None else volume.server_ids:
+                found.setdefault(server_id, []).append(volume_id)
+        return found
 
     async def _note_refusal(self, resource_id: str, error: CloudError) -> None:
         job_id = job_of(resource_id)
@@ -295,7 +321,10 @@ class TemporaryVolume:
 
     def why_refused(self, error: CloudError) -> Ending:
         """How a job fails of whose volume the cloud makes no copy."""
-        return not_sent("the cloud makes no copy of its volume, which is in use", error)
+        if error.code == QUIESCE_FAILED:
+            return not_sent("its server could not be held for the snapshot", error)
+        ending = not_sent("the cloud makes no copy of its volume, which is in use", error)
+        return ending if error.code else replace(ending, code="copy_refused")
 
     def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
         """How a job fails whose copy did not become available."""
