@@ -60,8 +60,6 @@ CODES: Mapping[str, str] = {
     "server_down_elsewhere": "Another state file stopped the server, and no run is working on that file.",
     # Temporary copies of volumes in use.
     "copy_refused": "The cloud makes no snapshot or clone of the volume, which is in use.",
-    "copy_failed": "The snapshot, or the temporary volume, did not become available.",
-    "copy_deleted": "Somebody deleted the snapshot, or the temporary volume, before its export began.",
     "quiesce_failed": "The command `before` failed: no snapshot was made.",
 }
 
@@ -118,8 +116,6 @@ _BY_CODE = {
     "server_started": f"Keep the server down until its volumes are exported: {_AGAIN}.",
     "server_refused": f"The account may not stop this server: have the permission granted, {_RETRY}.",
     "copy_refused": f"See the cloud's words; --in-use stop stops the server instead, {_RETRY}.",
-    "copy_failed": f"See the status and the cloud's messages on it, {_RETRY}: a new copy is made.",
-    "copy_deleted": f"Leave what is named batchexport-… to the run: {_AGAIN}.",
     "quiesce_failed": f"Fix the command of [snapshot] before, {_RETRY}.",
     "server_down_elsewhere": f"Start it with the command in the reason, {_RETRY}.",
     "force_ignored": f"This cloud exports no volume in use: stop the server, detach the volume, {_RETRY}.",
