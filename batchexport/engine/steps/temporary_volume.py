@@ -50,6 +50,8 @@ STUCK_AFTER_S = 900.0
 POLL_S = 10.0
 #: How long no more copies are made at once than the quota has just allowed.
 QUOTA_S = 600.0
+#: A quota that refuses a copy for this long, with no other copy of ours there, is used up by others.
+QUOTA_LAG_S = 60.0
 #: A list of all volumes serves for rows that begin within this time.
 LIST_S = 30.0
 
@@ -82,6 +84,7 @@ class TemporaryVolume:
         self._forgiven: set[str] = set()  # ids of copies whose refusal fails no job
         self._most = math.inf  # jobs with copies at once, by what a quota allowed
         self._most_until = 0.0  # loop time
+        self._no_quota_since: dict[int, float] = {}  # by job id: loop time, with nothing of ours to wait for
         self._listed: dict[str, Volume] = {}
         self._listed_at = -math.inf
 
@@ -275,8 +278,12 @@ class TemporaryVolume:
         """A quota is used up. By copies of ours: the job waits for their release. By others: it fails."""
         others = [each for each in self._known.values() if job_of(each.resource_id) != job_id]
         others = [each for each in others if each.resource_id not in self._fresh]
-        if not others:
+        if not others:  # what was just deleted may still count
+            loop_now = asyncio.get_running_loop().time()
+            if loop_now - self._no_quota_since.setdefault(job_id, loop_now) < QUOTA_LAG_S:
+                self._forgiven.add(resource_id)
             return
+        self._no_quota_since.pop(job_id, None)
         jobs = {job_of(each.resource_id) for each in others}
         self._most, self._most_until = max(1, len(jobs)), asyncio.get_running_loop().time() + QUOTA_S
         extra = {"action": "quota_waits", "job_id": job_id, "resource_id": resource_id}
