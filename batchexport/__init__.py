@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchexport.version import __version__
 
 if TYPE_CHECKING:
+    from batchexport.change_stream import ChangeStream, export_changes
     from batchexport.changes import JobChange
     from batchexport.config.volume_filter import VolumeFilter
     from batchexport.errors import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         StateError,
         StateInUseError,
     )
+    from batchexport.job_run import JobRun, run_job
     from batchexport.library import (
         ExportOptions,
         Outcome,
@@ -36,11 +38,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchExportError",
+    "ChangeStream",
     "CloudError",
     "ConfigError",
     "ExportOptions",
     "JobChange",
     "JobListError",
+    "JobRun",
     "JobState",
     "Outcome",
     "RunStoppedError",
@@ -52,14 +56,20 @@ __all__ = [
     "__version__",
     "discover",
     "export",
+    "export_changes",
     "plan_export",
     "read_outcome",
     "render_report",
     "resume",
+    "run_job",
     "verify",
 ]
 
 _MODULES = {
+    "ChangeStream": "change_stream",
+    "JobRun": "job_run",
+    "export_changes": "change_stream",
+    "run_job": "job_run",
     "JobChange": "changes",
     "JobState": "model",
     "Volume": "model",

@@ -182,7 +182,7 @@ async def resume(
     """
     export_again = parse_export_again(options.pop("export_again", None))
     config = resolve_resume(
-        stores.reference(str(state)), _layer(options), os.environ, export_again=export_again
+        stores.reference(str(state)), layer_of(options), os.environ, export_again=export_again
     )
     wanted = {JobState.FAILED: retry_failed, JobState.SKIPPED: retry_skipped}
     with _alone(stores.reference(str(state))):
@@ -214,7 +214,7 @@ async def discover(
 
     Raises CloudError, ConfigError.
     """
-    settings, access = settings_from(_layer(options))
+    settings, access = settings_from(layer_of(options))
     return await discover_volumes(volume_filter or VolumeFilter(), settings, access)
 
 
@@ -223,7 +223,7 @@ async def verify(state: str | Path, **options: Unpack[SignInOptions]) -> Mapping
 
     Raises StateError, CloudError, ConfigError.
     """
-    config = resolve_resume(stores.reference(str(state)), _layer(options), os.environ)
+    config = resolve_resume(stores.reference(str(state)), layer_of(options), os.environ)
     return await verify_images(stores.reference(str(state)), config.settings, config.access)
 
 
@@ -355,7 +355,7 @@ def _config(source: str, state: str | Path | None, options: ExportOptions) -> Ru
     export_again = parse_export_again(options.pop("export_again", None))
     return resolve_config(
         source,
-        _layer(options),
+        layer_of(options),
         os.environ,
         state_path=None if state is None else stores.reference(str(state)),
         export_again=export_again,
@@ -388,7 +388,7 @@ def _rows(source: Rows) -> list[Mapping[str, object]]:
     return rows
 
 
-def _layer(options: Mapping[str, object]) -> Layer:
+def layer_of(options: Mapping[str, object]) -> Layer:
     """The options as a layer of settings. Raises ConfigError for what is none."""
     return layer_from(options, allowed=ALLOWED)
 

@@ -12,13 +12,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport import library
+from batchexport import change_stream, job_run, library
 from batchexport.cli.program import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
@@ -388,10 +388,14 @@ def all_metrics() -> str:
 
 
 def _library() -> str:
-    source = Path(library.__file__).read_text(encoding="utf-8")
+    return "".join(map(_public, (library, change_stream, job_run)))
+
+
+def _public(module: ModuleType) -> str:
+    source = Path(module.__file__ or "").read_text(encoding="utf-8")
     text = []
     for node in ast.parse(source).body:
-        if getattr(node, "name", None) not in library.__all__:
+        if getattr(node, "name", None) not in module.__all__:
             continue
         words = _markdown(ast.get_docstring(node) or "")  # type: ignore[arg-type]
         if isinstance(node, ast.ClassDef):
