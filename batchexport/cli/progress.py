@@ -16,7 +16,7 @@ from tqdm import tqdm
 from batchexport.cli.console import LogFormat, TerminalConsole, err, on_terminal
 from batchexport.cli.screen import Screen, terminal_columns
 from batchexport.errors import StateError
-from batchexport.model import FINAL_STATES, JobState, TargetKey
+from batchexport.model import JobState, TargetKey
 from batchexport.report.eta import (
     MAX_ENDINGS,
     Eta,
@@ -63,13 +63,13 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """All rows of the list."""
-        return self.totals.all_rows
+        """Rows of which an image is there, or may still come."""
+        return self.totals.all_rows - sum(self.totals.rows[state] for state in _LEFT_OUT)
 
     @property
     def done(self) -> int:
-        """Rows of which nothing more will come by itself."""
-        return sum(self.totals.rows[state] for state in FINAL_STATES)
+        """Rows of which an image is there."""
+        return self.totals.rows[JobState.SUCCEEDED]
 
     @property
     def gib_done(self) -> int:

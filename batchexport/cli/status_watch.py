@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TextIO
 
 from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines, running_exports
 from batchexport.report.status import status_text
+from batchexport.report.text import truncate
 from batchexport.report.totals import Totals
 from batchexport.store import Processes, Reader, RunRecord, StoreRef, stores
 
@@ -32,7 +34,8 @@ def watch(
     with stores.read(state_path) as reader:
         try:
             while True:
-                screen.write(_painted(watch_text(reader, state_path, now=now()), on_terminal=screen.isatty()))
+                text = watch_text(reader, state_path, now=now())
+                screen.write(_painted(text, _size(screen)) if screen.isatty() else f"{text}\n\n")
                 screen.flush()
                 overview = reader.overview()
                 if not Totals.of(overview.tallies).to_do and not overview.resources:
@@ -66,8 +69,20 @@ def _began_at(run: RunRecord, processes: Processes) -> float:
     return min(begun, default=run.created_at)
 
 
-def _painted(text: str, *, on_terminal: bool) -> str:
-    if not on_terminal:
-        return f"{text}\n\n"
-    lines = [f"{line}{_END_OF_LINE}\n" for line in text.splitlines()]
-    return f"{_HOME}{''.join(lines)}{_END_OF_SCREEN}"
+def _size(screen: TextIO) -> os.terminal_size:
+    """The size of the terminal now: it may change between two looks."""
+    try:
+        columns, rows = os.get_terminal_size(screen.fileno())
+    except (OSError, ValueError):
+        columns, rows = 0, 0
+    return os.terminal_size((columns or 80, rows or 24))
+
+
+def _painted(text: str, size: os.terminal_size) -> str:
+    """The text as a screen of this size: neither a line that wraps nor one too many, which would scroll."""
+    lines = [truncate(line, max(1, size.columns - 1)) for line in text.splitlines()]
+    room = max(1, size.lines - 1)
+    if len(lines) > room:
+        more = truncate(f"… {len(lines) - room + 1} more lines", max(1, size.columns - 1))
+        lines = [*lines[: room - 1], more]
+    return f"{_HOME}{''.join(f'{line}{_END_OF_LINE}{chr(10)}' for line in lines)}{_END_OF_SCREEN}"

@@ -1,6 +1,15 @@
 import asyncio
+import fcntl
 import io
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +18,7 @@ from click.testing import Result
 
 from batchexport.cli.status_watch import watch, watch_text
 from batchexport.model import TargetKey
+from batchexport.report.text import display_width
 from batchexport.store import Holder, Owner, Processes, StateReader
 from tests.report.runs import EVENING, make_run
 from tests.report.state_files import build_succeeded
@@ -71,6 +81,61 @@ def test_on_a_terminal_it_stays_in_its_place(unfinished: Path) -> None:
     assert screen.getvalue().startswith("\x1b[H")
     assert screen.getvalue().rstrip("\n").endswith("\x1b[J")
     assert "\x1b[2J" not in screen.getvalue()
+
+
+def frames(shown: str) -> list[list[str]]:
+    """What was painted, one screen after the other, as lines without their marks."""
+    return [
+        [line.removesuffix("\x1b[K") for line in frame.split("\x1b[J")[0].replace("\r", "").split("\n")[:-1]]
+        for frame in shown.split("\x1b[H")[1:]
+        if "\x1b[J" in frame
+    ]
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 10), (20, 3), (200, 60)])
+def test_it_fits_the_terminal_and_says_what_did_not(unfinished: Path, columns: int, rows: int) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def sleep(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with os.fdopen(theirs, "w") as screen:
+        watch(unfinished, every_s=1.0, screen=screen, sleep=sleep)
+        (frame,) = frames(os.read(ours, 100_000).decode())
+    os.close(ours)
+    assert len(frame) <= rows - 1
+    assert all(display_width(line) <= columns - 1 for line in frame)
+    assert ("more lines" in frame[-1]) is (rows < 10)
+
+
+def test_after_a_resize_it_fits_again_and_ctrl_c_leaves_a_whole_last_line(unfinished: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    words = [sys.executable, "-m", "batchexport", "status", str(unfinished), "--watch", "--every", "0.2"]
+    shown = ""
+
+    def until(screens: int) -> None:
+        nonlocal shown
+        while len(frames(shown)) < screens:
+            shown += os.read(ours, 100_000).decode()
+
+    with subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        until(1)
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", 8, 30, 0, 0))
+        until(len(frames(shown)) + 2)
+        last = frames(shown)[-1]
+        process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # Linux tells the end of a terminal so
+            while more := os.read(ours, 100_000).decode():
+                shown += more
+        assert process.wait() == 0
+    os.close(ours)
+    assert len(last) <= 7 and all(display_width(line) <= 29 for line in last)
+    assert shown.endswith("\r\n") and "\x1b[?" not in shown, "no mode of the terminal is left changed"
 
 
 def test_it_ends_with_the_run(batchexport: Callable[..., Result]) -> None:
