@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
 SLOW = [HERE / name for name in ("attack", "crash", "nights")]
+SLOW += [HERE / "deliver" / "test_deliver.py"]
 SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather")]
 
 # `nohup` and a shell's `&` have signals ignored, and so would every program that a test starts: these are

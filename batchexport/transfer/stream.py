@@ -90,9 +90,20 @@ class Stream:
             with suppress(asyncio.CancelledError):
                 await self._hashing
 
+    async def digests(self) -> Mapping[str, str]:
+        """`hashes`, complete. Raises what ended the source.
+
+        Who knows the size takes the last piece and asks for no more: the thread may still be hashing then.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._is_over)
+        if self.error is not None:
+            raise self.error
+        return self.hashes
+
     @property
     def hashes(self) -> Mapping[str, str]:
-        """Hexadecimal digests by the names of their algorithms; complete after the last piece."""
+        """Hexadecimal digests by the names of their algorithms; complete once the iteration has ended."""
         return {name: hasher.hexdigest() for name, hasher in self._hashers.items()}
 
     def __aiter__(self) -> AsyncIterator[bytes]:

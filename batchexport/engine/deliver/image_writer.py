@@ -149,10 +149,10 @@ class ImageWriter:
                         ),
                         self.works,
                     )
+                    return await stream.digests()
             except CloudError as error:
                 self._note_doubt(image_id, stream, error)
                 return None
-        return stream.hashes
 
     def _note_doubt(self, image_id: str, stream: Stream, error: CloudError) -> None:
         """Raises where the error of an upload tells what happened."""
