@@ -385,6 +385,7 @@ def test_a_file_begins_with_a_preset_and_changes_it(tmp_path: Path) -> None:
         ({"gateway": {"statuses": [200]}}, "gateway.statuses: .*; allowed: 404, 500, 502, 503, 504"),
         ({"lag": 3}, "lag: Expected `object`, got `int`"),
         ({"seed": "x"}, "seed: Expected `int`, got `str`"),
+        ({"seed": {"a": 1}}, "seed: Expected `int`, got `object`"),
         ({"base": "hail"}, "base is 'hail'; allowed: fair, lag, "),
     ],
 )

@@ -155,7 +155,8 @@ def _no_token(error: Exception, service: str, identity: Principal, answer: Any) 
     )
     if no_connection:
         return unreachable(error, service, identity)
-    answer = answer if getattr(error, "response", None) is None else error.response  # type: ignore[attr-defined]
+    own_answer = getattr(error, "response", None)
+    answer = answer if own_answer is None else own_answer
     if answer is not None and answer.status_code > 300:
         if answer.request.method == "GET" and answer.status_code in (400, 401, 403, 404, 405, 410):
             # The request for its versions, which comes before signing in.

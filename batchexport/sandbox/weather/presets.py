@@ -113,8 +113,8 @@ def weather_from(document: Mapping[str, object], *, source: str) -> Weather:
         if value is False and name in FAULTS:
             changes[name] = None
             continue
-        if isinstance(value, Mapping):
-            _check_keys(value, hint.__struct_fields__, source=source, key=f"{name}.")  # type: ignore[attr-defined]
+        if isinstance(value, Mapping) and (fields := getattr(hint, "__struct_fields__", ())):
+            _check_keys(value, fields, source=source, key=f"{name}.")
         changes[name] = _converted({} if value is True else value, hint, source=source, name=name)
     return msgspec.structs.replace(PRESETS[str(base)], **changes)
 
