@@ -34,7 +34,8 @@ class CopyCloud(FakeCloud):
         **options: Any,
     ) -> None:
         """`in_use`: by volume id its server; `quota`: of snapshots, and of temporary volumes."""
-        super().__init__(statuses=dict.fromkeys(in_use, "in-use"), **options)
+        statuses = options.pop("statuses", {})
+        super().__init__(statuses={**dict.fromkeys(in_use, "in-use"), **statuses}, **options)
         self.servers_of = dict(in_use)
         self.create_s, self.delete_s = create_s, delete_s
         self.lost = lost or []
@@ -103,7 +104,10 @@ class CopyCloud(FakeCloud):
             thing, status = self.things[volume_id], self.status_of(volume_id)
             if status is None or thing["kind"] != "volume":
                 return None
-            details = VolumeDetails(metadata=thing["metadata"])
+            source_id = None if thing["snapshot_id"] else thing["volume_id"]
+            details = VolumeDetails(
+                metadata=thing["metadata"], snapshot_id=thing["snapshot_id"], source_volume_id=source_id
+            )
             return Volume(
                 volume_id=volume_id, status=status, size_gib=10, name=thing["name"], details=details
             )
@@ -117,7 +121,9 @@ class CopyCloud(FakeCloud):
     async def volumes(self, *, status: str | None = None) -> AsyncIterator[list[Volume]]:
         self._read("volumes")
         now = self.server_now_s()
-        volumes = [self._volume(each, now) for each in (*self.statuses, *self.things)]
+        exported = (record["volume_id"] for record in self.records.values())
+        known = dict.fromkeys([*self.statuses, *self.things, *exported])
+        volumes = [self._volume(each, now) for each in known]
         yield [each for each in volumes if each is not None and status in (None, each.status)]
 
     # Copies --------------------------------------------------------------------------------------------
@@ -148,6 +154,9 @@ class CopyCloud(FakeCloud):
             snapshot_id=thing_id, status=status, volume_id=thing["volume_id"], name=thing["name"],
             size_gib=10, created_at=thing["created"], metadata=thing["metadata"],
         )  # fmt: skip
+
+    async def get_storage_quota(self) -> None:
+        return None
 
     async def create_snapshot(self, request: SnapshotRequest, *, fence: Callable[[], None]) -> Snapshot:
         thing_id = await self._create("snapshot", request, request.volume_id, None, fence)
