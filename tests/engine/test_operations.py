@@ -12,7 +12,16 @@ from batchexport.errors import CloudError, LeaseLostError, TransientError
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fast_time import let_pass, run_fast
 
-CHANGES = {"upload_volume_to_image", "stop_servers", "start_servers", "delete_image"}
+CHANGES = {
+    "upload_volume_to_image",
+    "stop_servers",
+    "start_servers",
+    "delete_image",
+    "create_snapshot",
+    "create_volume",
+    "delete_snapshot",
+    "delete_volume",
+}
 ENGINE = Path(batchexport.engine.__file__).parent
 
 
@@ -130,6 +139,10 @@ def test_steps_alone_call_what_changes_the_cloud_and_operations_alone_make_fence
         "upload_volume_to_image": {"steps/export.py"},
         "stop_servers": {"steps/stop_server.py"},
         "start_servers": {"steps/stop_server.py"},
-        "delete_image": {"steps/delete_image.py"},
+        "delete_image": {"steps/delete_image.py", "deliver/image_writer.py"},
+        "create_snapshot": {"steps/copy_requests.py"},
+        "create_volume": {"steps/copy_requests.py"},
+        "delete_snapshot": {"steps/copy_requests.py"},
+        "delete_volume": {"steps/copy_requests.py"},
     }
     assert fences == {"operations.py"}
