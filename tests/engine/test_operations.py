@@ -141,8 +141,8 @@ def test_steps_alone_call_what_changes_the_cloud_and_operations_alone_make_fence
         "start_servers": {"steps/stop_server.py"},
         "delete_image": {"steps/delete_image.py", "deliver/image_writer.py"},
         "create_snapshot": {"steps/copy_requests.py"},
-        "create_volume": {"steps/copy_requests.py"},
+        "create_volume": {"steps/copy_requests.py", "deliver/create_volume.py"},
         "delete_snapshot": {"steps/copy_requests.py"},
-        "delete_volume": {"steps/copy_requests.py"},
+        "delete_volume": {"steps/copy_requests.py", "deliver/create_volume.py"},
     }
     assert fences == {"operations.py"}
