@@ -29,6 +29,7 @@ COMMANDS = [
     "cleanup",
     "schedule",
     "runs",
+    "db",
     "sandbox",
     "completion",
 ]

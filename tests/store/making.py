@@ -22,6 +22,8 @@ from batchexport.model import (
     TargetKey,
 )
 from batchexport.store import RunRecord, StateReader, Work, stores
+from batchexport.store.postgres.connection import RunConnection
+from batchexport.store.postgres.reference import DatabasePath
 
 HERE = TargetKey()
 THERE = TargetKey("other", "eu-de", "backup")
@@ -121,7 +123,9 @@ def states(path: Path) -> list[JobState]:
 
 
 def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
-    """What the file says, read past the code under test."""
+    """What the store says, read past the code under test."""
+    if isinstance(path, DatabasePath):
+        return _in_database(path, sql)
     db = sqlite3.connect(path)
     try:
         return db.execute(sql).fetchall()
@@ -130,12 +134,23 @@ def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def alter(path: Path, *statements: str) -> None:
-    """Change the file past the code under test."""
+    """Change the store past the code under test."""
+    if isinstance(path, DatabasePath):
+        _in_database(path, *statements)
+        return
     db = sqlite3.connect(path)
     for statement in statements:
         db.execute(statement)
     db.commit()
     db.close()
+
+
+def _in_database(path: DatabasePath, *statements: str) -> list[tuple[Any, ...]]:
+    run = RunConnection(path, for_work=False)
+    try:
+        return [run.execute(statement).fetchall() for statement in statements][-1]
+    finally:
+        run.close()
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Names the database where no --state does; unlike an option, `ps` does not show it to other users.
 VARIABLE = "BATCHEXPORT_DATABASE"
 
+_SYSTEM_CERTIFICATES = 160000
 #: A server that is gone is noticed in as many seconds, and not after the kernel's two hours.
 _ALIVE = {
     "connect_timeout": "10",
@@ -67,7 +68,7 @@ def conninfo(path: DatabasePath, environment: Mapping[str, str] = os.environ) ->
         known = _parsed(path.database)
     if "sslmode" not in known and "PGSSLMODE" not in environment and not _is_here(known.get("host", "")):
         known["sslmode"] = "verify-full"
-        if "sslrootcert" not in known and "PGSSLROOTCERT" not in environment:
+        if _knows_system() and "sslrootcert" not in known and "PGSSLROOTCERT" not in environment:
             known["sslrootcert"] = "system"
     return {**_ALIVE, "application_name": "batchexport", **known}
 
@@ -91,7 +92,17 @@ def _parsed(text: str) -> dict[str, str]:
         raise ConfigError("the address of the database cannot be read") from error
 
 
-def _is_here(host: str) -> bool:
+def _knows_system() -> bool:
+    """Whether this libpq can take the certificates of the system: since version 16."""
+    return int(driver().pq.version()) >= _SYSTEM_CERTIFICATES
+
+
+def _is_here(hosts: str) -> bool:
+    """Whether all of these hosts, of which there may be several, are this machine."""
+    return all(_is_loopback(host) for host in hosts.split(","))
+
+
+def _is_loopback(host: str) -> bool:
     if not host or host.startswith(("/", "@")) or host == "localhost":
         return True
     try:

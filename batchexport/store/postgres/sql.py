@@ -54,6 +54,7 @@ _WORDS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r" STRICT\b", ""),
     (r"INDEXED BY \w+", ""),
     (r" LIMIT -1", ""),
+    (r"\bIN \(\)", "IN (NULL)"),
     (r"\bsize_gib DESC\b", "size_gib DESC NULLS LAST"),
     (r"CROSS JOIN (\w+) USING", r"JOIN \1 USING"),
     (

@@ -17,7 +17,7 @@ class Line:
     """
 
     def __init__(self, port: int) -> None:
-        self._to = port
+        self.to = port  #: the server's, which may become another's
         self._lost: str | None = None
         self._cut = False
         self.losses = 0
@@ -57,7 +57,11 @@ class Line:
                 if self._cut:
                     client.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.to))
+                except OSError:  # there is no server now
+                    client.close()
+                    continue
                 self._open += [client, server]
                 lost = threading.Event()
                 for one, other, is_request in ((client, server, True), (server, client, False)):

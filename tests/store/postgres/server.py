@@ -124,6 +124,15 @@ class Server:
             time.sleep(0.01)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
+    def stop_following(self) -> None:
+        """A standby hears of nothing more."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+        self.sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 20
+        while self.sql("SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     def promote(self) -> None:
         """Make a standby the first."""
         self._run("pg_ctl", "promote", "-w", "-D", self.data)
