@@ -6,6 +6,35 @@ import pytest
 
 from tests.store.making import make
 
+#: Modules whose tests hold for a run in a database as well; the others are about files.
+ON_BOTH = {
+    f"test_{name}"
+    for name in (
+        "changed_consent",
+        "fitting",
+        "history",
+        "known_images",
+        "order",
+        "remembered",
+        "removals",
+        "servers",
+    )
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests about files for a run in a database."""
+    about_files = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and getattr(item, "callspec", None) is not None
+        and item.callspec.params.get("path") == "postgres"
+        and item.path.stem not in ON_BOTH
+    ]
+    config.hook.pytest_deselected(items=about_files)
+    items[:] = [item for item in items if item not in about_files]
+
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:

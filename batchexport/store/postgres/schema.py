@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from batchexport.store.postgres.connection import CATALOGUE, VERSION
 from batchexport.store.postgres.sql import READY_ORDER
-from batchexport.store.sqlite import images, labels, lease, resources, schema, targets
+from batchexport.store.sqlite import deliveries, images, labels, lease, resources, schema, targets
 
 WORKER, READER = "batchexport_worker", "batchexport_reader"
 ROLES = (WORKER, READER)
@@ -25,6 +25,7 @@ _TABLES = (
     labels.NAME_TABLE,
     labels.STATUS_TABLE,
     *images.TABLES,
+    deliveries.TABLE,
 )
 #: Of one process that writes, how many batches it has committed: see `transactions`.
 _STAMP_TABLE = """CREATE TABLE stamp (

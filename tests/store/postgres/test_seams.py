@@ -6,11 +6,13 @@ Tests that have a parameter `cure` fail to hold without it, which is shown, too:
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
@@ -21,7 +23,7 @@ from batchexport.engine.decide import may_have_been_sent
 from batchexport.errors import LeaseLostError, StateError
 from batchexport.model import Ending, JobState
 from batchexport.store import StateFile
-from batchexport.store.postgres import connection, sql
+from batchexport.store.postgres import connection, schema, sql
 from batchexport.store.postgres.reference import DatabasePath, database_path
 from batchexport.store.postgres.transactions import PostgresTransactions
 from batchexport.store.sqlite import changes
@@ -338,3 +340,12 @@ async def test_words_of_a_cloud_that_no_database_takes_stop_nothing(run_path: Da
         await work.release()
     assert states(run_path)[0] is JobState.FAILED
     assert DONE.code is None
+
+
+def test_every_table_that_a_state_file_makes_when_it_needs_it_is_there_from_the_beginning() -> None:
+    folder = Path(changes.__file__).parent
+    text = "".join(path.read_text() for path in folder.glob("*.py") if path.name != "log_mark.py")
+    needed = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", text))
+    assert "session" in needed
+    made = {found for table in schema.run_tables() for found in re.findall(r"CREATE TABLE (\w+)", table)}
+    assert needed <= made
