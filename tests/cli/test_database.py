@@ -40,7 +40,8 @@ def test_failed_rows_give_code_3_and_retry_tries_them_again(
     batchexport: Call, database: DatabasePath
 ) -> None:
     volumes = write_list(Path("v.csv"), 2, header="volume_id,disk_format", row="{},vmdk")
-    assert batchexport("run", volumes, *QUICK, "--state", database).exit_code == 3
+    first = batchexport("run", volumes, *QUICK, "--state", database)
+    assert first.exit_code == 3, first.output
     retried = batchexport("retry", database / "v", *QUICK)
     assert retried.exit_code == 3
     assert "retrying 2 rows" in retried.output.replace("again", "") or "2 rows" in retried.output

@@ -19,7 +19,7 @@ VARIABLE = "BATCHEXPORT_DATABASE"
 _SYSTEM_CERTIFICATES = 160000
 #: A server that is gone is noticed in as many seconds, and not after the kernel's two hours.
 _ALIVE = {
-    "connect_timeout": "10",
+    "connect_timeout": "20",
     "keepalives": "1",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
