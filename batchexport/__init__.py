@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from batchexport.job_run import JobRun, run_job
     from batchexport.library import (
         ExportOptions,
-        Outcome,
         SignInOptions,
         discover,
         export,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         verify,
     )
     from batchexport.model import JobState, Volume
+    from batchexport.outcome import Outcome
 
 __all__ = [
     "BatchExportError",
@@ -72,6 +72,7 @@ _MODULES = {
     "run_job": "job_run",
     "JobChange": "changes",
     "JobState": "model",
+    "Outcome": "outcome",
     "Volume": "model",
     "VolumeFilter": "config.volume_filter",
 }

@@ -27,7 +27,7 @@ from batchexport.app.allowance import Allowance, throughput_of
 from batchexport.app.console import LogConsole
 from batchexport.app.discover import discover_volumes
 from batchexport.app.plan import plan_list
-from batchexport.app.run import RunOutcome, outcome_of, record_end, work
+from batchexport.app.run import outcome_of, record_end, work
 from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume, settings_from
 from batchexport.app.start import LookUp, Started, look_up, start
 from batchexport.app.verify import verify_images
@@ -39,15 +39,15 @@ from batchexport.dialect import ALLOWED
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, JobListError, StateInUseError
 from batchexport.files import write_whole
-from batchexport.model import FINAL_STATES, JobState, TargetKey, Volume
+from batchexport.model import JobState, TargetKey, Volume
+from batchexport.outcome import Outcome, outcome_in
 from batchexport.plan import PlanSummary
 from batchexport.plan.image_checks import Verification
 from batchexport.report.formats import ReportFormat, report_lines
-from batchexport.store import JobReport, Reader, stores
+from batchexport.store import stores
 
 __all__ = [
     "ExportOptions",
-    "Outcome",
     "SignInOptions",
     "discover",
     "export",
@@ -110,28 +110,6 @@ class ExportOptions(SignInOptions, total=False):
     preflight: bool  #: look at the volumes before sending
     wait: bool  #: False = return once every row was accepted; `resume` watches the rest
     export_again: bool  #: also what another state file in the same folder shows as exported
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of every volume of a list. By volume id; `rows` also tells volumes of two clouds apart."""
-
-    state_path: Path
-    run_id: str
-    rows: Sequence[JobReport]  #: every row with everything that is known of it, in the order of the list
-    images: Mapping[str, str]  #: image id of every volume that was exported
-    failed: Mapping[str, str]  #: the reason, by volume
-    skipped: Mapping[str, str]  #: the reason, by volume
-    ambiguous: Mapping[str, str]  #: several images may be the volume's; `batchexport reconcile` settles it
-    unfinished: Sequence[str]  #: volumes that are still to do or under way: `resume` goes on with them
-    suspect: Mapping[str, str]  #: why an image in `images` is not known to be whole, by volume
-    servers_down: int  #: servers that the export stopped and that are not up again
-    copies_left: int  #: snapshots and temporary volumes of ours that are not deleted
-    exit_code: int  #: of `batchexport run` for the same result
-
-    @property
-    def ok(self) -> bool:
-        """Whether every volume was exported or skipped, every image is whole and every server is up."""
-        return self.exit_code == 0 and not self.unfinished
 
 
 async def export(
@@ -233,7 +211,7 @@ def read_outcome(state: str | Path) -> Outcome:
     Blocks while it reads: use `asyncio.to_thread` where that matters. Raises StateError.
     """
     with stores.read(stores.reference(str(state))) as reader:
-        return _outcome(stores.reference(str(state)), reader, outcome_of(reader, stopped=None, wait=True))
+        return outcome_in(stores.reference(str(state)), reader, outcome_of(reader, stopped=None, wait=True))
 
 
 def render_report(
@@ -292,7 +270,7 @@ async def _work(
     with stores.read(state_path) as reader:
         outcome = outcome_of(reader, stopped=None, wait=config.settings.wait, in_window=allowance.is_limited)
         ended(exit_code=outcome.exit_code, error=None)
-        return _outcome(state_path, reader, outcome)
+        return outcome_in(state_path, reader, outcome)
 
 
 async def _shielded(task: asyncio.Task[int], stop: asyncio.Event) -> None:
@@ -325,30 +303,6 @@ def _call(call: Callable[[JobChange], object], change: JobChange) -> None:
         call(change)
     except Exception:  # whatever a caller does with it must not end an export
         log.exception("on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id})
-
-
-def _outcome(state_path: Path, reader: Reader, outcome: RunOutcome) -> Outcome:
-    rows = list(reader.jobs())
-    by_state = {state: [row for row in rows if row.state is state] for state in JobState}
-    succeeded = by_state[JobState.SUCCEEDED]
-    return Outcome(
-        state_path=state_path,
-        run_id=reader.run.run_id,
-        rows=rows,
-        images={row.volume_id: row.image_id for row in succeeded if row.image_id is not None},
-        failed=_reasons(by_state[JobState.FAILED]),
-        skipped=_reasons(by_state[JobState.SKIPPED]),
-        ambiguous=_reasons(by_state[JobState.AMBIGUOUS]),
-        unfinished=[row.volume_id for row in rows if row.state not in FINAL_STATES],
-        suspect=_reasons(row for row in succeeded if row.code is not None),
-        servers_down=outcome.servers_down,
-        copies_left=outcome.copies_left,
-        exit_code=outcome.exit_code,
-    )
-
-
-def _reasons(rows: Iterable[JobReport]) -> dict[str, str]:
-    return {row.volume_id: row.reason or row.code or "" for row in rows}
 
 
 def _config(source: str, state: str | Path | None, options: ExportOptions) -> RunConfig:

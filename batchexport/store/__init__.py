@@ -4,8 +4,9 @@
 provides (`port`). SQLite is the one there is: a state file each.
 """
 
+from batchexport.store.back_end import Builder, ExportedImages
 from batchexport.store.owner import Owner
-from batchexport.store.port import Builder, ExportedImages, Reader, Store, Work
+from batchexport.store.port import Reader, Store, Work
 from batchexport.store.records import (
     Differences,
     Duplicate,

@@ -16,7 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from batchexport.errors import ConfigError, StateError
-from batchexport.store.port import BackEnd, Builder, ExportedImages, Reader, Store
+from batchexport.store.back_end import BackEnd, Builder, ExportedImages
+from batchexport.store.port import Reader, Store
 from batchexport.store.postgres.reference import DatabasePath, database_path, is_database
 from batchexport.store.records import Differences, StoreRef
 from batchexport.store.reports import ProcessEnd

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from batchexport.errors import StateInUseError
-from batchexport.store.port import BackEnd, Builder
+from batchexport.store.back_end import BackEnd, Builder
 from batchexport.store.postgres import load, other_runs
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import CATALOGUE, RunConnection

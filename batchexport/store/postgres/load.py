@@ -17,7 +17,7 @@ from batchexport.store.sqlite.connection import open_for_reading
 if TYPE_CHECKING:
     import psycopg
 
-    from batchexport.store.port import Builder
+    from batchexport.store.back_end import Builder
 
 #: What a state file holds of which no row was tried.
 _FRESH = ("run", "target", "job", "tally", "volume_name")

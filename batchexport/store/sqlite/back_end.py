@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from batchexport.store.port import BackEnd, Builder
+from batchexport.store.back_end import BackEnd, Builder
 from batchexport.store.records import Differences, StoreRef
 from batchexport.store.reports import ProcessEnd
 from batchexport.store.sqlite import builder, files, lease, list_changes

@@ -16,7 +16,7 @@ from msgspec.structs import astuple, replace
 
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import NO_OPTIONS, InUse, JobRow, JobRows, JobState, TargetKey
-from batchexport.store.port import Builder
+from batchexport.store.back_end import Builder
 from batchexport.store.records import Duplicate, RunRecord
 from batchexport.store.sqlite import labels, schema, values
 from batchexport.store.sqlite.connection import require_sqlite, sweep

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from batchexport.store.port import ExportedImages
+from batchexport.store.back_end import ExportedImages
 from batchexport.store.reports import Exported
 from batchexport.store.sqlite import values
 from batchexport.store.sqlite.connection import open_for_reading
