@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from batchexport.redaction import forget_secrets
@@ -18,6 +19,12 @@ REAL_CLOUD = HERE / "openstack"
 SLOW = [HERE / name for name in ("attack", "crash", "nights")]
 SLOW += [HERE / "deliver" / "test_deliver.py"]
 SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather")]
+
+# A machine that is busy makes inputs slowly: that is no fault of what is tested.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # `nohup` and a shell's `&` have signals ignored, and so would every program that a test starts: these are
 # there to be heeded.
