@@ -20,12 +20,12 @@ from batchexport.cli.options import Section, all_of, option
 from batchexport.cli.parameters import FILE, Parsed
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
-from batchexport.store import StoreRef
 
 if TYPE_CHECKING:
     from batchexport.engine import Connect, OnChange
     from batchexport.observe.events import EventStream
     from batchexport.observe.run_observer import RunObserver
+    from batchexport.store import StoreRef
 
 log = logging.getLogger(__name__)
 
