@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -19,6 +20,7 @@ from batchexport.store.postgres.reference import DatabasePath, database_path
 
 #: Set by `.ci/run`: without a server its tests fail, and are not left out.
 REQUIRED = "BATCHEXPORT_TEST_POSTGRES_REQUIRED"
+_PR_SET_PDEATHSIG = 1
 _PLACES = "/usr/lib/postgresql"
 
 
@@ -91,7 +93,12 @@ class Server:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            [self._bin / "postgres", "-D", self.data], stdout=log, stderr=log, cwd="/", **self._user
+            [self._bin / "postgres", "-D", self.data],
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            preexec_fn=_end_with_the_test,
+            **self._user,
         )
         log.close()
         self.wait()
@@ -172,6 +179,11 @@ class Server:
             **self._user,
         )
         assert done.returncode == 0, done.stderr
+
+
+def _end_with_the_test() -> None:
+    """In the child: a test that is killed leaves no server."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _children(pid: int) -> list[int]:

@@ -256,7 +256,9 @@ def plan_of(db: Any, statement: str, values: Any) -> str:
     return "\n".join(text for (text,) in lines)
 
 
-@pytest.mark.parametrize("rows", [3000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "rows", [3000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(500)])]
+)
 async def test_jobs_are_found_by_their_numbers_whatever_the_statistics_say(
     run_path: DatabasePath, postgres: Server, rows: int
 ) -> None:
