@@ -9,7 +9,7 @@ import pytest
 from batchexport import intake
 from batchexport.config import Settings
 from batchexport.model import Job, JobRow, JobRows, JobState
-from batchexport.store import Builder
+from batchexport.store.sqlite.builder import SqliteBuilder
 from tests.counting.counted import PagedCloud, alive
 from tests.engine.conftest import Bench, volume_ids
 
@@ -62,7 +62,7 @@ def test_a_list_is_loaded_without_being_held(
         return counting
 
     for name in ("add", "add_all"):
-        monkeypatch.setattr(Builder, name, counted(getattr(Builder, name)))
+        monkeypatch.setattr(SqliteBuilder, name, counted(getattr(SqliteBuilder, name)))
     prepared = intake.prepare(tmp_path / "long.csv", tmp_path / "long.state", Settings())
     assert prepared.rows == 20_000
     assert 1 <= most <= 1000
