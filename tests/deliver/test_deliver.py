@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -132,30 +132,6 @@ def delivery_of(number: int) -> Delivery:
         attempt=0,
         generation=0,
     )
-
-
-async def test_a_copy_that_is_written_for_ever_is_given_up_and_made_again(two: Two) -> None:
-    """As after a kill of the service in the middle of an upload."""
-    stuck = id_of(two, 1)
-    fields = {"id": stuck, "name": "stuck", "disk_format": "raw", "container_format": "bare"}
-    mark = {"batchexport_delivery": delivery_of(1).marker(two.run_id)}
-    await two.west.image.data.create_image({**fields, **mark}, fence=lambda: None)
-    never = asyncio.Event()
-
-    async def pieces() -> AsyncIterator[bytes]:
-        yield bytes(1000)
-        await never.wait()
-
-    uploading = asyncio.create_task(
-        two.west.image.data.upload(stuck, pieces(), size=2000, fence=lambda: None)
-    )
-    while (await two.west.image.get_image(stuck)).status != "saving":
-        pass
-    outcome = await two.deliver("cloud:west")
-    assert outcome.deliveries[0].result_id == id_of(two, 1, generation=1)
-    await each_image_is_there_once(two)
-    uploading.cancel()
-    await asyncio.gather(uploading, return_exceptions=True)
 
 
 async def test_an_image_in_our_place_that_is_not_ours_stays(two: Two) -> None:

@@ -89,7 +89,8 @@ class ImageWriter:
             if is_new:
                 await self._check_ours(image_id)
                 sent = await self._upload(image_id, content)
-                image = await self._settled(image_id, within_s=FINISHES_WITHIN_S)
+                within_s = STUCK_AFTER_S if sent is None else FINISHES_WITHIN_S
+                image = await self._settled(image_id, within_s=within_s)
             if image is None:
                 continue
             if image.status == "queued":
