@@ -18,6 +18,7 @@ COMMANDS = [
     "resume",
     "retry",
     "status",
+    "ctl",
     "report",
     "verify",
     "deliver",
