@@ -30,7 +30,7 @@ def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of seconds become moments; how often is looked stays the same."""
     monkeypatch.setattr(destination_loop, "BETWEEN_TRIES", Backoff(first_s=0.01, cap_s=0.01))
     monkeypatch.setattr(destination_loop, "UNREACHABLE", Backoff(first_s=0.01, cap_s=0.01))
-    monkeypatch.setattr(destination_loop, "AWAY_FOR_S", 0.1)
+    monkeypatch.setattr(destination_loop, "AWAY_FOR_S", 0.015)
     monkeypatch.setattr(image_writer, "_LOOK_S", 0.01)
     monkeypatch.setattr(image_writer, "STUCK_AFTER_S", 0.3)
     monkeypatch.setattr(image_writer, "UNSEEN_FOR_S", 0.05)
