@@ -23,6 +23,8 @@ from batchexport.redaction import redacted, sanitize
 DEFAULT_TIMEOUT_S = 60.0
 #: Between the polite signal and the one that cannot be ignored.
 _GRACE_S = 5.0
+#: How soon the end of a command is seen.
+_LOOK_S = 0.02
 #: After a command has ended, how long its output is waited for: a child of its own may hold the pipe open.
 _DRAIN_S = 1.0
 #: The end of its output says why a command failed.
@@ -116,7 +118,7 @@ async def run_command(
     exit_code: int | None = None
     try:
         with suppress(TimeoutError):
-            exit_code = await asyncio.wait_for(process.wait(), command.timeout_s)
+            exit_code = await asyncio.wait_for(_exit_of(process), command.timeout_s)
         if exit_code is not None:
             await asyncio.wait(helpers, timeout=_DRAIN_S)
     finally:
@@ -146,6 +148,13 @@ async def _read(process: Process, tail: bytearray) -> None:
         del tail[:-_KEPT_BYTES]
 
 
+async def _exit_of(process: Process) -> int:
+    """The exit code. `Process.wait` would wait for whoever still holds the output, too."""
+    while process.returncode is None:  # noqa: ASYNC110 - asyncio tells of it in no other way
+        await asyncio.sleep(_LOOK_S)
+    return process.returncode
+
+
 def _end_of(output: bytearray) -> str:
     """The end of the output on one line, without secrets."""
     text = " ".join(redacted(output.decode(errors="replace")).split())
@@ -158,9 +167,9 @@ async def _end(process: Process) -> None:
         return
     _signal(process, signal.SIGTERM)
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _GRACE_S)
+        await asyncio.wait_for(_exit_of(process), _GRACE_S)
     _signal(process, signal.SIGKILL)  # what it started may have ignored the first one
-    await process.wait()
+    await _exit_of(process)
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

@@ -27,7 +27,7 @@ _COMPLETIONS = {
 
 def shared_files() -> Mapping[str, str]:
     """What belongs in share/, by path."""
-    context = click.Context(app, info_name="batchexport")
+    context = context_of(app, "batchexport")
     pages = {"man/man1/batchexport.1": _page("batchexport", app, "Export cloud volumes to images.")}
     for name, words in WORDS.items():
         command = app.get_command(context, name)
@@ -44,6 +44,12 @@ def shared_files() -> Mapping[str, str]:
     return pages | scripts
 
 
+def context_of(command: click.Command, title: str) -> click.Context:
+    """How a command is met on the command line: it keeps the help option of the first context it meets."""
+    names = app.context_settings["help_option_names"]
+    return click.Context(command, info_name=title, help_option_names=names)
+
+
 def _page(title: str, command: click.Command, words: str) -> str:
     return "\n".join(_lines(title, command, words)) + "\n"
 
@@ -52,7 +58,7 @@ def _lines(title: str, command: click.Command, words: str) -> Iterator[str]:
     name = title.replace(" ", "-")
     yield f'.TH "{name.upper()}" "1" "" "batchexport" "User Commands"'
     yield from (".SH NAME", f"{_text(name)} \\- {_text(words.rstrip('.'))}")
-    context = click.Context(command, info_name=title)
+    context = context_of(command, title)
     usage = " ".join(command.collect_usage_pieces(context))
     yield from (".SH SYNOPSIS", f".B {_text(title)}", _text(usage))
     yield ".SH DESCRIPTION"

@@ -163,7 +163,7 @@ def _command_pages() -> str:
     text = []
     everything = _shared_options()
     for name, command in _commands():
-        usage = command.collect_usage_pieces(click.Context(command))
+        usage = command.collect_usage_pieces(man.context_of(command, name))
         text.append(f"## {name}\n\n`batchexport {name} {' '.join(usage)}`\n\n{_text(command)}\n")
         by_section: dict[str, list[click.Option]] = {}
         for option in _options(command):

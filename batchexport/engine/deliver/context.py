@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from batchexport.deliveries import Delivered, Delivery
 from batchexport.engine.deliver.ports import DeliveryCloud
@@ -38,8 +39,7 @@ class Progress:
         self.under_way.pop(delivery_id, None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivering:
+class Delivering(msgspec.Struct, frozen=True, kw_only=True):
     """One target whose images are delivered."""
 
     work: Work
@@ -51,8 +51,8 @@ class Delivering:
     version: str
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    stop: asyncio.Event = field(default_factory=asyncio.Event)  #: nothing new is begun any more
-    ends: dict[tuple[int, str], asyncio.Future[Delivered | None]] = field(default_factory=dict)
+    stop: asyncio.Event = msgspec.field(default_factory=asyncio.Event)  #: nothing new is begun any more
+    ends: dict[tuple[int, str], asyncio.Future[Delivered | None]] = msgspec.field(default_factory=dict)
 
     @property
     def run_id(self) -> str:

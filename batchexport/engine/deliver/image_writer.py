@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
 
 import msgspec
 
@@ -59,8 +58,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageWriter:
+class ImageWriter(msgspec.Struct, frozen=True, kw_only=True):
     """Writes one image into one service."""
 
     cloud: DeliveryCloud
