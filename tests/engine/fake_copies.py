@@ -5,6 +5,8 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from batchexport.errors import (
     NotFoundError,
     OutcomeUnknownError,
@@ -44,6 +46,7 @@ class CopyCloud(FakeCloud):
         self.things: dict[str, dict[str, Any]] = {}  # snapshots and temporary volumes, by id
         self.removed: list[str] = []  # ids that were asked to be deleted
         self.requests: list[tuple[str, str]] = []  # (what, name) of each create and delete
+        self.answers_with: dict[str, str] = {}  # by kind, the id of somebody else's that creates answer with
         self.most_things = 0
         self.before_change: Callable[[str, str, str], None] | None = None
         self.after_order: Callable[[], None] | None = None
@@ -160,9 +163,9 @@ class CopyCloud(FakeCloud):
 
     async def create_snapshot(self, request: SnapshotRequest, *, fence: Callable[[], None]) -> Snapshot:
         thing_id = await self._create("snapshot", request, request.volume_id, None, fence)
-        made = self._snapshot(thing_id)
+        made = self._snapshot(self.answers_with.get("snapshot", thing_id))
         assert made is not None
-        return made
+        return replace(made, name=None)
 
     async def create_volume(self, request: VolumeRequest, *, fence: Callable[[], None]) -> Volume:
         source = request.source_volume_id
@@ -174,9 +177,9 @@ class CopyCloud(FakeCloud):
             source = self.things[request.snapshot_id]["volume_id"]
         assert source is not None
         thing_id = await self._create("volume", request, source, request.snapshot_id, fence)
-        made = self._volume(thing_id, self.server_now_s())
+        made = self._volume(self.answers_with.get("volume", thing_id), self.server_now_s())
         assert made is not None
-        return made
+        return replace(made, name=None)
 
     async def get_server(self, server_id: str) -> Server:
         return Server(server_id=server_id, status="active", name=f"name of {server_id}")

@@ -199,6 +199,22 @@ def test_what_is_not_proved_ours_is_never_deleted(bench: Bench) -> None:
     assert not set(strangers) & set(cloud.removed)
 
 
+@pytest.mark.parametrize("clones", [True, False])
+def test_an_answer_that_names_what_is_somebody_elses_endangers_nothing(bench: Bench, clones: bool) -> None:
+    bench.load(IDS[:1])
+    cloud = CopyCloud(alone(1), clones=clones)
+    strangers = {kind: cloud.add(kind, "web", {}) for kind in ("volume", "snapshot")}
+    cloud.answers_with = strangers
+    bench.run(cloud, settings=settings())
+    assert cloud.removed != []
+    assert not set(strangers.values()) & set(cloud.removed)
+    assert cloud.left() == []
+    assert not any(record["volume_id"] in strangers.values() for record in cloud.records.values())
+    assert bench.states() == {IDS[0]: "failed"}
+    with bench.reader() as reader:
+        assert {each.cloud_id for each in reader.overview().resources} <= set(strangers.values())
+
+
 def test_an_export_under_way_keeps_its_copy_when_the_run_is_stopped(bench: Bench) -> None:
     bench.load(IDS)
     cloud = CopyCloud(alone(), upload_s=200.0)

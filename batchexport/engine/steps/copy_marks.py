@@ -120,3 +120,8 @@ def seen_of(status: str) -> Seen:
     if status in BUSY:
         return Seen(Condition.CHANGING, status, is_busy=True)
     return Seen(Condition.UNUSABLE, status)
+
+
+def not_ours(name: str | None) -> Seen:
+    """What a record means that has another name than ours: never used, and never deleted."""
+    return Seen(Condition.UNUSABLE, f"called {name!r}, which is not ours", is_busy=True, is_stuck=True)

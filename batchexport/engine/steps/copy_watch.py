@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from batchexport.engine.ports import Cloud
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.lifecycle import Condition, Seen
-from batchexport.engine.steps.copy_marks import RUN, Found, found_of, name_of, seen_of
+from batchexport.engine.steps.copy_marks import RUN, Found, found_of, name_of, not_ours, seen_of
 from batchexport.errors import CloudError, SignInError
-from batchexport.model import ResourceState, ResourceType
+from batchexport.model import ResourceState, ResourceType, Snapshot, Volume
 from batchexport.store import Resource
 
 log = logging.getLogger(__name__)
@@ -146,19 +146,22 @@ class CopyWatch:
     async def _read(self, resource: Resource, cloud_id: str) -> Seen | None:
         """What a read by its id shows of one that a list left out; None = nothing can be learned."""
         try:
+            one: Snapshot | Volume | None
             if resource.kind == ResourceType.SNAPSHOT:
-                snapshot = await self._cloud.copies.get_snapshot(cloud_id)
-                status = None if snapshot is None else snapshot.status
+                one = await self._cloud.copies.get_snapshot(cloud_id)
             else:
-                volume = await self._cloud.block_storage.get_volume(cloud_id)
-                status = None if volume is None else volume.status
+                one = await self._cloud.block_storage.get_volume(cloud_id)
         except SignInError:
             raise
         except CloudError as error:
             extra = {"action": "copy_unreadable", "resource_id": name_of(resource.resource_id)}
             log.debug("%s cannot be read: %s", resource, error, extra=extra)
             return None
-        return Seen(Condition.ABSENT, "not found") if status is None else seen_of(status)
+        if one is None:
+            return Seen(Condition.ABSENT, "not found")
+        if one.name != name_of(resource.resource_id):
+            return not_ours(one.name)  # an answer may name what is somebody else's
+        return seen_of(one.status)
 
 
 def _is_moving(resource: Resource, needed: Collection[str]) -> bool:
