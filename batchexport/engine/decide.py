@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from batchexport.config import InUse
 from batchexport.errors import CloudError
 from batchexport.model import PASSING_STATUSES, Ending, ExportRequest, Image, ImageOptions, Job, Volume
-from batchexport.plan import check_image
+from batchexport.plan import check_image, is_size_verified
 
 #: An image in one of these can no longer become active.
 DEAD_STATUSES = frozenset({"killed", "deleted", "pending_delete"})
@@ -50,6 +50,10 @@ IDS_PER_REQUEST = 90
 DEADLINE_BASE_S, DEADLINE_PER_GIB_S, DEADLINE_MIN_S = 1800.0, 90.0, 3600.0
 #: A volume of unknown size is given the time of the largest that EVS exports, 1 TiB.
 UNKNOWN_SIZE_GIB = 1024
+
+
+#: Why a job succeeded whose image may have any size, for all that the cloud tells.
+SIZE_UNVERIFIED = "active; size unverified: the cloud tells none to compare"
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -248,12 +252,16 @@ def orphan_after_s(size_gib: int | None) -> float:
 
 
 def finished(image: Image, job: Job, asked: ImageOptions) -> Ending:
-    """How an export ends whose image is active: with its hash, and where it differs from the request."""
+    """How an export ends whose image is active: with its hash, and where it differs from the request.
+
+    Where nothing tells whether the image is as large as it must be, the reason says so.
+    """
     options = job.options.over(asked)
     mismatches = check_image(image, options=options, size_gib=job.size_gib, name=job.image_name)
     image_hash = image.details.hash if image.details else None
     if not mismatches:
-        return Ending(reason="active", image_hash=image_hash)
+        is_verified = is_size_verified(image, job.size_gib)
+        return Ending(reason="active" if is_verified else SIZE_UNVERIFIED, image_hash=image_hash)
     differences = "; ".join(finding.words for finding in mismatches)
     return Ending(reason=f"active, but {differences}", code=mismatches[0].code, image_hash=image_hash)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from batchexport.config import CopyLimits, InUse, Limits, Settings
 from batchexport.dialect import EVS
+from batchexport.engine.decide import SIZE_UNVERIFIED
 from batchexport.engine.steps.copy_marks import CopyName, is_ours, job_of, kind_of
 from batchexport.host_command import CommandResult, HostCommand
 from batchexport.model import ResourceType
@@ -52,7 +53,8 @@ def test_a_volume_in_use_is_exported_by_way_of_a_clone(bench: Bench) -> None:
     assert cloud.calls["create_snapshot"] == 0
     assert (cloud.calls["create_volume"], cloud.calls["delete_volume"]) == (4, 4)
     reasons = {job.reason for job in bench.jobs().values()}
-    assert reasons == {"active; crash-consistent: made from a clone of the volume while it was in use"}
+    made_of = "crash-consistent: made from a clone of the volume while it was in use"
+    assert reasons == {f"{SIZE_UNVERIFIED}; {made_of}"}
 
 
 def test_where_clones_are_refused_snapshots_are_made_of_the_volume(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from batchexport.config import InUse, Limits, MaxFailures, Settings
+from batchexport.engine.decide import SIZE_UNVERIFIED
 from batchexport.errors import FatalError, RunStoppedError
 from batchexport.model import Job, JobState, TargetKey
 from tests.engine.conftest import Bench, volume_ids
@@ -17,7 +18,7 @@ def test_every_volume_gets_one_image_and_the_file_knows_its_id(bench: Bench) -> 
     for volume_id, job in bench.jobs().items():
         assert job.state is JobState.SUCCEEDED
         assert cloud.exports_of(volume_id) == [job.image_id]
-        assert (job.size_gib, job.attempts, job.reason) == (10, 1, "active")
+        assert (job.size_gib, job.attempts, job.reason) == (10, 1, SIZE_UNVERIFIED)
     assert len(cloud.posts) == 30
 
 

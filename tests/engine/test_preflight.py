@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.config import InUse, Limits, MaxFailures, Settings
+from batchexport.engine.decide import SIZE_UNVERIFIED
 from batchexport.errors import FatalError, NotFoundError, RunStoppedError, TransientError
 from batchexport.model import (
     Accepted,
@@ -173,7 +174,7 @@ def test_the_hash_of_an_image_is_recorded_when_it_turns_active(bench: Bench) -> 
     bench.load(IDS)
     bench.run(TellingCloud())
     assert {job.image_hash for job in bench.jobs().values()} == {"sha512:00ff"}
-    assert {job.reason for job in bench.jobs().values()} == {"active"}
+    assert {job.reason for job in bench.jobs().values()} == {SIZE_UNVERIFIED}
 
 
 def test_an_image_in_another_format_than_asked_for_is_told_with_its_success(bench: Bench) -> None:

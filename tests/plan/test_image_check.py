@@ -1,10 +1,13 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from batchexport.engine import decide
+from batchexport.engine.decide import SIZE_UNVERIFIED
 from batchexport.model import Image, ImageOptions
 from batchexport.plan import Severity, check_image, is_size_verified
-from tests.plan.records import HASH, image
+from tests.plan.records import HASH, image, job
 
 RAW = ImageOptions(disk_format="raw", container_format="bare")
 GIB = 2**30
@@ -29,6 +32,21 @@ def test_an_image_as_asked_for_passes() -> None:
 def test_an_image_that_is_gone_or_not_active_does_not() -> None:
     assert codes(None) == ["image_gone"]
     assert codes(image(status="deactivated")) == ["image_status"]
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ({}, "active"),
+        ({"disk_format": "qcow2", "virtual_bytes": 10 * GIB, "size_bytes": GIB}, "active"),
+        ({"disk_format": "qcow2", "size_bytes": GIB}, SIZE_UNVERIFIED),
+        ({"disk_format": "zvhd2", "size_bytes": None}, SIZE_UNVERIFIED),
+    ],
+)
+def test_a_size_that_cannot_be_compared_is_called_unverified(details: Any, reason: str) -> None:
+    row = replace(job(), size_gib=10)
+    found = decide.finished(image(**details), row, ImageOptions())
+    assert (found.reason, found.code) == (reason, None)
 
 
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
