@@ -5,7 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from batchexport.config import Settings
-from batchexport.engine.send_failures import FORBIDDEN_MAX, SIGN_INS_MAX, Forbidden, Refusals, SendFailures
+from batchexport.engine.send_failures import (
+    FORBIDDEN_MAX,
+    SIGN_INS_MAX,
+    SIGN_INS_S,
+    Forbidden,
+    Refusals,
+    SendFailures,
+)
 from batchexport.errors import OutcomeUnknownError, SignInError
 from batchexport.model import NO_OPTIONS, ExportRequest, Job
 from tests.engine.fast_time import run_fast
@@ -67,3 +74,17 @@ def test_an_accepted_request_begins_a_new_count_of_what_others_had_meanwhile() -
 
     run_fast(go())
     assert counted == [False, True, False]
+
+
+def test_sign_ins_that_were_refused_at_one_moment_or_only_thrice_stop_no_run() -> None:
+    """Requests that were under way together are refused together, and say no more than one."""
+
+    async def go() -> None:
+        at_once, seldom = Refusals(), Refusals()
+        assert all(at_once.signed_out(REFUSED) is not None for _ in range(4 * SIGN_INS_MAX))
+        for _ in range(SIGN_INS_MAX - 1):
+            assert seldom.signed_out(REFUSED) is not None
+            await asyncio.sleep(SIGN_INS_S)
+        assert seldom.signed_out(REFUSED) is None
+
+    run_fast(go())
