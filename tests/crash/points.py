@@ -17,7 +17,7 @@ from batchexport.cloud.copies import CopyService
 from batchexport.engine import decide
 from batchexport.engine.settle import Settler
 from batchexport.model import JobRows
-from batchexport.store import Builder
+from batchexport.store.sqlite.builder import SqliteBuilder as Builder
 from batchexport.store.sqlite.connection import WorkConnection
 from batchexport.store.sqlite.work import SqliteWork as Work
 from batchexport.store.sqlite.writer import Writer
