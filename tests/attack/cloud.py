@@ -94,7 +94,12 @@ def cloud(
             await over.wait()
             await runner.cleanup()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(work(),))
+    def run() -> None:
+        # Closes all that is open, and runs what that leaves to be done: a loop that just ends does not.
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(work())
+
+    thread = threading.Thread(target=run)
     thread.start()
     try:
         assert started.wait(10)
@@ -102,7 +107,6 @@ def cloud(
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()
-        loop.close()
 
 
 def _gateway(cloud: Cloud, http: aiohttp.ClientSession) -> web.Application:

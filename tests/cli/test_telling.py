@@ -50,7 +50,11 @@ def told() -> Iterator[Any]:
             begun.set()
             await done.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(listen()))
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(listen())
+
+    thread = threading.Thread(target=run)
     thread.start()
     begun.wait(10)
     try:
@@ -58,7 +62,6 @@ def told() -> Iterator[Any]:
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join(10)
-        loop.close()
 
 
 def job_file(notify: str = "") -> Any:

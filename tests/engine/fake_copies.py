@@ -163,9 +163,10 @@ class CopyCloud(FakeCloud):
 
     async def create_snapshot(self, request: SnapshotRequest, *, fence: Callable[[], None]) -> Snapshot:
         thing_id = await self._create("snapshot", request, request.volume_id, None, fence)
-        made = self._snapshot(self.answers_with.get("snapshot", thing_id))
+        other_id = self.answers_with.get("snapshot")
+        made = self._snapshot(other_id or thing_id)
         assert made is not None
-        return replace(made, name=None)
+        return replace(made, name=None) if other_id else made
 
     async def create_volume(self, request: VolumeRequest, *, fence: Callable[[], None]) -> Volume:
         source = request.source_volume_id
@@ -177,9 +178,10 @@ class CopyCloud(FakeCloud):
             source = self.things[request.snapshot_id]["volume_id"]
         assert source is not None
         thing_id = await self._create("volume", request, source, request.snapshot_id, fence)
-        made = self._volume(self.answers_with.get("volume", thing_id), self.server_now_s())
+        other_id = self.answers_with.get("volume")
+        made = self._volume(other_id or thing_id, self.server_now_s())
         assert made is not None
-        return replace(made, name=None)
+        return replace(made, name=None) if other_id else made
 
     async def get_server(self, server_id: str) -> Server:
         return Server(server_id=server_id, status="active", name=f"name of {server_id}")

@@ -85,7 +85,7 @@ def test_other_words_are_neither_yes_nor_no(cell: Callable[..., Any], text: str)
         ("disk_format", "iso", "vhd, zvhd, zvhd2, raw, qcow2, vmdk, vdi, vhdx, ploop"),
         ("container_format", "docker", "ami, ari, aki, ovf, bare"),
         ("os_type", "solaris", "windows, linux"),
-        ("in_use", "ask", "fail, skip, force, stop"),
+        ("in_use", "ask", "fail, skip, force, stop, snapshot"),
         ("visibility", "secret", "private, shared, community, public"),
     ],
 )
