@@ -218,8 +218,6 @@ def as_somebody(task: Callable[[], object]) -> None:
         os.seteuid(0)
 
 
-# What earlier tests of the process left to the garbage collector is met here, and is not of this test.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("with_log", [True, False])
 def test_what_a_killed_process_left_is_read_from_a_folder_that_cannot_be_written(with_log: bool) -> None:
     """The last commits stand in the log beside the file; SQLite has to write before it reads them."""

@@ -24,7 +24,8 @@ class Line:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
 
     def __enter__(self) -> Self:
         return self
@@ -32,8 +33,13 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread in `accept`
+        self._threads[0].join()
         self.cut()
+        for each in self._threads[1:]:
+            each.join()
+        for each in (self._listener, *self._open):
+            each.close()
 
     def lose_commit(self, what: str) -> None:
         """Lose the answer to the next COMMIT, or the request."""
@@ -65,9 +71,9 @@ class Line:
                 self._open += [client, server]
                 lost = threading.Event()
                 for one, other, is_request in ((client, server, True), (server, client, False)):
-                    threading.Thread(
-                        target=self._pass, args=(one, other, is_request, lost), daemon=True
-                    ).start()
+                    ways = (one, other, is_request, lost)
+                    self._threads.append(threading.Thread(target=self._pass, args=ways, daemon=True))
+                    self._threads[-1].start()
 
     def _pass(
         self, one: socket.socket, other: socket.socket, is_request: bool, lost: threading.Event
