@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from batchexport.errors import BatchExportError, ConfigError
-from batchexport.observe.metrics_server import Address
+from batchexport.errors import BatchExportError
+from batchexport.observe.metrics_server import Address, listening
 from batchexport.report.html import html_report
 from batchexport.report.html.page import LIVE_POLICY
 from batchexport.report.run_report import collect_report
@@ -94,20 +94,8 @@ async def serve_page(
     app = web.Application(middlewares=[guarded])
     app.router.add_get("/", answer_page)
     app.router.add_get("/status.json", answer_status)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, address.host, address.port).start()
-        except OSError as error:
-            raise ConfigError(
-                f"--serve: cannot listen on {address}: {error.strerror}",
-                hint="another process may use the port; choose another, or 0 for any free one",
-            ) from error
-        host, port = runner.addresses[0][:2]
-        yield Address(host, port)
-    finally:
-        await runner.cleanup()
+    async with listening(app, address, option="--serve") as found:
+        yield found
 
 
 def is_own_host(host: str, address: Address) -> bool:

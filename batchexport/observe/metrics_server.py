@@ -28,7 +28,16 @@ async def serve_metrics(address: Address, metrics: RunMetrics) -> AsyncIterator[
 
     app = web.Application()
     app.router.add_get("/metrics", answer)
-    # A scrape in flight when the run ends takes milliseconds: do not wait longer for it.
+    async with listening(app, address, option="--metrics-addr") as found:
+        yield found
+
+
+@asynccontextmanager
+async def listening(app: web.Application, address: Address, *, option: str) -> AsyncIterator[Address]:
+    """Serve an application while the context lasts; yields the address it listens on. Raises ConfigError."""
+    from aiohttp import web
+
+    # An answer in flight when the run ends takes milliseconds: do not wait longer for it.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -36,7 +45,7 @@ async def serve_metrics(address: Address, metrics: RunMetrics) -> AsyncIterator[
             await web.TCPSite(runner, address.host, address.port).start()
         except OSError as error:
             raise ConfigError(
-                f"--metrics-addr: cannot listen on {address}: {error.strerror}",
+                f"{option}: cannot listen on {address}: {error.strerror}",
                 hint="another process may use the port; choose another, or 0 for any free one",
             ) from error
         host, port = runner.addresses[0][:2]
