@@ -36,10 +36,10 @@ class Line:
         self._listener.shutdown(socket.SHUT_RDWR)  # closing alone would leave the thread in `accept`
         self._threads[0].join()
         self.cut()
-        for each in self._threads[1:]:
-            each.join()
-        for each in (self._listener, *self._open):
-            each.close()
+        for thread in self._threads[1:]:
+            thread.join()
+        for end in (self._listener, *self._open):
+            end.close()
 
     def lose_commit(self, what: str) -> None:
         """Lose the answer to the next COMMIT, or the request."""
