@@ -74,7 +74,8 @@ for volume in volumes:
     volume = storage.wait_for_status(volume, "available", interval=0.05, wait=20)
     accepted = storage.upload_volume_to_image(volume, volume.name)
     cloud.image.wait_for_status(cloud.image.get_image(accepted["image_id"]), "active", interval=0.05, wait=20)
-    storage.wait_for_status(volume, "available", interval=0.05, wait=20)
+    # What is at hand says `available` still, and would not be asked for again.
+    storage.wait_for_status(storage.get_volume(volume.id), "available", interval=0.05, wait=20)
     print(volume.name, volume.size == snapshot.size, volume.snapshot_id == snapshot.id)
 storage.set_snapshot_metadata(snapshot, step="2")
 print(sorted(storage.get_snapshot_metadata(snapshot).metadata))
