@@ -24,7 +24,7 @@
         │   ├── VolumeStateError     the volume's status forbids it now: look at the volume
         │   └── FatalError           no request of this run can succeed: rights, project, account
         │       ├── ForbiddenError   not allowed (403): perhaps for this row alone, another tells
-        │       ├── SignInError      no token to be had with these credentials
+        │       ├── AuthenticationError      no token to be had with these credentials
         │       └── QuotaError       a quota refuses it: perhaps for this row alone, another tells
         └── OutcomeUnknownError      may have happened: look before sending again
 
@@ -237,7 +237,7 @@ class ForbiddenError(FatalError):
     """Not allowed (403). It may be about this volume or image name alone: one more row tells."""
 
 
-class SignInError(FatalError):
+class AuthenticationError(FatalError):
     """The identity service gave no token, or the fresh token is not accepted."""
 
 

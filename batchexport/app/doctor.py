@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from batchexport.app.connections import connections
 from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Settings
-from batchexport.errors import BatchExportError, ConfigError, SignInError
+from batchexport.errors import AuthenticationError, BatchExportError, ConfigError
 from batchexport.model import Image, TargetKey, Volume
 from batchexport.plan import account_checks
 from batchexport.plan.account_checks import Check, CheckResult
@@ -70,7 +70,7 @@ def _broken(error: BatchExportError, *, reached: bool) -> Check:
     match error:
         case ConfigError():
             name = "configuration"
-        case SignInError():
+        case AuthenticationError():
             name = "sign-in"
         case _:
             name = "lists" if reached else "connection"

@@ -21,7 +21,7 @@ from batchexport.cloud.http.responses import (
 from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.transport import Fence
 from batchexport.dialect import Dialect, DialectName, image_name_message
-from batchexport.errors import NotFoundError, OutcomeUnknownError, RefusedError, SignInError
+from batchexport.errors import AuthenticationError, NotFoundError, OutcomeUnknownError, RefusedError
 from batchexport.model import Accepted, ExportRequest, Volume, VolumeDetails
 from batchexport.redaction import sanitize
 
@@ -215,7 +215,7 @@ class BlockStorage:
                     self._endpoint, f"/volumes?status={_NO_STATUS}&limit=1", _PAGE
                 )
                 self._honours_status = not page.volumes
-            except SignInError:
+            except AuthenticationError:
                 raise
             except RefusedError:  # the filter is checked against the known statuses
                 self._honours_status = True
@@ -243,7 +243,7 @@ class BlockStorage:
             response = await self._session.read(
                 self._endpoint, "/messages?limit=1000", _MESSAGES, microversion=WITH_MESSAGES
             )
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError:  # not available in this cloud, or not to this user
             return None

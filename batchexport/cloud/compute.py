@@ -23,11 +23,11 @@ from batchexport.cloud.http.responses import epoch_s
 from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.transport import Fence
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
-    SignInError,
     TransientError,
 )
 from batchexport.model import Server
@@ -188,7 +188,7 @@ class Compute:
                     listed = listed or bool(found)
                     wanted.difference_update(server.server_id for server in found)
                     yield found
-            except SignInError:
+            except AuthenticationError:
                 raise
             except CloudError as error:
                 extra = {"action": "server_list_failed"}
@@ -208,7 +208,7 @@ class Compute:
         results = await _each(server_ids, self._server_or_error)
         errors = [result for result in results if isinstance(result, CloudError)]
         for error in errors:
-            if isinstance(error, SignInError) or (len(errors) == len(server_ids) and not may_fail):
+            if isinstance(error, AuthenticationError) or (len(errors) == len(server_ids) and not may_fail):
                 raise error
             log.warning("cannot read a server: %s", error, extra={"action": "server_read_failed"})
         return [result for result in results if isinstance(result, Server)]
@@ -241,7 +241,8 @@ class Compute:
     ) -> dict[str, CloudError]:
         """Request that these be stopped. Returns, by server id, the errors of those refused or in doubt.
 
-        Raises SignInError, which concerns all. `hard` is for ECS; Nova powers off unresponsive guests itself.
+        Raises AuthenticationError, which concerns all. `hard` is for ECS; Nova powers off unresponsive guests
+        itself.
         """
         return await self._power(STOP, server_ids, hard=hard, fence=fence)
 
@@ -268,7 +269,7 @@ class Compute:
     ) -> dict[str, CloudError]:
         try:
             return await batches.send(action, batch, hard=hard, fence=fence)
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError as error:
             # A single server that is gone or busy may be the reason.
@@ -292,7 +293,7 @@ class Compute:
         path = f"/servers/{quote(server_id, safe='')}/action"
         try:
             await self._session.request("POST", self._nova, path, body=body, fence=fence)
-        except SignInError:
+        except AuthenticationError:
             raise
         except CloudError as error:
             return error

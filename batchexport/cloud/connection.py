@@ -96,8 +96,8 @@ async def connect(
     `limiter` is for targets that share one; None = its own, at the rate of `limits`. `sign_ins` is for
     targets that sign in together; None = its own, with short time limits. `identity` replaces the one found
     at sign-in, for a cloud whose address changes. Raises ConfigError for an unknown cloud, region or service;
-    SignInError, UnreachableError or TransientError if the sign-in fails; and CloudError if the image service
-    does not respond.
+    AuthenticationError, UnreachableError or TransientError if the sign-in fails; and CloudError if the
+    image service does not respond.
     """
     sign_ins = sign_ins or SignIns()
     account = await run_in_thread(partial(load_account, key, settings, sign_ins), limit_s=None)

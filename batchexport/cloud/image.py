@@ -15,7 +15,7 @@ from batchexport.cloud.http.transport import Fence
 from batchexport.cloud.image_data import ImageData
 from batchexport.cloud.image_members import ImageMembers
 from batchexport.dialect import Dialect, DialectName
-from batchexport.errors import NotFoundError, RefusedError, SignInError
+from batchexport.errors import AuthenticationError, NotFoundError, RefusedError
 from batchexport.model import Image, ImageDetails, ImageQuota
 
 #: Common servers accept request lines of 4 KB and more; an id has 36 characters.
@@ -151,7 +151,7 @@ class ImageService:
         native = Endpoint(url=self._endpoint.url.removesuffix("/v2") + "/v1", version="v1")
         try:
             response = await self._session.read(native, "/cloudimages/quota", _QUOTA)
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError:  # not available in every such cloud, nor to every user
             return None

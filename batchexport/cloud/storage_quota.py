@@ -11,7 +11,7 @@ import msgspec
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.responses import LenientDecoder
 from batchexport.cloud.http.session import HttpSession
-from batchexport.errors import RefusedError, SignInError
+from batchexport.errors import AuthenticationError, RefusedError
 from batchexport.model import QuotaUse, StorageQuota
 
 #: What `limits` calls the quotas of a project, and their use.
@@ -54,14 +54,14 @@ async def read_storage_quota(
         path = f"/os-quota-sets/{quote(project_id, safe='')}?usage=True"
         try:
             quotas = by_name((await session.read(endpoint, path, _QUOTA_SET)).quota_set)
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError:  # operators may keep it for administrators; `limits` they rarely do
             pass
     if not quotas:
         try:
             quotas = from_limits((await session.read(endpoint, "/limits", _LIMITS)).limits.absolute)
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError:
             pass

@@ -14,7 +14,7 @@ from batchexport.changes import RemovalEnded
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.steps.delete_image import DeleteImage, Record
-from batchexport.errors import CloudError, LeaseLostError, RefusedError, SignInError, StateError
+from batchexport.errors import AuthenticationError, CloudError, LeaseLostError, RefusedError, StateError
 from batchexport.model import TargetKey
 from batchexport.plan.retention import OurImage, Recorded
 from batchexport.store import Abandoned, StoreRef, Work, stores
@@ -191,7 +191,7 @@ async def _contradiction(cloud: Cloud, abandoned: Abandoned) -> str | None:
         async for page in cloud.block_storage.volumes(status="uploading"):
             if any(volume.volume_id == abandoned.volume_id for volume in page):
                 return "its volume is listed as uploading"
-    except SignInError:
+    except AuthenticationError:
         raise
     except RefusedError:
         pass

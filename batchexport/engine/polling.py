@@ -12,12 +12,12 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud
 from batchexport.errors import (
+    AuthenticationError,
     BatchExportError,
     CloudError,
     FatalError,
     RefusedError,
     RunStoppedError,
-    SignInError,
     UnreachableError,
 )
 from batchexport.log_level import NOTICE
@@ -256,7 +256,7 @@ class ActiveImages:
 
 def is_signed_out(error: CloudError) -> bool:
     """Whether the identity service itself refused the sign-in: every other request would be refused, too."""
-    return isinstance(error, SignInError) and not error.method
+    return isinstance(error, AuthenticationError) and not error.method
 
 
 def is_power_of_two(count: int) -> bool:

@@ -158,7 +158,7 @@ class Compute(Protocol):
         """Ask for these to be stopped; `hard` where the guest ignores a gentle stop.
 
         Returns, by server id, why a server was refused or is in doubt; `servers` tells when the others are
-        down. Raises SignInError, which is about all of them.
+        down. Raises AuthenticationError, which is about all of them.
         """
         ...
 

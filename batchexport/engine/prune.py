@@ -9,7 +9,7 @@ from itertools import groupby
 from batchexport.config.retention import Retention
 from batchexport.engine.cleanup import Cleaned, Found, removing
 from batchexport.engine.ports import Cloud
-from batchexport.errors import CloudError, SignInError, StateInUseError
+from batchexport.errors import AuthenticationError, CloudError, StateInUseError
 from batchexport.model import Image, ImageOptions, TargetKey
 from batchexport.plan.image_checks import defaults_of
 from batchexport.plan.retention import Classified, Fate, OurImage, classify, is_ours, why_ignored
@@ -129,7 +129,7 @@ async def _settle(
             paths = [each.state_path for each in image.records]
             async with removing(cloud, paths, target, run_id=image.run_id, now=now) as remover:
                 await remover.settle(image.image_id, image.records, Found.GONE, "gone")
-        except SignInError:
+        except AuthenticationError:
             raise
         except (StateInUseError, CloudError) as error:  # the next run checks again
             extra = {"action": "deletion_in_doubt", "image_id": image.image_id}

@@ -15,7 +15,7 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import log_fields
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
-from batchexport.errors import CloudError, SignInError, UnreachableError
+from batchexport.errors import AuthenticationError, CloudError, UnreachableError
 from batchexport.model import Accepted, Job, JobState
 from batchexport.store import Work
 
@@ -82,7 +82,7 @@ async def _look(
         volume = await cloud.block_storage.get_volume(job.volume_id)
         found = await prior.look(job)
     except CloudError as error:
-        if isinstance(error, (SignInError, UnreachableError)):
+        if isinstance(error, (AuthenticationError, UnreachableError)):
             raise
         extra = log_fields("volume_unreadable", job)
         log.warning("volume %s: cannot read it (%s)", job.volume_id, error, extra=extra)

@@ -17,6 +17,7 @@ from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.polling import is_signed_out
 from batchexport.engine.ports import Cloud
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     FatalError,
     ForbiddenError,
@@ -25,7 +26,6 @@ from batchexport.errors import (
     QuotaError,
     RefusedError,
     RunStoppedError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -111,7 +111,7 @@ class Refusals:
         """Whether so many rows in a row were forbidden that new ones should wait for those in progress."""
         return len(self._in_a_row) >= FORBIDDEN_MAX
 
-    def signed_out(self, error: SignInError) -> float | None:
+    def signed_out(self, error: AuthenticationError) -> float | None:
         """Seconds to send nothing; None = refused so often that the run stops."""
         loop_now = asyncio.get_running_loop().time()
         self._sign_ins_since = self._sign_ins_since if self._sign_ins else loop_now
@@ -184,7 +184,7 @@ class SendFailures:
                 ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
             case ForbiddenError() | QuotaError():
                 self._forbidden(job, error, under_way)
-            case SignInError() if (pause_s := self._refusals.signed_out(error)) is not None:
+            case AuthenticationError() if (pause_s := self._refusals.signed_out(error)) is not None:
                 ledger.snooze(job, decide.ending_of(error), after_s=0.0)
                 self._hold_for(pause_s)
                 log.warning(

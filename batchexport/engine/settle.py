@@ -16,7 +16,7 @@ from batchexport.engine.ledger import JobInDoubt, Ledger, log_fields
 from batchexport.engine.polling import AWAY_MAX_S, PollBackoff, RoundRobin, is_signed_out
 from batchexport.engine.ports import Cloud
 from batchexport.engine.prior_images import PriorImages
-from batchexport.errors import CloudError, RefusedError, SignInError
+from batchexport.errors import AuthenticationError, CloudError, RefusedError
 from batchexport.model import Accepted, Image, Job, JobState, Volume
 from batchexport.retry import UNREACHABLE
 
@@ -77,7 +77,7 @@ class Settler:
         for doubt, seen in zip(doubts, evidence, strict=True):
             try:
                 await self._settle(doubt, await self._read(doubt.job) if seen is None else seen)
-            except SignInError:
+            except AuthenticationError:
                 raise
             except CloudError as error:
                 extra = log_fields("settle_failed", doubt.job)

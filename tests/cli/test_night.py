@@ -19,8 +19,8 @@ from batchexport.cli.flags import config_of_run
 from batchexport.config import CloudSettings, Settings
 from batchexport.config.schedule import OnUnfinished
 from batchexport.errors import (
+    AuthenticationError,
     ConfigError,
-    SignInError,
     StateError,
     StateInUseError,
     StateWriteError,
@@ -392,7 +392,9 @@ def test_outside_of_the_window_one_that_cannot_be_read_is_named_too(
 class AwayAtFirst:
     """Work on state files while a service is away for so many times; it notes when it was asked."""
 
-    def __init__(self, clock: "Clock", times: int, *, error: SignInError | StateError | None = None) -> None:
+    def __init__(
+        self, clock: "Clock", times: int, *, error: AuthenticationError | StateError | None = None
+    ) -> None:
         self.clock, self.times = clock, times
         self.error = error or UnreachableError("identity service: connection refused")
         self.began: list[Any] = []
@@ -459,8 +461,8 @@ def test_it_is_waited_for_until_the_window_closes_or_some_minutes(
 
 def test_what_no_waiting_mends_ends_the_night_at_once(batchexport: Callable[..., Result]) -> None:
     clock = Clock()
-    work = AwayAtFirst(clock, 1, error=SignInError("wrong password"))
-    with pytest.raises(SignInError):
+    work = AwayAtFirst(clock, 1, error=AuthenticationError("wrong password"))
+    with pytest.raises(AuthenticationError):
         night_of(work, clock, job_file())
     assert len(work.began) == 1
 
@@ -495,7 +497,7 @@ class Troubled(AwayAtFirst):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (SignInError("no such project any more"), 6),
+        (AuthenticationError("no such project any more"), 6),
         (UnreachableError("its cloud is gone"), 6),
         (ConfigError("cloud 'old' is not in clouds.yaml"), 2),
         (StateInUseError("in use by process 7"), 0),
@@ -506,7 +508,7 @@ class Troubled(AwayAtFirst):
 def test_an_earlier_night_that_cannot_be_worked_on_does_not_keep_tonights_from_beginning(
     batchexport: Callable[..., Result],
     capsys: pytest.CaptureFixture[str],
-    error: SignInError | StateError,
+    error: AuthenticationError | StateError,
     code: int,
 ) -> None:
     path, clock = unfinished(batchexport), Clock()

@@ -44,7 +44,7 @@ def ending_with(error: BaseException, *words: Any) -> Any:
         (errors.StateCorruptError, 5),
         (errors.ListChangedError, 5),
         (errors.RunStoppedError, 6),
-        (errors.SignInError, 6),
+        (errors.AuthenticationError, 6),
         (errors.StateWriteError, 74),
     ],
 )

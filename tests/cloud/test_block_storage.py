@@ -10,10 +10,10 @@ from batchexport.cloud.block_storage import BlockStorage
 from batchexport.cloud.http.paging import PAGE_SIZE
 from batchexport.dialect import CINDER, EVS, Dialect
 from batchexport.errors import (
+    AuthenticationError,
     FatalError,
     OutcomeUnknownError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
 )
@@ -365,7 +365,7 @@ async def test_evs_is_not_even_asked_for_messages(bench: Bench) -> None:
 
 async def test_a_refused_sign_in_is_not_hidden_by_the_search_for_a_reason(bench: Bench) -> None:
     bench.server.answers(Reply(401))
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await volumes(bench).failure_reason("v1", "r1")
 
 

@@ -9,12 +9,12 @@ from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
 from batchexport.cloud.compute import JOB_POLL_S, JOB_TIMEOUT_S, Batches, wait_s
 from batchexport.cloud.compute import Compute as ComputeClient
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     LeaseLostError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
 )
@@ -335,7 +335,7 @@ async def test_a_batch_of_unknown_outcome_or_out_of_turn_is_told_of_every_server
 @pytest.mark.parametrize("server_ids", [["s1"], ["s1", "s2"]])
 async def test_a_refused_sign_in_is_about_all_of_them(ecs: Compute, server_ids: list[str]) -> None:
     ecs.answers(Reply(401, {"error_code": "APIGW.0301", "error_msg": "no"}))
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await ecs.stop(*server_ids)
 
 

@@ -14,9 +14,9 @@ from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.engine.ports import Cloud as CloudPort
 from batchexport.errors import (
+    AuthenticationError,
     ConfigError,
     FatalError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -161,7 +161,7 @@ async def test_a_region_the_cloud_has_not_is_answered_with_those_it_has(keystone
 
 
 async def test_flags_win_over_the_file(keystone: Keystone) -> None:
-    with pytest.raises(SignInError, match="Wrong password") as caught:
+    with pytest.raises(AuthenticationError, match="Wrong password") as caught:
         await look(access=CloudSettings(cloud="one", options={"password": "guess", "interface": "public"}))
     assert caught.value.status == 401 and "password" in (caught.value.hint or "")
 
@@ -214,7 +214,7 @@ async def test_an_identity_service_that_is_not_there_is_unreachable(keystone: Ke
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(500, TransientError), (503, TransientError), (429, ThrottledError), (403, SignInError)],
+    [(500, TransientError), (503, TransientError), (429, ThrottledError), (403, AuthenticationError)],
 )
 async def test_what_the_identity_service_answers_decides_whether_to_try_again(
     keystone: Keystone, status: int, kind: type[Exception]
@@ -227,7 +227,7 @@ async def test_what_the_identity_service_answers_decides_whether_to_try_again(
 
 async def test_a_url_without_an_identity_service_is_a_sign_in_error(keystone: Keystone) -> None:
     options = {"auth_url": f"{keystone.server.url}/elsewhere"}
-    with pytest.raises(SignInError, match="auth_url"):
+    with pytest.raises(AuthenticationError, match="auth_url"):
         await look(access=CloudSettings(cloud="one", options=options))
 
 
@@ -308,7 +308,7 @@ async def test_every_address_of_a_service_is_reached_through_its_proxy(
 async def test_no_secret_reaches_the_log(keystone: Keystone, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         keystone.service = Reply(401, {"error": {"code": 401, "message": "no"}})
-        with pytest.raises(SignInError) as caught:
+        with pytest.raises(AuthenticationError) as caught:
             await look()
     assert len(keystone.requests) <= 3
     written = caplog.text + "".join(str(vars(record)) for record in caplog.records)

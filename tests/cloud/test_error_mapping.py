@@ -9,6 +9,7 @@ from batchexport.cloud.http.error_mapping import error_from_no_response, error_f
 from batchexport.cloud.http.responses import is_error
 from batchexport.errors import (
     MAX_RETRY_AFTER_S,
+    AuthenticationError,
     CloudError,
     FatalError,
     ForbiddenError,
@@ -16,7 +17,6 @@ from batchexport.errors import (
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -47,8 +47,8 @@ def cinder(status: int, name: str, message: str, *, method: str = "POST", **head
 
 BY_CODE = [
     (400, "EVS.0001", FatalError),
-    (400, "EVS.0002", SignInError),
-    (400, "Common.0013", SignInError),
+    (400, "EVS.0002", AuthenticationError),
+    (400, "Common.0013", AuthenticationError),
     (400, "Common.0018", FatalError),
     (403, "EVS.0003", ForbiddenError),
     (403, "EVS.2056", FatalError),
@@ -58,7 +58,7 @@ BY_CODE = [
     (400, "EVS.2040", RefusedError),
     (401, "EVS.2143", RefusedError),
     (403, "EVS.2144", FatalError),
-    (401, "EVS.5401", SignInError),
+    (401, "EVS.5401", AuthenticationError),
     (404, "EVS.5404", NotFoundError),
     (413, "EVS.5413", QuotaError),
     (500, "EVS.2007", OutcomeUnknownError),
@@ -71,9 +71,9 @@ BY_CODE = [
     (202, "Common.0024", ThrottledError),
     (503, "Common.1503", ThrottledError),
     (400, "Ecs.0100", VolumeStateError),
-    (401, "APIG.0301", SignInError),
-    (400, "APIGW.0301", SignInError),
-    (401, "APIGW.0307", SignInError),
+    (401, "APIG.0301", AuthenticationError),
+    (400, "APIGW.0301", AuthenticationError),
+    (401, "APIGW.0307", AuthenticationError),
     (429, "APIGW.0308", ThrottledError),
     (403, "APIG.0302", FatalError),
     (404, "APIG.0101", FatalError),
@@ -92,7 +92,7 @@ def test_codes_say_more_than_the_status(status: int, code: str, kind: type[Cloud
 
 BY_STATUS = [
     (400, RefusedError, RefusedError),
-    (401, SignInError, SignInError),
+    (401, AuthenticationError, AuthenticationError),
     (403, ForbiddenError, ForbiddenError),
     (404, NotFoundError, NotFoundError),
     (405, RefusedError, RefusedError),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from batchexport.cloud import Cloud, compute, connect
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import DialectName
-from batchexport.errors import ConfigError, SignInError, VolumeStateError
+from batchexport.errors import AuthenticationError, ConfigError, VolumeStateError
 from batchexport.model import ExportRequest, ImageOptions, TargetKey
 from batchexport.sandbox import (
     Profile,
@@ -176,7 +176,7 @@ async def test_a_key_that_is_refused_costs_one_request_and_is_explained(
     site: Site, access: str, secret: str, more: str, hint: str
 ) -> None:
     site.write_clouds(access=access, secret=secret, more=more)
-    with pytest.raises(SignInError, match="Incorrect IAM authentication information") as caught:
+    with pytest.raises(AuthenticationError, match="Incorrect IAM authentication information") as caught:
         async with signed_in():
             pass
     assert hint in str(caught.value.hint)
@@ -189,7 +189,7 @@ async def test_a_key_that_is_refused_costs_one_request_and_is_explained(
 async def test_a_clock_that_is_off_is_named_as_the_reason(site: Site, clock_off_s: float, words: str) -> None:
     site.write_clouds()
     site.clock_off_s = clock_off_s
-    with pytest.raises(SignInError, match=f"this machine's clock is {words} the cloud's") as caught:
+    with pytest.raises(AuthenticationError, match=f"this machine's clock is {words} the cloud's") as caught:
         async with signed_in():
             pass
     assert "set this machine's clock" in str(caught.value.hint)
@@ -198,11 +198,11 @@ async def test_a_clock_that_is_off_is_named_as_the_reason(site: Site, clock_off_
 async def test_a_locked_key_is_told_to_wait(site: Site) -> None:
     site.write_clouds(secret="wrong")
     for _ in range(5):
-        with pytest.raises(SignInError):
+        with pytest.raises(AuthenticationError):
             async with signed_in():
                 pass
     site.write_clouds()
-    with pytest.raises(SignInError, match="reach the limit") as caught:
+    with pytest.raises(AuthenticationError, match="reach the limit") as caught:
         async with signed_in():
             pass
     assert "five minutes" in str(caught.value.hint)
@@ -215,10 +215,10 @@ async def test_a_key_that_is_withdrawn_under_way_is_not_tried_until_it_locks(sit
         site.clock_off_s = 3600
         reads = [client.block_storage.get_volume(VOLUME) for _ in range(50)]
         results = await asyncio.gather(*reads, return_exceptions=True)
-        assert all(isinstance(result, SignInError) for result in results)
+        assert all(isinstance(result, AuthenticationError) for result in results)
         sent = site.sandbox.counts["bad_signatures"]
         assert sent <= LIMITS.concurrency
-        with pytest.raises(SignInError):
+        with pytest.raises(AuthenticationError):
             await client.block_storage.get_volume(VOLUME)
         assert site.sandbox.counts["bad_signatures"] == sent
 

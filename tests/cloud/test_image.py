@@ -7,7 +7,7 @@ import pytest
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.image import ImageService
 from batchexport.dialect import CINDER, EVS, Dialect
-from batchexport.errors import SignInError, TransientError
+from batchexport.errors import AuthenticationError, TransientError
 from batchexport.model import Image, ImageDetails, ImageQuota
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply
@@ -173,7 +173,7 @@ async def test_other_image_services_are_not_asked(bench: Bench) -> None:
 
 async def test_a_quota_is_not_asked_for_without_a_sign_in(bench: Bench) -> None:
     bench.server.answers(Reply(401, {"error": {"message": "token expired", "code": 401}}))
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await images(bench, dialect=EVS).get_quota()
 
 

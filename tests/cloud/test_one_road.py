@@ -22,7 +22,13 @@ from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.transport import TlsConfig, open_http
-from batchexport.errors import BatchExportError, SignInError, ThrottledError, TransientError, UnreachableError
+from batchexport.errors import (
+    AuthenticationError,
+    BatchExportError,
+    ThrottledError,
+    TransientError,
+    UnreachableError,
+)
 from batchexport.redaction import redacted
 from tests.cloud.conftest import token
 from tests.cloud.keystone import PASSWORD, Keystone
@@ -80,7 +86,7 @@ async def test_the_way_to_the_versions_is_not_followed_either(
     async with serving(ScriptedServer()) as thief:
         server.answers(Reply(301, b"", {"Location": thief.url}))
         error = await refused(sign_in_by, f"{server.url}/v3")
-        assert isinstance(error, SignInError)
+        assert isinstance(error, AuthenticationError)
         assert thief.seen == []
 
 

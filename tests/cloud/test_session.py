@@ -11,12 +11,12 @@ from batchexport.cloud.http import responses
 from batchexport.cloud.http.session import READ_RETRIES
 from batchexport.errors import (
     MAX_RETRY_AFTER_S,
+    AuthenticationError,
     FatalError,
     LeaseLostError,
     NotFoundError,
     OutcomeUnknownError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -87,7 +87,7 @@ async def test_a_refused_token_is_renewed_and_the_request_sent_once_more(
 
 async def test_a_fresh_token_refused_again_ends_with_a_sign_in_error(bench: Bench) -> None:
     bench.server.answers(Reply(401, {"error": {"code": 401, "message": "go away"}}))
-    with pytest.raises(SignInError, match="go away"):
+    with pytest.raises(AuthenticationError, match="go away"):
         await post(bench)
     assert len(bench.server.seen) == 2
 
@@ -100,7 +100,7 @@ async def test_a_read_is_tried_again_where_two_tokens_in_a_row_were_refused(benc
 
 async def test_a_read_whose_tokens_are_all_refused_ends_with_a_sign_in_error(bench: Bench) -> None:
     bench.server.answers(Reply(401))
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await read(bench)
     assert len(bench.server.seen) <= 4
 

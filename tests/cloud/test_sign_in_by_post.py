@@ -13,9 +13,9 @@ from batchexport.cloud.auth.keystone import Principal, auth_document, sign_in_by
 from batchexport.cloud.auth.tokens import Token
 from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
+    AuthenticationError,
     BatchExportError,
     ConfigError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -87,16 +87,24 @@ async def test_a_service_without_a_type_is_no_service(keystone: Keystone) -> Non
     [
         (
             Reply(401, {"error": {"message": f"no {PASSWORD}"}}),
-            SignInError,
+            AuthenticationError,
             r"refused user demo.*\*\*\*",
         ),
-        (Reply(404, {}), SignInError, r"Not Found \(404\)"),
+        (Reply(404, {}), AuthenticationError, r"Not Found \(404\)"),
         (Reply(429, {}), ThrottledError, "429"),
         (Reply(503, {}), TransientError, "503"),
-        (Reply(302, {}, {"Location": "http://other/v3"}), SignInError, "redirected to http://other/v3"),
-        (Reply(201, {}, {"X-Subject-Token": "t"}), SignInError, "not that of an identity service"),
-        (Reply(201, {"token": []}, {"X-Subject-Token": "t"}), SignInError, "not that of an identity service"),
-        (Reply(201, {"token": {}}), SignInError, "X-Subject-Token"),
+        (
+            Reply(302, {}, {"Location": "http://other/v3"}),
+            AuthenticationError,
+            "redirected to http://other/v3",
+        ),
+        (Reply(201, {}, {"X-Subject-Token": "t"}), AuthenticationError, "not that of an identity service"),
+        (
+            Reply(201, {"token": []}, {"X-Subject-Token": "t"}),
+            AuthenticationError,
+            "not that of an identity service",
+        ),
+        (Reply(201, {"token": {}}), AuthenticationError, "X-Subject-Token"),
         (Reply(201, {"token": {}}, {"X-Subject-Token": "t"}), ConfigError, "to no project"),
     ],
     ids=str,
@@ -120,7 +128,7 @@ async def test_the_proxy_of_the_environment(keystone: Keystone, monkeypatch: pyt
     monkeypatch.setenv("http_proxy", keystone.server.url)
     monkeypatch.setenv("no_proxy", "")
     elsewhere = "http://identity.example/v3"
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await sign_in(elsewhere)
     assert keystone.server.seen[0].headers["Host"] == "identity.example"
 

@@ -12,7 +12,7 @@ import yaml
 
 from batchexport.cloud import connect
 from batchexport.config.settings import CloudSettings, Limits
-from batchexport.errors import SignInError
+from batchexport.errors import AuthenticationError
 from batchexport.model import TargetKey
 from tests.cloud.keystone import PASSWORD, Keystone
 from tests.cloud.scripted import Reply, ScriptedServer, Seen
@@ -140,5 +140,5 @@ async def test_an_access_token_of_an_openid_provider_will_do(keystone: Federated
 async def test_a_provider_that_does_not_know_us_is_a_refused_sign_in(
     keystone: Federated, tmp_path: Path
 ) -> None:
-    with pytest.raises(SignInError, match="401"):
+    with pytest.raises(AuthenticationError, match="401"):
         await sign_in(keystone, tmp_path, "v3oidcaccesstoken", {"access_token": "stolen", **FEDERATED})

@@ -15,8 +15,8 @@ from batchexport.cloud.auth.sign_in_pacing import INTERACTIVE, UNATTENDED, SignI
 from batchexport.cloud.auth.tokens import Token, TokenSource, run_in_thread
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.errors import (
+    AuthenticationError,
     ConfigError,
-    SignInError,
     StopRequestedError,
     ThrottledError,
     TransientError,
@@ -86,7 +86,9 @@ async def test_a_wait_that_a_service_asks_for_is_cut() -> None:
     assert naps.s == [60.0]
 
 
-@pytest.mark.parametrize("failure", [SignInError("wrong password"), ConfigError("no project")], ids=str)
+@pytest.mark.parametrize(
+    "failure", [AuthenticationError("wrong password"), ConfigError("no project")], ids=str
+)
 async def test_what_time_does_not_heal_is_not_tried_again(failure: Exception) -> None:
     service = Service(failure)
     with pytest.raises(type(failure)):
@@ -269,7 +271,7 @@ async def test_keystone_away_at_first_does_not_cost_the_run(
 
 async def test_a_wrong_password_is_not_tried_for_every_project() -> None:
     sign_ins = SignIns()
-    services = [Service(SignInError("wrong", status=401)) for _ in range(12)]
+    services = [Service(AuthenticationError("wrong", status=401)) for _ in range(12)]
     ended = await asyncio.gather(
         *(
             sign_ins.first(sign_ins.tokens(number, "http://id", service, user="me"))
@@ -277,7 +279,7 @@ async def test_a_wrong_password_is_not_tried_for_every_project() -> None:
         ),
         return_exceptions=True,
     )
-    assert all(isinstance(error, SignInError) for error in ended)
+    assert all(isinstance(error, AuthenticationError) for error in ended)
     assert sum(service.asked for service in services) <= 4
     assert "more may lock it" in str(ended[-1])
     other = Service()
@@ -288,7 +290,7 @@ async def test_a_wrong_password_is_not_tried_for_every_project() -> None:
 async def test_projects_that_refuse_a_user_who_is_known_do_not_stop_the_others() -> None:
     sign_ins = SignIns()
     await sign_ins.first(sign_ins.tokens("first", "http://id", Service(), user="me"))
-    services = [Service(SignInError("no access", status=401)) for _ in range(6)] + [Service()]
+    services = [Service(AuthenticationError("no access", status=401)) for _ in range(6)] + [Service()]
     ended = await asyncio.gather(
         *(
             sign_ins.first(sign_ins.tokens(number, "http://id", service, user="me"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from batchexport.cloud.auth.access_keys import PAUSES_S, AccessKey, RequestSigner
-from batchexport.errors import SignInError
+from batchexport.errors import AuthenticationError
 
-REFUSED = SignInError("signature is wrong", method="GET", url="https://evs/x", status=401)
+REFUSED = AuthenticationError("signature is wrong", method="GET", url="https://evs/x", status=401)
 
 
 class Clock:
@@ -23,7 +23,7 @@ def key(clock: Clock) -> RequestSigner:
 
 
 async def refuse(signatures: RequestSigner) -> None:
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await signatures.after_refusal(signatures, REFUSED, clock_off_s=0.0)
 
 
@@ -38,9 +38,9 @@ async def test_a_key_that_never_was_good_is_not_used_again() -> None:
     sign(signatures)
     await refuse(signatures)
     clock.now += 100_000.0
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await signatures.valid()
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         sign(signatures)
 
 
@@ -50,14 +50,14 @@ async def test_a_key_that_was_good_is_tried_by_one_request_after_a_pause() -> No
     signatures.accepted()
     for _ in range(16):  # all that were under way together
         await refuse(signatures)
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await signatures.valid()
     clock.now += PAUSES_S[0]
     await signatures.valid()
-    with pytest.raises(SignInError):  # the others wait for what becomes of it
+    with pytest.raises(AuthenticationError):  # the others wait for what becomes of it
         await signatures.valid()
     sign(signatures)
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         sign(signatures)
     signatures.accepted()
     await signatures.valid()
@@ -74,7 +74,7 @@ async def test_a_key_that_stays_refused_is_tried_less_often_than_locks_it() -> N
         clock.now += 10.0
         try:
             await signatures.valid()
-        except SignInError:
+        except AuthenticationError:
             continue
         sign(signatures)
         await refuse(signatures)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from batchexport.cloud.storage_quota import read_storage_quota
-from batchexport.errors import SignInError
+from batchexport.errors import AuthenticationError
 from batchexport.model import StorageQuota
 from tests.cloud.conftest import Bench
 from tests.cloud.scripted import Reply
@@ -66,5 +66,5 @@ async def test_a_cloud_that_tells_no_quota(bench: Bench) -> None:
 
 async def test_a_refused_sign_in_is_no_missing_quota(bench: Bench) -> None:
     bench.server.answers(Reply(401))
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await read(bench)

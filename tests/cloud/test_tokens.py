@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from batchexport.cloud.auth.tokens import Token, TokenSource
-from batchexport.errors import SignInError, UnreachableError
+from batchexport.errors import AuthenticationError, UnreachableError
 from tests.cloud.conftest import token
 
 
@@ -61,7 +61,7 @@ async def test_fifty_waiters_share_one_refusal() -> None:
     identity = Identity()
     tokens = identity.tokens()
     old = await tokens.valid()
-    identity.failure = SignInError("wrong password")
+    identity.failure = AuthenticationError("wrong password")
     outcomes = await asyncio.gather(*(tokens.renew(old) for _ in range(50)), return_exceptions=True)
     assert identity.asked == 2
     assert all(outcome is identity.failure for outcome in outcomes)
@@ -69,9 +69,9 @@ async def test_fifty_waiters_share_one_refusal() -> None:
 
 async def test_a_refusal_is_not_remembered_for_later() -> None:
     identity = Identity()
-    identity.failure = SignInError("wrong password")
+    identity.failure = AuthenticationError("wrong password")
     tokens = identity.tokens()
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await tokens.valid()
     identity.failure = None
     assert (await tokens.valid()).value == "secret-token-2"
@@ -160,14 +160,14 @@ async def test_a_passcode_that_is_good_once_serves_to_the_end_of_its_token() -> 
     identity = Identity()
     tokens = identity.tokens()
     old = await tokens.valid()
-    identity.failure = SignInError("401: the passcode was used before")
+    identity.failure = AuthenticationError("401: the passcode was used before")
     identity.clock.now_s = 1000.0 + 1801
     assert await tokens.valid() is old
     identity.clock.now_s = 1000.0 + 3599
     assert await tokens.valid() is old
     assert identity.asked == 2  # refused once, it is not asked again and again
     identity.clock.now_s = 1000.0 + 3601
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         await tokens.valid()
 
 

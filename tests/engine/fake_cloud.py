@@ -12,13 +12,13 @@ from typing import Any
 
 from batchexport.dialect import CINDER
 from batchexport.errors import (
+    AuthenticationError,
     FatalError,
     ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -156,7 +156,7 @@ class FakeCloud:
             case "unreachable":
                 raise UnreachableError("connection refused")
             case "signed out":
-                raise SignInError("the token is refused, and so is a fresh one", status=401)
+                raise AuthenticationError("the token is refused, and so is a fresh one", status=401)
             case "unavailable":
                 raise TransientError("service unavailable", status=503)
             case "throttled":
@@ -169,7 +169,7 @@ class FakeCloud:
             case "forbidden":
                 raise ForbiddenError("blocked by a policy", method="POST", status=403)
             case "flapping":
-                raise SignInError("authentication required", method="POST", status=401)
+                raise AuthenticationError("authentication required", method="POST", status=401)
             case "fatal":
                 raise FatalError("account frozen", status=403, code="EVS.2144")
             case "lost before":

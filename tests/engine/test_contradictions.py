@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.config import Limits, Settings
-from batchexport.errors import ForbiddenError, NotFoundError, SignInError, TransientError
+from batchexport.errors import AuthenticationError, ForbiddenError, NotFoundError, TransientError
 from batchexport.model import Accepted, ExportRequest, Image, ImageOptions, Volume
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
@@ -146,11 +146,11 @@ def test_a_volume_whose_status_forbids_its_export_is_there(bench: Bench) -> None
 @pytest.mark.parametrize(
     "error",
     [
-        SignInError("authentication required", method="DELETE", status=401),
+        AuthenticationError("authentication required", method="DELETE", status=401),
         ForbiddenError("one node's policy is older", method="DELETE", status=403),
     ],
 )
-def test_one_refused_deletion_fails_no_row(bench: Bench, error: SignInError | ForbiddenError) -> None:
+def test_one_refused_deletion_fails_no_row(bench: Bench, error: AuthenticationError | ForbiddenError) -> None:
     (volume_id,) = ids = volume_ids(1)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: ["orphan"]})

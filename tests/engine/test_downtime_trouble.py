@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
-from batchexport.errors import FatalError, RefusedError, SignInError, TransientError
+from batchexport.errors import AuthenticationError, FatalError, RefusedError, TransientError
 from batchexport.model import Job, JobState, ResourceState, Server
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_servers import ServedCloud
@@ -178,7 +178,7 @@ def test_a_compute_service_that_stays_away_ends_the_run_loudly(
 def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
-    cloud.breaks_after_stop = {"volumes": SignInError("the token is refused", status=401)}
+    cloud.breaks_after_stop = {"volumes": AuthenticationError("the token is refused", status=401)}
     bench.run(cloud, settings=STOP)
     assert (bench.states()[IDS[0]], afoot(bench), cloud.running()) == ("succeeded", {}, {"a"})
 
@@ -186,7 +186,7 @@ def test_a_sign_in_that_is_refused_to_the_list_of_volumes_keeps_no_server_down(b
 def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
-    cloud.breaks_after_stop = {"servers": SignInError("the token is refused", status=401)}
+    cloud.breaks_after_stop = {"servers": AuthenticationError("the token is refused", status=401)}
     with pytest.raises(FatalError):
         bench.run(cloud, settings=STOP)
     assert set(afoot(bench)) == {"a"}
@@ -200,15 +200,15 @@ def test_a_sign_in_that_is_refused_leaves_the_servers_in_the_file(bench: Bench) 
 def test_a_sign_in_that_is_refused_by_the_block_storage_alone_leaves_no_server_down(bench: Bench) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=300.0)
-    refused = SignInError("the token is refused", status=401, method="GET")
+    refused = AuthenticationError("the token is refused", status=401, method="GET")
     cloud.breaks_after_stop = dict.fromkeys(("volumes", "volume", "images", "image"), refused)
     bench.run(cloud, settings=STOP)
     assert bench.jobs()[IDS[0]].code == "server_unseen"
     assert (afoot(bench), cloud.running()) == ({}, {"a"})
 
 
-@pytest.mark.parametrize("error", [None, SignInError("the token is refused", status=401)])
-def test_an_order_that_comes_too_late_is_not_sent(bench: Bench, error: SignInError | None) -> None:
+@pytest.mark.parametrize("error", [None, AuthenticationError("the token is refused", status=401)])
+def test_an_order_that_comes_too_late_is_not_sent(bench: Bench, error: AuthenticationError | None) -> None:
     """Between the decision and the first byte the run was told to stop, or lost its sign-in."""
     bench.load(IDS[:1])
     cloud = ServedCloud({IDS[0]: ["a"]})
@@ -225,7 +225,7 @@ def test_an_order_that_comes_too_late_is_not_sent(bench: Bench, error: SignInErr
         bench.run(cloud, settings=STOP, stop=15.0)
         assert afoot(bench) == {}
     else:
-        with pytest.raises(SignInError):
+        with pytest.raises(AuthenticationError):
             bench.run(cloud, settings=STOP)
         assert afoot(bench) == {}
     assert cloud.orders == []

@@ -7,10 +7,10 @@ import pytest
 
 from batchexport.config import InUse, Limits, Settings
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     ForbiddenError,
     RunStoppedError,
-    SignInError,
     TransientError,
 )
 from batchexport.model import Image, ImageOptions, JobState, Volume
@@ -24,7 +24,7 @@ STOP = Settings(in_use=InUse.STOP, limits=LIMITS)
 READS = ["volumes", "images", "images_by_id", "volume", "image", "images_named"]
 WAYS: dict[str, Callable[[], CloudError]] = {
     "403": lambda: ForbiddenError("not allowed", method="GET", url="https://cloud/x", status=403),
-    "401": lambda: SignInError("who are you", method="GET", url="https://cloud/x", status=401),
+    "401": lambda: AuthenticationError("who are you", method="GET", url="https://cloud/x", status=401),
     "504": lambda: TransientError("gateway time-out", method="GET", status=504),
     "no answer": lambda: TransientError("no response in time", method="GET"),
     "unreadable": lambda: TransientError("the answer cannot be read", method="GET", status=200),
@@ -161,12 +161,12 @@ def test_a_sign_in_that_is_refused_for_long_is_tried_a_few_times_only(bench: Ben
     bench.load(IDS)
     signs = []
 
-    def refused() -> SignInError:
+    def refused() -> AuthenticationError:
         signs.append(1)
-        return SignInError("wrong password")
+        return AuthenticationError("wrong password")
 
     cloud = BadReads({}, bad=set(READS), error=refused, upload_s=3000.0)
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         bench.run(cloud, settings=STOP)
     assert len(signs) <= 20
 

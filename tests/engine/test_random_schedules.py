@@ -23,7 +23,7 @@ from batchexport.config import Limits, Settings
 from batchexport.engine import run
 from batchexport.engine.resources.kind import MakeKind
 from batchexport.engine.target import KINDS
-from batchexport.errors import SignInError, TransientError
+from batchexport.errors import AuthenticationError, TransientError
 from batchexport.model import JobState, TargetKey
 from batchexport.store.sqlite.writer import Writer
 from tests.engine.conftest import Bench, volume_ids
@@ -142,7 +142,7 @@ def until_crash(
             return True
         try:
             work.result()
-        except (SignInError, TransientError):
+        except (AuthenticationError, TransientError):
             copy(bench.path, snapshot)
             return True
         return False

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batchexport.errors import ForbiddenError, QuotaError, SignInError
+from batchexport.errors import AuthenticationError, ForbiddenError, QuotaError
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import FakeCloud
 
@@ -78,7 +78,7 @@ def test_a_sign_in_that_stays_refused_stops_the_run_after_a_few_tries(bench: Ben
     ids = volume_ids(30)
     bench.load(ids)
     cloud = FakeCloud(faults={volume_id: [fault] * 100 for volume_id in ids})
-    with pytest.raises(SignInError):
+    with pytest.raises(AuthenticationError):
         bench.run(cloud, concurrency=4)
     assert len(cloud.posts) <= 24
     assert set(bench.states().values()) == {"pending"}

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.engine import run
-from batchexport.errors import FatalError, RefusedError, SignInError, StateWriteError, TransientError
+from batchexport.errors import AuthenticationError, FatalError, RefusedError, StateWriteError, TransientError
 from batchexport.model import Image, Job, JobState, ResourceState, Server, TargetKey, Volume
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_cloud import EPOCH
@@ -408,7 +408,7 @@ def test_a_sign_in_that_is_refused_now_and_then_neither_ends_the_run_nor_keeps_a
 ) -> None:
     bench.load(IDS[:1])
     cloud = AwayCloud({IDS[0]: ["a"]}, upload_s=60.0)
-    refused = SignInError("the token is refused", status=401)
+    refused = AuthenticationError("the token is refused", status=401)
 
     def flap() -> None:
         cloud.broken["servers"] = refused

@@ -13,7 +13,7 @@ from batchexport import cloud, engine, intake
 from batchexport.changes import JobChange
 from batchexport.cloud import Cloud
 from batchexport.config import CloudSettings, Limits, Settings
-from batchexport.errors import SignInError
+from batchexport.errors import AuthenticationError
 from batchexport.model import JobState, TargetKey
 from batchexport.sandbox import Sandbox, SandboxSettings, serve
 from batchexport.store import JobReport, StateFile, StateReader
@@ -80,7 +80,7 @@ async def test_tokens_that_live_a_second_are_renewed_in_time(state_path: Path) -
 async def test_a_password_that_is_wrong_ends_the_run_and_touches_no_row(state_path: Path) -> None:
     async with serve(SandboxSettings()) as sandbox:
         access = CloudSettings(options={**sandbox.auth(), "password": "wrong"})
-        with pytest.raises(SignInError):
+        with pytest.raises(AuthenticationError):
             async with StateFile.open(state_path) as state:
                 await engine.run(
                     state,

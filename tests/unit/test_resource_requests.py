@@ -13,7 +13,7 @@ from batchexport.engine.resources.requests import (
     Requests,
     is_refused,
 )
-from batchexport.errors import CloudError, RefusedError, SignInError, TransientError
+from batchexport.errors import AuthenticationError, CloudError, RefusedError, TransientError
 from batchexport.store import Work
 from tests.engine.fast_time import run_fast
 
@@ -84,8 +84,8 @@ def test_what_was_asked_for_is_left_alone_for_a_while() -> None:
 def test_a_request_that_may_have_arrived_though_the_sign_in_failed_is_not_repeated_at_once() -> None:
     async def work() -> None:
         bench = Bench()
-        bench.kind.error = SignInError("refused")
-        with pytest.raises(SignInError):
+        bench.kind.error = AuthenticationError("refused")
+        with pytest.raises(AuthenticationError):
             await bench.requests.release(["a"])
         assert not bench.requests.may_ask("a")
 

@@ -13,11 +13,11 @@ from batchexport.engine.send_failures import (
     Refusals,
     SendFailures,
 )
-from batchexport.errors import OutcomeUnknownError, SignInError
+from batchexport.errors import AuthenticationError, OutcomeUnknownError
 from batchexport.model import NO_OPTIONS, ExportRequest, Job
 from tests.engine.fast_time import run_fast
 
-REFUSED = SignInError("authentication required", method="POST", status=401)
+REFUSED = AuthenticationError("authentication required", method="POST", status=401)
 
 
 def job(job_id: int) -> Job:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.authenticator import Credential
 from batchexport.cloud.http.transport import service_headers
-from batchexport.errors import ConfigError, SignInError
+from batchexport.errors import AuthenticationError, ConfigError
 from batchexport.redaction import register_secret
 
 #: The value of `auth_type` for access keys.
@@ -166,7 +166,7 @@ class RequestSigner:
         self.catalog = catalog
         self._now = now
         self._steady = steady
-        self._refusal: SignInError | None = None  # of the last request with a response
+        self._refusal: AuthenticationError | None = None  # of the last request with a response
         self._refusals = 0  # in a row
         self._again_at: float | None = None  # when one request may try; None = never
         self._may_try = self._is_trying = False  # one request may, and is under way
@@ -179,7 +179,7 @@ class RequestSigner:
         return tuple(secret for secret in (self._key.secret, self._key.security_token) if secret)
 
     async def valid(self) -> Credential:
-        """The key. Raises SignInError once it was refused, except for one request after each pause."""
+        """The key. Raises AuthenticationError once refused, except for one request after each pause."""
         if self._refusal is not None:
             if self._again_at is None or self._steady() < self._again_at:
                 raise self._refusal
@@ -192,9 +192,9 @@ class RequestSigner:
         self._was_good, self._refusal, self._refusals = True, None, 0
 
     async def after_refusal(
-        self, refused: Credential, error: SignInError, *, clock_off_s: float
+        self, refused: Credential, error: AuthenticationError, *, clock_off_s: float
     ) -> Credential:
-        """Raises SignInError with what to do, now and for later requests: there is no other key."""
+        """Raises AuthenticationError with what to do, now and for later requests: there is no other key."""
         if (
             self._refusal is None or self._is_trying
         ):  # not for requests that were sent together with the first
@@ -208,7 +208,7 @@ class RequestSigner:
     def headers(
         self, method: str, url: str, body: bytes | None, microversion: str | None
     ) -> Mapping[str, str]:
-        """The headers of one request with its signature. Raises SignInError once the key was refused."""
+        """The headers of one signed request. Raises AuthenticationError once the key is refused."""
         if self._refusal is not None:
             if not self._may_try:  # refused while this request waited for its turn
                 raise self._refusal
@@ -220,7 +220,7 @@ class RequestSigner:
         )
 
 
-def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -> SignInError:
+def signature_error(error: AuthenticationError, *, clock_off_s: float, key: AccessKey) -> AuthenticationError:
     """The refusal of a signature, with what to do. `clock_off_s`: by how much the cloud's clock is ahead."""
     words = str(error)
     if abs(clock_off_s) > MAX_SKEW_S:
@@ -235,7 +235,7 @@ def signature_error(error: SignInError, *, clock_off_s: float, key: AccessKey) -
         hint = "temporary keys expire: get a new key with its secret and security token, then run again"
     else:
         hint = "check that access_key and secret_key belong together, and that the project is in this region"
-    return SignInError(
+    return AuthenticationError(
         words,
         method=error.method,
         url=error.url,

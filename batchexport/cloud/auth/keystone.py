@@ -25,9 +25,9 @@ from batchexport.cloud.http.error_bodies import read_error_body
 from batchexport.cloud.http.responses import epoch_s, retry_after_s
 from batchexport.cloud.http.transport import TlsConfig, service_headers
 from batchexport.errors import (
+    AuthenticationError,
     BatchExportError,
     ConfigError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -139,8 +139,9 @@ def sign_in_by_post(
 ) -> Token:
     """A new token from the identity service at this URL, which ends in /v3. Blocks.
 
-    `credentials` hold what signs in, and for which project, by the names of keystoneauth. Raises SignInError,
-    UnreachableError or TransientError if there is no token, and ConfigError if it is for no project.
+    `credentials` hold what signs in, and for which project, by the names of keystoneauth. Raises
+    AuthenticationError, UnreachableError or TransientError if there is no token, and ConfigError if it is
+    for no project.
     """
     service = describe_service(auth_url)
     request = Request(
@@ -304,7 +305,7 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Prin
     more: dict[str, Any] = {"status": status, "request_id": request_id or None}
     if status < 400:
         place = sanitize(headers.get("Location") or "nowhere")
-        return SignInError(
+        return AuthenticationError(
             f"{service}: redirected to {place}; redirects are not followed ({status})",
             **more,
             hint="the password is sent to one address only: if the new one is right, set it as auth_url",
@@ -320,10 +321,12 @@ def refusal(status: int, headers: Any, body: bytes, service: str, identity: Prin
             hint="run the same command again when it has recovered",
         )
     if status == 401:
-        return SignInError(
+        return AuthenticationError(
             f"{service} refused {identity} (401): {words}", **more, hint=_what_was_refused(identity)
         )
-    return SignInError(f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials")
+    return AuthenticationError(
+        f"{service}: {words} ({status})", **more, hint="check auth_url and the credentials"
+    )
 
 
 def _words(status: int, body: bytes, identity: Principal) -> str:
@@ -346,7 +349,7 @@ def unexpected_response(error: Exception, service: str, identity: Principal) -> 
     words = sanitize(hide_secrets(str(error), identity.secrets))
     if "required" in words:
         return ConfigError(f"{service}: {words}", hint=SET_IT)
-    return SignInError(
+    return AuthenticationError(
         f"{service}: its response is not that of an identity service ({type(error).__name__}: {words})",
         hint=ENDS_IN_V3,
     )

@@ -33,9 +33,9 @@ from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.responses import epoch_s
 from batchexport.cloud.http.transport import TlsConfig
 from batchexport.errors import (
+    AuthenticationError,
     BatchExportError,
     ConfigError,
-    SignInError,
 )
 from batchexport.proxies import proxy_for
 from batchexport.redaction import hide_secrets, sanitize
@@ -51,8 +51,8 @@ def sign_in_by_plugin(
 ) -> Token:
     """A new token from the identity service, for the requested project. Blocks.
 
-    Raises SignInError, UnreachableError or TransientError if there is no token, and ConfigError if the
-    credentials are incomplete or for something else.
+    Raises AuthenticationError, UnreachableError or TransientError if there is no token, and ConfigError if
+    the credentials are incomplete or for something else.
     """
     service = describe_service(getattr(plugin, "auth_url", "") or "")
     with SignInSession(tls) as requests:
@@ -161,12 +161,12 @@ def _no_token(error: Exception, service: str, identity: Principal, answer: Any) 
         if answer.request.method == "GET" and answer.status_code in (400, 401, 403, 404, 405, 410):
             # The request for its versions, which comes before signing in.
             words = f"auth_url leads to no identity service of version 3 or 2 ({answer.status_code})"
-            return SignInError(f"{service}: {words}", status=answer.status_code, hint=ENDS_IN_V3)
+            return AuthenticationError(f"{service}: {words}", status=answer.status_code, hint=ENDS_IN_V3)
         return refusal(answer.status_code, answer.headers, answer.content, service, identity)
     if isinstance(error, refused.MissingRequiredOptions):
         names = ", ".join(option.dest for option in error.options)
         return ConfigError(f"{service}: missing for this auth_type: {names}", hint=SET_IT)
-    return SignInError(f"{service}: {_library_words(error, identity)}", hint=_CHECK)
+    return AuthenticationError(f"{service}: {_library_words(error, identity)}", hint=_CHECK)
 
 
 def _library_words(error: Exception, identity: Principal) -> str:

@@ -20,7 +20,7 @@ import msgspec
 from batchexport.cloud.auth.tokens import Token, TokenSource
 from batchexport.cloud.http.authenticator import Authenticator, Credential
 from batchexport.config.settings import CloudSettings
-from batchexport.errors import SignInError, StopRequestedError, TransientError, UnreachableError
+from batchexport.errors import AuthenticationError, StopRequestedError, TransientError, UnreachableError
 from batchexport.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -91,16 +91,16 @@ class PacedUser:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn. Raises SignInError if the user was refused too often."""
+        """Wait for a turn. Raises AuthenticationError if the user was refused too often."""
         async with self._pace.turn():
             if self._refusals >= _MAX_REFUSALS and not self._accepted:
-                raise SignInError(
+                raise AuthenticationError(
                     f"not tried: {self._refusals} sign-ins of this user were refused; more may lock it",
                     hint="check user name, password, domains and project",
                 )
             try:
                 yield
-            except SignInError as error:
+            except AuthenticationError as error:
                 self._refusals += error.status == 401
                 raise
             self._accepted = True

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.cloud.http.authenticator import Credential
 from batchexport.cloud.http.transport import service_headers
-from batchexport.errors import BatchExportError, SignInError, ThrottledError, UnreachableError
+from batchexport.errors import AuthenticationError, BatchExportError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class TokenSource:
     async def valid(self) -> Token:
         """A token that is valid for a while; returned at once unless a new one is due.
 
-        Raises SignInError, UnreachableError or ConfigError if there is none.
+        Raises AuthenticationError, UnreachableError or ConfigError if there is none.
         """
         token = self._token
         if token is None or self._now() >= self._expires_at:
@@ -131,14 +131,16 @@ class TokenSource:
             await self.renew(token)
         except BatchExportError as error:
             # A passcode works only once, and each attempt with a wrong password counts.
-            refused = isinstance(error, SignInError)
+            refused = isinstance(error, AuthenticationError)
             self._renew_at = self._expires_at if refused else self._now() + RENEW_RETRY_S
             extra = {"action": "token_renewal_failed"}
             log.warning("token not renewed, the old one is still valid: %s", error, extra=extra)
         finally:
             self._renewal = None
 
-    async def after_refusal(self, refused: Credential, error: SignInError, *, clock_off_s: float) -> Token:
+    async def after_refusal(
+        self, refused: Credential, error: AuthenticationError, *, clock_off_s: float
+    ) -> Token:
         """Another token than the refused one."""
         return await self.renew(refused)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.errors import SignInError
+from batchexport.errors import AuthenticationError
 
 
 class Credential(Protocol):
@@ -51,11 +51,11 @@ class Authenticator(Protocol):
     """Holds the credential of one target."""
 
     async def valid(self) -> Credential:
-        """A credential that the cloud will accept. Raises SignInError, UnreachableError or ConfigError."""
+        """A credential that is accepted. Raises AuthenticationError, UnreachableError or ConfigError."""
         ...
 
     async def after_refusal(
-        self, refused: Credential, error: SignInError, *, clock_off_s: float
+        self, refused: Credential, error: AuthenticationError, *, clock_off_s: float
     ) -> Credential:
         """Another credential than the refused one, or an error that says why there is none.
 

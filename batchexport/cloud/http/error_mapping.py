@@ -14,6 +14,7 @@ from http import HTTPStatus
 from batchexport.cloud.http.error_bodies import ErrorBody, read_error_body
 from batchexport.cloud.http.responses import request_id_of, retry_after_s
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     FatalError,
     ForbiddenError,
@@ -21,7 +22,6 @@ from batchexport.errors import (
     OutcomeUnknownError,
     QuotaError,
     RefusedError,
-    SignInError,
     ThrottledError,
     TransientError,
     UnreachableError,
@@ -31,7 +31,7 @@ from batchexport.redaction import hide_secrets, hide_secrets_in_bytes, sanitize
 
 #: Codes that say more than their HTTP status: EVS reports an expired token with 400, a full quota with 413.
 KIND_OF_CODE: dict[str, type[CloudError]] = {
-    **dict.fromkeys(("EVS.0002", "EVS.5401", "Common.0013", "APIG.0301", "APIG.0307"), SignInError),
+    **dict.fromkeys(("EVS.0002", "EVS.5401", "Common.0013", "APIG.0301", "APIG.0307"), AuthenticationError),
     # No permission: policies decide by resource, so it may be about one volume.
     **dict.fromkeys(("EVS.0003", "EVS.5403"), ForbiddenError),
     # The wrong project in the URL, an account that is frozen or suspended, an API that is not published.
@@ -47,7 +47,7 @@ KIND_OF_CODE: dict[str, type[CloudError]] = {
     "EVS.2143": RefusedError,  # a 401 about a key of the key management service, not about the token
 }
 KIND_OF_STATUS: dict[int, type[CloudError]] = {
-    401: SignInError,
+    401: AuthenticationError,
     403: ForbiddenError,
     404: NotFoundError,
     408: TransientError,  # the server received no complete request
@@ -61,7 +61,7 @@ KIND_OF_STATUS: dict[int, type[CloudError]] = {
     505: RefusedError,
 }
 HINTS: tuple[tuple[type[CloudError], str], ...] = (
-    (SignInError, "check the credentials, and that project and region belong together"),
+    (AuthenticationError, "check the credentials, and that project and region belong together"),
     (QuotaError, "delete images or have the project's image quota raised, then run the same command again"),
 )
 

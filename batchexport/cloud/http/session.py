@@ -33,7 +33,7 @@ from batchexport.cloud.http.responses import (
     request_id_of,
 )
 from batchexport.cloud.http.transport import FENCE, Fence, SharedTimeout
-from batchexport.errors import CloudError, SignInError, ThrottledError, TransientError
+from batchexport.errors import AuthenticationError, CloudError, ThrottledError, TransientError
 from batchexport.proxies import proxy_for
 from batchexport.redaction import redacted
 from batchexport.retry import READS
@@ -144,7 +144,7 @@ class HttpSession:
                 failures += 1
                 if failures > retries or self._steady() - began_s >= within_s:
                     raise
-            except SignInError as error:
+            except AuthenticationError as error:
                 refusals += 1
                 if refusals > SIGN_IN_RETRIES or error.url != endpoint.url + path:
                     raise
@@ -169,7 +169,7 @@ class HttpSession:
         credential = await self._authenticator.valid()
         try:
             return await self._attempt(method, endpoint, path, body, fence, credential, microversion, headers)
-        except SignInError as error:
+        except AuthenticationError as error:
             fresh = await self._authenticator.after_refusal(credential, error, clock_off_s=self.clock_off_s)
         return await self._attempt(method, endpoint, path, body, fence, fresh, microversion, headers)
 
@@ -192,7 +192,7 @@ class HttpSession:
         credential = await self._authenticator.valid()
         try:
             response = await self._open(method, endpoint, path, headers, body, fence, credential)
-        except SignInError as error:
+        except AuthenticationError as error:
             fresh = await self._authenticator.after_refusal(credential, error, clock_off_s=self.clock_off_s)
             if body is not None:
                 raise TransientError(

@@ -19,7 +19,7 @@ from batchexport.engine.resources.groups import Groups
 from batchexport.engine.resources.keeper import Keeper
 from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.resources.requests import Requests
-from batchexport.errors import CloudError, SignInError
+from batchexport.errors import AuthenticationError, CloudError
 from batchexport.model import Job, JobState, ResourceState
 from batchexport.store import LinkedRow, Resource, Work
 
@@ -174,7 +174,7 @@ class ControlLoop:
         try:
             is_idle = await self._step()
             self._failing_since = None
-        except SignInError as error:
+        except AuthenticationError as error:
             self._note_refused(error)
         except CloudError as error:
             self._note_failure(error)
@@ -278,12 +278,12 @@ class ControlLoop:
         return asyncio.get_running_loop().time() - self._failing_since >= patience_s
 
     def _note_failure(self, error: CloudError) -> None:
-        self._signed_out = isinstance(error, SignInError)
+        self._signed_out = isinstance(error, AuthenticationError)
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.warning(self._kind.messages.unseen, error, extra={"action": "poll_failed"})
 
-    def _note_refused(self, error: SignInError) -> None:
+    def _note_refused(self, error: AuthenticationError) -> None:
         """One refused sign-in may be a slip of the cloud; several end the run, after the releases."""
         self._note_failure(error)
         loop_now = asyncio.get_running_loop().time()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Fence
 from batchexport.engine.resources.kind import ResourceKind
-from batchexport.errors import CloudError, RefusedError, SignInError
+from batchexport.errors import AuthenticationError, CloudError, RefusedError
 from batchexport.retry import UNREACHABLE
 from batchexport.store import Work
 
@@ -108,7 +108,7 @@ class _Request:
         self.failures = answer
 
     async def failed(self, error: CloudError) -> None:
-        if isinstance(error, SignInError):
+        if isinstance(error, AuthenticationError):
             raise error
         self.failures = dict.fromkeys(self._resource_ids, error)
 

@@ -15,10 +15,10 @@ from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.steps.copy_marks import CopyName, attempt_of, job_of
 from batchexport.engine.steps.copy_watch import CopyWatch
 from batchexport.errors import (
+    AuthenticationError,
     CloudError,
     NotFoundError,
     RefusedError,
-    SignInError,
     ThrottledError,
     UnreachableError,
 )
@@ -69,7 +69,7 @@ class CopyRequests:
     async def create(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these at once; by id, what was refused or is in doubt.
 
-        Raises NotSentError where nothing was sent, and SignInError.
+        Raises NotSentError where nothing was sent, and AuthenticationError.
         """
         answers = await asyncio.gather(
             *(self._create(each, fence) for each in resource_ids), return_exceptions=True
@@ -77,7 +77,7 @@ class CopyRequests:
         failed: dict[str, CloudError] = {}
         unsent = 0
         for resource_id, answer in zip(resource_ids, answers, strict=True):
-            if isinstance(answer, CloudError) and not isinstance(answer, SignInError):
+            if isinstance(answer, CloudError) and not isinstance(answer, AuthenticationError):
                 failed[resource_id] = answer
             elif isinstance(answer, NotSentError):
                 unsent += 1
@@ -169,7 +169,7 @@ class CopyRequests:
                     await self._cloud.copies.delete_volume(resource.cloud_id, fence=fence)
             except NotFoundError:
                 continue  # one answer proves nothing: the next polls will tell
-            except SignInError:
+            except AuthenticationError:
                 raise
             except CloudError as error:
                 failed[resource_id] = error

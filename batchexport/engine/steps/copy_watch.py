@@ -12,7 +12,7 @@ from batchexport.engine.ports import Cloud
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.lifecycle import Condition, Seen
 from batchexport.engine.steps.copy_marks import RUN, Found, found_of, name_of, not_ours, seen_of
-from batchexport.errors import CloudError, SignInError
+from batchexport.errors import AuthenticationError, CloudError
 from batchexport.model import ResourceState, ResourceType, Snapshot, Volume
 from batchexport.store import Resource
 
@@ -151,7 +151,7 @@ class CopyWatch:
                 one = await self._cloud.copies.get_snapshot(cloud_id)
             else:
                 one = await self._cloud.block_storage.get_volume(cloud_id)
-        except SignInError:
+        except AuthenticationError:
             raise
         except CloudError as error:
             extra = {"action": "copy_unreadable", "resource_id": name_of(resource.resource_id)}

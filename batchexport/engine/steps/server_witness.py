@@ -56,7 +56,7 @@ class Witness:
         """What to send now for a volume whose servers were off when last seen.
 
         None = nothing: the job waits again, or failed because its servers could not be read for too long.
-        Raises SignInError where the identity service refuses to sign in.
+        Raises AuthenticationError where the identity service refuses to sign in.
         """
         try:
             clearance = await self._clearance(job)

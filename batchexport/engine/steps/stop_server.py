@@ -21,7 +21,7 @@ from batchexport.engine.resources.requests import is_refused
 from batchexport.engine.steps.server_copies import Copies
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
 from batchexport.engine.steps.server_witness import Witness
-from batchexport.errors import CloudError, RefusedError, SignInError
+from batchexport.errors import AuthenticationError, CloudError, RefusedError
 from batchexport.model import (
     Ending,
     ExportRequest,
@@ -219,7 +219,7 @@ class StopServer:
         server_ids = {server_id for row in jobs for server_id in row.needs} - set(outstanding)
         try:
             found = await self._servers(server_ids)
-        except SignInError:
+        except AuthenticationError:
             raise
         except RefusedError as error:
             ending = not_sent("the compute service does not show the servers", error)

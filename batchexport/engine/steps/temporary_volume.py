@@ -30,7 +30,7 @@ from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
 from batchexport.engine.steps.copy_messages import messages
 from batchexport.engine.steps.copy_requests import CopyRequests
 from batchexport.engine.steps.copy_watch import CopyWatch
-from batchexport.errors import CloudError, QuotaError, RefusedError, SignInError, VolumeStateError
+from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
 from batchexport.plan.row_checks import Finding, needs_copy
 from batchexport.store import LinkedRow, Resource, Work
@@ -263,7 +263,7 @@ class TemporaryVolume:
             await self._note_quota(resource_id, job_id)
         elif isinstance(error, VolumeStateError):
             self._forgiven.add(resource_id)  # somebody's export, or another change that passes
-        elif self._is_clone(resource_id) and is_refused(error) and not isinstance(error, SignInError):
+        elif self._is_clone(resource_id) and is_refused(error) and not isinstance(error, AuthenticationError):
             self._is_cloning = False
             extra = {"action": "clone_refused", "job_id": job_id}
             log.warning("the cloud makes no clone (%s); copying by way of snapshots", error, extra=extra)
