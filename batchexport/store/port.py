@@ -16,9 +16,9 @@ from batchexport.model import ExportOrder, InUse, Job, JobState, ResourceRef
 from batchexport.store.records import (
     Elsewhere,
     Forbiddings,
+    JobWithResources,
     KnownImages,
     LeftOver,
-    LinkedRow,
     Listing,
     OpenRow,
     PendingJobs,
@@ -215,10 +215,10 @@ class Work(Protocol):
 
     async def jobs_needing(
         self, kinds: Collection[str], resource_ids: Collection[str] | None = None
-    ) -> list[LinkedRow]:
+    ) -> list[JobWithResources]:
         """The jobs that have not ended and need any of these; None = all with resources that were sent."""
 
-    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[LinkedRow]:
+    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[JobWithResources]:
         """The first held jobs behind job `after`, in the order of the list, with their needs of these kinds.
 
         Those that wait for resources of another kind are among them.

@@ -99,7 +99,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.resource_id} ({told})" if told else self.resource_id
 
 
-class LinkedRow(msgspec.Struct, frozen=True, kw_only=True):
+class JobWithResources(msgspec.Struct, frozen=True, kw_only=True):
     """A row that is not at its end and needs resources."""
 
     job: Job
@@ -170,7 +170,7 @@ class LeftOver(msgspec.Struct, frozen=True, kw_only=True):
     """The resources of one target that are outstanding, as the file has them."""
 
     resources: list[Resource]
-    rows: list[LinkedRow]  #: that need them, and are not at their end
+    rows: list[JobWithResources]  #: that need them, and are not at their end
     volume_ids: frozenset[str]  #: of all rows that need or needed them
 
 

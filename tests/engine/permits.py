@@ -21,7 +21,7 @@ from batchexport.engine.resources.lifecycle import Limits, Seen
 from batchexport.engine.resources.requests import is_refused
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, Volume
-from batchexport.store import LinkedRow, Resource, Work
+from batchexport.store import JobWithResources, Resource, Work
 
 SAME = dict.fromkeys(Messages.__struct_fields__, "permit %s")
 OTHERS: dict[str, Any] = {"states": {state: state.value for state in ResourceState}, "stuck": "permit %s: %s"}
@@ -55,7 +55,7 @@ class Permit:
             is_created=True,
         )
 
-    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+    def has_room(self, rows: Sequence[JobWithResources], *, outstanding: Sequence[Resource]) -> bool:
         return len(outstanding) + len(rows) <= 3
 
     def is_needed_by(self, job: Job) -> bool:
@@ -64,7 +64,7 @@ class Permit:
     def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[Planned]:
         return [Planned(ref=ResourceRef("permit", f"permit-{volume.volume_id}"))]
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
         return None
 
     def is_final(self, resource_id: str, error: CloudError) -> bool:
@@ -79,28 +79,30 @@ class Permit:
         self._ledger.hold_unsent(job)
         return None
 
-    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+    async def poll(
+        self, outstanding: Sequence[Resource], jobs: Sequence[JobWithResources]
+    ) -> Mapping[str, Seen]:
         wanted = {each.resource_id for each in outstanding}.union(*(row.needs for row in jobs))
         return {each: Seen(self._cloud.look_at_permit(each)) for each in sorted(wanted)}
 
-    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+    async def confirm(self, jobs: Sequence[JobWithResources]) -> None:
         self._ledger.confirmable.clear()
         for job_id, (_, ending) in list(self._ledger.to_confirm.items()):
             self._ledger.confirm(job_id, ending)
 
-    async def refresh(self, job: LinkedRow) -> LinkedRow:
+    async def refresh(self, job: JobWithResources) -> JobWithResources:
         needs = (f"permit-{job.job.volume_id}",)
         if job.needs != needs:
             await self._book.needs(job.job, needs)
         return replace(job, needs=needs)
 
-    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         return frozenset()
 
-    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         return jobs
 
-    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+    async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         needed = {each for row in jobs for each in row.needs} - set(outstanding)
         return Selection(acquire=tuple(map(Candidate, sorted(needed))))
 

@@ -25,7 +25,7 @@ from batchexport.changes import (
 )
 from batchexport.errors import StateCorruptError
 from batchexport.model import ImageOptions, InUse, JobState, ResourceState, Server, ServerState
-from batchexport.store import LinkedRow, StateFile, StateReader, Work, stores
+from batchexport.store import JobWithResources, StateFile, StateReader, Work, stores
 from tests.store.making import (
     DONE,
     SERVER,
@@ -54,11 +54,11 @@ async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Work]]:
         yield state, await state.take(1)
 
 
-async def held(work: Work) -> list[LinkedRow]:
+async def held(work: Work) -> list[JobWithResources]:
     return await work.held_jobs(SERVER, after=0, limit=10)
 
 
-async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
+async def hold_first(work: Work, *server_ids: str) -> JobWithResources:
     """The first row of the list, waiting for these."""
     (first, *_) = await work.unchecked(after=0, limit=1)
     work.apply(Held(job=first.job, needs=needs(*server_ids)))
@@ -66,7 +66,7 @@ async def hold_first(work: Work, *server_ids: str) -> LinkedRow:
     return linked
 
 
-async def take_down(work: Work, row: LinkedRow, *stopping: Server) -> None:
+async def take_down(work: Work, row: JobWithResources, *stopping: Server) -> None:
     server_ids = [server.server_id for server in stopping]
     await work.commit(ResourcesAcquiring(found=[found(each) for each in stopping], at_s=10.0))
     await work.commit(ResourcesHeld(resources=servers(*server_ids), at_s=20.0))

@@ -22,7 +22,7 @@ from batchexport.engine.steps.stop_server import (
     may_go_down,
 )
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, ResourceState, Server
-from batchexport.store import LinkedRow
+from batchexport.store import JobWithResources
 
 LIMITS = Limits(
     acquire_s=900.0,
@@ -41,9 +41,9 @@ def server(status: str, task: str | None = None, server_id: str = "a") -> Server
 GONE = Server(server_id="a", status="", exists=False)
 
 
-def row(job_id: int, *server_ids: str) -> LinkedRow:
+def row(job_id: int, *server_ids: str) -> JobWithResources:
     job = Job(job_id=job_id, volume_id=f"v{job_id}", image_name="n", options=NO_OPTIONS)
-    return LinkedRow(job=job, state=JobState.PENDING, held=True, needs=server_ids)
+    return JobWithResources(job=job, state=JobState.PENDING, held=True, needs=server_ids)
 
 
 def running_since(seconds: float, *, after_off_s: float) -> dict[str, float]:

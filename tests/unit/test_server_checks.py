@@ -12,12 +12,12 @@ from batchexport.engine.steps.server_witness import LOOK_AGAIN_S as NEXT_TRY_S
 from batchexport.engine.steps.server_witness import Witness
 from batchexport.errors import TransientError
 from batchexport.model import NO_OPTIONS, ExportRequest, Job, JobState, Server, Volume
-from batchexport.store import LinkedRow
+from batchexport.store import JobWithResources
 from tests.engine.fast_time import run_fast
 
 REQUEST = ExportRequest(volume_id="v1", image_name="n", options=NO_OPTIONS)
 JOB = Job(job_id=1, volume_id="v1", image_name="n", options=NO_OPTIONS)
-ROW = LinkedRow(job=JOB, state=JobState.SUBMITTING, held=False, needs=("a",))
+ROW = JobWithResources(job=JOB, state=JobState.SUBMITTING, held=False, needs=("a",))
 RUNS = Server(server_id="a", status="active", volume_ids=("v1",))
 OFF = Server(server_id="a", status="shutoff", volume_ids=("v1",))
 

@@ -21,7 +21,7 @@ from batchexport.changes import (
     ResourcesSeenFree,
 )
 from batchexport.model import Job, ResourceRef
-from batchexport.store import Elsewhere, LinkedRow, Resource, Work
+from batchexport.store import Elsewhere, JobWithResources, Resource, Work
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -60,15 +60,15 @@ class ResourceBook:
         """What is ours to release."""
         return await self._work.resources(self.kinds)
 
-    async def jobs_of(self, resource_ids: Collection[str]) -> list[LinkedRow]:
+    async def jobs_of(self, resource_ids: Collection[str]) -> list[JobWithResources]:
         """The jobs that need any of these and have not ended, in the order of the list."""
         return await self._work.jobs_needing(self.kinds, resource_ids) if resource_ids else []
 
-    async def jobs_in_progress(self) -> list[LinkedRow]:
+    async def jobs_in_progress(self) -> list[JobWithResources]:
         """The jobs with resources that were sent and have not ended."""
         return await self._work.jobs_needing(self.kinds)
 
-    async def held_jobs(self, after_job_id: int, *, limit: int) -> list[LinkedRow]:
+    async def held_jobs(self, after_job_id: int, *, limit: int) -> list[JobWithResources]:
         """The first held jobs behind this one, in the order of the list, those of other kinds among them."""
         return await self._work.held_jobs(self.kinds, after=after_job_id, limit=limit)
 

@@ -21,7 +21,7 @@ from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.resources.requests import Requests
 from batchexport.errors import AuthenticationError, CloudError
 from batchexport.model import Job, JobState, ResourceState
-from batchexport.store import LinkedRow, Resource, Work
+from batchexport.store import JobWithResources, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class ControlLoop:
             if not self._is_closing():
                 await self._keeper.acquire(group, outstanding=outstanding)
 
-    async def _has_room(self, rows: Sequence[LinkedRow], outstanding: set[str]) -> bool:
+    async def _has_room(self, rows: Sequence[JobWithResources], outstanding: set[str]) -> bool:
         busy = {row.job.job_id for row in await self._book.jobs_of(outstanding)}
         new = [row for row in rows if row.job.job_id not in busy]
         max_exports = self._max_exports()
@@ -230,7 +230,7 @@ class ControlLoop:
             return False
         return self._kind.has_room(rows, outstanding=await self._book.outstanding())
 
-    def _may_start(self, row: LinkedRow) -> bool:
+    def _may_start(self, row: JobWithResources) -> bool:
         """Whether the export of a job may begin now, as far as the run is concerned."""
         is_needed = self._kind.is_needed_by(row.job)
         if self._is_closing() or self._kind.why_useless() is not None or not is_needed:
@@ -239,7 +239,7 @@ class ControlLoop:
         copied_gib = (row.job.size_gib or 0) * self._kind.gib_factor
         return max_gib is None or (max_gib > 0 and copied_gib <= max_gib)
 
-    def _needed(self, rows: Sequence[LinkedRow]) -> set[str]:
+    def _needed(self, rows: Sequence[JobWithResources]) -> set[str]:
         """The ids of resources that must be held; remembers, too, which exports need them."""
         in_progress = [] if self._anyway else [row for row in rows if row.state is not JobState.PENDING]
         left_alone = in_progress
@@ -335,7 +335,7 @@ def has_room(jobs: int, *, outstanding: int, busy: int, max_exports: int) -> boo
     return not outstanding or busy + jobs <= max_exports
 
 
-def _longest(rows: Sequence[LinkedRow]) -> dict[str, Job]:
+def _longest(rows: Sequence[JobWithResources]) -> dict[str, Job]:
     """By resource id, the export that is expected to take longest."""
     by_deadline = sorted(rows, key=lambda row: row.job.deadline_at or 0.0)
     return {resource_id: row.job for row in by_deadline for resource_id in row.needs}

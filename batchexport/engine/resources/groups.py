@@ -14,7 +14,7 @@ from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.kind import ResourceKind, Selection
 from batchexport.errors import CloudError, RefusedError
 from batchexport.model import Ending, Job, JobState
-from batchexport.store import LinkedRow
+from batchexport.store import JobWithResources
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ REFUSED_MAX_S, AWAY_MAX_S = 120.0, 3600.0
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that are connected by their resources, read a moment ago."""
 
-    jobs: Sequence[LinkedRow]
+    jobs: Sequence[JobWithResources]
     selection: Selection
 
 
@@ -42,7 +42,7 @@ class Groups:
         book: ResourceBook,
         ledger: Ledger,
         *,
-        may_start: Callable[[LinkedRow], bool],
+        may_start: Callable[[JobWithResources], bool],
         is_anothers: Callable[[Job], bool],
     ) -> None:
         """`is_anothers`: whether a job needs resources of another kind."""
@@ -55,7 +55,7 @@ class Groups:
         self._later: dict[int, float] = {}  # job id -> loop time before which it is passed over
         self._unread_since: dict[int, float] = {}  # job id -> loop time since which no read worked
 
-    async def next(self, *, but: Collection[int], outstanding: Collection[str]) -> list[LinkedRow]:
+    async def next(self, *, but: Collection[int], outstanding: Collection[str]) -> list[JobWithResources]:
         """The first held job that may start, and all connected with it; empty where there is none.
 
         Jobs in `but`, and those all of whose resources are outstanding, are passed over.
@@ -82,12 +82,12 @@ class Groups:
             for row in await self._needing(page):
                 self._ledger.reject(row.job, JobState.FAILED, ending)
 
-    async def read(self, rows: Sequence[LinkedRow], *, outstanding: Collection[str]) -> Group:
+    async def read(self, rows: Sequence[JobWithResources], *, outstanding: Collection[str]) -> Group:
         """The group as it is now: its jobs one by one, for they may have waited long, then its resources.
 
         A group of which a job cannot be read is left for later, and empty.
         """
-        fresh: dict[int, LinkedRow] = {}
+        fresh: dict[int, JobWithResources] = {}
         while new := [row for row in rows if row.job.job_id not in fresh]:
             for row in new:
                 try:
@@ -103,9 +103,9 @@ class Groups:
         rows = await self._kind.plan([row for row in rows if row.held and self._may_start(row)])
         return Group(jobs=rows, selection=await self._kind.select(rows, outstanding))
 
-    async def _held_of(self, volume_ids: Collection[str], *, but: Collection[int]) -> list[LinkedRow]:
+    async def _held_of(self, volume_ids: Collection[str], *, but: Collection[int]) -> list[JobWithResources]:
         """The held jobs for these volumes that have no resources yet."""
-        found: list[LinkedRow] = []
+        found: list[JobWithResources] = []
         last = 0
         while page := await self._book.held_jobs(last, limit=PAGE):
             last = page[-1].job.job_id
@@ -124,7 +124,7 @@ class Groups:
         loop_now = asyncio.get_running_loop().time()
         self._later.update({row.job.job_id: loop_now + LOOK_AGAIN_S for row in group.jobs})
 
-    async def _needing(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
+    async def _needing(self, rows: Sequence[JobWithResources]) -> list[JobWithResources]:
         """Those of these that need resources of this kind; those that need none are sent as they are."""
         needing = [row for row in rows if self._kind.is_needed_by(row.job)]
         if len(needing) == len(rows):
@@ -137,7 +137,7 @@ class Groups:
             self._ledger.let_start([])
         return needing
 
-    async def _connected(self, rows: Sequence[LinkedRow]) -> list[LinkedRow]:
+    async def _connected(self, rows: Sequence[JobWithResources]) -> list[JobWithResources]:
         """These jobs with all that share resources with them, directly or through others."""
         group = {row.job.job_id: row for row in rows}
         known: set[str] = set()
@@ -146,7 +146,9 @@ class Groups:
             group.update((row.job.job_id, row) for row in await self._book.jobs_of(new))
         return sorted(group.values(), key=lambda row: row.job.job_id)
 
-    def _note_unread(self, row: LinkedRow, rows: Sequence[LinkedRow], error: CloudError) -> None:
+    def _note_unread(
+        self, row: JobWithResources, rows: Sequence[JobWithResources], error: CloudError
+    ) -> None:
         """What this job needs cannot be read: leave its group for later, and fail it in the end."""
         loop_now = asyncio.get_running_loop().time()
         if is_signed_out(error):

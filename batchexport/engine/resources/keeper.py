@@ -25,7 +25,7 @@ from batchexport.engine.resources.lifecycle import (
 from batchexport.engine.resources.requests import Requests
 from batchexport.log_level import NOTICE
 from batchexport.model import Ending, JobState, ResourceState
-from batchexport.store import LinkedRow, Resource
+from batchexport.store import JobWithResources, Resource
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Keeper:
         requests: Requests,
         ledger: Ledger,
         *,
-        may_start: Callable[[LinkedRow], bool],
+        may_start: Callable[[JobWithResources], bool],
         anyway: bool = False,
     ) -> None:
         self._kind = kind
@@ -82,7 +82,7 @@ class Keeper:
     async def step(
         self,
         outstanding: Sequence[Resource],
-        rows: Sequence[LinkedRow],
+        rows: Sequence[JobWithResources],
         seen: Mapping[str, Seen],
         *,
         needed: Collection[str],
@@ -111,7 +111,7 @@ class Keeper:
         self._note_subjects(rows, outstanding)
         await self._let_start(rows, held | others)
 
-    def _note_subjects(self, rows: Sequence[LinkedRow], outstanding: Sequence[Resource]) -> None:
+    def _note_subjects(self, rows: Sequence[JobWithResources], outstanding: Sequence[Resource]) -> None:
         for row in rows:
             if (subject := self._kind.subject_of(row, outstanding)) is not None:
                 self._ledger.subjects[row.job.job_id] = subject
@@ -134,7 +134,7 @@ class Keeper:
         self,
         action: Action,
         resources: Sequence[Resource],
-        rows: Sequence[LinkedRow],
+        rows: Sequence[JobWithResources],
         seen: Mapping[str, Seen],
     ) -> None:
         resource_ids = [resource.resource_id for resource in resources]
@@ -164,7 +164,7 @@ class Keeper:
             case Action.WAIT:
                 pass
 
-    async def _request(self, resource_ids: Collection[str], rows: Sequence[LinkedRow]) -> None:
+    async def _request(self, resource_ids: Collection[str], rows: Sequence[JobWithResources]) -> None:
         refused = await self._requests.acquire(resource_ids)
         if self._kind.is_created:
             for resource_id in resource_ids:
@@ -175,7 +175,7 @@ class Keeper:
                 self._ledger.reject(row.job, JobState.FAILED, self._kind.why_refused(errors[0]))
 
     async def _release(
-        self, resource_ids: Collection[str], rows: Sequence[LinkedRow], seen: Mapping[str, Seen]
+        self, resource_ids: Collection[str], rows: Sequence[JobWithResources], seen: Mapping[str, Seen]
     ) -> None:
         """Release those of these of which nothing is being exported; the others once that has ended."""
         releasing = await self._book.releasing(await self._releasable(resource_ids), anyway=self._anyway)
@@ -194,7 +194,7 @@ class Keeper:
         free = [each for each in resource_ids if each not in self._dependants]
         return free if self._anyway else await self._kind.releasable(free)
 
-    def _disturb(self, rows: Sequence[LinkedRow], resource_ids: Collection[str]) -> None:
+    def _disturb(self, rows: Sequence[JobWithResources], resource_ids: Collection[str]) -> None:
         """These are released although volumes are being exported that need them."""
         for row in rows:
             if row.state is not JobState.PENDING:
@@ -202,7 +202,7 @@ class Keeper:
                     self._ledger.disturbed.setdefault(row.job.job_id, resource_id)
 
     async def _note_released(
-        self, action: Action, resources: Sequence[Resource], rows: Sequence[LinkedRow]
+        self, action: Action, resources: Sequence[Resource], rows: Sequence[JobWithResources]
     ) -> None:
         is_lost = action is Action.NOTE_LOST
         resource_ids = [resource.resource_id for resource in resources]
@@ -240,7 +240,7 @@ class Keeper:
             extra = {"action": "resource_stuck", messages.id_field: resource.resource_id}
             log.error(messages.stuck, resource, answer, extra=extra)
 
-    async def _let_start(self, rows: Sequence[LinkedRow], held: Collection[str]) -> None:
+    async def _let_start(self, rows: Sequence[JobWithResources], held: Collection[str]) -> None:
         """Let those jobs start for which everything is held."""
         waiting = [row for row in rows if row.held and row.needs and self._may_start(row)]
         starting = [row.job for row in waiting if set(row.needs) <= set(held)]
@@ -248,7 +248,7 @@ class Keeper:
             await self._book.let_start(starting, at_s=self._ledger.now())
             self._ledger.let_start((job.job_id for job in starting), confirm=self._kind.confirms)
 
-    def _recall(self, rows: Sequence[LinkedRow], resource_ids: Collection[str]) -> None:
+    def _recall(self, rows: Sequence[JobWithResources], resource_ids: Collection[str]) -> None:
         """These are no longer held: their jobs may not be sent as if they were."""
         self._ledger.resources_held.difference_update(
             row.job.job_id for row in rows if not set(resource_ids).isdisjoint(row.needs)
@@ -257,7 +257,7 @@ class Keeper:
     def _fail_jobs_of(
         self,
         resources: Sequence[Resource],
-        rows: Sequence[LinkedRow],
+        rows: Sequence[JobWithResources],
         why: Callable[[Resource], Ending],
     ) -> None:
         """Fail the jobs that wait for any of these."""

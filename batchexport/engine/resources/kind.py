@@ -16,7 +16,7 @@ from batchexport.engine.resources.lifecycle import Limits, Seen
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, ResourceState, Volume
 from batchexport.plan.row_checks import Finding
-from batchexport.store import LinkedRow, Resource, Work
+from batchexport.store import JobWithResources, Resource, Work
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class ResourceKind(Protocol):
 
     def has_room(
         self,
-        rows: Sequence[LinkedRow],
+        rows: Sequence[JobWithResources],
         *,
         outstanding: Sequence[Resource],
     ) -> bool:
@@ -106,7 +106,9 @@ class ResourceKind(Protocol):
         """Why no resource of this kind is of use any more: all jobs that wait fail; None = they are."""
         ...
 
-    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+    async def poll(
+        self, outstanding: Sequence[Resource], jobs: Sequence[JobWithResources]
+    ) -> Mapping[str, Seen]:
         """What is seen now of the outstanding resources and of those that `jobs` need, by id.
 
         A resource that is left out is unknown. Notes, too, which exports in progress were disturbed.
@@ -122,27 +124,27 @@ class ResourceKind(Protocol):
         """
         ...
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
         """What is exported for the job; None = its own volume, or not known yet."""
         ...
 
-    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+    async def confirm(self, jobs: Sequence[JobWithResources]) -> None:
         """End those of these jobs whose image is complete, after a last look at what they needed."""
         ...
 
-    async def refresh(self, job: LinkedRow) -> LinkedRow:
+    async def refresh(self, job: JobWithResources) -> JobWithResources:
         """The job with the resources that it needs now; one that needs none is let go. Raises CloudError."""
         ...
 
-    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         """The volumes whose jobs are to start together with these, beside those that share resources."""
         ...
 
-    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """The jobs, which are to start together, with the resources that were chosen for them."""
         ...
 
-    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+    async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         """What to acquire for these jobs, which are to start together."""
         ...
 

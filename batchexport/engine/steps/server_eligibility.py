@@ -8,7 +8,7 @@ from batchexport.engine.resources.book import Candidate
 from batchexport.engine.resources.kind import Selection
 from batchexport.engine.resources.lifecycle import UNKNOWN, Condition, Seen
 from batchexport.model import Ending, Server
-from batchexport.store import LinkedRow
+from batchexport.store import JobWithResources
 
 #: Statuses that pass by themselves.
 TRANSIENT_STATUSES = frozenset(
@@ -44,7 +44,7 @@ def is_running(server: Server | None) -> bool:
 
 
 def select(
-    rows: Sequence[LinkedRow],
+    rows: Sequence[JobWithResources],
     found: Mapping[str, Server],
     *,
     outstanding: Collection[str],

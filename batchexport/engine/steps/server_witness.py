@@ -20,7 +20,7 @@ from batchexport.engine.resources.lifecycle import Condition
 from batchexport.engine.steps.server_eligibility import condition_of, is_running, named
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, JobState, ResourceState, Server
-from batchexport.store import LinkedRow, Resource
+from batchexport.store import JobWithResources, Resource
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Witness:
         return Clearance.HOLD
 
     async def second_look(
-        self, found: Mapping[str, Server], outstanding: Sequence[Resource], rows: Sequence[LinkedRow]
+        self, found: Mapping[str, Server], outstanding: Sequence[Resource], rows: Sequence[JobWithResources]
     ) -> dict[str, Server]:
         """What was found, but servers that run, and should not or were to start, are read again by their ids.
 
@@ -137,7 +137,7 @@ class Witness:
         return sure
 
     async def watch(
-        self, rows: Sequence[LinkedRow], found: Mapping[str, Server], *, ours: Collection[str]
+        self, rows: Sequence[JobWithResources], found: Mapping[str, Server], *, ours: Collection[str]
     ) -> None:
         """Note which of these jobs are being copied from a server that runs.
 
@@ -155,7 +155,7 @@ class Witness:
         if others:
             await self._book.seen_free(others, at_s=self._ledger.now())
 
-    async def confirm(self, rows: Sequence[LinkedRow]) -> None:
+    async def confirm(self, rows: Sequence[JobWithResources]) -> None:
         """Read the servers of jobs whose image is complete once more, and end these jobs."""
         self._ledger.confirmable.clear()
         server_ids = {row.job.job_id: row.needs for row in rows}

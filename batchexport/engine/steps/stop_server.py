@@ -34,7 +34,7 @@ from batchexport.model import (
 )
 from batchexport.plan.row_checks import Finding, stops_servers
 from batchexport.shell_command import on_state_file
-from batchexport.store import Elsewhere, LinkedRow, Resource, Work
+from batchexport.store import Elsewhere, JobWithResources, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +129,13 @@ class StopServer:
         """The same for every server."""
         return self._limits
 
-    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+    def has_room(self, rows: Sequence[JobWithResources], *, outstanding: Sequence[Resource]) -> bool:
         """Whether so many more may be down."""
         down = {resource.resource_id for resource in outstanding}
         more = {server_id for row in rows for server_id in row.needs} - down
         return may_go_down(len(more), down=len(down), max_down=self._max_down)
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
         """The volume itself is exported."""
         return None
 
@@ -161,7 +161,9 @@ class StopServer:
         """A cloud that does not honour force exports no volume that is attached, whatever its servers do."""
         return self._ledger.force_ignored
 
-    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+    async def poll(
+        self, outstanding: Sequence[Resource], jobs: Sequence[JobWithResources]
+    ) -> Mapping[str, Seen]:
         """The servers as a list shows them, those that run and should not read again by their ids."""
         ours = {resource.resource_id for resource in outstanding}
         found = await self._servers(ours.union(*(row.needs for row in jobs)))
@@ -173,7 +175,7 @@ class StopServer:
         """What to send now, after a look at the servers; unforced, the cloud refuses a volume in use."""
         return await self._witness.cleared(job, request) if is_held else request
 
-    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+    async def confirm(self, jobs: Sequence[JobWithResources]) -> None:
         """End jobs whose image is complete, after a last look at their servers."""
         await self._witness.confirm(jobs)
 
@@ -193,7 +195,7 @@ class StopServer:
         """The server is up, or gone."""
         self._copies.forget(resource_id)
 
-    async def refresh(self, job: LinkedRow) -> LinkedRow:
+    async def refresh(self, job: JobWithResources) -> JobWithResources:
         """The job on the servers that its volume is attached to now; on none where it is not in use."""
         volume = await self._cloud.block_storage.get_volume(job.job.volume_id)
         if volume is None or volume.status != "in-use":
@@ -206,15 +208,15 @@ class StopServer:
         sized = replace(job.job, size_gib=volume.size_gib or job.job.size_gib)
         return replace(job, job=sized, needs=server_ids)
 
-    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         """None but those that share servers."""
         return frozenset()
 
-    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """Their servers are known."""
         return jobs
 
-    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+    async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         """Which servers to stop for these jobs."""
         server_ids = {server_id for row in jobs for server_id in row.needs} - set(outstanding)
         try:

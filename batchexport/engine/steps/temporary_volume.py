@@ -33,7 +33,7 @@ from batchexport.engine.steps.copy_watch import CopyWatch
 from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
 from batchexport.plan.row_checks import Finding, needs_copy
-from batchexport.store import LinkedRow, Resource, Work
+from batchexport.store import JobWithResources, Resource, Work
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class TemporaryVolume:
             is_created=True,
         )
 
-    def has_room(self, rows: Sequence[LinkedRow], *, outstanding: Sequence[Resource]) -> bool:
+    def has_room(self, rows: Sequence[JobWithResources], *, outstanding: Sequence[Resource]) -> bool:
         """Whether copies for so many more jobs may be made; a group that is too large goes by itself."""
         if not outstanding:
             return True
@@ -129,7 +129,9 @@ class TemporaryVolume:
         """Copies are of use as long as the cloud makes them."""
         return None
 
-    async def poll(self, outstanding: Sequence[Resource], jobs: Sequence[LinkedRow]) -> Mapping[str, Seen]:
+    async def poll(
+        self, outstanding: Sequence[Resource], jobs: Sequence[JobWithResources]
+    ) -> Mapping[str, Seen]:
         """Snapshots and volumes of ours, as lists show them, those that are missing by their ids."""
         self._jobs.update((row.job.job_id, row.job) for row in jobs)
         needed = {resource_id for row in jobs for resource_id in row.needs}
@@ -137,7 +139,7 @@ class TemporaryVolume:
         self._known.update(known)
         return seen
 
-    def subject_of(self, job: LinkedRow, outstanding: Sequence[Resource]) -> Subject | None:
+    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
         """The temporary volume that is exported in place of the job's own."""
         for each in outstanding:
             if each.resource_id in job.needs and each.kind == ResourceType.VOLUME and each.cloud_id:
@@ -154,10 +156,10 @@ class TemporaryVolume:
         self._ledger.hold_unsent(job)
         return None
 
-    async def confirm(self, jobs: Sequence[LinkedRow]) -> None:
+    async def confirm(self, jobs: Sequence[JobWithResources]) -> None:
         """Nothing is left to be seen: the copy cannot change."""
 
-    async def refresh(self, job: LinkedRow) -> LinkedRow:
+    async def refresh(self, job: JobWithResources) -> JobWithResources:
         """The job with the size of its volume; one that is not in use any more is let go."""
         volume = await self._volume(job.job.volume_id)
         if volume is None or volume.status != "in-use":
@@ -166,18 +168,18 @@ class TemporaryVolume:
             return replace(job, held=False, needs=())
         return replace(job, job=replace(job.job, size_gib=volume.size_gib or job.job.size_gib))
 
-    def together(self, jobs: Sequence[LinkedRow]) -> frozenset[str]:
+    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         """The volumes on the servers of these jobs: their snapshots are to be of one moment."""
         servers = {each for row in jobs for each in self._servers_of(row)}
         return frozenset(
             volume_id for volume_id, volume in self._listed.items() if servers.intersection(volume.server_ids)
         )
 
-    def _servers_of(self, row: LinkedRow) -> Sequence[str]:
+    def _servers_of(self, row: JobWithResources) -> Sequence[str]:
         volume = self._listed.get(row.job.volume_id)
         return () if volume is None else volume.server_ids
 
-    async def plan(self, jobs: Sequence[LinkedRow]) -> Sequence[LinkedRow]:
+    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """The jobs with what they need: a clone, or where several are to be of one moment, by snapshots."""
         planned = []
         for row in jobs:
@@ -199,7 +201,7 @@ class TemporaryVolume:
             planned.append(replace(row, needs=tuple(sorted(each.ref.resource_id for each in needs))))
         return planned
 
-    def _shares_server(self, one: LinkedRow, other: LinkedRow) -> bool:
+    def _shares_server(self, one: JobWithResources, other: JobWithResources) -> bool:
         return not set(self._servers_of(one)).isdisjoint(self._servers_of(other))
 
     def _choose(self, job: Job, *, is_burst: bool) -> list[Planned]:
@@ -219,7 +221,7 @@ class TemporaryVolume:
         )
         return Planned(ref=ResourceRef(kind, str(name)), volume_id=job.volume_id, size_gib=job.size_gib)
 
-    async def select(self, jobs: Sequence[LinkedRow], outstanding: Collection[str]) -> Selection:
+    async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         """All that was planned for these jobs."""
         ids = [each for row in jobs for each in row.needs if each not in outstanding]
         return Selection(

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from batchexport.changes import DuplicateFound, Planned, ResourceFound
 from batchexport.model import InUse, JobState, ResourceRef, ResourceState, ServerState, TargetKey
-from batchexport.store.records import LinkedRow, Resource
+from batchexport.store.records import JobWithResources, Resource
 from batchexport.store.reports import Downtime
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.queries import JOB_COLUMNS, job_of
@@ -170,19 +170,19 @@ HOLD_ROWS_OF = f"""
 
 def next_held(
     db: sqlite3.Connection, target_id: int, kinds: Collection[str], job_id: int, limit: int
-) -> list[LinkedRow]:
+) -> list[JobWithResources]:
     """The first rows behind this one that wait for resources of any kind, in the order of the list."""
     return [_linked(row) for row in db.execute(NEXT_HELD, (_json(kinds), target_id, job_id, limit))]
 
 
 def rows_of(
     db: sqlite3.Connection, target_id: int, kinds: Collection[str], resource_ids: Collection[str]
-) -> list[LinkedRow]:
+) -> list[JobWithResources]:
     """The rows that need any of these and are not at their end, in the order of the list."""
     return [_linked(row) for row in db.execute(ROWS_OF, (_json(kinds), target_id, _json(resource_ids)))]
 
 
-def under_way(db: sqlite3.Connection, target_id: int, kinds: Collection[str]) -> list[LinkedRow]:
+def under_way(db: sqlite3.Connection, target_id: int, kinds: Collection[str]) -> list[JobWithResources]:
     """The rows that were sent and need resources of these kinds, in the order of the list."""
     return [_linked(row) for row in db.execute(UNDER_WAY, (_json(kinds), target_id, _json(kinds)))]
 
@@ -330,9 +330,9 @@ def _json(values: Collection[str]) -> str:
     return json.dumps(list(values))
 
 
-def _linked(row: tuple[object, ...]) -> LinkedRow:
+def _linked(row: tuple[object, ...]) -> JobWithResources:
     *job, state, is_held, needs = row
-    return LinkedRow(
+    return JobWithResources(
         job=job_of(tuple(job)),
         state=JobState(str(state)),
         held=bool(is_held),

@@ -16,9 +16,9 @@ from batchexport.store.port import UNCHECKED_PAGE, Work
 from batchexport.store.records import (
     Elsewhere,
     Forbiddings,
+    JobWithResources,
     KnownImages,
     LeftOver,
-    LinkedRow,
     Listing,
     OpenRow,
     PendingJobs,
@@ -194,12 +194,12 @@ class SqliteWork(Work):
 
     async def jobs_needing(
         self, kinds: Collection[str], resource_ids: Collection[str] | None = None
-    ) -> list[LinkedRow]:
+    ) -> list[JobWithResources]:
         if resource_ids is None:
             return await self._writer.ask(resources.under_way, kinds=kinds)
         return await self._writer.ask(resources.rows_of, kinds=kinds, resource_ids=resource_ids)
 
-    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[LinkedRow]:
+    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[JobWithResources]:
         return await self._writer.ask(resources.next_held, kinds=kinds, job_id=after, limit=limit)
 
     async def disturbed(self) -> dict[int, str]:
