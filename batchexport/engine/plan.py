@@ -15,7 +15,7 @@ from batchexport.model import TargetKey, Volume
 from batchexport.plan import PlanSummary, Rules, check_row, take_inventory
 from batchexport.plan.copies import Copies
 from batchexport.plan.row_checks import Finding, Severity, name_taken
-from batchexport.store import Store, Unsent, Work
+from batchexport.store import NeverAttempted, Store, Work
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: Pl
     summary.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, work, summary)
 
-    def seen(row: Unsent, volume: Volume | None) -> None:
+    def seen(row: NeverAttempted, volume: Volume | None) -> None:
         findings = check_row(row.job, volume, rules)
         if row.job.job_id in taken:
             findings.append(name_taken(row.job))

@@ -17,7 +17,7 @@ from batchexport.errors import CloudError
 from batchexport.model import JobState, Volume
 from batchexport.plan import Rules, check_row, take_inventory
 from batchexport.plan.row_checks import ending_for
-from batchexport.store import RunRecord, Unsent, Work
+from batchexport.store import NeverAttempted, RunRecord, Work
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,15 @@ async def preflight(
         return
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
     ended: Counter[JobState] = Counter()
-    missing: list[Unsent] = []
+    missing: list[NeverAttempted] = []
 
-    def first_seen(row: Unsent, volume: Volume | None) -> None:
+    def first_seen(row: NeverAttempted, volume: Volume | None) -> None:
         if volume is None:
             missing.append(row)
         else:
             seen(row, volume)
 
-    def seen(row: Unsent, volume: Volume | None) -> None:
+    def seen(row: NeverAttempted, volume: Volume | None) -> None:
         findings = check_row(row.job, volume, rules)
         if (ending := ending_for(findings)) is None:
             if volume is not None and findings:
@@ -89,7 +89,7 @@ async def preflight(
 
 
 async def _check_again(
-    cloud: Cloud, missing: Sequence[Unsent], seen: Callable[[Unsent, Volume | None], None]
+    cloud: Cloud, missing: Sequence[NeverAttempted], seen: Callable[[NeverAttempted, Volume | None], None]
 ) -> None:
     """Look once more for missing volumes, in the list and then by their ids, and pass them to `seen`.
 

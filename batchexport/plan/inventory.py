@@ -13,7 +13,7 @@ import msgspec
 from batchexport.changes import NamesLearned, SizesLearned
 from batchexport.dialect import Dialect
 from batchexport.model import Image, ImageQuota, Volume
-from batchexport.store import Unsent, Work
+from batchexport.store import NeverAttempted, Work
 
 
 class Volumes(Protocol):
@@ -68,7 +68,7 @@ class Inventory(Protocol):
 SINGLE_READS = 20
 
 #: Called with each row and its volume; None = the cloud has no such volume.
-OnRow = Callable[[Unsent, Volume | None], None]
+OnRow = Callable[[NeverAttempted, Volume | None], None]
 
 
 class Unseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ async def take_inventory(cloud: Inventory, work: Work, seen: OnRow, *, read_all:
 
 async def _read_singly(
     cloud: Inventory,
-    rows: Sequence[Unsent],
+    rows: Sequence[NeverAttempted],
     work: Work,
     seen: OnRow,
     *,

@@ -12,7 +12,7 @@ from batchexport.config import CopyLimits
 from batchexport.model import ImageQuota, Server, StorageQuota, Volume
 from batchexport.plan.copies import Copies, CopyOutlook, copy_outlook
 from batchexport.plan.row_checks import Finding, Severity, most_severe
-from batchexport.store import Unsent
+from batchexport.store import NeverAttempted
 
 #: The severities of rows that are sent.
 _SENT = (Severity.NEEDS_STOP, Severity.NEEDS_COPY, Severity.WARNING)
@@ -55,7 +55,7 @@ class PlanSummary(msgspec.Struct):
     storage_quota: StorageQuota | None = None  #: None = not told, or no volume is to be copied
     copy_limits: CopyLimits = CopyLimits()
 
-    def add(self, row: Unsent, volume: Volume | None, findings: Sequence[Finding]) -> None:
+    def add(self, row: NeverAttempted, volume: Volume | None, findings: Sequence[Finding]) -> None:
         """Add one row."""
         self.rows += 1
         size = None if volume is None else volume.size_gib

@@ -20,6 +20,7 @@ from batchexport.store.records import (
     KnownImages,
     LeftOver,
     Listing,
+    NeverAttempted,
     OpenRow,
     PendingJobs,
     Remaining,
@@ -28,7 +29,6 @@ from batchexport.store.records import (
     Skipped,
     StoreRef,
     TargetRecord,
-    Unsent,
 )
 from batchexport.store.reports import (
     Abandoned,
@@ -188,7 +188,7 @@ class Work(Protocol):
         image_names: Sequence[str] | None = None,
         after: int = 0,
         limit: int = UNCHECKED_PAGE,
-    ) -> list[Unsent]:
+    ) -> list[NeverAttempted]:
         """The jobs never tried and not looked at that are for these volumes, or the first behind job `after`.
 
         With `image_names`, those never tried that want one of these, looked at or not.

@@ -62,7 +62,7 @@ class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetKey
 
 
-class Unsent(msgspec.Struct, frozen=True, kw_only=True):
+class NeverAttempted(msgspec.Struct, frozen=True, kw_only=True):
     """A row that no attempt was made of, and the line of the list it stands on."""
 
     line: int

@@ -7,7 +7,7 @@ import pytest
 
 from batchexport.model import Volume
 from batchexport.plan import Unseen, take_inventory
-from batchexport.store import StateFile, StateReader, Unsent
+from batchexport.store import NeverAttempted, StateFile, StateReader
 from tests.plan.inventory import FakeInventory
 from tests.store.making import make, row
 from tests.store.making import volume as volume_id
@@ -26,7 +26,7 @@ async def look(path: Path, cloud: FakeInventory, **options: Any) -> Any:
     async with StateFile.open(path) as state:
         work = await state.take(1)
 
-        def seen(unsent: Unsent, found: Volume | None) -> None:
+        def seen(unsent: NeverAttempted, found: Volume | None) -> None:
             assert unsent.job.job_id not in told
             told[unsent.job.job_id] = None if found is None else found.size_gib
 

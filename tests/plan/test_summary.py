@@ -4,7 +4,7 @@ import pytest
 
 from batchexport.model import ImageQuota
 from batchexport.plan import Finding, PlanSummary, Severity, summary
-from batchexport.store import Unsent
+from batchexport.store import NeverAttempted
 from tests.plan.records import job, volume
 
 
@@ -16,7 +16,7 @@ def outlook_of(*weights: Any, **changes: Any) -> Any:
     """Rows of 10 GiB each, each with one finding of this weight; None = none."""
     found = PlanSummary(**changes)
     for number, weight in enumerate(weights, 1):
-        row = Unsent(line=number + 1, job=job(number))
+        row = NeverAttempted(line=number + 1, job=job(number))
         found.add(row, volume(number), [finding(weight)] if weight else [])
     return found
 
@@ -32,7 +32,7 @@ def test_servers_are_noted_of_rows_that_stop_them() -> None:
     found = PlanSummary()
     for number, weight in enumerate([Severity.NEEDS_STOP, Severity.BLOCKED, Severity.NEEDS_STOP], 1):
         held = volume(number, status="in-use", servers=["web"])
-        found.add(Unsent(line=number, job=job(number)), held, [finding(weight)])
+        found.add(NeverAttempted(line=number, job=job(number)), held, [finding(weight)])
     (volume_ids,) = found.volumes_by_server.values()
     assert len(volume_ids) == 2
     assert (found.to_export, found.gib) == (2, 20)
@@ -40,7 +40,7 @@ def test_servers_are_noted_of_rows_that_stop_them() -> None:
 
 def test_a_row_counts_once_by_its_gravest_finding() -> None:
     found = PlanSummary()
-    found.add(Unsent(line=2, job=job()), None, [finding(Severity.WARNING), finding(Severity.BLOCKED)])
+    found.add(NeverAttempted(line=2, job=job()), None, [finding(Severity.WARNING), finding(Severity.BLOCKED)])
     assert dict(found.by_severity) == {Severity.BLOCKED: 1}
     assert (found.gib, found.sized) == (0, 0)
 

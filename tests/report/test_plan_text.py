@@ -7,7 +7,7 @@ from batchexport.config import Limits
 from batchexport.model import ImageQuota, Server, TargetKey
 from batchexport.plan import Finding, PlanSummary, RowFindings, Severity, summary
 from batchexport.report.checks import plan_json, plan_text
-from batchexport.store import Unsent
+from batchexport.store import NeverAttempted
 from tests.plan.records import job, volume
 
 HERE = TargetKey()
@@ -19,7 +19,7 @@ def seen(rows: list[int], *, cannot: tuple[Any, ...] | list[int] = (), **changes
     found = PlanSummary(**changes)
     for number in rows:
         findings = [FINDING] if number in cannot else []
-        found.add(Unsent(line=number + 1, job=job(number)), volume(number), findings)
+        found.add(NeverAttempted(line=number + 1, job=job(number)), volume(number), findings)
     return found
 
 
@@ -37,7 +37,7 @@ def test_findings_stand_in_the_order_of_the_list() -> None:
 
 def test_volumes_without_names_need_no_column_for_them() -> None:
     found = PlanSummary()
-    found.add(Unsent(line=2, job=job(1)), None, [FINDING])
+    found.add(NeverAttempted(line=2, job=job(1)), None, [FINDING])
     assert text(found).splitlines()[0].split() == ["LINE", "VOLUME", "GIB", "ROW", "FINDING"]
 
 
@@ -54,7 +54,7 @@ def test_what_is_left_out_and_what_may_fail_are_told_apart() -> None:
     found = seen([1])
     for number, weight in ((2, Severity.EXCLUDED), (3, Severity.WARNING)):
         finding = Finding(severity=weight, code="in_use", words="in use")
-        found.add(Unsent(line=number, job=job(number)), volume(number), [finding])
+        found.add(NeverAttempted(line=number, job=job(number)), volume(number), [finding])
     assert "3 rows: 2 to export (1 may fail), 1 left out" in text(found)
 
 
@@ -64,7 +64,7 @@ def test_servers_to_be_stopped_are_named_with_their_volumes() -> None:
         severity=Severity.NEEDS_STOP, code="in_use", words="attached to server web, to be stopped"
     )
     held = volume(2, status="in-use", servers=["web", "db"])
-    found.add(Unsent(line=3, job=job(2)), held, [finding])
+    found.add(NeverAttempted(line=3, job=job(2)), held, [finding])
     found.servers["web"] = Server(server_id="web", status="active", name="www")
     told = text(found).splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in told if line.startswith(("web", "db"))}
@@ -122,6 +122,6 @@ def test_json_holds_the_quota_and_every_finding() -> None:
 
 def test_a_row_with_a_volume_of_unknown_size_shows_none() -> None:
     found = PlanSummary()
-    found.add(Unsent(line=2, job=job()), None, [FINDING])
+    found.add(NeverAttempted(line=2, job=job()), None, [FINDING])
     assert found.kept == [RowFindings(line=2, volume_id=job().volume_id, size_gib=None, findings=(FINDING,))]
     assert "None" not in text(found)

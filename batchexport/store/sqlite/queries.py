@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchexport.model import InUse, Job, JobState
-from batchexport.store.records import Forbiddings, OpenRow, RunRecord, Unsent
+from batchexport.store.records import Forbiddings, NeverAttempted, OpenRow, RunRecord
 from batchexport.store.sqlite import values
 from batchexport.store.sqlite.schema import (
     IS_READY,
@@ -147,25 +147,29 @@ def pending_count(db: sqlite3.Connection, target_id: int) -> int:
     return int(db.execute(COUNT_PENDING, (target_id,)).fetchone()[0])
 
 
-def unchecked_of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]) -> list[Unsent]:
+def unchecked_of_volumes(
+    db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]
+) -> list[NeverAttempted]:
     """The rows for these volumes, those looked at left out."""
     db.execute(UNIQUE_INDEXES["volume_id"])
     return _unchecked(db, UNCHECKED_OF_VOLUMES, target_id, json.dumps(volume_ids))
 
 
-def untried_of_names(db: sqlite3.Connection, target_id: int, image_names: Sequence[str]) -> list[Unsent]:
+def untried_of_names(
+    db: sqlite3.Connection, target_id: int, image_names: Sequence[str]
+) -> list[NeverAttempted]:
     """The rows that want one of these image names."""
     db.execute(UNIQUE_INDEXES["image_name"])
     return _unchecked(db, UNTRIED_OF_NAMES, target_id, json.dumps(image_names))
 
 
-def unchecked_after(db: sqlite3.Connection, target_id: int, job_id: int, limit: int) -> list[Unsent]:
+def unchecked_after(db: sqlite3.Connection, target_id: int, job_id: int, limit: int) -> list[NeverAttempted]:
     """The first rows behind this one that were not looked at."""
     return _unchecked(db, NEXT_UNCHECKED, target_id, job_id, limit)
 
 
-def _unchecked(db: sqlite3.Connection, statement: str, *values: object) -> list[Unsent]:
-    return [Unsent(line=row[0], job=job_of(row[1:])) for row in db.execute(statement, values)]
+def _unchecked(db: sqlite3.Connection, statement: str, *values: object) -> list[NeverAttempted]:
+    return [NeverAttempted(line=row[0], job=job_of(row[1:])) for row in db.execute(statement, values)]
 
 
 _OPEN_ROWS = f"SELECT state, {JOB_COLUMNS} FROM job WHERE target_id = ?"

@@ -20,6 +20,7 @@ from batchexport.store.records import (
     KnownImages,
     LeftOver,
     Listing,
+    NeverAttempted,
     OpenRow,
     PendingJobs,
     Resource,
@@ -27,7 +28,6 @@ from batchexport.store.records import (
     Skipped,
     StoreRef,
     TargetRecord,
-    Unsent,
 )
 from batchexport.store.sqlite import changes, images, queries, resources, targets
 from batchexport.store.sqlite.facts import make_all, note
@@ -165,7 +165,7 @@ class SqliteWork(Work):
         image_names: Sequence[str] | None = None,
         after: int = 0,
         limit: int = UNCHECKED_PAGE,
-    ) -> list[Unsent]:
+    ) -> list[NeverAttempted]:
         if volume_ids is not None:
             return await self._writer.ask(queries.unchecked_of_volumes, volume_ids=volume_ids)
         if image_names is not None:
