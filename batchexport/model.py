@@ -37,14 +37,14 @@ class InUse(StrEnum):
 
 
 class ServerState(StrEnum):
-    """Where a server of the list's volumes stands with us. Those not listed as afoot need nothing."""
+    """Where a server of the list's volumes stands with us, in the words of reports and tables."""
 
-    UNTOUCHED = "untouched"  #: nothing was done to it
+    IDLE = "idle"  #: nothing was done to it
     STOPPING = "stopping"  #: the intent is on disk: it may have been asked to stop
-    DOWN = "down"  #: stopped by us, and to be started again
+    STOPPED = "stopped"  #: stopped by us, and to be started again
     STARTING = "starting"  #: the intent is on disk: it may have been asked to start
-    UP = "up"  #: started again, or found so
-    GONE = "gone"  #: the cloud knows it no longer
+    RESTORED = "restored"  #: started again, or found so
+    LOST = "lost"  #: the cloud knows it no longer
 
 
 class ResourceState(StrEnum):

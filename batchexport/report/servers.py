@@ -40,7 +40,7 @@ _LINE = "{:<36}  {:<20}  {:<9}  {:<20}  {}"
 #: What people call the states of a server.
 _STATES = {
     ResourceState.ACQUIRING: ServerState.STOPPING,
-    ResourceState.HELD: ServerState.DOWN,
+    ResourceState.HELD: ServerState.STOPPED,
     ResourceState.RELEASING: ServerState.STARTING,
 }
 
@@ -138,8 +138,8 @@ def span_text(each: Downtime, *, now: float, clock: Callable[[float | None], str
     if not each.is_over:
         return f"{each.state} since {clock(begin)}{took}"
     never = ", never seen down" if each.down_at is None else ""
-    gone = ", gone since" if each.state.value == "gone" else ""
-    return f"{clock(begin)} to {clock(each.up_at)}{took}{never}{gone}"
+    lost = ", lost since" if each.state is ServerState.LOST else ""
+    return f"{clock(begin)} to {clock(each.up_at)}{took}{never}{lost}"
 
 
 def volumes_text(volume_ids: Sequence[str], names: Mapping[str, str]) -> str:

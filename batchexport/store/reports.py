@@ -133,7 +133,7 @@ class Downtime(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetKey
     server_id: str
     name: str | None
-    state: ServerState  #: up or gone at its end; else where it stands
+    state: ServerState  #: restored or lost at its end; else where it stands
     stopping_at: float | None  #: when it was first asked to stop
     down_at: float | None  #: None = it was not seen down
     up_at: float | None  #: when it was seen up again; None = it is not

@@ -121,7 +121,7 @@ def test_servers_that_were_stopped_and_the_cloud_are_told_by_name() -> None:
             target=TargetKey(),
             server_id=f"s{number}",
             name="web" if number == 1 else None,
-            state=ServerState.UP,
+            state=ServerState.RESTORED,
             stopping_at=0.0,
             down_at=60.0,
             up_at=2760.0,

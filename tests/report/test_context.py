@@ -23,14 +23,14 @@ from batchexport.changes import (
 )
 from batchexport.errors import EXIT_CODES
 from batchexport.identity import CloudIdentity
-from batchexport.model import JobState, Server
+from batchexport.model import JobState, Server, ServerState
 from batchexport.report.causes import normalized_reason
 from batchexport.report.context import context_of
 from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.html import html_report
 from batchexport.report.markdown import markdown_report
 from batchexport.report.run_report import RunReport, collect_report, verdict
-from batchexport.report.servers import downtime_text, volumes_text
+from batchexport.report.servers import downtime_text, span_text, volumes_text
 from batchexport.report.text import display_width
 from batchexport.store import Downtime, ProcessEnd, StateFile, StateReader, stores
 from tests.report.pages import Page
@@ -137,7 +137,7 @@ def test_a_command_on_a_volume_is_given_for_each_volume(report: RunReport) -> No
 def test_a_server_that_is_down_is_the_loudest_thing(report: RunReport) -> None:
     page = Page(html_report(report, zone=UTC))
     assert page.texts["section"][0].startswith("1 server is down")
-    assert "web-s2 (s2): down since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
+    assert "web-s2 (s2): stopped since 2026-09-21 14:15 (1 h 58 min)" in page.texts["section"][0]
     assert "batchexport servers" in page.texts["section"][0]
     assert verdict(report).words == "servers still stopped"
     assert verdict(replace(report, running=True)).words == "running"
@@ -157,7 +157,7 @@ def test_downtimes_tell_from_when_to_when_and_for_what(path: Path, report: RunRe
         2760.0,
     )
     assert first["volumes"] == [{"volume_id": volume_id(5), "volume_name": "big"}]
-    assert (second["state"], second["up_at"], second["seconds"]) == ("down", None, None)
+    assert (second["state"], second["up_at"], second["seconds"]) == ("stopped", None, None)
     assert (content["run"]["exit_code"], content["run"]["host"]) == (3, "backup-01")
     assert "| web-s1 (s1) | 2026-09-21T14:13:20Z | 2026-09-21T14:59:20Z | 46 min | big |" in list(
         markdown_report(report)
@@ -171,8 +171,9 @@ def test_many_volumes_are_counted(report: RunReport) -> None:
     assert volumes_text([str(number) for number in range(7)], {"0": "a"}) == "a, 1, 2, 3, 4 and 2 more"
     assert volumes_text([], {}) == "no volume"
     (over, _) = report.downtimes
-    gone = replace(over, state="gone", down_at=None)
-    assert isinstance(gone, Downtime)
+    lost = replace(over, state=ServerState.LOST, down_at=None)
+    assert isinstance(lost, Downtime)
+    assert span_text(lost, now=0.0).endswith(", never seen down, lost since")
 
 
 def test_csv_has_the_volumes_name_and_reads_back(path: Path) -> None:
@@ -238,7 +239,7 @@ async def test_rows_name_the_downtimes_of_their_servers(path: Path) -> None:
     texts = [row["downtime"] for row in rows if row["downtime"]]
     assert texts == [
         "web-s1 (s1): 2026-09-21T14:13:20Z to 2026-09-21T14:59:20Z (46 min);"
-        " web-s2 (s2): down since 2026-09-21T14:15:00Z (1 h 58 min)"
+        " web-s2 (s2): stopped since 2026-09-21T14:15:00Z (1 h 58 min)"
     ]
     content = json.loads(report_on(path, ReportFormat.JSON))
     assert [job["downtime"] for job in content["jobs"] if job["downtime"]] == texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from batchexport.changes import (
@@ -97,9 +98,14 @@ async def test_every_time_that_a_server_was_down_is_kept_with_its_volumes(tmp_pa
         await stop(work, 1, at_s=900.0)
         with StateReader(path) as reader:
             over, now = reader.downtimes()
-    assert (over.stopping_at, over.down_at, over.up_at, over.state) == (100.0, 110.0, 500.0, ServerState.UP)
+    assert (over.stopping_at, over.down_at, over.up_at, over.state) == (
+        100.0,
+        110.0,
+        500.0,
+        ServerState.RESTORED,
+    )
     assert (over.name, over.volume_ids, over.is_over) == ("web-1", (volume(1),), True)
-    assert (now.stopping_at, now.up_at, now.state, now.is_over) == (900.0, None, ServerState.DOWN, False)
+    assert (now.stopping_at, now.up_at, now.state, now.is_over) == (900.0, None, ServerState.STOPPED, False)
 
 
 async def test_a_file_of_old_knows_of_the_last_time(tmp_path: Path) -> None:
@@ -113,7 +119,24 @@ async def test_a_file_of_old_knows_of_the_last_time(tmp_path: Path) -> None:
     db.close()
     with StateReader(path) as reader:
         (over,) = reader.downtimes()
-    assert (over.stopping_at, over.up_at, over.state) == (100.0, 500.0, ServerState.UP)
+    assert (over.stopping_at, over.up_at, over.state) == (100.0, 500.0, ServerState.RESTORED)
+
+
+@pytest.mark.parametrize(("word", "state"), [("up", ServerState.RESTORED), ("gone", ServerState.LOST)])
+async def test_downtimes_that_an_earlier_version_kept_are_read(
+    tmp_path: Path, word: str, state: ServerState
+) -> None:
+    path = make(tmp_path / "a.state", 1)
+    async with StateFile.open(path) as file:
+        work = await file.take(1)
+        await stop(work, 1, at_s=100.0)
+        await work.commit(ResourcesReleased(resources=servers("web"), at_s=500.0))
+    db = sqlite3.connect(path)
+    db.execute("UPDATE downtime SET outcome = ?", (word,))
+    db.commit()
+    db.close()
+    with StateReader(path) as reader:
+        assert [each.state for each in reader.downtimes()] == [state]
 
 
 def test_how_the_last_process_ended_is_kept(tmp_path: Path) -> None:

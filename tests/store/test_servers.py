@@ -261,7 +261,7 @@ async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[S
     assert await state.give_up_resource("web", "again", at_s=61.0) == 0
     with StateReader(state.path) as reader:
         (downtime,) = reader.downtimes()
-    assert (downtime.state, downtime.up_at) == (ServerState.GONE, 60.0)
+    assert (downtime.state, downtime.up_at) == (ServerState.LOST, 60.0)
     assert len(await held(work)) == 1
 
 

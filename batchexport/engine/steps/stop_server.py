@@ -334,7 +334,7 @@ def _messages(*, resume: str, start: str, start_anyway: str) -> Messages:
         name="server %s",
         states={
             ResourceState.ACQUIRING: "stopping",
-            ResourceState.HELD: "down",
+            ResourceState.HELD: "stopped",
             ResourceState.RELEASING: "starting",
         },
         acquiring="stopping server %s for the export of its volumes",

@@ -192,7 +192,7 @@ def _downtime_cells(each: Downtime, report: RunReport, zone: tzinfo | None) -> l
     begin = each.stopping_at if each.stopping_at is not None else each.down_at
     end: str = tag("strong", f"not yet ({each.state})")
     if each.is_over:
-        end = day_and_time(each.up_at, zone) + (" (gone)" if each.state is ServerState.GONE else "")
+        end = day_and_time(each.up_at, zone) + (" (lost)" if each.state is ServerState.LOST else "")
     return [
         each.name or each.server_id,
         tag("code", each.server_id),

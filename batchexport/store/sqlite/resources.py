@@ -20,14 +20,16 @@ from batchexport.store.sqlite.queries import JOB_COLUMNS, job_of
 from batchexport.store.sqlite.schema import HELD, IS_HELD, IS_OUTSTANDING, IS_UNDER_WAY
 from batchexport.store.sqlite.values import moment
 
-#: The states of a resource, in the words for servers.
+#: The states of a resource and the ends of downtimes, in the words for servers.
 _SERVER_STATES = {
-    "idle": ServerState.UNTOUCHED,
+    "idle": ServerState.IDLE,
     "acquiring": ServerState.STOPPING,
-    "held": ServerState.DOWN,
+    "held": ServerState.STOPPED,
     "releasing": ServerState.STARTING,
-    "released": ServerState.UP,
-    "lost": ServerState.GONE,
+    "released": ServerState.RESTORED,
+    "lost": ServerState.LOST,
+    "up": ServerState.RESTORED,  # downtimes that earlier versions kept
+    "gone": ServerState.LOST,
 }
 
 DOWNTIME_TABLE = """
@@ -291,7 +293,7 @@ def released(
     """These are released, or lost; nothing begins for their rows until they are held again."""
     for ref in refs:
         if ref.kind == "server":
-            outcome = ServerState.GONE if is_lost else ServerState.UP
+            outcome = ServerState.LOST if is_lost else ServerState.RESTORED
             keep_downtime(db, target_id, ref.resource_id, outcome, at=at)
     state = ResourceState.LOST if is_lost else ResourceState.RELEASED
     db.executemany(RELEASED, [(state, at, target_id, *ref) for ref in refs])
