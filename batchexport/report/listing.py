@@ -107,7 +107,7 @@ def _head(line: str, width: int) -> str:
             break
         end += 1
     blank = line.rfind(" ", 0, end + 1)
-    return line[:blank] if line[:blank].strip() else line[: max(end, 1)]
+    return line[:blank] if blank > 0 and line[:blank].strip() else line[: max(end, 1)]
 
 
 def _named(said: str, columns: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchexport.errors import ConfigError
@@ -89,6 +89,7 @@ def test_a_table_fits_the_terminal(names: list[str], width: int) -> None:
 
 
 @given(text=st.text(alphabet="ab 数\n", max_size=200), width=st.integers(8, 60))
+@example(text="a" * 10, width=8)  # a word that is too long lost one character to each line
 def test_folded_text_fits_and_loses_nothing(text: str, width: int) -> None:
     found = folded(text, width)
     assert all(display_width(line) <= width for line in found.split("\n"))
