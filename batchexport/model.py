@@ -235,6 +235,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
     volume_id: str
     image_name: str
     options: ImageOptions
+    image_id: str | None = None  #: what the volume says already that its image is to have; None = any
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from batchexport.changes import (
     Started,
 )
 from batchexport.config import Settings
+from batchexport.engine.chosen_images import ChosenImages
 from batchexport.engine.decide import deadline_s
 from batchexport.errors import BatchExportError, RunStoppedError
 from batchexport.model import Accepted, Ending, Image, Job, JobState
@@ -59,6 +60,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     volume_id: str
     note: str  #: what to say of the image
+    copy_name: str | None = None  #: what the ids that are asked for its image are made of; None = none is
 
 
 class Signal:
@@ -125,6 +127,7 @@ class Ledger:
         self.force_ignored: Ending | None = None  #: why stopping servers is of no use here
         self.held = Signal()  #: there may be jobs that wait for resources
         self.subjects: dict[int, Subject] = {}  #: by job id: what is exported in place of its own volume
+        self.chosen_images = ChosenImages()
         self.polling_unavailable = (
             False  #: polling failed for good: running exports can no longer be observed
         )

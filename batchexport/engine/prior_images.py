@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import msgspec
 
 from batchexport.changes import ImagesNamed, NameLookedUp, NamesListed
 from batchexport.engine import decide
-from batchexport.engine.ledger import log_fields
+from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.operations import perform
 from batchexport.engine.ports import Cloud
 from batchexport.engine.steps.delete_image import DeleteImage, Record
@@ -50,7 +50,9 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
 class PriorImages:
     """Looks for the images of a job, by id and by name, and notes those that are not its own."""
 
-    def __init__(self, cloud: Cloud, work: Work) -> None:
+    def __init__(self, cloud: Cloud, work: Work, ledger: Ledger | None = None) -> None:
+        """`ledger`: of a run, which knows the ids that were chosen for images; None = of no run."""
+        self._ledger = ledger
         self._cloud = cloud
         self._work = work
         self._run_id = work.run.run_id
@@ -107,10 +109,27 @@ class PriorImages:
                 continue
             given_up = code == decide.ORPHANED and image.status not in decide.COMPLETE_STATUSES
             (orphaned if given_up else live).append(image)
+        chosen = await self._chosen(job, known.of_attempts)
+        live += chosen.values()
         names = known.earlier_names | {job.image_name}
-        candidates = decide.candidates(named, names, not_ours=known.before | known.of_attempts.keys())
+        not_ours = known.before | known.of_attempts.keys() | chosen.keys()
+        candidates = decide.candidates(named, names, not_ours=not_ours)
+        if chosen:  # the image of this id is the job's own: others only have its name
+            candidates = [image for image in candidates if self._run_id in (image.name or "")]
         proved = known.complete or all(self._run_id in name for name in names)
         return Prior(live=live, named=candidates, orphaned=orphaned, proved=proved)
+
+    async def _chosen(self, job: Job, used: Container[str]) -> dict[str, Image]:
+        """The images, by id, whose ids we chose, and of which no answer told."""
+        subject = self._ledger.subjects.get(job.job_id) if self._ledger else None
+        if self._ledger is None or subject is None or subject.copy_name is None:
+            return {}
+        found = {}
+        for image_id in self._ledger.chosen_images.of(subject.copy_name, used):
+            image = await self._cloud.image.get_image(image_id)
+            if image is not None and image.status not in decide.DEAD_STATUSES:
+                found[image_id] = image
+        return found
 
     async def clear(self, job: Job, *, is_stopping: Callable[[], bool]) -> Prevented | None:
         """Make sure that no image of the job lives; None = a request for it may be sent.

@@ -196,6 +196,9 @@ class SendFailures:
             case FatalError():
                 ledger.snooze(job, decide.ending_of(error), after_s=0.0)
                 ledger.stop(error)
+            case RefusedError() if ledger.chosen_images.spent_by(str(error)) is not None:
+                # An earlier request of ours has, or had, the image of this id: look for it first.
+                ledger.mark_in_doubt(job, was_rejected=True, ending=decide.ending_of(error))
             case RefusedError():
                 ledger.finish(job, JobState.FAILED, decide.ending_of(error))
             case _:

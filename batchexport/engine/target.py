@@ -128,7 +128,7 @@ async def _run_parts(
         await each.resume()
     if stop.is_set():  # before anything is claimed: such a run only releases
         ledger.stop()
-    prior = PriorImages(cloud, work)
+    prior = PriorImages(cloud, work, ledger)
     submitter = Submitter(cloud, work, ledger, settings, prior, kinds, hooks, controls, now=now)
     watcher = Watcher(cloud, ledger, settings)
     aside: list[Coroutine[Any, Any, None]] = [

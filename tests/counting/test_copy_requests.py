@@ -18,7 +18,7 @@ def test_a_volume_in_use_costs_few_requests(bench: Bench, clones: bool, most: fl
     cloud = CopyCloud(
         {each: f"server-{each[:8]}" for each in ids}, clones=clones, create_s=30.0, upload_s=120.0
     )
-    bench.load(ids)
+    bench.load(ids, name="{}-20270115-aaaaaa")  # as by default: a name that holds the run
     bench.run(cloud, settings=SETTINGS)
     assert set(bench.states().values()) == {"succeeded"}
     assert cloud.left() == []

@@ -40,12 +40,13 @@ class Bench:
         *,
         options: ImageOptions = NO_OPTIONS,
         targets: tuple[TargetKey, ...] = (DEFAULT,),
+        name: str = "{}-night",
     ) -> None:
         with building(self.path) as build:
             for line, volume_id in enumerate(ids, 1):
                 target = targets[line % len(targets)]
                 row = JobRow(line=line, volume_id=volume_id, image_name=None, target=target, options=options)
-                build.add(row, f"{volume_id}-night")
+                build.add(row, name.format(volume_id))
             build.finish(
                 RunRecord(
                     run_id="20270115-aaaaaa",

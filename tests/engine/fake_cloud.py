@@ -193,7 +193,7 @@ class FakeCloud:
         return volume.status == "available"
 
     def _accept(self, request: ExportRequest, at: float, fault: str | None = None) -> str:
-        image_id = f"image-{next(self._ids)}"
+        image_id = self._new_image_id(request)
         fails = fault in ("fails", "lost and fails")
         done_at = at + self._upload_s
         self.records[image_id] = {
@@ -209,6 +209,9 @@ class FakeCloud:
         in_progress = sum(record["created"] <= now < record["free_at"] for record in self.records.values())
         self.most_in_progress = max(self.most_in_progress, in_progress)
         return image_id
+
+    def _new_image_id(self, request: ExportRequest) -> str:
+        return f"image-{next(self._ids)}"
 
     async def get_volume(self, volume_id: str) -> Volume | None:
         self._read("volume")

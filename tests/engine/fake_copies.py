@@ -15,7 +15,16 @@ from batchexport.errors import (
     TransientError,
     VolumeStateError,
 )
-from batchexport.model import Server, Snapshot, SnapshotRequest, Volume, VolumeDetails, VolumeRequest
+from batchexport.model import (
+    Accepted,
+    ExportRequest,
+    Server,
+    Snapshot,
+    SnapshotRequest,
+    Volume,
+    VolumeDetails,
+    VolumeRequest,
+)
 from tests.engine.fake_cloud import FakeCloud
 
 LATE_S = 5.0
@@ -33,9 +42,12 @@ class CopyCloud(FakeCloud):
         lost: list[str] | None = None,
         quota: int = 1000,
         clones: bool = True,
+        ids: str = "honoured",
         **options: Any,
     ) -> None:
-        """`in_use`: by volume id its server; `quota`: of snapshots, and of temporary volumes."""
+        """`in_use`: by volume id its server; `quota`: of snapshots, and of temporary volumes; `ids`: what the
+        cloud makes of ids of images that are chosen before: honoured, ignored, refused or unavailable.
+        """
         statuses = options.pop("statuses", {})
         super().__init__(statuses={**dict.fromkeys(in_use, "in-use"), **statuses}, **options)
         self.servers_of = dict(in_use)
@@ -43,6 +55,8 @@ class CopyCloud(FakeCloud):
         self.lost = lost or []
         self.quota = quota
         self.clones = clones
+        self.ids = ids
+        self.given_ids: set[str] = set()  # of images: none is given twice
         self.things: dict[str, dict[str, Any]] = {}  # snapshots and temporary volumes, by id
         self.removed: list[str] = []  # ids that were asked to be deleted
         self.requests: list[tuple[str, str]] = []  # (what, name) of each create and delete
@@ -50,6 +64,7 @@ class CopyCloud(FakeCloud):
         self.most_things = 0
         self.before_change: Callable[[str, str, str], None] | None = None
         self.after_order: Callable[[], None] | None = None
+        self.after_export: Callable[[], None] | None = None
         self.numbers = itertools.count(1)
 
     def add(self, kind: str, name: str, metadata: dict[str, str]) -> str:
@@ -157,6 +172,37 @@ class CopyCloud(FakeCloud):
             snapshot_id=thing_id, status=status, volume_id=thing["volume_id"], name=thing["name"],
             size_gib=10, created_at=thing["created"], metadata=thing["metadata"],
         )  # fmt: skip
+
+    async def set_image_metadata(
+        self, volume_id: str, metadata: Mapping[str, str], *, fence: Callable[[], None]
+    ) -> None:
+        self.calls["set_image_metadata"] += 1
+        await asyncio.sleep(0)
+        fence()
+        assert self.things[volume_id]["volume_id"] != "somebody's", "only copies of ours are changed"
+        if self.ids == "unavailable":
+            raise TransientError("service unavailable", status=503)
+        if self.ids == "refused":
+            raise RefusedError("There is no such action", method="POST", status=400)
+        self.things[volume_id]["image_metadata"] = dict(metadata)
+
+    async def upload_volume_to_image(self, request: ExportRequest, *, fence: Callable[..., Any]) -> Accepted:
+        try:
+            return await super().upload_volume_to_image(request, fence=fence)
+        finally:
+            if self.after_export is not None:
+                self.after_export()
+
+    def _new_image_id(self, request: ExportRequest) -> str:
+        chosen = self.things.get(request.volume_id, {}).get("image_metadata", {}).get("id")
+        if chosen is None or self.ids != "honoured":
+            return super()._new_image_id(request)
+        is_late = chosen in self.records and self.records[chosen]["created"] > self.server_now_s()
+        if chosen in self.given_ids and not is_late:  # one that arrives later will be refused itself
+            message = f"HTTP 409 Conflict: Image ID {chosen} already exists!"
+            raise RefusedError(message, method="POST", status=400)
+        self.given_ids.add(chosen)
+        return str(chosen)
 
     async def get_storage_quota(self) -> None:
         return None

@@ -48,7 +48,9 @@ class Export:
         """The job is exporting."""
         job = self._job
         self._failures.accepted(job)
-        if answer.image_id in self._ledger.exporting:  # the response to another row's request
+        asked = self._request.image_id
+        is_ours = asked is None or self._ledger.chosen_images.answered(asked, answer.image_id)
+        if answer.image_id in self._ledger.exporting or not is_ours:  # the response to another row's request
             extra = log_fields("foreign_image", job, image_id=answer.image_id)
             log.warning(
                 "volume %s: the response names the image of another volume; outcome in doubt, checking",

@@ -25,6 +25,7 @@ from batchexport.engine.resources.groups import not_sent
 from batchexport.engine.resources.kind import Selection
 from batchexport.engine.resources.lifecycle import Limits, Seen
 from batchexport.engine.resources.requests import is_refused
+from batchexport.engine.steps.choose_image import ImageChooser
 from batchexport.engine.steps.copy_burst import QUIESCE_FAILED, QuietBurst
 from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
 from batchexport.engine.steps.copy_messages import messages
@@ -79,6 +80,7 @@ class TemporaryVolume:
         self._fresh: set[str] = set()  # planned in this process, and certainly never requested
         self._watch = CopyWatch(cloud, self.book, self._run_id, self._fresh)
         self._requests = CopyRequests(cloud, self.book, self._run_id, self._known, self._fresh, self._watch)
+        self._chooser = ImageChooser(cloud, work, ledger)
         self._jobs: dict[int, Job] = {}  # that need copies
         self._is_cloning = cloud.dialect.name is DialectName.CINDER
         self._forgiven: set[str] = set()  # ids of copies whose refusal fails no job
@@ -143,7 +145,12 @@ class TemporaryVolume:
         """The temporary volume that is exported in place of the job's own."""
         for each in outstanding:
             if each.resource_id in job.needs and each.kind == ResourceType.VOLUME and each.cloud_id:
-                return Subject(volume_id=each.cloud_id, note=self._requests.made_of(each))
+                is_chosen = self._chooser.is_on and self._run_id not in job.job.image_name
+                return Subject(
+                    volume_id=each.cloud_id,
+                    note=self._requests.made_of(each),
+                    copy_name=each.resource_id if is_chosen else None,
+                )
         return None
 
     async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
@@ -151,7 +158,10 @@ class TemporaryVolume:
         if not is_held:
             return request
         if (subject := self._ledger.subjects.get(job.job_id)) is not None:
-            return replace(request, volume_id=subject.volume_id)
+            request = replace(request, volume_id=subject.volume_id)
+            if subject.copy_name is None or not self._chooser.is_on:
+                return request
+            return await self._chooser.choose(job, request, subject.copy_name)
         self._ledger.resources_held.discard(job.job_id)
         self._ledger.hold_unsent(job)
         return None
