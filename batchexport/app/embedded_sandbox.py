@@ -37,6 +37,8 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
     Raises ConfigError where it stands beside a real one: empty images must not mix with real ones.
     """
     if NAME not in clouds or NAME in _defined_clouds():
+        for cloud in clouds:
+            check_weather(cloud)
         return False
     if others := sorted(str(cloud or "the default cloud") for cloud in clouds if cloud != NAME):
         raise ConfigError(
@@ -44,6 +46,18 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
             hint=f"run them apart, or define a cloud {NAME!r} in clouds.yaml",
         )
     return True
+
+
+def check_weather(cloud: str | None) -> None:
+    """Raise ConfigError where weather was asked for, and so a rehearsal, but this cloud is no sandbox."""
+    if WEATHER.get() is None or (cloud == NAME and NAME not in _defined_clouds()):
+        return
+    entry = ", an entry of clouds.yaml" if cloud == NAME else ""
+    raise ConfigError(
+        f"--weather is for the sandbox, and the run asks for {cloud or 'the default cloud'}{entry}",
+        hint=f"rehearse with --os-cloud {NAME}, or leave out --weather (BATCHEXPORT_WEATHER); nothing was"
+        " started",
+    )
 
 
 def check_defined(clouds: Collection[str | None]) -> None:
@@ -82,7 +96,10 @@ class EmbeddedSandbox:
         await self._running.aclose()
 
     async def access_to(self, access: CloudSettings) -> CloudSettings:
-        """How to sign in to it where `access` asked for it. Starts it, unless it runs."""
+        """How to sign in to it where `access` asked for it. Starts it, unless it runs.
+
+        Nothing that describes another cloud is left in it: a rehearsal must not reach that one.
+        """
         from batchexport.app.sandbox import made_up_volumes
         from batchexport.sandbox import SandboxSettings, Weather, clouds_yaml, serve
 
@@ -96,7 +113,7 @@ class EmbeddedSandbox:
                 folder = self._running.enter_context(TemporaryDirectory(prefix="batchexport-"))
                 self._clouds_file = Path(folder, "clouds.yaml")
                 self._clouds_file.write_text(clouds_yaml(sandbox.url), encoding="utf-8")
-        return replace(access, dialect=access.dialect or DIALECT, clouds_file=self._clouds_file)
+        return replace(access, dialect=access.dialect or DIALECT, options={}, clouds_file=self._clouds_file)
 
 
 _without_proxy_count = 0  #: sandboxes that run

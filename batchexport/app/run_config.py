@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from batchexport.app.embedded_sandbox import check_weather
 from batchexport.config import CloudSettings, CopyLimits, InUse, Limits, ServerStops, Settings
 from batchexport.config.hooks import Hooks
 from batchexport.config.schedule import ScheduleConfig
@@ -159,6 +160,7 @@ def resolve_config(
 
         state_path = database_of(environment)
     settings, access = settings_from(layer.over(Layer(in_use=default_in_use)))
+    check_weather(access.cloud or environment.get("OS_CLOUD"))
     return RunConfig(
         source=source,
         said_state_path=state_path,

@@ -101,7 +101,9 @@ class CloudSettings:
     dialect: str | None = None  #: evs or cinder; None = found out from the catalog
     #: How long a first sign-in is tried again; None = minutes for a run, seconds for interactive commands.
     sign_in_timeout_s: float | None = None
-    clouds_file: Path | None = None  #: clouds.yaml to read; None = where the `openstack` client looks
+    #: clouds.yaml that describes the cloud alone, whatever `OS_…` variables say; None = as the `openstack`
+    #: client finds it.
+    clouds_file: Path | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from batchexport.app import embedded_sandbox
 from batchexport.config import CloudSettings
 from batchexport.errors import ConfigError
 from tests.cli.clouds import define
+from tests.cli.served import IDS, served, volumes
 
 
 def test_a_run_on_another_cloud_wants_no_practice_cloud() -> None:
@@ -75,3 +76,44 @@ def test_the_practice_cloud_has_volumes_to_discover(batchexport: Callable[..., R
     assert found.exit_code == 0
     assert "12 volumes match, 12 rows written to v.csv" in found.stderr
     assert batchexport("plan", "v.csv", "--os-cloud", "sandbox").exit_code == 0
+
+
+def test_a_rehearsal_never_reaches_the_cloud_that_variables_and_flags_describe(
+    batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a sourced openrc a run on the sandbox once signed in to the real cloud, and exported there."""
+    Path("v.csv").write_text(f"volume_id\n{IDS[0]}\n")
+    with served(*volumes()) as real:
+        define("clouds: {}")
+        for name, text in real.auth().items():
+            monkeypatch.setenv(f"OS_{name.upper()}", text)
+        monkeypatch.setenv("OS_ACCESS_KEY", "AK")
+        monkeypatch.setenv("OS_SECRET_KEY", "SK")
+        flags = (
+            "--os-cloud",
+            "sandbox",
+            "--os-auth-url",
+            real.auth()["auth_url"],
+            "--os-username",
+            "somebody",
+        )
+        run = batchexport("run", "v.csv", "--poll-interval", "0.1", env={"OS_CLOUD": "sandbox"})
+        rerun = batchexport(
+            "run", "v.csv", *flags, "--state", "other.state", "--again", "--poll-interval", "0.1"
+        )
+        assert (run.exit_code, rerun.exit_code) == (0, 0), run.stderr + rerun.stderr
+        assert real.counts == {}
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_weather_is_refused_for_a_real_cloud(
+    batchexport: Callable[..., Result], more: tuple[str, ...]
+) -> None:
+    """Whoever asks for weather means to rehearse: without the sandbox it must not export for real."""
+    Path("v.csv").write_text(f"volume_id\n{IDS[0]}\n")
+    with served(*volumes()) as real:
+        refused = batchexport("run", "v.csv", "--weather", "storm", "--os-cloud", "served", *more)
+        assert refused.exit_code == 2
+        assert "--weather is for the sandbox, and the run asks for served" in refused.stderr
+        assert real.counts == {}
+        assert not Path("v.state").exists()

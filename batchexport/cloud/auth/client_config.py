@@ -52,7 +52,7 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
     """openstacksdk's configuration, with what the `openstack` client adds to it."""
 
     def __init__(self, clouds_file: Path | None = None) -> None:
-        """`clouds_file` = read this one, whatever OS_CLIENT_CONFIG_FILE says."""
+        """`clouds_file` = read this one, and no variable."""
         self._clouds_file = clouds_file
         #: Existing files that were ignored, each with the reason.
         self.ignored_files: list[ConfigError] = []
@@ -61,10 +61,14 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
     def _get_envvar(self, key: str, default: str | None = None) -> str | None:
         if key == "OS_CLIENT_CONFIG_FILE" and self._clouds_file is not None:
             return str(self._clouds_file)
+        if self._clouds_file is not None:
+            return default
         return os.environ.get(key) or default
 
     def _get_os_environ(self, envvar_prefix: str | None = None) -> dict[str, Any] | None:
         """The cloud described by variables; empty ones count as not set."""
+        if self._clouds_file is not None:
+            return None
         found: dict[str, Any] | None = super()._get_os_environ(envvar_prefix)
         if found is None:
             return None

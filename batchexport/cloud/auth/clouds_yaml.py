@@ -56,16 +56,17 @@ _WHAT_TO_SET = (
 
 def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignIns) -> Account:
     """The account as the `openstack` client finds it. Raises ConfigError where one is missing or wrong."""
-    cloud = key.cloud or settings.cloud or os.environ.get("OS_CLOUD") or None
+    environment = {} if settings.clouds_file is not None else os.environ
+    cloud = key.cloud or settings.cloud or environment.get("OS_CLOUD") or None
     config: ClientConfig | None = None
-    values = arguments(settings.options, os.environ)
+    values = arguments(settings.options, environment)
     if key.region:
         values["region_name"] = key.region
     try:
         with capture_warnings():
             config = ClientConfig(settings.clouds_file)
             check_shape(config, cloud)
-            return _found(config, cloud, values, key, settings, sign_ins)
+            return _found(config, cloud, values, key, settings, sign_ins, environment)
     except ConfigError as error:
         raise _with_problems(error, config) from error
     except MissingError as error:
@@ -83,6 +84,7 @@ def _found(
     key: TargetKey,
     settings: CloudSettings,
     sign_ins: SignIns,
+    environment: Mapping[str, str],
 ) -> Account:
     # Not validated, for openstacksdk does not know access keys; and without secrets, for it would take braces
     # in them for placeholders.
@@ -90,7 +92,7 @@ def _found(
     plain = config.get_one(
         cloud=cloud, validate=False, **{name: text for name, text in values.items() if text not in secrets}
     )
-    access_key = find_access_key({**plain.config, **values}, os.environ)
+    access_key = find_access_key({**plain.config, **values}, environment)
     files = _files_of(config, cloud)
     notes = file_warnings(*files)
     if access_key is not None:
@@ -99,7 +101,8 @@ def _found(
     else:
         auth_type = str(plain.config.get("auth_type"))
         project = _project_options(key.project, auth_type=auth_type)
-        region = _validated(config, cloud, values, auth_type, project, settings)
+        more = arguments(settings.options, environment, auth_type=auth_type)
+        region = _validated(config, cloud, {**more, **values, **project}, auth_type)
         account = _account(region, key, settings, sign_ins)
         auth_url = _auth_url_of(region)
     used = tuple(filter(None, files))
@@ -111,12 +114,9 @@ def _validated(
     cloud: str | None,
     values: Mapping[str, Any],
     auth_type: str,
-    project: Mapping[str, str],
-    settings: CloudSettings,
 ) -> Any:
     try:
-        more = arguments(settings.options, os.environ, auth_type=auth_type)
-        region = config.get_one(cloud=cloud, **{**more, **values, **project})
+        region = config.get_one(cloud=cloud, **values)
     except TypeError as error:
         raise unexpected_option(error, auth_type) or error from error
     if (url := _auth_url_of(region)) and not url.startswith(("http://", "https://")):
