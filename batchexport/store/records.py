@@ -88,6 +88,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: str | None = None  #: the resource that it is made of, which is released after it
     volume_id: str | None = None  #: of the list, which it was made of
     size_gib: int | None = None
+    note: str | None = None  #: what people are to know of it
 
     @property
     def ref(self) -> ResourceRef:

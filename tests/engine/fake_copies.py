@@ -43,6 +43,7 @@ class CopyCloud(FakeCloud):
         quota: int = 1000,
         clones: bool = True,
         ids: str = "honoured",
+        max_apart_s: float = 0.0,
         **options: Any,
     ) -> None:
         """`in_use`: by volume id its server; `quota`: of snapshots, and of temporary volumes; `ids`: what the
@@ -56,12 +57,14 @@ class CopyCloud(FakeCloud):
         self.quota = quota
         self.clones = clones
         self.ids = ids
+        self.max_apart_s = max_apart_s  # between the first and the fourth of what is made at once
         self.given_ids: set[str] = set()  # of images: none is given twice
         self.things: dict[str, dict[str, Any]] = {}  # snapshots and temporary volumes, by id
         self.removed: list[str] = []  # ids that were asked to be deleted
         self.requests: list[tuple[str, str]] = []  # (what, name) of each create and delete
         self.answers_with: dict[str, str] = {}  # by kind, the id of somebody else's that creates answer with
         self.most_things = 0
+        self.fails_to_make: dict[str, int] = {}  # by kind: so many of the next ones end in an error
         self.before_change: Callable[[str, str, str], None] | None = None
         self.after_order: Callable[[], None] | None = None
         self.after_export: Callable[[], None] | None = None
@@ -77,10 +80,11 @@ class CopyCloud(FakeCloud):
     ) -> str:  # fmt: skip
         now = self.server_now_s() + after_s
         thing_id = f"{kind}-{next(self.numbers)}"
+        told = now + self.max_apart_s * (len(self.things) % 4) / 3
         self.things[thing_id] = {
             "kind": kind, "name": name, "metadata": dict(metadata), "volume_id": volume_id,
-            "snapshot_id": snapshot_id, "created": now, "ready_at": now + self.create_s, "gone_at": None,
-            "status": status,
+            "snapshot_id": snapshot_id, "created": now, "told": told, "ready_at": now + self.create_s,
+            "gone_at": None, "status": status,
         }  # fmt: skip
         self.faults[thing_id] = self.faults[volume_id]  # an export of the copy has those of the volume
         return thing_id
@@ -170,7 +174,7 @@ class CopyCloud(FakeCloud):
             return None
         return Snapshot(
             snapshot_id=thing_id, status=status, volume_id=thing["volume_id"], name=thing["name"],
-            size_gib=10, created_at=thing["created"], metadata=thing["metadata"],
+            size_gib=10, created_at=thing["told"], metadata=thing["metadata"],
         )  # fmt: skip
 
     async def set_image_metadata(
@@ -257,7 +261,9 @@ class CopyCloud(FakeCloud):
             if fault == "before":
                 raise OutcomeUnknownError("connection reset")
             after_s = LATE_S if fault == "late" else 0.0
-            status = "error" if fault == "error" else "available"
+            is_failing = fault == "error" or self.fails_to_make.get(kind, 0) > 0
+            self.fails_to_make[kind] = self.fails_to_make.get(kind, 0) - 1
+            status = "error" if is_failing else "available"
             new = (kind, request.name, request.metadata, source, snapshot_id)
             thing_id = self._add(*new, after_s=after_s, status=status)
             if fault == "twice":

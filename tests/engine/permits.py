@@ -110,6 +110,9 @@ class Permit:
         refused: Mapping[str, CloudError] = self._cloud.change_permits("acquire", resource_ids, fence)
         return refused
 
+    async def try_anew(self, resource: Resource, status: str) -> bool:
+        return False
+
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         return list(resource_ids)
 

@@ -17,6 +17,8 @@ from batchexport.model import ResourceType
 from batchexport.quiesce import QuiesceCommands, Quiesced, QuiescedServer
 from tests.engine.conftest import Bench, volume_ids
 from tests.engine.fake_copies import CopyCloud
+from tests.engine.fast_time import let_pass
+from tests.engine.test_random_schedules import until_crash
 
 IDS = volume_ids(4)
 RUN = "20270115-aaaaaa"
@@ -153,13 +155,75 @@ def test_a_lost_answer_leaves_nothing_behind(bench: Bench, fault: str, clones: b
     check(bench, cloud, succeeded=2)
 
 
-def test_a_copy_in_error_fails_its_row_and_is_deleted(bench: Bench) -> None:
+COPIES = [("volume", True), ("volume", False), ("snapshot", False)]
+
+
+@pytest.mark.parametrize(("kind", "clones"), COPIES)
+def test_a_copy_that_always_ends_in_an_error_fails_its_row_and_is_deleted(
+    bench: Bench, kind: str, clones: bool
+) -> None:
     bench.load(IDS[:1])
-    cloud = CopyCloud(alone(1), lost=["error"])
-    bench.run(cloud, settings=settings())
+    cloud = CopyCloud(alone(1), clones=clones)
+    cloud.fails_to_make = {kind: 100}
+    bench.run(cloud, settings=settings({"retries": 2}))
     assert bench.states() == {IDS[0]: "failed"}
-    assert "is error" in (bench.jobs()[IDS[0]].reason or "")
+    assert "is error (attempt 3 of 3)" in (bench.jobs()[IDS[0]].reason or "")
+    assert cloud.calls[f"create_{kind}"] == 3
     assert cloud.left() == []
+
+
+@pytest.mark.parametrize(("kind", "clones"), COPIES)
+def test_a_copy_that_ends_in_an_error_is_made_anew(bench: Bench, kind: str, clones: bool) -> None:
+    bench.load(IDS)
+    cloud = CopyCloud(alone(), clones=clones)
+    cloud.fails_to_make = {kind: 3}
+    bench.run(cloud, settings=settings({"retries": 3}))
+    check(bench, cloud, succeeded=4)
+    assert cloud.calls[f"create_{kind}"] == 7
+
+
+@pytest.mark.parametrize(
+    ("clones", "words"), [(True, "from a clone"), (False, "made later than others of its server")]
+)
+def test_a_copy_that_was_made_anew_is_not_said_to_be_of_the_moment_of_the_others(
+    bench: Bench, clones: bool, words: str
+) -> None:
+    bench.load(IDS)
+    cloud = CopyCloud(dict.fromkeys(IDS, "one"), clones=clones)
+    cloud.fails_to_make = {"volume": 1}
+    bench.run(cloud, settings=settings())
+    check(bench, cloud, succeeded=4)
+    reasons = [job.reason or "" for job in bench.jobs().values()]
+    assert [words in each for each in reasons].count(True) == 1
+    assert ["4 volumes of its server" in each for each in reasons].count(True) == 3
+
+
+def test_a_snapshot_that_ends_in_an_error_is_made_anew_with_those_of_its_server_that_still_wait(
+    bench: Bench,
+) -> None:
+    bench.load(IDS)
+    cloud = CopyCloud(dict.fromkeys(IDS, "one"))
+    cloud.fails_to_make = {"snapshot": 1}
+    bench.run(cloud, settings=settings())
+    check(bench, cloud, succeeded=4)
+    assert all("4 volumes of its server" in (job.reason or "") for job in bench.jobs().values())
+
+
+@pytest.mark.parametrize("after", [4, 5, 6, 8, 9, 10, 12])
+def test_how_far_apart_snapshots_were_is_told_after_a_crash_too(
+    bench: Bench, tmp_path: Path, after: int
+) -> None:
+    bench.load(IDS)
+    cloud = CopyCloud(dict.fromkeys(IDS, "one"), max_apart_s=3.0)
+    snapshot = tmp_path / "after.state"
+    slow = settings({"max_exports": 1})
+    assert until_crash(bench, cloud, snapshot, settings=slow, crash_after=after, full_after=0)
+    let_pass(31.0)
+    resumed = Bench(snapshot)
+    resumed.run(cloud, settings=settings())
+    check(resumed, cloud, succeeded=4)
+    reasons = {(job.reason or "").partition("in use")[2] for job in resumed.jobs().values()}
+    assert reasons == {", 4 volumes of its server within 3.0 s"}
 
 
 @pytest.mark.parametrize("status", ["error_deleting", "in-use"])

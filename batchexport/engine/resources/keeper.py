@@ -146,7 +146,13 @@ class Keeper:
                 await self._book.held(resource_ids, at_s=self._ledger.now())
                 self._log_each(messages.held, resources, "resource_held", level=NOTICE)
             case Action.GIVE_UP:
-                self._fail_jobs_of(resources, rows, self._why_not_acquired)
+                statuses = self._observations.status
+                final = [
+                    each
+                    for each in resources
+                    if not await self._kind.try_anew(each, statuses(each.resource_id))
+                ]
+                self._fail_jobs_of(final, rows, self._why_not_acquired)
                 await self._release(resource_ids, rows, seen)
             case Action.RELEASE:
                 await self._release(resource_ids, rows, seen)

@@ -156,6 +156,10 @@ class ResourceKind(Protocol):
         """Whether this answer to the request to acquire fails the jobs that need it."""
         ...
 
+    async def try_anew(self, resource: Resource, status: str) -> bool:
+        """Whether the jobs of one that cannot be acquired, as its status says, wait for another."""
+        ...
+
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         """Those of these that can be released now without harm to what others do with them."""
         ...

@@ -44,7 +44,7 @@ class CopyName(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     job_id: int
     attempt: int
-    token: str  #: of this request alone: a name is never used for a second one
+    token: str  #: of what was planned at one moment: no name is used for a second request
 
     def __str__(self) -> str:
         prefix = PREFIXES[self.kind]
@@ -75,6 +75,11 @@ def job_of(resource_id: str) -> int:
 def attempt_of(resource_id: str) -> int:
     """The attempt that a copy was made for."""
     return int(name_of(resource_id).rsplit("-", 3)[2])
+
+
+def burst_of(resource_id: str) -> str:
+    """What the copies have in common that were planned together, to be of one moment."""
+    return name_of(resource_id).rsplit("-", 1)[1]
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, MutableSet, Sequence
 
 from msgspec.structs import replace
@@ -13,6 +12,7 @@ from batchexport.engine.operations import NotSentError
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.steps.copy_marks import CopyName, attempt_of, job_of
+from batchexport.engine.steps.copy_moments import CopyMoments
 from batchexport.engine.steps.copy_watch import CopyWatch
 from batchexport.errors import (
     AuthenticationError,
@@ -24,8 +24,6 @@ from batchexport.errors import (
 )
 from batchexport.model import ResourceType, SnapshotRequest, VolumeRequest
 from batchexport.store import Resource
-
-log = logging.getLogger(__name__)
 
 
 class CopyRequests:
@@ -39,6 +37,7 @@ class CopyRequests:
         known: Mapping[str, Resource],
         fresh: MutableSet[str],
         watch: CopyWatch,
+        moments: CopyMoments,
     ) -> None:
         """`known`: by id, what is planned or outstanding; `fresh`: ids of what was never requested."""
         self._cloud = cloud
@@ -47,24 +46,19 @@ class CopyRequests:
         self._known = known
         self._fresh = fresh
         self._watch = watch
+        self.moments = moments
         self._made: dict[str, str] = {}  # by resource id, the id in the cloud
-        self._spread: dict[str, str] = {}  # by id of a snapshot: how far apart those of its server are
 
     def made_of(self, volume: Resource) -> str:
         """What to say of the image of a temporary volume."""
         if volume.depends_on is None:
             return "crash-consistent: made from a clone of the volume while it was in use"
-        spread = self._spread.get(volume.depends_on, "")
-        return f"crash-consistent: made from a snapshot of the volume while it was in use{spread}"
+        words = self.moments.of(self._known.get(volume.depends_on), volume.depends_on)
+        return f"crash-consistent: made from a snapshot of the volume while it was in use{words}"
 
     def made(self, resource_ids: Sequence[str]) -> list[str]:
         """The ids in the cloud of those of these that were made."""
         return [each for name in resource_ids if (each := self._made.get(name))]
-
-    def note(self, resource_ids: Sequence[str], words: str) -> None:
-        """Say this, too, of the images that come of these snapshots."""
-        for each in resource_ids:
-            self._spread[each] = self._spread.get(each, "") + words
 
     async def create(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these at once; by id, what was refused or is in doubt.
@@ -85,7 +79,6 @@ class CopyRequests:
                 raise answer
         if unsent == len(resource_ids):
             raise NotSentError
-        self._note_spread([each for each in resource_ids if each in self._watch.created_at])
         return failed
 
     async def _create(self, resource_id: str, fence: Fence) -> None:
@@ -143,17 +136,6 @@ class CopyRequests:
             volume_type=None if details is None else details.volume_type,
             availability_zone=None if details is None else details.availability_zone,
         )
-
-    def _note_spread(self, resource_ids: Sequence[str]) -> None:
-        """How far apart snapshots are that were requested at once."""
-        if len(resource_ids) < 2:
-            return
-        times = [self._watch.created_at[each] for each in resource_ids]
-        apart_s = max(times) - min(times)
-        words = f", {len(times)} volumes of its server within {apart_s:.1f} s"
-        self._spread.update(dict.fromkeys(resource_ids, words))
-        extra = {"action": "snapshots_made", "count": len(times), "seconds_apart": round(apart_s, 3)}
-        log.info("%d snapshots of one server were made within %.1f s", len(times), apart_s, extra=extra)
 
     async def delete(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request these to be deleted, but for those whose id in the cloud is not known, and those stuck."""

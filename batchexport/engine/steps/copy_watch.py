@@ -99,8 +99,6 @@ class CopyWatch:
         if not named:
             return resource
         first = min(named, key=lambda each: (each.created_at or 0.0, each.cloud_id))
-        if first.created_at is not None:
-            self.created_at.setdefault(resource.resource_id, first.created_at)
         if self.is_noting:
             await self._book.created(resource.resource_id, first.cloud_id)
         extra = {"action": "copy_found", "resource_id": resource.resource_id, "cloud_id": first.cloud_id}
@@ -133,8 +131,10 @@ class CopyWatch:
             if each.cloud_id is None:
                 is_fresh = each.resource_id in self._fresh
                 seen[each.resource_id] = NOT_REQUESTED if is_fresh else Seen(Condition.ABSENT, "not found")
-            elif each.cloud_id in found:
-                seen[each.resource_id] = seen_of(found[each.cloud_id].status)
+            elif (one_found := found.get(each.cloud_id)) is not None:
+                seen[each.resource_id] = seen_of(one_found.status)
+                if one_found.created_at is not None:
+                    self.created_at.setdefault(each.resource_id, one_found.created_at)
             elif each.resource_id in self.deleted:
                 seen[each.resource_id] = Seen(Condition.FREE, "gone")
             elif reads < MAX_SINGLE_READS:

@@ -187,6 +187,10 @@ class StopServer:
         """Request the servers to start."""
         return await self._cloud.compute.start_servers(resource_ids, fence=fence)
 
+    async def try_anew(self, resource: Resource, status: str) -> bool:
+        """Another server is none."""
+        return False
+
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         """Those of these none of whose volumes is being copied."""
         return await self._copies.free(resource_ids, self._found)

@@ -29,7 +29,9 @@ from batchexport.engine.steps.choose_image import ImageChooser
 from batchexport.engine.steps.copy_burst import QUIESCE_FAILED, QuietBurst
 from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
 from batchexport.engine.steps.copy_messages import messages
+from batchexport.engine.steps.copy_moments import CopyMoments
 from batchexport.engine.steps.copy_requests import CopyRequests
+from batchexport.engine.steps.copy_retries import FAILED, CopyRetries
 from batchexport.engine.steps.copy_watch import CopyWatch
 from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
@@ -79,7 +81,11 @@ class TemporaryVolume:
         self._known: dict[str, Resource] = {}  # planned or outstanding, by id
         self._fresh: set[str] = set()  # planned in this process, and certainly never requested
         self._watch = CopyWatch(cloud, self.book, self._run_id, self._fresh)
-        self._requests = CopyRequests(cloud, self.book, self._run_id, self._known, self._fresh, self._watch)
+        self._retries = CopyRetries(settings.limits.retries)
+        self._moments = CopyMoments(self.book, self._retries.made)
+        self._requests = CopyRequests(
+            cloud, self.book, self._run_id, self._known, self._fresh, self._watch, self._moments
+        )
         self._chooser = ImageChooser(cloud, work, ledger)
         self._jobs: dict[int, Job] = {}  # that need copies
         self._is_cloning = cloud.dialect.name is DialectName.CINDER
@@ -139,6 +145,8 @@ class TemporaryVolume:
         needed = {resource_id for row in jobs for resource_id in row.needs}
         seen, known = await self._watch.poll(outstanding, needed=needed, at_s=self._ledger.now())
         self._known.update(known)
+        if self._watch.is_noting:
+            await self._moments.observe(list(known.values()), self._watch.created_at)
         return seen
 
     def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
@@ -192,10 +200,12 @@ class TemporaryVolume:
     async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """The jobs with what they need: a clone, or where several are to be of one moment, by snapshots."""
         planned = []
+        token = secrets.token_hex(3)
+        jobs = [row for row in jobs if self._retries.is_due(row.job.job_id)]
         for row in jobs:
             self._jobs[row.job.job_id] = row.job
             others = [each for each in jobs if each is not row and self._shares_server(row, each)]
-            needs = self._choose(row.job, is_burst=bool(others))
+            needs = self._choose(row.job, token, is_burst=bool(others))
             await self.book.plan(row.job, needs)
             for each in needs:
                 self._fresh.add(each.ref.resource_id)
@@ -214,20 +224,20 @@ class TemporaryVolume:
     def _shares_server(self, one: JobWithResources, other: JobWithResources) -> bool:
         return not set(self._servers_of(one)).isdisjoint(self._servers_of(other))
 
-    def _choose(self, job: Job, *, is_burst: bool) -> list[Planned]:
-        volume = self._planned(job, ResourceType.VOLUME)
+    def _choose(self, job: Job, token: str, *, is_burst: bool) -> list[Planned]:
+        volume = self._planned(job, token, ResourceType.VOLUME)
         if self._is_cloning and not is_burst and not self._quiesce:
             return [volume]
-        snapshot = self._planned(job, ResourceType.SNAPSHOT)
+        snapshot = self._planned(job, token, ResourceType.SNAPSHOT)
         return [snapshot, replace(volume, depends_on=snapshot.ref.resource_id)]
 
-    def _planned(self, job: Job, kind: ResourceType) -> Planned:
+    def _planned(self, job: Job, token: str, kind: ResourceType) -> Planned:
         name = CopyName(
             kind=kind,
             run_id=self._run_id,
             job_id=job.job_id,
             attempt=job.attempt + 1,
-            token=secrets.token_hex(3),
+            token=token,
         )
         return Planned(ref=ResourceRef(kind, str(name)), volume_id=job.volume_id, size_gib=job.size_gib)
 
@@ -255,7 +265,7 @@ class TemporaryVolume:
             lambda: self._requests.create(snapshots, fence),
             lambda: self._requests.made(snapshots),
         )
-        self._requests.note(snapshots, note)
+        await self._moments.add(snapshots, note)
         if volumes := [each for each in resource_ids if each not in snapshots]:
             failed = {**failed, **await self._requests.create(volumes, fence)}
         return failed
@@ -307,6 +317,16 @@ class TemporaryVolume:
         else:  # snapshots that wait for volumes themselves: this one makes room for theirs
             await self._put_off(resource_id, job_id)
 
+    async def try_anew(self, resource: Resource, status: str) -> bool:
+        """Whether the job of a copy that ended in an error gets another one."""
+        job_id = job_of(resource.resource_id)
+        if status != FAILED or job_id not in self._jobs or not self._retries.failed(job_id):
+            return False
+        extra = {"action": "copy_failed", "job_id": job_id, "resource_id": resource.resource_id}
+        log.warning("%s ended in an error; it is deleted, and another one made", resource, extra=extra)
+        await self.book.plan(self._jobs[job_id], ())
+        return True
+
     async def _put_off(self, resource_id: str, job_id: int) -> None:
         """The job needs this copy no more, and gets another one later."""
         self._forgiven.add(resource_id)
@@ -348,6 +368,8 @@ class TemporaryVolume:
     def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
         """How a job fails whose copy did not become available."""
         reason = f"not sent: {resource}, the copy of its volume, is {status}"
+        if (failed := self._retries.made(job_of(resource.resource_id))) > 1:
+            reason += f" (attempt {failed} of {failed})"
         return Ending(reason=f"{reason}: {answer}" if answer else reason, code="copy_failed")
 
     def why_taken_back(self, resource: Resource) -> Ending:

@@ -124,7 +124,8 @@ VOLUMES_OF = """
     WHERE target_id = ? AND subject_id IN (SELECT value FROM json_each(?))"""
 # SQLite by itself prefers the primary key, and reads all resources of the target.
 OUTSTANDING = f"""
-    SELECT kind, subject_id, name, state, acquiring_at, cloud_id, depends_on, volume_id, size_gib
+    SELECT kind, subject_id, name, state, acquiring_at, cloud_id, depends_on, volume_id, size_gib,
+        note
     FROM resource INDEXED BY resource_outstanding WHERE target_id = ? AND {IS_OUTSTANDING} AND {_OF_KINDS}"""
 COUNT_OUTSTANDING = f"SELECT count(*) FROM resource WHERE {IS_OUTSTANDING}"
 
@@ -215,6 +216,7 @@ def outstanding(db: sqlite3.Connection, target_id: int, kinds: Collection[str]) 
             depends_on=row[6],
             volume_id=row[7],
             size_gib=row[8],
+            note=row[9],
         )
         for row in db.execute(OUTSTANDING, (target_id, _json(kinds)))
     ]
