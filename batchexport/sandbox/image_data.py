@@ -16,11 +16,16 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from batchexport.sandbox.image_records import image_record, image_size_bytes, made_up_pieces
+from batchexport.sandbox.image_records import (
+    found_image,
+    image_record,
+    image_size_bytes,
+    image_view,
+    made_up_pieces,
+)
 from batchexport.sandbox.item_requests import read_body
 from batchexport.sandbox.outcome import pseudo_random
-from batchexport.sandbox.responses import Refusal, glance_time, json_reply, new_request_id
-from batchexport.sandbox.settings import PROJECT_ID
+from batchexport.sandbox.responses import Refusal, json_reply, new_request_id
 from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.world import Data, Export, ImageChange, ImageView
 
@@ -31,7 +36,6 @@ READ_ONLY |= {"file", "schema", "stores", "direct_url"}
 IGNORED = frozenset({"os_hash_algo", "os_hash_value", "os_hidden"})
 OWN_FIELDS = frozenset({"id", "name", "disk_format", "container_format", "visibility", "protected"})
 OWN_FIELDS |= {"min_disk", "min_ram", "tags", "owner"}
-MAX_MEMBERS = 128
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -46,10 +50,6 @@ def routes() -> list[web.RouteDef]:
         web.put(f"{one}/stage", stage_data),
         web.post(f"{one}/import", import_data),
         web.get("/image/v2/info/import", get_import_info),
-        web.get(f"{one}/members", list_members),
-        web.post(f"{one}/members", add_member),
-        web.put(f"{one}/members/{{member_id}}", update_member),
-        web.delete(f"{one}/members/{{member_id}}", delete_member),
     ]
 
 
@@ -96,7 +96,7 @@ async def create_image(request: web.Request) -> web.Response:
         ),
     )
     state.record(created)
-    return json_reply(image_record(_view(state, image_id)), status=201)
+    return json_reply(image_record(image_view(state, image_id)), status=201)
 
 
 async def change_image(request: web.Request) -> web.Response:
@@ -105,7 +105,7 @@ async def change_image(request: web.Request) -> web.Response:
         changes = msgspec.json.decode(await request.read(), type=list[dict[str, object]])
     except msgspec.MsgspecError:
         raise Refusal(400, "Malformed request body") from None
-    state, view = _found(request)
+    state, view = found_image(request)
     if request.content_type != "application/openstack-images-v2.1-json-patch":
         raise Refusal(415, "Unsupported Content-Type")
     properties, change = dict(view.export.properties), {}
@@ -134,12 +134,12 @@ async def change_image(request: web.Request) -> web.Response:
                 ImageChange,
             )
         )
-    return json_reply(image_record(_view(state, view.export.image_id)))
+    return json_reply(image_record(image_view(state, view.export.image_id)))
 
 
 async def get_data(request: web.Request) -> web.StreamResponse:
     """The data of an image, or a part of it; 204 where it has none yet."""
-    state, view = _found(request)
+    state, view = found_image(request)
     size = image_size_bytes(view)
     stored = state.blobs.get(view.export.image_id)
     has_data = stored is not None or (view.export.bytes_per_gib and view.export.data is None)
@@ -169,14 +169,14 @@ async def get_data(request: web.Request) -> web.StreamResponse:
 
 async def put_data(request: web.Request) -> web.Response:
     """204: the image is active."""
-    state, view = _found(request)
+    state, view = found_image(request)
     await _take(request, state, view, staged=False)
     return web.Response(status=204)
 
 
 async def stage_data(request: web.Request) -> web.Response:
     """204: the data waits for an import."""
-    state, view = _found(request)
+    state, view = found_image(request)
     await _take(request, state, view, staged=True)
     return web.Response(status=204)
 
@@ -184,7 +184,7 @@ async def stage_data(request: web.Request) -> web.Response:
 async def import_data(request: web.Request) -> web.Response:
     """202: the staged data becomes the image's."""
     body = read_body(await request.read())
-    state, view = _found(request)
+    state, view = found_image(request)
     method = body.get("method")
     name = method.get("name") if isinstance(method, dict) else None
     if name not in IMPORT_METHODS:
@@ -202,55 +202,6 @@ async def get_import_info(request: web.Request) -> web.Response:
     """Which imports there are."""
     methods = {"description": "Import methods available.", "type": "array", "value": list(IMPORT_METHODS)}
     return json_reply({"import-methods": methods})
-
-
-async def list_members(request: web.Request) -> web.Response:
-    """With whom the image is shared."""
-    _, view = _found(request)
-    members = [_member(view, name, status) for name, status in view.export.members.items()]
-    return json_reply({"members": members, "schema": "/v2/schemas/members"})
-
-
-async def add_member(request: web.Request) -> web.Response:
-    """Share the image. Nothing checks that there is such a project."""
-    member = read_body(await request.read()).get("member")
-    state, view = _found(request)
-    image_id, members = view.export.image_id, view.export.members
-    if not isinstance(member, str) or not member:
-        raise Refusal(400, "Member to be added not specified")
-    if view.export.visibility != "shared":
-        raise Refusal(403, f"Not allowed to create members for image {image_id}.")
-    if member in members:
-        raise Refusal(409, f"Member {member} is duplicated for image {image_id}")
-    if len(members) >= MAX_MEMBERS:
-        raise Refusal(413, f"Image member limit exceeded for image {image_id}")
-    _set_members(state, view, {**members, member: "pending"})
-    return json_reply(_member(view, member, "pending"))
-
-
-async def update_member(request: web.Request) -> web.Response:
-    """Only the project itself accepts."""
-    status = read_body(await request.read()).get("status")
-    state, view = _found(request)
-    member = request.match_info["member_id"]
-    if member not in view.export.members:
-        raise Refusal(404, f"{member} not found in the member list of the image {view.export.image_id}.")
-    if member != PROJECT_ID:
-        raise Refusal(403, f"Not allowed to update member {member} of image {view.export.image_id}.")
-    if status not in ("accepted", "rejected", "pending"):
-        raise Refusal(400, "Incorrect request")
-    _set_members(state, view, {**view.export.members, member: status})
-    return json_reply(_member(view, member, status))
-
-
-async def delete_member(request: web.Request) -> web.Response:
-    """204: no longer shared with it."""
-    state, view = _found(request)
-    member = request.match_info["member_id"]
-    if member not in view.export.members:
-        raise Refusal(404, f"{member} not found in the member list of the image {view.export.image_id}.")
-    _set_members(state, view, {name: each for name, each in view.export.members.items() if name != member})
-    return web.Response(status=204)
 
 
 async def _take(request: web.Request, state: SandboxState, view: ImageView, *, staged: bool) -> None:
@@ -347,36 +298,8 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
     return begin, end
 
 
-def _found(request: web.Request) -> tuple[SandboxState, ImageView]:
-    state = request.app[STATE]
-    return state, _view(state, request.match_info["image_id"])
-
-
-def _view(state: SandboxState, image_id: str) -> ImageView:
-    view = state.world.image(image_id, state.now())
-    if view is None:
-        raise Refusal(404, f"No image found with ID {image_id}")
-    return view
-
-
 def _set(state: SandboxState, view: ImageView, data: Data) -> None:
     state.record(ImageChange(image_id=view.export.image_id, changed_at=state.now(), data=data))
-
-
-def _set_members(state: SandboxState, view: ImageView, members: Mapping[str, str]) -> None:
-    state.record(ImageChange(image_id=view.export.image_id, changed_at=state.now(), members=members))
-
-
-def _member(view: ImageView, member: str, status: str) -> dict[str, object]:
-    moment = glance_time(view.updated_at)
-    return {
-        "member_id": member,
-        "image_id": view.export.image_id,
-        "status": status,
-        "created_at": moment,
-        "updated_at": moment,
-        "schema": "/v2/schemas/member",
-    }
 
 
 def _properties(fields: Mapping[str, object]) -> dict[str, str]:

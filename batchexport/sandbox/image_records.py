@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from aiohttp import web
 from multidict import MultiMapping
 
 from batchexport.sandbox.responses import Refusal, glance_time
 from batchexport.sandbox.settings import PROJECT_ID
+from batchexport.sandbox.state import STATE, SandboxState
 from batchexport.sandbox.world import ImageView
 
 GIB = 2**30
@@ -32,6 +34,20 @@ SORT_KEYS: Mapping[str, Callable[[ImageView], str | float]] = {
     "created_at": lambda view: view.export.accepted_at,
     "updated_at": lambda view: view.updated_at,
 }
+
+
+def found_image(request: web.Request) -> tuple[SandboxState, ImageView]:
+    """The image that the path names. Raises Refusal (404) where there is none."""
+    state = request.app[STATE]
+    return state, image_view(state, request.match_info["image_id"])
+
+
+def image_view(state: SandboxState, image_id: str) -> ImageView:
+    """The image as it is now. Raises Refusal (404) where there is none."""
+    view = state.world.image(image_id, state.now())
+    if view is None:
+        raise Refusal(404, f"No image found with ID {image_id}")
+    return view
 
 
 def image_size_bytes(view: ImageView) -> int | None:

@@ -11,7 +11,18 @@ from email.utils import formatdate
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from batchexport.sandbox import block_storage, compute, ecs, evs, identity, image_data, images, ims, messages
+from batchexport.sandbox import (
+    block_storage,
+    compute,
+    ecs,
+    evs,
+    identity,
+    image_data,
+    image_members,
+    images,
+    ims,
+    messages,
+)
 from batchexport.sandbox.auth_gate import credentials_required, is_valid_token
 from batchexport.sandbox.fault_injection import inject_drops, inject_errors, limit_middleware
 from batchexport.sandbox.requests import HEADER, OTHER_ACTION
@@ -137,7 +148,9 @@ def _application(state: SandboxState) -> web.Application:
     ]
     application = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     application[STATE] = state
-    services = (evs, ims, ecs) if is_evs else (block_storage, messages, images, image_data, compute)
+    services = (
+        (evs, ims, ecs) if is_evs else (block_storage, messages, images, image_data, image_members, compute)
+    )
     for service in (identity, *services):
         application.add_routes(service.routes())
     return application

@@ -10,7 +10,7 @@ import pytest
 from batchexport.changes import Requeued, SizesLearned, Snoozed
 from batchexport.model import Ending, ExportOrder
 from batchexport.store import StateFile
-from batchexport.store.sqlite import changes, queries
+from batchexport.store.sqlite import claims, queries
 from batchexport.store.sqlite.connection import open_for_work
 from batchexport.store.sqlite.work import SqliteWork as Work
 from tests.store.making import make
@@ -27,8 +27,8 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (changes.CLAIM_WAITING_THAT_FITS, "job_waiting"),
-        (changes.CLAIM_READY_THAT_FITS[ExportOrder.LIST], "job_ready"),
+        (claims.CLAIM_WAITING_THAT_FITS, "job_waiting"),
+        (claims.CLAIM_READY_THAT_FITS[ExportOrder.LIST], "job_ready"),
         (queries.ANY_READY_THAT_FITS, "job_ready"),
         (queries.FIRST_WAITING_THAT_FITS, "job_waiting"),
     ],

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from batchexport.model import ExportOrder, JobState
-from batchexport.store.sqlite import changes, images, queries, reader, resources
+from batchexport.store.sqlite import changes, claims, images, queries, reader, resources
 from batchexport.store.sqlite.connection import open_for_work
 from batchexport.store.sqlite.schema import IS_UNDER_WAY, ORDER_INDEXES
 from tests.store.making import make
 
 STATEMENTS = {
-    "claim waiting": (changes.CLAIM_WAITING, "job_waiting"),
-    "claim ready": (changes.CLAIM_READY[ExportOrder.LIST], "job_ready"),
-    "claim ready by size": (changes.CLAIM_READY[ExportOrder.SIZE], "job_by_size"),
-    "claim ready by priority": (changes.CLAIM_READY[ExportOrder.PRIORITY], "job_by_priority"),
-    "retry": (changes.RETRY, "job_retryable"),
+    "claim waiting": (claims.CLAIM_WAITING, "job_waiting"),
+    "claim ready": (claims.CLAIM_READY[ExportOrder.LIST], "job_ready"),
+    "claim ready by size": (claims.CLAIM_READY[ExportOrder.SIZE], "job_by_size"),
+    "claim ready by priority": (claims.CLAIM_READY[ExportOrder.PRIORITY], "job_by_priority"),
+    "retry": (claims.RETRY, "job_retryable"),
     "size": (changes.SIZE, "job_volume"),
     "ambiguous": (queries.AMBIGUOUS, "job_retryable"),
     "under way": (queries.UNDER_WAY, "job_under_way"),

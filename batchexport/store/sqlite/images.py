@@ -14,7 +14,7 @@ from batchexport.changes import RemovalEnded
 from batchexport.model import Job
 from batchexport.store.records import KnownImages, Listing
 from batchexport.store.reports import Removal
-from batchexport.store.sqlite.changes import INTENT, claimed_by
+from batchexport.store.sqlite.claims import INTENT, claimed_by
 from batchexport.store.sqlite.history import Ask
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 

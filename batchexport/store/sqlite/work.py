@@ -29,7 +29,7 @@ from batchexport.store.records import (
     StoreRef,
     TargetRecord,
 )
-from batchexport.store.sqlite import changes, images, queries, resources, targets
+from batchexport.store.sqlite import claims, images, queries, resources, targets
 from batchexport.store.sqlite.facts import make_all, note
 from batchexport.store.sqlite.files import down_elsewhere, left_over
 from batchexport.store.sqlite.lease import Lease
@@ -89,7 +89,7 @@ class SqliteWork(Work):
         if not states <= RETRYABLE_STATES:
             wrong = ", ".join(sorted(states - RETRYABLE_STATES))
             raise StateError(f"jobs that are {wrong} cannot be tried again")
-        return await self._writer.ask(changes.retry, states=sorted(states))
+        return await self._writer.ask(claims.retry, states=sorted(states))
 
     async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
         await self._writer.ask(targets.bind, found=found, at=self._now(), rebind=rebind)
@@ -118,7 +118,7 @@ class SqliteWork(Work):
     ) -> list[Job]:
         self._writer.check()
         claiming = self._writer.ask(
-            changes.claim, limit=limit, now=now_s, server_now=server_now_s, max_gib=max_gib, order=order
+            claims.claim, limit=limit, now=now_s, server_now=server_now_s, max_gib=max_gib, order=order
         )
 
         def give_back(done: object) -> None:

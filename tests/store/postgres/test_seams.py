@@ -26,7 +26,7 @@ from batchexport.store import StateFile
 from batchexport.store.postgres import connection, schema, sql
 from batchexport.store.postgres.reference import DatabasePath, database_path
 from batchexport.store.postgres.transactions import PostgresTransactions
-from batchexport.store.sqlite import changes
+from batchexport.store.sqlite import changes, claims
 from batchexport.store.sqlite.transactions import SqliteTransactions
 from tests.store.making import DONE, HERE, THERE, accept, claim, make, row, states
 from tests.store.postgres.line import Line
@@ -279,7 +279,7 @@ async def test_jobs_are_found_by_their_numbers_whatever_the_statistics_say(
             plan_of(db, start, [ids, ids, words, words, numbers, numbers, ids, 1]),
             plan_of(db, log, [ids, ids, numbers, words, words, words, words, words, 1]),
             plan_of(db, end, [ids, ["succeeded"] * 25, numbers]),
-            plan_of(db, sql.translated(changes.CLAIM), {"server_now": 1.0, "target_id": 1, "last": 500}),
+            plan_of(db, sql.translated(claims.CLAIM), {"server_now": 1.0, "target_id": 1, "last": 500}),
         ]
         for plan in plans:
             assert "Index Scan using job_pkey" in plan, plan
@@ -287,11 +287,11 @@ async def test_jobs_are_found_by_their_numbers_whatever_the_statistics_say(
             assert "job_under_way" not in plan, plan
         values = {"server_now": 1.0, "now": 1.0, "target_id": 1, "limit": 25}
         indexes = {"size": "job_by_size", "list": "job_ready", "priority": "job_by_priority"}
-        for order, statement in changes.CLAIM_READY.items():
+        for order, statement in claims.CLAIM_READY.items():
             ready = plan_of(db, sql.translated(statement), values)
             assert f"using {indexes[order]}" in ready, ready
             assert "Sort" not in ready, ready
-        waiting = plan_of(db, sql.translated(changes.CLAIM_WAITING), values)
+        waiting = plan_of(db, sql.translated(claims.CLAIM_WAITING), values)
         assert "using job_waiting" in waiting, waiting
         assert "Sort" not in waiting, waiting
     finally:
@@ -305,7 +305,7 @@ class Between:
         self._db, self._meanwhile = db, meanwhile
 
     def execute(self, statement: str, *values: Any) -> Any:
-        if statement == changes.CLAIM:
+        if statement == claims.CLAIM:
             self._meanwhile()
         return self._db.execute(statement, *values)
 
@@ -322,7 +322,7 @@ async def test_a_claim_takes_no_row_of_another_target(run_path: DatabasePath) ->
 
         def claiming(db: sqlite3.Connection, target_id: int) -> list[Any]:
             between = cast(sqlite3.Connection, Between(db, meanwhile))
-            return changes.claim(between, target_id, 2, now=100.0, server_now=100.5)
+            return claims.claim(between, target_id, 2, now=100.0, server_now=100.5)
 
         mine = await work._writer.ask(claiming)
         assert [job.job_id for job in mine] == [1, 3]
