@@ -100,14 +100,7 @@ async def run_command(
     started there are killed when its time is over or the caller is cancelled.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command.arguments,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
+        process = await _started(command, {**os.environ, **(environment or {})})
     except (OSError, ValueError) as error:
         code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE
         words = error.strerror if isinstance(error, OSError) else None
@@ -128,6 +121,29 @@ async def run_command(
         await asyncio.gather(*helpers, return_exceptions=True)
         _close(process)
     return CommandResult(command=command, exit_code=exit_code, output=_end_of(tail))
+
+
+async def _started(command: HostCommand, environment: Mapping[str, str]) -> Process:
+    """The process of the command. Raises OSError or ValueError where it cannot be started."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command.arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio would kill the command alone, and wait for whatever that has started.
+        with suppress(OSError, ValueError):
+            process = await starting
+            await _end(process)
+            _close(process)
+        raise
 
 
 async def _feed(process: Process, given: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,22 @@ async def test_cancelled_it_is_killed(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await ended(int((tmp_path / "p").read_text()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+async def test_cancelled_while_it_starts_it_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    started = tmp_path / "p"
+    task = asyncio.ensure_future(sh(f"sleep 600 & echo $! > {started}.new; mv {started}.new {started}; wait"))
+    while not started.exists():
+        await asyncio.sleep(0)
+        # Step by step and held up between: the command has started another before its caller hears of it.
+        end = time.monotonic() + 0.5
+        while not started.exists() and time.monotonic() < end:
+            time.sleep(0.01)  # noqa: ASYNC251 - the loop is to stand still
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await ended(int(started.read_text()))
 
 
 async def test_a_child_that_keeps_the_output_open_does_not_hold_it_up() -> None:
