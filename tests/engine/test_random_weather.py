@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from batchexport.config import InUse, Limits, ServerStops, Settings
 from batchexport.report.rows import json_lines
-from batchexport.sandbox import SandboxServer, SandboxVolume
+from batchexport.sandbox import Faults, SandboxServer, SandboxVolume
 from batchexport.sandbox.weather import Weather, settings
+from batchexport.sandbox.weather.presets import PRESETS
 from tests.crash.evidence import Evidence, verdict
 from tests.engine.conftest import Bench, volume_ids
-from tests.engine.fast_time import let_pass
+from tests.engine.fast_time import fast_now, let_pass
 from tests.engine.full_stack import Stack, now
 from tests.engine.test_random_schedules import RETRIES, SCHEDULES, until_crash
 
@@ -138,3 +139,36 @@ def test_under_any_weather_no_law_of_evidence_is_broken(
     let_pass(86_400.0)
     found = verdict(report_of(bench), ids, Evidence.of(stack.events(), servers))
     assert not found.words, f"{weather}\n" + "\n".join(found.words)
+
+
+@pytest.mark.parametrize(
+    ("name", "errors"), [("stuck", 0.0), ("absurd-retry-after", 0.0), ("storm", 0.0), ("storm", 0.1)]
+)
+def test_a_run_ends_under_the_worst_weather_that_has_a_name(
+    tmp_path: Path, name: str, errors: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = volume_ids(SERVERS + 1)
+    volumes = [SandboxVolume(volume_id=each, name=each[:8], size_gib=1) for each in ids]
+    servers = drawn_servers(random.Random(1), ids)
+    stack = Stack(
+        tmp_path,
+        monkeypatch,
+        volumes=volumes,
+        servers=servers,
+        synthetic_volumes=False,
+        weather=PRESETS[name],
+        faults=Faults(error_share=errors),
+    )
+    bench = Bench(tmp_path / "0.state")
+    bench.load(ids)
+    began_at = fast_now()
+    told = Settings(in_use=InUse.STOP, limits=Limits(retries=RETRIES, settle_s=30.0))
+    while until_crash(  # a cloud that is away ends the run with an error: the same command goes on
+        bench, stack, bench.path, crash_after=0, full_after=0, settings=told, stop_s=LONGEST_S
+    ):
+        let_pass(60.0)
+        assert fast_now() - began_at < LONGEST_S, "it never ends"
+    assert fast_now() - began_at < LONGEST_S
+    let_pass(86_400.0)
+    found = verdict(report_of(bench), ids, Evidence.of(stack.events(), servers))
+    assert not found.words, "\n".join(found.words)

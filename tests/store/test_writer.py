@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,19 @@ async def test_many_changes_share_few_commits(made: Path) -> None:
     assert 4 <= len(commits) <= 100
     writer.close()
     assert ask(made, "SELECT requests_per_second FROM target") == [(4.0 * MOST_OPERATIONS - 1,)]
+
+
+async def test_a_wake_up_that_a_signal_broke_off_costs_no_later_one(made: Path) -> None:
+    """A signal handler that raised within `notify` left a waiter behind: the next wake-up was lost on it."""
+    writer = Writer(SqliteTransactions(open_for_work(made), made), made, write_grace_s=1.0)
+    waiters = vars(writer._changed)["_waiters"]
+    until(lambda: bool(waiters))
+    gone = threading.Lock()
+    gone.acquire()
+    waiters.appendleft(gone)
+    asked = writer.ask(set_rate(3.0))
+    await asyncio.wait_for(asked, 20.0)
+    writer.close()
 
 
 async def test_closing_writes_what_is_queued(made: Path) -> None:

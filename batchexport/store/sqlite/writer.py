@@ -132,7 +132,7 @@ class Writer:
         """
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         self._transactions.close(copy_to)
 
@@ -156,7 +156,9 @@ class Writer:
     def _wake_for_one_more(self, *, at_once: bool = False) -> None:
         self._queued += 1
         if at_once or self._queued in (1, MOST_OPERATIONS):
-            self._changed.notify()
+            # All, though only one thread waits: a signal handler that raises within `notify` leaves a waiter
+            # there that has gone, and the next one would be lost on it.
+            self._changed.notify_all()
 
     def _work(self) -> None:
         batch: list[_Operation | _Batch] = []
