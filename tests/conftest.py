@@ -17,8 +17,11 @@ HERE = Path(__file__).parent
 REAL_CLOUD = HERE / "openstack"
 #: Left out unless they are asked for: `pytest -m "slow or not slow"`, as `.ci/run` does.
 SLOW = [HERE / name for name in ("attack", "crash", "nights")]
-SLOW += [HERE / "deliver" / "test_deliver.py"]
-SLOW += [HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather")]
+SLOW += [HERE / "deliver" / "test_deliver.py", HERE / "sandbox" / "test_real_clients.py"]
+SLOW += [
+    HERE / "engine" / f"test_random_{what}.py" for what in ("schedules", "downtimes", "weather", "copies")
+]
+SLOW += [HERE / "engine" / "test_every_read.py", HERE / "store" / "test_tally.py"]
 
 # A machine that is busy makes inputs slowly: that is no fault of what is tested.
 hypothesis.settings.register_profile(
@@ -66,3 +69,4 @@ def no_cloud_from_outside(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
         if name.startswith(("OS_", "BATCHEXPORT_")) and not name.startswith("BATCHEXPORT_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BATCHEXPORT_SIGN_IN_TIMEOUT", "0")  # a cloud that is away is away for the test
+    monkeypatch.setenv("BATCHEXPORT_POLL_INTERVAL", "0.2")  # the clouds of tests are quick

@@ -269,6 +269,7 @@ def test_what_another_state_file_here_has_exported_is_said_and_not_exported_agai
         assert len(list(cloud._state.world.images(time.time()))) == 8
 
 
+@pytest.mark.slow
 def test_another_cloud_or_a_night_has_exported_nothing_of_ours(batchexport: Callable[..., Result]) -> None:
     write(IDS)
     batchexport("run", LIST, "--os-cloud", "sandbox", *QUICK[2:], "--state", "rehearsed.state")

@@ -58,6 +58,7 @@ def test_a_plan_that_no_quota_allows_ends_with_3(batchexport: Callable[..., Resu
     assert "the quotas have no room for the copies of 2 volumes: gigabytes" in result.stdout
 
 
+@pytest.mark.slow
 def test_copies_are_exported_while_servers_run_and_nothing_is_left(
     batchexport: Callable[..., Result], listed: str
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_hook_that_hangs_is_killed_in_time(
     assert states() == [(JobState.FAILED, "hook_failed")]
 
 
+@pytest.mark.slow
 def test_what_was_begun_before_a_kill_is_ended_by_the_next_process(
     batchexport: Callable[..., Result], job: Callable[..., Path]
 ) -> None:

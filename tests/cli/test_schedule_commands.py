@@ -141,6 +141,7 @@ def test_a_job_that_stops_servers_says_so_to_its_units(
     assert f"ReadWritePaths=-{tmp_path / 'x' / 'reports'}" in unit
 
 
+@pytest.mark.slow
 def test_the_emitted_crontab_line_finds_the_state_file_of_a_run_by_hand(
     batchexport: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def test_no_words_at_all_show_the_help(batchexport: Callable[..., Result]) -> No
     assert "Commands:" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stream", "options"), [("stdout", ("--events", "-")), ("stderr", ("-vv",))])
 def test_a_reader_that_takes_nothing_holds_no_run_up(
     tmp_path: Path, stream: str, options: tuple[str, ...]

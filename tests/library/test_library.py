@@ -248,6 +248,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
     assert loaded.split() == ["batchexport.version", "batchexport"]
 
 
+@pytest.mark.slow
 def test_the_example_in_the_readme_works() -> None:
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     (example,) = (each for each in re.findall(r"```python\n(.*?)```", text, re.S) if "asyncio.run" in each)

@@ -146,6 +146,7 @@ def test_rows_that_cross_the_pieces_read_at_once_are_whole(read: Callable[..., R
         assert [row.line for row in reading.rows] == list(range(2, 5002))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("json_lines", [False, True])
 def test_memory_does_not_grow_with_the_list(tmp_path: Path, json_lines: bool) -> None:
     path = tmp_path / "long"
