@@ -8,7 +8,7 @@ from msgspec import Struct
 from batchexport.config import InUse
 from batchexport.engine import decide
 from batchexport.errors import VolumeStateError
-from batchexport.model import Image, ImageOptions, Job, Volume
+from batchexport.model import Image, ImageDetails, ImageOptions, Job, Volume
 
 REFUSED = VolumeStateError("status must be available", status=400, code="badRequest", request_id="req-1")
 
@@ -74,6 +74,11 @@ def test_a_volume_that_stays_uploading_without_an_image_ends_with_the_way_out() 
     verdict = settle(uploading=True, overdue=True)
     assert isinstance(verdict, decide.Fail)
     assert "volume set --state available" in verdict.ending.reason
+
+
+def test_a_volume_that_is_free_is_not_stuck_however_late_it_is() -> None:
+    assert isinstance(settle(overdue=True, clear_for_s=0.0), decide.Wait)
+    assert isinstance(settle(overdue=True, clear_for_s=30.0), decide.Retry)
 
 
 def test_an_image_that_may_be_somebody_elses_is_left_to_a_person() -> None:
@@ -165,6 +170,13 @@ def test_an_ambiguous_row_is_sent_again_only_when_surely_nothing_is_left(
     given: dict[str, Any], expected: type[Any]
 ) -> None:
     assert isinstance(reconcile(**given), expected)
+
+
+@pytest.mark.parametrize(("uploading", "words"), [(True, "is uploading"), (False, "not for long enough")])
+def test_a_row_that_stays_ambiguous_says_what_is_waited_for(uploading: bool, words: str) -> None:
+    verdict = reconcile(uploading=uploading, clear_for_s=1.0)
+    assert isinstance(verdict, decide.Ambiguous)
+    assert words in verdict.ending.reason
 
 
 @pytest.mark.parametrize(
@@ -279,3 +291,99 @@ def test_a_row_that_stops_servers_is_forced_exactly_while_they_are_down(
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=force, in_use=InUse.STOP))
     request = decide.request_for(job, ImageOptions(), InUse.FAIL, servers_down=servers_down)
     assert request.options.force is servers_down
+
+
+@pytest.mark.parametrize("force", [None, True, False])
+def test_a_row_that_is_copied_is_never_forced(force: bool | None) -> None:
+    """Its own volume would be, if it were sent by mistake, while its server writes."""
+    job = Job(
+        job_id=1, volume_id="v", image_name="db", options=ImageOptions(force=force, in_use=InUse.SNAPSHOT)
+    )
+    assert decide.request_for(job, ImageOptions(), InUse.FORCE, servers_down=True).options.force is False
+
+
+GIB = 2**30
+WHOLE = ImageDetails(disk_format="raw", container_format="bare", min_disk_gib=1, hash="sha512:9f86")
+SAVED = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(disk_format="raw"), size_gib=1)
+
+
+def saved(details: ImageDetails | None = WHOLE, *, size_bytes: int | None = GIB) -> Image:
+    return Image(image_id="i-1", name="db", status="active", details=details, size_bytes=size_bytes)
+
+
+def test_a_finished_image_is_plainly_active_only_where_its_size_was_compared() -> None:
+    plain = decide.finished(saved(), SAVED, ImageOptions())
+    assert (plain.reason, plain.code, plain.image_hash) == ("active", None, "sha512:9f86")
+    untold = decide.finished(saved(None), SAVED, ImageOptions())
+    assert (untold.reason, untold.code, untold.image_hash) == (decide.SIZE_UNVERIFIED, None, None)
+
+
+def test_a_finished_image_says_all_in_which_it_differs_and_keeps_its_hash() -> None:
+    cut = decide.finished(saved(size_bytes=GIB // 2), SAVED, ImageOptions())
+    assert cut.reason is not None and cut.reason.startswith("active, but ")
+    assert cut.code is not None
+    assert cut.image_hash == "sha512:9f86"
+    # What the row asks for counts before what the run does; what only the run asks for counts, too.
+    both = decide.finished(
+        saved(size_bytes=GIB // 2), SAVED, ImageOptions(disk_format="qcow2", container_format="ovf")
+    )
+    assert both.reason is not None and both.reason.count("; ") == 1
+    assert "ovf" in both.reason and "qcow2" not in both.reason and "536,870,912 bytes" in both.reason
+    assert both.code == "image_format" != cut.code
+
+
+@pytest.mark.parametrize(
+    ("accepted_at", "deadline_at", "expected_s"),
+    [(1000.0, 4600.0, 900.0), (1000.0, 1020.0, 10.0), (None, None, 10.0), (0.0, 400.0, 100.0)],
+)
+def test_an_export_is_stuck_after_a_quarter_of_its_time_without_a_change(
+    accepted_at: float | None, deadline_at: float | None, expected_s: float
+) -> None:
+    job = Job(
+        job_id=1,
+        volume_id="v",
+        image_name="db",
+        options=ImageOptions(),
+        accepted_at=accepted_at,
+        deadline_at=deadline_at,
+    )
+    assert decide.stuck_after_s(job) == expected_s
+
+
+@pytest.mark.parametrize(
+    ("found", "is_read", "seen"),
+    [
+        (None, False, "cannot be read"),
+        (image("saving"), False, "cannot be read"),
+        (None, True, "is gone"),
+        (image("killed"), True, "is killed"),
+        (image("saving"), True, "is saving and no longer changes"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("is_uploading", "code", "volume"),
+    [
+        (True, decide.STUCK, "is still uploading"),
+        (None, decide.STUCK, "volume cannot be read"),
+        (False, "image_unreadable", "volume is free"),
+    ],
+)
+def test_a_stuck_export_says_what_was_seen_and_what_to_do(
+    found: Image | None, is_read: bool, seen: str, is_uploading: bool | None, code: str, volume: str
+) -> None:
+    job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), image_id="i-1")
+    ending = decide.stuck(job, found, is_read=is_read, is_uploading=is_uploading)
+    assert ending.code == code
+    assert ending.reason is not None
+    assert f"image i-1 {seen}" in ending.reason and volume in ending.reason and "`retry`" in ending.reason
+    assert ("openstack volume set --state available v" in ending.reason) is (code == decide.STUCK)
+
+
+@pytest.mark.parametrize(
+    ("exports", "pages", "cheaper"),
+    [(1, 2, True), (90, 2, True), (91, 2, False), (90, 1, False), (0, 1, True), (181, 4, True)],
+)
+def test_images_are_read_by_their_ids_only_where_that_takes_fewer_requests(
+    exports: int, pages: int, cheaper: bool
+) -> None:
+    assert decide.by_id_is_cheaper(exports, pages=pages) is cheaper

@@ -4,7 +4,10 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from batchexport.config import Settings
+import pytest
+from msgspec.structs import replace
+
+from batchexport.config import InUse, Settings
 from batchexport.engine.send_failures import (
     FORBIDDEN_MAX,
     SIGN_INS_MAX,
@@ -13,8 +16,15 @@ from batchexport.engine.send_failures import (
     Refusals,
     SendFailures,
 )
-from batchexport.errors import AuthenticationError, OutcomeUnknownError
-from batchexport.model import NO_OPTIONS, ExportRequest, Job
+from batchexport.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnreachableError,
+    VolumeStateError,
+)
+from batchexport.model import NO_OPTIONS, Ending, ExportRequest, Job, JobState, Volume
 from tests.engine.fast_time import run_fast
 
 REFUSED = AuthenticationError("authentication required", method="POST", status=401)
@@ -88,3 +98,116 @@ def test_sign_ins_that_were_refused_at_one_moment_or_only_thrice_stop_no_run() -
         assert seldom.signed_out(REFUSED) is None
 
     run_fast(go())
+
+
+class Told:
+    """Stands in for the ledger, and keeps what it was told of the last job."""
+
+    def __init__(self) -> None:
+        self.force_ignored: Ending | None = None
+        self.doubt: dict[str, Any] | None = None
+        self.state: JobState | None = None
+        self.ending: Ending | None = None
+        self.after_s: float | None = None
+        self.is_held = False
+
+    def mark_in_doubt(self, _: Job, **doubt: Any) -> None:
+        self.doubt = doubt
+
+    def finish(self, _: Job, state: JobState, ending: Ending) -> None:
+        self.state, self.ending = state, ending
+
+    def snooze(self, _: Job, ending: Ending, *, after_s: float) -> None:
+        self.ending, self.after_s = ending, after_s
+
+    def hold_unsent(self, _: Job) -> None:
+        self.is_held = True
+
+
+WRONG_STATUS = VolumeStateError("status must be available", status=400, code="badRequest")
+
+
+async def refused(
+    volume: Volume | Exception | None, error: Any = WRONG_STATUS, *, times: int = 1, **changed: Any
+) -> Told:
+    """What the ledger is told of a row whose request is refused so often, where its volume reads so."""
+    told = Told()
+
+    async def get_volume(_: str) -> Volume | None:
+        if isinstance(volume, Exception):
+            raise volume
+        return volume
+
+    cloud: Any = SimpleNamespace(block_storage=SimpleNamespace(get_volume=get_volume))
+    settings = Settings(in_use=changed.get("in_use", InUse.FAIL))
+    failures = SendFailures(cloud, told, settings)  # type: ignore[arg-type]
+    options = NO_OPTIONS if changed.get("force") is None else replace(NO_OPTIONS, force=changed["force"])
+    request = ExportRequest(volume_id=changed.get("volume_id", "v1"), image_name="n", options=options)
+    for _ in range(times):
+        await failures.failed(job(1), request, error, under_way=0)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("volume", "error"),
+    [
+        (None, NotFoundError("Volume v1 could not be found.", status=404)),
+        (UnreachableError("no route"), WRONG_STATUS),
+        (None, WRONG_STATUS),
+        (Volume(volume_id="v1", status="available"), WRONG_STATUS),
+        (Volume(volume_id="v1", status="uploading"), WRONG_STATUS),
+    ],
+)
+def test_a_refusal_that_a_replica_may_have_made_up_is_settled_and_then_counts_as_an_attempt(
+    volume: Any, error: Any
+) -> None:
+    """It was rejected, so the row ends after some of these, in the words of the cloud; not by one read."""
+    told = run_fast(refused(volume, error))
+    assert told.doubt is not None and told.doubt["was_rejected"] is True
+    assert told.doubt["ending"].reason == str(error)
+    assert (told.state, told.after_s, told.is_held) == (None, None, False)
+
+
+IN_USE = Volume(volume_id="v1", status="in-use")
+
+
+def test_a_volume_in_use_is_skipped_or_fails_as_the_settings_say() -> None:
+    assert run_fast(refused(IN_USE, in_use=InUse.SKIP)).state is JobState.SKIPPED
+    assert run_fast(refused(IN_USE, in_use=InUse.FAIL)).state is JobState.FAILED
+    assert run_fast(refused(IN_USE, in_use=InUse.STOP)).is_held
+
+
+def test_a_copy_that_somebody_attached_fails_its_row_whatever_the_settings_say_of_servers() -> None:
+    copy = replace(IN_USE, volume_id="copy-1")
+    told = run_fast(refused(copy, volume_id="copy-1", in_use=InUse.STOP))
+    assert (told.state, told.is_held) == (JobState.FAILED, False)
+
+
+def test_a_cloud_ignores_force_only_if_it_refused_one_row_twice() -> None:
+    """The first time somebody's export may have ended before the volume was read."""
+    once = run_fast(refused(IN_USE, force=True, in_use=InUse.STOP))
+    assert (once.state, once.force_ignored) == (None, None)
+    assert once.after_s
+    twice = run_fast(refused(IN_USE, force=True, in_use=InUse.STOP, times=2))
+    assert twice.state is JobState.FAILED
+    assert twice.force_ignored == twice.ending
+    # Rows that only ask for force say nothing of those whose servers are stopped.
+    forced = run_fast(refused(IN_USE, force=True, in_use=InUse.FORCE, times=2))
+    assert (forced.state, forced.force_ignored) == (JobState.FAILED, None)
+
+
+def test_new_rows_wait_for_those_under_way_once_several_in_a_row_were_forbidden() -> None:
+    async def go() -> list[bool]:
+        told, cloud = Told(), SimpleNamespace()
+        failures = SendFailures(cloud, told, Settings())  # type: ignore[arg-type]
+        request = ExportRequest(volume_id="v", image_name="n", options=NO_OPTIONS)
+        waits = []
+        for number in range(FORBIDDEN_MAX):
+            await failures.failed(job(number), request, ForbiddenError("no", status=403), under_way=5)
+            waits.append(failures.hold_s > 0)
+        failures.accepted(job(99))
+        await asyncio.sleep(60.0)
+        await failures.failed(job(50), request, ForbiddenError("no", status=403), under_way=5)
+        return [*waits, failures.hold_s > 0]
+
+    assert run_fast(go()) == [False] * (FORBIDDEN_MAX - 1) + [True, False]
