@@ -320,14 +320,14 @@ def test_a_finished_image_is_plainly_active_only_where_its_size_was_compared() -
 
 def test_a_finished_image_says_all_in_which_it_differs_and_keeps_its_hash() -> None:
     cut = decide.finished(saved(size_bytes=GIB // 2), SAVED, ImageOptions())
-    assert cut.reason is not None and cut.reason.startswith("active, but ")
+    assert cut.reason.startswith("active, but ")
     assert cut.code is not None
     assert cut.image_hash == "sha512:9f86"
     # What the row asks for counts before what the run does; what only the run asks for counts, too.
     both = decide.finished(
         saved(size_bytes=GIB // 2), SAVED, ImageOptions(disk_format="qcow2", container_format="ovf")
     )
-    assert both.reason is not None and both.reason.count("; ") == 1
+    assert both.reason.count("; ") == 1
     assert "ovf" in both.reason and "qcow2" not in both.reason and "536,870,912 bytes" in both.reason
     assert both.code == "image_format" != cut.code
 
@@ -374,7 +374,6 @@ def test_a_stuck_export_says_what_was_seen_and_what_to_do(
     job = Job(job_id=1, volume_id="v", image_name="db", options=ImageOptions(), image_id="i-1")
     ending = decide.stuck(job, found, is_read=is_read, is_uploading=is_uploading)
     assert ending.code == code
-    assert ending.reason is not None
     assert f"image i-1 {seen}" in ending.reason and volume in ending.reason and "`retry`" in ending.reason
     assert ("openstack volume set --state available v" in ending.reason) is (code == decide.STUCK)
 
