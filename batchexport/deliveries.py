@@ -20,6 +20,17 @@ import msgspec
 _NAMESPACE = uuid.UUID("3c1f4dd2-52a5-4f5e-9a0b-7a51d8c0a7ee")
 
 
+class DeliveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the images of a run go, and what becomes of them then."""
+
+    destinations: tuple[str, ...] = ()  #: of rows that say nothing, in their order
+    drop_source: bool = False  #: delete the image in its own cloud once everything is delivered
+
+    def of(self, own: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The destinations of a row; `own` are those that it names, None = it says nothing."""
+        return self.destinations if own is None else own
+
+
 class DeliveryState(StrEnum):
     """Where a delivery stands."""
 
@@ -37,6 +48,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int
     line: int  #: of the row in the list
     volume_id: str
+    size_gib: int | None = None  #: of the volume
     image_id: str  #: what is delivered
     image_name: str
     position: int  #: in the ordered list of the row's deliveries, from 1
@@ -78,6 +90,65 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
         return uuid.uuid5(
             _NAMESPACE, "\n".join((run_id, str(self.job_id), self.image_id, self.destination))
         ).hex
+
+
+#: States in which nothing more happens by itself.
+DELIVERY_ENDS = frozenset({DeliveryState.DELIVERED, DeliveryState.FAILED})
+
+
+class DeliverableRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that has its image, and how far its deliveries are."""
+
+    job_id: int
+    image_id: str
+    destinations: tuple[str, ...]  #: in their order
+    states: Mapping[str, DeliveryState]  #: by destination; those that nobody planned are pending
+    is_dropped: bool = False  #: the source image was deleted, or was gone
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the image is everywhere it is to go."""
+        return all(state is DeliveryState.DELIVERED for state in self.states.values())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a run goes on with any of its deliveries."""
+        return any(state not in DELIVERY_ENDS for state in self.states.values())
+
+    @property
+    def can_be_dropped(self) -> bool:
+        """Whether the source image was only a vehicle, and has done its work."""
+        shared = any(each.startswith(SHARED) for each in self.destinations)
+        return bool(self.destinations) and not shared and self.is_delivered
+
+
+#: What a destination begins with that uses the source image itself.
+SHARED = "project:"
+
+
+class DeliveryCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the deliveries of a run are, those of rows that have no image yet left out."""
+
+    deliveries: Mapping[DeliveryState, int] = msgspec.field(default_factory=dict)  #: how many are in each
+    bytes_delivered: int = 0
+    rows_undelivered: int = 0  #: exported, and not everywhere they are to go
+    rows_open: int = 0  #: of these, those of which a run goes on with a delivery
+    undropped: int = 0  #: source images that are to be deleted, and are not
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.deliveries.values())
+
+    @property
+    def failed(self) -> int:
+        """Those that will not be tried again by themselves."""
+        return self.deliveries.get(DeliveryState.FAILED, 0)
+
+    @property
+    def open(self) -> int:
+        """Those that a run goes on with."""
+        return self.total - self.failed - self.deliveries.get(DeliveryState.DELIVERED, 0)
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

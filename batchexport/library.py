@@ -100,6 +100,10 @@ class ExportOptions(SignInOptions, total=False):
     stop_timeout_s: float
     max_temporary: int  #: with `in_use="snapshot"`: temporary volumes at once
     max_temporary_gib: int  #: GiB of these together
+    deliver: Sequence[str]  #: where each image goes after its export: `cloud:west`, `file:///backups/` …
+    drop_source_image: bool  #: delete the image in its own cloud once everything is delivered and verified
+    max_transfers: int  #: images that are streamed at once
+    bandwidth: float | str  #: bytes per second of all streams together: `200e6` or `"200M"`
     name_template: str
     encoding: str  #: of the list
     disk_format: str

@@ -133,6 +133,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     protected: bool | None = None
     priority: int | None = None  #: of the row: higher ones are exported first; None = 0
     timeout_s: float | None = None  #: deadline after which an export counts as stalled, from its acceptance
+    deliver: tuple[str, ...] | None = None  #: where the image goes after the export; empty = nowhere
 
     def over(self, below: ImageOptions) -> ImageOptions:
         """These options, with `below` filling what is None here."""

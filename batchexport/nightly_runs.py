@@ -23,7 +23,7 @@ from batchexport.model import FINAL_STATES, JobState, TargetKey
 from batchexport.scheduling.cron import last_start
 from batchexport.scheduling.throughput import Throughput, fit_throughput
 from batchexport.scheduling.window import Opening, Window, opening_at
-from batchexport.store import StoreRef, stores
+from batchexport.store import StoreRef, count_deliveries, stores
 
 _UNDER_WAY = frozenset({JobState.SUBMITTING, JobState.EXPORTING})
 _NIGHT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}-[0-9]{2})?"
@@ -37,8 +37,8 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
     """The state file of one nightly run, and what is left to do in it."""
 
     path: Path
-    to_do: int  #: rows that have not ended
-    under_way: int  #: of these, rows whose request was or may have been accepted
+    to_do: int  #: rows that have not ended, or are not delivered yet
+    under_way: int  #: of these, rows whose request was or may have been accepted, and those to be delivered
     unreleased: int  #: servers, snapshots and temporary volumes that are ours to release
 
     @property
@@ -51,10 +51,13 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
         """Read the file. Raises StateError if it cannot be read."""
         with stores.read(path) as reader:
             overview = reader.overview()
+            counts = count_deliveries(reader)
+        delivering = 0 if counts is None else counts.rows_open
         return cls(
             path=path,
-            to_do=sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
-            under_way=sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
+            to_do=delivering
+            + sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
+            under_way=delivering + sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
             unreleased=len(overview.resources),
         )
 

@@ -28,11 +28,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     suspect: Mapping[str, str]  #: why an image in `images` is not known to be whole, by volume
     servers_down: int  #: servers that the export stopped and that are not up again
     copies_left: int  #: snapshots and temporary volumes of ours that are not deleted
+    undelivered: int  #: rows that are exported, and not everywhere they are to go
     exit_code: int  #: of `batchexport run` for the same result
 
     @property
     def ok(self) -> bool:
-        """Whether every volume was exported or skipped, every image is whole and every server is up."""
+        """Whether every volume was exported or skipped, every image is whole and where it is to go, and every
+        server is up.
+        """
         return self.exit_code == 0 and not self.unfinished
 
 
@@ -53,6 +56,7 @@ def outcome_in(state_path: Path, reader: Reader, outcome: RunOutcome) -> Outcome
         suspect=_reasons(row for row in succeeded if row.code is not None),
         servers_down=outcome.servers_down,
         copies_left=outcome.copies_left,
+        undelivered=outcome.undelivered,
         exit_code=outcome.exit_code,
     )
 

@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import msgspec
+from msgspec.structs import replace
 
 from batchexport import engine, nightly_runs
 from batchexport.app.connections import connections
 from batchexport.app.console import Console
 from batchexport.app.control import RunControl, controlled
+from batchexport.app.run_deliveries import deliveries_of, progress_told
 from batchexport.changes import JobChange
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, InUse, Settings
+from batchexport.deliveries import DeliveryCounts
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
 from batchexport.model import JobState
@@ -25,7 +28,7 @@ from batchexport.redaction import redacted
 from batchexport.report.text import count_of, duration
 from batchexport.report.totals import Totals
 from batchexport.scheduling.throughput import OpenHours
-from batchexport.store import ProcessEnd, Reader, RunRecord, StoreRef, stores
+from batchexport.store import ProcessEnd, Reader, RunRecord, StoreRef, count_deliveries, stores
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     suspect: int  #: images that are not known to be whole: short ones, or copied from a server that ran
     servers_down: int  #: servers that the run stopped and that are not up again
     copies_left: int  #: snapshots and temporary volumes that the run made and that are not deleted
+    undelivered: int  #: rows that are exported, and not everywhere they are to go
     exit_code: int
 
 
@@ -84,6 +88,12 @@ async def work(
     BatchExportError for what ends a run early.
     """
     await confirm_stops(state_path, settings)
+    deliveries = None
+    if settings.wait:
+        retry_failed = JobState.FAILED in again
+        deliveries = await deliveries_of(state_path, settings, access, hours=hours, retry_failed=retry_failed)
+    transfers = 2 * settings.deliveries.max_transfers if deliveries else 0
+    limits = replace(settings.limits, concurrency=settings.limits.concurrency + transfers)
     async with stores.open_for_work(state_path) as state:
         keys = [target.key for target in state.targets]
         max_gib_at = None if hours is None else hours.max_gib_at
@@ -92,12 +102,11 @@ async def work(
         rate = settings.limits.requests_per_second
         control = RunControl(controls, limiters, requests_per_second=rate, drain=on_drain or stop.set)
         async with (
-            connections(
-                keys, access, settings.limits, state_path=state_path, stop=stop, limiters=limiters
-            ) as plain,
+            connections(keys, access, limits, state_path=state_path, stop=stop, limiters=limiters) as plain,
             controlled(state_path, control),
             closing(hours, stop, console),
             sending_only(None if watch else state_path, stop),
+            progress_told(deliveries, console),
             observe(plain) as (connect, on_change),
         ):
             return await engine.run(
@@ -109,6 +118,7 @@ async def work(
                 controls=controls,
                 again=frozenset(again),
                 others=() if settings.export_again else nightly_runs.other_stores(state_path),
+                deliveries=deliveries,
             )
 
 
@@ -130,6 +140,7 @@ def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bo
     overview = reader.overview()
     totals, servers_down = Totals.of(overview.tallies), len(overview.servers)
     suspect = sum(each.jobs for each in reader.reasons(doubtful=True))
+    delivered = count_deliveries(reader)
     code = exit_code(
         totals,
         stopped=stopped,
@@ -137,12 +148,14 @@ def outcome_of(reader: Reader, *, stopped: int | None, wait: bool, in_window: bo
         in_window=in_window,
         unreleased=len(overview.resources),
         suspect=suspect,
+        delivered=delivered,
     )
     return RunOutcome(
         totals=totals,
         suspect=suspect,
         servers_down=servers_down,
         copies_left=len(overview.copies),
+        undelivered=delivered.rows_undelivered if delivered else 0,
         exit_code=code,
     )
 
@@ -155,18 +168,21 @@ def exit_code(
     in_window: bool = False,
     unreleased: int = 0,
     suspect: int = 0,
+    delivered: DeliveryCounts | None = None,
 ) -> int:
     """The exit code of a run that no error ended; `stopped` is the code of a signal, where one came."""
+    delivered = delivered or DeliveryCounts()
     if unreleased:
         return NEEDS_ATTENTION
-    if totals.to_do and stopped is not None:
+    if (totals.to_do or delivered.open) and stopped is not None:
         return stopped
-    if totals.to_do and in_window:
+    if (totals.to_do or delivered.open) and in_window:
         return WINDOW_CLOSED
     if totals.to_do and wait:
         return RunStoppedError.exit_code
     needs_attention = totals.rows[JobState.FAILED] or totals.rows[JobState.AMBIGUOUS] or suspect
-    return NEEDS_ATTENTION if needs_attention else 0
+    undelivered = delivered.failed or delivered.undropped or (wait and delivered.open)
+    return NEEDS_ATTENTION if needs_attention or undelivered else 0
 
 
 def record_end(

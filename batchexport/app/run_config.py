@@ -12,7 +12,15 @@ import msgspec
 from msgspec.structs import replace
 
 from batchexport.app.embedded_sandbox import check_weather
-from batchexport.config import CloudSettings, CopyLimits, InUse, Limits, ServerStops, Settings
+from batchexport.config import (
+    CloudSettings,
+    CopyLimits,
+    DeliverySettings,
+    InUse,
+    Limits,
+    ServerStops,
+    Settings,
+)
 from batchexport.config.hooks import Hooks
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.config.settings import Layer
@@ -28,6 +36,7 @@ DATABASE_VARIABLE = "BATCHEXPORT_DATABASE"
 _LIMITS = Limits.__struct_fields__
 _STOPS = ServerStops.__struct_fields__
 _COPIES = CopyLimits.__struct_fields__
+_DELIVERIES = DeliverySettings.__struct_fields__
 #: Sign-in values that a job file may give, and the variables that stand above the job file.
 _ABOVE_JOB_FILE = {"region_name": "OS_REGION_NAME", "project_name": "OS_PROJECT_NAME"}
 
@@ -252,7 +261,10 @@ def settings_from(layer: Layer) -> tuple[Settings, CloudSettings]:
     server_stops = replace(ServerStops(), **_said(layer, _STOPS))
     copies = replace(CopyLimits(), **_said(layer, _COPIES))
     said = _said(layer, ("name_template", "quiesce", "order", "in_use", "wait", "preflight", "encoding"))
-    parts = Settings(limits=limits, server_stops=server_stops, copies=copies, image=layer.image)
+    deliveries = DeliverySettings(**_said(layer, _DELIVERIES))
+    parts = Settings(
+        limits=limits, server_stops=server_stops, copies=copies, image=layer.image, deliveries=deliveries
+    )
     settings = replace(parts, **said)
     access = CloudSettings(
         cloud=layer.cloud,

@@ -11,13 +11,12 @@ import click
 
 from batchexport.cli.console import console_of, err, out
 from batchexport.cli.options import Command, Section, all_of, option
-from batchexport.cli.parameters import STATE_FILE, Parsed
-from batchexport.cli.run_options import visiting_options
+from batchexport.cli.parameters import STATE_FILE
+from batchexport.cli.run_options import DESTINATION, drop_source_option, transfer_options, visiting_options
 
 if TYPE_CHECKING:
     from batchexport.app.deliver import DeliverOptions, Forecast, Outcome
     from batchexport.config import CloudSettings, Settings
-    from batchexport.config.destination import Destination
 
 EPILOG = """\b
 Examples:
@@ -29,44 +28,12 @@ Examples:
 """
 
 
-def _destination(text: str) -> Destination:
-    from batchexport.config.destination import read_destination
-
-    return read_destination(text)
-
-
-def _rate(text: str) -> float:
-    from batchexport.transfer.bandwidth import read_rate
-
-    return read_rate(text)
-
-
-transfer_options = all_of(
-    option(
-        "--max-transfers",
-        type=click.IntRange(1, 64),
-        metavar="N",
-        default=4,
-        show_default="4",
-        help="Maximum images that are streamed at once.",
-    ),
-    option(
-        "--bandwidth",
-        type=Parsed("rate", _rate),
-        metavar="RATE",
-        show_default="unlimited",
-        help="Maximum bytes per second of all streams together, such as 200M.",
-    ),
-    section=Section.PACE,
-)
-
-
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("path", metavar="STATE", type=STATE_FILE)
 @option(
     "--to",
     "destinations",
-    type=Parsed("destination", _destination),
+    type=DESTINATION,
     metavar="DESTINATION",
     multiple=True,
     of="deliver",
@@ -74,15 +41,9 @@ transfer_options = all_of(
     "gs://… and az://… save a file with a manifest. Repeatable, in this order. Default: show what is "
     "delivered.",
 )
-@option(
-    "--drop-source-image",
-    "drop_source",
-    is_flag=True,
-    variable=False,
-    help="Delete the image in its own cloud once everything is delivered and verified.",
-)
+@drop_source_option
 @option("-n", "--dry-run", is_flag=True, of="deliver", help="Only check what stands against it.")
-@transfer_options
+@all_of(transfer_options, section=Section.PACE)
 @visiting_options
 def deliver(path: Path, **flags: Any) -> None:
     """Deliver the images of a run to where they are needed.
@@ -94,13 +55,14 @@ def deliver(path: Path, **flags: Any) -> None:
     from batchexport.app.deliver import DeliverOptions, deliveries_on_record, forecast
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
+    from batchexport.config import DeliverySettings
 
     start_log(console_of())
     options = DeliverOptions(
         destinations=tuple(flags.pop("destinations")),
-        max_transfers=flags.pop("max_transfers"),
+        max_transfers=flags.pop("max_transfers") or DeliverySettings().max_transfers,
         bandwidth=flags.pop("bandwidth"),
-        drop_source=flags.pop("drop_source"),
+        drop_source=bool(flags.pop("drop_source")),
     )
     dry_run: bool = flags.pop("dry_run")
     if not options.destinations:

@@ -20,6 +20,8 @@ _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected
 _BY_NAME = (
     *Limits.__struct_fields__,
     *ServerStops.__struct_fields__,
+    "max_transfers",
+    "bandwidth",
     "name_template",
     "dialect",
     "encoding",
@@ -79,6 +81,8 @@ def layer_from(flags: Mapping[str, Any]) -> Layer:
         **{name: flags.get(name) for name in _BY_NAME},
         order=ExportOrder(flags["order"]) if flags.get("order") else None,
         in_use=InUse(flags["in_use"]) if flags.get("in_use") else None,
+        deliver=tuple(each.text for each in flags["deliver"]) if flags.get("deliver") else None,
+        drop_source=flags.get("drop_source"),
         wait=False if flags.get("no_wait") else None,
         preflight=False if flags.get("no_preflight") else None,
         cloud=flags.get("os_cloud"),

@@ -28,6 +28,7 @@ class Section(StrEnum):
     PACE = "Pace and limits"
     IMAGES = "Images"
     IN_USE = "Volumes in use"
+    DELIVERIES = "Deliveries"
     EVENTS = "Events and metrics"
     OUTPUT = "Output"
     CLOUD = "Cloud and authentication"

@@ -8,9 +8,8 @@ import click
 
 from batchexport.cli import parameters
 from batchexport.cli.console import console_of, out
-from batchexport.cli.deliver import transfer_options
-from batchexport.cli.options import Command
-from batchexport.cli.run_options import visiting_options
+from batchexport.cli.options import Command, Section, all_of
+from batchexport.cli.run_options import transfer_options, visiting_options
 
 EPILOG = """\b
 Examples:
@@ -22,7 +21,7 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @click.argument("manifests", metavar="MANIFEST...", nargs=-1, required=True, shell_complete=parameters.files)
-@transfer_options
+@all_of(transfer_options, section=Section.PACE)
 @visiting_options
 def restore(manifests: tuple[str, ...], **flags: Any) -> None:
     """Upload images that were saved as files to an image service.
@@ -34,9 +33,11 @@ def restore(manifests: tuple[str, ...], **flags: Any) -> None:
     from batchexport.app.restore import restore as restore_images
     from batchexport.cli.flags import settings_of_account
     from batchexport.cli.logs import start_log
+    from batchexport.config import DeliverySettings
 
     start_log(console_of())
-    transfers, bandwidth = flags.pop("max_transfers"), flags.pop("bandwidth")
+    transfers = flags.pop("max_transfers") or DeliverySettings().max_transfers
+    bandwidth = flags.pop("bandwidth")
     settings, access = settings_of_account(flags)
     restoring = restore_images(
         list(dict.fromkeys(manifests)),

@@ -11,11 +11,20 @@ from batchexport.cli import parameters
 from batchexport.cli.observe_run import observe_options
 from batchexport.cli.options import Decorator, Section, all_of, console_options, option
 from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, choice, dialect_option
-from batchexport.config import CopyLimits, InUse, Limits, MaxFailures, ServerStops, Settings
-from batchexport.config.values import duration_s
+from batchexport.config import (
+    CopyLimits,
+    DeliverySettings,
+    InUse,
+    Limits,
+    MaxFailures,
+    ServerStops,
+    Settings,
+)
+from batchexport.config.values import bytes_per_second, duration_s
 from batchexport.model import ExportOrder
 
 if TYPE_CHECKING:
+    from batchexport.config.destination import Destination
     from batchexport.sandbox.weather import Weather
 
 #: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
@@ -252,6 +261,54 @@ limit_options = all_of(
     _flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
 )
+
+
+def _destination(text: str) -> Destination:
+    from batchexport.config.destination import read_destination
+
+    return read_destination(text)
+
+
+#: A place that images are delivered to.
+DESTINATION = Parsed("destination", _destination)
+drop_source_option = _flag(
+    "--drop-source-image",
+    "drop_source",
+    variable=False,  # left in an environment, it would let images of every later run go
+    help="Delete the image in its own cloud once everything is delivered and verified.",
+)
+transfer_options = all_of(
+    option(
+        "--max-transfers",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        show_default=str(DeliverySettings().max_transfers),
+        help="Maximum images that are streamed at once.",
+    ),
+    option(
+        "--bandwidth",
+        type=Parsed("rate", bytes_per_second),
+        metavar="RATE",
+        show_default="unlimited",
+        help="Maximum bytes per second of all streams together, such as 200M.",
+    ),
+)
+delivery_options = all_of(
+    option(
+        "--deliver",
+        type=DESTINATION,
+        metavar="DESTINATION",
+        multiple=True,
+        variable=False,
+        show_default="as the run was last told",
+        help="Deliver each image there after its export: project:ID shares it, cloud:NAME copies it,"
+        " volume:NAME makes a volume of the copy, file:///…, s3://…, gs://… and az://… save a file."
+        " Repeatable.",
+    ),
+    drop_source_option,
+    transfer_options,
+    section=Section.DELIVERIES,
+)
 image_options = all_of(
     option(
         "--name-template",
@@ -320,6 +377,7 @@ planning_options = all_of(
 working_options = all_of(
     again_option,
     limit_options,
+    delivery_options,
     all_of(dialect_option, rebind_option, section=Section.CLOUD),
     cloud_options,
     observe_options,

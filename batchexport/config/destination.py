@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
+from batchexport.config.values import Table
 from batchexport.errors import ConfigError
 
 #: What may be filled in in the URL of a place for files.
@@ -71,6 +72,48 @@ def read_destination(text: str) -> Destination:
         volume_type=options.get("type"),
         accept=options.get("accept"),
     )
+
+
+#: The array of tables of a job file, one for each destination.
+DELIVER = "deliver"
+#: A row's word for no destination at all.
+NOWHERE = "none"
+
+
+def deliver_from(content: Mapping[str, object], problems: list[str]) -> tuple[str, ...] | None:
+    """The destinations that the tables `[[deliver]]` of a job file name, in order; None = there are none."""
+    if DELIVER not in content:
+        return None
+    tables = content[DELIVER]
+    if not isinstance(tables, list):
+        problems.append(f"[{DELIVER}]: write [[{DELIVER}]], once for each destination")
+        return None
+    found = []
+    for number, each in enumerate(tables, start=1):
+        table = Table(f"{DELIVER} {number}", each, problems, {})
+        text = table.text("to", required=True)
+        options = [(name, table.text(name)) for name in ("type", "accept")]
+        table.refuse_unread()
+        if text is not None:
+            text += "".join(f",{name}={value}" for name, value in options if value is not None)
+            try:
+                found.append(read_destination(text))
+            except ConfigError as error:
+                table.problem("to", str(error))
+    try:
+        check_destinations(found)
+    except ConfigError as error:
+        problems.append(f"[{DELIVER}]: {error}")
+    return tuple(each.text for each in found)
+
+
+def read_destinations(text: str) -> tuple[str, ...]:
+    """The destinations of a row, separated by blanks, in their order; `none` is none. Raises ConfigError."""
+    if text.strip().lower() == NOWHERE:
+        return ()
+    found = [read_destination(each) for each in text.split()]
+    check_destinations(found)
+    return tuple(each.text for each in found)
 
 
 def check_destinations(destinations: Sequence[Destination]) -> None:

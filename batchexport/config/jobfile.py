@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from batchexport.config import schedule, values
+from batchexport.config.destination import DELIVER, deliver_from
 from batchexport.config.hooks import Hooks, hooks_from
 from batchexport.config.outputs import Notify, Reports, notify_from, reports_from
 from batchexport.config.schedule import ScheduleConfig
@@ -74,11 +76,12 @@ def read_job_file(path: Path, *, allowed: Mapping[str, Sequence[str]] | None = N
     `allowed` maps keys that take one word of a closed set to that set.
     """
     content = _toml(path)
-    problems = [f"[{name}]: unknown{did_you_mean(name, _TABLES)}" for name in content if name not in _TABLES]
+    known = (*_TABLES, DELIVER)
+    problems = [f"[{name}]: unknown{did_you_mean(name, known)}" for name in content if name not in known]
     tables = {name: Table(name, content.get(name, {}), problems, allowed or {}) for name in _TABLES}
     volume_filter = volume_filter_from(tables["discover"]) if "discover" in content else None
     list_name, state_name = _list_name(tables["job"], volume_filter), tables["job"].text("state")
-    layer = _layer(tables)
+    layer = replace(_layer(tables), deliver=deliver_from(content, problems))
     nights = schedule.schedule_from(tables, present=frozenset(content), folder=path.parent)
     notify = notify_from(tables["notify"]) if "notify" in content else None
     reports = reports_from(tables["report"], folder=path.parent) if "report" in content else None
@@ -147,6 +150,9 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
         max_temporary_gib=snapshot.integer("max_temporary_gib", minimum=1),
         quiesce=quiesce_from(snapshot),
         preflight=tables["job"].boolean("preflight"),
+        drop_source=tables["job"].boolean("drop_source_image"),
+        max_transfers=limits.integer("max_transfers", minimum=1),
+        bandwidth=limits.read("bandwidth", values.parse_bandwidth),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batchexport.config import values
+from batchexport.config.destination import check_destinations, read_destination
 from batchexport.config.settings import Layer, MaxFailures
 from batchexport.errors import ConfigError
 from batchexport.model import ExportOrder, ImageOptions, InUse
@@ -13,7 +14,12 @@ from batchexport.model import ExportOrder, ImageOptions, InUse
 #: Those of the images.
 _IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
 #: Options that a layer calls otherwise.
-_NAMES = {"in_doubt_timeout_s": "settle_s", "stop_servers": "agreed", "max_servers_down": "max_down"}
+_NAMES = {
+    "in_doubt_timeout_s": "settle_s",
+    "stop_servers": "agreed",
+    "max_servers_down": "max_down",
+    "drop_source_image": "drop_source",
+}
 
 
 def layer_from(options: Mapping[str, object], *, allowed: Mapping[str, Sequence[str]]) -> Layer:
@@ -73,6 +79,14 @@ def _in_use(value: object) -> InUse:
     return value if isinstance(value, InUse) else values.parse_in_use(value)
 
 
+def _deliver(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"is {values.kind(value)}; it must be a sequence of destinations")
+    found = [read_destination(values.parse_text(each)) for each in value]
+    check_destinations(found)
+    return tuple(each.text for each in found)
+
+
 def _order(value: object) -> ExportOrder:
     return value if isinstance(value, ExportOrder) else values.parse_order(value)
 
@@ -96,6 +110,10 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "hard_stop": values.parse_bool,
     "max_servers_down": _count(1),
     "stop_timeout_s": _seconds,
+    "deliver": _deliver,
+    "drop_source_image": values.parse_bool,
+    "max_transfers": _count(1),
+    "bandwidth": values.parse_bandwidth,
     "name_template": values.parse_text,
     "encoding": values.parse_encoding,
     "disk_format": values.parse_text,

@@ -90,6 +90,18 @@ class CopyLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_temporary_gib: int | None = None
 
 
+class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where images go after their export, and at what pace."""
+
+    #: Of rows that name none themselves, as the user wrote them; None = as the state file notes.
+    deliver: tuple[str, ...] | None = None
+    #: Delete the image in its own cloud once everything is delivered and verified; None = as `deliver`.
+    drop_source: bool | None = None
+    #: Images that are streamed at once. Two or three fill most lines; one slow destination must not hold all.
+    max_transfers: int = 4
+    bandwidth: float | None = None  #: bytes per second of all streams together; None = unlimited
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
     """How to sign in: what `--os-…` flags or the job file say; the rest comes from clouds.yaml and `OS_…`."""
@@ -125,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encoding: str | None = None  #: of the list, a Python codec; None = UTF-8, or by its byte order mark
     wait: bool = True  #: False: end as soon as every row was accepted; run again to watch
     hooks: Hooks = Hooks()  #: of the job file
+    deliveries: DeliverySettings = DeliverySettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,10 @@ class Layer:
     max_temporary_gib: int | None = None
     quiesce: QuiesceCommands | None = None
     agreed: bool | None = None
+    deliver: tuple[str, ...] | None = None
+    drop_source: bool | None = None
+    max_transfers: int | None = None
+    bandwidth: float | None = None
     name_template: str | None = None
     order: ExportOrder | None = None
     encoding: str | None = None

@@ -29,6 +29,31 @@ def duration_s(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def bytes_per_second(text: str) -> float:
+    """Bytes per second from `200M`, `1.5G` or `500000`; K, M and G are powers of 1024, as with curl.
+
+    Raises ValueError for anything else.
+    """
+    number, unit = text.strip(), ""
+    if number[-1:].upper() in ("K", "M", "G"):
+        number, unit = number[:-1], number[-1].upper()
+    try:
+        rate = float(number) * _SIZES[unit]
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate < float("inf"):
+        raise ValueError(f"{text!r} is not a number of bytes per second, such as 200M or 1.5G")
+    return rate
+
+
+def parse_bandwidth(value: object) -> float:
+    """Bytes per second, from a number or a text with a unit."""
+    return bytes_per_second(value if isinstance(value, str) else str(parse_number(value)))
+
+
 def parse_text(value: object) -> str:
     """A text that is not blank."""
     if not isinstance(value, str):

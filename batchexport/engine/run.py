@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from batchexport.clock import SteadyClock
 from batchexport.config import Settings
@@ -24,6 +25,9 @@ from batchexport.errors import (
 )
 from batchexport.model import JobState, TargetKey
 from batchexport.store import Store, StoreRef, TargetRecord, Work, check_bound
+
+if TYPE_CHECKING:  # most runs deliver nothing, and need not load it
+    from batchexport.engine.deliver.during_run import RunDeliveries
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +50,10 @@ async def run(
     again: frozenset[JobState] = frozenset(),
     others: Sequence[StoreRef] = (),
     make_kinds: Sequence[MakeKind] = KINDS,
+    deliveries: RunDeliveries | None = None,
 ) -> int:
-    """Export the volumes of every job; those in the states of `again` once more.
+    """Export the volumes of every job; those in the states of `again` once more. With `deliveries` each image
+    goes on from there as soon as it is complete.
 
     Jobs whose volumes `others`, further state files, show as exported are skipped. `max_gib_at(t)`: the
     largest volume that may start at `t`, in GiB; 0 = none, and what is left stays pending; None = any. With
@@ -58,7 +64,7 @@ async def run(
     Returns when nothing is left to do or, after `stop` is set, when every request has its response; how many
     hooks failed after their row had ended. Raises what `on_each_target` raises.
     """
-    if (await state.remaining()).is_done(again):
+    if not (deliveries and deliveries.is_due) and (await state.remaining()).is_done(again):
         await check_clouds(state, connect, rebind=settings.rebind_cloud)
         return 0  # it needs neither the lease nor a cloud that answers
     clock = now or SteadyClock()
@@ -80,6 +86,7 @@ async def run(
             controls=controls,
             start_anyway=start_anyway,
             make_kinds=make_kinds,
+            deliveries=deliveries,
         )
 
     await on_each_target(

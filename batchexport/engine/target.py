@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchexport.changes import JobChange, RateLearned
 from batchexport.config import Settings
@@ -27,6 +27,9 @@ from batchexport.engine.watch import Watcher
 from batchexport.errors import StateError, StateWriteError
 from batchexport.model import Job, JobState
 from batchexport.store import Work
+
+if TYPE_CHECKING:  # most runs deliver nothing, and need not load it
+    from batchexport.engine.deliver.during_run import RunDeliveries, TargetDeliveries
 
 log = logging.getLogger(__name__)
 ErrorT = TypeVar("ErrorT", bound=BaseException)
@@ -49,16 +52,21 @@ async def run_target(
     controls: Controls,
     start_anyway: bool = False,
     make_kinds: Sequence[MakeKind] = KINDS,
+    deliveries: RunDeliveries | None = None,
 ) -> int:
-    """Export every volume of the target; returns when no job is left, or drained after `stop`, and every
-    server that was stopped is up again; how many hooks failed after their row had ended.
+    """Export every volume of the target, and deliver the images where there are `deliveries`; returns when
+    nothing is left, or drained after `stop`, and every server that was stopped is up again; how many hooks
+    failed after their row had ended.
 
     Raises what ended the target early: a FatalError or RunStoppedError once every request has its response;
     LeaseLostError and StateWriteError at once, for nothing more can be written then. Before the latter,
     servers that are free are started, and its hint names them. The other arguments are those of `run`.
     """
     hooks = RowHooks(settings.hooks, work.run, work.path)
-    ledger = Ledger(work, settings, breaker, now=now, on_change=_both(on_change, hooks))
+    delivered = None
+    if deliveries is not None:
+        delivered = await deliveries.begin(cloud, work, now=now)
+    ledger = Ledger(work, settings, breaker, now=now, on_change=_all_told(on_change, hooks, delivered))
     exporting, in_doubt = await work.jobs_in(JobState.EXPORTING), await work.jobs_in(JobState.SUBMITTING)
     ledger.resumed(exporting, in_doubt)
     hooks.resumed([*exporting, *in_doubt])
@@ -78,7 +86,19 @@ async def run_target(
         for kind in kinds
     ]
     try:
-        await _run_parts(cloud, work, ledger, settings, kinds, resources, hooks, controls, stop=stop, now=now)
+        await _run_parts(
+            cloud,
+            work,
+            ledger,
+            settings,
+            kinds,
+            resources,
+            hooks,
+            controls,
+            stop=stop,
+            now=now,
+            delivered=delivered,
+        )
     except (StateWriteError, BaseExceptionGroup) as error:
         if unwritable := list(_all(error, StateWriteError)):
             left = [await last_call(kind, work, ledger) for kind in kinds]
@@ -98,15 +118,21 @@ def _heed(ledger: Ledger) -> None:
     ledger.wake()
 
 
-def _both(on_change: OnChange | None, hooks: RowHooks) -> OnChange | None:
-    """Who is told of changes: the observer, and the hooks where there are any."""
-    if not hooks.are_wanted:
-        return on_change
+def _all_told(
+    on_change: OnChange | None, hooks: RowHooks, delivered: TargetDeliveries | None
+) -> OnChange | None:
+    """Who is told of changes: the observer, the hooks where there are any, and the deliveries."""
+    listeners: list[OnChange] = [] if on_change is None else [on_change]
+    if hooks.are_wanted:
+        listeners.append(hooks.job_changed)
+    if delivered is not None:
+        listeners.append(delivered.job_changed)
+    if len(listeners) < 2:
+        return listeners[0] if listeners else None
 
     def told(change: JobChange) -> None:
-        if on_change is not None:
-            on_change(change)
-        hooks.job_changed(change)
+        for listener in listeners:
+            listener(change)
 
     return told
 
@@ -123,6 +149,7 @@ async def _run_parts(
     *,
     stop: asyncio.Event,
     now: Callable[[], float],
+    delivered: TargetDeliveries | None,
 ) -> None:
     for each in resources:
         await each.resume()
@@ -139,6 +166,7 @@ async def _run_parts(
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]
+        delivering = delivered and group.create_task(delivered.run(ledger.stopping))
         try:
             await _until_stopping(_check_existing_images(prior, ledger, settings), ledger)
             if is_wanted(settings, work.run):
@@ -149,9 +177,14 @@ async def _run_parts(
                 for each in resources:
                     await each.poll_exports(watcher.poll)
             await asyncio.gather(*(each.finish() for each in resources))
+            if delivered and delivering:
+                delivered.close()
+                await asyncio.wait({delivering})
         finally:
             for task in tasks:
                 task.cancel()
+            if delivering:
+                delivering.cancel()
     await work.flush()
 
 

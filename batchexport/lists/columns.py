@@ -9,8 +9,10 @@ from functools import lru_cache
 from typing import NoReturn
 from uuid import UUID
 
+from batchexport.config.destination import read_destinations
 from batchexport.config.values import duration_s
 from batchexport.dialect import LENIENT, Dialect
+from batchexport.errors import ConfigError
 from batchexport.lists.problem import printable
 
 
@@ -29,6 +31,7 @@ class Column(StrEnum):
     PROTECTED = "protected"
     TIMEOUT = "timeout"
     PRIORITY = "priority"
+    DELIVER = "deliver"
     CLOUD = "cloud"
     REGION = "region"
     PROJECT = "project"
@@ -52,6 +55,8 @@ DESCRIPTIONS: Mapping[Column, str] = {
     Column.TIMEOUT: "Deadline of the export, from its acceptance: `90m`, `9h` or seconds. Past it the row"
     " counts as stalled, and fails once its image no longer changes.",
     Column.PRIORITY: "Whole number: rows with a higher one are exported first. Default: 0.",
+    Column.DELIVER: "Where the image goes after the export, in place of `--deliver`: destinations, separated"
+    " by blanks, in their order. `none`: nowhere.",
     Column.CLOUD: "Entry of clouds.yaml, if not the one given on the command line.",
     Column.REGION: "Region, if not the one given on the command line.",
     Column.PROJECT: "Project (name or id), if not the one given on the command line. With access keys: id.",
@@ -315,6 +320,14 @@ def parse_priority(text: str) -> int:
     if not _INTEGER.fullmatch(text) or abs(number := int(text)) > _MAX_PRIORITY:
         raise InvalidValue(f"is not a priority; allowed: whole numbers up to {_MAX_PRIORITY}, or below 0")
     return number
+
+
+def parse_deliver(text: str) -> tuple[str, ...]:
+    """Destinations, in their order."""
+    try:
+        return read_destinations(text)
+    except ConfigError as error:
+        raise InvalidValue(f"is no list of destinations: {error}") from error
 
 
 def parse_location(text: str) -> str:

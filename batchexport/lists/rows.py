@@ -169,6 +169,7 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
         protected=read(Column.PROTECTED, protected),
         priority=read(Column.PRIORITY, columns.parse_priority),
         timeout_s=read(Column.TIMEOUT, columns.parse_duration_s),
+        deliver=read(Column.DELIVER, columns.parse_deliver),
     )
     target = TargetKey(
         cloud=read(Column.CLOUD, columns.parse_location),

@@ -80,6 +80,7 @@ def cells(
         "protected": options.protected,
         "timeout": None if options.timeout_s is None else f"{options.timeout_s:.15g}s",
         "priority": options.priority,
+        "deliver": None if options.deliver is None else " ".join(options.deliver) or "none",
         "cloud": target.cloud,
         "region": target.region,
         "project": target.project,

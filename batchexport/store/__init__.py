@@ -40,7 +40,13 @@ from batchexport.store.reports import (
     WorkPeriod,
 )
 from batchexport.store.sqlite.builder import building
-from batchexport.store.sqlite.deliveries import DeliveryBook, read_deliveries
+from batchexport.store.sqlite.deliveries import (
+    DeliveryBook,
+    count_deliveries,
+    read_deliveries,
+    read_policy,
+    read_row_destinations,
+)
 from batchexport.store.sqlite.list_changes import MADE
 from batchexport.store.sqlite.reader import StateReader
 from batchexport.store.sqlite.state import StateFile
@@ -89,6 +95,9 @@ __all__ = [
     "WorkPeriod",
     "building",
     "check_bound",
+    "count_deliveries",
     "look_into",
     "read_deliveries",
+    "read_policy",
+    "read_row_destinations",
 ]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchexport.transfer.bandwidth import BURST_S, Bandwidth, read_rate
+from batchexport.config.values import bytes_per_second
+from batchexport.transfer.bandwidth import BURST_S, Bandwidth
 
 
 class Clock:
@@ -42,10 +43,10 @@ async def test_without_a_rate_nothing_waits() -> None:
     ("text", "rate"), [("200M", 200 * 2**20), ("1.5g", 1.5 * 2**30), ("64k", 65536), ("1000", 1000)]
 )
 def test_a_rate_is_read_as_curl_reads_it(text: str, rate: float) -> None:
-    assert read_rate(text) == rate
+    assert bytes_per_second(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "M", "fast", "0", "-5M", "nan", "inf", "1e400", "5T"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="bytes per second"):
-        read_rate(text)
+        bytes_per_second(text)

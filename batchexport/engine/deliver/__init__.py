@@ -3,11 +3,13 @@
 from batchexport.engine.deliver.context import Delivering, Progress
 from batchexport.engine.deliver.copy_image import CopyImage
 from batchexport.engine.deliver.create_volume import CreateVolume
-from batchexport.engine.deliver.destination_loop import deliver_all
+from batchexport.engine.deliver.during_run import RunDeliveries
+from batchexport.engine.deliver.feed import Opening, OpeningOf, Row
 from batchexport.engine.deliver.kind import DeliveryKind
 from batchexport.engine.deliver.save_image import SaveImage
 from batchexport.engine.deliver.share_image import ShareImage
-from batchexport.engine.deliver.target import Dropped, Row, deliver_rows, drop_sources, holding
+from batchexport.engine.deliver.source_removal import Dropped, drop_sources
+from batchexport.engine.deliver.target import deliver_rows, holding
 
 __all__ = [
     "CopyImage",
@@ -15,11 +17,13 @@ __all__ = [
     "Delivering",
     "DeliveryKind",
     "Dropped",
+    "Opening",
+    "OpeningOf",
     "Progress",
     "Row",
+    "RunDeliveries",
     "SaveImage",
     "ShareImage",
-    "deliver_all",
     "deliver_rows",
     "drop_sources",
     "holding",

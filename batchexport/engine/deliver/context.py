@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from batchexport.deliveries import Delivered, Delivery
+from batchexport.deliveries import Delivered, Delivery, DeliveryState
 from batchexport.engine.deliver.ports import DeliveryCloud
 from batchexport.store import DeliveryBook, Work
 from batchexport.transfer import Bandwidth
+
+#: What came of a delivery: the proof that it is there, or that it failed, or is left pending for later.
+End = Delivered | DeliveryState
 
 
 class Progress:
@@ -22,6 +25,7 @@ class Progress:
         self.delivered = 0
         self.failed = 0
         self.waiting: dict[str, str] = {}  #: by destination: why nothing moves there
+        self.took: list[tuple[int, float]] = []  #: GiB and seconds of those that are delivered
 
     def begin(self, delivery_id: int, size: int) -> Callable[[int], None]:
         """Start a transfer; what is returned is to hear of its bytes."""
@@ -51,22 +55,23 @@ class Delivering(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    stop: asyncio.Event = msgspec.field(default_factory=asyncio.Event)  #: nothing new is begun any more
-    ends: dict[tuple[int, str], asyncio.Future[Delivered | None]] = msgspec.field(default_factory=dict)
+    #: Whether a delivery may begin now; where it may not, it is left for the next run.
+    may_begin: Callable[[Delivery], bool] = lambda delivery: True
+    ends: dict[tuple[int, str], asyncio.Future[End]] = msgspec.field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
         """The run whose images these are."""
         return self.work.run.run_id
 
-    def end_of(self, job_id: int, destination: str) -> asyncio.Future[Delivered | None]:
-        """What came of another delivery of the same row; None = nothing."""
+    def end_of(self, job_id: int, destination: str) -> asyncio.Future[End]:
+        """What came of another delivery of the same row."""
         key = (job_id, destination)
         if key not in self.ends:
             self.ends[key] = asyncio.get_running_loop().create_future()
         return self.ends[key]
 
-    def ended(self, delivery: Delivery, came: Delivered | None) -> None:
+    def ended(self, delivery: Delivery, came: End) -> None:
         """Tell those that wait for it."""
         end = self.end_of(delivery.job_id, delivery.destination)
         if not end.done():

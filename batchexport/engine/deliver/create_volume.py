@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from batchexport.deliveries import Delivered, Delivery, InDoubt, Started
+from batchexport.deliveries import Delivered, Delivery, DeliveryState, InDoubt, Started
 from batchexport.engine.deliver.context import Delivering
 from batchexport.engine.deliver.image_writer import MARKER
+from batchexport.engine.deliver.kind import NotYetError
 from batchexport.engine.deliver.ports import DeliveryCloud
 from batchexport.engine.deliver.requests import send
 from batchexport.errors import NotFoundError, OutcomeUnknownError, RefusedError, TransientError
@@ -87,9 +88,11 @@ class CreateVolume:
         if self._copy is None:
             return delivery.image_id
         came = await self._context.end_of(delivery.job_id, self._copy)
-        if came is None:
+        if isinstance(came, Delivered):
+            return came.result_id
+        if came is DeliveryState.FAILED:
             raise RefusedError(f"its image did not get there: see {self._copy}")
-        return came.result_id
+        raise NotYetError(f"its image is not there yet: see {self._copy}")
 
     async def _create(self, delivery: Delivery, image_id: str, size_gib: int) -> Volume:
         await self._context.book.commit(

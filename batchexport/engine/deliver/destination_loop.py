@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from batchexport.deliveries import Delivered, Delivery, DeliveryState, Failed, PutBack
+from batchexport.deliveries import DELIVERY_ENDS, Delivered, Delivery, DeliveryState, Failed, PutBack
 from batchexport.engine.deliver.context import Delivering
-from batchexport.engine.deliver.kind import DeliveryKind
+from batchexport.engine.deliver.kind import DeliveryKind, NotYetError
 from batchexport.errors import (
     BatchExportError,
     CloudError,
@@ -40,37 +41,107 @@ AWAY_FOR_S = 1800.0
 Opening = Callable[[], AbstractAsyncContextManager[DeliveryKind]]
 
 
-async def deliver_all(
-    destination: str, opening: Opening, deliveries: Sequence[Delivery], context: Delivering, *, at_once: int
-) -> None:
-    """Deliver these to one destination. Raises StateError and LeaseLostError, and nothing else of ours.
+class DestinationLoop:
+    """Delivers what it is given to one destination, until it is closed and nothing is left."""
 
-    `opening` signs in there, or opens the folder. At most `at_once` are under way; transfers of all
-    destinations share the context's limit.
-    """
-    away_s = 0.0
-    failures = 0
-    open_ones = [each for each in deliveries if each.state is not DeliveryState.DELIVERED]
-    while open_ones and not context.stop.is_set():
+    def __init__(self, destination: str, opening: Opening, context: Delivering, *, at_once: int) -> None:
+        """`opening` signs in there, or opens the folder. At most `at_once` deliveries are under way;
+        transfers of all destinations share the context's limit.
+        """
+        self._destination = destination
+        self._opening = opening
+        self._context = context
+        self._at_once = at_once
+        self._waiting: deque[Delivery] = deque()
+        self._under_way: dict[int, Delivery] = {}
+        self._closed = False
+        self._news = asyncio.Event()
+        self._failures = 0  # to reach it, since anything was delivered
+        self._away_s = 0.0
+        self._unusable: str | None = None  # why nothing can be delivered there by this process
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """Give it more to deliver; none of them has ended."""
+        self._waiting.extend(deliveries)
+        self._news.set()
+
+    def close(self) -> None:
+        """Nothing more will be added."""
+        self._closed = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Deliver. Raises StateError and LeaseLostError, and nothing else of ours."""
+        while await self._has_more():
+            if self._unusable is not None:
+                await self._leave_all(self._unusable)
+                continue
+            try:
+                async with self._opening() as kind:
+                    self._context.progress.waiting.pop(self._destination, None)
+                    await self._through(kind)
+            except (UnreachableError, ConfigError, FatalError, RefusedError) as error:
+                await self._take_back()
+                await self._away(error)
+
+    async def _away(self, error: BatchExportError) -> None:
+        """Wait for a destination that does not answer; note of one that lets us do nothing."""
+        if not isinstance(error, UnreachableError):
+            self._unusable = str(error)
+            return
+        self._failures += 1
+        pause_s = UNREACHABLE.delay_s(self._failures)
+        self._away_s += pause_s
+        # While rows are still to come, trying on costs nothing, and leaving would be for good.
+        if self._closed and self._away_s > AWAY_FOR_S:
+            self._unusable = str(error)
+            return
+        self._context.progress.waiting[self._destination] = str(error)
+        extra = {"action": "destination_away", "destination": self._destination}
+        log.warning("%s does not answer, its deliveries wait: %s", self._destination, error, extra=extra)
+        await self._context.sleep(pause_s)
+
+    async def _has_more(self) -> bool:
+        """Whether there is anything to deliver, once that is known."""
+        while not self._waiting and not self._closed:
+            self._news.clear()
+            await self._news.wait()
+        return bool(self._waiting)
+
+    async def _through(self, kind: DeliveryKind) -> None:
+        """Deliver until nothing is left; raises UnreachableError or FatalError where the destination itself
+        fails.
+        """
         try:
-            async with opening() as kind:
-                context.progress.waiting.pop(destination, None)
-                await _through(kind, open_ones, context, at_once=at_once)
-            break
-        except (UnreachableError, ConfigError, FatalError, RefusedError) as error:
-            open_ones = await _still_open(open_ones, context)
-            failures += 1
-            pause_s = UNREACHABLE.delay_s(failures)
-            away_s += pause_s
-            if not isinstance(error, UnreachableError) or away_s > AWAY_FOR_S:
-                await _leave(open_ones, str(error), context)
-                break
-            context.progress.waiting[destination] = str(error)
-            extra = {"action": "destination_away", "destination": destination}
-            log.warning("%s does not answer, its deliveries wait: %s", destination, error, extra=extra)
-            await context.sleep(pause_s)
-    for delivery in deliveries:
-        context.ended(delivery, None)  # for those that wait for one that was not begun
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._at_once):
+                    group.create_task(self._work(kind))
+        except* _AwayError as group_error:
+            away = group_error.exceptions[0]
+            assert isinstance(away, _AwayError)
+            raise away.error from None
+        except* (StateError, LeaseLostError) as group_error:
+            raise group_error.exceptions[0] from None
+
+    async def _work(self, kind: DeliveryKind) -> None:
+        while await self._has_more():
+            delivery = self._waiting.popleft()
+            self._under_way[delivery.delivery_id] = delivery
+            if await _one(kind, delivery, self._context):
+                self._failures, self._away_s = 0, 0.0
+            del self._under_way[delivery.delivery_id]
+
+    async def _take_back(self) -> None:
+        """What was under way when the destination failed waits again, as it is on record now."""
+        begun = list(self._under_way)
+        self._under_way.clear()
+        found = await self._context.book.deliveries(delivery_ids=begun)
+        self._waiting.extendleft(reversed([each for each in found if each.state not in DELIVERY_ENDS]))
+
+    async def _leave_all(self, reason: str) -> None:
+        leaving = list(self._waiting)
+        self._waiting.clear()
+        await _leave(leaving, reason, self._context)
 
 
 class _AwayError(Exception):
@@ -81,49 +152,34 @@ class _AwayError(Exception):
         self.error = error
 
 
-async def _through(
-    kind: DeliveryKind, deliveries: Sequence[Delivery], context: Delivering, *, at_once: int
-) -> None:
-    """Each of them; raises UnreachableError or FatalError where the destination itself fails."""
-    places = asyncio.Semaphore(at_once)
-
-    async def one(delivery: Delivery) -> None:
-        async with places:
-            if not context.stop.is_set():
-                await _one(kind, delivery, context)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for delivery in deliveries:
-                group.create_task(one(delivery))
-    except* _AwayError as group_error:
-        away = group_error.exceptions[0]
-        assert isinstance(away, _AwayError)
-        raise away.error from None
-    except* (StateError, LeaseLostError) as group_error:
-        raise group_error.exceptions[0] from None
-
-
-async def _one(kind: DeliveryKind, delivery: Delivery, context: Delivering) -> None:
+async def _one(kind: DeliveryKind, delivery: Delivery, context: Delivering) -> bool:
+    """Whether it is delivered."""
+    if not context.may_begin(delivery):
+        await _leave([delivery], "not begun: it would not end in time", context)
+        return False
+    began_at = context.now()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             came = await kind.deliver(delivery)
         except (StateError, LeaseLostError):
             raise
+        except NotYetError as error:
+            await _leave([delivery], str(error), context)
+            return False
         except UnreachableError as error:
             raise _AwayError(error) from error
         except (QuotaError, ForbiddenError) as error:  # may be about this one alone
             await _fail(kind, delivery, str(error), context)
-            return
+            return False
         except FatalError as error:
             raise _AwayError(error) from error
         except (RefusedError, ConfigError) as error:
             await _fail(kind, delivery, str(error), context)
-            return
+            return False
         except BatchExportError as error:
             if attempt == MAX_ATTEMPTS:
                 await _fail(kind, delivery, str(error), context)
-                return
+                return False
             pause_s = max(BETWEEN_TRIES.delay_s(attempt), getattr(error, "retry_after_s", None) or 0.0)
             put_back = PutBack(
                 delivery_id=delivery.delivery_id, reason=str(error), next_at=context.now() + pause_s
@@ -137,7 +193,10 @@ async def _one(kind: DeliveryKind, delivery: Delivery, context: Delivering) -> N
             delivery = await _fresh(delivery, context)
         else:
             await _deliver(delivery, came, context)
-            return
+            if delivery.size_gib:
+                context.progress.took.append((delivery.size_gib, context.now() - began_at))
+            return True
+    return False
 
 
 async def _deliver(delivery: Delivery, came: Delivered, context: Delivering) -> None:
@@ -157,28 +216,25 @@ async def _fail(kind: DeliveryKind, delivery: Delivery, reason: str, context: De
         reason = f"{reason}; what is half done there could not be taken away: {error}"
     await context.book.commit(Failed(delivery_id=delivery.delivery_id, reason=reason, at_s=context.now()))
     context.progress.failed += 1
-    context.ended(delivery, None)
+    context.ended(delivery, DeliveryState.FAILED)
     extra = {"action": "delivery_failed", "delivery_id": delivery.delivery_id}
     log.error("line %d to %s failed: %s", delivery.line, delivery.destination, reason, extra=extra)
 
 
 async def _leave(deliveries: Sequence[Delivery], reason: str, context: Delivering) -> None:
-    """The destination cannot be used: what is half done there stays on record, and is gone on with."""
+    """Leave them for later: what is half done at the destination stays on record, and is gone on with."""
     changes = [
         PutBack(delivery_id=each.delivery_id, reason=reason, next_at=context.now()) for each in deliveries
     ]
     await context.book.commit(*changes)
     context.progress.failed += len(deliveries)
+    for each in deliveries:
+        context.ended(each, DeliveryState.PENDING)
+        extra = {"action": "delivery_left", "delivery_id": each.delivery_id}
+        log.warning("line %d to %s is left for later: %s", each.line, each.destination, reason, extra=extra)
 
 
 async def _fresh(delivery: Delivery, context: Delivering) -> Delivery:
     """The delivery as it is on record now."""
-    found = {each.delivery_id: each for each in await context.book.deliveries()}
-    return found.get(delivery.delivery_id, delivery)
-
-
-async def _still_open(deliveries: Sequence[Delivery], context: Delivering) -> list[Delivery]:
-    found = {each.delivery_id: each for each in await context.book.deliveries()}
-    ended = (DeliveryState.DELIVERED, DeliveryState.FAILED)
-    now = [found.get(each.delivery_id, each) for each in deliveries]
-    return [each for each in now if each.state not in ended]
+    found = await context.book.deliveries(delivery_ids=[delivery.delivery_id])
+    return found[0] if found else delivery

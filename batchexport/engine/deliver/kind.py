@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from batchexport.deliveries import Delivered, Delivery
+from batchexport.errors import BatchExportError
+
+
+class NotYetError(BatchExportError):
+    """What the delivery needs is left for later, and so is the delivery."""
 
 
 class DeliveryKind(Protocol):
@@ -17,7 +22,8 @@ class DeliveryKind(Protocol):
     async def deliver(self, delivery: Delivery) -> Delivered:
         """Do it, or go on with what an earlier try began; returns once it is verified.
 
-        Raises RefusedError where no other try helps, any other CloudError or WrongDataError where one may.
+        Raises RefusedError where no other try helps, NotYetError where it cannot be begun now, any other
+        CloudError or WrongDataError where another try may help.
         """
 
     async def still_there(self, delivery: Delivery) -> bool:

@@ -26,6 +26,7 @@ _TABLES = (
     labels.STATUS_TABLE,
     *images.TABLES,
     deliveries.TABLE,
+    deliveries.POLICY_TABLE,
 )
 #: Of one process that writes, how many batches it has committed: see `transactions`.
 _STAMP_TABLE = """CREATE TABLE stamp (

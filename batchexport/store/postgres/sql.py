@@ -23,6 +23,7 @@ _KEYS = {
     "names_listed": "target_id",
     "volume_name": "target_id, volume_id",
     "image_status": "target_id, image_id",
+    "delivery_policy": "target_id",
 }
 #: Made in any case: these do nothing.
 _MAKES = re.compile(r"\s*(CREATE (UNIQUE INDEX|INDEX|TABLE) IF NOT EXISTS|DROP INDEX IF EXISTS)")

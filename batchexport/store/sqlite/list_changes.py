@@ -29,7 +29,10 @@ _SENT = "old.state IN ('submitting', 'exporting', 'succeeded', 'ambiguous')"
 _NEW_NAME = f"ltrim(new.image_name, '{MADE}')"
 _OTHER_NAME = f"(substr(new.image_name, 1, 1) <> '{MADE}' AND new.image_name <> old.image_name)"
 #: What may still change of a row that was sent: it asks nothing of the image.
-_OF_IMAGE = "json_remove(coalesce({}.options, '{{}}'), '$.timeout_s', '$.priority', '$.in_use', '$.force')"
+_OF_IMAGE = (
+    "json_remove(coalesce({}.options, '{{}}'),"
+    " '$.timeout_s', '$.priority', '$.in_use', '$.force', '$.deliver')"
+)
 _OTHER_IMAGE = f"(new.options IS NOT old.options AND {_OF_IMAGE.format('new')} <> {_OF_IMAGE.format('old')})"
 
 _PLACES = """
