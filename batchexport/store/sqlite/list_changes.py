@@ -94,6 +94,10 @@ _APPLY = (
         FROM (SELECT * FROM changed UNION ALL SELECT *, FALSE FROM returned) AS one
             JOIN fresh.job AS new ON new.job_id = one.fresh_id
         WHERE old.job_id = one.job_id""",
+    # What is done with a row that was sent may still change, such as where its image goes.
+    """UPDATE main.job AS old SET options = new.options FROM pair JOIN fresh.job AS new
+            ON new.job_id = pair.fresh_id
+        WHERE old.job_id = pair.job_id AND pair.sent AND pair.differs AND NOT pair.asks_otherwise""",
     f"""UPDATE main.job SET state = 'pending', next_at = {AT_ONCE_OR_HELD}, finished_at = NULL,
             operation_id = NULL, size_gib = NULL, attempts_before = attempt
         WHERE job_id IN (SELECT job_id FROM changed WHERE revived UNION ALL SELECT job_id FROM returned)""",
