@@ -82,6 +82,10 @@ REPORT_DESCRIPTIONS: Mapping[str, str] = {
     "downtime": "When servers were stopped for the volume: name, id, from, to (UTC); several with `; `.",
     "unreleased": "What is held for the volume and not released: a stopped server, a temporary copy.",
     "image_hash": "Hash of the image as `algorithm:digits`, where the cloud gives one.",
+    "delivery": "`pending`, `delivering`, `in_doubt`, `delivered` (and verified) or `failed`: the least of"
+    " the row's deliveries; empty: the image goes nowhere, or there is none yet.",
+    "delivered_to": "What is where now: `destination = image, volume or file`; several with `; `.",
+    "delivery_notes": "How each delivery was verified, or why it is not there.",
 }
 REPORT_COLUMNS = tuple(REPORT_DESCRIPTIONS)
 

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from batchexport.changes import JobChange
+from batchexport.deliveries import DeliveryState
 from batchexport.files import write_whole
 from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, TargetKey
@@ -55,6 +56,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     copies: int = 0
     stalled: int = 0
     identities: Mapping[TargetKey, CloudIdentity] = msgspec.field(default_factory=dict)
+    deliveries: Mapping[DeliveryState, tuple[int, int]] | None = None  #: number and bytes, by state
 
 
 class RunMetrics(Collector):
@@ -128,6 +130,8 @@ class RunMetrics(Collector):
             snapshot.copies,
         )
         yield _gauge("exports_stalled", "Exports past their deadline", snapshot.stalled)
+        if snapshot.deliveries is not None:
+            yield from _deliveries(snapshot.deliveries)
         yield from self._traffic(snapshot)
         yield from self._course()
 
@@ -190,6 +194,18 @@ def _bytes(snapshot: Snapshot) -> Metric:
         )
         family.add_metric(_labels(target, snapshot), gib * BYTES_PER_GIB)
     return family
+
+
+def _deliveries(deliveries: Mapping[DeliveryState, tuple[int, int]]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "batchexport_deliveries", "Deliveries of images that are complete, by state", labels=["state"]
+    )
+    for state in DeliveryState:
+        family.add_metric([state.value], deliveries.get(state, (0, 0))[0])
+    yield family
+    words = "Size of what was delivered and verified"
+    size = deliveries.get(DeliveryState.DELIVERED, (0, 0))[1]
+    yield CounterMetricFamily("batchexport_delivered_bytes", words, value=size)
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

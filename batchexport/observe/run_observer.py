@@ -26,7 +26,7 @@ from batchexport.observe.notifications import notify_end, notify_start
 from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.report.text import title_of
 from batchexport.report.totals import Totals
-from batchexport.store import Reader, StoreRef, stores
+from batchexport.store import Reader, StoreRef, stores, tally_deliveries
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +243,7 @@ class RunObserver:
                     copies=len(overview.copies),
                     stalled=overview.stalled,
                     identities=overview.identities,
+                    deliveries=tally_deliveries(self._reader),
                 )
             except StateError as error:
                 log.debug("no new snapshot of the state file: %s", error, extra={"action": "snapshot_failed"})

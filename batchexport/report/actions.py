@@ -11,12 +11,13 @@ from shlex import quote
 
 import msgspec
 
+from batchexport.deliveries import DeliveryCounts
 from batchexport.model import JobState
 from batchexport.report.advice import CLOUD_ADMINISTRATOR, OPERATOR, STUCK_CODES
 from batchexport.report.text import count_of
 from batchexport.report.totals import Totals
 from batchexport.shell_command import on_state_file
-from batchexport.store import Abandoned, Reader
+from batchexport.store import Abandoned, Reader, count_deliveries
 
 #: Volumes for which a command is given; the rows of the report name them all.
 MAX_COMMANDS = 5
@@ -43,13 +44,14 @@ def actions_after(
     doubtful: bool = False,
     stuck: Sequence[str] = (),
     stuck_rows: int = 0,
+    delivered: DeliveryCounts | None = None,
 ) -> list[Action]:
     """The actions, most urgent first; empty if nothing is left to do.
 
     `cloud` is what --os-cloud has to name, None = nothing. `unfinished` counts images of failed attempts that
     may be left, `stalled` exports past their deadline, `stuck_rows` rows whose volume only an administrator
-    can free; `stuck` are the first of these volumes. A run that is still `running` releases what it holds and
-    exports the remaining rows by itself.
+    can free; `stuck` are the first of these volumes. `delivered` tells how far the deliveries are. A run that
+    is still `running` releases what it holds, and exports and delivers the remaining rows by itself.
     """
     rows = totals.rows
     found: list[Action] = []
@@ -71,6 +73,8 @@ def actions_after(
             f"resume: {count_of(totals.to_do, 'row')} to do; the command that started the run does the same",
             command("resume"),
         )
+    elif delivered and delivered.open and not running:
+        add(f"deliver {count_of(delivered.rows_open, 'exported row')}", command("resume"))
     if stalled:
         exports = count_of(stalled, "export")
         add(f"end {exports} past the deadline", command("give-up", " --stalled", signs_in=False))
@@ -90,6 +94,9 @@ def actions_after(
     if rows[JobState.FAILED]:
         failed = count_of(rows[JobState.FAILED], "failed row")
         add(f"retry {failed}, once the causes are removed", command("retry"))
+    elif delivered and delivered.failed:
+        some = "1 delivery" if delivered.failed == 1 else f"{delivered.failed:,} deliveries"
+        add(f"retry {some} that failed, once the causes are removed", command("retry"))
     if doubtful:
         add("see which images are doubtful, and why", command("report", " -f markdown", signs_in=False))
     if unfinished:
@@ -113,6 +120,7 @@ def actions_of(reader: Reader, *, cloud: str | None, running: bool, now: float) 
         doubtful=any(reader.reasons(doubtful=True)),
         stuck=stuck,
         stuck_rows=stuck_rows,
+        delivered=count_deliveries(reader),
     )
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from batchexport.model import JobState
+from batchexport.report.deliveries import delivery_report
 from batchexport.report.history import earlier_runs, runs_at
 from batchexport.report.listing import ListFormat, Listing, Selection, listing_lines, yaml_lines
 from batchexport.report.resources import unreleased_by_volume
@@ -77,7 +78,9 @@ def _selected_lines(
     jobs = reader.jobs(states=frozenset(only)) if only else reader.jobs()
     downtimes = downtimes_by_volume(reader.downtimes(), now=now)
     unreleased = unreleased_by_volume(reader.overview(now=now))
-    listing = Listing(columns=COLUMNS, records=(cells(job, now, downtimes, unreleased) for job in jobs))
+    deliveries = delivery_report(reader)
+    records = (cells(job, now, downtimes, unreleased, deliveries) for job in jobs)
+    listing = Listing(columns=COLUMNS, records=records)
     return listing_lines(listing, ListFormat(form), selection, width=width)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from batchexport.model import JobState
+from batchexport.report.deliveries import missing, summary_rows
 from batchexport.report.resources import copies_line
 from batchexport.report.run_report import RunReport, comparison, headline, verdict
 from batchexport.report.servers import server_text, servers_line, volumes_text
@@ -44,6 +45,7 @@ def markdown_report(report: RunReport) -> Iterator[str]:
     yield from _actions(report)
     yield from _causes(report)
     yield from _unfinished(report)
+    yield from _deliveries(report)
     if report.downtimes:
         heads = ["Server", "stopped", "up again", "down for", "volumes"]
         yield from _table("Servers stopped for exports", heads, _downtimes(report))
@@ -125,6 +127,21 @@ def _unfinished(report: RunReport) -> Iterator[str]:
         images = count_of(report.unfinished_images, "image")
         command = code(report.context.command("cleanup"))
         yield from ("", f"{images} of failed attempts may be left in the cloud; to list them: {command}")
+
+
+def _deliveries(report: RunReport) -> Iterator[str]:
+    """How many images are at each destination, and why the others are not."""
+    if not report.deliveries.by_job:
+        return
+    heads = ["Destination", "deliveries", "delivered", "to do", "failed", "GiB", "verified by"]
+    yield from _table("Where the images are now", heads, summary_rows(report.deliveries))
+    not_there = missing(report.deliveries)
+    yield from ([""] if not_there else [])
+    for each in not_there[:MAX_LATE]:
+        words = escaped(each.reason or "not begun")
+        yield f"- line {each.line} to {code(each.destination)}: {each.state.replace('_', ' ')}: {words}"
+    if (left := len(not_there) - MAX_LATE) > 0:
+        yield f"- and {number(left)} more"
 
 
 def _downtimes(report: RunReport) -> Iterator[list[str]]:

@@ -12,6 +12,14 @@ from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
 from batchexport.report.actions import action_lines, actions_json, actions_of
 from batchexport.report.context import context_json, context_of
+from batchexport.report.deliveries import (
+    DeliveryReport,
+    RowDeliveries,
+    counts_json,
+    deliveries_json,
+    delivery_lines,
+    delivery_report,
+)
 from batchexport.report.resources import (
     copies_line,
     resource_records,
@@ -37,7 +45,7 @@ from batchexport.report.text import (
     wrapped,
 )
 from batchexport.report.totals import Totals, gib_text, rows_text, totals_json
-from batchexport.store import JobReport, Reader
+from batchexport.store import JobReport, Reader, count_deliveries
 
 Cell = str | int | float | bool | None
 NO_TEXTS: Mapping[str, str] = {}
@@ -64,9 +72,11 @@ def cells(
     now: float,
     downtimes: Mapping[str, str] = NO_TEXTS,
     unreleased: Mapping[str, str] = NO_TEXTS,
+    deliveries: DeliveryReport | None = None,
 ) -> dict[str, Cell]:
     """The row's value for each of COLUMNS; None = no value. The texts are by volume id."""
     options, target = job.options, job.target
+    went = deliveries.of(job) if deliveries is not None else RowDeliveries()
     return {
         "volume_id": job.volume_id,
         "image_name": job.image_name,
@@ -101,6 +111,9 @@ def cells(
         "downtime": downtimes.get(job.volume_id),
         "unreleased": unreleased.get(job.volume_id),
         "image_hash": job.image_hash,
+        "delivery": went.state,
+        "delivered_to": went.places,
+        "delivery_notes": went.notes,
     }
 
 
@@ -115,10 +128,11 @@ def csv_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Itera
     """The rows as CSV."""
     downtimes = downtimes_by_volume(reader.downtimes(), now=now)
     unreleased = unreleased_by_volume(reader.overview(now=now))
+    deliveries = delivery_report(reader)
     writer = csv.writer(_Line(), lineterminator="")
     yield str(writer.writerow(COLUMNS))
     for job in jobs:
-        values = cells(job, now, downtimes, unreleased)
+        values = cells(job, now, downtimes, unreleased, deliveries)
         yield str(writer.writerow([_csv_cell(name, values[name]) for name in COLUMNS]))
 
 
@@ -170,13 +184,18 @@ def json_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float) -> Iter
     actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
     yield f'"to_do": {json.dumps(actions_json(actions), ensure_ascii=False)},'
     yield f'"totals": {json.dumps(totals_json(Totals.of(overview.tallies)))},'
+    deliveries = delivery_report(reader)
+    yield f'"deliveries": {json.dumps(counts_json(deliveries.counts))},'
     yield '"jobs": ['
     before, by_volume = None, downtimes_by_volume(downtimes, now=now)
     unreleased = unreleased_by_volume(overview)
     for job in jobs:
         if before is not None:
             yield before + ","
-        before = json.dumps(cells(job, now, by_volume, unreleased), ensure_ascii=False)
+        row: dict[str, object] = {**cells(job, now, by_volume, unreleased, deliveries)}
+        if deliveries.by_job:
+            row["deliveries"] = deliveries_json(deliveries, job)
+        before = json.dumps(row, ensure_ascii=False)
     if before is not None:
         yield before
     yield "]}"
@@ -204,6 +223,7 @@ def table_lines(reader: Reader, jobs: Iterable[JobReport], *, now: float, width:
         yield from (*times, "")
     yield rows_text(totals)
     yield gib_text(totals)
+    yield from delivery_lines(count_deliveries(reader))
     yield from (printable(f"{name}: {words}") for name, words in context.facts)
     actions = actions_of(reader, cloud=context.cloud_name, running=context.running, now=now)
     yield from (f"next: {line}" for line in action_lines(actions))

@@ -15,6 +15,7 @@ from batchexport.model import JobState, TargetKey
 from batchexport.report.actions import Action, actions_of, unfinished_images
 from batchexport.report.causes import UNSUCCESSFUL, Cause, Causes
 from batchexport.report.context import Context, context_of
+from batchexport.report.deliveries import DeliveryReport, delivery_lines, delivery_report
 from batchexport.report.history import RunFigures, figures_of
 from batchexport.report.rows import is_stalled
 from batchexport.report.servers import volumes_of
@@ -64,6 +65,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     unfinished_images: int = 0  #: images of failed attempts that may be left in the cloud
     actions: Sequence[Action] = ()  #: what is left to do, most urgent first
     earlier: Sequence[RunFigures]
+    deliveries: DeliveryReport = DeliveryReport()
     csv_name: str | None = None  #: file name of the CSV report in the same folder; None = there is none
 
     @property
@@ -138,6 +140,7 @@ def collect_report(
         unfinished_images=unfinished_images(reader.abandoned()),
         actions=actions_of(reader, cloud=context.cloud_name, running=running, now=now),
         earlier=earlier,
+        deliveries=delivery_report(reader),
         csv_name=csv_name,
     )
 
@@ -196,6 +199,11 @@ def verdict(report: RunReport) -> Verdict:
         return Verdict("running", "going") if report.running else Verdict("unfinished", "open")
     if rows[JobState.FAILED] or rows[JobState.AMBIGUOUS]:
         return Verdict("done, with failures", "bad")
+    counts = report.deliveries.counts
+    if counts is not None and counts.rows_undelivered:
+        if report.running:
+            return Verdict("delivering", "going")
+        return Verdict("exported, not delivered", "bad" if counts.failed else "open")
     return Verdict("done", "ok")
 
 
@@ -204,6 +212,8 @@ def headline(report: RunReport) -> str:
     text = totals_sentence(report.totals, report.figures.took_s)
     if report.stalled:
         text += f" {count_of(report.stalled, 'export')} past the deadline, still polled."
+    for words in delivery_lines(report.deliveries.counts):
+        text += f" {words[0].upper()}{words[1:]}."
     return text
 
 

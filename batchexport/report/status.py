@@ -12,13 +12,14 @@ from batchexport.identity import CloudIdentity
 from batchexport.model import JobState, TargetKey
 from batchexport.report.actions import action_lines, actions_of
 from batchexport.report.causes import top_doubts, top_reasons
+from batchexport.report.deliveries import counts_json, delivery_lines
 from batchexport.report.listing import Listing
 from batchexport.report.resources import resource_lines, resource_records, volume_ids_of
 from batchexport.report.servers import server_json
 from batchexport.report.text import duration, iso_utc, number, one_line, printable
 from batchexport.report.totals import ENDED, TO_DO, Totals, gib_text, rows_text, totals_json
 from batchexport.shell_command import on_state_file
-from batchexport.store import Holder, Reader, ReasonCount, StoreRef, Tally
+from batchexport.store import Holder, Reader, ReasonCount, StoreRef, Tally, count_deliveries
 
 #: Reasons given; `report` has them all.
 MAX_REASONS = 5
@@ -51,7 +52,7 @@ def status_text(reader: Reader, state_path: StoreRef, *, now: float, pace: Seque
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
         lines.append(f"to do: {parts}{stalled_note(overview.stalled)}")
-    lines += [gib_text(totals), *pace]
+    lines += [gib_text(totals), *delivery_lines(count_deliveries(reader)), *pace]
     by_target = totals_by_target(overview.tallies)
     if len(by_target) > 1:
         lines += ["", *_target_lines(by_target)]
@@ -75,6 +76,7 @@ def status_json(reader: Reader, state_path: StoreRef, *, now: float) -> str:
         ],
         **totals_json(Totals.of(overview.tallies)),
         "stalled": overview.stalled,
+        "deliveries": counts_json(count_deliveries(reader)),
         "servers_down": [server_json(server, names) for server in servers],
         "resources": resource_records(overview, names),
         "targets": [
@@ -173,6 +175,7 @@ def summary_text(
     totals = Totals.of(overview.tallies)
     lines = resource_lines(overview)
     lines += [rows_text(totals), f"{gib_text(totals)}, {duration(took_s)} in this run"]
+    lines += delivery_lines(count_deliveries(reader))
     if totals.to_do:
         parts = ", ".join(f"{number(totals.rows[state])} {state}" for state in TO_DO)
         lines.append(f"to do: {parts}{stalled_note(overview.stalled)}")

@@ -46,6 +46,7 @@ from batchexport.store.sqlite.deliveries import (
     read_deliveries,
     read_policy,
     read_row_destinations,
+    tally_deliveries,
 )
 from batchexport.store.sqlite.list_changes import MADE
 from batchexport.store.sqlite.reader import StateReader
@@ -100,4 +101,5 @@ __all__ = [
     "read_deliveries",
     "read_policy",
     "read_row_destinations",
+    "tally_deliveries",
 ]

@@ -35,7 +35,7 @@ class Sides:
     """Both clouds, and the folder with the list."""
 
     folder: Path
-    list: Path
+    list_path: Path
     state: Path
     east: Cloud
     west: Cloud

@@ -35,7 +35,7 @@ async def sides(tmp_path: Path) -> AsyncIterator[Sides]:
     # Exports take seconds, so that kills fall into them as well.
     east = east_of(volumes=volumes, time_scale=0.1)
     async with both_sides(tmp_path, east=east, west=SandboxSettings(time_scale=0.1)) as sides:
-        sides.list.write_text("volume_id\n" + "\n".join(IDS) + "\n")
+        sides.list_path.write_text("volume_id\n" + "\n".join(IDS) + "\n")
         yield sides
 
 
@@ -93,7 +93,7 @@ async def test_after_five_kills_everything_is_there_once_and_nothing_else(sides:
     saved = sides.folder / "saved"
     destinations = ["cloud:west", "volume:west", f"file://{saved}/"]
     wanted = [part for each in destinations for part in ("--deliver", each)]
-    run = ["run", str(sides.list), "--disk-format", "qcow2", *wanted, "--drop-source-image"]
+    run = ["run", str(sides.list_path), "--disk-format", "qcow2", *wanted, "--drop-source-image"]
     await killed(await started(sides, *run), sides, draw)
     for number in range(1, KILLS):
         # The same command, or a bare resume: both go on.

@@ -15,6 +15,8 @@ from batchexport.report.html import charts, svg
 from batchexport.report.html.markup import Markup, single, tag
 from batchexport.report.html.tables import (
     day_and_time,
+    deliveries_table,
+    destinations_table,
     details,
     downtimes_table,
     exports_table,
@@ -71,6 +73,7 @@ def html_report(report: RunReport, *, zone: tzinfo | None = None, live_every_s: 
             _actions(report),
             _causes(report),
             _unfinished(report, zone),
+            _deliveries(report),
             _downtimes(report, zone),
             _course(report, zone),
             _tables(report, zone),
@@ -319,6 +322,17 @@ def _advice(cause: Cause, context: Context) -> Iterator[str]:
     """The advice, with its commands to copy."""
     for text, is_command in context.advised(cause.advice, [each.volume_id for each in cause.examples]):
         yield tag("code", text) if is_command else text
+
+
+def _deliveries(report: RunReport) -> Markup:
+    if not report.deliveries.by_job:
+        return Markup()
+    return tag(
+        "section",
+        tag("h2", "Deliveries", id="deliveries"),
+        destinations_table(report),
+        details("Every delivery with what verified it", deliveries_table(report)),
+    )
 
 
 def _course(report: RunReport, zone: tzinfo | None) -> Markup:

@@ -10,7 +10,9 @@ from urllib.parse import quote as url_quote
 
 import msgspec
 
+from batchexport.deliveries import DeliveryState
 from batchexport.model import JobState, ServerState
+from batchexport.report.deliveries import missing, summary_rows
 from batchexport.report.history import RunFigures
 from batchexport.report.html.markup import Markup, joined, tag
 from batchexport.report.html.svg import share_bar
@@ -178,6 +180,40 @@ def late_table(report: RunReport, zone: tzinfo | None) -> Markup:
     ]
     words = f"{count_of(report.stalled, 'export')} past the deadline, still polled."
     return table(words, columns, rows, left_out=report.stalled - len(report.late))
+
+
+def destinations_table(report: RunReport) -> Markup:
+    """How many images are at each destination."""
+    columns = [Column("Destination")]
+    columns += [Column(head, True) for head in ("Deliveries", "Delivered", "To do", "Failed", "GiB")]
+    columns.append(Column("Verified by"))
+    return table("Where the images are now", columns, summary_rows(report.deliveries))
+
+
+def deliveries_table(report: RunReport) -> Markup:
+    """Every delivery, those that are missing first."""
+    columns = [Column("Line", True), Column("Volume"), Column("Destination"), Column("State")]
+    columns += [Column("It is there as"), Column("Verified by, or why it is not there")]
+    deliveries = report.deliveries
+    done = [
+        each
+        for theirs in deliveries.by_job.values()
+        for each in theirs
+        if each.state is DeliveryState.DELIVERED
+    ]
+    found = [*missing(deliveries), *done]
+    rows = [
+        [
+            number(each.line),
+            tag("code", each.volume_id),
+            each.destination,
+            each.state.replace("_", " "),
+            _code(each.result_id if each.state is DeliveryState.DELIVERED else None),
+            (each.verified_by if each.state is DeliveryState.DELIVERED else each.reason) or "not begun",
+        ]
+        for each in found[:MAX_ROWS]
+    ]
+    return table("Every delivery", columns, rows, left_out=len(found) - len(rows))
 
 
 def downtimes_table(report: RunReport, zone: tzinfo | None) -> Markup:

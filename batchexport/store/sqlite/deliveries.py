@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -88,6 +88,7 @@ _DROPPED = """
     SELECT job_id, subject FROM operation
     WHERE kind = 'delete_image' AND (outcome = 'removed' OR outcome = 'gone')
         AND job_id > ? AND job_id <= ?"""
+_TALLY = "SELECT state, count(*), coalesce(sum(size_bytes), 0) FROM delivery GROUP BY state"
 _OPTIONS = "SELECT DISTINCT options FROM job WHERE options IS NOT NULL AND options LIKE ?"
 #: The name of the option in the text of a row's options.
 _NAMED = '%"deliver"%'
@@ -168,6 +169,20 @@ def count_deliveries(reader: Reader) -> DeliveryCounts | None:
         return None
     with reading(reader.path):
         return reader.read(_count)
+
+
+def tally_deliveries(reader: Reader) -> Mapping[DeliveryState, tuple[int, int]] | None:
+    """How many deliveries are on record in each state, and their bytes; None where there never were any."""
+    if not isinstance(reader, StateReader):
+        return None
+    with reading(reader.path):
+        return reader.read(_tally)
+
+
+def _tally(db: sqlite3.Connection) -> Mapping[DeliveryState, tuple[int, int]] | None:
+    if db.execute(_HAS_TABLE).fetchone() is None or not (rows := db.execute(_TALLY).fetchall()):
+        return None
+    return {DeliveryState(state): (number, int(size)) for state, number, size in rows}
 
 
 def _count(db: sqlite3.Connection) -> DeliveryCounts | None:
