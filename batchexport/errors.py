@@ -59,7 +59,8 @@ EXIT_CODES: Mapping[int, ExitCode] = {
         "wrong usage, setting or job list; nothing was started", "Fix what the message names and try again."
     ),
     3: ExitCode(
-        "finished, with failed or ambiguous rows, images that may be incomplete, or something not released",
+        "finished, with failed or ambiguous rows, images that may be incomplete or are not delivered, or"
+        " something not released",
         "`report` names them; then `retry`, `reconcile` if ambiguous, or `resources --release` for what is"
         " held.",
     ),

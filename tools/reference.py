@@ -244,6 +244,7 @@ def _columns() -> str:
         Column.VISIBILITY: _of_schema("image", "visibility"),
         Column.PROTECTED: "`true`, `false`",
         Column.TIMEOUT: "duration",
+        Column.DELIVER: "destinations, `none`",
     }
     return table(
         ("column", "values", "meaning"),
@@ -275,7 +276,9 @@ def _job_file() -> str:
     schema = _schema()
     text = []
     for name, section in schema["properties"].items():
-        text.append(f"## [{name}]\n\n{section['description']}\n\n")
+        heading = f"[[{name}]]" if section["type"] == "array" else f"[{name}]"
+        text.append(f"## {heading}\n\n{section['description']}\n\n")
+        section = section.get("items", section)
         needed = section.get("required", ())
         rows = (
             [f"`{key}`" + (" (required)" if key in needed else ""), _values(value, schema), _about(value)]
@@ -376,7 +379,9 @@ def all_metrics() -> str:
     tally = SimpleNamespace(target=TargetKey(), state=JobState.SUCCEEDED, jobs=1, gib=1)
     traffic = SimpleNamespace(by_status={202: 1}, throttled=0)
     cloud = SimpleNamespace(requests_per_second=5.0, traffic=traffic)
-    now: Any = SimpleNamespace(tallies=[tally], servers_down=0, copies=0, stalled=0, identities={})
+    now: Any = SimpleNamespace(
+        tallies=[tally], servers_down=0, copies=0, stalled=0, identities={}, deliveries={}
+    )
     metrics = RunMetrics(lambda: now, {TargetKey(): cloud}, last_success_at=1.0)
     run: Any = SimpleNamespace(run_id="run", list_name="list")
     metrics.begin(run)

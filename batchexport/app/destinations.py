@@ -59,16 +59,16 @@ async def _open(
         case DestinationKind.PROJECT if destination.accept is None:
             yield ShareImage(text, destination.name, context)
         case DestinationKind.PROJECT:
-            async with _cloud(destination.accept or "", limits, access) as receiver:
+            async with connected(destination.accept or "", limits, access) as receiver:
                 if receiver.facts.project_id not in (None, destination.name):
                     found = receiver.facts.project_id
                     raise ConfigError(f"{text}: the cloud {destination.accept} signs in to project {found}")
                 yield ShareImage(text, destination.name, context, receiver=receiver)
         case DestinationKind.CLOUD:
-            async with _cloud(destination.name, limits, access) as there:
+            async with connected(destination.name, limits, access) as there:
                 yield CopyImage(text, there, context)
         case DestinationKind.VOLUME:
-            async with _cloud(destination.name, limits, access) as there:
+            async with connected(destination.name, limits, access) as there:
                 yield CreateVolume(
                     text,
                     there,
@@ -79,7 +79,7 @@ async def _open(
 
 
 @asynccontextmanager
-async def _cloud(name: str, limits: Limits, access: CloudSettings) -> AsyncIterator[cloud.Cloud]:
+async def connected(name: str, limits: Limits, access: CloudSettings) -> AsyncIterator[cloud.Cloud]:
     """A cloud of clouds.yaml, with a rate limit of its own."""
     settings = CloudSettings(
         cloud=name, sign_in_timeout_s=access.sign_in_timeout_s, clouds_file=access.clouds_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +15,7 @@ from batchexport.app.start import already_there, differences_lines, look_up, sta
 from batchexport.engine.plan import plan
 from batchexport.model import TargetKey
 from batchexport.plan import PlanSummary
+from batchexport.plan.deliveries import PlannedDelivery
 from batchexport.store import stores
 
 
@@ -29,7 +30,26 @@ async def plan_list(config: RunConfig) -> Mapping[TargetKey, PlanSummary]:
             keys = [target.key for target in state.targets]
             limits = config.settings.limits
             async with connections(keys, config.access, limits, state_path=state_path) as connect:
-                return await plan(state, connect, config.settings)
+                summaries = await plan(state, connect, config.settings)
+        planned = _together(summaries.values())
+        if planned:
+            from batchexport.app.plan_deliveries import check_planned
+
+            await check_planned(planned, config.settings.limits, config.access)
+    return summaries
+
+
+def _together(summaries: Iterable[PlanSummary]) -> dict[str, PlannedDelivery]:
+    """The deliveries of all targets by destination, each in the place of those of one target."""
+    planned: dict[str, PlannedDelivery] = {}
+    for summary in summaries:
+        for text, theirs in summary.deliveries.items():
+            if text in planned:
+                planned[text].take_in(theirs)
+            else:
+                planned[text] = theirs
+        summary.deliveries = {text: planned[text] for text in summary.deliveries}
+    return planned
 
 
 def expected_changes(config: RunConfig) -> list[str]:
@@ -44,6 +64,14 @@ def expected_changes(config: RunConfig) -> list[str]:
     )
     there = f"state file {config.state_path} is {already_there(config.state_path)}"
     return [there, *differences_lines(checked.differences)]
+
+
+def _deliveries(config: RunConfig) -> list[str]:
+    told = config.settings.deliveries
+    if not told.deliver:
+        return []
+    after = ", and then the source image deleted" if told.drop_source else ""
+    return [f"deliveries: {', '.join(told.deliver)}, unless a row names others{after}"]
 
 
 def dry_run_lines(config: RunConfig, environment: Mapping[str, str]) -> list[str]:
@@ -71,6 +99,7 @@ def dry_run_lines(config: RunConfig, environment: Mapping[str, str]) -> list[str
         f"disk format: {image.disk_format or 'the default of the cloud'}, unless a row names one",
         f"limits: {rate}, {limits.max_exports} exports at once, {limits.retries} retries",
         f"volumes in use: {config.settings.in_use}",
+        *_deliveries(config),
         state,
         *changes,
         "nothing was sent, nothing was written",

@@ -60,4 +60,5 @@ def plan(source: str, form: str, **flags: Any) -> None:
             document=lambda: plan_json(summaries, limits),
         )
     )
-    raise click.exceptions.Exit(3 if any(summary.cannot for summary in summaries.values()) else 0)
+    cannot = any(summary.cannot or summary.undeliverable for summary in summaries.values())
+    raise click.exceptions.Exit(3 if cannot else 0)

@@ -293,18 +293,19 @@ transfer_options = all_of(
         help="Maximum bytes per second of all streams together, such as 200M.",
     ),
 )
+deliver_option = option(
+    "--deliver",
+    type=DESTINATION,
+    metavar="DESTINATION",
+    multiple=True,
+    variable=False,
+    show_default="as the run was last told",
+    help="Deliver each image there after its export: project:ID shares it, cloud:NAME copies it,"
+    " volume:NAME makes a volume of the copy, file:///…, s3://…, gs://… and az://… save a file."
+    " Repeatable.",
+)
 delivery_options = all_of(
-    option(
-        "--deliver",
-        type=DESTINATION,
-        metavar="DESTINATION",
-        multiple=True,
-        variable=False,
-        show_default="as the run was last told",
-        help="Deliver each image there after its export: project:ID shares it, cloud:NAME copies it,"
-        " volume:NAME makes a volume of the copy, file:///…, s3://…, gs://… and az://… save a file."
-        " Repeatable.",
-    ),
+    deliver_option,
     drop_source_option,
     transfer_options,
     section=Section.DELIVERIES,
@@ -366,6 +367,7 @@ visiting_options = all_of(
 )
 #: What a command takes that looks ahead.
 planning_options = all_of(
+    all_of(deliver_option, section=Section.DELIVERIES),
     all_of(rate_option, max_exports_option, section=Section.PACE),
     all_of(in_use_option, section=Section.IN_USE),
     copy_options,

@@ -35,6 +35,25 @@ class ImportInfo(msgspec.Struct):
     )
 
 
+class FormatSchema(msgspec.Struct):
+    """The values that a property may have."""
+
+    enum: list[str | None] | None = None
+
+
+class SchemaProperties(msgspec.Struct):
+    """The properties of an image, as far as they are asked for."""
+
+    disk_format: FormatSchema = msgspec.field(default_factory=FormatSchema)
+
+
+class ImageSchema(msgspec.Struct):
+    """What the service tells of the images that it takes."""
+
+    properties: SchemaProperties = msgspec.field(default_factory=SchemaProperties)
+
+
+_SCHEMA = msgspec.json.Decoder(ImageSchema)
 _IMPORT_INFO = msgspec.json.Decoder(ImportInfo)
 
 
@@ -52,6 +71,15 @@ class ImageData:
         except NotFoundError:
             return None
         return document
+
+    async def disk_formats(self) -> Sequence[str] | None:
+        """The disk formats that the service takes, as its schema tells; None = it does not tell."""
+        try:
+            schema = await self._session.read(self._endpoint, "/schemas/image", _SCHEMA)
+        except RefusedError:
+            return None
+        allowed = [each for each in schema.properties.disk_format.enum or () if each is not None]
+        return allowed or None
 
     async def create_image(self, fields: Mapping[str, object], *, fence: Fence) -> None:
         """Make an image without data. With an `id` in the fields, that is its id.

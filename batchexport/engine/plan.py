@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from batchexport.config import Settings
+from batchexport.deliveries import DeliveryPolicy
 from batchexport.dialect import DialectName
 from batchexport.engine.ports import Cloud
 from batchexport.engine.run import Connect, on_each_target
@@ -14,6 +15,7 @@ from batchexport.errors import CloudError
 from batchexport.model import TargetKey, Volume
 from batchexport.plan import PlanSummary, Rules, check_row, take_inventory
 from batchexport.plan.copies import Copies
+from batchexport.plan.deliveries import PlannedDelivery, check_delivery
 from batchexport.plan.row_checks import Finding, Severity, name_taken
 from batchexport.store import NeverAttempted, Store, Work
 
@@ -39,11 +41,17 @@ async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: Pl
     summary.copy_limits = settings.copies
     summary.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, work, summary)
+    policy = DeliveryPolicy(destinations=settings.deliveries.deliver or ())
 
     def seen(row: NeverAttempted, volume: Volume | None) -> None:
         findings = check_row(row.job, volume, rules)
         if row.job.job_id in taken:
             findings.append(name_taken(row.job))
+        if volume is not None and (destinations := policy.of(row.job.options.deliver)):
+            options = row.job.options.over(settings.image)
+            findings += check_delivery(volume, options, destinations)
+            for each in destinations:
+                summary.deliveries.setdefault(each, PlannedDelivery()).add(volume, options, cloud.dialect)
         summary.add(row, volume, findings)
 
     unseen = await take_inventory(cloud, work, seen, read_all=True)

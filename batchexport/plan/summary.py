@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from batchexport.config import CopyLimits
 from batchexport.model import ImageQuota, Server, StorageQuota, Volume
 from batchexport.plan.copies import Copies, CopyOutlook, copy_outlook
+from batchexport.plan.deliveries import PlannedDelivery
 from batchexport.plan.row_checks import Finding, Severity, most_severe
 from batchexport.store import NeverAttempted
 
@@ -54,6 +55,7 @@ class PlanSummary(msgspec.Struct):
     copies: Copies | None = None  #: of volumes in use
     storage_quota: StorageQuota | None = None  #: None = not told, or no volume is to be copied
     copy_limits: CopyLimits = CopyLimits()
+    deliveries: dict[str, PlannedDelivery] = msgspec.field(default_factory=dict)  #: by destination
 
     def add(self, row: NeverAttempted, volume: Volume | None, findings: Sequence[Finding]) -> None:
         """Add one row."""
@@ -138,6 +140,11 @@ class PlanSummary(msgspec.Struct):
         outlook = self.copy_outlook()
         no_room = 0 if outlook is None else outlook.no_room
         return self.by_severity[Severity.BLOCKED] + self.presumed_missing + self.over_quota + no_room
+
+    @property
+    def undeliverable(self) -> list[str]:
+        """The destinations that will refuse what goes there."""
+        return [text for text, planned in self.deliveries.items() if planned.problems]
 
 
 #: Documented read speeds of the slowest and the fastest disk types of EVS. No export was seen to be faster.

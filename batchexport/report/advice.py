@@ -25,6 +25,7 @@ CODES: Mapping[str, str] = {
     "disk_format": "The cloud does not have this disk format.",
     "image_name": "The cloud does not accept this image name; or the image has another name than asked for.",
     "image_name_taken": "The project already has an image of this name. Most clouds accept that.",
+    "undeliverable": "The image can be made, but not be delivered to a destination of its row.",
     "option_dropped": "The cloud does not support an option of the row; the export goes ahead without it.",
     "hook_failed": "The command that runs before the row (`before_row`) failed, so nothing was sent.",
     # Left out on purpose.
@@ -108,6 +109,7 @@ _BY_CODE = {
     "disk_format": "Choose a format that the cloud has.",
     "image_name": "Choose a name that the cloud accepts.",
     "image_name_taken": "Nothing, unless image names have to be unique for you.",
+    "undeliverable": "Choose another destination for the row (column deliver), or none.",
     "option_dropped": "Remove the option from the row, or accept that it has no effect.",
     "removed": f"The images were deleted: {_AGAIN}.",
     "server_status": f"Bring the server to active or shutoff, {_RETRY}.",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from batchexport.config import Limits
 from batchexport.model import Server, TargetKey
 from batchexport.plan import PlanSummary, RowFindings, Severity
+from batchexport.plan.deliveries import PlannedDelivery
 from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.plan.summary import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
 from batchexport.report.listing import Listing
@@ -40,7 +41,20 @@ def plan_text(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
         if len(summaries) > 1:
             lines += ["", printable(target.label)] if lines else [printable(target.label)]
         lines += [*_table(summary), *_server_lines(summary), *_copy_lines(summary), *_sums(summary, limits)]
+    lines += _delivery_lines(summaries)
     return "\n".join(lines)
+
+
+def _deliveries(summaries: Mapping[TargetKey, PlanSummary]) -> dict[str, PlannedDelivery]:
+    """What goes to each destination, of all targets together."""
+    return {text: planned for summary in summaries.values() for text, planned in summary.deliveries.items()}
+
+
+def _delivery_lines(summaries: Mapping[TargetKey, PlanSummary]) -> Iterator[str]:
+    for text, planned in _deliveries(summaries).items():
+        yield f"to {printable(text)}: {count_of(planned.rows, 'image')}, at most {number(planned.gib)} GiB"
+        yield from (f"  will be refused: {printable(words)}" for words in planned.problems)
+        yield from (f"  may be refused: {printable(words)}" for words in planned.notes)
 
 
 def plan_json(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str:
@@ -50,7 +64,17 @@ def plan_json(summaries: Mapping[TargetKey, PlanSummary], limits: Limits) -> str
         for target, summary in summaries.items()
     ]
     every_row_can_go = not any(summary.cannot for summary in summaries.values())
-    content = {"every_row_can_go": every_row_can_go, "targets": targets}
+    deliveries = [
+        {
+            "to": text,
+            "images": planned.rows,
+            "max_gib": planned.gib,
+            "refused": planned.problems,
+            "may_be_refused": planned.notes,
+        }
+        for text, planned in _deliveries(summaries).items()
+    ]
+    content = {"every_row_can_go": every_row_can_go, "targets": targets, "deliveries": deliveries}
     return json.dumps(content, ensure_ascii=False, indent=2)
 
 

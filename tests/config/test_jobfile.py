@@ -37,6 +37,14 @@ poll_interval = "1.5m"
 retries = 0
 max_failures = "5%"
 settle_time = 45
+[[deliver]]
+to = "cloud:west"
+[[deliver]]
+to = "volume:west"
+type = "ssd"
+[[deliver]]
+to = "project:7e3f1d5b90a84c62b7d0c8f4a1e69325"
+accept = "theirs"
 [servers]
 in_use = "skip"
 hard_stop = true
