@@ -89,7 +89,8 @@ async def work(
     """
     await confirm_stops(state_path, settings)
     deliveries = None
-    if settings.wait:
+    # Where it ends once everything is sent, or only looks and releases, streams would be cut off at once.
+    if settings.wait and watch and (hours is None or hours.closes_at > 0.0):
         retry_failed = JobState.FAILED in again
         deliveries = await deliveries_of(state_path, settings, access, hours=hours, retry_failed=retry_failed)
     transfers = 2 * settings.deliveries.max_transfers if deliveries else 0

@@ -76,7 +76,7 @@ async def deliveries_of(
         bandwidth=Bandwidth(wanted.bandwidth),
         version=__version__,
         retry_failed=retry_failed,
-        may_begin=_may_begin(hours, took, progress),
+        may_begin=may_begin(hours, took, progress),
         progress=progress,
     )
 
@@ -116,14 +116,14 @@ def _took(deliveries: Sequence[Delivery]) -> list[tuple[int, float]]:
     ]
 
 
-def _may_begin(
+def may_begin(
     hours: OpenHours | None, took: Sequence[tuple[int, float]], progress: Progress
 ) -> Callable[[Delivery], bool]:
     """Whether a delivery is expected to end while somebody watches it."""
     if hours is None:
         return lambda delivery: True
 
-    def may_begin(delivery: Delivery) -> bool:
+    def fits(delivery: Delivery) -> bool:
         now, seen = time.time(), [*took[-_NEWEST:], *progress.took[-_NEWEST:]]
         pace = UNKNOWN_PACE
         if len(seen) >= MIN_EXPORTS or hours.throughput is not UNKNOWN_PACE:
@@ -131,7 +131,7 @@ def _may_begin(
         lasts_s = pace.expected_s(delivery.size_gib or 0)
         return now < hours.closes_at and now + lasts_s <= hours.watched_until
 
-    return may_begin
+    return fits
 
 
 @asynccontextmanager

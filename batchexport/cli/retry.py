@@ -28,23 +28,26 @@ Examples:
 def retry(state_path: Path, skipped: bool, **flags: Any) -> None:
     """Retry the failed rows.
 
-    Their attempts count from zero again, and the run resumes. Ambiguous rows stay as they are.
+    Their attempts count from zero again, and the run resumes. Deliveries that failed are tried again,
+    and nothing is exported a second time. Ambiguous rows stay as they are.
     """
     from batchexport.app.start import resume
     from batchexport.cli.flags import config_of_resume
     from batchexport.cli.foreground import execute
     from batchexport.model import JobState
     from batchexport.report.text import count_of
-    from batchexport.store import stores
+    from batchexport.store import count_deliveries, stores
 
     again = {JobState.FAILED, JobState.SKIPPED} if skipped else {JobState.FAILED}
     config = config_of_resume(state_path, flags)
     resume(config, state_path, console_of())
     with stores.read(state_path) as reader:
-        tallies = reader.overview().tallies
+        tallies, delivered = reader.overview().tallies, count_deliveries(reader)
     rows = sum(tally.jobs for tally in tallies if tally.state in again)
-    tried = f"{count_of(rows, 'row')} to retry"
-    console_of().info(tried if rows else _nothing_to_try_again(skipped))
+    tried = [f"{count_of(rows, 'row')} to retry"] if rows else []
+    if delivered and delivered.failed:
+        tried.append(f"{delivered.failed} failed deliveries to retry")
+    console_of().info(", ".join(tried) or _nothing_to_try_again(skipped))
     console_of().sinks.take_from_job(config.job_name, config.notify, config.reports)
     raise click.exceptions.Exit(
         execute(state_path, config.settings, config.access, console_of(), again=again)
