@@ -298,7 +298,6 @@ deliver_option = option(
     type=DESTINATION,
     metavar="DESTINATION",
     multiple=True,
-    variable=False,
     show_default="as the run was last told",
     help="Deliver each image there after its export: project:ID shares it, cloud:NAME copies it,"
     " volume:NAME makes a volume of the copy, file:///…, s3://…, gs://… and az://… save a file."

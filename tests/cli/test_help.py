@@ -167,6 +167,7 @@ def test_options_stand_in_sections_the_commands_own_first_and_those_of_signing_i
         "Pace and limits:",
         "Images:",
         "Volumes in use:",
+        "Deliveries:",
         "Events and metrics:",
         "Output:",
         "Cloud and authentication:",

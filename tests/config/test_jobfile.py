@@ -87,6 +87,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     job_file = read_job_file(written(tmp_path, EVERYTHING))
     assert job_file.layer == Layer(
         encoding="gb18030",
+        deliver=(
+            "cloud:west",
+            "volume:west,type=ssd",
+            "project:7e3f1d5b90a84c62b7d0c8f4a1e69325,accept=theirs",
+        ),
         requests_per_second=2.0,
         max_exports=10,
         concurrency=4,
@@ -289,3 +294,27 @@ def test_a_slip_in_toml_is_met_with_what_is_likely_meant(tmp_path: Path, text: s
     with pytest.raises(ConfigError, match="not TOML") as caught:
         read_job_file(written(tmp_path, text))
     assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[deliver]\nto = "cloud:west"', "[deliver]: write [[deliver]], once for each destination"),
+        ("[[deliver]]\ntype = 1", "[deliver 1] to: missing"),
+        ('[[deliver]]\nto = "clod:west"', "[deliver 1] to: destination 'clod:west': 'clod' is no kind"),
+        ('[[deliver]]\nto = "cloud:west"\ntype = "ssd"', "unknown option 'type'; it takes none"),
+        ('[[deliver]]\nto = "volume:west"', "[deliver]: destination 'volume:west': the image has to be"),
+        ('[limits]\nbandwidth = "fast"', "'fast' is not a number of bytes per second"),
+        ("[limits]\nmax_transfers = 0", "it must be 1 or more"),
+    ],
+)
+def test_a_destination_that_cannot_be_is_named(tmp_path: Path, text: str, words: str) -> None:
+    found = problems(tmp_path, f'[job]\nlist = "l.csv"\n{text}')
+    assert any(words in each for each in found), found
+
+
+def test_bandwidth_is_a_number_or_a_text(tmp_path: Path) -> None:
+    for text, rate in (("1000", 1000.0), ('"2K"', 2048.0)):
+        text = f'[job]\nlist = "l.csv"\ndrop_source_image = true\n[limits]\nbandwidth = {text}'
+        layer = read_job_file(written(tmp_path, text)).layer
+        assert (layer.bandwidth, layer.drop_source) == (rate, True)

@@ -117,8 +117,10 @@ def test_report_formats_are_those_of_the_program() -> None:
 
 @pytest.mark.parametrize("table", SCHEMA["properties"])
 def test_the_reader_knows_every_table_and_key_of_the_schema(tmp_path: Path, table: str) -> None:
-    keys = SCHEMA["properties"][table]["properties"]
-    text = "\n".join([f"[{table}]", *(f"{key} = [[]]" for key in keys)])
+    section = SCHEMA["properties"][table]
+    head = f"[[{table}]]" if section["type"] == "array" else f"[{table}]"
+    keys = section.get("items", section)["properties"]
+    text = "\n".join([head, *(f"{key} = [[]]" for key in keys)])
     (tmp_path / "job.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         read_job_file(tmp_path / "job.toml")
