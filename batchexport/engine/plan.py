@@ -37,7 +37,8 @@ async def plan(state: Store, connect: Connect, settings: Settings) -> Mapping[Ta
 async def _plan_target(cloud: Cloud, work: Work, settings: Settings, summary: PlanSummary) -> None:
     """Fill the summary of one target. Costs pages, and a few volumes that no page shows."""
     rules = Rules(dialect=cloud.dialect, image=settings.image, in_use=settings.in_use)
-    summary.copies = Copies(makes_clones=cloud.dialect.name is DialectName.CINDER)
+    is_cloning = cloud.dialect.name is DialectName.CINDER and not settings.quiesce
+    summary.copies = Copies(makes_clones=is_cloning)
     summary.copy_limits = settings.copies
     summary.quota = await cloud.image.get_quota()
     taken = await _taken_names(cloud, work, summary)

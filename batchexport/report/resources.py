@@ -28,6 +28,20 @@ COLUMNS = (
 _LINE = "{:<16}  {:<36}  {:<24}  {:<9}  {:<20}  {}"
 
 
+def copies_lines(copies: Sequence[ResourceReport], *, is_working: bool) -> list[str]:
+    """What is to be said of snapshots and temporary volumes that are there; a run at work deletes its own."""
+    kept = [each for each in copies if each.is_stuck or not is_working]
+    return list(
+        filter(None, (copies_line(kept), _in_use_line([each for each in copies if each not in kept])))
+    )
+
+
+def _in_use_line(copies: Sequence[ResourceReport]) -> str:
+    kinds = Counter(map(kind_text, copies))
+    counts = " and ".join(count_of(number, kind) for kind, number in sorted(kinds.items()))
+    return counts and f"{counts} at the moment: the run deletes what it no longer needs"
+
+
 def copies_line(copies: Sequence[ResourceReport]) -> str:
     """How many snapshots and temporary volumes are not released, and which; empty if none is."""
     if not copies:
@@ -39,9 +53,10 @@ def copies_line(copies: Sequence[ResourceReport]) -> str:
     return f"{counts} of ours {'is' if len(copies) == 1 else 'are'} not deleted: {named}{more}"
 
 
-def resource_lines(overview: Overview) -> list[str]:
-    """A line on servers and one on copies, without those that have nothing to tell."""
-    return list(filter(None, (servers_line(overview.servers), copies_line(overview.copies))))
+def resource_lines(overview: Overview, *, is_working: bool = False) -> list[str]:
+    """Lines on servers and on copies, without those that have nothing to tell."""
+    servers = servers_line(overview.servers)
+    return [*filter(None, [servers]), *copies_lines(overview.copies, is_working=is_working)]
 
 
 def resources_text(overview: Overview, names: Mapping[str, str] = NO_NAMES) -> str:

@@ -41,12 +41,14 @@ def status_text(reader: Reader, state_path: StoreRef, *, now: float, pace: Seque
     """Where the run stands, in a few lines. `pace` are lines on its throughput, for a live view."""
     run, overview = reader.run, reader.overview(now=now)
     totals = Totals.of(overview.tallies)
+    holders = reader.processes().holders
+    is_working = any(holder.alive for holder in holders)
     lines = [
         f"{state_path}: run {printable(run.run_id)} of {printable(run.list_name)},"
         f" started {iso_utc(run.created_at)}",
         *_cloud_lines(overview.identities),
-        *_holder_lines(reader.processes().holders),
-        *resource_lines(overview),
+        *_holder_lines(holders),
+        *resource_lines(overview, is_working=is_working),
         rows_text(totals),
     ]
     if totals.to_do:

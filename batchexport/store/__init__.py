@@ -23,6 +23,7 @@ from batchexport.store.records import (
     TargetRecord,
 )
 from batchexport.store.reports import (
+    CANNOT_BE_DELETED,
     Abandoned,
     AttemptReport,
     Downtime,
@@ -55,6 +56,7 @@ from batchexport.store.sqlite.targets import check_bound
 from batchexport.store.stores import Unreadable, look_into
 
 __all__ = [
+    "CANNOT_BE_DELETED",
     "MADE",
     "Abandoned",
     "AttemptReport",

@@ -12,6 +12,9 @@ from batchexport.model import ImageOptions, JobState, ResourceState, ResourceTyp
 from batchexport.store.owner import Owner
 from batchexport.store.records import TargetRecord
 
+#: How the note of a resource begins that could not be deleted.
+CANNOT_BE_DELETED = "cannot be deleted"
+
 
 class ResourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """What is ours and not yet released: a server that is not up again, a snapshot, a temporary volume."""
@@ -23,11 +26,16 @@ class ResourceReport(msgspec.Struct, frozen=True, kw_only=True):
     state: ResourceState
     acquiring_at: float | None
     held_at: float | None
-    note: str | None  #: what is wrong with it
+    note: str | None  #: what people are to know of it
     volume_ids: tuple[str, ...]  #: of the rows that it is, or was, needed for
     cloud_id: str | None = None  #: of what we created; None = not known
     depends_on: str | None = None  #: the resource that it is made of, and released before
     size_gib: int | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it could not be deleted."""
+        return self.note is not None and self.note.startswith(CANNOT_BE_DELETED)
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,19 @@ def test_a_plan_tells_what_is_made_and_whether_quotas_allow_it(
     assert copies["quotas"]["snapshots"] == {"allowed": 1, "used": 0}
 
 
+def test_a_plan_with_commands_counts_a_snapshot_for_each_copy(
+    batchexport: Callable[..., Result], listed: str
+) -> None:
+    Path("night.toml").write_text(
+        '[job]\nlist = "list.csv"\n[cloud]\nname = "served"\n[servers]\nin_use = "snapshot"\n'
+        '[snapshot]\nbefore = "true"\n'
+    )
+    with cloud():
+        result = batchexport("plan", "night.toml")
+    made = "3 snapshots and 3 temporary volumes of 30 GiB would be made and deleted, 3 at once"
+    assert f"{made}, for up to 60 GiB of quota" in result.stdout, result.output
+
+
 def test_a_plan_that_no_quota_allows_ends_with_3(batchexport: Callable[..., Result], listed: str) -> None:
     with cloud(quotas=Quotas(gigabytes=65)):
         result = batchexport("plan", listed, *CLOUD, *COPY, "--max-temporary", "1")

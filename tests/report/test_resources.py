@@ -12,7 +12,7 @@ from batchexport.app.run import outcome_of
 from batchexport.observe.message import Outcome, message_for, with_state
 from batchexport.report.actions import actions_of
 from batchexport.report.formats import ReportFormat, report_lines
-from batchexport.report.resources import copies_line, resources_json, resources_text
+from batchexport.report.resources import copies_line, copies_lines, resources_json, resources_text
 from batchexport.report.status import status_json, status_text, summary_text
 from batchexport.store import StateReader
 from tests.report.state_files import AT, build_succeeded, volume_id
@@ -103,6 +103,16 @@ def test_the_table_names_each_with_what_is_wrong(reader: StateReader) -> None:
     assert lines[1].endswith("data")
     assert lines[2].strip() == STUCK
     assert lines[-1] == LINE
+
+
+def test_a_run_at_work_deletes_its_copies_and_names_those_that_it_could_not(reader: StateReader) -> None:
+    alter(reader.path, "UPDATE resource SET note = 'cannot be deleted: ' || note")
+    snapshot, volume = sorted(reader.overview().copies, key=lambda each: each.kind)
+    at_work = "1 snapshot at the moment: the run deletes what it no longer needs"
+    assert copies_lines([snapshot], is_working=True) == [at_work]
+    kept = "1 temporary volume of ours is not deleted: bx-r1-1-v"
+    assert copies_lines([snapshot, volume], is_working=True) == [kept, at_work]
+    assert copies_lines([volume, snapshot], is_working=False) == [LINE]
 
 
 def test_nothing_is_said_of_nothing(reader: StateReader) -> None:

@@ -58,7 +58,7 @@ class QuietBurst:
             log.warning(
                 "commands around the snapshots of a server failed: %s", "; ".join(problems), extra=extra
             )
-        return failed, f"; {'; '.join(problems)}" if problems else ", its server held by commands of yours"
+        return failed, "; ".join(problems) or "its server held by commands of yours"
 
     async def _server(self, server_id: str, volume_ids: Sequence[str]) -> QuiescedServer:
         name = None

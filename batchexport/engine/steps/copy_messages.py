@@ -8,7 +8,7 @@ from batchexport.engine.ports import Cloud, cloud_name
 from batchexport.engine.resources.kind import Messages
 from batchexport.model import ResourceState
 from batchexport.shell_command import on_state_file
-from batchexport.store import Work
+from batchexport.store import CANNOT_BE_DELETED, Work
 
 
 def messages(cloud: Cloud, work: Work) -> Messages:
@@ -20,7 +20,7 @@ def messages(cloud: Cloud, work: Work) -> Messages:
         name="%s",
         states={
             ResourceState.ACQUIRING: "being made",
-            ResourceState.HELD: "not deleted",
+            ResourceState.HELD: "in use",
             ResourceState.RELEASING: "being deleted",
         },
         acquiring="making %s",
@@ -30,7 +30,7 @@ def messages(cloud: Cloud, work: Work) -> Messages:
         unseen="cannot list snapshots and temporary volumes (%s); trying again",
         taken_back="%s was deleted by somebody else before its volume was exported",
         stuck="%s cannot be deleted (%s): look at it in the cloud; it is left as it is",
-        stuck_note="cannot be deleted: %s",
+        stuck_note=f"{CANNOT_BE_DELETED}: %s",
         releasing="deleting temporary copies before the run ends: %s",
         leave_hint=f"a second Ctrl-C exits now; then `{resume}` or `{release}` deletes them",
         left="temporary copies are not deleted: %s",

@@ -34,7 +34,7 @@ class CopyMoments:
     async def add(self, snapshot_ids: Sequence[str], words: str) -> None:
         """Say this of the images of these snapshots, too."""
         for each in snapshot_ids:
-            self._words[each] = f"{self._words.get(each, '')}{words}"
+            self._words[each] = ", ".join(filter(None, (self._words.get(each), words)))
             await self._book.note(each, self._words[each])
 
     async def observe(self, outstanding: Sequence[Resource], created_at: Mapping[str, float]) -> None:
@@ -51,10 +51,10 @@ class CopyMoments:
             if len(ids) > 1:
                 await self._note_spread(ids, [created_at[each] for each in ids])
             elif self._failed(job_of(ids[0])):
-                await self.add(ids, ", made later than others of its server: the first ended in an error")
+                await self.add(ids, "made later than others of its server: the first ended in an error")
 
     async def _note_spread(self, ids: Sequence[str], times: Sequence[float]) -> None:
         apart_s = max(times) - min(times)
-        await self.add(ids, f", {len(times)} volumes of its server within {apart_s:.1f} s")
+        await self.add(ids, f"{len(times)} volumes of its server within {apart_s:.1f} s")
         extra = {"action": "snapshots_made", "count": len(times), "seconds_apart": round(apart_s, 3)}
         log.info("%d snapshots of one server were made within %.1f s", len(times), apart_s, extra=extra)

@@ -54,7 +54,8 @@ class CopyRequests:
         if volume.depends_on is None:
             return "crash-consistent: made from a clone of the volume while it was in use"
         words = self.moments.of(self._known.get(volume.depends_on), volume.depends_on)
-        return f"crash-consistent: made from a snapshot of the volume while it was in use{words}"
+        made_of = "crash-consistent: made from a snapshot of the volume while it was in use"
+        return ", ".join(filter(None, (made_of, words)))
 
     def made(self, resource_ids: Sequence[str]) -> list[str]:
         """The ids in the cloud of those of these that were made."""
