@@ -264,6 +264,7 @@ class ControlLoop:
         kept = self._keeper.stuck | self._left_alone.keys()
         if not self._settings.wait:
             kept |= self._kind.busy.keys()
+        kept |= {each.depends_on for each in outstanding if each.resource_id in kept and each.depends_on}
         left = {resource.resource_id for resource in outstanding} - kept
         return bool(left or self._to_confirm)
 
