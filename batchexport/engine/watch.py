@@ -6,17 +6,24 @@ Where a list is refused, too slow or incomplete, images and volumes are read by 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable, Mapping
 
 from batchexport.config import Settings
 from batchexport.engine import decide
 from batchexport.engine.endings import Endings
+from batchexport.engine.expected_times import ExpectedTimes
 from batchexport.engine.ledger import Ledger
 from batchexport.engine.polling import SINGLE_READS, ActiveImages, PollBackoff, PollHealth, RoundRobin
 from batchexport.engine.ports import Cloud
 from batchexport.errors import CloudError
+from batchexport.model import Job
 
 #: Records on one page of a list, at best.
 PAGE = 1000
+#: What exports of copies are called where it is learned how long they take.
+COPIES = "exports of copies"
+#: While every copy is uploading, only one poll of so many asks for images as well.
+IMAGES_EVERY = 4
 
 
 class Watcher:
@@ -34,6 +41,8 @@ class Watcher:
         self._volumes_backoff = PollBackoff()
         self._are_volumes_listed = True  # when it was last tried
         self._round_robin = RoundRobin()
+        self._expected = ExpectedTimes()
+        self._polls_until_images = 0
 
     async def run(self) -> None:
         """Watch for ever; the caller cancels it when nothing is left to watch.
@@ -72,7 +81,8 @@ class Watcher:
             return
         uploading, unlisted = await self._uploading(len(exporting))
         try:
-            await self._read_active()
+            if not self._are_copies_uploading(exporting, uploading):
+                await self._read_active()
         except CloudError as error:
             if uploading is None:
                 raise
@@ -90,13 +100,32 @@ class Watcher:
             await self._endings.poll_one_by_one(self._round_robin.of(left, SINGLE_READS))
         await self._endings.end_stuck(left, uploading=uploading or ())
 
+    def _are_copies_uploading(self, exporting: Mapping[str, Job], uploading: Collection[str] | None) -> bool:
+        """Whether only copies are exported, and none has ended: nobody but us uses them.
+
+        A list may lag, so that images are read now and then all the same.
+        """
+        self._polls_until_images -= 1
+        if uploading is None or self._polls_until_images <= 0 or not self._are_copies(exporting.values()):
+            self._polls_until_images = IMAGES_EVERY
+            return False
+        return all(self._ledger.subject_of(job) in uploading for job in exporting.values())
+
+    def _are_copies(self, jobs: Iterable[Job]) -> bool:
+        return all(job.job_id in self._ledger.subjects for job in jobs)
+
     def _interval_s(self) -> float:
         if (set_s := self._settings.limits.poll_interval_s) is not None:
             return set_s
         youngest = next(reversed(self._ledger.exporting.values()), None)
         if youngest is None or youngest.accepted_at is None:
             return decide.poll_interval_s(0.0)
-        return decide.poll_interval_s(self._ledger.now() - youngest.accepted_at)
+        interval_s = decide.poll_interval_s(self._ledger.now() - youngest.accepted_at)
+        if not self._are_copies(self._ledger.exporting.values()):
+            return interval_s
+        now = self._ledger.now()
+        ages_s = [now - (job.accepted_at or now) for job in self._ledger.exporting.values()]
+        return self._expected.wait_s(COPIES, ages_s, step_s=interval_s)
 
     async def _uploading(self, exports: int) -> tuple[set[str] | None, CloudError | None]:
         """Ids of the volumes that the list shows as uploading; None = not read, with the error if it failed.
@@ -124,4 +153,6 @@ class Watcher:
         """End every export whose image has turned active since the last poll."""
         async for image in self._images.read(self._ledger.exporting):
             if job := self._ledger.exporting.get(image.image_id):
+                if job.job_id in self._ledger.subjects and job.accepted_at is not None:
+                    self._expected.took(COPIES, self._ledger.now() - job.accepted_at)
                 self._endings.succeed(job, decide.finished(image, job, self._settings.image))

@@ -64,6 +64,7 @@ class CopyCloud(FakeCloud):
         self.requests: list[tuple[str, str]] = []  # (what, name) of each create and delete
         self.answers_with: dict[str, str] = {}  # by kind, the id of somebody else's that creates answer with
         self.most_things = 0
+        self.unlisted: set[str] = set()  # ids of what lists leave out
         self.fails_to_make: dict[str, int] = {}  # by kind: so many of the next ones end in an error
         self.before_change: Callable[[str, str, str], None] | None = None
         self.after_order: Callable[[], None] | None = None
@@ -153,7 +154,8 @@ class CopyCloud(FakeCloud):
     async def marked_volumes(self, metadata: Mapping[str, str]) -> AsyncIterator[list[Volume]]:
         self._read("marked_volumes")
         found = (self._volume(each, self.server_now_s()) for each in self.things)
-        yield [each for each in found if each is not None]  # the filter is ignored here
+        listed = [each for each in found if each is not None]  # the filter is ignored here
+        yield [each for each in listed if each.volume_id not in self.unlisted]
 
     async def marked_snapshots(self, metadata: Mapping[str, str]) -> AsyncIterator[list[Snapshot]]:
         self._read("marked_snapshots")
@@ -162,6 +164,7 @@ class CopyCloud(FakeCloud):
             each
             for each in found
             if each is not None and metadata.items() <= each.metadata.items()
+            and each.snapshot_id not in self.unlisted
         ]  # fmt: skip
 
     async def get_snapshot(self, snapshot_id: str) -> Snapshot | None:

@@ -27,7 +27,7 @@ RUN = "20270115-aaaaaa"
 def settings(limits: dict[str, Any] | None = None, **copies: Any) -> Settings:
     return Settings(
         in_use=InUse.SNAPSHOT,
-        limits=Limits(poll_interval_s=5.0, **(limits or {})),
+        limits=Limits(**{"poll_interval_s": 5.0, **(limits or {})}),
         copies=CopyLimits(**copies),
     )
 
@@ -248,6 +248,31 @@ def test_a_copy_that_cannot_be_deleted_is_named_and_kept(
     assert left.note == f"cannot be deleted: it is {status}"
     assert left.cloud_id in cloud.left()
     assert "it is left as it is" in caplog.text
+
+
+@pytest.mark.parametrize("interval_s", [5.0, None])
+@pytest.mark.parametrize(("kind", "clones"), COPIES)
+def test_a_copy_that_only_lists_lack_is_not_gone(
+    bench: Bench, kind: str, clones: bool, interval_s: float | None
+) -> None:
+    """Its deletion was accepted and failed, and lists are capped, or lag."""
+    bench.load(IDS[:1])
+    cloud = CopyCloud(alone(1), clones=clones)
+
+    def fail_to_delete(what: str, of: str, name: str) -> None:
+        if (what, of) == ("delete", kind):
+            (cloud_id,) = (each for each, thing in cloud.things.items() if thing["name"] == name)
+            cloud.unlisted.add(cloud_id)
+            cloud.lost = ["busy"]
+            cloud.after_order = lambda: cloud.things[cloud_id].update(status="error_deleting")
+
+    cloud.before_change = fail_to_delete
+    bench.run(cloud, settings=settings({"poll_interval_s": interval_s}))
+    assert bench.states() == {IDS[0]: "succeeded"}
+    with bench.reader() as reader:
+        left = {each.cloud_id for each in reader.overview().resources}
+    assert cloud.unlisted
+    assert cloud.unlisted <= left
 
 
 def test_what_is_not_proved_ours_is_never_deleted(bench: Bench) -> None:

@@ -23,7 +23,11 @@ LOST = ["before", "after", "late", "twice", "unavailable", "busy", "error", *["n
 
 def settings(dice: random.Random) -> Settings:
     limits = Limits(
-        poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0
+        poll_interval_s=dice.choice([5.0, None]),
+        max_exports=MAX_EXPORTS,
+        concurrency=3,
+        retries=RETRIES,
+        settle_s=30.0,
     )
     copies = CopyLimits(max_temporary=dice.choice([2, 8]), max_temporary_gib=dice.choice([None, 30]))
     return Settings(in_use=InUse.SNAPSHOT, limits=limits, copies=copies)

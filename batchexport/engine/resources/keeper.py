@@ -16,6 +16,7 @@ from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import Group
 from batchexport.engine.resources.kind import ResourceKind
 from batchexport.engine.resources.lifecycle import (
+    NOT_LOOKED,
     UNKNOWN,
     Action,
     Condition,
@@ -119,6 +120,8 @@ class Keeper:
     def _next_action(
         self, resource: Resource, seen: Mapping[str, Seen], needed: Collection[str], *, is_ready: bool
     ) -> Action:
+        if seen.get(resource.resource_id) is NOT_LOOKED:
+            return Action.WAIT
         observation = self._observations.observe(
             resource.resource_id,
             resource.state,

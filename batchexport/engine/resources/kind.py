@@ -67,11 +67,15 @@ class ResourceKind(Protocol):
 
     book: ResourceBook  #: what the store keeps of it
     messages: Messages
-    poll_s: float  #: between two polls, where no other interval was asked for
     stuck_s: float  #: the longest of `limits`
     gib_factor: int  #: GiB that are copied for each GiB of a volume, its export among them
     is_created: bool  #: acquiring creates it, as of `Limits`
     confirms: bool  #: whether jobs succeed only after a last look at what they needed
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds until the next poll, where no other interval was asked for."""
+        ...
 
     @property
     def busy(self) -> Mapping[str, str]:

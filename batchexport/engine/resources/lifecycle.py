@@ -50,6 +50,8 @@ class Seen(msgspec.Struct, frozen=True):
 
 #: Nothing could be observed.
 UNKNOWN = Seen(Condition.UNKNOWN)
+#: It was not looked at: what was seen before stands, and nothing is to be done.
+NOT_LOOKED = Seen(Condition.UNKNOWN, "not looked at")
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ class CopyRequests:
         def sending() -> None:
             fence()
             self._fresh.discard(resource_id)  # from here on it may have been made
+            self._watch.schedule.requested(resource_id, ResourceType(resource.kind), "made")
 
         try:
             cloud_id = await self._send(resource, sending)
@@ -158,4 +159,5 @@ class CopyRequests:
                 failed[resource_id] = error
             else:
                 self._watch.deleted.add(resource_id)
+                self._watch.schedule.requested(resource_id, ResourceType(resource.kind), "deleted")
         return failed

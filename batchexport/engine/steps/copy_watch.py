@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from batchexport.engine.ports import Cloud
 from batchexport.engine.resources.book import ResourceBook
-from batchexport.engine.resources.lifecycle import Condition, Seen
-from batchexport.engine.steps.copy_marks import RUN, Found, found_of, name_of, not_ours, seen_of
+from batchexport.engine.resources.lifecycle import NOT_LOOKED, UNKNOWN, Condition, Seen
+from batchexport.engine.steps.copy_marks import BUSY, RUN, Found, found_of, name_of, not_ours, seen_of
+from batchexport.engine.steps.copy_schedule import CopySchedule
 from batchexport.errors import AuthenticationError, CloudError
 from batchexport.model import ResourceState, ResourceType, Snapshot, Volume
 from batchexport.store import Resource
@@ -19,18 +20,26 @@ from batchexport.store import Resource
 log = logging.getLogger(__name__)
 
 #: What is held is looked at this often: nothing is expected to become of it.
-HELD_EVERY_S = 60.0
+HELD_EVERY_S = 300.0
 #: Copies that no list shows are read by their ids, so many in a poll.
 MAX_SINGLE_READS = 20
+#: One that we deleted and a list lacks is read by its id when this has passed.
+READ_AFTER_S = 10.0
 #: Nothing was ever requested under its name.
 NOT_REQUESTED = Seen(Condition.FREE, "not requested", is_certain=True)
+#: Its deletion was accepted, and it is shown no more: so much longer, and to a read by its id.
+GONE = Seen(Condition.FREE, "gone")
 
 
 class CopyWatch:
     """Lists the copies of one run, and tells of each what it is for us."""
 
-    def __init__(self, cloud: Cloud, book: ResourceBook, run_id: str, fresh: Collection[str]) -> None:
+    def __init__(
+        self, cloud: Cloud, book: ResourceBook, run_id: str, fresh: Collection[str], schedule: CopySchedule
+    ) -> None:
         """`fresh`: ids of copies that were certainly never requested; read at each poll."""
+        self.schedule = schedule
+        self._unlisted: dict[str, float] = {}  # ids of what we deleted: since when lists lack it
         self._cloud = cloud
         self._book = book
         self._run_id = run_id
@@ -49,6 +58,8 @@ class CopyWatch:
             self._gone.add(cloud_id)
         self.deleted.discard(resource_id)
         self.stuck.discard(resource_id)
+        self._unlisted.pop(resource_id, None)
+        self.schedule.ended(resource_id)
 
     async def poll(
         self, outstanding: Sequence[Resource], *, needed: Collection[str], at_s: float
@@ -64,20 +75,44 @@ class CopyWatch:
         for kind in (ResourceType.SNAPSHOT, ResourceType.VOLUME):
             theirs = [each for each in outstanding if each.kind == kind]
             moving = [each for each in theirs if _is_moving(each, needed)]
-            requested = [each for each in moving if each.resource_id not in self._fresh]
-            if requested or (theirs and is_all):
+            requested = [each for each in moving if self._may_have_changed(each)]
+            if (requested and self._is_list_due(kind, requested)) or (theirs and is_all):
                 found = await self._list(kind)
+                self._note_listed(kind, theirs, found)
                 theirs = [await self._identified(each, found) for each in theirs]
                 known |= {each.resource_id: each for each in theirs}
                 await self._note_duplicates(kind, found, theirs, at_s=at_s)
                 seen |= await self._seen(theirs, found)
             else:
-                seen |= {each.resource_id: NOT_REQUESTED for each in moving}
+                fresh = (each.resource_id for each in moving if each.resource_id in self._fresh)
+                seen |= dict.fromkeys(fresh, NOT_REQUESTED)
+                seen |= await self._seen(requested, None)
         if is_all:
             self._held_at = loop_now
         self._cloud_ids |= {each.resource_id: each.cloud_id for each in known.values() if each.cloud_id}
-        self.stuck = {each for each, what in seen.items() if what.is_stuck}
+        unseen = {each for each in self.stuck if seen.get(each, NOT_LOOKED) is NOT_LOOKED}
+        self.stuck = unseen | {each for each, what in seen.items() if what.is_stuck}
         return seen, known
+
+    def _may_have_changed(self, resource: Resource) -> bool:
+        """Whether a list may show something new of it: not of a snapshot that is there, or not requested."""
+        is_there = resource.state is ResourceState.HELD and resource.kind == ResourceType.SNAPSHOT
+        return resource.resource_id not in self._fresh and not is_there
+
+    def _is_list_due(self, kind: ResourceType, requested: Sequence[Resource]) -> bool:
+        listed = [each for each in requested if each.resource_id not in self._unlisted]
+        # One that is there and not needed may still be uploading: it is looked at before it is deleted.
+        is_unneeded = any(each.state is ResourceState.HELD for each in listed)
+        return bool(listed) and (is_unneeded or self.schedule.is_due(kind))
+
+    def _note_listed(self, kind: ResourceType, known: Sequence[Resource], found: Mapping[str, Found]) -> None:
+        """Learn how long those took that are made now, and when to list again."""
+        moving = [each for each in known if each.state is not ResourceState.HELD]
+        for each in moving:
+            one = found.get(each.cloud_id or "")
+            if each.state is ResourceState.ACQUIRING and one is not None and one.status not in BUSY:
+                self.schedule.ended(each.resource_id)
+        self.schedule.listed(kind, [each.resource_id for each in moving if self._may_have_changed(each)])
 
     async def _list(self, kind: ResourceType) -> dict[str, Found]:
         """By the cloud's id, all that is proved to be of this run."""
@@ -124,27 +159,44 @@ class CopyWatch:
             )
             await self._book.duplicate(resource_id, cloud_id, volume_id=volumes.get(each.name), at_s=at_s)
 
-    async def _seen(self, known: Sequence[Resource], found: Mapping[str, Found]) -> dict[str, Seen]:
+    async def _seen(self, known: Sequence[Resource], found: Mapping[str, Found] | None) -> dict[str, Seen]:
+        """What each is for us. `found`: what a list shows; None = it was not due.
+
+        A copy that we deleted and a list lacks is gone when, some time later, a read by its id says so too.
+        """
         seen: dict[str, Seen] = {}
         reads = 0
         for each in known:
-            if each.cloud_id is None:
-                is_fresh = each.resource_id in self._fresh
-                seen[each.resource_id] = NOT_REQUESTED if is_fresh else Seen(Condition.ABSENT, "not found")
-            elif (one_found := found.get(each.cloud_id)) is not None:
-                seen[each.resource_id] = seen_of(one_found.status)
-                if one_found.created_at is not None:
-                    self.created_at.setdefault(each.resource_id, one_found.created_at)
-            elif each.resource_id in self.deleted:
-                seen[each.resource_id] = Seen(Condition.FREE, "gone")
-            elif reads < MAX_SINGLE_READS:
+            name, one = each.resource_id, (found or {}).get(each.cloud_id or "")
+            seen[name] = NOT_LOOKED
+            if one is not None:
+                self._unlisted.pop(name, None)
+                seen[name] = seen_of(one.status)
+                if one.created_at is not None:
+                    self.created_at.setdefault(name, one.created_at)
+            elif each.cloud_id is None:
+                if name in self._fresh:
+                    seen[name] = NOT_REQUESTED
+                elif found is not None:
+                    seen[name] = Seen(Condition.ABSENT, "not found")
+            elif found is not None and name in self.deleted and name not in self._unlisted:
+                self._unlisted[name] = asyncio.get_running_loop().time()
+                self.schedule.ended(name)
+                seen[name] = GONE
+            elif self._is_read_due(name, is_listed=found is not None) and reads < MAX_SINGLE_READS:
                 reads += 1
-                if (one := await self._read(each, each.cloud_id)) is not None:
-                    seen[each.resource_id] = one
+                seen[name] = await self._read(each, each.cloud_id)
         return seen
 
-    async def _read(self, resource: Resource, cloud_id: str) -> Seen | None:
-        """What a read by its id shows of one that a list left out; None = nothing can be learned."""
+    def _is_read_due(self, resource_id: str, *, is_listed: bool) -> bool:
+        """Whether one that no list shows is to be read by its id now."""
+        since = self._unlisted.get(resource_id)
+        if since is None:
+            return is_listed
+        return asyncio.get_running_loop().time() - since >= READ_AFTER_S
+
+    async def _read(self, resource: Resource, cloud_id: str) -> Seen:
+        """What a read by its id shows of one that a list left out."""
         try:
             one: Snapshot | Volume | None
             if resource.kind == ResourceType.SNAPSHOT:
@@ -156,9 +208,10 @@ class CopyWatch:
         except CloudError as error:
             extra = {"action": "copy_unreadable", "resource_id": name_of(resource.resource_id)}
             log.debug("%s cannot be read: %s", resource, error, extra=extra)
-            return None
+            return UNKNOWN
         if one is None:
-            return Seen(Condition.ABSENT, "not found")
+            return GONE if resource.resource_id in self.deleted else Seen(Condition.ABSENT, "not found")
+        self._unlisted.pop(resource.resource_id, None)
         if one.name != name_of(resource.resource_id):
             return not_ours(one.name)  # an answer may name what is somebody else's
         return seen_of(one.status)

@@ -32,6 +32,7 @@ from batchexport.engine.steps.copy_messages import messages
 from batchexport.engine.steps.copy_moments import CopyMoments
 from batchexport.engine.steps.copy_requests import CopyRequests
 from batchexport.engine.steps.copy_retries import FAILED, CopyRetries
+from batchexport.engine.steps.copy_schedule import CopySchedule
 from batchexport.engine.steps.copy_watch import CopyWatch
 from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
@@ -49,7 +50,7 @@ GONE_AFTER_S = 10.0
 NEVER_SEEN_S = 90.0
 #: A copy that cannot be deleted for this long needs a person.
 STUCK_AFTER_S = 900.0
-#: Between two polls: each is one list or two, and a copy takes longer.
+#: Between two steps.
 POLL_S = 10.0
 #: How long no more copies are made at once than the quota has just allowed.
 QUOTA_S = 600.0
@@ -62,7 +63,6 @@ LIST_S = 30.0
 class TemporaryVolume:
     """Makes copies of volumes in use, and deletes them: the volume first, then its snapshot."""
 
-    poll_s = POLL_S
     stuck_s = STUCK_AFTER_S
     gib_factor = 2  # a copy, then its export
     is_created = True
@@ -80,7 +80,8 @@ class TemporaryVolume:
         self._run_id = work.run.run_id
         self._known: dict[str, Resource] = {}  # planned or outstanding, by id
         self._fresh: set[str] = set()  # planned in this process, and certainly never requested
-        self._watch = CopyWatch(cloud, self.book, self._run_id, self._fresh)
+        self._schedule = CopySchedule(is_paced=settings.limits.poll_interval_s is None)
+        self._watch = CopyWatch(cloud, self.book, self._run_id, self._fresh, self._schedule)
         self._retries = CopyRetries(settings.limits.retries)
         self._moments = CopyMoments(self.book, self._retries.made)
         self._requests = CopyRequests(
@@ -95,6 +96,11 @@ class TemporaryVolume:
         self._no_quota_since: dict[int, float] = {}  # by job id: loop time, with nothing of ours to wait for
         self._listed: dict[str, Volume] = {}
         self._listed_at = -math.inf
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds until the next step. Most of them send nothing: lists are read when they can be of use."""
+        return self._schedule.step_s(POLL_S)
 
     def limits(self, resource: Resource) -> Limits:
         """By size: copies take as long as exports. One that waits for its turn is not late."""
@@ -356,6 +362,7 @@ class TemporaryVolume:
     def without_store(self, own_volumes: frozenset[str]) -> TemporaryVolume:
         """Copies are found by what the store last said, and noted nowhere."""
         self._watch.is_noting = False
+        self._schedule.is_paced = False
         return self
 
     def why_refused(self, error: CloudError) -> Ending:
