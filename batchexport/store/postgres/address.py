@@ -26,6 +26,8 @@ _ALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+#: A database without an encoding (`initdb` with the locale C) would hand out bytes.
+_TEXT = {"client_encoding": "UTF8"}
 
 
 def driver() -> Any:
@@ -70,7 +72,7 @@ def conninfo(path: DatabasePath, environment: Mapping[str, str] = os.environ) ->
         known["sslmode"] = "verify-full"
         if _knows_system() and "sslrootcert" not in known and "PGSSLROOTCERT" not in environment:
             known["sslrootcert"] = "system"
-    return {**_ALIVE, "application_name": "batchexport", **known}
+    return {**_ALIVE, **_TEXT, "application_name": "batchexport", **known}
 
 
 def connect(path: DatabasePath, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:

@@ -79,7 +79,7 @@ def check(path: DatabasePath) -> list[Finding]:
             )
         )
         findings += [_durable(db, name) for name in ("fsync", "full_page_writes", "synchronous_commit")]
-        findings.append(_standby(db))
+        findings += [_encoding(db), _standby(db)]
         if not _one(db, f"SELECT pg_has_role('{schema.WORKER}', 'MEMBER')"):
             findings.append(
                 Finding(
@@ -105,6 +105,16 @@ def _durable(db: psycopg.Connection[tuple[Any, ...]], name: str) -> Finding:
         words=f"{name} is off: a crash takes back what was acknowledged, and rows would be sent twice",
         is_unsafe=name != "synchronous_commit",  # this program sets that for itself
         is_warning=name == "synchronous_commit",
+    )
+
+
+def _encoding(db: psycopg.Connection[tuple[Any, ...]]) -> Finding:
+    value = str(_one(db, "SHOW server_encoding"))
+    if value in ("UTF8", "SQL_ASCII"):
+        return Finding(words=f"server_encoding is {value}")
+    return Finding(
+        words=f"server_encoding is {value}: names with other characters are refused; UTF8 takes all",
+        is_warning=True,
     )
 
 
