@@ -10,6 +10,7 @@ from batchexport.engine.resources.lifecycle import (
     Condition,
     Limits,
     Observation,
+    Seen,
     next_action,
 )
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
@@ -239,3 +240,19 @@ def test_what_is_created_is_free_when_it_is_absent(
 ) -> None:
     facts: dict[str, Any] = {"seen": seen_of(GONE), "is_needed": True, "may_ask": True, **observed}
     assert next_action(state, Observation(**facts), CREATED) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "seen", "expected"),
+    [
+        (HELD, Seen(Condition.FREE), Action.WAIT),
+        (HELD, Seen(Condition.FREE, is_certain=True), Action.NOTE_TAKEN_BACK),
+        (RELEASING, Seen(Condition.FREE), Action.WAIT),
+        (RELEASING, Seen(Condition.FREE, is_certain=True), Action.NOTE_RELEASED),
+        (RELEASING, Seen(Condition.HELD), Action.RELEASE_AGAIN),
+        (RELEASING, Seen(Condition.HELD, is_stuck=True), Action.STUCK),
+    ],
+)
+def test_what_a_kind_is_certain_of_needs_no_time(state: ResourceState, seen: Seen, expected: Action) -> None:
+    """That nothing was ever requested, or that the cloud cannot release it as it is."""
+    assert next_action(state, Observation(seen=seen, is_needed=True, may_ask=True), CREATED) is expected

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from batchexport.config import ServerStops, Settings
+from batchexport.engine.decide import deadline_s
 from batchexport.engine.steps.server_copies import LAG_S, LOOK_AGAIN_S, Copies
 from batchexport.engine.steps.server_witness import LOOK_AGAIN_S as NEXT_TRY_S
 from batchexport.engine.steps.server_witness import Witness
@@ -160,3 +161,95 @@ def test_a_server_that_is_kept_is_not_looked_at_all_the_time() -> None:
 
     run_fast(go())
     assert looks == 2
+
+
+class Volumes:
+    """Some volumes, each of which may be unreadable; one that is not named is not there."""
+
+    def __init__(self, **volumes: Volume | Exception) -> None:
+        self.now = volumes
+        self.reads = 0
+
+    @property
+    def block_storage(self) -> Any:
+        return self
+
+    async def get_volume(self, volume_id: str) -> Volume | None:
+        self.reads += 1
+        found = self.now.get(volume_id)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def off(server_id: str, *volume_ids: str) -> Server:
+    return Server(server_id=server_id, status="shutoff", volume_ids=volume_ids)
+
+
+def looking_at(volumes: Volumes, *, own: tuple[str, ...] = ()) -> Copies:
+    return Copies(volumes, SimpleNamespace(), own=frozenset(own))  # type: ignore[arg-type]
+
+
+def copied(volume_id: str, size_gib: int = 1) -> Volume:
+    return Volume(volume_id=volume_id, status="uploading", size_gib=size_gib)
+
+
+def test_one_server_that_is_kept_off_keeps_no_other() -> None:
+    servers = {
+        "kept": off("kept", "v1"),
+        "bare": off("bare"),
+        "done": off("done", "v2", "gone"),
+        "untold": Server(server_id="untold", status="shutoff", volume_ids=None),
+    }
+    volumes = Volumes(v1=copied("v1"), v2=Volume(volume_id="v2", status="in-use"))
+    looking = looking_at(volumes)
+
+    async def go() -> None:
+        for _ in range(2):  # the second time the kept one is not looked at
+            free = await looking.free(["missing", *servers], servers)
+            assert free == ["missing", "bare", "done", "untold"]
+        assert looking.busy.keys() == {"kept"}
+        assert "is being copied by somebody else" in looking.busy["kept"]
+
+    run_fast(go())
+
+
+@pytest.mark.parametrize(
+    ("volume", "own", "bound_s", "words"),
+    [
+        (copied("v1"), ("v1",), LAG_S, "is still being copied; it is started then, or in 2 min"),
+        (copied("v1"), (), deadline_s(1, None), "by somebody else; it is started then, or in 60 min"),
+        (TransientError("busy"), (), LAG_S, "cannot be read (busy)"),
+    ],
+)
+def test_no_copy_keeps_a_server_off_for_longer_than_its_bound(
+    volume: Volume | Exception, own: tuple[str, ...], bound_s: float, words: str
+) -> None:
+    looking = looking_at(Volumes(v1=volume), own=own)
+    servers = {"a": off("a", "v1")}
+
+    async def go() -> None:
+        assert await looking.free(["a"], servers) == []
+        assert words in looking.busy["a"]
+        await asyncio.sleep(bound_s - 1)
+        assert await looking.free(["a"], servers) == []
+        await asyncio.sleep(LOOK_AGAIN_S)
+        assert await looking.free(["a"], servers) == ["a"]
+        assert not looking.busy
+        # It was started: what it waits for another time is counted anew.
+        assert await looking.free(["a"], servers) == []
+
+    run_fast(go())
+
+
+def test_a_server_that_is_forgotten_leaves_the_times_of_others_alone() -> None:
+    looking = looking_at(Volumes(v1=copied("v1")), own=("v1",))
+    servers = {"a": off("a", "v1"), "b": off("b", "v1")}
+
+    async def go() -> list[str]:
+        await looking.free(["a", "b"], servers)
+        await asyncio.sleep(LAG_S)
+        looking.forget("a")
+        return await looking.free(["a", "b"], servers)
+
+    assert run_fast(go()) == ["b"]
