@@ -21,6 +21,7 @@ from batchexport.errors import (
     ForbiddenError,
     NotFoundError,
     OutcomeUnknownError,
+    TransientError,
     UnreachableError,
     VolumeStateError,
 )
@@ -110,6 +111,7 @@ class Told:
         self.ending: Ending | None = None
         self.after_s: float | None = None
         self.is_held = False
+        self.stopped_by: Exception | None = None
 
     def mark_in_doubt(self, _: Job, **doubt: Any) -> None:
         self.doubt = doubt
@@ -122,6 +124,9 @@ class Told:
 
     def hold_unsent(self, _: Job) -> None:
         self.is_held = True
+
+    def stop(self, error: Exception) -> None:
+        self.stopped_by = error
 
 
 WRONG_STATUS = VolumeStateError("status must be available", status=400, code="badRequest")
@@ -211,3 +216,68 @@ def test_new_rows_wait_for_those_under_way_once_several_in_a_row_were_forbidden(
         return [*waits, failures.hold_s > 0]
 
     assert run_fast(go()) == [False] * (FORBIDDEN_MAX - 1) + [True, False]
+
+
+BUSY, AWAY = TransientError("busy", status=503), UnreachableError("no route")
+REQUEST = ExportRequest(volume_id="v1", image_name="n", options=NO_OPTIONS)
+
+
+async def pauses(*errors: Exception) -> tuple[Told, list[float]]:
+    """For how long nothing is sent after each of these failures, each after the pause before it."""
+    told, cloud = Told(), SimpleNamespace()
+    failures = SendFailures(cloud, told, Settings())  # type: ignore[arg-type]
+    held = []
+    for error in errors:
+        await failures.failed(job(1), REQUEST, error, under_way=0)  # type: ignore[arg-type]
+        held.append(failures.hold_s)
+        await asyncio.sleep(failures.hold_s + 1.0)
+    return told, held
+
+
+def test_a_few_failures_are_the_rows_and_more_are_the_clouds() -> None:
+    told, held = run_fast(pauses(BUSY, BUSY, BUSY, BUSY))
+    assert held[:2] == [0.0, 0.0]
+    assert held[2] > 0.0 and held[3] > 0.0
+    assert told.doubt is not None and told.doubt["ending"].reason == str(BUSY)
+    assert (told.stopped_by, told.after_s) == (None, None)
+
+
+def test_a_cloud_without_a_connection_is_left_alone_at_once_and_nothing_is_in_doubt() -> None:
+    told, held = run_fast(pauses(AWAY))
+    assert held[0] > 0.0 and told.after_s == pytest.approx(held[0])
+    assert told.doubt is None
+
+
+def test_a_cloud_that_says_how_long_is_left_alone_at_least_so_long() -> None:
+    asked = UnreachableError("maintenance", status=503, retry_after_s=300.0)
+    assert run_fast(pauses(asked))[1] == [pytest.approx(300.0)]
+
+
+def test_what_failed_while_nothing_was_to_be_sent_lengthens_no_pause() -> None:
+    async def go() -> tuple[float, float]:
+        told, cloud = Told(), SimpleNamespace()
+        failures = SendFailures(cloud, told, Settings())  # type: ignore[arg-type]
+        await failures.failed(job(1), REQUEST, AWAY, under_way=0)
+        first = failures.hold_s
+        for _ in range(5):
+            await failures.failed(job(2), REQUEST, AWAY, under_way=0)
+        return first, failures.hold_s
+
+    first, later = run_fast(go())
+    assert later == pytest.approx(first)
+
+
+def test_a_cloud_that_is_away_for_an_hour_ends_the_run_and_one_that_was_back_does_not() -> None:
+    async def go(*, is_back: bool) -> str | None:
+        told, cloud = Told(), SimpleNamespace()
+        failures = SendFailures(cloud, told, Settings())  # type: ignore[arg-type]
+        for number in range(8):
+            if is_back and number == 4:
+                failures.accepted(job(2))
+            await failures.failed(job(1), REQUEST, AWAY, under_way=0)
+            assert told.stopped_by is None or number == 7
+            await asyncio.sleep(530.0)
+        return None if told.stopped_by is None else str(told.stopped_by)
+
+    assert "no request for 62 minutes: no route" in (run_fast(go(is_back=False)) or "")
+    assert run_fast(go(is_back=True)) is None
