@@ -46,6 +46,7 @@ spec:
           terminationGracePeriodSeconds: {grace_s}
           automountServiceAccountToken: false
           securityContext:
+            runAsNonRoot: true
             # The group of the image that the Dockerfile of batchexport builds.
             fsGroup: 10001
             fsGroupChangePolicy: OnRootMismatch
@@ -58,6 +59,7 @@ spec:
               workingDir: {folder_json}
               securityContext:
                 allowPrivilegeEscalation: false
+                readOnlyRootFilesystem: true
                 capabilities:
                   drop: ["ALL"]
               resources:
@@ -73,6 +75,8 @@ spec:
                 - name: clouds
                   mountPath: /etc/openstack
                   readOnly: true
+                - name: tmp
+                  mountPath: /tmp
           volumes:
             - name: jobs
               persistentVolumeClaim:
@@ -80,6 +84,8 @@ spec:
             - name: clouds
               secret:
                 secretName: {secret}
+            - name: tmp
+              emptyDir: {{}}
 """
 
 
