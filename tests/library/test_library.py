@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 import batchexport
 from batchexport.app.embedded_sandbox import WEATHER
+from batchexport.config import keywords
+from batchexport.library import ExportOptions
 from batchexport.sandbox.weather import Weather
 from batchexport.sandbox.weather.settings import ShortImage
 from batchexport.sandbox.world import synthetic_volume
@@ -183,6 +185,10 @@ async def test_an_option_that_is_none_is_refused() -> None:
         ("order", ["backwards", 3]),
         ("stop_servers", ["yes", 1]),
         ("max_servers_down", [0]),
+        ("max_duration_s", [0, "soon"]),
+        ("max_gib", [0, 1.5]),
+        ("max_temporary", [0]),
+        ("max_temporary_gib", [-1]),
         ("stop_timeout_s", [0, -5]),
         ("name_template", [5, "", "{nope}"]),
         ("encoding", ["nope", 5]),
@@ -209,6 +215,12 @@ def test_a_value_that_an_option_cannot_have_is_refused_before_anything_is_done(
         with pytest.raises(batchexport.ConfigError, match=option if value != "{nope}" else "template"):
             asyncio.run(batchexport.export("volumes.csv", **options))
     assert not Path("volumes.state").exists()
+
+
+def test_every_option_that_is_documented_is_read() -> None:
+    """Four of them were refused as unknown."""
+    documented = set(get_type_hints(ExportOptions)) - {"export_again"}
+    assert documented == set(keywords._READERS)
 
 
 @pytest.mark.parametrize("source", [None, 5, b"x", {"volume_id": IDS[0]}, [5], [None], [[IDS[0]]], [{}], []])
