@@ -25,6 +25,9 @@ from tests.engine.test_random_schedules import RETRIES, SCHEDULES, until_crash
 
 VOLUMES = 8
 SERVERS = 3
+#: Each seed with servers that are stopped, and half of them with copies as well.
+DRAWN = [(seed, InUse.STOP) for seed in range(SCHEDULES)]
+DRAWN += [(seed, InUse.SNAPSHOT) for seed in range((SCHEDULES + 1) // 2)]
 #: What a run is told to stop after, if it did not come to its end: days, for weather that never clears up.
 LONGEST_S = 3 * 86_400.0
 
@@ -95,9 +98,9 @@ def report_of(bench: Bench) -> Any:
         return json.loads("\n".join(json_lines(reader, reader.jobs(), now=now())))
 
 
-@pytest.mark.parametrize("seed", range(SCHEDULES))
+@pytest.mark.parametrize(("seed", "in_use"), DRAWN, ids=str)
 def test_under_any_weather_no_law_of_evidence_is_broken(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, in_use: InUse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(2000 + seed)
     ids = volume_ids(VOLUMES)
@@ -115,8 +118,14 @@ def test_under_any_weather_no_law_of_evidence_is_broken(
         **drawn_pace(dice),
     )
     told = Settings(
-        in_use=InUse.STOP,
-        limits=Limits(poll_interval_s=5.0, max_exports=4, concurrency=3, retries=RETRIES, settle_s=30.0),
+        in_use=in_use,
+        limits=Limits(
+            poll_interval_s=dice.choice([5.0, None]) if in_use is InUse.SNAPSHOT else 5.0,
+            max_exports=4,
+            concurrency=3,
+            retries=RETRIES,
+            settle_s=30.0,
+        ),
         server_stops=ServerStops(max_down=dice.choice([1, 10]), stop_timeout_s=300.0),
     )
     bench = Bench(tmp_path / "0.state")
