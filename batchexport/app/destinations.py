@@ -81,9 +81,7 @@ async def _open(
 @asynccontextmanager
 async def connected(name: str, limits: Limits, access: CloudSettings) -> AsyncIterator[cloud.Cloud]:
     """A cloud of clouds.yaml, with a rate limit of its own."""
-    settings = CloudSettings(
-        cloud=name, sign_in_timeout_s=access.sign_in_timeout_s, clouds_file=access.clouds_file
-    )
+    settings = _entry(name, access)
     limiter = RateLimiter(limits.requests_per_second)
     async with cloud.connect(TargetKey(cloud=name), settings, limits=limits, limiter=limiter) as client:
         yield client
@@ -97,5 +95,14 @@ async def check_clouds(destinations: Sequence[Destination], access: CloudSetting
             continue
         name = each.accept if each.kind is DestinationKind.PROJECT else each.name
         if name is not None:
-            settings = CloudSettings(cloud=name, clouds_file=access.clouds_file)
-            await asyncio.to_thread(load_account, TargetKey(cloud=name), settings)
+            await asyncio.to_thread(load_account, TargetKey(cloud=name), _entry(name, access))
+
+
+def _entry(name: str, access: CloudSettings) -> CloudSettings:
+    """The cloud as its entry alone describes it: an openrc that was read speaks of the source."""
+    return CloudSettings(
+        cloud=name,
+        sign_in_timeout_s=access.sign_in_timeout_s,
+        clouds_file=access.clouds_file,
+        entry_alone=True,
+    )

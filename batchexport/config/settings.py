@@ -116,6 +116,8 @@ class CloudSettings:
     #: clouds.yaml that describes the cloud alone, whatever `OS_…` variables say; None = as the `openstack`
     #: client finds it.
     clouds_file: Path | None = None
+    #: Whether only the entry of clouds.yaml describes the cloud: `OS_…` variables speak of another one.
+    entry_alone: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

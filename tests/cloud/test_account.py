@@ -68,6 +68,14 @@ def load(cloud: str | None, *, region: str | None = None, dialect: str | None = 
     return load_account(TargetKey(cloud=cloud, region=region), CloudSettings(dialect=dialect))
 
 
+def test_of_an_entry_alone_no_variable_says_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = load("otc")
+    monkeypatch.setenv("OS_AUTH_URL", "https://elsewhere.example/v3")
+    assert load("otc").identity_url == "https://elsewhere.example/v3"  # as the `openstack` client does it
+    alone = load_account(TargetKey(cloud="otc"), CloudSettings(cloud="otc", entry_alone=True))
+    assert (alone.identity_url, alone.preferences) == (plain.identity_url, plain.preferences)
+
+
 def addresses(account: Account) -> tuple[str, str, DialectName]:
     """Where block storage and images are by the account alone, and what is spoken there."""
     assert isinstance(account.authenticator, RequestSigner)

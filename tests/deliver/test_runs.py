@@ -77,6 +77,18 @@ async def test_every_row_goes_on_to_every_destination_once(sides: Sides) -> None
     assert (await sides.copies()).total() == 4
 
 
+async def test_variables_of_the_source_lead_no_delivery_back_to_it(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = (sides.folder / "clouds.yaml").read_text()
+    url = clouds.split("  east:")[1].split("auth_url: ")[1].split("\n")[0]
+    monkeypatch.setenv("OS_AUTH_URL", url)  # as an openrc that was read leaves it
+    outcome = await export(sides.list_path, **options("cloud:west"))
+    assert outcome.exit_code == 0
+    assert await sides.copies() == Counter(row.image_name for row in outcome.rows)
+    assert len(await sides.sources()) == 4
+
+
 async def test_a_destination_that_is_away_holds_its_deliveries_and_no_export(sides: Sides) -> None:
     outcome = await export(sides.list_path, **options("cloud:west", "cloud:away"))
     assert len(outcome.images) == 4

@@ -51,9 +51,10 @@ _WITH_DOMAINS = ("password", "v3password", "v3totp")
 class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[misc] # has no types
     """openstacksdk's configuration, with what the `openstack` client adds to it."""
 
-    def __init__(self, clouds_file: Path | None = None) -> None:
-        """`clouds_file` = read this one, and no variable."""
+    def __init__(self, clouds_file: Path | None = None, *, entry_alone: bool = False) -> None:
+        """`clouds_file` = read this one. With it, or `entry_alone`, no variable describes a cloud."""
         self._clouds_file = clouds_file
+        self._reads_variables = clouds_file is None and not entry_alone
         #: Existing files that were ignored, each with the reason.
         self.ignored_files: list[ConfigError] = []
         super().__init__(override_defaults={"interface": "public", "auth_type": "password"})
@@ -61,13 +62,13 @@ class ClientConfig(openstack.config.loader.OpenStackConfig):  # type: ignore[mis
     def _get_envvar(self, key: str, default: str | None = None) -> str | None:
         if key == "OS_CLIENT_CONFIG_FILE" and self._clouds_file is not None:
             return str(self._clouds_file)
-        if self._clouds_file is not None:
+        if not self._reads_variables and key != "OS_CLIENT_CONFIG_FILE":
             return default
         return os.environ.get(key) or default
 
     def _get_os_environ(self, envvar_prefix: str | None = None) -> dict[str, Any] | None:
         """The cloud described by variables; empty ones count as not set."""
-        if self._clouds_file is not None:
+        if not self._reads_variables:
             return None
         found: dict[str, Any] | None = super()._get_os_environ(envvar_prefix)
         if found is None:

@@ -56,7 +56,8 @@ _WHAT_TO_SET = (
 
 def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignIns) -> Account:
     """The account as the `openstack` client finds it. Raises ConfigError where one is missing or wrong."""
-    environment = {} if settings.clouds_file is not None else os.environ
+    is_alone = settings.entry_alone or settings.clouds_file is not None
+    environment: Mapping[str, str] = {} if is_alone else os.environ
     cloud = key.cloud or settings.cloud or environment.get("OS_CLOUD") or None
     config: ClientConfig | None = None
     values = arguments(settings.options, environment)
@@ -64,7 +65,7 @@ def clouds_yaml_account(key: TargetKey, settings: CloudSettings, sign_ins: SignI
         values["region_name"] = key.region
     try:
         with capture_warnings():
-            config = ClientConfig(settings.clouds_file)
+            config = ClientConfig(settings.clouds_file, entry_alone=settings.entry_alone)
             check_shape(config, cloud)
             return _found(config, cloud, values, key, settings, sign_ins, environment)
     except ConfigError as error:
