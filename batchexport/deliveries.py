@@ -111,9 +111,14 @@ class DeliverableRow(msgspec.Struct, frozen=True, kw_only=True):
         return all(state is DeliveryState.DELIVERED for state in self.states.values())
 
     @property
+    def open_destinations(self) -> list[str]:
+        """Where a run goes on delivering it to."""
+        return [each for each, state in self.states.items() if state not in DELIVERY_ENDS]
+
+    @property
     def is_open(self) -> bool:
         """Whether a run goes on with any of its deliveries."""
-        return any(state not in DELIVERY_ENDS for state in self.states.values())
+        return bool(self.open_destinations)
 
     @property
     def can_be_dropped(self) -> bool:

@@ -24,7 +24,7 @@ from batchexport.intake import as_stored
 from batchexport.model import JobState, TargetKey
 from batchexport.plan.retention import OurImage, Recorded
 from batchexport.report.text import count_of
-from batchexport.store import JobReport, stores
+from batchexport.store import JobReport, awaited_images, stores
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +174,7 @@ def _joined(one: OurImage, other: OurImage) -> OurImage:
         is_proved=best.is_proved and (one.target, one.volume_id) == (other.target, other.volume_id),
         is_latest=one.is_latest or other.is_latest,
         in_doubt=one.in_doubt or other.in_doubt,
+        awaited_by=tuple(dict.fromkeys((*one.awaited_by, *other.awaited_by))),
     )
 
 
@@ -184,6 +185,7 @@ def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[O
         gone = {each.image_id for each in removals if each.outcome in ("removed", "gone")}
         in_doubt = {each.image_id for each in removals if each.ended_at is None}
         requested = {each.image_id for each in reader.attempts() if each.request_id is not None}
+        awaited = awaited_images(reader)
         for job in reader.jobs({JobState.SUCCEEDED}):
             if job.image_id is None or job.image_id in gone:
                 continue
@@ -201,6 +203,7 @@ def _images_of(path: Path, settings: Settings, *, is_latest: bool) -> Iterator[O
                 is_proved=job.image_id in requested or _is_proved(job, reader.run.run_id),
                 is_latest=is_latest,
                 in_doubt=job.image_id in in_doubt,
+                awaited_by=tuple(awaited.get(job.image_id, ())),
             )
 
 

@@ -36,6 +36,7 @@ class OurImage(msgspec.Struct, frozen=True, kw_only=True):
     is_proved: bool  #: the cloud answered our request with its id, or its name contains the run id
     is_latest: bool  #: of the latest night, whose images supersede others
     in_doubt: bool = False  #: its deletion was requested, with unknown outcome
+    awaited_by: tuple[str, ...] = ()  #: destinations that it is still to be delivered to
 
 
 class Fate(StrEnum):
@@ -88,8 +89,10 @@ def classify(
     for each, at, rule in zip(good, times, kept, strict=True):
         if rule:
             classified.append(Classified(image=each, fate=Fate.RETAINED, words=rule))
-        elif why_not or at >= times[0]:
+        elif why_not or at >= times[0] or each.awaited_by:
             words = why_not or "its volume has no newer image"
+            if each.awaited_by:
+                words = f"still to be delivered to {', '.join(each.awaited_by)}"
             classified.append(Classified(image=each, fate=Fate.IGNORED, words=words))
         else:
             words = "its volume has newer images"

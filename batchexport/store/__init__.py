@@ -43,6 +43,7 @@ from batchexport.store.reports import (
 from batchexport.store.sqlite.builder import building
 from batchexport.store.sqlite.deliveries import (
     DeliveryBook,
+    awaited_images,
     count_deliveries,
     read_deliveries,
     read_policy,
@@ -96,6 +97,7 @@ __all__ = [
     "Unreadable",
     "Work",
     "WorkPeriod",
+    "awaited_images",
     "building",
     "check_bound",
     "count_deliveries",

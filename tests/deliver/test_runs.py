@@ -17,7 +17,7 @@ from batchexport.engine.deliver import destination_loop, image_writer
 from batchexport.errors import ConfigError, JobListError, RefusedError
 from batchexport.retry import Backoff
 from batchexport.sandbox import SandboxSettings
-from batchexport.store import count_deliveries, read_deliveries, read_policy, stores
+from batchexport.store import awaited_images, count_deliveries, read_deliveries, read_policy, stores
 from tests.deliver.sides import IDS, Sides, both_sides, east_of, is_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack")
@@ -97,6 +97,8 @@ async def test_a_destination_that_is_away_holds_its_deliveries_and_no_export(sid
         ("cloud:west", DeliveryState.DELIVERED): 4,
         ("cloud:away", DeliveryState.PENDING): 4,
     }
+    with stores.read(sides.state) as reader:
+        assert awaited_images(reader) == {each: ["cloud:away"] for each in outcome.images.values()}
     # It was noted what the run delivers: a bare resume goes on, and so it does once the cloud is back.
     clouds = (sides.folder / "clouds.yaml").read_text()
     url = clouds.split("  west:")[1].split("auth_url: ")[1].split("\n")[0]

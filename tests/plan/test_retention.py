@@ -103,6 +103,12 @@ def test_nothing_goes_unless_the_newest_is_as_it_should_be(newest: Image | None)
     assert words_of(2, found).startswith("the latest run's image i0 supersedes none: ")
 
 
+def test_an_image_that_is_still_to_be_delivered_stays() -> None:
+    generations = [*FOUR[:2], ours(2, awaited_by=("cloud:west",)), FOUR[3]]
+    assert outdated(generations, SHOWN, 1) == ["i1", "i3"]
+    assert words_of(2, classified(generations, SHOWN, 1)) == "still to be delivered to cloud:west"
+
+
 @pytest.mark.parametrize("changes", [{"is_proved": False}, {"size_gib": None}])
 def test_nothing_goes_for_an_image_that_is_not_proved_ours_and_whole(changes: dict[str, Any]) -> None:
     assert outdated([ours(0, **changes), *FOUR[1:]], SHOWN, 1) == []

@@ -171,6 +171,14 @@ def count_deliveries(reader: Reader) -> DeliveryCounts | None:
         return reader.read(_count)
 
 
+def awaited_images(reader: Reader) -> Mapping[str, Sequence[str]]:
+    """The images that are still to go somewhere, by id, and where to."""
+    if not isinstance(reader, StateReader):
+        return {}
+    with reading(reader.path):
+        return reader.read(_awaited)
+
+
 def tally_deliveries(reader: Reader) -> Mapping[DeliveryState, tuple[int, int]] | None:
     """How many deliveries are on record in each state, and their bytes; None where there never were any."""
     if not isinstance(reader, StateReader):
@@ -206,6 +214,16 @@ def _count(db: sqlite3.Connection) -> DeliveryCounts | None:
         rows_open=still_open,
         undropped=undropped,
     )
+
+
+def _awaited(db: sqlite3.Connection) -> Mapping[str, Sequence[str]]:
+    found: dict[str, Sequence[str]] = {}
+    for target_id, policy in _policies(db).items():
+        after = 0
+        while page := _page(db, target_id, policy=policy, after=after):
+            after = page[-1].job_id
+            found |= {row.image_id: row.open_destinations for row in page if row.is_open}
+    return found
 
 
 def _page(db: sqlite3.Connection, target_id: int, policy: DeliveryPolicy, after: int) -> list[DeliverableRow]:
