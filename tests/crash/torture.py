@@ -25,6 +25,8 @@ from tempfile import TemporaryDirectory
 
 from batchexport.sandbox import SandboxServer
 from batchexport.sandbox.weather import FAULTS
+from tests.crash import cloud as clouds
+from tests.crash import site as sites
 from tests.crash.cloud import flaky_cloud
 from tests.crash.copies import Copies, servers_stopped
 from tests.crash.evidence import Evidence, verdict
@@ -308,7 +310,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--table", action="store_true", help="print a table for docs/reliability.md, too")
     parser.add_argument("--at-once", type=int, default=4, help="lists worked on at the same time")
     parser.add_argument("--deadline-s", type=float, default=3600.0, help="begin no list after so long")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="how much slower than an idle machine this one may be"
+    )
     chosen = parser.parse_args(arguments)
+    sites.LONGEST_RUN_S *= chosen.patience
+    clouds.START_S *= chosen.patience
     print(f"seed {chosen.seed}", file=sys.stderr, flush=True)
     began = time.monotonic()
     toll = torture(
