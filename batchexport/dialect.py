@@ -32,6 +32,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     takes_os_type: bool
     #: Cinder takes `visibility` and `protected` from microversion 3.1; EVS documents neither.
     takes_visibility: bool
+    #: Glance sets tags along with properties; IMS changes properties alone, by its documentation.
+    takes_tags: bool
     image_name_pattern: re.Pattern[str]
     image_name_rule: str
     max_image_name_length: int  #: characters
@@ -77,6 +79,7 @@ EVS = Dialect(
     default_disk_format="vhd",
     takes_os_type=True,
     takes_visibility=False,
+    takes_tags=False,
     # The documentation says "Chinese characters" without a range: the unified ideographs and extension A.
     image_name_pattern=re.compile(r"(?! )[A-Za-z0-9\u3400-\u4dbf\u4e00-\u9fff._\- ]{1,128}(?<! )"),
     image_name_rule=(
@@ -95,6 +98,7 @@ CINDER = Dialect(
     default_disk_format="raw",
     takes_os_type=False,
     takes_visibility=True,
+    takes_tags=True,
     image_name_pattern=re.compile(f"[^{_UNPRINTABLE}]{{1,255}}"),
     image_name_rule="1 to 255 characters, none of them a control character",
     max_image_name_length=255,

@@ -111,6 +111,9 @@ class ExportOptions(SignInOptions, total=False):
     os_type: str
     visibility: str
     protected: bool
+    properties: Mapping[str, str]  #: to be set on each image
+    tags: Sequence[str]  #: to be set on each image
+    provenance: bool  #: say on each image what it was made of; left out = where labels are set
     preflight: bool  #: look at the volumes before sending
     wait: bool  #: False = return once every row was accepted; `resume` watches the rest
     export_again: bool  #: also what another state file in the same folder shows as exported

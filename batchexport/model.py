@@ -134,17 +134,28 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None  #: of the row: higher ones are exported first; None = 0
     timeout_s: float | None = None  #: deadline after which an export counts as stalled, from its acceptance
     deliver: tuple[str, ...] | None = None  #: where the image goes after the export; empty = nowhere
+    properties: tuple[tuple[str, str], ...] | None = None  #: to be set on the image
+    tags: tuple[str, ...] | None = None  #: to be set on the image
+    provenance: bool | None = None  #: say on the image what it was made of; None = where labels are set
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether anything is to be set on the image."""
+        return bool(self.properties or self.tags or self.provenance)
 
     def over(self, below: ImageOptions) -> ImageOptions:
-        """These options, with `below` filling what is None here."""
+        """These options, with `below` filling what is None here. Properties and tags of both are set."""
         if self is NO_OPTIONS or self == NO_OPTIONS:  # most rows say nothing: a glance is enough for them
             return below
-        return ImageOptions(
-            **{
-                name: getattr(below, name) if (mine := getattr(self, name)) is None else mine
-                for name in self.__struct_fields__
-            }
-        )
+        mixed = {
+            name: getattr(below, name) if (mine := getattr(self, name)) is None else mine
+            for name in self.__struct_fields__
+        }
+        if self.properties and below.properties:
+            mixed["properties"] = tuple((dict(below.properties) | dict(self.properties)).items())
+        if self.tags and below.tags:
+            mixed["tags"] = tuple(dict.fromkeys(below.tags + self.tags))
+        return ImageOptions(**mixed)
 
 
 NO_OPTIONS = ImageOptions()

@@ -38,7 +38,7 @@ _PART = re.compile(r"(<!-- generated: ([a-z -]+) -->\n)(.*?)(<!-- end -->\n)", r
 #: Help sections that many commands share: described once, at the end of the page.
 _SHARED = ("Events and metrics", "Output", "Cloud and authentication")
 #: Rows whose code says that something is wrong with an image that is there.
-_DOUBTFUL = ("deactivated", "server_ran", "server_unseen")
+_DOUBTFUL = ("deactivated", "server_ran", "server_unseen", "labels_not_set")
 
 
 def pages() -> list[Path]:

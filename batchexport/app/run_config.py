@@ -290,3 +290,7 @@ def _check_against_dialect(layer: Layer) -> None:
         raise ConfigError(f"os type is set, but {dialect.name} takes none")
     if (image.visibility or image.protected is not None) and not dialect.takes_visibility:
         raise ConfigError(f"visibility or protection is set, but {dialect.name} takes neither")
+    if image.tags and not dialect.takes_tags:
+        raise ConfigError(
+            f"tags are set, but {dialect.name} takes none", hint="use properties in their place"
+        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,9 +14,12 @@ from batchexport.cli.parameters import JOB_FILE
 from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
 from batchexport.config.settings import Layer
+from batchexport.errors import ConfigError
+from batchexport.image_labels import checked_properties, checked_tags
 from batchexport.model import ExportOrder, ImageOptions
 
-_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
+Value = TypeVar("Value")
+_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected", "provenance")
 _BY_NAME = (
     *Limits.__struct_fields__,
     *ServerStops.__struct_fields__,
@@ -86,6 +89,18 @@ def layer_from(flags: Mapping[str, Any]) -> Layer:
         wait=False if flags.get("no_wait") else None,
         preflight=False if flags.get("no_preflight") else None,
         cloud=flags.get("os_cloud"),
-        image=ImageOptions(**{name: flags.get(name) for name in _IMAGE}),
+        image=ImageOptions(
+            **{name: flags.get(name) for name in _IMAGE},
+            properties=_checked("--property", checked_properties, flags.get("properties")),
+            tags=_checked("--tag", checked_tags, flags.get("tags")),
+        ),
         options=options,
     )
+
+
+def _checked(flag: str, check: Callable[[Any], Value], given: object) -> Value | None:
+    """What a flag gave that may be repeated; None = nothing. Raises ConfigError."""
+    try:
+        return check(given) if given else None
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from error

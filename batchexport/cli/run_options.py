@@ -21,6 +21,7 @@ from batchexport.config import (
     Settings,
 )
 from batchexport.config.values import bytes_per_second, duration_s
+from batchexport.image_labels import parse_property, parse_tag
 from batchexport.model import ExportOrder
 
 if TYPE_CHECKING:
@@ -323,6 +324,30 @@ image_options = all_of(
     choice("--os-type", among="os_type", help="Operating system on the volumes (evs)."),
     choice("--visibility", among="visibility", help="Who can see the images (cinder)."),
     option("--protected/--no-protected", default=None, help="Protect the images from deletion (cinder)."),
+    option(
+        "--property",
+        "properties",
+        type=Parsed("property", parse_property),
+        multiple=True,
+        metavar="KEY=VALUE",
+        variable=False,  # a variable holds one value
+        help="Set this property on each image; may be repeated. One request more for each image.",
+    ),
+    option(
+        "--tag",
+        "tags",
+        type=Parsed("tag", parse_tag),
+        multiple=True,
+        metavar="TAG",
+        variable=False,
+        help="Set this tag on each image (cinder); may be repeated.",
+    ),
+    option(
+        "--provenance/--no-provenance",
+        default=None,
+        show_default="where properties or tags are set",
+        help="Set properties that say what each image was made of: volume, run and line.",
+    ),
     section=Section.IMAGES,
 )
 cloud_options = all_of(

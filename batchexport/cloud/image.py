@@ -13,6 +13,7 @@ from batchexport.cloud.http.responses import LenientDecoder, epoch_s, is_id, iso
 from batchexport.cloud.http.session import HttpSession
 from batchexport.cloud.http.transport import Fence
 from batchexport.cloud.image_data import ImageData
+from batchexport.cloud.image_labels import ImageLabels
 from batchexport.cloud.image_members import ImageMembers
 from batchexport.dialect import Dialect, DialectName
 from batchexport.errors import AuthenticationError, NotFoundError, RefusedError
@@ -126,6 +127,7 @@ class ImageService:
         self._project_id = project_id
         self.data = ImageData(session, endpoint)
         self.members = ImageMembers(session, endpoint)
+        self.labels = ImageLabels(session, endpoint)
 
     async def probe(self) -> None:
         """One small request, to find an error before others meet it, and to learn the service's time."""

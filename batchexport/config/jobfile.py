@@ -19,6 +19,7 @@ from batchexport.config.snapshot import quiesce_from
 from batchexport.config.values import Table, did_you_mean
 from batchexport.config.volume_filter import VolumeFilter, volume_filter_from
 from batchexport.errors import ConfigError
+from batchexport.image_labels import properties_of
 from batchexport.model import ImageOptions, InUse
 
 _TABLES = (
@@ -130,6 +131,9 @@ def _layer(tables: Mapping[str, Table]) -> Layer:
             os_type=image.text("os_type"),
             visibility=image.text("visibility"),
             protected=image.boolean("protected"),
+            properties=image.read("properties", properties_of) or None,
+            tags=image.read("tags", values.parse_tags) or None,
+            provenance=image.boolean("provenance"),
         ),
         requests_per_second=limits.number("requests_per_second"),
         max_exports=limits.integer("max_exports", minimum=1),

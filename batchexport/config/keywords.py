@@ -9,10 +9,20 @@ from batchexport.config import values
 from batchexport.config.destination import check_destinations, read_destination
 from batchexport.config.settings import Layer, MaxFailures
 from batchexport.errors import ConfigError
+from batchexport.image_labels import properties_of
 from batchexport.model import ExportOrder, ImageOptions, InUse
 
 #: Those of the images.
-_IMAGE = ("disk_format", "container_format", "os_type", "visibility", "protected")
+_IMAGE = (
+    "disk_format",
+    "container_format",
+    "os_type",
+    "visibility",
+    "protected",
+    "properties",
+    "tags",
+    "provenance",
+)
 #: Options that a layer calls otherwise.
 _NAMES = {
     "in_doubt_timeout_s": "settle_s",
@@ -125,6 +135,9 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "os_type": values.parse_text,
     "visibility": values.parse_text,
     "protected": values.parse_bool,
+    "properties": properties_of,
+    "tags": values.parse_tags,
+    "provenance": values.parse_bool,
     "preflight": values.parse_bool,
     "wait": values.parse_bool,
 }

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from batchexport.config.settings import MaxFailures
 from batchexport.errors import ConfigError
+from batchexport.image_labels import checked_tags
 from batchexport.model import ExportOrder, InUse
 
 Value = TypeVar("Value")
@@ -124,6 +125,13 @@ def parse_in_use(value: object) -> InUse:
 def parse_order(value: object) -> ExportOrder:
     """Which rows are exported first."""
     return ExportOrder(one_of(parse_text(value), [each.value for each in ExportOrder]))
+
+
+def parse_tags(value: object) -> tuple[str, ...]:
+    """Tags of images, from an array of texts."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ValueError(f"is {kind(value)}; it must be an array of texts")
+    return checked_tags(parse_text(each) for each in value)
 
 
 def one_of(word: str, allowed: Sequence[str]) -> str:

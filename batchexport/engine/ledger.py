@@ -100,6 +100,10 @@ class Breaker:
         )
 
 
+def _wants_none(job: Job) -> bool:
+    return False
+
+
 class Ledger:
     """What one target is doing now, and the only place that changes it."""
 
@@ -124,6 +128,10 @@ class Ledger:
         #: By job id: those of `with_resources` whose image is complete, until what they need is polled again.
         self.to_confirm: dict[int, tuple[Job, Ending]] = {}
         self.confirmable = asyncio.Event()  #: there are jobs to confirm
+        #: By job id: those whose image is complete and gets its labels before they succeed.
+        self.to_label: dict[int, tuple[Job, Ending]] = {}
+        self.labelable = asyncio.Event()  #: there are jobs to label
+        self.wants_labels: Callable[[Job], bool] = _wants_none
         self.force_ignored: Ending | None = None  #: why stopping servers is of no use here
         self.held = Signal()  #: there may be jobs that wait for resources
         self.subjects: dict[int, Subject] = {}  #: by job id: what is exported in place of its own volume
@@ -143,8 +151,8 @@ class Ledger:
 
     @property
     def in_progress(self) -> int:
-        """How many jobs the cloud is exporting, or may be."""
-        return len(self.exporting) + len(self.in_doubt) + len(self.sending)
+        """How many jobs the cloud is exporting, or may be. Where only labels are missing it has finished."""
+        return len(self.exporting) + len(self.in_doubt) + len(self.sending) - len(self.to_label)
 
     def stop(self, error: BatchExportError | None = None) -> None:
         """Start nothing more; with an error, the target ends with it once every request has its response."""
@@ -188,9 +196,25 @@ class Ledger:
         self._announce(started)
 
     def finish(self, job: Job, state: JobState, ending: Ending) -> None:
-        """The job has ended; one of `with_resources` succeeds by `confirm`."""
+        """The job has ended; one that wants labels succeeds by `labelled`, one of `with_resources` by
+        `confirm`.
+        """
         if self._is_over(job):
             return
+        if state is JobState.SUCCEEDED and self.wants_labels(job):
+            if job.job_id not in self.to_label and job.job_id not in self.to_confirm:
+                self.to_label[job.job_id] = job, ending
+                self.labelable.set()
+                self.wake()  # there is room for another export
+        else:
+            self._finish(job, state, ending)
+
+    def labelled(self, job_id: int, ending: Ending) -> None:
+        """A job of `to_label` has its labels, or never will; it ends like this."""
+        job, _ = self.to_label.pop(job_id)
+        self._finish(job, JobState.SUCCEEDED, ending)
+
+    def _finish(self, job: Job, state: JobState, ending: Ending) -> None:
         if state is JobState.SUCCEEDED and job.job_id in self.with_resources:
             self.to_confirm.setdefault(job.job_id, (job, ending))
             self.confirmable.set()
@@ -341,6 +365,7 @@ class Ledger:
         self.sending.discard(job.job_id)
         self.in_doubt.pop(job.job_id, None)
         self.to_confirm.pop(job.job_id, None)
+        self.to_label.pop(job.job_id, None)
         if job.image_id is not None:
             self.exporting.pop(job.image_id, None)
         self.wake()

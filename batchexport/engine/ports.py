@@ -8,6 +8,7 @@ from typing import Protocol
 from batchexport.dialect import Dialect
 from batchexport.errors import CloudError
 from batchexport.identity import CloudIdentity
+from batchexport.image_labels import LabelledImage, Labels
 from batchexport.model import (
     Accepted,
     ExportRequest,
@@ -98,8 +99,28 @@ class CopyService(Protocol):
         ...
 
 
+class ImageLabels(Protocol):
+    """Properties and tags of the images of one project."""
+
+    async def set_labels(self, image_id: str, labels: Labels, *, fence: Fence) -> None:
+        """Set these properties, and these tags in the place of others: one request. May be repeated.
+
+        Lost without a word while the image is being written.
+        """
+        ...
+
+    async def labelled(self, image_ids: Sequence[str]) -> Mapping[str, LabelledImage]:
+        """The images of these ids with their labels; those that the cloud does not show are left out."""
+        ...
+
+
 class ImageService(Protocol):
     """The images of one project. Reads are repeated by the client after a transient failure."""
+
+    @property
+    def labels(self) -> ImageLabels:
+        """Their properties and tags."""
+        ...
 
     async def get_image(self, image_id: str) -> Image | None:
         """The image, or None where the cloud knows none of this id."""

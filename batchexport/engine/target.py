@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from batchexport.changes import JobChange, RateLearned
 from batchexport.config import Settings
 from batchexport.engine.controls import Controls
+from batchexport.engine.label import Labeller
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.preflight import is_wanted, preflight
@@ -163,6 +164,7 @@ async def _run_parts(
         _renew(work, cloud, ledger),
         watcher.run(),
         Settler(cloud, ledger, prior, settings).run(),
+        Labeller(cloud, work, ledger, settings).run(),
     ]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(side) for side in aside]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NoReturn
 from uuid import UUID
 
+from batchexport import image_labels
 from batchexport.config.destination import read_destinations
 from batchexport.config.values import duration_s
 from batchexport.dialect import LENIENT, Dialect
@@ -32,9 +33,24 @@ class Column(StrEnum):
     TIMEOUT = "timeout"
     PRIORITY = "priority"
     DELIVER = "deliver"
+    IMAGE_PROPERTIES = "image_properties"
+    IMAGE_TAGS = "image_tags"
     CLOUD = "cloud"
     REGION = "region"
     PROJECT = "project"
+
+
+#: What columns are called that hold one property each, before its key.
+PROPERTY_PREFIX = "property:"
+
+
+class PropertyColumn(str):
+    """A column of one property: `property:KEY`."""
+
+    @property
+    def key(self) -> str:
+        """The key of the property."""
+        return self.removeprefix(PROPERTY_PREFIX)
 
 
 #: All but the three that differ from row to row; in these, most rows of a list agree.
@@ -57,6 +73,10 @@ DESCRIPTIONS: Mapping[Column, str] = {
     Column.PRIORITY: "Whole number: rows with a higher one are exported first. Default: 0.",
     Column.DELIVER: "Where the image goes after the export, in place of `--deliver`: destinations, separated"
     " by blanks, in their order. `none`: nowhere.",
+    Column.IMAGE_PROPERTIES: "Properties of the image: `KEY=VALUE`, several with `;`, or a JSON object."
+    " A column `property:KEY` holds one of them.",
+    Column.IMAGE_TAGS: "Tags of the image, with `;` or `,` between; also called `tags`, but not in lists with"
+    " `id`: their tags are the volumes'. Not on EVS clouds.",
     Column.CLOUD: "Entry of clouds.yaml, if not the one given on the command line.",
     Column.REGION: "Region, if not the one given on the command line.",
     Column.PROJECT: "Project (name or id), if not the one given on the command line. With access keys: id.",
@@ -158,7 +178,7 @@ def plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def meaning(name: str, *, beside: Collection[str]) -> Column | None:
+def meaning(name: str, *, beside: Collection[str]) -> Column | PropertyColumn | None:
     """The column that a header or key stands for, or None for one that is known and not read.
 
     `beside` are all names of the list, `plain`. Where an `id` is among them the list is one that a tool made:
@@ -172,6 +192,10 @@ def meaning(name: str, *, beside: Collection[str]) -> Column | None:
         return None  # of the attachment
     if word in _MEANINGS:
         return _MEANINGS[word]
+    if word.startswith(PROPERTY_PREFIX):
+        return _property_column(name)
+    if word == "tags" and not made_by_tool:
+        return Column.IMAGE_TAGS
     if word in _IGNORED:
         return None
     if made_by_tool and word in _TOOL_NAMES:
@@ -181,12 +205,21 @@ def meaning(name: str, *, beside: Collection[str]) -> Column | None:
     raise UnknownColumnError(_advice(word))
 
 
+def _property_column(name: str) -> PropertyColumn:
+    key = name.strip()[len(PROPERTY_PREFIX) :].strip()
+    try:
+        image_labels.checked_property(key, "")
+    except ValueError as error:
+        raise UnknownColumnError(f"is not a property: {error}") from error
+    return PropertyColumn(f"{PROPERTY_PREFIX}{key}")
+
+
 @lru_cache(maxsize=256)  # most rows of most lists have the same keys
-def meanings(names: tuple[str, ...]) -> tuple[Column | UnknownColumnError | None, ...]:
+def meanings(names: tuple[str, ...]) -> tuple[Column | PropertyColumn | UnknownColumnError | None, ...]:
     """The `meaning` of each of these names, which stand beside each other; the error of one that has none."""
     beside = frozenset(map(plain, names))
 
-    def of(name: str) -> Column | UnknownColumnError | None:
+    def of(name: str) -> Column | PropertyColumn | UnknownColumnError | None:
         try:
             return meaning(name, beside=beside)
         except UnknownColumnError as error:
@@ -341,3 +374,31 @@ def parse_location(text: str) -> str:
             f"is not a name; allowed: up to {_MAX_LOCATION} characters, none a control character"
         )
     return text
+
+
+def parse_properties(text: str) -> tuple[tuple[str, str], ...]:
+    """The properties of an image."""
+    try:
+        return image_labels.parse_properties(text)
+    except ValueError as error:
+        raise InvalidValue(f"holds what is no property: {error}") from error
+
+
+def parse_property(column: PropertyColumn) -> Callable[[str], tuple[str, str]]:
+    """A parser for the value of one property."""
+
+    def read(text: str) -> tuple[str, str]:
+        try:
+            return image_labels.checked_property(column.key, text)
+        except ValueError as error:
+            raise InvalidValue(str(error)) from error
+
+    return read
+
+
+def parse_tags(text: str) -> tuple[str, ...]:
+    """The tags of an image."""
+    try:
+        return image_labels.parse_tags(text)
+    except ValueError as error:
+        raise InvalidValue(f"holds what is no tag: {error}") from error

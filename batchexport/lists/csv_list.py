@@ -10,7 +10,13 @@ from operator import itemgetter
 from typing import TypeVar
 
 from batchexport.dialect import Dialect
-from batchexport.lists.columns import COMMON_COLUMNS, Column, is_status_of_others, status_fault
+from batchexport.lists.columns import (
+    COMMON_COLUMNS,
+    Column,
+    PropertyColumn,
+    is_status_of_others,
+    status_fault,
+)
 from batchexport.lists.csv_text import (
     SAVE_AS_UTF8,
     Header,
@@ -79,7 +85,8 @@ class _RowReader:
     """Makes rows of the records under one header."""
 
     def __init__(self, source: Source, header: Header, dialect: Dialect | None) -> None:
-        common = [column for column in COMMON_COLUMNS if column in header.places]
+        common: list[Column | PropertyColumn] = [each for each in COMMON_COLUMNS if each in header.places]
+        common += [each for each in header.places if isinstance(each, PropertyColumn)]
         self._source = source
         self._header = header
         self._checker = RowChecker(dialect=dialect, common=common)

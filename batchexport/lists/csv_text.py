@@ -10,7 +10,7 @@ import msgspec
 
 from batchexport.errors import JobListError
 from batchexport.lists import columns
-from batchexport.lists.columns import Column, UnknownColumnError, meaning, plain
+from batchexport.lists.columns import Column, PropertyColumn, UnknownColumnError, meaning, plain
 from batchexport.lists.problem import Location, Problem, shown
 from batchexport.lists.source import EndlessLineError, Source
 
@@ -39,7 +39,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 0  #: cells a row must have; unnamed columns at the end do not count
     status_place: int | None = None  #: in a tool's list; None = it has no status
     skips_blanks: bool = False  #: blanks behind a separator do not count
-    places: dict[Column, int]
+    places: dict[Column | PropertyColumn, int]
     problems: tuple[Problem, ...]
 
 
@@ -160,8 +160,8 @@ def _split(text: str, separators: str, *, skips_blanks: bool) -> tuple[str, list
     return separator, names
 
 
-def _places(location: Location, names: list[str]) -> tuple[dict[Column, int], list[Problem]]:
-    places: dict[Column, int] = {}
+def _places(location: Location, names: list[str]) -> tuple[dict[Column | PropertyColumn, int], list[Problem]]:
+    places: dict[Column | PropertyColumn, int] = {}
     problems = []
     beside = frozenset(map(plain, names))
     for index, name in enumerate(names):

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from batchexport.dialect import Dialect
+from batchexport.image_labels import properties_text, tags_text
 from batchexport.lists.columns import (
     COMMON_COLUMNS,
     Column,
     InvalidValue,
+    PropertyColumn,
     UnknownColumnError,
     is_status_of_others,
     meaning,
     meanings,
+    parse_properties,
     plain,
     status_fault,
 )
@@ -248,6 +251,7 @@ class _Collected:
 
     def __init__(self, location: Location, told: set[str]) -> None:
         self.texts: dict[Column, str] = {}
+        self._properties: dict[str, str] = {}
         self.problems: list[Problem] = []
         self._place = location
         self._reported = told
@@ -262,6 +266,16 @@ class _Collected:
             else:
                 wrong = "is not an object as the API takes it"
                 self.problems.append(self._place.problem(wrong, field=_ACTION, value=_as_json(value)))
+        if self._properties:
+            self._add_properties()
+
+    def _add_properties(self) -> None:
+        """Add the properties that have keys of their own to those of `image_properties`."""
+        try:
+            others = dict(parse_properties(self.texts.get(Column.IMAGE_PROPERTIES, "")))
+        except InvalidValue:
+            return  # told with the row
+        self.texts[Column.IMAGE_PROPERTIES] = properties_text((others | self._properties).items())
 
     def _take_action(self, action: Mapping[str, object]) -> None:
         for (key, value), column in zip(action.items(), meanings(tuple(action)), strict=True):
@@ -272,13 +286,18 @@ class _Collected:
                 wrong = f"does not belong in the API's object; allowed: {allowed}"
                 self.problems.append(self._place.problem(wrong, field=_ACTION, value=key))
 
-    def _take_entry(self, key: str, value: object, column: Column | UnknownColumnError | None) -> None:
+    def _take_entry(
+        self, key: str, value: object, column: Column | PropertyColumn | UnknownColumnError | None
+    ) -> None:
         if isinstance(column, UnknownColumnError):
             if key not in self._reported:
                 self._reported.add(key)
                 self.problems.append(self._place.problem(str(column), value=key))
             return
         if column is None:
+            return
+        if isinstance(column, PropertyColumn):
+            self._take_property(column, value)
             return
         try:
             text = _text(column, value)
@@ -291,6 +310,13 @@ class _Collected:
             wrong = f"contradicts another value of the row: {shown(first)}"
             self.problems.append(self._place.problem(wrong, field=column, value=text))
 
+    def _take_property(self, column: PropertyColumn, value: object) -> None:
+        if isinstance(value, str):
+            self._properties[column.key] = value
+        elif value is not None:
+            wrong = "is not a text; write it in quotes"
+            self.problems.append(self._place.problem(wrong, field=column, value=_as_json(value)))
+
 
 def _text(column: Column, value: object) -> str:
     """The value as a CSV cell would hold it; null is empty. Raises InvalidValue for a wrong type."""
@@ -300,6 +326,10 @@ def _text(column: Column, value: object) -> str:
         return ""
     if column in _NAMES and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if column is Column.IMAGE_PROPERTIES and isinstance(value, dict):
+        return _as_json(value)
+    if column is Column.IMAGE_TAGS and isinstance(value, list):
+        return tags_text(map(str, value))
     if column in _YES_OR_NO:
         if isinstance(value, bool):
             return "true" if value else "false"

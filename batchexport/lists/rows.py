@@ -10,7 +10,7 @@ import msgspec
 
 from batchexport.dialect import CONTAINER_FORMATS, LENIENT, OS_TYPES, VISIBILITIES, Dialect, disk_formats
 from batchexport.lists import columns
-from batchexport.lists.columns import Column, InvalidValue
+from batchexport.lists.columns import Column, InvalidValue, PropertyColumn
 from batchexport.lists.problem import Location, Problem
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
@@ -42,13 +42,13 @@ class _Common(msgspec.Struct, frozen=True, kw_only=True):
 
     target: TargetKey
     options: ImageOptions
-    faults: tuple[tuple[Column, str, str], ...]  #: (column, text, what is wrong with it)
+    faults: tuple[tuple[str, str, str], ...]  #: (column, text, what is wrong with it)
 
 
 class RowChecker:
     """Turns the texts of a row into a job, or into everything that is wrong with them."""
 
-    def __init__(self, *, dialect: Dialect | None, common: Sequence[Column]) -> None:
+    def __init__(self, *, dialect: Dialect | None, common: Sequence[Column | PropertyColumn]) -> None:
         """`common` names the columns beside the ids and names that rows will bring, in their order."""
         self._dialect = dialect
         pattern = (dialect or LENIENT).image_name_pattern
@@ -123,7 +123,7 @@ class RowChecker:
         return text.count("\n") == len(names) and self._names_fit(text) is not None
 
     def _problems(self, location: Location, texts: RawRow) -> list[Problem]:
-        faults: list[tuple[Column, str, str]] = []
+        faults: list[tuple[str, str, str]] = []
         volume_id = texts.volume_id.strip()
         if volume_id:
             _value(Column.VOLUME_ID, volume_id, columns.parse_volume_id, faults)
@@ -145,10 +145,10 @@ class RowChecker:
         return shared
 
 
-def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Common:
-    faults: list[tuple[Column, str, str]] = []
+def _read_common(texts: dict[Column | PropertyColumn, str], *, dialect: Dialect | None) -> _Common:
+    faults: list[tuple[str, str, str]] = []
 
-    def read(column: Column, parse: Callable[[str], Value]) -> Value | None:
+    def read(column: Column | PropertyColumn, parse: Callable[[str], Value]) -> Value | None:
         return _value(column, texts.get(column, ""), parse, faults)
 
     os_type = columns.one_of(OS_TYPES)
@@ -159,7 +159,16 @@ def _read_common(texts: dict[Column, str], *, dialect: Dialect | None) -> _Commo
     if dialect is not None and not dialect.takes_visibility:
         visibility = columns.refused_by(dialect)
         protected = columns.refused_by(dialect)
+    tags: Callable[[str], tuple[str, ...]] = columns.parse_tags
+    if dialect is not None and not dialect.takes_tags:
+        tags = columns.refused_by(dialect)
+    properties = dict(read(Column.IMAGE_PROPERTIES, columns.parse_properties) or ())
+    for column in texts:
+        if isinstance(column, PropertyColumn) and (found := read(column, columns.parse_property(column))):
+            properties.update([found])
     options = ImageOptions(
+        properties=tuple(properties.items()) or None,
+        tags=read(Column.IMAGE_TAGS, tags) or None,
         disk_format=read(Column.DISK_FORMAT, columns.one_of(disk_formats(dialect))),
         container_format=read(Column.CONTAINER_FORMAT, columns.one_of(CONTAINER_FORMATS)),
         force=read(Column.FORCE, columns.parse_bool),
@@ -192,7 +201,7 @@ def _in_use(text: str) -> InUse:
 
 
 def _value(
-    column: Column, text: str, parse: Callable[[str], Value], faults: list[tuple[Column, str, str]]
+    column: str, text: str, parse: Callable[[str], Value], faults: list[tuple[str, str, str]]
 ) -> Value | None:
     """What the text means, or None where it is empty, or is a fault, which is then noted."""
     if not text:

@@ -162,6 +162,8 @@ def _of_dropped_options(options: ImageOptions, dialect: Dialect) -> Iterator[Fin
     if not dialect.takes_visibility:
         dropped += ["visibility"] * (options.visibility is not None)
         dropped += ["protection"] * (options.protected is not None)
+    if options.tags and not dialect.takes_tags:
+        dropped.append("tags")
     if dropped:
         words = f"{' and '.join(dropped)} will not be set: {dialect.name} does not support it"
         yield _warning("option_dropped", words)

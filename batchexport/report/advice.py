@@ -45,6 +45,7 @@ CODES: Mapping[str, str] = {
     # The image is there, but not as asked for.
     "image_status": "The image is not active.",
     "image_format": "The image has another disk or container format than was asked for.",
+    "labels_not_set": "The image is complete, but has not the properties or tags that were asked for.",
     "image_short": "The image has no bytes, or fewer than its volume.",
     "image_size": "A raw image has more bytes than its volume.",
     "image_min_disk": "The image's `min_disk` is smaller than its volume.",
@@ -163,6 +164,8 @@ _SKIPPED = {
     "exported_elsewhere": f"Nothing, it is exported. To export it once more, {_AGAIN} --skipped --again.",
     "not_listed": "Nothing; or put the row back into the list, and run the list again.",
 }
+#: Rows that succeeded with an image that is as good as any other.
+_LABELS = {"labels_not_set": "Set them yourself: openstack image set --property KEY=VALUE --tag TAG IMAGE."}
 _SERVER_FAULT = f"The cloud itself failed: give its operators the request ids, {_RETRY}."
 _ANYTHING = f"Fix what the cloud names, {_RETRY}."
 
@@ -171,6 +174,8 @@ def advice_on(state: JobState, *, code: str | None, status: int | None, words: s
     """One or two sentences for whoever has to fix a row that ended in this state."""
     if state is JobState.SKIPPED and code in _SKIPPED:
         return _SKIPPED[code]
+    if state is JobState.SUCCEEDED and code in _LABELS:
+        return _LABELS[code]
     if state in _BY_STATE:
         return _BY_STATE[state]
     if code in _BY_CODE:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
+from batchexport.image_labels import properties_text, tags_text
 from batchexport.lists import REPORT_COLUMNS, Column
 from batchexport.lists.csv_text import guarded
 from batchexport.model import JobState
@@ -91,6 +92,8 @@ def cells(
         "timeout": None if options.timeout_s is None else f"{options.timeout_s:.15g}s",
         "priority": options.priority,
         "deliver": None if options.deliver is None else " ".join(options.deliver) or "none",
+        "image_properties": properties_text(options.properties) if options.properties else None,
+        "image_tags": tags_text(options.tags) if options.tags else None,
         "cloud": target.cloud,
         "region": target.region,
         "project": target.project,

@@ -36,6 +36,7 @@ READ_ONLY |= {"file", "schema", "stores", "direct_url"}
 IGNORED = frozenset({"os_hash_algo", "os_hash_value", "os_hidden"})
 OWN_FIELDS = frozenset({"id", "name", "disk_format", "container_format", "visibility", "protected"})
 OWN_FIELDS |= {"min_disk", "min_ram", "tags", "owner"}
+MAX_PROPERTIES = 128
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -108,18 +109,25 @@ async def change_image(request: web.Request) -> web.Response:
     state, view = found_image(request)
     if request.content_type != "application/openstack-images-v2.1-json-patch":
         raise Refusal(415, "Unsupported Content-Type")
-    properties, change = dict(view.export.properties), {}
+    properties: dict[str, str] = dict(view.export.properties)
+    change: dict[str, object] = {}
     for each in changes:
         name, value = str(each.get("path", "")).lstrip("/"), each.get("value")
         if name in READ_ONLY:
             raise Refusal(403, f"Attribute '{name}' is read-only.")
-        if name in ("visibility", "name", "protected"):
+        if name.startswith("os_glance"):
+            raise Refusal(403, f"Attribute '{name}' is reserved.")
+        if name == "tags":
+            change[name] = _texts(value)
+        elif name in ("visibility", "name", "protected"):
             change[name] = value
         elif each.get("op") == "remove":
             if properties.pop(name, None) is None:
                 raise Refusal(409, f"Property {name} does not exist.")
         else:
-            properties[name] = str(value)
+            properties |= _properties({name: value})
+    if len(properties) > MAX_PROPERTIES:
+        raise Refusal(413, "The limit has been exceeded on the number of allowed image properties.")
     if view.status != "saving":
         image_id = view.export.image_id
         state.record(
@@ -312,7 +320,7 @@ def _properties(fields: Mapping[str, object]) -> dict[str, str]:
         if len(name) > 255 or len(value) > 65535:
             raise Refusal(500, "Internal Server Error")
         found[name] = value
-    if len(found) > 128:
+    if len(found) > MAX_PROPERTIES:
         raise Refusal(413, "The limit has been exceeded on the number of allowed image properties.")
     return found
 

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import cast
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -87,7 +88,7 @@ def image_record(view: ImageView) -> dict[str, object]:
         "id": export.image_id,
         "created_at": glance_time(export.accepted_at),
         "updated_at": glance_time(view.updated_at),
-        "tags": [] if data is None else list(data.tags),
+        "tags": list(export.tags if data is None or export.tags else data.tags),
         "self": path,
         "file": f"{path}/file",
         "schema": "/v2/schemas/image",
@@ -282,7 +283,7 @@ def _visible(text: str) -> Admits:
 
 
 def _tagged(text: str) -> Admits:
-    return lambda view: view.export.data is not None and text in view.export.data.tags
+    return lambda view: text in cast("list[str]", image_record(view)["tags"])
 
 
 def _with_property(name: str, text: str) -> Admits:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import islice
 
+import msgspec
 from aiohttp import web
 from multidict import MultiDict
 
-from batchexport.sandbox import images
+from batchexport.sandbox import image_data, images
 from batchexport.sandbox.image_records import LISTABLE, image_record
 from batchexport.sandbox.paging import link, read_limit
 from batchexport.sandbox.responses import Refusal, json_reply
@@ -32,6 +33,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/ims/v2/cloudimages", list_cloudimages),
         web.get("/ims/v2/images/{image_id}", get_image),
         web.get("/ims/v1/cloudimages/quota", get_quota),
+        web.patch("/ims/v2/images/{image_id}", change_image),
         web.delete("/ims/v2/images/{image_id}", images.delete_image),
     ]
 
@@ -53,6 +55,15 @@ async def get_image(request: web.Request) -> web.Response:
     if view is None:
         raise Refusal(404, f"No image found with ID {image_id}")
     return json_reply(ims_record(view))
+
+
+async def change_image(request: web.Request) -> web.Response:
+    """The image after a JSON patch: only its name, its description and properties of users can be changed."""
+    changes = msgspec.json.decode(await request.read(), type=list[dict[str, object]])
+    if refused := [each for each in changes if each.get("path") in ("/tags", "/visibility", "/protected")]:
+        raise Refusal(403, f"Attribute {refused[0]['path']} can not be updated.")
+    await image_data.change_image(request)
+    return await get_image(request)
 
 
 async def get_quota(request: web.Request) -> web.Response:

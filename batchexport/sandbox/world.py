@@ -67,7 +67,8 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, tag="export", tag_field=
     hidden_until: float = 0.0  #: until then
     bytes_share: float = 1.0  #: how many of its bytes the image has
     bytes_per_gib: int = 0  #: what the image's file has for each GiB of the volume; 0 = it holds no data
-    properties: Mapping[str, str] = {}  #: that the image has from the image metadata of its volume
+    properties: Mapping[str, str] = {}  #: from the image metadata of its volume, and set by clients
+    tags: tuple[str, ...] = ()  #: set by clients
     members: Mapping[str, str] = {}  #: projects that the image is shared with, and whether they accepted
     data: Data | None = None  #: of an image that was not made of a volume, whose id is empty then
 
@@ -82,6 +83,7 @@ class ImageChange(msgspec.Struct, frozen=True, kw_only=True, tag="image_change",
     visibility: str | None = None
     protected: bool | None = None
     properties: Mapping[str, str] | None = None
+    tags: tuple[str, ...] | None = None
     members: Mapping[str, str] | None = None
 
 
@@ -309,7 +311,7 @@ def _volume_of(export: Export) -> SandboxVolume:
 def _changed(export: Export, change: ImageChange) -> Export:
     changed = {
         name: value
-        for name in ("data", "visibility", "protected", "properties", "members")
+        for name in ("data", "visibility", "protected", "properties", "tags", "members")
         if (value := getattr(change, name)) is not None
     }
     if change.name is not None:

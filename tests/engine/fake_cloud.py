@@ -25,6 +25,7 @@ from batchexport.errors import (
     VolumeStateError,
 )
 from batchexport.identity import CloudIdentity
+from batchexport.image_labels import LabelledImage, Labels
 from batchexport.model import Accepted, ExportRequest, Image, Volume
 from tests.engine.fast_time import fast_now
 
@@ -54,6 +55,7 @@ class FakeCloud:
         self.most_in_progress = 0
         self._down_until = 0.0
         self.delete_error: Exception | None = None
+        self.label_faults: list[Exception | str] = []  # what becomes of the next requests to set labels
         self.broken_reads = 0  # so many reads fail before one succeeds
         self._upload_s = upload_s
         self._image_lag_s = image_lag_s
@@ -67,7 +69,7 @@ class FakeCloud:
         """This one object is each of the cloud's services."""
         return self
 
-    image = compute = copies = block_storage
+    image = compute = copies = labels = block_storage
 
     async def get_quota(self) -> None:
         return None
@@ -266,6 +268,35 @@ class FakeCloud:
             raise NotFoundError("no image found", method="DELETE", status=404)
         del self.records[image_id]
         self.deleted.append(image_id)
+
+    async def set_labels(self, image_id: str, labels: Labels, *, fence: Callable[..., Any]) -> None:
+        self.calls["set_labels"] += 1
+        await asyncio.sleep(0)
+        fence()
+        fault = self.label_faults.pop(0) if self.label_faults else None
+        if isinstance(fault, Exception):
+            raise fault
+        image = self._image(image_id, self.server_now_s()) if image_id in self.records else None
+        if image is None:
+            raise NotFoundError("no image found", method="PATCH", status=404)
+        if image.status == "active" and fault != "lost":
+            record = self.records[image_id]
+            have = record.get("labels") or Labels()
+            record["labels"] = Labels(
+                properties={**have.properties, **labels.properties}, tags=labels.tags or have.tags
+            )
+        if fault == "no answer":
+            raise OutcomeUnknownError("connection reset")
+
+    async def labelled(self, image_ids: Sequence[str]) -> dict[str, LabelledImage]:
+        self._read("labelled")
+        return {
+            image.image_id: LabelledImage(
+                status=image.status, labels=self.records[image.image_id].get("labels") or Labels()
+            )
+            for image in self._all_images()
+            if image.image_id in image_ids
+        }
 
     async def failure_reason(self, volume_id: str, request_id: str | None) -> str | None:
         self.calls["failure_reason"] += 1

@@ -21,6 +21,7 @@ CHANGES = {
     "create_volume",
     "delete_snapshot",
     "delete_volume",
+    "set_labels",
 }
 ENGINE = Path(batchexport.engine.__file__).parent
 
@@ -144,5 +145,6 @@ def test_steps_alone_call_what_changes_the_cloud_and_operations_alone_make_fence
         "create_volume": {"steps/copy_requests.py", "deliver/create_volume.py"},
         "delete_snapshot": {"steps/copy_requests.py"},
         "delete_volume": {"steps/copy_requests.py", "deliver/create_volume.py"},
+        "set_labels": {"steps/label_image.py"},
     }
     assert fences == {"operations.py"}

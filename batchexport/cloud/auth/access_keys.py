@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.authenticator import Credential
+from batchexport.cloud.http.authenticator import JSON, Credential
 from batchexport.cloud.http.transport import service_headers
 from batchexport.errors import AuthenticationError, ConfigError
 from batchexport.redaction import register_secret
@@ -206,7 +206,12 @@ class RequestSigner:
         raise self._refusal from error
 
     def headers(
-        self, method: str, url: str, body: bytes | None, microversion: str | None
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        microversion: str | None,
+        content_type: str = JSON,
     ) -> Mapping[str, str]:
         """The headers of one signed request. Raises AuthenticationError once the key is refused."""
         if self._refusal is not None:
@@ -214,7 +219,7 @@ class RequestSigner:
                 raise self._refusal
             self._may_try, self._is_trying = False, True
         # Only these headers are signed: proxies may change the others.
-        signed = {"Content-Type": "application/json", "X-Project-Id": self.project_id}
+        signed = {"Content-Type": content_type, "X-Project-Id": self.project_id}
         return service_headers(microversion) | signed_headers(
             self._key, method=method, url=url, headers=signed, body=body or b"", at_s=self._now()
         )

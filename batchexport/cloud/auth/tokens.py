@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from batchexport.cloud.catalog import CatalogEntry
-from batchexport.cloud.http.authenticator import Credential
+from batchexport.cloud.http.authenticator import JSON, Credential
 from batchexport.cloud.http.transport import service_headers
 from batchexport.errors import AuthenticationError, BatchExportError, ThrottledError, UnreachableError
 from batchexport.redaction import register_secret
@@ -75,7 +75,12 @@ class Token:
         """Nothing to note: a refused token is renewed."""
 
     def headers(
-        self, method: str, url: str, body: bytes | None, microversion: str | None
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        microversion: str | None,
+        content_type: str = JSON,
     ) -> Mapping[str, str]:
         """The headers with the token: the same object each time."""
         headers = self._headers.get(microversion)

@@ -12,6 +12,9 @@ from typing import Protocol
 from batchexport.cloud.catalog import CatalogEntry
 from batchexport.errors import AuthenticationError
 
+#: The type of most bodies.
+JSON = "application/json"
+
 
 class Credential(Protocol):
     """What requests are authenticated with for a while, and what came with it."""
@@ -41,7 +44,12 @@ class Credential(Protocol):
         ...
 
     def headers(
-        self, method: str, url: str, body: bytes | None, microversion: str | None
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        microversion: str | None,
+        content_type: str = JSON,
     ) -> Mapping[str, str]:
         """The headers of one request that is sent at once. Called for each one, so it must be fast."""
         ...

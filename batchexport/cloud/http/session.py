@@ -20,7 +20,7 @@ from yarl import URL
 from batchexport.clock import boottime_s
 from batchexport.cloud.catalog import Endpoint
 from batchexport.cloud.http import transport
-from batchexport.cloud.http.authenticator import Authenticator, Credential
+from batchexport.cloud.http.authenticator import JSON, Authenticator, Credential
 from batchexport.cloud.http.error_mapping import error_from_no_response, error_from_response
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.cloud.http.responses import (
@@ -164,7 +164,7 @@ class HttpSession:
         """The response to one request, sent again only if its token was refused. Raises CloudError.
 
         `fence` is called right before each sending; what it raises is raised here. `headers` go over the
-        usual ones, and are not signed.
+        usual ones; of them only Content-Type is signed.
         """
         credential = await self._authenticator.valid()
         try:
@@ -222,7 +222,8 @@ class HttpSession:
         sent_at = await self._limiter.acquire()
         FENCE.set(fence)
         began_s = self._steady()
-        sent_headers = {**credential.headers(method, url, None, None), **headers}
+        content_type = headers.get("Content-Type", JSON)
+        sent_headers = {**credential.headers(method, url, None, None, content_type), **headers}
         if proxy is not None and proxy.headers and url.startswith("http://"):
             sent_headers |= proxy.headers
         try:
@@ -268,7 +269,7 @@ class HttpSession:
             sent_at = await self._limiter.acquire()
             FENCE.set(fence)
             began_s = self._steady()
-            headers = credential.headers(method, url, body, microversion)
+            headers = credential.headers(method, url, body, microversion, extra.get("Content-Type", JSON))
             if proxy is not None and proxy.headers and url.startswith("http://"):  # no tunnel: sent along
                 headers = {**headers, **proxy.headers}
             if extra:

@@ -9,6 +9,7 @@ import pytest
 
 from batchexport.dialect import DIALECTS
 from batchexport.errors import NotFoundError, RefusedError, VolumeStateError
+from batchexport.image_labels import Labels
 from batchexport.model import NO_OPTIONS, ExportRequest
 from tests.cloud.contract.site import MISSING, Fence, ForbiddenByFenceError, Site, ids_of
 
@@ -274,6 +275,50 @@ async def servers_whose_stop_their_fence_forbids_run_on(site: Site) -> None:
         await site.cloud.compute.stop_servers(site.servers, hard=False, fence=Fence(forbids=True))
     found = await site.servers_by_id(*site.servers)
     assert {(server.status, server.task) for server in found.values()} == {("active", None)}
+
+
+# Labels --------------------------------------------------------------------------------------------------
+
+
+async def properties_of_a_finished_image_are_set_and_read_back(site: Site) -> None:
+    image = await site.exported(site.volumes[0], f"{site.name}-labelled")
+    labels, wanted = site.cloud.image.labels, Labels(properties={"team": "storage", "a.b-c_d:1": "数据 = 1"})
+    before = await labels.labelled([image.image_id, MISSING])
+    assert before.keys() == {image.image_id}
+    assert wanted.lacking_in(before[image.image_id].labels) == wanted
+    await labels.set_labels(image.image_id, wanted, fence=Fence())
+    await labels.set_labels(image.image_id, wanted, fence=Fence())  # twice is once
+    after = (await labels.labelled([MISSING, image.image_id]))[image.image_id]
+    assert after.status == "active"
+    assert not wanted.lacking_in(after.labels)
+
+
+async def tags_are_set_along_with_properties_where_the_cloud_takes_them(site: Site) -> None:
+    if not site.cloud.dialect.takes_tags:
+        return
+    image = await site.exported(site.volumes[1], f"{site.name}-tagged")
+    labels = site.cloud.image.labels
+    wanted = Labels(properties={"team": "storage"}, tags=("nightly", "gold"))
+    await labels.set_labels(image.image_id, wanted, fence=Fence())
+    (after,) = (await labels.labelled([image.image_id])).values()
+    assert not wanted.lacking_in(after.labels)
+    assert set(after.labels.tags) == {"nightly", "gold"}
+
+
+async def labels_that_their_fence_forbids_are_not_set(site: Site) -> None:
+    image = await site.exported(site.volumes[2], f"{site.name}-unlabelled")
+    labels, wanted = site.cloud.image.labels, Labels(properties={"team": "storage"})
+    with pytest.raises(ForbiddenByFenceError):
+        await labels.set_labels(image.image_id, wanted, fence=Fence(forbids=True))
+    (after,) = (await labels.labelled([image.image_id])).values()
+    assert wanted.lacking_in(after.labels)
+
+
+async def labels_of_a_missing_image_are_refused(site: Site) -> None:
+    with pytest.raises(NotFoundError):
+        await site.cloud.image.labels.set_labels(
+            MISSING, Labels(properties={"team": "storage"}), fence=Fence()
+        )
 
 
 # The cloud itself ----------------------------------------------------------------------------------------
