@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: How long either side waits for the other.
 ANSWER_S = 5.0
+#: How long a look at a run waits for what the run says of itself.
+LOOK_S = 0.5
 Action = Literal["show", "pause", "continue", "drain", "limits", "order"]
 
 
@@ -69,6 +71,11 @@ class RunControl:
         self._rate = requests_per_second
         self._drain = drain
         self._is_draining = False
+
+    @property
+    def standing(self) -> Answer:
+        """How the run stands now."""
+        return self._answer()
 
     def do(self, request: Request) -> Answer:
         """Do it; the answer says what holds from now on."""
@@ -180,19 +187,40 @@ def _answered(control: RunControl, line: bytes) -> Answer:
         return Answer(error=f"not understood: {error}")
 
 
-def ask(state_path: Path, request: Request) -> Answer:
+def standing_of(state_path: StoreRef) -> str:
+    """What a look from outside should say of the run that works on a state file: paused, draining or nothing.
+
+    Nothing as well where it cannot be asked, or takes longer than a moment.
+    """
+    if isinstance(state_path, DatabasePath) or not isinstance(state_path, Path):
+        return ""
+    try:
+        answer = ask(state_path, Request(action="show"), within_s=LOOK_S)
+    except StateError:
+        return ""
+    return standing_text(answer)
+
+
+def standing_text(answer: Answer) -> str:
+    """Paused or draining, with what that means; empty while a run simply runs."""
+    if answer.is_draining:
+        return "draining: nothing new begins, and the run ends"
+    return "paused by ctl: nothing new begins" if answer.is_paused else ""
+
+
+def ask(state_path: Path, request: Request, *, within_s: float = ANSWER_S) -> Answer:
     """Ask the run that works on a state file. Raises StateError where none can be asked, or it refused."""
     hint = (
         f"`batchexport status {state_path}` shows whether a run is working on it; only its own user can talk"
         " to it, on the same machine"
     )
     try:
-        with control_socket.connected(state_path, timeout_s=ANSWER_S) as connection:
+        with control_socket.connected(state_path, timeout_s=within_s) as connection:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = connection.makefile("rb").readline(MAX_BYTES)
     except TimeoutError as error:
         raise StateError(
-            f"{state_path}: its run has not answered within {ANSWER_S:.0f} s", hint=hint
+            f"{state_path}: its run has not answered within {within_s:.0f} s", hint=hint
         ) from error
     except FileNotFoundError as error:
         raise StateError(f"{state_path}: no run is working on it, so none can be told", hint=hint) from error

@@ -78,14 +78,15 @@ async def work(
     watch: bool = True,
     budget: engine.GibBudget | None = None,
     on_drain: Callable[[], object] | None = None,
+    on_control: Callable[[RunControl], object] | None = None,
 ) -> int:
     """Work on a state file until it is done, `stop` is set, or its hours are over.
 
     Rows in the states of `again` are tried again first. Without `watch` it ends once no row is pending, or
     none has moved for some minutes: the rest is watched later. Nothing begins beyond the
-    `budget`. `on_drain` is called when `ctl` asks for that, and is to set `stop`. After `stop`, what was sent
-    gets its answer, and servers are started. Returns how many hooks failed after their row had ended. Raises
-    BatchExportError for what ends a run early.
+    `budget`. `on_drain` is called when `ctl` asks for that, and is to set `stop`; `on_control` is given what
+    can be asked of the run. After `stop`, what was sent gets its answer, and servers are started. Returns how
+    many hooks failed after their row had ended. Raises BatchExportError for what ends a run early.
     """
     await confirm_stops(state_path, settings)
     deliveries = None
@@ -102,6 +103,8 @@ async def work(
         limiters: list[RateLimiter] = []
         rate = settings.limits.requests_per_second
         control = RunControl(controls, limiters, requests_per_second=rate, drain=on_drain or stop.set)
+        if on_control is not None:
+            on_control(control)
         async with (
             connections(keys, access, limits, state_path=state_path, stop=stop, limiters=limiters) as plain,
             controlled(state_path, control),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 from batchexport.app import run_in_loop
 from batchexport.app.allowance import Allowance, throughput_of
+from batchexport.app.control import Answer, RunControl
 from batchexport.app.run import RunOutcome, outcome_of, work
 from batchexport.app.run_hooks import run_hooks
 from batchexport.cli.console import TerminalConsole, err, out_or_err
@@ -79,19 +80,20 @@ async def _work(
     allowance: Allowance,
 ) -> tuple[Stop, int]:
     with unblocked_stderr(console) as screen, stop_on_signals(err, leave=leave_at_once) as stop:
-        max_rate = settings.limits.requests_per_second
+        controls: list[RunControl] = []
         failed_hooks = await work(
             state_path,
             settings,
             access,
             console,
             stop=stop.event,
-            observe=partial(_observe, state_path, console, screen, max_rate),
+            observe=partial(_observe, state_path, console, screen, controls),
             again=again,
             hours=hours,
             watch=watch,
             budget=allowance.budget,
             on_drain=stop.drain,
+            on_control=controls.append,
         )
     return stop, failed_hooks
 
@@ -101,16 +103,20 @@ async def _observe(
     state_path: StoreRef,
     console: TerminalConsole,
     screen: Screen,
-    max_rate: float,
+    controls: Sequence[RunControl],
     connect: Connect,
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
     """The run with its sinks and its progress."""
     clouds: dict[TargetKey, Cloud] = {}
+
+    def standing() -> Answer:
+        return controls[0].standing if controls else Answer()
+
     async with instrument(state_path, console, connect) as (instrumented, on_change):
         # Closed before the work on the file is: only the last connection takes away what stands beside it.
         with (
             stores.read(state_path) as reader,
-            shown(progress_for(Meter(reader, clouds, max_rate=max_rate), console, screen)),
+            shown(progress_for(Meter(reader, clouds, standing=standing), console, screen)),
         ):
             yield remember_clouds(instrumented, clouds), on_change
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 from tqdm import tqdm
 
+from batchexport.app.control import Answer, standing_text
 from batchexport.cli.console import LogFormat, TerminalConsole, err, on_terminal
 from batchexport.cli.screen import Screen, terminal_columns
 from batchexport.errors import StateError
@@ -60,6 +61,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     servers_down: int = 0
     copies: int = 0  #: snapshots and temporary volumes that are there now
     rates: Sequence[float] = ()  #: requests/s of the clouds that asked for fewer
+    standing: str = ""  #: whether the run is paused or draining
 
     @property
     def total(self) -> int:
@@ -104,7 +106,9 @@ def outlook_parts(counters: Counters) -> list[str]:
     """When it may be through, and what holds it up."""
     if not counters.totals.to_do:
         return []
-    return [*time_left_parts(counters.eta), *(limited_text(rate) for rate in counters.rates)]
+    standing = [counters.standing] if counters.standing else []
+    limited = [limited_text(rate) for rate in counters.rates]
+    return [*standing, *time_left_parts(counters.eta), *limited]
 
 
 def slowest_line(counters: Counters) -> str:
@@ -143,11 +147,11 @@ class Meter:
         reader: Reader,
         clouds: Mapping[TargetKey, RatedCloud] | None = None,
         *,
-        max_rate: float = 0.0,
+        standing: Callable[[], Answer] = Answer,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`max_rate` = requests/s that the settings allow; 0 = they do not limit them."""
-        self._reader, self._clouds, self._max_rate, self._now = reader, clouds or {}, max_rate, now
+        """`standing` tells how the run stands: whether it is paused, and how many requests/s it may send."""
+        self._reader, self._clouds, self._standing, self._now = reader, clouds or {}, standing, now
         self._began_at = now()
         self._figures = Counters(totals=Totals.of([]))
         self._momentum, self._under_way = NO_ETA, list[RunningExport]()
@@ -177,6 +181,7 @@ class Meter:
             stalled=overview.stalled,
             servers_down=len(overview.servers),
             copies=len(overview.copies),
+            standing=standing_text(self._standing()),
             rates=list(filter(self._is_low, [cloud.requests_per_second for cloud in self._clouds.values()])),
         )
 
@@ -187,7 +192,8 @@ class Meter:
         return estimate(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
 
     def _is_low(self, rate: float) -> bool:
-        return rate > 0 and (self._max_rate == 0 or rate < self._max_rate * 0.999)
+        max_rate = self._standing().requests_per_second
+        return rate > 0 and (max_rate == 0 or rate < max_rate * 0.999)
 
 
 class Progress(Protocol):

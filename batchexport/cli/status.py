@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from batchexport.cli.options import Command, console_options, option
 from batchexport.cli.parameters import JOB_FILE, STATE_OR_JOB, Parsed
 from batchexport.cli.run_options import interval_s
 from batchexport.observe.metrics_server import Address, parse_address
+
+if TYPE_CHECKING:
+    from batchexport.store import Reader
 
 EPILOG = """\b
 Examples:
@@ -82,10 +86,19 @@ def status(state_path: Path, form: str, watch: bool, every_s: float | None, serv
             listed(
                 form,
                 targets_listing(reader),
-                text=lambda: status_text(reader, state_path, now=now),
+                text=lambda: status_text(reader, state_path, now=now, pace=_standing(reader, state_path)),
                 document=lambda: status_json(reader, state_path, now=now),
             )
         )
+
+
+def _standing(reader: Reader, state_path: Path) -> list[str]:
+    """Whether a run works on the file that is paused or draining."""
+    if not reader.processes().running:
+        return []
+    from batchexport.cli.status_watch import standing_lines
+
+    return standing_lines(state_path)
 
 
 def _run_of(state_path: Path) -> Callable[[], Path]:

@@ -60,7 +60,17 @@ def watch_text(reader: Reader, state_path: StoreRef, *, now: float) -> str:
         (target.key, target.requests_per_second) for target in overview.targets if target.requests_per_second
     ]
     lines = eta_lines(eta, rates, under_way=under_way, now=now) if totals.to_do and processes.running else []
+    if processes.running:
+        lines = [*standing_lines(state_path), *lines]
     return status_text(reader, state_path, now=now, pace=lines)
+
+
+def standing_lines(state_path: StoreRef) -> list[str]:
+    """Whether the run that works on the file is paused or draining, as it says itself."""
+    from batchexport.app.control import standing_of  # loads the engine: only a running run is asked
+
+    standing = standing_of(state_path)
+    return [standing] if standing else []
 
 
 def _began_at(run: RunRecord, processes: Processes) -> float:

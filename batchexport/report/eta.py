@@ -147,11 +147,8 @@ def slowest_text(under_way: Sequence[RunningExport], now: float) -> str:
 def limited_text(rate: float, target: TargetKey | None = None) -> str:
     """The rate limit that a cloud asked for."""
     where = "the cloud" if target is None else printable(target.label)
-    return (
-        f"limited to {rate:,.2g} requests/s by {where}"
-        if rate < 10
-        else f"limited to {rate:,.0f} requests/s by {where}"
-    )
+    digits = f"{rate:,.2g}" if rate < 10 else f"{rate:,.0f}"
+    return f"throttled to {digits} requests/s by {where}"
 
 
 def _named(each: RunningExport, now: float) -> str:

@@ -27,6 +27,21 @@ def ask(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
+def looked_at(*words: str) -> str:
+    """What `status` prints first."""
+    with subprocess.Popen(
+        [*PROGRAM, "status", "slow.state", *words], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        lines = []
+        for line in child.stdout:
+            lines.append(line)
+            if line.startswith(("paused", "\n")):
+                break
+        child.terminate()
+    return "".join(lines)
+
+
 def rows(state: JobState) -> int:
     with StateReader(Path("slow.state")) as reader:
         return sum(tally.jobs for tally in reader.overview().tallies if tally.state is state)
@@ -38,6 +53,8 @@ def test_a_run_is_paused_continued_with_other_limits_and_drained() -> None:
     with running("run", "slow.csv", *QUICK, "--max-exports", "1") as child:
         wait_for(exporting, seconds=150)
         assert ask("pause")["is_paused"] is True
+        for watching in ([], ["--watch"]):
+            assert "paused by ctl: nothing new begins" in looked_at(*watching)
         wait_for(lambda: rows(JobState.EXPORTING) == 0, seconds=150)
         waiting = rows(JobState.PENDING)
         assert waiting, "what was under way has ended, and nothing else has begun"

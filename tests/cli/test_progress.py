@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from batchexport.app.control import Answer
 from batchexport.cli.console import TerminalConsole
 from batchexport.cli.progress import (
     Bars,
@@ -116,7 +117,7 @@ def test_a_line_tells_rows_gib_rate_and_time_left() -> None:
     )
     assert progress_line(found) == (
         "30 of 50 rows done, 300 of 500 GiB, 20.0 rows/min, about 1 min left,"
-        " limited to 3 requests/s by the cloud"
+        " throttled to 3 requests/s by the cloud"
     )
 
 
@@ -168,12 +169,25 @@ def test_rows_of_which_no_image_comes_are_neither_done_nor_to_come() -> None:
     assert progress_line(counters(tally(FAILED, 4))) == "0 of 0 rows done (4 failed)"
 
 
+def five() -> Answer:
+    """A run that may send five requests/s."""
+    return Answer(requests_per_second=5.0)
+
+
+def test_a_run_that_is_paused_or_drains_says_so(reader: StateReader) -> None:
+    paused = Meter(reader, standing=lambda: Answer(is_paused=True)).counters()
+    assert "paused by ctl: nothing new begins" in progress_line(paused)
+    draining = Meter(reader, standing=lambda: Answer(is_paused=True, is_draining=True)).counters()
+    assert "draining: nothing new begins" in progress_line(draining)
+    assert "begins" not in progress_line(Meter(reader).counters())
+
+
 def test_a_meter_reads_the_state_file_and_sees_only_what_ended_since_it_began(reader: StateReader) -> None:
     class Cloud:
         requests_per_second = 2.5
 
     times = iter([AT + 300, AT + 700])
-    meter = Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0, now=lambda: next(times))
+    meter = Meter(reader, {TargetKey(): Cloud()}, standing=five, now=lambda: next(times))
     found = meter.counters()
     assert (found.total, found.done, found.rates) == (3, 1, [2.5])
     assert found.eta.rows_per_minute is not None
@@ -186,7 +200,7 @@ def test_a_cloud_that_takes_what_the_settings_allow_limits_nothing(reader: State
     class Cloud:
         requests_per_second = 5.0
 
-    assert Meter(reader, {TargetKey(): Cloud()}, max_rate=5.0).counters().rates == []
+    assert Meter(reader, {TargetKey(): Cloud()}, standing=five).counters().rates == []
 
 
 def test_a_meter_of_a_file_that_cannot_be_read_shows_what_it_read_last(reader: StateReader) -> None:

@@ -55,7 +55,7 @@ def test_the_screen_shows_counts_pace_rest_limits_and_reasons(unfinished: Path, 
     assert any(line.startswith("60 rows = ") for line in lines)
     (pace,) = [line for line in lines if line.startswith("pace: ")]
     assert "GiB/h" in pace and "rows/min lately" in pace and "left" in pace
-    assert sum(line.startswith("limited to 3.5 requests/s") for line in lines) == 2
+    assert sum(line.startswith("throttled to 3.5 requests/s") for line in lines) == 2
 
 
 def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(unfinished: Path) -> None:

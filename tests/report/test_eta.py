@@ -84,12 +84,12 @@ def test_the_words_name_pace_rest_and_limits() -> None:
     view = Eta(rows_per_minute=2.25, gib_per_hour=5300, left_s=7500)
     assert eta_lines(view, [(TargetKey("east"), 3.5)], now=NOW) == [
         "pace: 5,300 GiB/h, 2.2 rows/min lately, about 2 h 5 min left",
-        "limited to 3.5 requests/s by the cloud",
+        "throttled to 3.5 requests/s by the cloud",
     ]
     two = eta_lines(view, [(TargetKey("east"), 3.5), (TargetKey("west"), 12.4)], now=NOW)
     assert two[1:] == [
-        "limited to 3.5 requests/s by cloud east",
-        "limited to 12 requests/s by cloud west",
+        "throttled to 3.5 requests/s by cloud east",
+        "throttled to 12 requests/s by cloud west",
     ]
 
 
