@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -158,6 +158,12 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value) if isinstance(value, str) else value
         except (ValueError, ConfigError) as error:
             self.fail(str(error), param, ctx)
+
+
+class ParsedEach(Parsed):
+    """The type of an option that may be repeated; in its variable, values have semicolons between them."""
+
+    envvar_list_splitter: ClassVar[str] = ";"
 
 
 def choice(*names: str, among: str, **attributes: Any) -> Decorator:

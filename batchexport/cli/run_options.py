@@ -10,7 +10,7 @@ import click
 from batchexport.cli import parameters
 from batchexport.cli.observe_run import observe_options
 from batchexport.cli.options import Decorator, Section, all_of, console_options, option
-from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, choice, dialect_option
+from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, ParsedEach, choice, dialect_option
 from batchexport.config import (
     CopyLimits,
     DeliverySettings,
@@ -327,19 +327,17 @@ image_options = all_of(
     option(
         "--property",
         "properties",
-        type=Parsed("property", parse_property),
+        type=ParsedEach("property", parse_property),
         multiple=True,
         metavar="KEY=VALUE",
-        variable=False,  # a variable holds one value
         help="Set this property on each image; may be repeated. One request more for each image.",
     ),
     option(
         "--tag",
         "tags",
-        type=Parsed("tag", parse_tag),
+        type=ParsedEach("tag", parse_tag),
         multiple=True,
         metavar="TAG",
-        variable=False,
         help="Set this tag on each image (cinder); may be repeated.",
     ),
     option(

@@ -48,6 +48,7 @@ def rows(state: JobState) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_is_paused_continued_with_other_limits_and_drained() -> None:
     Path("slow.csv").write_text("\n".join(["volume_id", *SLOW]) + "\n")
     with running("run", "slow.csv", *QUICK, "--max-exports", "1") as child:

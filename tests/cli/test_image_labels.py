@@ -61,6 +61,13 @@ def test_provenance_alone(batchexport: Callable[..., Result]) -> None:
     assert change["properties"]["batchexport_line"] == "2"
 
 
+def test_variables_hold_several(batchexport: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHEXPORT_PROPERTY", "team=block storage;tier=gold")
+    assert batchexport("run", write_list(Path("v.csv"), 1), *QUICK).exit_code == 0
+    (change,) = labelled("v.state.sandbox")
+    assert (change["properties"]["team"], change["properties"]["tier"]) == ("block storage", "gold")
+
+
 def test_a_job_file_says_what_is_set(batchexport: Callable[..., Result]) -> None:
     write_list(Path("v.csv"), 1)
     Path("job.toml").write_text(
