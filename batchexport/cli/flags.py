@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume, settings_from
+from batchexport.cli.cloud_options import SIGN_IN
 from batchexport.cli.parameters import JOB_FILE
-from batchexport.cli.run_options import SIGN_IN
 from batchexport.config import CloudSettings, InUse, Limits, ServerStops, Settings
 from batchexport.config.settings import Layer
 from batchexport.errors import ConfigError

@@ -188,3 +188,8 @@ class Command(click.Command):
 
 def _section_of(parameter: click.Parameter) -> Section:
     return Section.OUTPUT if "--help" in parameter.opts else getattr(parameter, "section", Section.OWN)
+
+
+def flag(*names: str, **attributes: Any) -> Decorator:
+    """A switch that is None unless it is given."""
+    return option(*names, is_flag=True, default=None, **attributes)

@@ -1,15 +1,15 @@
-"""The options of `run`, `resume` and `retry`: limits, images, sign-in."""
+"""The options of `run`, `resume` and `retry`: limits, images, deliveries."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from batchexport.cli import parameters
+from batchexport.cli.cloud_options import cloud_options
 from batchexport.cli.observe_run import observe_options
-from batchexport.cli.options import Decorator, Section, all_of, console_options, option
+from batchexport.cli.options import Decorator, Section, all_of, console_options, flag, option
 from batchexport.cli.parameters import NEW_STATE, STATE_FILE, Parsed, ParsedEach, choice, dialect_option
 from batchexport.config import (
     CopyLimits,
@@ -26,33 +26,7 @@ from batchexport.model import ExportOrder
 
 if TYPE_CHECKING:
     from batchexport.config.destination import Destination
-    from batchexport.sandbox.weather import Weather
 
-#: `--os-…` options by the name that openstacksdk gives the value. `--os-cloud` and `--insecure` stand apart.
-SIGN_IN = {
-    "auth_url": "URL of the identity service.",
-    "auth_type": "Authentication type: password, token, v3applicationcredential …",
-    "username": "User name.",
-    "password": "Password. Flags are visible to others on this machine: prefer clouds.yaml or the variable.",
-    "token": "Token.",
-    "project_name": "Project, by name.",
-    "project_id": "Project, by id.",
-    "user_domain_name": "Domain of the user, by name.",
-    "user_domain_id": "Domain of the user, by id.",
-    "project_domain_name": "Domain of the project, by name.",
-    "project_domain_id": "Domain of the project, by id.",
-    "application_credential_id": "Application credential, by id.",
-    "application_credential_name": "Application credential, by name.",
-    "application_credential_secret": "Its secret; visible like a password.",
-    "passcode": "One-time passcode (v3totp): valid for one sign-in, so for the life of one token.",
-    "trust_id": "Trust to use.",
-    "access_key": "Access key of an EVS cloud.",
-    "secret_key": "Its secret; visible like a password.",
-    "security_token": "Security token of a temporary access key; visible like a password.",
-    "region_name": "Region.",
-    "interface": "Endpoint interface: public, internal or admin.",
-    "cacert": "File with trusted certificates.",
-}
 _LIMITS = Limits()
 
 
@@ -75,49 +49,6 @@ def _number(*names: str, least: int, default: int, help: str) -> Decorator:
     return option(*names, type=click.IntRange(min=least), metavar="N", show_default=str(default), help=help)
 
 
-def _sign_in(name: str, help: str) -> Decorator:
-    flag = "--os-" + name.replace("_", "-")
-    # openstacksdk reads the variable by itself, so this option must not.
-    return click.option(flag, "os_" + name, metavar="TEXT", help=f"{help}  [env var: OS_{name.upper()}]")
-
-
-def _flag(*names: str, **attributes: Any) -> Decorator:
-    """A switch that is None unless it is given."""
-    return option(*names, is_flag=True, default=None, **attributes)
-
-
-def _weather(text: str) -> Weather:
-    from batchexport.sandbox.weather import read_weather
-
-    return read_weather(text)
-
-
-def _set_weather(_context: click.Context, _: click.Parameter, value: Any) -> None:
-    from batchexport.app.embedded_sandbox import WEATHER
-
-    WEATHER.set(value)
-
-
-_WEATHER = Parsed("weather", _weather)
-_METAVAR = "NAME|FILE"
-#: For commands that may start a practice cloud.
-weather_option = option(
-    "--weather",
-    type=_WEATHER,
-    metavar=_METAVAR,
-    show_default="fair",
-    help="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
-    expose_value=False,
-    callback=_set_weather,
-)
-#: For the command that is one.
-own_weather_option = option(
-    "--weather",
-    type=_WEATHER,
-    metavar=_METAVAR,
-    show_default="fair",
-    help="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
-)
 state_option = option(
     "--state",
     "state_path",
@@ -161,7 +92,7 @@ in_use_option = option(
     " server meanwhile (needs --yes).",
 )
 server_options = all_of(
-    _flag(
+    flag(
         "--hard-stop",
         help="With --in-use stop: cut the power (ECS) instead of shutting down the guest.",
     ),
@@ -180,7 +111,7 @@ server_options = all_of(
         show_default="15m",
         help="With --in-use stop: how long a server may take to stop.",
     ),
-    _flag(
+    flag(
         "-y",
         "--yes",
         "agreed",
@@ -258,8 +189,8 @@ limit_options = all_of(
     all_of(in_use_option, section=Section.IN_USE),
     server_options,
     copy_options,
-    _flag("--no-preflight", help="Do not check the volumes before sending."),
-    _flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
+    flag("--no-preflight", help="Do not check the volumes before sending."),
+    flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
 )
 
@@ -272,7 +203,7 @@ def _destination(text: str) -> Destination:
 
 #: A place that images are delivered to.
 DESTINATION = Parsed("destination", _destination)
-drop_source_option = _flag(
+drop_source_option = flag(
     "--drop-source-image",
     "drop_source",
     variable=False,  # left in an environment, it would let images of every later run go
@@ -348,34 +279,13 @@ image_options = all_of(
     ),
     section=Section.IMAGES,
 )
-cloud_options = all_of(
-    click.option(
-        "--os-cloud",
-        metavar="NAME",
-        shell_complete=parameters.clouds,
-        help="Entry of clouds.yaml. `sandbox` starts a practice cloud on this machine, unless there is such "
-        "an entry.  [env var: OS_CLOUD]",
-    ),
-    *(_sign_in(name, words) for name, words in SIGN_IN.items()),
-    _flag("--insecure", help="Do not verify the cloud's certificates."),
-    option(
-        "--sign-in-timeout",
-        "sign_in_timeout_s",
-        type=Parsed("duration", duration_s),
-        metavar="S",
-        show_default="up to 5m for a run, otherwise 10s",
-        help="How long to retry while the identity service is away or busy; 0: try once.",
-    ),
-    weather_option,
-    section=Section.CLOUD,
-)
-rebind_option = _flag(
+rebind_option = flag(
     "--rebind-cloud",
     variable=False,  # left in an environment, it would open every later run to a copy of its cloud
     help="Accept new addresses for the cloud of the state file. Project and region must be the same. Never"
     " use it for a copy of a cloud.",
 )
-again_option = _flag(
+again_option = flag(
     "--again",
     "export_again",
     help="Export even volumes that another state file in the folder shows as exported. Nights always do.",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchexport.cli import parameters
+from batchexport.cli.cloud_options import own_weather_option
 from batchexport.cli.console import TerminalConsole, console_of, err
 from batchexport.cli.options import Command, console_options, option
 from batchexport.cli.parameters import FILE
-from batchexport.cli.run_options import own_weather_option
 
 if TYPE_CHECKING:
     from batchexport.sandbox import SandboxSettings

@@ -37,8 +37,7 @@ T = TypeVar("T")
 STOP, START = "os-stop", "os-start"
 #: The assumed number of pages of the list of servers, until it has been read once.
 UNKNOWN_PAGES = 3
-#: Statuses of servers whose state is unknown. Since microversion 2.69 Nova lists servers of a cell that is
-#: down as `UNKNOWN`, with little more than their ids; before, it leaves them out.
+#: Statuses of unknown states: since microversion 2.69 Nova lists servers of a cell that is down as `UNKNOWN`.
 UNKNOWN_STATUSES = frozenset({"", "UNKNOWN"})
 #: At most so many are read one by one: each of these requests delays an export.
 MAX_BY_ID = 20

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from batchexport.errors import JobListError
-from batchexport.lists import columns
+from batchexport.lists import cells
 from batchexport.lists.columns import Column, PropertyColumn, UnknownColumnError, meaning, plain
 from batchexport.lists.problem import Location, Problem, shown
 from batchexport.lists.source import EndlessLineError, Source
@@ -188,8 +188,8 @@ def _is_known(name: str, beside: frozenset[str]) -> bool:
 
 def _is_volume_id(text: str) -> bool:
     try:
-        columns.parse_volume_id(text)
-    except columns.InvalidValue:
+        cells.parse_volume_id(text)
+    except cells.InvalidValue:
         return False
     return True
 

@@ -11,16 +11,15 @@ import msgspec
 
 from batchexport.dialect import Dialect
 from batchexport.image_labels import properties_text, tags_text
+from batchexport.lists.cells import InvalidValue, parse_properties
 from batchexport.lists.columns import (
     COMMON_COLUMNS,
     Column,
-    InvalidValue,
     PropertyColumn,
     UnknownColumnError,
     is_status_of_others,
     meaning,
     meanings,
-    parse_properties,
     plain,
     status_fault,
 )

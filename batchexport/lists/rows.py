@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from batchexport.dialect import CONTAINER_FORMATS, LENIENT, OS_TYPES, VISIBILITIES, Dialect, disk_formats
-from batchexport.lists import columns
-from batchexport.lists.columns import Column, InvalidValue, PropertyColumn
+from batchexport.lists import cells
+from batchexport.lists.cells import InvalidValue
+from batchexport.lists.columns import Column, PropertyColumn
 from batchexport.lists.problem import Location, Problem
 from batchexport.model import NO_OPTIONS, ImageOptions, InUse, JobRow, JobRows, TargetKey
 
@@ -74,7 +75,7 @@ class RowChecker:
             return None
         if not _CANONICAL_ID.fullmatch(volume_id):
             try:
-                volume_id = columns.parse_volume_id(volume_id)
+                volume_id = cells.parse_volume_id(volume_id)
             except InvalidValue:
                 return None
         return JobRow(
@@ -126,7 +127,7 @@ class RowChecker:
         faults: list[tuple[str, str, str]] = []
         volume_id = texts.volume_id.strip()
         if volume_id:
-            _value(Column.VOLUME_ID, volume_id, columns.parse_volume_id, faults)
+            _value(Column.VOLUME_ID, volume_id, cells.parse_volume_id, faults)
         if texts.image_name:
             _value(Column.IMAGE_NAME, texts.image_name, self._image_name, faults)
         faults += self._learn(texts.common).faults
@@ -134,7 +135,7 @@ class RowChecker:
         return found + [location.problem(wrong, field=column, value=text) for column, text, wrong in faults]
 
     def _image_name(self, text: str) -> str:
-        return columns.parse_image_name(text, dialect=self._dialect)
+        return cells.parse_image_name(text, dialect=self._dialect)
 
     def _learn(self, common: tuple[str, ...]) -> _Common:
         if len(self._known) >= _REMEMBERED:
@@ -151,39 +152,39 @@ def _read_common(texts: dict[Column | PropertyColumn, str], *, dialect: Dialect 
     def read(column: Column | PropertyColumn, parse: Callable[[str], Value]) -> Value | None:
         return _value(column, texts.get(column, ""), parse, faults)
 
-    os_type = columns.one_of(OS_TYPES)
-    visibility = columns.one_of(VISIBILITIES)
-    protected: Callable[[str], bool] = columns.parse_bool
+    os_type = cells.one_of(OS_TYPES)
+    visibility = cells.one_of(VISIBILITIES)
+    protected: Callable[[str], bool] = cells.parse_bool
     if dialect is not None and not dialect.takes_os_type:
-        os_type = columns.refused_by(dialect)
+        os_type = cells.refused_by(dialect)
     if dialect is not None and not dialect.takes_visibility:
-        visibility = columns.refused_by(dialect)
-        protected = columns.refused_by(dialect)
-    tags: Callable[[str], tuple[str, ...]] = columns.parse_tags
+        visibility = cells.refused_by(dialect)
+        protected = cells.refused_by(dialect)
+    tags: Callable[[str], tuple[str, ...]] = cells.parse_tags
     if dialect is not None and not dialect.takes_tags:
-        tags = columns.refused_by(dialect)
-    properties = dict(read(Column.IMAGE_PROPERTIES, columns.parse_properties) or ())
+        tags = cells.refused_by(dialect)
+    properties = dict(read(Column.IMAGE_PROPERTIES, cells.parse_properties) or ())
     for column in texts:
-        if isinstance(column, PropertyColumn) and (found := read(column, columns.parse_property(column))):
+        if isinstance(column, PropertyColumn) and (found := read(column, cells.parse_property(column))):
             properties.update([found])
     options = ImageOptions(
         properties=tuple(properties.items()) or None,
         tags=read(Column.IMAGE_TAGS, tags) or None,
-        disk_format=read(Column.DISK_FORMAT, columns.one_of(disk_formats(dialect))),
-        container_format=read(Column.CONTAINER_FORMAT, columns.one_of(CONTAINER_FORMATS)),
-        force=read(Column.FORCE, columns.parse_bool),
+        disk_format=read(Column.DISK_FORMAT, cells.one_of(disk_formats(dialect))),
+        container_format=read(Column.CONTAINER_FORMAT, cells.one_of(CONTAINER_FORMATS)),
+        force=read(Column.FORCE, cells.parse_bool),
         in_use=read(Column.IN_USE, _in_use),
         os_type=read(Column.OS_TYPE, os_type),
         visibility=read(Column.VISIBILITY, visibility),
         protected=read(Column.PROTECTED, protected),
-        priority=read(Column.PRIORITY, columns.parse_priority),
-        timeout_s=read(Column.TIMEOUT, columns.parse_duration_s),
-        deliver=read(Column.DELIVER, columns.parse_deliver),
+        priority=read(Column.PRIORITY, cells.parse_priority),
+        timeout_s=read(Column.TIMEOUT, cells.parse_duration_s),
+        deliver=read(Column.DELIVER, cells.parse_deliver),
     )
     target = TargetKey(
-        cloud=read(Column.CLOUD, columns.parse_location),
-        region=read(Column.REGION, columns.parse_location),
-        project=read(Column.PROJECT, columns.parse_location),
+        cloud=read(Column.CLOUD, cells.parse_location),
+        region=read(Column.REGION, cells.parse_location),
+        project=read(Column.PROJECT, cells.parse_location),
     )
     return _Common(
         target=target, options=NO_OPTIONS if options == NO_OPTIONS else options, faults=tuple(faults)
@@ -197,7 +198,7 @@ def _all_canonical(volume_ids: Sequence[str]) -> bool:
 
 
 def _in_use(text: str) -> InUse:
-    return InUse(columns.one_of([each.value for each in InUse])(text))
+    return InUse(cells.one_of([each.value for each in InUse])(text))
 
 
 def _value(
