@@ -36,7 +36,7 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
 
     Raises ConfigError where it stands beside a real one: empty images must not mix with real ones.
     """
-    if NAME not in clouds or NAME in _defined_clouds():
+    if NAME not in clouds or NAME in defined_clouds():
         for cloud in clouds:
             check_weather(cloud)
         return False
@@ -50,7 +50,7 @@ def is_wanted(clouds: Collection[str | None]) -> bool:
 
 def check_weather(cloud: str | None) -> None:
     """Raise ConfigError where weather was asked for, and so a rehearsal, but this cloud is no sandbox."""
-    if WEATHER.get() is None or (cloud == NAME and NAME not in _defined_clouds()):
+    if WEATHER.get() is None or (cloud == NAME and NAME not in defined_clouds()):
         return
     entry = ", an entry of clouds.yaml" if cloud == NAME else ""
     raise ConfigError(
@@ -63,7 +63,7 @@ def check_weather(cloud: str | None) -> None:
 def check_defined(clouds: Collection[str | None]) -> None:
     """Raise ConfigError for a cloud that rows name and clouds.yaml does not define."""
     named = {cloud for cloud in clouds if cloud and cloud != NAME}
-    if named and (unknown := sorted(named - set(defined := _defined_clouds()))):
+    if named and (unknown := sorted(named - set(defined := defined_clouds()))):
         known = ", ".join(defined) or "none"
         raise ConfigError(
             f"cloud {unknown[0]!r}, named in the list, is not in clouds.yaml; known clouds: {known}",
@@ -142,7 +142,7 @@ def _without_proxy() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _defined_clouds() -> list[str]:
+def defined_clouds() -> list[str]:
     """The clouds of clouds.yaml. Raises ConfigError where a file cannot be read that may define one."""
     from openstack.exceptions import ConfigException
 

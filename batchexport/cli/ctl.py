@@ -62,9 +62,10 @@ def ctl(
 
     Without ACTION, shows the present limits. pause: nothing new begins, servers are started again. drain: the
     same, and the run ends; run it again to resume. What is changed holds until the run ends. Exit code 5: no
-    run is working on the state file.
+    run is working on the state file. A run that was submitted to workers takes pause and continue.
     """
     from batchexport.app.control import Request, answer_json, answer_text, ask
+    from batchexport.store.stores import is_in_database
 
     has_limits = max_exports is not None or requests_per_second is not None
     if has_limits != (action == "limits"):
@@ -77,5 +78,10 @@ def ctl(
         requests_per_second=requests_per_second,
         order=None if order is None else ExportOrder(order),
     )
+    if is_in_database(state_path):
+        from batchexport.app.fleet import steer
+
+        out(steer(state_path, action))
+        return
     answer = ask(state_path, request)
     out(answer_json(answer) if form == "json" else answer_text(answer))

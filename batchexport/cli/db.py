@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from batchexport.cli.console import console_of, out
+from batchexport.cli.fleet_options import database_argument, named_database
 from batchexport.cli.options import Command, console_options
-
-if TYPE_CHECKING:
-    from batchexport.store.postgres.reference import DatabasePath
 
 EPILOG = """\b
 Examples:
@@ -34,10 +30,6 @@ Examples:
 _UNSAFE = 5
 
 
-def _argument(command: Any) -> Any:
-    return click.argument("database", metavar="DATABASE", envvar="BATCHEXPORT_DATABASE")(command)
-
-
 @click.group(epilog=EPILOG)
 def db() -> None:
     """Prepare, upgrade or check a PostgreSQL database for runs.
@@ -48,7 +40,7 @@ def db() -> None:
 
 
 @db.command(cls=Command, epilog=_INIT_EPILOG)
-@_argument
+@database_argument
 @console_options
 def init(database: str) -> None:
     """Prepare a database for runs, as its owner.
@@ -58,13 +50,13 @@ def init(database: str) -> None:
     """
     from batchexport.store.postgres.admin import initialise
 
-    path = _path(database)
+    path = named_database(database)
     words = "is prepared" if initialise(path) else "was prepared already: nothing was changed"
     console_of().info(f"{path.database} {words}")
 
 
 @db.command(cls=Command, epilog=_UPGRADE_EPILOG)
-@_argument
+@database_argument
 @console_options
 def upgrade(database: str) -> None:
     """Bring a database to the format of this batchexport, as its owner.
@@ -73,14 +65,14 @@ def upgrade(database: str) -> None:
     """
     from batchexport.store.postgres.admin import upgrade as upgrade_database
 
-    path = _path(database)
+    path = named_database(database)
     before, now = upgrade_database(path)
     words = f"is of format {now}" if before == now else f"was of format {before}, and is of format {now}"
     console_of().info(f"{path.database} {words}")
 
 
 @db.command(cls=Command, epilog=_CHECK_EPILOG)
-@_argument
+@database_argument
 @console_options
 def check(database: str) -> None:
     """Check that runs are safe in a database.
@@ -89,26 +81,9 @@ def check(database: str) -> None:
     """
     from batchexport.store.postgres import admin
 
-    findings = admin.check(_path(database))
+    findings = admin.check(named_database(database))
     for each in findings:
         mark = "error" if each.is_unsafe else "warning" if each.is_warning else "ok"
         out(f"{mark:<8} {each.words}")
     if any(each.is_unsafe for each in findings):
         raise click.exceptions.Exit(_UNSAFE)
-
-
-def _path(database: str) -> DatabasePath:
-    """The database that is named: by an argument without a password, or by the variable."""
-    from batchexport.errors import ConfigError
-    from batchexport.store.postgres.address import database_of
-    from batchexport.store.postgres.reference import database_path
-
-    context = click.get_current_context()
-    if context.get_parameter_source("database") is click.core.ParameterSource.ENVIRONMENT:
-        found = database_of()
-        assert found is not None
-        return found
-    path = database_path(database)
-    if path.run_name:
-        raise ConfigError(f"{path}: names a run; a database is postgresql://USER@HOST/DATABASE")
-    return path

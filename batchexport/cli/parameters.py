@@ -139,7 +139,22 @@ class StateOrJob(StateFilePath):
         return newest_state_of(path)
 
 
+class StateJobOrDatabase(StateOrJob):
+    """A state file, a job file, a run in a database, or the database itself."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path of the state file, the run, or the database. Raises ConfigError as the others do."""
+        text = os.fsdecode(value)
+        if text.startswith(("postgresql:", "postgres:")):
+            from batchexport.store import stores
+
+            if stores.is_folder_of_runs(found := stores.reference(text)):
+                return found
+        return super().convert(value, param, ctx)
+
+
 STATE_OR_JOB = StateOrJob(exists=True, dir_okay=False, path_type=Path)
+STATE_JOB_OR_DATABASE = StateJobOrDatabase(exists=True, dir_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 NEW_STATE = NewState(dir_okay=False, path_type=Path)
 STATE_FILE = StateFilePath(exists=True, dir_okay=False, path_type=Path)

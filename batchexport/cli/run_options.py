@@ -135,7 +135,8 @@ copy_options = all_of(
     ),
     section=Section.IN_USE,
 )
-limit_options = all_of(
+#: Those that hold wherever a run is worked on.
+submitted_limit_options = all_of(
     rate_option,
     max_exports_option,
     order_option,
@@ -163,6 +164,23 @@ limit_options = all_of(
         help="Stop the run at this many failed rows.",
     ),
     option(
+        "--in-doubt-timeout",
+        "settle_s",
+        old_names=["--settle-time"],
+        type=Parsed("duration", duration_s),
+        metavar="S",
+        show_default=f"{_LIMITS.settle_s:g}",
+        help="How long the cloud may still carry out a request that it did not answer.",
+    ),
+    all_of(in_use_option, section=Section.IN_USE),
+    server_options,
+    copy_options,
+    flag("--no-preflight", help="Do not check the volumes before sending."),
+    section=Section.PACE,
+)
+limit_options = all_of(
+    submitted_limit_options,
+    option(
         "--max-duration",
         "max_duration_s",
         type=Parsed("duration", interval_s),
@@ -177,19 +195,6 @@ limit_options = all_of(
         show_default="no limit",
         help="Export at most this many GiB, then exit with 75.",
     ),
-    option(
-        "--in-doubt-timeout",
-        "settle_s",
-        old_names=["--settle-time"],
-        type=Parsed("duration", duration_s),
-        metavar="S",
-        show_default=f"{_LIMITS.settle_s:g}",
-        help="How long the cloud may still carry out a request that it did not answer.",
-    ),
-    all_of(in_use_option, section=Section.IN_USE),
-    server_options,
-    copy_options,
-    flag("--no-preflight", help="Do not check the volumes before sending."),
     flag("--no-wait", help="Exit once every row was accepted; `resume` watches the rest."),
     section=Section.PACE,
 )

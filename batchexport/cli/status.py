@@ -12,7 +12,7 @@ import click
 from batchexport.cli.console import out
 from batchexport.cli.listing import listed, listing_options, selection
 from batchexport.cli.options import Command, console_options, option
-from batchexport.cli.parameters import JOB_FILE, STATE_OR_JOB, Parsed
+from batchexport.cli.parameters import JOB_FILE, STATE_JOB_OR_DATABASE, Parsed
 from batchexport.cli.run_options import interval_s
 from batchexport.observe.metrics_server import Address, parse_address
 
@@ -36,7 +36,7 @@ def columns() -> Sequence[str]:
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@click.argument("state_path", metavar="STATE|JOBFILE.toml", type=STATE_OR_JOB)
+@click.argument("state_path", metavar="STATE|JOBFILE.toml|DATABASE", type=STATE_JOB_OR_DATABASE)
 @listing_options(columns, of="status", help="Output format; csv and value list the targets.")
 @option("-w", "--watch", is_flag=True, help="Repeat until everything is done, or Ctrl-C.")
 @option(
@@ -61,11 +61,15 @@ def columns() -> Sequence[str]:
 def status(state_path: Path, form: str, watch: bool, every_s: float | None, serve_at: Address | None) -> None:
     """Show the progress of a run.
 
-    Reads only the state file, so it works during a run, after it, and without access to the cloud.
+    Reads only the state file, so it works during a run, after it, and without access to the cloud. Of a
+    database, postgresql://USER@HOST/DATABASE, shows the runs that were submitted to its workers.
     """
     from batchexport.report.status import status_json, status_text, targets_listing
     from batchexport.store import stores
 
+    if stores.is_folder_of_runs(state_path):
+        _show_runs(state_path, form, is_live=watch or serve_at is not None)
+        return
     if serve_at is not None:
         if watch or form != "table" or selection():
             raise click.UsageError("--serve serves a page: leave out --watch, -f, -c and --sort-column")
@@ -99,6 +103,16 @@ def _standing(reader: Reader, state_path: Path) -> list[str]:
     from batchexport.cli.status_watch import standing_lines
 
     return standing_lines(state_path)
+
+
+def _show_runs(database: Path, form: str, *, is_live: bool) -> None:
+    from batchexport.app.fleet import fleet_of
+    from batchexport.report.fleet import runs_json, runs_listing, runs_text
+
+    if is_live:
+        raise click.UsageError("--watch and --serve show one run: name it, postgresql://…/DATABASE/RUN")
+    fleet = fleet_of(database)
+    out(listed(form, runs_listing(fleet), text=lambda: runs_text(fleet), document=lambda: runs_json(fleet)))
 
 
 def _run_of(state_path: Path) -> Callable[[], Path]:

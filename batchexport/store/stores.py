@@ -42,6 +42,11 @@ def is_folder_of_runs(ref: StoreRef) -> bool:
     return isinstance(ref, DatabasePath) and not ref.run_name
 
 
+def is_in_database(ref: StoreRef) -> bool:
+    """Whether this names a run in a database."""
+    return isinstance(ref, DatabasePath) and bool(ref.run_name)
+
+
 def back_end_of(ref: StoreRef) -> BackEnd:
     """What keeps this store. Raises ConfigError for a reference that no back end knows."""
     if isinstance(ref, DatabasePath):

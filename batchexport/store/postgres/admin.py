@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batchexport.errors import StateError, StateVersionError
-from batchexport.store.postgres import schema
+from batchexport.store.postgres import fleet_schema, schema
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import CATALOGUE, VERSION, catalogue, check_version
 from batchexport.store.postgres.reference import DatabasePath
@@ -22,7 +22,7 @@ _HAS_ROLE = "SELECT 1 FROM pg_roles WHERE rolname = %s"
 _OLDEST_SERVER = 130000
 
 #: Statements that lead from the format of their key to the next, for the list of runs, and for each run.
-STEPS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+STEPS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {1: (fleet_schema.STATEMENTS, ())}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +80,11 @@ def check(path: DatabasePath) -> list[Finding]:
         )
         findings += [_durable(db, name) for name in ("fsync", "full_page_writes", "synchronous_commit")]
         findings += [_encoding(db), _standby(db)]
-        if not _one(db, f"SELECT pg_has_role('{schema.WORKER}', 'MEMBER')"):
+        if not _one(db, f"SELECT pg_has_role('{fleet_schema.WORKER}', 'MEMBER')"):
             findings.append(
                 Finding(
-                    words=f"this user may look, not work: it is no member of {schema.WORKER}", is_warning=True
+                    words=f"this user may look, not work: it is no member of {fleet_schema.WORKER}",
+                    is_warning=True,
                 )
             )
         return findings

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import psycopg
 
 #: Of the tables of a database, and of each run in it.
-VERSION = 1
+VERSION = 2
 #: Where the list of runs is.
 CATALOGUE = "batchexport"
+#: The channel on which workers hear that there is something to do.
+NEWS = "batchexport"
 
 _VERSION = f"SELECT version, oldest_program FROM {CATALOGUE}.version ORDER BY version DESC LIMIT 1"
 _SCHEMA_OF = f"SELECT schema_name FROM {CATALOGUE}.run WHERE run_name = %s"

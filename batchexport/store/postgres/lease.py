@@ -6,12 +6,14 @@ import logging
 import sqlite3
 
 from batchexport.store.owner import Owner
+from batchexport.store.postgres.connection import NEWS
 from batchexport.store.sqlite import lease
 from batchexport.store.sqlite.locks import Held
 
 log = logging.getLogger(__name__)
 
 _LOCK = "SELECT epoch, timeline FROM target WHERE target_id = ? FOR UPDATE"
+_TELL = "SELECT pg_notify(?, ?)"
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 #: Of the history that the server writes: after a failover another one, at once.
 _TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
@@ -59,5 +61,6 @@ def renew(db: sqlite3.Connection, target_id: int, *, ttl_s: float) -> None:
 
 
 def release(db: sqlite3.Connection, target_id: int) -> None:
-    """Leave the target to whoever comes next."""
+    """Leave the target to whoever comes next, who hears of it at once."""
     lease.release(db, target_id, now=now_of(db))
+    db.execute(_TELL, (NEWS, "free"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchexport.errors import StateError
 from batchexport.store.postgres.address import driver
-from batchexport.store.postgres.connection import CATALOGUE, catalogue, check_version
+from batchexport.store.postgres.connection import CATALOGUE, NEWS, catalogue, check_version
 from batchexport.store.postgres.reference import DatabasePath
 from batchexport.store.sqlite.connection import open_for_reading
 
@@ -24,8 +24,6 @@ _FRESH = ("run", "target", "job", "tally", "volume_name")
 _COLUMNS = "SELECT name FROM pragma_table_info(?)"
 _IS_THERE = f"SELECT 1 FROM {CATALOGUE}.run WHERE run_name = %s"
 _COUNTED_ON = "SELECT setval(pg_get_serial_sequence(%s, %s), %s)"
-#: Where workers hear of new runs.
-NEWS = "batchexport"
 
 
 @contextmanager

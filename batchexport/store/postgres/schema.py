@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from batchexport.store.postgres import fleet_schema
 from batchexport.store.postgres.connection import CATALOGUE, VERSION
+from batchexport.store.postgres.fleet_schema import READER, WORKER
 from batchexport.store.postgres.sql import READY_ORDER
 from batchexport.store.sqlite import deliveries, images, labels, lease, resources, schema, targets
 
-WORKER, READER = "batchexport_worker", "batchexport_reader"
 ROLES = (WORKER, READER)
+#: The oldest format whose programs work with these tables.
+OLDEST_PROGRAM = 1
 
 _TABLES = (
     *(table for table in schema.TABLES if table not in schema.FORMAT_1_TABLES),
@@ -106,7 +109,7 @@ def catalogue_statements() -> Iterator[str]:
     yield f"CREATE SCHEMA {CATALOGUE}"
     yield f"""CREATE TABLE {CATALOGUE}.version (
         version int PRIMARY KEY, oldest_program int NOT NULL, since timestamptz NOT NULL DEFAULT now())"""
-    yield f"INSERT INTO {CATALOGUE}.version (version, oldest_program) VALUES ({VERSION}, {VERSION})"
+    yield f"INSERT INTO {CATALOGUE}.version (version, oldest_program) VALUES ({VERSION}, {OLDEST_PROGRAM})"
     yield f"CREATE SEQUENCE {CATALOGUE}.run_place"
     yield f"""CREATE TABLE {CATALOGUE}.run (
         run_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -116,6 +119,7 @@ def catalogue_statements() -> Iterator[str]:
     yield from _functions()
     yield f"GRANT USAGE ON SCHEMA {CATALOGUE} TO {WORKER}, {READER}"
     yield f"GRANT SELECT ON ALL TABLES IN SCHEMA {CATALOGUE} TO {WORKER}, {READER}"
+    yield from fleet_schema.STATEMENTS
 
 
 def _functions() -> Iterator[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from batchexport.clock import boottime_s
+from batchexport.identity import CloudIdentity
 from batchexport.store.owner import this_process
-from batchexport.store.postgres import lease, other_runs
+from batchexport.store.postgres import lease, other_runs, projects
 from batchexport.store.postgres.address import driver
 from batchexport.store.postgres.connection import RunConnection
 from batchexport.store.postgres.postgres_errors import translated
@@ -28,6 +29,10 @@ from batchexport.store.sqlite.writer import Writer
 
 class PostgresWork(SqliteWork):
     """Work on a target in a database."""
+
+    async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
+        await super().bind(found, rebind=rebind)
+        await self._writer.ask(projects.take, found=found)
 
     async def skip_duplicates(self, others: Sequence[StoreRef] = ()) -> Skipped:
         known_twice = await self._writer.ask(targets.skip_known_twice, at=self._now())
