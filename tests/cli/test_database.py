@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from batchexport.store.postgres.address import conninfo
+from batchexport.store.postgres.connection import VERSION
 from batchexport.store.postgres.reference import DatabasePath, database_path
 from tests.cli.lists import quick_ids, write_list
 from tests.cli.test_run import QUICK, SUM_OF_THREE, exports_per_volume
@@ -88,7 +89,7 @@ def test_a_database_is_prepared_once_and_what_is_not_says_so(batchexport: Call, 
     assert f"batchexport db init {bare}" in refused.stderr
     assert "is prepared" in batchexport("db", "init", bare).stderr
     assert "prepared already" in batchexport("db", "init", bare).stderr
-    assert "is of format 1" in batchexport("db", "upgrade", bare).stderr
+    assert f"is of format {VERSION}" in batchexport("db", "upgrade", bare).stderr
 
 
 def test_a_password_on_the_command_line_is_refused_and_not_repeated(batchexport: Call) -> None:
