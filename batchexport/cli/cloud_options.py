@@ -79,6 +79,14 @@ own_weather_option = option(
     show_default="fair",
     help="Faults of the sandbox: `storm`, the name of one fault, or a TOML file.",
 )
+_sign_in_timeout_option = option(
+    "--sign-in-timeout",
+    "sign_in_timeout_s",
+    type=Parsed("duration", duration_s),
+    metavar="S",
+    show_default="up to 5m for a run, otherwise 10s",
+    help="How long to retry while the identity service is away or busy; 0: try once.",
+)
 cloud_options = all_of(
     click.option(
         "--os-cloud",
@@ -89,14 +97,16 @@ cloud_options = all_of(
     ),
     *(_sign_in(name, words) for name, words in SIGN_IN.items()),
     flag("--insecure", help="Do not verify the cloud's certificates."),
-    option(
-        "--sign-in-timeout",
-        "sign_in_timeout_s",
-        type=Parsed("duration", duration_s),
-        metavar="S",
-        show_default="up to 5m for a run, otherwise 10s",
-        help="How long to retry while the identity service is away or busy; 0: try once.",
-    ),
+    _sign_in_timeout_option,
     weather_option,
+    section=Section.CLOUD,
+)
+#: Of a run that others work on: what names a cloud, and no credentials.
+submitted_cloud_options = all_of(
+    click.option(
+        "--os-cloud", metavar="NAME", help="Entry of the workers' clouds.yaml.  [env var: OS_CLOUD]"
+    ),
+    *(_sign_in(name, SIGN_IN[name]) for name in ("region_name", "project_name", "project_id", "interface")),
+    _sign_in_timeout_option,
     section=Section.CLOUD,
 )

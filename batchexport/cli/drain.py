@@ -17,8 +17,8 @@ Examples:
 
 @click.command(cls=Command, epilog=EPILOG)
 @database_argument
-@option("--worker", "worker_name", metavar="NAME", of="drain", help="Name of the worker.")
-@option("--host", metavar="HOST", of="drain", help="All workers on this host.")
+@option("--worker", "worker_name", metavar="NAME", variable=False, help="Name of the worker.")
+@option("--host", metavar="HOST", variable=False, help="All workers on this host.")
 @console_options
 def drain(database: str, worker_name: str | None, host: str | None) -> None:
     """Let workers hand over their targets and end.

@@ -12,9 +12,9 @@ from batchexport.cli.options import Command, Section, all_of, console_options
 from batchexport.cli.parameters import dialect_option, encoding_option
 from batchexport.cli.run_options import (
     again_option,
-    cloud_options,
     image_options,
     state_option,
+    submitted_cloud_options,
     submitted_limit_options,
 )
 
@@ -33,7 +33,7 @@ Examples:
 @again_option
 @submitted_limit_options
 @all_of(dialect_option, section=Section.CLOUD)
-@cloud_options
+@submitted_cloud_options
 @console_options
 def submit(source: str, **flags: Any) -> None:
     """Put a run into a database for workers to work on.

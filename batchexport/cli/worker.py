@@ -25,12 +25,13 @@ Examples:
     "--slots",
     type=click.IntRange(min=1),
     metavar="N",
+    of="worker",
     show_default="10",
     default=10,
     help="Maximum targets to work on at once; each takes a connection to the database.",
 )
 @option("--name", metavar="TEXT", of="worker", show_default="HOST-PID", help="Name of this worker.")
-@option("--once", is_flag=True, help="End when no submitted run has anything left to do.")
+@option("--once", is_flag=True, variable=False, help="End when no submitted run has anything left to do.")
 @console_options
 def worker(database: str, slots: int, name: str | None, once: bool) -> None:
     """Work on the runs that were submitted to a database.

@@ -112,7 +112,7 @@ def test_a_cloud_that_nobody_has_is_waited_for(
     [
         (("march.csv",), "needs the name of a cloud"),
         (("march.csv", "--os-cloud", "sandbox"), "a sandbox of its own"),
-        (("march.csv", "--os-cloud", "x", "--os-password", "hush"), "takes no credentials along"),
+        (("march.csv", "--os-cloud", "x", "--os-password", "hush"), "No such option"),
         (("march.csv", "--os-cloud", "x", "--state", "march.state"), "share a database"),
         (("march.csv", "--os-cloud", "x", "--in-use", "stop"), None),
     ],

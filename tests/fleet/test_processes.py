@@ -29,7 +29,7 @@ def until_ended(machines: Machines, *runs: str) -> None:
 
 def test_a_worker_that_is_killed_is_replaced_and_one_that_is_stopped_hands_over(machines: Machines) -> None:
     machines.add_clouds("one", time_scale=0.02)
-    machines.submit("march", 150, ["one"])
+    machines.submit("march", 100, ["one"])
     for name in ("w1", "w2", "w3"):
         machines.add_worker(name)
     wait_until(lambda: machines.done("march") > 3)
@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_is_replaced_and_one_that_is_stopped_hands_over(
 
 def test_a_worker_that_is_frozen_is_replaced_and_sends_nothing_when_it_thaws(machines: Machines) -> None:
     machines.add_clouds("one", time_scale=0.02)
-    machines.submit("march", 200, ["one"], "--requests-per-second", "5")
+    machines.submit("march", 120, ["one"], "--requests-per-second", "5")
     machines.add_worker("w1")
     wait_until(lambda: machines.done("march") > 3)
     machines.add_worker("w2")
