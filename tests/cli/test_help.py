@@ -30,6 +30,10 @@ COMMANDS = [
     "cleanup",
     "schedule",
     "runs",
+    "submit",
+    "worker",
+    "workers",
+    "drain",
     "db",
     "sandbox",
     "completion",
@@ -59,6 +63,8 @@ OWN = {
     "resources": {*LISTING, "RELEASE"},
     "servers": {*LISTING, "START", "ANYWAY"},
     "status": {*LISTING},
+    "worker": {"NAME", "SLOTS"},
+    "workers": {*LISTING},
     "verify": {*LISTING},
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from batchexport.errors import ConfigError, StateError, StateInUseError, StateVersionError
 from batchexport.identity import CloudIdentity
-from batchexport.model import JobState
+from batchexport.model import JobState, TargetKey
 from batchexport.store import StateFile
 from batchexport.store.fleet import Standing, SubmittedRun
 from batchexport.store.postgres import admin, fleet
@@ -206,3 +206,24 @@ async def test_a_worker_needs_no_more_than_its_role_and_a_reader_may_look(
     with pytest.raises(StateError, match="permission denied"):
         fleet.pause(as_reader / "march")
     member.leave()
+
+
+async def test_a_database_without_an_encoding_holds_names_all_the_same(postgres: Server) -> None:
+    postgres.sql("CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    database = database_path(f"postgresql://admin@127.0.0.1:{postgres.port}/plain")
+    assert admin.initialise(database)
+    run = database / "march"
+    make(run, [row(1, target=TargetKey("größe", None, None))])
+    fleet.submit(run, "{}")
+    async with StateFile.open(run) as store:
+        assert store.targets[0].key.cloud == "größe"
+        await (await store.take(1)).bind(PROJECT)
+    assert fleet.submitted_runs(database)[0].targets[0].key.cloud == "größe"
+    assert any("SQL_ASCII" in each.words for each in admin.check(database))
+
+
+def test_a_database_of_a_narrow_encoding_is_warned_of(postgres: Server) -> None:
+    postgres.sql("CREATE DATABASE narrow ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    database = database_path(f"postgresql://admin@127.0.0.1:{postgres.port}/narrow")
+    assert admin.initialise(database)
+    assert any("LATIN1" in each.words and each.is_warning for each in admin.check(database))
