@@ -14,7 +14,7 @@ from batchexport.config.run_plan import RunPlan, plan_of
 from batchexport.config.schedule import ScheduleConfig
 from batchexport.errors import ConfigError
 from batchexport.intake import is_file
-from batchexport.store import StoreRef, stores
+from batchexport.store import StoreRef, read_row_destinations, stores
 from batchexport.store.postgres import fleet
 from batchexport.store.postgres.reference import DatabasePath
 
@@ -29,6 +29,7 @@ def submit(config: RunConfig, console: Console) -> Started:
     run = database_run(config.state_path)
     started = start_run(config, run, console)
     try:
+        _check_rows(run)
         asyncio.run(confirm_stops(run, started.settings))
     except ConfigError:
         if started.is_new and is_file(config.source):
@@ -37,6 +38,16 @@ def submit(config: RunConfig, console: Console) -> Started:
     fleet.submit(run, plan.encode())
     console.info(f"submitted to the workers of {run.database}: `batchexport status {run}` shows its progress")
     return started
+
+
+def _check_rows(run: DatabasePath) -> None:
+    """Raise ConfigError where rows ask for what workers do not do."""
+    with stores.read(run) as reader:
+        if read_row_destinations(reader):
+            raise ConfigError(
+                f"{run}: rows of the list name destinations, and workers deliver nothing",
+                hint="leave out the column, and use `batchexport deliver` when the run has ended",
+            )
 
 
 def checked_plan(config: RunConfig) -> RunPlan:

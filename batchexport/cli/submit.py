@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from batchexport.cli import parameters
+from batchexport.cli.cloud_options import submitted_cloud_options
 from batchexport.cli.console import console_of
 from batchexport.cli.options import Command, Section, all_of, console_options
 from batchexport.cli.parameters import dialect_option, encoding_option
@@ -14,7 +15,6 @@ from batchexport.cli.run_options import (
     again_option,
     image_options,
     state_option,
-    submitted_cloud_options,
     submitted_limit_options,
 )
 

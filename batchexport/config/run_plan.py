@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from batchexport.config.hooks import Hooks
-from batchexport.config.settings import CloudSettings, Settings
+from batchexport.config.settings import CloudSettings, DeliverySettings, Settings
 from batchexport.errors import ConfigError, StateVersionError
 from batchexport.quiesce import QuiesceCommands
 
@@ -86,5 +86,7 @@ def _unfit(settings: Settings) -> Iterator[str]:
         yield "--no-wait"
     if settings.hooks != Hooks():
         yield "[hooks]"
+    if settings.deliveries != DeliverySettings():
+        yield "deliveries"
     if settings.quiesce != QuiesceCommands():
         yield "commands around snapshots"

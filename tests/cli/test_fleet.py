@@ -112,7 +112,7 @@ def test_a_cloud_that_nobody_has_is_waited_for(
     [
         (("march.csv",), "needs the name of a cloud"),
         (("march.csv", "--os-cloud", "sandbox"), "a sandbox of its own"),
-        (("march.csv", "--os-cloud", "x", "--os-password", "hush"), "No such option"),
+        (("march.csv", "--os-cloud", "x", "--os-password", "hush"), "no such option"),
         (("march.csv", "--os-cloud", "x", "--state", "march.state"), "share a database"),
         (("march.csv", "--os-cloud", "x", "--in-use", "stop"), None),
     ],
@@ -133,6 +133,14 @@ def test_what_workers_cannot_be_given_is_refused_before_anything_is_loaded(
     assert said in refused.stderr
     assert "hush" not in refused.output
     assert "no run is submitted" in batchexport("status", database).stdout
+    assert "no run is in" in batchexport("status", database / "march").stderr
+
+
+def test_a_list_whose_rows_name_destinations_is_refused(batchexport: Call, database: DatabasePath) -> None:
+    Path("march.csv").write_text(f"volume_id,deliver\n{IDS[0]},cloud:other\n")
+    refused = batchexport("submit", "march.csv", "--os-cloud", "served", "--state", database / "march")
+    assert refused.exit_code == 2, refused.output
+    assert "workers deliver nothing" in refused.stderr
     assert "no run is in" in batchexport("status", database / "march").stderr
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from batchexport.config import CloudSettings, Limits, Settings
 from batchexport.config.hooks import Hooks
 from batchexport.config.run_plan import plan_of, read_plan
-from batchexport.config.settings import MaxFailures
+from batchexport.config.settings import DeliverySettings, MaxFailures
 from batchexport.errors import ConfigError, StateVersionError
 from batchexport.host_command import HostCommand
 from batchexport.quiesce import QuiesceCommands
@@ -51,6 +51,7 @@ def test_credentials_are_refused_and_not_repeated(name: str) -> None:
         (Settings(limits=Limits(max_gib=3)), "--max-gib"),
         (Settings(limits=Limits(max_duration_s=3.0)), "--max-duration"),
         (Settings(wait=False), "--no-wait"),
+        (Settings(deliveries=DeliverySettings(deliver=("cloud:other",))), "deliveries"),
         (Settings(hooks=Hooks(before_row=("true",))), "hooks"),
         (
             replace(Settings(), quiesce=QuiesceCommands(before=HostCommand(arguments=("true",)))),
