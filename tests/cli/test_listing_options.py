@@ -32,6 +32,7 @@ OTHERS = {
     "completion",
     "ctl",
     "deliver",
+    "drain",
     "emit",
     "give-up",
     "init",
@@ -41,8 +42,10 @@ OTHERS = {
     "run",
     "sandbox",
     "schedule",
+    "submit",
     "upgrade",
     "validate",
+    "worker",
 }
 
 
