@@ -18,6 +18,9 @@ from tests.engine.fast_time import fast_now, let_pass
 from tests.engine.permits import Permit
 from tests.engine.test_random_schedules import FAULTS, MAX_EXPORTS, RETRIES, SCHEDULES, until_crash
 
+#: Schedules that the quick tests try: ten seconds each.
+QUICK = 3
+
 VOLUMES = 6
 SETTINGS = Settings(
     limits=Limits(poll_interval_s=5.0, max_exports=MAX_EXPORTS, concurrency=3, retries=RETRIES, settle_s=30.0)
@@ -89,7 +92,10 @@ def is_on_disk(bench: Bench) -> Callable[[str, str], None]:
     return watch
 
 
-@pytest.mark.parametrize("seed", range(SCHEDULES))
+@pytest.mark.parametrize(
+    "seed",
+    [seed if seed < QUICK else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SCHEDULES)],
+)
 def test_whatever_happens_every_permit_is_given_back(tmp_path: Path, seed: int) -> None:
     dice = random.Random(3000 + seed)
     ids = volume_ids(VOLUMES)
