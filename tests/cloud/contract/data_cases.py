@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -97,15 +98,21 @@ async def an_image_without_data_is_not_an_empty_one(cloud: Cloud) -> None:
     await cloud.image.delete_image(image_id, fence=Fence())
 
 
+async def until(cloud: Cloud, image_id: str, status: str) -> None:
+    """Wait until the cloud shows the image so, half a minute at most."""
+    for _ in range(300):
+        image = await cloud.image.get_image(image_id)
+        if image is not None and image.status == status:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"image {image_id} is not {status}")
+
+
 async def an_upload_that_broke_can_be_repeated(cloud: Cloud) -> None:
     image_id = await created(cloud)
     with pytest.raises(OutcomeUnknownError):
         await cloud.image.data.upload(image_id, pieces(breaks=True), size=len(DATA), fence=Fence())
-    for _ in range(50):
-        image = await cloud.image.get_image(image_id)
-        assert image is not None
-        if image.status == "queued":
-            break
+    await until(cloud, image_id, "queued")
     await cloud.image.data.upload(image_id, pieces(), size=len(DATA), fence=Fence())
     assert await downloaded(cloud, image_id) == DATA
     await cloud.image.delete_image(image_id, fence=Fence())
@@ -124,10 +131,7 @@ async def staged_data_is_imported(cloud: Cloud) -> None:
     image_id = await created(cloud)
     await cloud.image.data.upload(image_id, pieces(), size=len(DATA), staged=True, fence=Fence())
     await cloud.image.data.import_image(image_id, {"name": "glance-direct"}, fence=Fence())
-    for _ in range(100):
-        image = await cloud.image.get_image(image_id)
-        if image is not None and image.status == "active":
-            break
+    await until(cloud, image_id, "active")
     assert await downloaded(cloud, image_id) == DATA
     await cloud.image.delete_image(image_id, fence=Fence())
 
