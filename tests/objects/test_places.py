@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -61,9 +62,9 @@ async def save(
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("obstore")
-    server = server_module.ThreadedMotoServer(port=0, verbose=False)
+    from moto.server import ThreadedMotoServer  # takes a second: only where a bucket is asked for
+
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
@@ -230,6 +231,26 @@ async def test_what_broke_off_leaves_no_parts_behind_in_the_bucket(s3: str, tmp_
         with pytest.raises(NotFoundError):
             await save(place, Source(breaks_at=19_000_000))
     assert tmp_path.name not in await asyncio.to_thread(listed, f"{s3}/backups?uploads")
+
+
+async def test_after_a_kill_in_the_middle_nothing_stands_there_and_the_object_is_begun_again(
+    s3: str, tmp_path: Path
+) -> None:
+    url = f"s3://backups/{tmp_path.name}/"
+    script = Path(__file__).with_name("saving.py")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, script, url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"waits\n"
+    process.kill()
+    await process.wait()
+    async with open_place(url) as place:
+        assert await place.size_of("a.qcow2") is None
+        source = Source()
+        await save(place, source)
+        assert source.fetched == [0]
+        assert await place.size_of("a.qcow2") == len(DATA)
 
 
 def listed(url: str) -> str:
