@@ -6,7 +6,6 @@ mark in its metadata: what a lost answer left is found by both.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import secrets
@@ -21,20 +20,20 @@ from batchexport.engine import decide
 from batchexport.engine.ledger import Ledger, Subject
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.resources.book import Candidate, ResourceBook
-from batchexport.engine.resources.groups import not_sent
 from batchexport.engine.resources.kind import Selection
 from batchexport.engine.resources.lifecycle import Limits, Seen
-from batchexport.engine.resources.requests import is_refused
 from batchexport.engine.steps.choose_image import ImageChooser
-from batchexport.engine.steps.copy_burst import QUIESCE_FAILED, QuietBurst
+from batchexport.engine.steps.copy_burst import QuietBurst
 from batchexport.engine.steps.copy_marks import CopyName, job_of, kind_of
 from batchexport.engine.steps.copy_messages import messages
 from batchexport.engine.steps.copy_moments import CopyMoments
+from batchexport.engine.steps.copy_refusals import CopyRefusals, why_refused
 from batchexport.engine.steps.copy_requests import CopyRequests
 from batchexport.engine.steps.copy_retries import FAILED, CopyRetries
 from batchexport.engine.steps.copy_schedule import CopySchedule
 from batchexport.engine.steps.copy_watch import CopyWatch
-from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError
+from batchexport.engine.steps.listed_volumes import ListedVolumes
+from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, ResourceType, Volume
 from batchexport.plan.row_checks import Finding, needs_copy
 from batchexport.store import JobWithResources, Resource, Work
@@ -52,12 +51,6 @@ NEVER_SEEN_S = 90.0
 STUCK_AFTER_S = 900.0
 #: Between two steps.
 POLL_S = 10.0
-#: How long no more copies are made at once than the quota has just allowed.
-QUOTA_S = 600.0
-#: A quota that refuses a copy for this long, with no other copy of ours there, is used up by others.
-QUOTA_LAG_S = 60.0
-#: A list of all volumes serves for rows that begin within this time.
-LIST_S = 30.0
 
 
 class TemporaryVolume:
@@ -89,13 +82,11 @@ class TemporaryVolume:
         )
         self._chooser = ImageChooser(cloud, work, ledger)
         self._jobs: dict[int, Job] = {}  # that need copies
-        self._is_cloning = cloud.dialect.name is DialectName.CINDER
-        self._forgiven: set[str] = set()  # ids of copies whose refusal fails no job
-        self._most = math.inf  # jobs with copies at once, by what a quota allowed
-        self._most_until = 0.0  # loop time
-        self._no_quota_since: dict[int, float] = {}  # by job id: loop time, with nothing of ours to wait for
-        self._listed: dict[str, Volume] = {}
-        self._listed_at = -math.inf
+        makes_clones = cloud.dialect.name is DialectName.CINDER
+        self._refusals = CopyRefusals(
+            self.book, self._known, self._fresh, self._jobs, makes_clones=makes_clones
+        )
+        self._volumes = ListedVolumes(cloud)
 
     @property
     def poll_s(self) -> float:
@@ -121,10 +112,7 @@ class TemporaryVolume:
             return True
         jobs = {job_of(each.resource_id) for each in outstanding}
         new = [row.job for row in rows if row.job.job_id not in jobs]
-        most = self._limits.max_temporary
-        if asyncio.get_running_loop().time() < self._most_until:
-            most = min(most, int(self._most))
-        if len(jobs) + len(new) > most:
+        if len(jobs) + len(new) > min(self._limits.max_temporary, self._refusals.most):
             return False
         if self._limits.max_temporary_gib is None:
             return True
@@ -185,7 +173,7 @@ class TemporaryVolume:
 
     async def refresh(self, job: JobWithResources) -> JobWithResources:
         """The job with the size of its volume; one that is not in use any more is let go."""
-        volume = await self._volume(job.job.volume_id)
+        volume = await self._volumes.get(job.job.volume_id)
         if volume is None or volume.status != "in-use":
             await self.book.detach([job.job])
             self._ledger.let_start([])
@@ -194,14 +182,7 @@ class TemporaryVolume:
 
     def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         """The volumes on the servers of these jobs: their snapshots are to be of one moment."""
-        servers = {each for row in jobs for each in self._servers_of(row)}
-        return frozenset(
-            volume_id for volume_id, volume in self._listed.items() if servers.intersection(volume.server_ids)
-        )
-
-    def _servers_of(self, row: JobWithResources) -> Sequence[str]:
-        volume = self._listed.get(row.job.volume_id)
-        return () if volume is None else volume.server_ids
+        return self._volumes.on_servers_of(row.job.volume_id for row in jobs)
 
     async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """The jobs with what they need: a clone, or where several are to be of one moment, by snapshots."""
@@ -210,7 +191,12 @@ class TemporaryVolume:
         jobs = [row for row in jobs if self._retries.is_due(row.job.job_id)]
         for row in jobs:
             self._jobs[row.job.job_id] = row.job
-            others = [each for each in jobs if each is not row and self._shares_server(row, each)]
+            mine = row.job.volume_id
+            others = [
+                each
+                for each in jobs
+                if each is not row and self._volumes.share_server(mine, each.job.volume_id)
+            ]
             needs = self._choose(row.job, token, is_burst=bool(others))
             await self.book.plan(row.job, needs)
             for each in needs:
@@ -227,12 +213,9 @@ class TemporaryVolume:
             planned.append(replace(row, needs=tuple(sorted(each.ref.resource_id for each in needs))))
         return planned
 
-    def _shares_server(self, one: JobWithResources, other: JobWithResources) -> bool:
-        return not set(self._servers_of(one)).isdisjoint(self._servers_of(other))
-
     def _choose(self, job: Job, token: str, *, is_burst: bool) -> list[Planned]:
         volume = self._planned(job, token, ResourceType.VOLUME)
-        if self._is_cloning and not is_burst and not self._quiesce:
+        if self._refusals.makes_clones and not is_burst and not self._quiesce:
             return [volume]
         snapshot = self._planned(job, token, ResourceType.SNAPSHOT)
         return [snapshot, replace(volume, depends_on=snapshot.ref.resource_id)]
@@ -258,7 +241,7 @@ class TemporaryVolume:
         """Request these, all at once: one request for each, and never a second one under its name."""
         failed = await self._create(resource_ids, fence)
         for resource_id, error in failed.items():
-            await self._note_refusal(resource_id, error)
+            await self._refusals.note(resource_id, error)
         return failed
 
     async def _create(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
@@ -267,7 +250,7 @@ class TemporaryVolume:
             return await self._requests.create(resource_ids, fence)
         failed, note = await QuietBurst(self._cloud, self._quiesce).make(
             snapshots,
-            await self._volumes_by_server(snapshots),
+            await self._volumes.by_server(self._known[each].volume_id or "" for each in snapshots),
             lambda: self._requests.create(snapshots, fence),
             lambda: self._requests.made(snapshots),
         )
@@ -275,53 +258,6 @@ class TemporaryVolume:
         if volumes := [each for each in resource_ids if each not in snapshots]:
             failed = {**failed, **await self._requests.create(volumes, fence)}
         return failed
-
-    async def _volumes_by_server(self, snapshots: Sequence[str]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for each in snapshots:
-            volume_id = self._known[each].volume_id or ""
-            volume = await self._volume(volume_id)
-            for server_id in () if volume is None else volume.server_ids:
-                found.setdefault(server_id, []).append(volume_id)
-        return found
-
-    async def _note_refusal(self, resource_id: str, error: CloudError) -> None:
-        job_id = job_of(resource_id)
-        if isinstance(error, QuotaError):
-            await self._note_quota(resource_id, job_id)
-        elif isinstance(error, VolumeStateError):
-            self._forgiven.add(resource_id)  # somebody's export, or another change that passes
-        elif self._is_clone(resource_id) and is_refused(error) and not isinstance(error, AuthenticationError):
-            self._is_cloning = False
-            extra = {"action": "clone_refused", "job_id": job_id}
-            log.warning("the cloud makes no clone (%s); copying by way of snapshots", error, extra=extra)
-            await self._put_off(resource_id, job_id)
-
-    def _is_clone(self, resource_id: str) -> bool:
-        resource = self._known.get(resource_id)
-        is_volume = resource is not None and resource.kind == ResourceType.VOLUME
-        return is_volume and resource is not None and resource.depends_on is None
-
-    async def _note_quota(self, resource_id: str, job_id: int) -> None:
-        """A quota is used up. By copies of ours: the job waits for their release. By others: it fails."""
-        others = [each for each in self._known.values() if job_of(each.resource_id) != job_id]
-        others = [each for each in others if each.resource_id not in self._fresh]
-        if not others:  # what was just deleted may still count
-            loop_now = asyncio.get_running_loop().time()
-            if loop_now - self._no_quota_since.setdefault(job_id, loop_now) < QUOTA_LAG_S:
-                self._forgiven.add(resource_id)
-            return
-        self._no_quota_since.pop(job_id, None)
-        jobs = {job_of(each.resource_id) for each in others}
-        self._most, self._most_until = max(1, len(jobs)), asyncio.get_running_loop().time() + QUOTA_S
-        extra = {"action": "quota_waits", "job_id": job_id, "resource_id": resource_id}
-        log.warning(
-            "%s: the quota is used up; waiting for copies of ours to be released", resource_id, extra=extra
-        )
-        if any(each.kind == ResourceType.VOLUME for each in others):
-            self._forgiven.add(resource_id)
-        else:  # snapshots that wait for volumes themselves: this one makes room for theirs
-            await self._put_off(resource_id, job_id)
 
     async def try_anew(self, resource: Resource, status: str) -> bool:
         """Whether the job of a copy that ended in an error gets another one."""
@@ -333,17 +269,9 @@ class TemporaryVolume:
         await self.book.plan(self._jobs[job_id], ())
         return True
 
-    async def _put_off(self, resource_id: str, job_id: int) -> None:
-        """The job needs this copy no more, and gets another one later."""
-        self._forgiven.add(resource_id)
-        if (job := self._jobs.get(job_id)) is not None:
-            await self.book.plan(job, ())
-
     def is_final(self, resource_id: str, error: CloudError) -> bool:
         """Whether the request was refused for good."""
-        is_forgiven = resource_id in self._forgiven
-        self._forgiven.discard(resource_id)
-        return isinstance(error, RefusedError) and is_refused(error) and not is_forgiven
+        return self._refusals.is_final(resource_id, error)
 
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         """Those that nothing of ours is made of, as the keeper sees to."""
@@ -367,10 +295,7 @@ class TemporaryVolume:
 
     def why_refused(self, error: CloudError) -> Ending:
         """How a job fails of whose volume the cloud makes no copy."""
-        if error.code == QUIESCE_FAILED:
-            return not_sent("its server could not be held for the snapshot", error)
-        ending = not_sent("the cloud makes no copy of its volume, which is in use", error)
-        return ending if error.code else replace(ending, code="copy_refused")
+        return why_refused(error)
 
     def why_not_acquired(self, resource: Resource, status: str, answer: str | None) -> Ending:
         """How a job fails whose copy did not become available."""
@@ -383,14 +308,3 @@ class TemporaryVolume:
         """How a job fails whose copy somebody deleted before the export began."""
         reason = f"not sent: somebody deleted {resource}, the copy of its volume"
         return Ending(reason=reason, code="copy_deleted")
-
-    async def _volume(self, volume_id: str) -> Volume | None:
-        """The volume, by a list that serves for many rows, else by its id."""
-        loop_now = asyncio.get_running_loop().time()
-        if loop_now - self._listed_at > LIST_S:
-            listed: dict[str, Volume] = {}
-            async for page in self._cloud.block_storage.volumes():
-                listed.update((volume.volume_id, volume) for volume in page)
-            self._listed, self._listed_at = listed, loop_now
-        volume = self._listed.get(volume_id)
-        return volume if volume is not None else await self._cloud.block_storage.get_volume(volume_id)
