@@ -6,7 +6,14 @@ from batchexport.cloud.http import session
 from batchexport.engine import decide, ledger, send_failures, target
 from batchexport.engine.resources import groups, last_call, requests
 from batchexport.engine.settle import Settler
-from batchexport.engine.steps import copy_watch, server_copies, server_witness, stop_server, temporary_volume
+from batchexport.engine.steps import (
+    copy_watch,
+    listed_volumes,
+    server_copies,
+    server_witness,
+    stop_server,
+    temporary_volume,
+)
 from batchexport.retry import Backoff
 from batchexport.store import StateFile
 from batchexport.store.sqlite import lease
@@ -50,7 +57,7 @@ def _shorten_copies() -> None:
     _replace(temporary_volume, "ABSENT_AFTER_S", 1.5)
     _replace(temporary_volume, "GONE_AFTER_S", 0.5)
     _replace(temporary_volume, "NEVER_SEEN_S", 2.0)
-    _replace(temporary_volume, "LIST_S", 0.5)
+    _replace(listed_volumes, "LIST_S", 0.5)
     _replace(copy_watch, "HELD_EVERY_S", 1.0)
 
 
