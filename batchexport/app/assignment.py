@@ -17,7 +17,7 @@ from batchexport.errors import BatchExportError
 from batchexport.intake import as_stored
 from batchexport.model import InUse
 from batchexport.store import RunRecord, Store, StoreRef, TargetRecord, Work, stores
-from batchexport.store.fleet import WORKER_LEASE_S
+from batchexport.store.fleet import WORKER_LEASE_S, Standing
 from batchexport.store.records import Remaining
 
 log = logging.getLogger(__name__)
@@ -63,14 +63,15 @@ class OneTarget(Store):
 class Assignment:
     """The work on one target, as a task. `stop` hands it back: every request gets its response first."""
 
-    def __init__(self, run: Path, target_id: int, plan: RunPlan, *, is_paused: bool) -> None:
+    def __init__(self, run: Path, target_id: int, plan: RunPlan, standing: Standing) -> None:
         self.run = run
         self.target_id = target_id
+        self.is_cancelled = standing is Standing.CANCELLED  #: first ends the rows that have not begun
         self.stop = asyncio.Event()
         self.error: BatchExportError | None = None  #: what ended it early
         self._plan = plan
         self._controls = Controls(plan.settings)
-        self._controls.is_paused = is_paused
+        self._controls.is_paused = standing is not Standing.RUNNING
         self._task = asyncio.create_task(self._work())
 
     @property
@@ -92,6 +93,13 @@ class Assignment:
         """Set this event as soon as it is over."""
         self._task.add_done_callback(lambda _: call.set())
 
+    async def _give_up_pending(self, state: Store) -> None:
+        work = await state.take(self.target_id)
+        try:
+            await engine.give_up_pending(work)
+        finally:
+            await work.release()
+
     async def _work(self) -> None:
         extra = {"action": "target_taken", "run": self.run.name, "target_id": self.target_id}
         try:
@@ -99,6 +107,8 @@ class Assignment:
                 await asyncio.to_thread(stores.open_for_work, self.run), self.target_id
             ) as state:
                 settings = as_stored(self._plan.settings, state.run)
+                if self.is_cancelled:
+                    await self._give_up_pending(state)
                 log.info("working on target %d of run %s", self.target_id, self.run.name, extra=extra)
                 async with connections(
                     [target.key for target in state.targets],

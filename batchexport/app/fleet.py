@@ -30,19 +30,24 @@ def drain(database: DatabasePath, *, worker_name: str | None, host: str | None) 
 
 
 def steer(state_path: Path, action: str) -> str:
-    """Pause a submitted run, or let it continue; what happened. Raises ConfigError for what is neither."""
+    """Pause, continue, cancel or show a submitted run; what happened. Raises ConfigError, StateError."""
     run = cast(DatabasePath, state_path)
     match action:
         case "pause":
             done = fleet.pause(run)
             return "paused: nothing new begins" if done else "was paused already, or has ended"
         case "continue":
-            return "continuing" if fleet.resume(run) else "was going on already"
+            return "continuing" if fleet.resume(run) else "was going on already, or is cancelled"
+        case "cancel":
+            done = fleet.cancel(run)
+            return (
+                "cancelled: only what is under way goes on" if done else "was cancelled already, or has ended"
+            )
         case "show":
             found = [each for each in fleet.submitted_runs(run) if each.run_name == run.run_name]
             if found:
                 return f"{found[0].standing}{f': {found[0].note}' if found[0].note else ''}"
     raise ConfigError(
         f"{run}: {action} is not for a run in a database",
-        hint="pause and continue are; submit the run again to change its limits",
+        hint="pause, continue and cancel are; submit the run again to change its limits",
     )

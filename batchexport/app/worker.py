@@ -76,7 +76,7 @@ def choices(
 
 
 def _is_going(run: SubmittedRun) -> bool:
-    return bool(run.to_do) and run.standing is Standing.RUNNING
+    return bool(run.to_do) and run.standing in (Standing.RUNNING, Standing.CANCELLED)
 
 
 def _is_held(target: RunTarget, here: Owner) -> bool:
@@ -174,20 +174,21 @@ class Worker:
     async def _heed(self, run: SubmittedRun, plan: RunPlan | None) -> None:
         path = self._database / run.run_name
         is_paused = run.standing is Standing.PAUSED
+        is_cancelled = run.standing is Standing.CANCELLED
         for target in run.targets:
             if (assignment := self._held.get((run.run_name, target.target_id))) is not None:
-                assignment.pause(is_paused)
-                if is_paused and not target.under_way:
-                    assignment.stop.set()
+                assignment.pause(is_paused or is_cancelled)
+                if (is_paused and not target.under_way) or (is_cancelled and not assignment.is_cancelled):
+                    assignment.stop.set()  # one that is cancelled is taken anew, as such
         if plan is None:
             return
         rows = sum(sum(target.jobs.values()) for target in run.targets)
         limit = plan.settings.limits.max_failures.limit(rows)
-        if not is_paused and limit is not None and run.failed >= limit:
+        if run.standing is Standing.RUNNING and limit is not None and run.failed >= limit:
             note = f"stopped after {run.failed} failed rows, the limit of --max-failures"
             await self._change(fleet.pause, path, note=note)
         elif not run.to_do:
-            await self._change(fleet.end, path)
+            await self._change(fleet.end, path, note="cancelled" if is_cancelled else None)
 
     async def _change(self, change: object, path: Path, **values: object) -> None:
         assert callable(change)
@@ -198,8 +199,7 @@ class Worker:
 
     def _take(self, choice: Choice) -> None:
         path = self._database / choice.run.run_name
-        is_paused = choice.run.standing is Standing.PAUSED
-        assignment = Assignment(path, choice.target.target_id, choice.plan, is_paused=is_paused)
+        assignment = Assignment(path, choice.target.target_id, choice.plan, choice.run.standing)
         assignment.when_over(self._news)
         self._held[choice.key] = assignment
 

@@ -20,8 +20,9 @@ Examples:
   batchexport ctl volumes.state limits --max-exports 20 --requests-per-second 3
   batchexport ctl volumes.state order --to size
   batchexport ctl volumes.state drain
+  batchexport ctl postgresql://worker@db.example/exports/march cancel
 """
-_ACTIONS = ("show", "pause", "continue", "drain", "limits", "order")
+_ACTIONS = ("show", "pause", "continue", "drain", "limits", "order", "cancel")
 
 
 @click.command(cls=Command, epilog=EPILOG)
@@ -62,7 +63,10 @@ def ctl(
 
     Without ACTION, shows the present limits. pause: nothing new begins, servers are started again. drain: the
     same, and the run ends; run it again to resume. What is changed holds until the run ends. Exit code 5: no
-    run is working on the state file. A run that was submitted to workers takes pause and continue.
+    run is working on the state file.
+
+    A run that was submitted to workers takes pause, continue and cancel: rows for which nothing is under way
+    end as failed, the others are watched to their end, and servers are started again.
     """
     from batchexport.app.control import Request, answer_json, answer_text, ask
     from batchexport.store.stores import is_in_database
@@ -72,6 +76,10 @@ def ctl(
         raise click.UsageError("limits goes with --max-exports or --requests-per-second, and these with it")
     if (order is not None) != (action == "order"):
         raise click.UsageError("order goes with --to, and --to with it")
+    if action == "cancel" and not is_in_database(state_path):
+        raise click.UsageError(
+            "cancel is for a run that was submitted to workers: drain ends this one, and give-up its rows"
+        )
     request = Request(
         action=action,  # type: ignore[arg-type] # Click has checked it
         max_exports=max_exports,

@@ -2,7 +2,7 @@
 
 from batchexport.engine.cleanup import Cleaned, Found, find_left_overs, remove_left_overs
 from batchexport.engine.controls import Controls, GibBudget
-from batchexport.engine.give_up import give_up, left_behind, rows_to_give_up
+from batchexport.engine.give_up import give_up, give_up_pending, left_behind, rows_to_give_up
 from batchexport.engine.ledger import OnChange
 from batchexport.engine.ports import Cloud
 from batchexport.engine.reconcile import Claims, Reconciled
@@ -20,6 +20,7 @@ __all__ = [
     "Reconciled",
     "find_left_overs",
     "give_up",
+    "give_up_pending",
     "left_behind",
     "reconcile_all",
     "remove_left_overs",

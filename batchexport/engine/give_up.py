@@ -35,6 +35,14 @@ async def rows_to_give_up(
     return [found[job_id] for job_id in sorted(found)]
 
 
+async def give_up_pending(work: Work, *, now: Callable[[], float] = time.time) -> None:
+    """End every row for which nothing is under way, as failed."""
+    last = 0
+    while rows := await work.open_jobs(pending_after=last):
+        await give_up(work, rows, now=now)
+        last = rows[-1].job.job_id
+
+
 async def give_up(work: Work, rows: Sequence[OpenRow], *, now: Callable[[], float] = time.time) -> None:
     """End these rows as failed. Nothing is sent: what the cloud still does for them, it goes on doing."""
     for row in rows:

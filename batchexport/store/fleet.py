@@ -21,6 +21,7 @@ class Standing(StrEnum):
 
     RUNNING = "running"  #: whatever may go goes
     PAUSED = "paused"  #: nothing new begins; what is under way is watched to its end
+    CANCELLED = "cancelled"  #: as paused, and rows for which nothing is under way are ended
     ENDED = "ended"  #: nothing is left to do
 
 

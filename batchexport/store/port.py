@@ -195,10 +195,14 @@ class Work(Protocol):
         """
 
     async def open_jobs(
-        self, *, volume_ids: Sequence[str] = (), stalled_at: float | None = None
+        self,
+        *,
+        volume_ids: Sequence[str] = (),
+        stalled_at: float | None = None,
+        pending_after: int | None = None,
     ) -> list[OpenRow]:
         """The jobs for these volumes that have not ended; or, at a time, the exports past their deadlines and
-        every job whose request is in doubt.
+        every job whose request is in doubt; or the first pending ones behind a job, none = there are no more.
         """
 
     async def images_of(self, job: Job) -> KnownImages:

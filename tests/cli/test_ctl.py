@@ -86,6 +86,7 @@ async def test_where_no_run_works_it_says_so(batchexport: Callable[..., Result])
         ["limits", "--max-exports", "0"],
         ["order"],
         ["show", "--to", "size"],
+        ["cancel"],
         ["explode"],
     ],
 )

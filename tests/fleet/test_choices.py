@@ -73,5 +73,11 @@ def test_of_a_paused_run_only_what_cannot_be_left_alone() -> None:
     assert chosen(run(FREE, under_way, standing=Standing.PAUSED)) == [("march", 2)]
 
 
+def test_of_a_cancelled_run_everything_that_is_left_to_end_it() -> None:
+    under_way = replace(FREE, target_id=2, jobs={JobState.EXPORTING: 1})
+    done = replace(FREE, target_id=3, jobs={JobState.FAILED: 1})
+    assert chosen(run(FREE, under_way, done, standing=Standing.CANCELLED)) == [("march", 1), ("march", 2)]
+
+
 def test_a_run_whose_plan_cannot_be_read_is_left_to_others() -> None:
     assert list(choices([run(FREE)], {}, ["prod"], here=ME)) == []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from batchexport.model import JobState
 from batchexport.store.fleet import Standing
 from batchexport.store.postgres.reference import DatabasePath
 from tests.fleet.machines import Machines, wait_until
@@ -66,6 +68,31 @@ def test_a_worker_that_is_frozen_is_replaced_and_sends_nothing_when_it_thaws(mac
     machines.workers["w1"].send_signal(signal.SIGCONT)
     until_ended(machines, "march")
     assert "took it over" in machines.log("w1")
+    assert machines.exports() == dict.fromkeys(machines.volumes, 1)
+
+
+def test_a_cancelled_run_ends_with_what_was_under_way_and_can_be_taken_up_again(machines: Machines) -> None:
+    machines.add_clouds("one", "two", time_scale=0.02)
+    machines.submit("march", 60, ["one", "two"], "--requests-per-second", "4")
+    machines.add_worker("w1", "--slots", "1")  # one target is never begun
+    wait_until(lambda: machines.done("march") > 3)
+    machines.call("ctl", "march", "cancel")
+    until_ended(machines, "march")
+    run = machines.run("march")
+    jobs: Counter[JobState] = Counter()
+    for target in run.targets:
+        jobs.update(target.jobs)
+    assert (run.note, set(jobs), sum(jobs.values())) == ("cancelled", {"succeeded", "failed"}, 120)
+    assert jobs[JobState.FAILED] > 60
+    # Whatever was sent has ended well, and nothing else was sent.
+    assert sum(machines.exports().values()) == jobs[JobState.SUCCEEDED]
+    assert set(machines.exports().values()) == {1}
+    assert "nothing was sent" in machines.call("report", "march", "--only", "failed", "--format", "json")
+    assert "has ended" in machines.call("ctl", "march", "cancel")
+
+    machines.call("retry", "march")
+    machines.call("ctl", "march", "continue")
+    until_ended(machines, "march")
     assert machines.exports() == dict.fromkeys(machines.volumes, 1)
 
 

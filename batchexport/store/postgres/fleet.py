@@ -115,9 +115,14 @@ def resume(path: DatabasePath) -> bool:
     return done
 
 
-def end(path: DatabasePath) -> bool:
+def cancel(path: DatabasePath) -> bool:
+    """Let workers end the rows for which nothing is under way; False = the run has ended, or is cancelled."""
+    return _stand(path, Standing.CANCELLED, None, of=(Standing.RUNNING, Standing.PAUSED))
+
+
+def end(path: DatabasePath, *, note: str | None = None) -> bool:
     """Note that nothing of the run is left to do. Raises StateError."""
-    return _stand(path, Standing.ENDED, None, of=(Standing.RUNNING, Standing.PAUSED))
+    return _stand(path, Standing.ENDED, note, of=(Standing.RUNNING, Standing.PAUSED, Standing.CANCELLED))
 
 
 def drain(path: DatabasePath, *, worker_name: str | None, host: str | None) -> list[str]:

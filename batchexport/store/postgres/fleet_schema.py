@@ -11,7 +11,7 @@ STATEMENTS = (
     f"""ALTER TABLE {CATALOGUE}.run
         ADD COLUMN plan text,
         ADD COLUMN standing text NOT NULL DEFAULT 'running'
-            CHECK (standing IN ('running', 'paused', 'ended')),
+            CHECK (standing IN ('running', 'paused', 'cancelled', 'ended')),
         ADD COLUMN note text,
         ADD COLUMN failed_before bigint NOT NULL DEFAULT 0""",
     f"""CREATE TABLE {CATALOGUE}.worker (

@@ -181,6 +181,7 @@ STALLED_EXPORTS = (
     f"{_OPEN_ROWS} AND {IS_UNDER_WAY} AND state = 'exporting' AND deadline_at < ? ORDER BY job_id"
 )
 IN_DOUBT = f"{_OPEN_ROWS} AND {IS_UNDER_WAY} AND state = 'submitting' ORDER BY job_id"
+PENDING = f"{_OPEN_ROWS} AND job_id > ? AND state = 'pending' ORDER BY job_id LIMIT 1000"
 
 
 def open_rows_of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Sequence[str]) -> list[OpenRow]:
@@ -192,6 +193,11 @@ def open_rows_of_volumes(db: sqlite3.Connection, target_id: int, volume_ids: Seq
 def stalled_rows(db: sqlite3.Connection, target_id: int, *, now: float) -> list[OpenRow]:
     """The exports past their deadlines, and every row whose request is in doubt."""
     return [*_open_rows(db, STALLED_EXPORTS, target_id, now), *_open_rows(db, IN_DOUBT, target_id)]
+
+
+def pending_rows(db: sqlite3.Connection, target_id: int, *, after: int) -> list[OpenRow]:
+    """The first pending rows behind job `after`."""
+    return _open_rows(db, PENDING, target_id, after)
 
 
 def _open_rows(db: sqlite3.Connection, statement: str, *values: object) -> list[OpenRow]:

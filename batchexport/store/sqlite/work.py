@@ -173,8 +173,14 @@ class SqliteWork(Work):
         return await self._writer.ask(queries.unchecked_after, job_id=after, limit=limit)
 
     async def open_jobs(
-        self, *, volume_ids: Sequence[str] = (), stalled_at: float | None = None
+        self,
+        *,
+        volume_ids: Sequence[str] = (),
+        stalled_at: float | None = None,
+        pending_after: int | None = None,
     ) -> list[OpenRow]:
+        if pending_after is not None:
+            return await self._writer.ask(queries.pending_rows, after=pending_after)
         if stalled_at is not None:
             return await self._writer.ask(queries.stalled_rows, now=stalled_at)
         return await self._writer.ask(queries.open_rows_of_volumes, volume_ids=volume_ids)

@@ -102,6 +102,17 @@ async def test_no_job_is_claimed_twice(work: Work) -> None:
     assert sorted(claimed) == [1, 2, 3, 4, 5, 6]
 
 
+async def test_pending_jobs_are_read_on_from_any_of_them(work: Work) -> None:
+    first, second = await claim(work, 2)
+    accept(work, first)
+    work.apply(Requeued(job=second, ending=REFUSED, at_s=105.0, next_at=500.0, counted=True))
+    await work.flush()
+    pending = await work.open_jobs(pending_after=0)
+    assert [(row.job.job_id, row.state) for row in pending] == [(n, "pending") for n in range(2, 7)]
+    assert [row.job.job_id for row in await work.open_jobs(pending_after=5)] == [6]
+    assert await work.open_jobs(pending_after=6) == []
+
+
 async def test_changes_are_kept_in_their_order_and_durable_with_the_flush(work: Work, bench: Bench) -> None:
     first, second, third = await claim(work, 3)
     work.apply(
