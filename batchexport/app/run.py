@@ -19,7 +19,7 @@ from batchexport.app.control import RunControl, controlled
 from batchexport.app.run_deliveries import deliveries_of, progress_told
 from batchexport.changes import JobChange
 from batchexport.cloud.http.rate_limiter import RateLimiter
-from batchexport.config import CloudSettings, InUse, Settings
+from batchexport.config import CloudSettings, InUse, ServerStops, Settings
 from batchexport.deliveries import DeliveryCounts
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
@@ -44,6 +44,12 @@ LOOK_EVERY_S = 30.0
 SENT_LOOK_S = 5.0
 #: Rows that have not moved for this long will not soon: they do not fit, or their volumes are stuck.
 STILL_S = 600.0
+#: Settings that say how servers are stopped, and their options.
+_STOP_OPTIONS = {
+    "hard_stop": "--hard-stop",
+    "max_down": "--max-servers-down",
+    "stop_timeout_s": "--stop-timeout",
+}
 #: Around the work of a run: its connections, and who is called on each change of a job.
 Observe = Callable[[Connect], AbstractAsyncContextManager[tuple[Connect, OnChange | None]]]
 
@@ -89,6 +95,7 @@ async def work(
     many hooks failed after their row had ended. Raises BatchExportError for what ends a run early.
     """
     await confirm_stops(state_path, settings)
+    warn_of_idle_options(state_path, settings, console)
     deliveries = None
     # Where it ends once everything is sent, or only looks and releases, streams would be cut off at once.
     if settings.wait and watch and (hours is None or hours.closes_at > 0.0):
@@ -234,6 +241,25 @@ async def confirm_stops(state_path: StoreRef, settings: Settings) -> None:
         )
     async with stores.open_for_work(state_path) as state:
         await state.agree(settings.in_use)
+
+
+def warn_of_idle_options(state_path: StoreRef, settings: Settings, console: Console) -> None:
+    """Warn of options on how servers are stopped where none is stopped: somebody thinks they are."""
+    idle = [name for field, name in _STOP_OPTIONS.items() if _differs(settings.server_stops, field)]
+    if not idle or settings.in_use is InUse.STOP:
+        return
+    with stores.read(state_path) as reader:
+        if reader.run.stop_rows:
+            return
+    verb = "has" if len(idle) == 1 else "have"
+    console.warning(
+        f"{' and '.join(idle)} {verb} no effect: no server is stopped, for --in-use is"
+        f" {settings.in_use} and no row has in_use stop"
+    )
+
+
+def _differs(stops: ServerStops, field: str) -> bool:
+    return bool(getattr(stops, field) != getattr(ServerStops(), field))
 
 
 def _covers(run: RunRecord, settings: Settings) -> bool:

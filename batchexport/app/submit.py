@@ -7,7 +7,7 @@ import os
 
 from batchexport.app import embedded_sandbox
 from batchexport.app.console import Console
-from batchexport.app.run import confirm_stops
+from batchexport.app.run import confirm_stops, warn_of_idle_options
 from batchexport.app.run_config import RunConfig
 from batchexport.app.start import Started, start_run
 from batchexport.config.run_plan import RunPlan, plan_of
@@ -31,6 +31,7 @@ def submit(config: RunConfig, console: Console) -> Started:
     try:
         _check_rows(run)
         asyncio.run(confirm_stops(run, started.settings))
+        warn_of_idle_options(run, started.settings, console)
     except ConfigError:
         if started.is_new and is_file(config.source):
             stores.forget(run)

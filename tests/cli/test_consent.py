@@ -9,7 +9,8 @@ from click.testing import Result
 from msgspec.structs import replace
 
 from batchexport import intake
-from batchexport.app.run import confirm_stops
+from batchexport.app.console import NullConsole
+from batchexport.app.run import confirm_stops, warn_of_idle_options
 from batchexport.cli.flags import config_of_run, settings_of_visit
 from batchexport.config import InUse, ServerStops, Settings
 from batchexport.errors import ConfigError
@@ -88,6 +89,58 @@ def test_a_run_without_consent_ends_before_it_signs_in(batchexport: Callable[...
     result = batchexport("run", "list.csv", "--os-cloud", "nowhere", "--in-use", "stop")
     assert result.exit_code == 2
     assert "servers may be stopped for 3 rows" in result.stderr
+
+
+class Said(NullConsole):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, text: str, *, notify: bool = False) -> None:
+        self.warnings.append(text)
+
+
+def warnings(settings: Settings) -> str:
+    console = Said()
+    warn_of_idle_options(PATH, settings, console)
+    return "\n".join(console.warnings)
+
+
+@pytest.mark.parametrize(
+    ("in_use", "stops", "warned"),
+    [
+        (InUse.FAIL, ServerStops(hard_stop=True), "--hard-stop has no effect: no server is stopped"),
+        (InUse.SNAPSHOT, ServerStops(max_down=3), "--max-servers-down has no effect"),
+        (
+            InUse.SKIP,
+            ServerStops(max_down=1, stop_timeout_s=60.0),
+            "--max-servers-down and --stop-timeout have",
+        ),
+        (InUse.STOP, ServerStops(hard_stop=True, agreed=True), ""),
+        (InUse.FAIL, YES, ""),
+    ],
+)
+def test_options_of_stops_are_not_silently_without_effect(
+    in_use: InUse, stops: ServerStops, warned: str
+) -> None:
+    prepared()
+    said = warnings(Settings(in_use=in_use, server_stops=stops))
+    assert warned in said
+    assert bool(said) == bool(warned)
+
+
+def test_options_of_stops_have_an_effect_on_rows_that_say_stop() -> None:
+    prepared(in_use="stop")
+    assert not warnings(Settings(server_stops=ServerStops(hard_stop=True)))
+
+
+def test_a_job_file_that_stops_nothing_says_so(batchexport: Callable[..., Result]) -> None:
+    write_list(Path("list.csv"), 1)
+    Path("job.toml").write_text('[job]\nlist = "list.csv"\n[servers]\nmax_down = 3\n')
+    result = batchexport("run", "job.toml", "--os-cloud", "sandbox", "--requests-per-second", "0")
+    assert result.exit_code == 0
+    assert "--max-servers-down has no effect" in result.stderr
 
 
 def test_servers_are_shown_without_a_cloud(batchexport: Callable[..., Result]) -> None:
