@@ -145,6 +145,15 @@ def unproved(image: Image) -> Ending:
     return Ending(reason=reason, code="ambiguous")
 
 
+def appeared(image_id: str) -> Ending:
+    """The ending of a job that was not sent, as far as we know, and whose name an image has by now."""
+    reason = (
+        f"image {image_id} has got this name since the run began, though nothing was sent for the row: the"
+        " state file is an older copy, or somebody else uses the name"
+    )
+    return Ending(reason=reason, code="ambiguous")
+
+
 def reconcile(
     images: Sequence[Image], *, proved: bool, uploading: bool, clear_for_s: float | None, settle_s: float
 ) -> Adopt | Ambiguous | Retry:

@@ -47,6 +47,18 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
         return self.proved or not self.named
 
 
+class Existing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the images that exist say of jobs for which nothing was sent, as far as the state file knows.
+
+    All of these are `submitting` now.
+    """
+
+    #: A name that contains the id of the run proves a request: these are in doubt.
+    unnoticed: Sequence[Job] = ()
+    #: An image of this id came since all images were listed: nothing tells whose it is.
+    appeared: Sequence[tuple[Job, str]] = ()
+
+
 class PriorImages:
     """Looks for the images of a job, by id and by name, and notes those that are not its own."""
 
@@ -58,34 +70,38 @@ class PriorImages:
         self._run_id = work.run.run_id
         self._last_listed = 0
 
-    async def list_existing(self, *, list_all: bool) -> list[Job]:
-        """List the images that exist; the jobs that were sent although the state file does not know it.
-
-        An image whose name holds the id of this run proves a request for its job: the state file may have
-        been restored from a backup. Such jobs are `submitting` now, and in doubt.
+    async def list_existing(self, *, list_all: bool) -> Existing:
+        """List the images that exist; the jobs that were sent, or may have been, though the state file does
+        not know it: it may have been restored from a backup.
 
         With `list_all`, where other names are to be sent, every image of the project is listed, and those
         with such a name are noted: an image that appears later is the job's own. Without, or where the list
         cannot be read, each of these names is looked up before the first request for it.
         """
-        unlisted = (await self._work.listing(run_id=self._run_id)).any_unlisted
-        list_all = list_all and unlisted
+        listing = await self._work.listing(run_id=self._run_id)
+        list_all = list_all and listing.any_unlisted
         since = None if list_all else self._work.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
+        appeared: list[tuple[Job, str]] = []
+        server_now_s = self._cloud.server_now_s()
         try:
             async for page in self._cloud.image.images(created_since=since):
                 if names := [image.name for image in page if self._run_id in image.name]:
-                    unnoticed += await self._work.claim_named(names, server_now_s=self._cloud.server_now_s())
+                    unnoticed += await self._work.claim_named(names, server_now_s=server_now_s)
+                if listing.any_listed:
+                    named = {each.name: each.image_id for each in decide.alive(page)}
+                    jobs = await self._work.claim_appeared([*named.items()], server_now_s=server_now_s)
+                    appeared += [(job, named[job.image_name]) for job in jobs]
                 if list_all:
                     await self._work.commit(ImagesNamed([(image.name, image.image_id) for image in page]))
         except CloudError as error:
             extra = {"action": "image_list_failed"}
             log.warning("cannot list the existing images (%s); continuing without", error, extra=extra)
         else:
-            if list_all or not unlisted:
+            if list_all or not listing.any_unlisted:
                 await self._work.commit(NamesListed())
         self._last_listed = (await self._work.listing(run_id=self._run_id)).last_job_id
-        return unnoticed
+        return Existing(unnoticed=unnoticed, appeared=appeared)
 
     def is_wanted(self, job: Job) -> bool:
         """Whether the job's images have to be checked before a request for it."""
@@ -145,6 +161,8 @@ class PriorImages:
         if prior.live:
             return decide.Adopt(prior.live[0])
         if found and not decide.may_have_been_sent(job) and self._run_id not in job.image_name:
+            if prior.proved:  # they came since the name was looked for
+                return decide.Ambiguous(decide.appeared(found[0].image_id))
             found = []  # no request was ever sent for it: they are not its own
         if found:
             return decide.Adopt(found[0]) if prior.proved else decide.Ambiguous(decide.unproved(found[0]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchexport.changes import JobChange, RateLearned
 from batchexport.config import Settings
+from batchexport.engine import decide
 from batchexport.engine.controls import Controls
 from batchexport.engine.label import Labeller
 from batchexport.engine.ledger import Breaker, Ledger, OnChange
@@ -205,10 +206,12 @@ def _all(error: BaseException, kind: type[ErrorT]) -> Iterator[ErrorT]:
 
 async def _check_existing_images(prior: PriorImages, ledger: Ledger, settings: Settings) -> None:
     """List the images that exist before anything is sent; rows that were sent unnoticed are in doubt."""
-    jobs = await prior.list_existing(list_all=settings.preflight)
-    ledger.claimed(jobs)
-    for job in jobs:
+    existing = await prior.list_existing(list_all=settings.preflight)
+    ledger.claimed([*existing.unnoticed, *(job for job, _ in existing.appeared)])
+    for job in existing.unnoticed:
         ledger.mark_in_doubt(job)
+    for job, image_id in existing.appeared:
+        ledger.finish(job, JobState.AMBIGUOUS, decide.appeared(image_id))
 
 
 async def _until_stopping(first: Coroutine[Any, Any, None], ledger: Ledger) -> None:

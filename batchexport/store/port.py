@@ -164,6 +164,11 @@ class Work(Protocol):
     async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
         """The jobs of these image names for which nothing was sent as far as is known: submitting now."""
 
+    async def claim_appeared(self, named: Sequence[tuple[str, str]], *, server_now_s: float) -> list[Job]:
+        """The jobs of these images, by name and id, for which nothing was sent as far as is known, though the
+        image was not there when all were listed: submitting now, and no image of their name is proved theirs.
+        """
+
     async def jobs_in(self, state: JobState) -> list[Job]:
         """The jobs that are submitting (after `take`, those that a dead process may have sent), exporting or
         ambiguous.

@@ -123,6 +123,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     last_job_id: int  #: the last job whose name it was searched for; 0 = there was no list
     any_unlisted: bool  #: some jobs to send have names that prove nothing and were not searched for
+    any_listed: bool  #: some have such names, and were searched for: an image of theirs came later
 
 
 class PendingJobs(msgspec.Struct, frozen=True, kw_only=True):

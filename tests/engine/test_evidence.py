@@ -300,6 +300,39 @@ def test_a_state_file_that_was_brought_back_from_a_backup_exports_nothing_again(
     assert len(cloud.posts) == 6
 
 
+def brought_back(bench: Bench, cloud: FakeCloud, backup: Path, *, begun: int) -> None:
+    """Run; a backup made when so many exports had begun then takes the place of the state file."""
+    bench.run(
+        cloud,
+        concurrency=1,
+        stop_when=lambda changes: sum(str(after) == "exporting" for *_, after in changes) >= begun,
+    )
+    shutil.copy(bench.path, backup)
+    bench.run(cloud)
+    for path in bench.path.parent.glob(f"{bench.path.name}*"):
+        path.unlink()
+    shutil.copy(backup, bench.path)
+
+
+@pytest.mark.parametrize("begun", [1, 4])
+def test_a_backup_of_a_run_that_had_begun_exports_nothing_again_whatever_the_names(
+    bench: Bench, tmp_path: Path, begun: int
+) -> None:
+    """Names that prove nothing: a person decides on images that came since all were listed."""
+    ids = volume_ids(6)
+    bench.load(ids)
+    cloud = FakeCloud()
+    brought_back(bench, cloud, tmp_path / "backup", begun=begun)
+    bench.run(cloud)
+    assert len(cloud.posts) == 6
+    assert sorted(bench.states().values()) == ["ambiguous"] * (6 - begun) + ["succeeded"] * begun
+    reason = bench.jobs()[ids[-1]].reason or ""
+    assert cloud.good_images_of(ids[-1])[0] in reason
+    assert "older copy" in reason
+    # Asked what to do, it takes none of them by itself.
+    assert {each.state for each in reconcile(bench, cloud)} == {JobState.AMBIGUOUS}
+
+
 class Missing(FakeCloud):
     """The volume is not found by its id for some time, as a lagging replica has it."""
 

@@ -8,8 +8,8 @@ import pytest
 
 from batchexport.changes import Ended, ImagesNamed, NameLookedUp, NamesListed, Requeued
 from batchexport.model import Ending, Job, JobState
-from batchexport.store import StateFile, Work
-from tests.store.making import DONE, accept, claim, image, make, volume
+from batchexport.store import Work, stores
+from tests.store.making import DONE, accept, claim, image, volume
 
 RUN = "20270101-abcdef"  # names hold it in a real run; those of these files do not
 LOST = Ending(reason="lost", code="not_sent")
@@ -19,13 +19,8 @@ def name(number: int) -> str:
     return f"{volume(number)}-run"
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    return make(tmp_path / "march.state", 3)
-
-
 async def test_images_that_were_there_before_anything_was_sent_are_told_from_the_jobs_own(made: Path) -> None:
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         assert (await work.listing(run_id=RUN)).any_unlisted
         await work.commit(ImagesNamed([(name(1), image(7)), ("somebody else's", image(8))]))
@@ -39,7 +34,7 @@ async def test_images_that_were_there_before_anything_was_sent_are_told_from_the
 
 async def test_a_list_after_the_first_request_notes_nothing_for_its_row(made: Path) -> None:
     """What shows then may be the job's own."""
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         (sent,) = await claim(work)
         await work.commit(ImagesNamed([(name(1), image(7)), (name(2), image(8))]))
@@ -49,7 +44,7 @@ async def test_a_list_after_the_first_request_notes_nothing_for_its_row(made: Pa
 
 
 async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_looked_up(made: Path) -> None:
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
         assert not (await work.images_of(job)).complete
@@ -64,7 +59,7 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
         work.apply(Ended(job=job, after=JobState.FAILED, ending=DONE, at_s=110.0))
         return job
 
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         await work.commit(NamesListed())
         job = await fail(work)
@@ -86,7 +81,7 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
 async def test_only_a_request_that_may_have_been_sent_leaves_the_time_of_its_intent(
     made: Path, sent: bool
 ) -> None:
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
         work.apply(Requeued(job=job, ending=LOST, at_s=110.0, next_at=0.0, counted=False, sent=sent))
@@ -100,7 +95,7 @@ async def test_only_a_request_that_may_have_been_sent_leaves_the_time_of_its_int
 
 
 async def test_an_accepted_request_was_sent(made: Path) -> None:
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
         accept(work, job)
@@ -110,9 +105,27 @@ async def test_an_accepted_request_was_sent(made: Path) -> None:
 
 
 async def test_rows_whose_images_show_are_claimed_by_their_names_unless_they_were_sent(made: Path) -> None:
-    async with StateFile.open(made) as state:
+    async with stores.open_for_work(made) as state:
         work = await state.take(1)
         await claim(work)
         claimed = await work.claim_named([name(1), name(3), "other"], server_now_s=50.0)
         assert [(job.job_id, job.attempt) for job in claimed] == [(3, 1)]
         assert {job.job_id for job in await work.jobs_in(JobState.SUBMITTING)} == {1, 3}
+
+
+async def test_rows_whose_image_came_after_the_list_are_claimed_and_it_is_not_proved_theirs(
+    made: Path,
+) -> None:
+    async with stores.open_for_work(made) as state:
+        work = await state.take(1)
+        found = [(name(1), image(7)), (name(2), image(8)), (name(3), image(9)), ("other", image(6))]
+        assert await work.claim_appeared(found, server_now_s=50.0) == []  # there was no list
+        await work.commit(ImagesNamed([(name(2), image(8))]), NamesListed())
+        assert (await work.listing(run_id=RUN)).any_listed
+        (first,) = await claim(work)
+        accept(work, first)
+        await work.flush()
+        assert await work.claim_appeared([(name(3), image(1))], server_now_s=50.0) == []  # it is another's
+        claimed = await work.claim_appeared(found, server_now_s=50.0)
+        assert [(job.job_id, job.attempt, job.attempts_before) for job in claimed] == [(3, 1, 1)]
+        assert not (await work.images_of(claimed[0])).complete

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from batchexport.changes import RemovalEnded
 from batchexport.model import Job
@@ -66,6 +69,19 @@ NOTE_NAMED = """
 _ANY_UNLISTED = """
     SELECT 1 FROM job WHERE target_id = :target_id AND state = 'pending' AND attempt = 0
     AND job_id > :last AND instr(image_name, :run_id) = 0 LIMIT 1"""
+_ANY_LISTED = """
+    SELECT 1 FROM job WHERE target_id = :target_id AND state = 'pending' AND attempt = 0
+    AND job_id <= :last AND instr(image_name, :run_id) = 0 LIMIT 1"""
+#: The names of jobs never sent whose image came after the list of all images, and is nobody else's here.
+_APPEARED = """
+    SELECT image_name FROM json_each(?)
+    JOIN job ON image_name = json_extract(value, '$[0]')
+    WHERE target_id = ? AND state = 'pending' AND attempt = 0 AND first_intent_at IS NULL AND job_id <= ?
+    AND NOT EXISTS (SELECT 1 FROM image_before AS known
+        WHERE known.job_id = job.job_id AND known.image_id = json_extract(value, '$[1]'))
+    AND NOT EXISTS (SELECT 1 FROM job AS other WHERE other.image_id = json_extract(value, '$[1]'))"""
+#: What proves that an image of the name is the job's own counts no more: `attempts_before` outdates it.
+_NOT_PROVED = "UPDATE job SET attempts_before = attempt WHERE job_id = ?"
 
 #: What was found out of names counts no more for rows that have others; `was_named` tells what they had.
 _OTHER_NAMES = "SELECT job_id FROM was_named JOIN main.job USING (job_id) WHERE image_name <> was_named.name"
@@ -140,15 +156,34 @@ def _last_listed(db: sqlite3.Connection, target_id: int) -> int:
 
 def listing(db: sqlite3.Connection, target_id: int, run_id: str) -> Listing:
     """What was listed; names that hold `run_id` prove by themselves whose an image is."""
-    values = {"target_id": target_id, "last": _last_listed(db, target_id), "run_id": run_id}
-    any_unlisted = db.execute(_ANY_UNLISTED, values).fetchone() is not None
-    return Listing(last_job_id=_last_listed(db, target_id), any_unlisted=any_unlisted)
+    values: dict[str, Any] = {
+        "target_id": target_id,
+        "last": _last_listed(db, target_id),
+        "run_id": run_id,
+    }
+    return Listing(
+        last_job_id=values["last"],
+        any_unlisted=db.execute(_ANY_UNLISTED, values).fetchone() is not None,
+        any_listed=db.execute(_ANY_LISTED, values).fetchone() is not None,
+    )
 
 
 def claim_named(db: sqlite3.Connection, target_id: int, names: Sequence[str], server_now: float) -> list[Job]:
     db.execute(UNIQUE_INDEXES["image_name"])
     values = {"target_id": target_id, "names": json.dumps(names), "server_now": server_now}
     return claimed_by(db, CLAIM_NAMED, values)
+
+
+def claim_appeared(
+    db: sqlite3.Connection, target_id: int, named: Sequence[tuple[str, str]], server_now: float
+) -> list[Job]:
+    db.execute(UNIQUE_INDEXES["image_name"])
+    values = (json.dumps(named), target_id, _last_listed(db, target_id))
+    if not (names := [name for (name,) in db.execute(_APPEARED, values)]):
+        return []
+    jobs = claim_named(db, target_id, names, server_now)
+    db.executemany(_NOT_PROVED, [(job.job_id,) for job in jobs])
+    return [replace(job, attempts_before=job.attempt) for job in jobs]
 
 
 _ASK_REMOVAL = """

@@ -141,6 +141,9 @@ class SqliteWork(Work):
     async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
         return await self._writer.ask(images.claim_named, names=names, server_now=server_now_s)
 
+    async def claim_appeared(self, named: Sequence[tuple[str, str]], *, server_now_s: float) -> list[Job]:
+        return await self._writer.ask(images.claim_appeared, named=named, server_now=server_now_s)
+
     async def jobs_in(self, state: JobState) -> list[Job]:
         if state is JobState.AMBIGUOUS:
             return await self._writer.ask(queries.ambiguous)
