@@ -285,6 +285,14 @@ class ResourceNoted(msgspec.Struct, frozen=True):
     note: str
 
 
+class ResourceGivenUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A person decided that we are not to release these, of whatever kind: they are lost, and this is why."""
+
+    resource_id: str
+    reason: str
+    at_s: float
+
+
 class JobNeeds(msgspec.Struct, frozen=True):
     """The job needs these resources, and no others."""
 
@@ -323,6 +331,7 @@ Fact = (
     | ResourcesReleased
     | ResourcesSeenFree
     | ResourceNoted
+    | ResourceGivenUp
     | JobNeeds
     | JobsReleased
     | JobsDetached

@@ -65,7 +65,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
 def throughput_of(state_path: StoreRef) -> Throughput | None:
     """The throughput of the last exports in a state file; None where too few have ended."""
     with stores.read(state_path) as reader:
-        endings = reader.latest_attempts(_ENDINGS)
+        endings = list(reader.attempts(latest=_ENDINGS))
     exports = [
         (each.size_gib, each.ended_at - each.accepted_at)
         for each in endings

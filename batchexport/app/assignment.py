@@ -44,17 +44,11 @@ class OneTarget(Store):
     ) -> None:
         await self._store.__aexit__(kind, error, trace)
 
-    async def close(self) -> None:
-        await self._store.close()
-
     async def take(self, target_id: int, *, ttl_s: float = WORKER_LEASE_S, is_work: bool = True) -> Work:
         return await self._store.take(target_id, ttl_s=ttl_s, is_work=is_work)
 
     async def remaining(self) -> Remaining:
         return await self._store.remaining()
-
-    async def give_up_resource(self, resource_id: str, words: str, *, at_s: float) -> int:
-        return await self._store.give_up_resource(resource_id, words, at_s=at_s)
 
     async def agree(self, in_use: InUse) -> None:
         await self._store.agree(in_use)

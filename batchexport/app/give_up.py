@@ -10,6 +10,7 @@ from shlex import quote
 import msgspec
 
 from batchexport import engine
+from batchexport.changes import ResourceGivenUp
 from batchexport.errors import ConfigError
 from batchexport.model import ResourceType
 from batchexport.store import OpenRow, Store, StoreRef, Work, stores
@@ -49,13 +50,17 @@ async def give_up(
         ]
         rows = [row for each in chosen for row in each]
         kinds = tuple(ResourceType)
-        afoot = {each.resource_id for work in taken for each in await work.resources(kinds)}
+        afoot = {each.resource_id for work in taken for each in await work.resources.outstanding(kinds)}
         _check(state_path, volume_ids, rows, server_ids, afoot)
         if confirmed:
             for work, each in zip(taken, chosen, strict=True):
                 await engine.give_up(work, each)
-            for server_id in server_ids:
-                await state.give_up_resource(server_id, SERVER_WORDS, at_s=time.time())
+                await work.commit(
+                    *(
+                        ResourceGivenUp(resource_id=server_id, reason=SERVER_WORDS, at_s=time.time())
+                        for server_id in server_ids
+                    )
+                )
         return GivenUp(rows=rows, server_ids=server_ids)
 
 

@@ -187,7 +187,7 @@ class Meter:
 
     def _reckoned(self, totals: Totals, now: float) -> Eta:
         endings = [
-            each for each in self._reader.latest_attempts(MAX_ENDINGS) if each.ended_at >= self._began_at
+            each for each in self._reader.attempts(latest=MAX_ENDINGS) if each.ended_at >= self._began_at
         ]
         return estimate(totals, endings, began_at=self._began_at, now=now, under_way=self._under_way)
 

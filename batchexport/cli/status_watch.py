@@ -51,7 +51,7 @@ def watch_text(reader: Reader, state_path: StoreRef, *, now: float) -> str:
     totals = Totals.of(overview.tallies)
     eta = estimate(
         totals,
-        reader.latest_attempts(MAX_ENDINGS),
+        list(reader.attempts(latest=MAX_ENDINGS)),
         began_at=_began_at(reader.run, processes),
         now=now,
         under_way=under_way,

@@ -78,7 +78,7 @@ class PriorImages:
         with such a name are noted: an image that appears later is the job's own. Without, or where the list
         cannot be read, each of these names is looked up before the first request for it.
         """
-        listing = await self._work.listing(run_id=self._run_id)
+        listing = await self._work.images.listing(run_id=self._run_id)
         list_all = list_all and listing.any_unlisted
         since = None if list_all else self._work.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
@@ -87,10 +87,10 @@ class PriorImages:
         try:
             async for page in self._cloud.image.images(created_since=since):
                 if names := [image.name for image in page if self._run_id in image.name]:
-                    unnoticed += await self._work.claim_named(names, server_now_s=server_now_s)
+                    unnoticed += await self._work.images.claim_named(names, server_now_s=server_now_s)
                 if listing.any_listed:
                     named = {each.name: each.image_id for each in decide.alive(page)}
-                    jobs = await self._work.claim_appeared([*named.items()], server_now_s=server_now_s)
+                    jobs = await self._work.images.claim_appeared([*named.items()], server_now_s=server_now_s)
                     appeared += [(job, named[job.image_name]) for job in jobs]
                 if list_all:
                     await self._work.commit(ImagesNamed([(image.name, image.image_id) for image in page]))
@@ -100,7 +100,7 @@ class PriorImages:
         else:
             if list_all or not listing.any_unlisted:
                 await self._work.commit(NamesListed())
-        self._last_listed = (await self._work.listing(run_id=self._run_id)).last_job_id
+        self._last_listed = (await self._work.images.listing(run_id=self._run_id)).last_job_id
         return Existing(unnoticed=unnoticed, appeared=appeared)
 
     def is_wanted(self, job: Job) -> bool:
@@ -111,7 +111,7 @@ class PriorImages:
 
     async def look(self, job: Job, *, named: Sequence[Image] | None = None) -> Prior:
         """What exists now. `named`: the images of the job's name, where they were read already."""
-        known = await self._work.images_of(job)
+        known = await self._work.images.known(job)
         if named is None:
             named = await self._cloud.image.images_named(job.image_name)
         for earlier in known.earlier_names - {job.image_name}:

@@ -12,19 +12,13 @@ from typing import Protocol, Self
 
 from batchexport.changes import Change
 from batchexport.identity import CloudIdentity
-from batchexport.model import ExportOrder, InUse, Job, JobState, ResourceRef
+from batchexport.model import ExportOrder, InUse, Job, JobState
 from batchexport.store.records import (
-    Elsewhere,
     Forbiddings,
-    JobWithResources,
-    KnownImages,
-    LeftOver,
-    Listing,
     NeverAttempted,
     OpenRow,
     PendingJobs,
     Remaining,
-    Resource,
     RunRecord,
     Skipped,
     StoreRef,
@@ -41,6 +35,7 @@ from batchexport.store.reports import (
     Removal,
     Span,
 )
+from batchexport.store.work_parts import ImageRecords, ResourceRecords
 
 #: How long a target is held after it was taken or the lease was renewed.
 LEASE_S = 30.0
@@ -61,9 +56,6 @@ class Store(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def close(self) -> None:
-        """Make everything durable, and leave one file. Raises what kept a change from being written."""
-
     async def take(self, target_id: int, *, ttl_s: float = LEASE_S, is_work: bool = True) -> Work:
         """The target for this process alone, from now until `ttl_s` after the last renewal.
 
@@ -75,9 +67,6 @@ class Store(Protocol):
 
     async def remaining(self) -> Remaining:
         """What is left to do in all targets."""
-
-    async def give_up_resource(self, resource_id: str, words: str, *, at_s: float) -> int:
-        """Somebody decided that this is not to be released by us; for how many targets it was outstanding."""
 
     async def agree(self, in_use: InUse) -> None:
         """Somebody agreed to servers being stopped by this run; `in_use` is for rows that say nothing."""
@@ -99,6 +88,14 @@ class Work(Protocol):
     @property
     def run(self) -> RunRecord:
         """The run that the state file belongs to."""
+
+    @property
+    def images(self) -> ImageRecords:
+        """What is on record of images."""
+
+    @property
+    def resources(self) -> ResourceRecords:
+        """The resources that rows wait for."""
 
     @property
     def fresh(self) -> bool:
@@ -161,14 +158,6 @@ class Work(Protocol):
     async def commit(self, *changes: Change) -> None:
         """Make these changes, all or none; durable on return. Raises StateError where one is not allowed."""
 
-    async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
-        """The jobs of these image names for which nothing was sent as far as is known: submitting now."""
-
-    async def claim_appeared(self, named: Sequence[tuple[str, str]], *, server_now_s: float) -> list[Job]:
-        """The jobs of these images, by name and id, for which nothing was sent as far as is known, though the
-        image was not there when all were listed: submitting now, and no image of their name is proved theirs.
-        """
-
     async def jobs_in(self, state: JobState) -> list[Job]:
         """The jobs that are submitting (after `take`, those that a dead process may have sent), exporting or
         ambiguous.
@@ -210,49 +199,6 @@ class Work(Protocol):
         every job whose request is in doubt; or the first pending ones behind a job, none = there are no more.
         """
 
-    async def images_of(self, job: Job) -> KnownImages:
-        """What is known of the images of a job."""
-
-    async def listing(self, *, run_id: str) -> Listing:
-        """For which jobs all images of the project were listed."""
-
-    async def intend_removal(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
-        """Note that an image is about to be deleted; the number for `RemovalEnded`."""
-
-    async def resources(self, kinds: Collection[str]) -> list[Resource]:
-        """The resources of these kinds that are ours to release."""
-
-    async def jobs_needing(
-        self, kinds: Collection[str], resource_ids: Collection[str] | None = None
-    ) -> list[JobWithResources]:
-        """The jobs that have not ended and need any of these; None = all with resources that were sent."""
-
-    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[JobWithResources]:
-        """The first held jobs behind job `after`, in the order of the list, with their needs of these kinds.
-
-        Those that wait for resources of another kind are among them.
-        """
-
-    async def disturbed(self) -> dict[int, str]:
-        """By job id, the server that was started while the volume of the job was being exported."""
-
-    async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
-        """The volumes of all jobs that ever needed these."""
-
-    async def start_release(
-        self, refs: Collection[ResourceRef], *, anyway: bool = False
-    ) -> frozenset[ResourceRef]:
-        """The intent to release these: all `anyway`, else those whose jobs have no export in progress.
-
-        Returns those. Their pending jobs are held again, in the same transaction.
-        """
-
-    async def held_elsewhere(self) -> dict[str, Elsewhere]:
-        """The servers that other state files of the folder hold, by id."""
-
-    def left_over(self, kinds: Collection[str]) -> LeftOver | None:
-        """The outstanding resources, where the file can still be read; None = the target was taken over."""
-
 
 class Reader(Protocol):
     """A store to look at, during a run and after it. Every answer is as fresh as its call."""
@@ -265,9 +211,6 @@ class Reader(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-    def close(self) -> None:
-        """Let go of the file."""
 
     def overview(self, *, now: float | None = None) -> Overview:
         """How the rows stand, in one read. Fast at any size.
@@ -283,11 +226,13 @@ class Reader(Protocol):
         Each is read once. Jobs that are submitting or exporting cost as much as there are of them.
         """
 
-    def attempts(self, outcome: JobState | None = None) -> Iterator[AttemptReport]:
-        """Every attempt that ended, oldest first; with `outcome` those that brought the job to this state."""
+    def attempts(
+        self, outcome: JobState | None = None, *, latest: int | None = None
+    ) -> Iterator[AttemptReport]:
+        """Every attempt that ended, oldest first; with `outcome` those that brought the job to this state.
 
-    def latest_attempts(self, limit: int) -> list[AttemptReport]:
-        """The attempts that ended last, the newest first. Fast at any size."""
+        With `latest` instead so many of those that ended last, the newest first: fast at any size.
+        """
 
     def reasons(self, *, doubtful: bool = False) -> Iterator[ReasonCount]:
         """Why jobs failed, each in its own words, the most frequent first; as many as there are wordings.

@@ -227,9 +227,9 @@ async def test_images_of_ended_attempts_are_remembered(made: Path) -> None:
             accept(work, job, image(number))
             work.apply(Requeued(job=job, ending=None, at_s=110.0, next_at=1.0, counted=True))
         (job,) = await claim(work)
-        known = await work.images_of(job)
+        known = await work.images.known(job)
         assert known.of_attempts == {image(1): None, image(2): None}
-        assert (await work.images_of(replace(job, job_id=2))).of_attempts == {}
+        assert (await work.images.known(replace(job, job_id=2))).of_attempts == {}
 
 
 async def test_an_attempt_put_back_unsent_leaves_no_trace(made: Path) -> None:

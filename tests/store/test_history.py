@@ -43,7 +43,7 @@ def test_a_run_that_did_nothing_has_no_span(tmp_path: Path) -> None:
     with StateReader(make(tmp_path / "a.state")) as reader:
         assert reader.span() == Span(began_at=None, ended_at=None)
         assert list(reader.attempts(JobState.PENDING)) == []
-        assert reader.latest_attempts(5) == []
+        assert list(reader.attempts(latest=5)) == []
 
 
 def test_attempts_that_were_followed_by_another_are_told_in_order(worked: Path) -> None:
@@ -63,7 +63,7 @@ def test_attempts_are_read_page_by_page(worked: Path, monkeypatch: pytest.Monkey
 
 def test_the_latest_endings_come_first(worked: Path) -> None:
     with StateReader(worked) as reader:
-        endings = reader.latest_attempts(2)
+        endings = list(reader.attempts(latest=2))
     assert [(each.ended_at, each.outcome) for each in endings] == [
         (250.0, JobState.PENDING),
         (110.0, JobState.PENDING),

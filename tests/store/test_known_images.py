@@ -22,12 +22,12 @@ def name(number: int) -> str:
 async def test_images_that_were_there_before_anything_was_sent_are_told_from_the_jobs_own(made: Path) -> None:
     async with stores.open_for_work(made) as state:
         work = await state.take(1)
-        assert (await work.listing(run_id=RUN)).any_unlisted
+        assert (await work.images.listing(run_id=RUN)).any_unlisted
         await work.commit(ImagesNamed([(name(1), image(7)), ("somebody else's", image(8))]))
         await work.commit(NamesListed())
-        assert not (await work.listing(run_id=RUN)).any_unlisted
+        assert not (await work.images.listing(run_id=RUN)).any_unlisted
         first, second = await claim(work, 2)
-        known = [await work.images_of(job) for job in (first, second)]
+        known = [await work.images.known(job) for job in (first, second)]
     assert [each.before for each in known] == [{image(7)}, frozenset()]
     assert all(each.complete for each in known)
 
@@ -39,17 +39,17 @@ async def test_a_list_after_the_first_request_notes_nothing_for_its_row(made: Pa
         (sent,) = await claim(work)
         await work.commit(ImagesNamed([(name(1), image(7)), (name(2), image(8))]))
         (other,) = await claim(work)
-        assert (await work.images_of(sent)).before == frozenset()
-        assert (await work.images_of(other)).before == {image(8)}
+        assert (await work.images.known(sent)).before == frozenset()
+        assert (await work.images.known(other)).before == {image(8)}
 
 
 async def test_without_a_list_nothing_is_known_to_be_complete_until_the_name_is_looked_up(made: Path) -> None:
     async with stores.open_for_work(made) as state:
         work = await state.take(1)
         (job,) = await claim(work)
-        assert not (await work.images_of(job)).complete
+        assert not (await work.images.known(job)).complete
         await work.commit(NameLookedUp(job, [image(9)]))
-        known = await work.images_of(job)
+        known = await work.images.known(job)
         assert (known.complete, known.before) == (True, frozenset([image(9)]))
 
 
@@ -63,18 +63,18 @@ async def test_after_retry_what_was_looked_up_before_is_complete_no_more(made: P
         work = await state.take(1)
         await work.commit(NamesListed())
         job = await fail(work)
-        assert (await work.images_of(job)).complete
+        assert (await work.images.known(job)).complete
         await work.retry()
         again = (await claim(work, 3))[0]
         assert again.job_id == job.job_id
-        assert not (await work.images_of(again)).complete
+        assert not (await work.images.known(again)).complete
         await work.commit(NameLookedUp(again, []))
-        assert (await work.images_of(again)).complete
+        assert (await work.images.known(again)).complete
         work.apply(Ended(job=again, after=JobState.FAILED, ending=DONE, at_s=120.0))
         await work.retry()
         third = (await claim(work, 3))[0]
         assert third.job_id == job.job_id
-        assert not (await work.images_of(third)).complete
+        assert not (await work.images.known(third)).complete
 
 
 @pytest.mark.parametrize("sent", [False, True])
@@ -108,7 +108,7 @@ async def test_rows_whose_images_show_are_claimed_by_their_names_unless_they_wer
     async with stores.open_for_work(made) as state:
         work = await state.take(1)
         await claim(work)
-        claimed = await work.claim_named([name(1), name(3), "other"], server_now_s=50.0)
+        claimed = await work.images.claim_named([name(1), name(3), "other"], server_now_s=50.0)
         assert [(job.job_id, job.attempt) for job in claimed] == [(3, 1)]
         assert {job.job_id for job in await work.jobs_in(JobState.SUBMITTING)} == {1, 3}
 
@@ -119,13 +119,15 @@ async def test_rows_whose_image_came_after_the_list_are_claimed_and_it_is_not_pr
     async with stores.open_for_work(made) as state:
         work = await state.take(1)
         found = [(name(1), image(7)), (name(2), image(8)), (name(3), image(9)), ("other", image(6))]
-        assert await work.claim_appeared(found, server_now_s=50.0) == []  # there was no list
+        assert await work.images.claim_appeared(found, server_now_s=50.0) == []  # there was no list
         await work.commit(ImagesNamed([(name(2), image(8))]), NamesListed())
-        assert (await work.listing(run_id=RUN)).any_listed
+        assert (await work.images.listing(run_id=RUN)).any_listed
         (first,) = await claim(work)
         accept(work, first)
         await work.flush()
-        assert await work.claim_appeared([(name(3), image(1))], server_now_s=50.0) == []  # it is another's
-        claimed = await work.claim_appeared(found, server_now_s=50.0)
+        assert (
+            await work.images.claim_appeared([(name(3), image(1))], server_now_s=50.0) == []
+        )  # it is another's
+        claimed = await work.images.claim_appeared(found, server_now_s=50.0)
         assert [(job.job_id, job.attempt, job.attempts_before) for job in claimed] == [(3, 1, 1)]
-        assert not (await work.images_of(claimed[0])).complete
+        assert not (await work.images.known(claimed[0])).complete

@@ -77,7 +77,7 @@ def told(path: Path) -> dict[str, Any]:
             "removals": reader.removals(),
             "abandoned": reader.abandoned(),
             "span": reader.span(),
-            "latest": reader.latest_attempts(9),
+            "latest": list(reader.attempts(latest=9)),
             "put back": list(reader.attempts(JobState.PENDING)),
         }
 
@@ -128,7 +128,7 @@ async def test_a_run_of_format_1_goes_on_where_it_was(at_work: Path) -> None:
         for job in (sent, exporting[0]):
             work.apply(Ended(job=job, after=JobState.FAILED, ending=DONE, at_s=1_700_000_600.0))
         work.apply(Requeued(job=exporting[1], ending=DONE, at_s=1_700_000_601.0, next_at=0.0, counted=True))
-        (held,) = await work.held_jobs(SERVER, after=0, limit=9)
+        (held,) = await work.resources.held_jobs(SERVER, after=0, limit=9)
         assert (held.job.job_id, held.needs) == (10, ("db", "web"))
         await work.commit(ResourcesReleased(resources=servers("web"), at_s=1_700_000_602.0))
         assert len(await work.claim(9, now_s=1_700_000_700.0, server_now_s=1_700_000_700.0)) == 3

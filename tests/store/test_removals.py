@@ -46,7 +46,7 @@ async def log(path: Path) -> AsyncIterator[Any]:
 
         class Log:
             async def asked(self, job_id: int, image_id: str) -> int:
-                return await work.intend_removal(job_id, image_id, run_id="next", at_s=5.0)
+                return await work.images.intend_removal(job_id, image_id, run_id="next", at_s=5.0)
 
             async def answered(self, number: int, outcome: str, words: str = "") -> None:
                 await work.commit(RemovalEnded(operation_id=number, outcome=outcome, reason=words, at_s=6.0))

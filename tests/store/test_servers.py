@@ -17,6 +17,7 @@ from batchexport.changes import (
     Rejected,
     Reopened,
     Requeued,
+    ResourceGivenUp,
     ResourceNoted,
     ResourcesAcquiring,
     ResourcesHeld,
@@ -55,7 +56,7 @@ async def opened(path: Path) -> AsyncIterator[tuple[StateFile, Work]]:
 
 
 async def held(work: Work) -> list[JobWithResources]:
-    return await work.held_jobs(SERVER, after=0, limit=10)
+    return await work.resources.held_jobs(SERVER, after=0, limit=10)
 
 
 async def hold_first(work: Work, *server_ids: str) -> JobWithResources:
@@ -96,8 +97,8 @@ async def test_a_row_that_is_released_goes_before_those_that_never_waited(
 async def test_rows_are_found_by_any_of_their_servers(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await hold_first(work, "web", "db")
-    assert [each.job.job_id for each in await work.jobs_needing(SERVER, ["db"])] == [1]
-    assert await work.jobs_needing(SERVER, ["other"]) == []
+    assert [each.job.job_id for each in await work.resources.jobs_needing(SERVER, ["db"])] == [1]
+    assert await work.resources.jobs_needing(SERVER, ["other"]) == []
 
 
 async def test_no_server_is_started_while_its_volume_may_be_copied(
@@ -106,19 +107,19 @@ async def test_no_server_is_started_while_its_volume_may_be_copied(
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
-    assert await work.start_release(servers("web")) == frozenset()
+    assert await work.resources.start_release(servers("web")) == frozenset()
     accept(work, job)
-    assert await work.start_release(servers("web")) == frozenset()
+    assert await work.resources.start_release(servers("web")) == frozenset()
     taken = replace(job, image_id="ffffffff-0000-4000-8000-000000000001")
     work.apply(Ended(job=taken, after=JobState.SUCCEEDED, ending=DONE, at_s=103.0))
-    assert await work.start_release(servers("web")) == set(servers("web"))
+    assert await work.resources.start_release(servers("web")) == set(servers("web"))
 
 
 async def test_starting_a_server_holds_what_is_pending_of_it(opened: tuple[StateFile, Work]) -> None:
     _, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
     assert await held(work) == []
-    assert await work.start_release(servers("web")) == set(servers("web"))
+    assert await work.resources.start_release(servers("web")) == set(servers("web"))
     assert [each.job.job_id for each in await held(work)] == [1]
 
 
@@ -127,7 +128,7 @@ async def test_a_file_tells_what_is_not_up_since_when_and_for_what(
 ) -> None:
     state, work = opened
     await take_down(work, await hold_first(work, "web", "db"), WEB, DB)
-    await work.start_release(servers("db"))
+    await work.resources.start_release(servers("db"))
     await work.commit(ResourceNoted(servers("db")[0], "does not start: no valid host"))
     assert (await state.remaining()).resources == 2
     with StateReader(path) as reader:
@@ -171,9 +172,9 @@ async def test_a_row_that_is_let_go_has_forgotten_its_servers(opened: tuple[Stat
     _, work = opened
     linked = await hold_first(work, "web")
     await work.commit(JobNeeds(linked.job, needs("db")))
-    assert await work.jobs_needing(SERVER, ["web"]) == []
+    assert await work.resources.jobs_needing(SERVER, ["web"]) == []
     await work.commit(JobsDetached([linked.job]))
-    assert await work.jobs_needing(SERVER, ["db"]) == []
+    assert await work.resources.jobs_needing(SERVER, ["db"]) == []
     assert await work.next_due_s() == 0.0
 
 
@@ -230,12 +231,12 @@ async def test_a_server_that_is_started_anyway_disturbs_the_export_under_way(
     await take_down(work, await hold_first(work, "web"), WEB)
     (job,) = await claim(work)
     accept(work, job)
-    assert await work.disturbed() == {}
-    assert await work.start_release(servers("web"), anyway=True) == set(servers("web"))
-    assert await work.disturbed() == {1: "web (web-1)"}
+    assert await work.resources.disturbed() == {}
+    assert await work.resources.start_release(servers("web"), anyway=True) == set(servers("web"))
+    assert await work.resources.disturbed() == {1: "web (web-1)"}
     await work.commit(ResourcesReleased(resources=servers("web"), at_s=99.0))
-    assert await work.disturbed() == {1: "web (web-1)"}
-    assert [row.job.job_id for row in await work.jobs_needing(SERVER)] == [1]
+    assert await work.resources.disturbed() == {1: "web (web-1)"}
+    assert [row.job.job_id for row in await work.resources.jobs_needing(SERVER)] == [1]
 
 
 async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
@@ -247,18 +248,19 @@ async def test_a_server_that_was_up_and_is_off_again_disturbs_nothing(
     await work.commit(JobsReleased(jobs=[linked.job], at_s=50.0))
     (job,) = await claim(work)
     accept(work, job)
-    assert await work.disturbed() == {}
+    assert await work.resources.disturbed() == {}
     await work.commit(ResourcesSeenFree(resources=servers("web"), at_s=60.0))
-    assert await work.disturbed() == {1: "web"}
+    assert await work.resources.disturbed() == {1: "web"}
 
 
 async def test_a_server_that_is_given_up_is_waited_for_no_longer(opened: tuple[StateFile, Work]) -> None:
     state, work = opened
     await take_down(work, await hold_first(work, "web"), WEB)
-    assert await state.give_up_resource("db", "words", at_s=60.0) == 0
-    assert await state.give_up_resource("web", "given up by hand", at_s=60.0) == 1
-    assert await work.resources(SERVER) == []
-    assert await state.give_up_resource("web", "again", at_s=61.0) == 0
+    await work.commit(ResourceGivenUp(resource_id="db", reason="of no row", at_s=60.0))
+    assert [each.resource_id for each in await work.resources.outstanding(SERVER)] == ["web"]
+    await work.commit(ResourceGivenUp(resource_id="web", reason="given up by hand", at_s=60.0))
+    assert await work.resources.outstanding(SERVER) == []
+    await work.commit(ResourceGivenUp(resource_id="web", reason="again", at_s=61.0))
     with StateReader(state.path) as reader:
         (downtime,) = reader.downtimes()
     assert (downtime.state, downtime.up_at) == (ServerState.LOST, 60.0)
@@ -271,14 +273,14 @@ async def test_servers_that_other_state_files_have_stopped_are_found(
     _, work = opened
     other = make(tmp_path / "b.state", 1)
     (tmp_path / "c.state").write_bytes(b"no state file")
-    assert await work.held_elsewhere() == {}
+    assert await work.resources.held_elsewhere() == {}
     async with StateFile.open(other) as theirs:
         held_there = await theirs.take(1)
         await take_down(held_there, await hold_first(held_there, "web"), WEB)
-        found = await work.held_elsewhere()
+        found = await work.resources.held_elsewhere()
         assert {each: (where.path, where.is_working) for each, where in found.items()} == {
             "web": (other, True)
         }
         await held_there.release()
-    found = await work.held_elsewhere()
+    found = await work.resources.held_elsewhere()
     assert not found["web"].is_working

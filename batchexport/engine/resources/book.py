@@ -58,31 +58,31 @@ class ResourceBook:
 
     async def outstanding(self) -> list[Resource]:
         """What is ours to release."""
-        return await self._work.resources(self.kinds)
+        return await self._work.resources.outstanding(self.kinds)
 
     async def jobs_of(self, resource_ids: Collection[str]) -> list[JobWithResources]:
         """The jobs that need any of these and have not ended, in the order of the list."""
-        return await self._work.jobs_needing(self.kinds, resource_ids) if resource_ids else []
+        return await self._work.resources.jobs_needing(self.kinds, resource_ids) if resource_ids else []
 
     async def jobs_in_progress(self) -> list[JobWithResources]:
         """The jobs with resources that were sent and have not ended."""
-        return await self._work.jobs_needing(self.kinds)
+        return await self._work.resources.jobs_needing(self.kinds)
 
     async def held_jobs(self, after_job_id: int, *, limit: int) -> list[JobWithResources]:
         """The first held jobs behind this one, in the order of the list, those of other kinds among them."""
-        return await self._work.held_jobs(self.kinds, after=after_job_id, limit=limit)
+        return await self._work.resources.held_jobs(self.kinds, after=after_job_id, limit=limit)
 
     async def disturbed(self) -> dict[int, str]:
         """By job id, the resource that was released while the volume of the job was being exported."""
-        return await self._work.disturbed()
+        return await self._work.resources.disturbed()
 
     async def volumes_of(self, resource_ids: Collection[str]) -> frozenset[str]:
         """The volumes of all jobs that ever needed these."""
-        return await self._work.volumes_needing(resource_ids)
+        return await self._work.resources.volumes_needing(resource_ids)
 
     async def elsewhere(self) -> dict[str, Elsewhere]:
         """The servers that other state files of the folder hold, by id."""
-        return await self._work.held_elsewhere()
+        return await self._work.resources.held_elsewhere()
 
     async def acquiring(self, found: Sequence[Candidate], *, at_s: float) -> None:
         """The intent to acquire these, as they were found."""
@@ -114,7 +114,7 @@ class ResourceBook:
         """
         if not resource_ids:
             return frozenset()
-        started = await self._work.start_release(self._refs(resource_ids), anyway=anyway)
+        started = await self._work.resources.start_release(self._refs(resource_ids), anyway=anyway)
         return frozenset(ref.resource_id for ref in started)
 
     async def released(self, resource_ids: Collection[str], *, at_s: float, is_lost: bool) -> None:

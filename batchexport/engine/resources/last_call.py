@@ -32,7 +32,7 @@ async def last_call(kind: ResourceKind, work: Work, ledger: Ledger) -> str | Non
     Returns what is not known to be released, and what releases it; None where there is nothing.
     """
     try:
-        left = work.left_over(kind.book.kinds)
+        left = work.resources.left_over(kind.book.kinds)
     except StateError as error:
         return kind.messages.last_unread % error
     if left is None or not left.resources:

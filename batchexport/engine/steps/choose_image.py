@@ -39,7 +39,7 @@ class ImageChooser:
         Where that cannot be set the request goes without: its image is then found by its name. Raises
         AuthenticationError, and NotSentError where the lease may be lost or the run is stopping.
         """
-        known = await self._work.images_of(job)
+        known = await self._work.images.known(job)
         chosen = self._ledger.chosen_images.next_for(copy_name, known.of_attempts)
         setting = _SetImageId(
             self._cloud, request.volume_id, chosen, may_send=lambda: not self._ledger.stopping.is_set()

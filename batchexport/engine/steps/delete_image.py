@@ -50,7 +50,7 @@ class DeleteImage:
     async def record(self) -> None:
         """Note that it may have been requested, everywhere."""
         for each in self._records:
-            asking = each.work.intend_removal(
+            asking = each.work.images.intend_removal(
                 each.job_id, self._image_id, run_id=self._run_id, at_s=self._now()
             )
             self._numbers.append(await asking)

@@ -24,11 +24,21 @@ from batchexport.store.sqlite.locks import NoLocks
 from batchexport.store.sqlite.state import StateFile
 from batchexport.store.sqlite.targets import target_records
 from batchexport.store.sqlite.work import SqliteWork
+from batchexport.store.sqlite.work_parts import SqliteResources
 from batchexport.store.sqlite.writer import Writer
+
+
+class PostgresResources(SqliteResources):
+    """The resources of a target in a database."""
+
+    async def held_elsewhere(self) -> dict[str, Elsewhere]:
+        return await self._writer.run(partial(other_runs.down_elsewhere, path=cast(DatabasePath, self._path)))
 
 
 class PostgresWork(SqliteWork):
     """Work on a target in a database."""
+
+    _resource_records = PostgresResources
 
     async def bind(self, found: CloudIdentity, *, rebind: bool = False) -> None:
         await super().bind(found, rebind=rebind)
@@ -45,9 +55,6 @@ class PostgresWork(SqliteWork):
                 if count:
                     exported[rows[0].path] = exported.get(rows[0].path, 0) + count
         return Skipped(known_twice=known_twice, exported=exported)
-
-    async def held_elsewhere(self) -> dict[str, Elsewhere]:
-        return await self._writer.run(partial(other_runs.down_elsewhere, path=cast(DatabasePath, self.path)))
 
 
 class PostgresStore(StateFile):

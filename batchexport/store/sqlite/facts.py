@@ -68,6 +68,8 @@ def _note_resources(db: sqlite3.Connection, target_id: int, fact: Fact) -> None:
             resources.seen_free(db, target_id, refs, at=at)
         case changes.ResourceNoted(ref, note):
             resources.note(db, target_id, ref, note)
+        case changes.ResourceGivenUp(resource_id=resource_id, reason=reason, at_s=at):
+            resources.give_up(db, target_id, resource_id, reason, at=at)
         case changes.JobNeeds(job, needs):
             resources.link(db, target_id, job.job_id, needs)
         case changes.JobsReleased(jobs=jobs, at_s=at):

@@ -139,13 +139,14 @@ class StateReader(Reader):
                 jobs = [self._job(row) for row in page]
             yield from jobs
 
-    def attempts(self, outcome: JobState | None = None) -> Iterator[AttemptReport]:
+    def attempts(
+        self, outcome: JobState | None = None, *, latest: int | None = None
+    ) -> Iterator[AttemptReport]:
         with reading(self.path):
-            yield from history.attempts(self._rows, self._keys, outcome)
-
-    def latest_attempts(self, limit: int) -> list[AttemptReport]:
-        with reading(self.path):
-            return history.latest_attempts(self._rows, self._keys, limit)
+            if latest is not None:
+                yield from history.latest_attempts(self._rows, self._keys, latest)
+            else:
+                yield from history.attempts(self._rows, self._keys, outcome)
 
     def processes(self) -> Processes:
         with reading(self.path):

@@ -156,7 +156,7 @@ _DUPLICATE = """
 RELEASED = f"UPDATE resource SET state = ?, released_at = ?, note = NULL WHERE {_THIS} AND {IS_OUTSTANDING}"
 NOTE = f"UPDATE resource SET note = ? WHERE {_THIS} AND {IS_OUTSTANDING}"
 SEEN_FREE = f"UPDATE resource SET state = 'released', released_at = ? WHERE {_THIS} AND NOT {IS_OUTSTANDING}"
-_TARGETS_OF = f"SELECT target_id, kind FROM resource WHERE subject_id = ? AND {IS_OUTSTANDING}"
+_KINDS_OF = f"SELECT kind FROM resource WHERE target_id = ? AND subject_id = ? AND {IS_OUTSTANDING}"
 START_RELEASE_ANYWAY = (
     f"UPDATE resource SET state = 'releasing' WHERE {_THIS} AND (state = 'acquiring' OR state = 'held')"
 )
@@ -307,13 +307,12 @@ def seen_free(db: sqlite3.Connection, target_id: int, refs: Collection[ResourceR
     db.executemany(SEEN_FREE, [(at, target_id, *ref) for ref in refs])
 
 
-def give_up(db: sqlite3.Connection, resource_id: str, words: str, *, at: float) -> int:
-    """Somebody decided that we are not to release this; for how many targets it was outstanding."""
-    found = [(row[0], ResourceRef(row[1], resource_id)) for row in db.execute(_TARGETS_OF, (resource_id,))]
-    for target_id, ref in found:
+def give_up(db: sqlite3.Connection, target_id: int, resource_id: str, reason: str, *, at: float) -> None:
+    """Somebody decided that we are not to release this; nothing where it is not outstanding."""
+    kinds = db.execute(_KINDS_OF, (target_id, resource_id)).fetchall()
+    for ref in [ResourceRef(kind, resource_id) for (kind,) in kinds]:
         released(db, target_id, [ref], is_lost=True, at=at)
-        db.execute(f"UPDATE resource SET note = ? WHERE {_THIS}", (words, target_id, *ref))
-    return len(found)
+        db.execute(f"UPDATE resource SET note = ? WHERE {_THIS}", (reason, target_id, *ref))
 
 
 def note(db: sqlite3.Connection, target_id: int, ref: ResourceRef, words: str) -> None:

@@ -163,11 +163,6 @@ class StateFile(Store):
             resources=await self._writer.ask(resources.count_outstanding),
         )
 
-    async def give_up_resource(self, resource_id: str, words: str, *, at_s: float) -> int:
-        return await self._writer.ask(
-            partial(resources.give_up, resource_id=resource_id, words=words, at=at_s)
-        )
-
     async def agree(self, in_use: InUse) -> None:
         await self._writer.ask(partial(resources.agree, in_use=in_use))
 

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from batchexport.changes import RETRYABLE_STATES, Change, Fact, Snoozed
 from batchexport.errors import StateError
 from batchexport.identity import CloudIdentity
-from batchexport.model import ExportOrder, Job, JobState, ResourceRef
+from batchexport.model import ExportOrder, Job, JobState
 from batchexport.store.port import UNCHECKED_PAGE, Work
 from batchexport.store.records import (
-    Elsewhere,
     Forbiddings,
-    JobWithResources,
-    KnownImages,
-    LeftOver,
-    Listing,
     NeverAttempted,
     OpenRow,
     PendingJobs,
-    Resource,
     RunRecord,
     Skipped,
     StoreRef,
     TargetRecord,
 )
-from batchexport.store.sqlite import claims, images, queries, resources, targets
+from batchexport.store.sqlite import claims, queries, targets
 from batchexport.store.sqlite.facts import make_all, note
-from batchexport.store.sqlite.files import down_elsewhere, left_over
 from batchexport.store.sqlite.lease import Lease
 from batchexport.store.sqlite.schema import UNIQUE_INDEXES
 from batchexport.store.sqlite.targets import target_records
+from batchexport.store.sqlite.work_parts import SqliteImages, SqliteResources
 from batchexport.store.sqlite.writer import TargetWriter, Writer, undone_if_cancelled
 
 if TYPE_CHECKING:
@@ -47,12 +40,16 @@ T = TypeVar("T")
 class SqliteWork(Work):
     """Work in a SQLite file, through its writer."""
 
+    _resource_records: type[SqliteResources] = SqliteResources
+
     def __init__(self, state: StateFile, writer: Writer, lease: Lease, *, now: Callable[[], float]) -> None:
         self.target_id = lease.target_id
         self._state = state
         self._writer = TargetWriter(writer, lease)
         self._lease = lease
         self._now = now
+        self._images = SqliteImages(self._writer)
+        self._resources = self._resource_records(state.path, self._writer, lease)
 
     @property
     def path(self) -> Path:
@@ -61,6 +58,14 @@ class SqliteWork(Work):
     @property
     def run(self) -> RunRecord:
         return self._state.run
+
+    @property
+    def images(self) -> SqliteImages:
+        return self._images
+
+    @property
+    def resources(self) -> SqliteResources:
+        return self._resources
 
     @property
     def fresh(self) -> bool:
@@ -138,12 +143,6 @@ class SqliteWork(Work):
     async def commit(self, *changes: Change) -> None:
         await self._writer.ask(make_all, together=changes)
 
-    async def claim_named(self, names: Sequence[str], *, server_now_s: float) -> list[Job]:
-        return await self._writer.ask(images.claim_named, names=names, server_now=server_now_s)
-
-    async def claim_appeared(self, named: Sequence[tuple[str, str]], *, server_now_s: float) -> list[Job]:
-        return await self._writer.ask(images.claim_appeared, named=named, server_now=server_now_s)
-
     async def jobs_in(self, state: JobState) -> list[Job]:
         if state is JobState.AMBIGUOUS:
             return await self._writer.ask(queries.ambiguous)
@@ -187,46 +186,6 @@ class SqliteWork(Work):
         if stalled_at is not None:
             return await self._writer.ask(queries.stalled_rows, now=stalled_at)
         return await self._writer.ask(queries.open_rows_of_volumes, volume_ids=volume_ids)
-
-    async def images_of(self, job: Job) -> KnownImages:
-        return await self._writer.run(partial(images.known_images, job=job))
-
-    async def listing(self, *, run_id: str) -> Listing:
-        return await self._writer.ask(images.listing, run_id=run_id)
-
-    async def intend_removal(self, job_id: int, image_id: str, *, run_id: str, at_s: float) -> int:
-        asking = partial(images.intend_removal, job_id=job_id, image_id=image_id, run_id=run_id, at_s=at_s)
-        return await self._writer.run(asking)
-
-    async def resources(self, kinds: Collection[str]) -> list[Resource]:
-        return await self._writer.ask(resources.outstanding, kinds=kinds)
-
-    async def jobs_needing(
-        self, kinds: Collection[str], resource_ids: Collection[str] | None = None
-    ) -> list[JobWithResources]:
-        if resource_ids is None:
-            return await self._writer.ask(resources.under_way, kinds=kinds)
-        return await self._writer.ask(resources.rows_of, kinds=kinds, resource_ids=resource_ids)
-
-    async def held_jobs(self, kinds: Collection[str], *, after: int, limit: int) -> list[JobWithResources]:
-        return await self._writer.ask(resources.next_held, kinds=kinds, job_id=after, limit=limit)
-
-    async def disturbed(self) -> dict[int, str]:
-        return await self._writer.ask(resources.disturbed)
-
-    async def volumes_needing(self, resource_ids: Collection[str]) -> frozenset[str]:
-        return await self._writer.ask(resources.volumes_of, resource_ids=resource_ids)
-
-    async def start_release(
-        self, refs: Collection[ResourceRef], *, anyway: bool = False
-    ) -> frozenset[ResourceRef]:
-        return await self._writer.ask(resources.start_release, refs=refs, anyway=anyway)
-
-    async def held_elsewhere(self) -> dict[str, Elsewhere]:
-        return await self._writer.run(lambda _: down_elsewhere(self.path))
-
-    def left_over(self, kinds: Collection[str]) -> LeftOver | None:
-        return left_over(self.path, self._lease, kinds)
 
     async def ask(self, operation: Callable[..., T], **values: object) -> T:
         """The result of a statement on the target's own tables, once it is durable."""

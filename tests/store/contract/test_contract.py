@@ -63,11 +63,8 @@ class Bench:
         return self._open(self._path)
 
     def states(self) -> list[str]:
-        reader = self._look(self._path)
-        try:
+        with self._look(self._path) as reader:
             return [str(job.state) for job in reader.jobs()]
-        finally:
-            reader.close()
 
 
 @pytest.fixture(params=BACK_ENDS)
@@ -178,7 +175,7 @@ async def test_a_held_job_is_claimed_only_when_it_is_released(work: Work) -> Non
     await work.commit(
         ResourcesAcquiring(found=[found(web)], at_s=1.0), ResourcesHeld(resources=servers("web"), at_s=2.0)
     )
-    (held,) = await work.held_jobs(SERVER, after=0, limit=9)
+    (held,) = await work.resources.held_jobs(SERVER, after=0, limit=9)
     await work.commit(JobsReleased(jobs=[held.job], at_s=50.0))
     assert [job.job_id for job in await claim(work, 9)] == [1]
 
@@ -192,12 +189,12 @@ async def test_no_resource_is_released_under_an_export_and_what_is_pending_is_he
     )
     await work.commit(JobsReleased(jobs=[first.job, second.job], at_s=50.0))
     (job,) = await claim(work)
-    assert await work.start_release(servers("web")) == frozenset()
+    assert await work.resources.start_release(servers("web")) == frozenset()
     work.apply(Ended(job=job, after=JobState.FAILED, ending=REFUSED, at_s=60.0))
-    assert await work.start_release(servers("web")) == set(servers("web"))
-    assert [each.job.job_id for each in await work.held_jobs(SERVER, after=0, limit=9)] == [2]
+    assert await work.resources.start_release(servers("web")) == set(servers("web"))
+    assert [each.job.job_id for each in await work.resources.held_jobs(SERVER, after=0, limit=9)] == [2]
     await work.commit(ResourcesReleased(resources=servers("web"), at_s=70.0))
-    assert await work.resources(SERVER) == []
+    assert await work.resources.outstanding(SERVER) == []
 
 
 async def test_rejected_jobs_come_back_by_retry(work: Work, bench: Bench) -> None:
