@@ -178,7 +178,8 @@ def copy_whole(db: sqlite3.Connection, path: Path) -> None:
         temporary.chmod(0o600)
         os.link(temporary, path)
     except (sqlite3.Error, OSError) as error:
-        log.error("%s could not be saved again: %s", path, error)
+        extra = {"action": "state_not_saved", "path": str(path)}
+        log.error("%s could not be saved again: %s", path, error, extra=extra)
     finally:
         temporary.unlink(missing_ok=True)
 

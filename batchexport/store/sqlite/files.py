@@ -100,7 +100,8 @@ def down_elsewhere(path: Path) -> dict[str, Elsewhere]:
                 if server_id not in found or elsewhere.is_working:
                     found[server_id] = elsewhere
         except (StateError, sqlite3.Error, OSError) as error:
-            log.debug("%s was passed over: %s", other, error)
+            extra = {"action": "state_unreadable", "path": str(other)}
+            log.debug("%s was passed over: %s", other, error, extra=extra)
     return found
 
 

@@ -87,6 +87,7 @@ class Locks:
             log.warning(
                 "%s is on a network file system: never let two hosts work on it, neither sees the other",
                 self._path,
+                extra={"action": "network_file_system", "path": str(self._path)},
             )
             return Held.ALONE
         try:

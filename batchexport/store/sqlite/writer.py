@@ -172,7 +172,8 @@ class Writer:
         except StateError as error:
             self._break(error, batch)
         except Exception as error:  # whoever waits must hear of it, whatever it is
-            log.debug("the writer of %s stopped", self._path, exc_info=True)
+            extra = {"action": "writer_stopped", "path": str(self._path)}
+            log.debug("the writer of %s stopped", self._path, exc_info=True, extra=extra)
             self._break(StateError(f"{self._path}: the writer stopped: {error!r}"), batch)
 
     def _next_batch(self) -> list[_Operation | _Batch]:
@@ -208,13 +209,15 @@ class Writer:
                 now = time.monotonic()
                 if give_up_at is None:
                     give_up_at = now + self._write_grace_s
-                    log.warning("%s; trying again for %.0f s", fault, self._write_grace_s)
+                    extra = {"action": "write_failed", "path": str(self._path)}
+                    log.warning("%s; trying again for %.0f s", fault, self._write_grace_s, extra=extra)
                 if not self._pause(min(pause_s, give_up_at - now)):
                     raise StateWriteError(str(fault), hint=fault.hint) from error
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 if give_up_at is not None:
-                    log.warning("%s: it can be written again, nothing was lost", self._path)
+                    extra = {"action": "write_succeeded", "path": str(self._path)}
+                    log.warning("%s: it can be written again, nothing was lost", self._path, extra=extra)
                 return answers
 
     def _pause(self, pause_s: float) -> bool:
@@ -275,7 +278,7 @@ class Writer:
     def _note(self, error: BatchExportError | None) -> None:
         """Keep the first error of an operation that nobody awaits. A lost lease tells of itself."""
         if isinstance(error, StateError) and self._fault is None:
-            log.error("%s", error)
+            log.error("%s", error, extra={"action": "change_refused", "path": str(self._path)})
             self._fault = error
 
     def _fence(self, lease: Lease, epochs: dict[int, int]) -> None:
