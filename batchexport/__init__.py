@@ -21,10 +21,9 @@ if TYPE_CHECKING:
         StateError,
         StateInUseError,
     )
+    from batchexport.export_options import ExportOptions, SignInOptions
     from batchexport.job_run import JobRun, run_job
     from batchexport.library import (
-        ExportOptions,
-        SignInOptions,
         discover,
         export,
         plan_export,
@@ -67,6 +66,8 @@ __all__ = [
 
 _MODULES = {
     "ChangeStream": "change_stream",
+    "ExportOptions": "export_options",
+    "SignInOptions": "export_options",
     "JobRun": "job_run",
     "export_changes": "change_stream",
     "run_job": "job_run",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Self, Unpack
 
 from batchexport.changes import JobChange
-from batchexport.library import ExportOptions, Rows, export
+from batchexport.export_options import ExportOptions
+from batchexport.library import Rows, export
 from batchexport.outcome import Outcome
 
 __all__ = ["ChangeStream", "export_changes"]

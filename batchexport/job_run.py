@@ -26,7 +26,7 @@ from batchexport.changes import JobChange
 from batchexport.config import CloudSettings, Settings
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError
-from batchexport.library import SignInOptions, layer_of
+from batchexport.export_options import SignInOptions, layer_of
 from batchexport.scheduling.throughput import OpenHours
 from batchexport.store import StoreRef, stores
 

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, Unpack
 
 import msgspec
 
@@ -32,12 +32,11 @@ from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume
 from batchexport.app.start import LookUp, Started, look_up, start
 from batchexport.app.verify import verify_images
 from batchexport.changes import JobChange
-from batchexport.config.keywords import layer_from, parse_export_again
-from batchexport.config.settings import Layer
+from batchexport.config.keywords import parse_export_again
 from batchexport.config.volume_filter import VolumeFilter
-from batchexport.dialect import ALLOWED
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, JobListError, StateInUseError
+from batchexport.export_options import ExportOptions, SignInOptions, layer_of
 from batchexport.files import write_whole
 from batchexport.model import JobState, TargetKey, Volume
 from batchexport.outcome import Outcome, outcome_in
@@ -47,8 +46,6 @@ from batchexport.report.formats import ReportFormat, report_lines
 from batchexport.store import stores
 
 __all__ = [
-    "ExportOptions",
-    "SignInOptions",
     "discover",
     "export",
     "plan_export",
@@ -70,55 +67,6 @@ Rows = Iterable[str | Mapping[str, object]]
 _in_use: set[Path] = set()
 
 
-class SignInOptions(TypedDict, total=False):
-    """How to sign in, and at what pace; what is left out comes from clouds.yaml and `OS_…` variables."""
-
-    cloud: str  #: entry of clouds.yaml; `sandbox`, where none has this name, starts one in this process
-    sign_in: Mapping[str, str]  #: values by the names openstacksdk gives them: `auth_url`, `username` …
-    insecure: bool  #: do not verify the cloud's certificates
-    sign_in_timeout_s: float  #: how long to retry while the identity service does not answer
-    dialect: Literal["evs", "cinder"]  #: whose rules block storage follows; found out where it is left out
-    requests_per_second: float  #: 0 = unlimited
-
-
-class ExportOptions(SignInOptions, total=False):
-    """Options of `export`, by the names of the command's; each left out has the command's default."""
-
-    order: Literal["size", "list", "priority"]  #: which volumes are exported first
-    max_exports: int  #: volumes being copied at once
-    concurrency: int  #: requests in flight at once
-    poll_interval_s: float
-    retries: int  #: further attempts after one that failed
-    max_duration_s: float  #: end after this time with what is left to do
-    max_gib: int  #: export at most so much
-    max_failures: int | str  #: stop the run at so many failed rows: `10` or `"5%"`
-    in_doubt_timeout_s: float  #: how long the cloud may still carry out a request that it did not answer
-    in_use: Literal["fail", "skip", "force", "stop", "snapshot"]  #: what becomes of volumes that a server has
-    stop_servers: bool  #: with `in_use="stop"`: True = agreed, servers may be stopped
-    hard_stop: bool
-    max_servers_down: int
-    stop_timeout_s: float
-    max_temporary: int  #: with `in_use="snapshot"`: temporary volumes at once
-    max_temporary_gib: int  #: GiB of these together
-    deliver: Sequence[str]  #: where each image goes after its export: `cloud:west`, `file:///backups/` …
-    drop_source_image: bool  #: delete the image in its own cloud once everything is delivered and verified
-    max_transfers: int  #: images that are streamed at once
-    bandwidth: float | str  #: bytes per second of all streams together: `200e6` or `"200M"`
-    name_template: str
-    encoding: str  #: of the list
-    disk_format: str
-    container_format: str
-    os_type: str
-    visibility: str
-    protected: bool
-    properties: Mapping[str, str]  #: to be set on each image
-    tags: Sequence[str]  #: to be set on each image
-    provenance: bool  #: say on each image what it was made of; left out = where labels are set
-    preflight: bool  #: look at the volumes before sending
-    wait: bool  #: False = return once every row was accepted; `resume` watches the rest
-    export_again: bool  #: also what another state file in the same folder shows as exported
-
-
 async def export(
     source: str | Path | Rows,
     *,
@@ -133,8 +81,9 @@ async def export(
     the path of the state file; it may be left out where the list is a file. Called again with the same
     arguments, an export goes on where it was.
 
-    `on_change` is called in the event loop with each change of a row, once it is on disk; it must not block,
-    and what it raises is logged.
+    `on_change` is called in the event loop with each change of a row, once it is on disk; it must not block.
+    An error that it raises is logged. SystemExit and KeyboardInterrupt end the export as a cancellation does,
+    and are raised once it has drained.
 
     Where the task is cancelled, nothing more is sent; what was sent gets its answer, that answer is recorded,
     servers that were stopped are started, and then CancelledError is raised. Cancelled once more, it ends at
@@ -250,6 +199,7 @@ async def _work(
     allowance = Allowance.of(config.settings.limits, began_at=began_at)
     pace = None if allowance.ends_at is None else throughput_of(state_path)
     ended = partial(record_end, state_path, began_at=began_at, job=config.job_name or None)
+    listener = _Listener(on_change, stop)
     task = asyncio.create_task(
         work(
             state_path,
@@ -257,23 +207,21 @@ async def _work(
             config.access,
             LogConsole(),
             stop=stop,
-            observe=partial(_observed, on_change),
+            observe=partial(_observed, None if on_change is None else listener),
             again=again,
             hours=allowance.hours(None, pace),
             budget=allowance.budget,
         )
     )
+    failure: BaseException | None = None
     try:
         await _shielded(task, stop)
-    except asyncio.CancelledError:
-        ended(exit_code=_CANCELLED, error="cancelled")
-        raise
-    except BatchExportError as error:
-        ended(exit_code=error.exit_code, error=str(error))
-        raise
-    except Exception as error:
-        ended(exit_code=1, error=f"unexpected {type(error).__name__}: {error}")
-        raise
+    except BaseException as error:
+        failure = error
+    if (failure := listener.exit or failure) is not None:
+        exit_code, error_text = _end_of(failure)
+        ended(exit_code=exit_code, error=error_text)
+        raise failure
     with stores.read(state_path) as reader:
         outcome = outcome_of(reader, stopped=None, wait=config.settings.wait, in_window=allowance.is_limited)
         ended(exit_code=outcome.exit_code, error=None)
@@ -298,18 +246,49 @@ async def _shielded(task: asyncio.Task[int], stop: asyncio.Event) -> None:
         raise
 
 
+def _end_of(failure: BaseException) -> tuple[int, str]:
+    """The exit code and the words for an export that ended with this."""
+    match failure:
+        case asyncio.CancelledError():
+            return _CANCELLED, "cancelled"
+        case BatchExportError():
+            return failure.exit_code, str(failure)
+        case Exception():
+            return 1, f"unexpected {type(failure).__name__}: {failure}"
+        case _:
+            return _CANCELLED, f"on_change raised {type(failure).__name__}"
+
+
+class _Listener:
+    """Calls `on_change`. What it raises to end the program ends the export first, and is kept for then."""
+
+    def __init__(self, call: Callable[[JobChange], object] | None, stop: asyncio.Event) -> None:
+        self._call = call
+        self._stop = stop
+        self.exit: BaseException | None = None
+
+    def __call__(self, change: JobChange) -> None:
+        if self._call is None or self.exit is not None:
+            return
+        try:
+            self._call(change)
+        except Exception:  # whatever a caller does with it must not end an export
+            extra = {"action": "on_change", "volume_id": change.job.volume_id}
+            log.exception("on_change failed", extra=extra)
+        except (
+            BaseException
+        ) as error:  # raised here, it would leave the event loop in the middle of a request
+            self.exit = error
+            what = type(error).__name__
+            log.info("on_change raised %s: waiting for what was sent", what, extra={"action": "drain"})
+            self._stop.set()
+
+
 @asynccontextmanager
 async def _observed(
-    call: Callable[[JobChange], object] | None, connect: Connect
+    listener: _Listener | None, connect: Connect
 ) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    yield connect, None if call is None else partial(_call, call)
-
-
-def _call(call: Callable[[JobChange], object], change: JobChange) -> None:
-    try:
-        call(change)
-    except Exception:  # whatever a caller does with it must not end an export
-        log.exception("on_change failed", extra={"action": "on_change", "volume_id": change.job.volume_id})
+    yield connect, listener
 
 
 def _config(source: str, state: str | Path | None, options: ExportOptions) -> RunConfig:
@@ -347,11 +326,6 @@ def _rows(source: Rows) -> list[Mapping[str, object]]:
         if not isinstance(row, Mapping):
             raise JobListError(f"row {number} is a {type(row).__name__}: it must be a volume id or a mapping")
     return rows
-
-
-def layer_of(options: Mapping[str, object]) -> Layer:
-    """The options as a layer of settings. Raises ConfigError for what is none."""
-    return layer_from(options, allowed=ALLOWED)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 from prometheus_client.parser import text_string_to_metric_families
 
-from batchexport import change_stream, job_run, library, outcome
+from batchexport import change_stream, export_options, job_run, library, outcome
 from batchexport.cli.program import app
 from batchexport.dialect import DIALECTS
 from batchexport.errors import EXIT_CODES
@@ -393,7 +393,7 @@ def all_metrics() -> str:
 
 
 def _library() -> str:
-    return "".join(map(_public, (library, outcome, change_stream, job_run)))
+    return "".join(map(_public, (library, export_options, outcome, change_stream, job_run)))
 
 
 def _public(module: ModuleType) -> str:

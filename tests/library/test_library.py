@@ -15,7 +15,7 @@ import pytest
 import batchexport
 from batchexport.app.embedded_sandbox import WEATHER
 from batchexport.config import keywords
-from batchexport.library import ExportOptions
+from batchexport.export_options import ExportOptions
 from batchexport.sandbox.weather import Weather
 from batchexport.sandbox.weather.settings import ShortImage
 from batchexport.sandbox.world import synthetic_volume
@@ -140,6 +140,23 @@ async def test_an_observer_that_fails_ends_no_export(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.ERROR, "batchexport"):
         assert (await batchexport.export(listed(), on_change=on_change, **QUICK)).ok
     assert "on_change failed" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()], ids=lambda each: type(each).__name__)
+async def test_an_observer_that_ends_the_program_lets_the_export_drain_first(error: BaseException) -> None:
+    """It once left the event loop in the middle of a request, and every other task was thrown away."""
+    told: list[batchexport.JobChange] = []
+
+    def on_change(change: batchexport.JobChange) -> None:
+        told.append(change)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        await batchexport.export(listed(), on_change=on_change, **QUICK)
+    assert raised.value is error and len(told) == 1
+    outcome = batchexport.read_outcome("volumes.state")
+    assert not [row for row in outcome.rows if row.state == "submitting"]
+    assert (await batchexport.export("volumes.csv", **QUICK)).ok
 
 
 async def test_nothing_of_the_process_is_touched(capfd: pytest.CaptureFixture[str]) -> None:
