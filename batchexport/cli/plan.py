@@ -24,7 +24,7 @@ Examples:
 
 def columns() -> Sequence[str]:
     """The columns of the list of findings."""
-    from batchexport.report.checks import FINDING_COLUMNS
+    from batchexport.report.plan import FINDING_COLUMNS
 
     return FINDING_COLUMNS
 
@@ -44,7 +44,7 @@ def plan(source: str, form: str, **flags: Any) -> None:
     from batchexport.app.plan import expected_changes, plan_list
     from batchexport.cli.flags import config_of_run
     from batchexport.cli.logs import start_log
-    from batchexport.report.checks import plan_json, plan_listing, plan_text
+    from batchexport.report.plan import plan_json, plan_listing, plan_text
 
     start_log(console_of())
     config = config_of_run(source, flags)

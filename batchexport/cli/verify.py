@@ -23,7 +23,7 @@ Examples:
 
 def columns() -> Sequence[str]:
     """The columns of the list of findings."""
-    from batchexport.report.checks import MISMATCH_COLUMNS
+    from batchexport.report.verification import MISMATCH_COLUMNS
 
     return MISMATCH_COLUMNS
 
@@ -43,7 +43,7 @@ def verify(state_path: Path, form: str, **flags: Any) -> None:
     from batchexport.app.verify import verify_images
     from batchexport.cli.flags import settings_of_visit
     from batchexport.cli.logs import start_log
-    from batchexport.report.checks import verification_json, verification_listing, verification_text
+    from batchexport.report.verification import verification_json, verification_listing, verification_text
     from batchexport.store import stores
 
     start_log(console_of())

@@ -9,6 +9,8 @@ from unicodedata import category, east_asian_width
 
 #: Control characters but tabs and line ends, and marks that turn the direction of writing.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: Width of a volume's name in tables; the column is left out if no volume has one.
+NAME_WIDTH = 24
 
 
 def number(value: float) -> str:
@@ -116,3 +118,8 @@ def padded(text: str, width: int) -> str:
 def title_of(list_name: str) -> str:
     """The title of a run of this list: its file name without folders."""
     return "list from stdin" if list_name == "-" else PurePath(list_name).name
+
+
+def name_cell(name: str | None, named: bool) -> str:
+    """The cell of a volume's name with its gap; empty if the table has no names."""
+    return f"{padded(truncate_middle(name, NAME_WIDTH), NAME_WIDTH)}  " if named else ""

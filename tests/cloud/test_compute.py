@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
-from batchexport.cloud.compute import JOB_POLL_S, JOB_TIMEOUT_S, Batches, wait_s
 from batchexport.cloud.compute import Compute as ComputeClient
+from batchexport.cloud.server_batches import JOB_POLL_S, JOB_TIMEOUT_S, Batches, wait_s
 from batchexport.errors import (
     AuthenticationError,
     CloudError,

@@ -18,7 +18,7 @@ from batchexport.model import ImageOptions, QuotaUse, StorageQuota, TargetKey, V
 from batchexport.observe.metrics import RunMetrics, Snapshot
 from batchexport.plan import PlanSummary
 from batchexport.plan.deliveries import PlannedDelivery, check_delivery
-from batchexport.report.checks import plan_json, plan_text
+from batchexport.report.plan import plan_json, plan_text
 from batchexport.report.status import status_json, status_text, summary_text
 from batchexport.sandbox.settings import Quotas, SandboxSettings
 from batchexport.store import stores, tally_deliveries

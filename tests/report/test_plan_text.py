@@ -6,7 +6,7 @@ import pytest
 from batchexport.config import Limits
 from batchexport.model import ImageQuota, Server, TargetKey
 from batchexport.plan import Finding, PlanSummary, RowFindings, Severity, summary
-from batchexport.report.checks import plan_json, plan_text
+from batchexport.report.plan import plan_json, plan_text
 from batchexport.store import NeverAttempted
 from tests.plan.records import job, volume
 

@@ -4,7 +4,7 @@ from typing import Any
 from batchexport.model import NO_OPTIONS, TargetKey
 from batchexport.plan import Finding, Severity
 from batchexport.plan.image_checks import Mismatch, Verification
-from batchexport.report.checks import verification_json, verification_text
+from batchexport.report.verification import verification_json, verification_text
 from batchexport.store import Exported
 
 HERE = TargetKey()

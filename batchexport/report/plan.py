@@ -1,4 +1,4 @@
-"""What `plan` and `verify` found, as text and JSON."""
+"""What `plan` found, as text, records and JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from batchexport.config import Limits
 from batchexport.model import Server, TargetKey
 from batchexport.plan import PlanSummary, RowFindings, Severity
 from batchexport.plan.deliveries import PlannedDelivery
-from batchexport.plan.image_checks import Mismatch, Verification
 from batchexport.plan.summary import FAST_MIB_PER_S, SLOW_MIB_PER_S, Expected, expected
 from batchexport.report.listing import Listing
-from batchexport.report.servers import NO_NAMES
-from batchexport.report.text import count_of, duration, number, one_line, padded, printable, truncate_middle
+from batchexport.report.text import count_of, duration, name_cell, number, one_line, printable
 
-#: Columns of the lists of findings, of `plan` and of `verify`.
+#: Columns of the list of findings.
 FINDING_COLUMNS = (
     "target",
     "line",
@@ -26,11 +24,7 @@ FINDING_COLUMNS = (
     "code",
     "words",
 )
-MISMATCH_COLUMNS = ("target", "line", "volume_id", "volume_name", "image_id", "code", "words")
 _LINE = "{:>7}  {}{:<36}  {:>6}  {:<9}  {}"
-_MISMATCH_LINE = "{:>7}  {}{:<36}  {:<36}  {}"
-#: Width of a volume's name; the column is left out if no volume has one.
-_NAME = 24
 _SERVER = "{:<36}  {:<20}  {:<10}  {}"
 
 
@@ -93,12 +87,12 @@ def _table(summary: PlanSummary) -> Iterator[str]:
     if not summary.kept:
         return
     named = any(row.volume_name for row in summary.kept)
-    yield _LINE.format("LINE", _name_cell("NAME", named), "VOLUME", "GIB", "ROW", "FINDING")
+    yield _LINE.format("LINE", name_cell("NAME", named), "VOLUME", "GIB", "ROW", "FINDING")
     for row in _in_order(summary):
         size = "" if row.size_gib is None else row.size_gib
         for finding in row.findings:
             name, words = (
-                _name_cell(row.volume_name, named),
+                name_cell(row.volume_name, named),
                 printable(_with_server_names(finding.words, summary)),
             )
             yield _LINE.format(row.line, name, row.volume_id, size, finding.severity, words)
@@ -160,11 +154,6 @@ def _with_server_names(words: str, summary: PlanSummary) -> str:
         if server.name and server.name not in words:
             words = words.replace(server_id, f"{server.name} ({server_id})")
     return words
-
-
-def _name_cell(name: str | None, named: bool) -> str:
-    """The cell of a volume's name with its gap; empty if the table has no names."""
-    return f"{padded(truncate_middle(name, _NAME), _NAME)}  " if named else ""
 
 
 def _name_and_status(server: Server | None) -> tuple[str | None, str]:
@@ -302,88 +291,3 @@ def _findings(row: RowFindings) -> Iterator[dict[str, object]]:
             "code": finding.code,
             "words": finding.words,
         }
-
-
-def verification_text(found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES) -> str:
-    """A table of what is wrong, and the sums. `names` are those of volumes, by id."""
-    lines = []
-    kept = [each for verification in found.values() for each in _by_line(verification)]
-    if kept:
-        named = any(each.row.volume_id in names for each in kept)
-        lines.append(_MISMATCH_LINE.format("LINE", _name_cell("NAME", named), "VOLUME", "IMAGE", "FINDING"))
-        lines += [_mismatch_text(each, _name_cell(names.get(each.row.volume_id), named)) for each in kept]
-        lines.append("")
-    unlike = sum(each.mismatched for each in found.values())
-    if unlike > len(kept):
-        lines.insert(-1, f"… and {count_of(unlike - len(kept), 'image')} more")
-    images = sum(each.images for each in found.values())
-    hashed = sum(each.hashed for each in found.values())
-    unverified = sum(each.unverified for each in found.values())
-    lines.append(
-        f"{count_of(images, 'image')}: {number(images - unlike - unverified)} as asked, {number(unlike)} not;"
-        f" {number(hashed)} compared by their hash"
-    )
-    if unverified:
-        lines.append(
-            f"{count_of(unverified, 'image')} not verified: the cloud does not report whether they are"
-            " as large as their volumes"
-        )
-    if unseen := sum(each.unseen for each in found.values()):
-        lines.append(f"{count_of(unseen, 'image')} in no list of the project, and not read one by one")
-    return "\n".join(lines)
-
-
-def verification_json(found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES) -> str:
-    """The verification as one JSON object."""
-    targets = [
-        {
-            "target": str(target),
-            **target._asdict(),
-            "images": each.images,
-            "not_as_asked": each.mismatched,
-            "size_not_verified": each.unverified,
-            "compared_by_hash": each.hashed,
-            "not_seen": each.unseen,
-            "findings": [_mismatch_json(unlike, names) for unlike in _by_line(each)],
-        }
-        for target, each in found.items()
-    ]
-    passed = all(each.passed for each in found.values())
-    return json.dumps({"passed": passed, "targets": targets}, ensure_ascii=False, indent=2)
-
-
-def verification_listing(
-    found: Mapping[TargetKey, Verification], names: Mapping[str, str] = NO_NAMES
-) -> Listing:
-    """What is wrong with images, as records."""
-    records = [
-        {
-            "target": str(target),
-            **_mismatch_json(each, names),
-            "code": finding.code,
-            "words": finding.words,
-        }
-        for target, verification in found.items()
-        for each in _by_line(verification)
-        for finding in each.findings
-    ]
-    return Listing(columns=MISMATCH_COLUMNS, records=records)
-
-
-def _by_line(found: Verification) -> list[Mismatch]:
-    return sorted(found.kept, key=lambda each: each.row.line)
-
-
-def _mismatch_text(each: Mismatch, name: str) -> str:
-    words = "; ".join(finding.words for finding in each.findings)
-    return _MISMATCH_LINE.format(each.row.line, name, each.row.volume_id, each.row.image_id, printable(words))
-
-
-def _mismatch_json(each: Mismatch, names: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "line": each.row.line,
-        "volume_id": each.row.volume_id,
-        "volume_name": names.get(each.row.volume_id),
-        "image_id": each.row.image_id,
-        "findings": [{"code": finding.code, "words": finding.words} for finding in each.findings],
-    }
