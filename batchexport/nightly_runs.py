@@ -39,6 +39,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     to_do: int  #: rows that have not ended, or are not delivered yet
     under_way: int  #: of these, rows whose request was or may have been accepted, and those to be delivered
+    undelivered: int  #: of these, rows that are exported, and have a delivery that a run goes on with
     unreleased: int  #: servers, snapshots and temporary volumes that are ours to release
 
     @property
@@ -58,6 +59,7 @@ class NightlyRun(msgspec.Struct, frozen=True, kw_only=True):
             to_do=delivering
             + sum(tally.jobs for tally in overview.tallies if tally.state not in FINAL_STATES),
             under_way=delivering + sum(tally.jobs for tally in overview.tallies if tally.state in _UNDER_WAY),
+            undelivered=delivering,
             unreleased=len(overview.resources),
         )
 

@@ -41,6 +41,8 @@ _EARLIER_WAIT_S = 120.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 15.0, 300.0
 #: For how long exports of nights before the last one are polled, and of how many nights.
 _OLDER_S, _OLDER_NIGHTS = 90.0, 5
+#: How long deliveries of nights before the last one may take where no window says it: a day.
+_DELIVERING_S = 86400.0
 
 
 class Work(Protocol):
@@ -142,6 +144,8 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
         tonights = self._patiently(lambda: self._spend_on_tonight(tonight, known, last))
         if tonights < SIGNALLED and plan.on_unfinished is not OnUnfinished.ABANDON:
             code = self._watch(earlier, last, code, known)
+            if code <= SIGNALLED:
+                code = self._deliver_older(earlier, last, code)
             self.report_on(tonight)
         code = code if code > SIGNALLED else tonights or code
         if tonights in _ENDED_BY_ITSELF and code <= SIGNALLED and tonight.exists():
@@ -207,12 +211,38 @@ class Night(msgspec.Struct, frozen=True, kw_only=True):
             if not night.under_way or (self.opening and self.now() >= self.opening.watched_until):
                 continue
             is_last = last is not None and night.path == last.path
+            if not is_last and night.under_way == night.undelivered:
+                continue  # no export of it is running
             look = partial(self._resume, known=known) if is_last else self._look_at
             found = self._of_an_earlier(night.path, look)
             if found > SIGNALLED:
                 return found
             code = found if is_last else code
         return code
+
+    def _deliver_older(self, earlier: Sequence[NightlyRun], last: NightlyRun | None, code: int) -> int:
+        """Go on with what nights before the last one left undelivered, the newest first; the exit code.
+
+        None of their exports starts: tonight's list has their volumes, if they are still wanted.
+        """
+        older = [night.path for night in earlier if night is not last and night.undelivered]
+        for night in reversed(self._survey(older)):
+            if not night.undelivered or self._is_over():
+                continue
+            self.console.info(f"delivering what an earlier run left, state file {night.path}")
+            found = self._of_an_earlier(night.path, self._only_deliver)
+            if found > SIGNALLED:
+                return found
+            if any(each.undelivered for each in self._survey([night.path])):
+                code = code or found
+        return code
+
+    def _only_deliver(self, path: Path) -> int:
+        closes_at = watched_until = self.now() + _DELIVERING_S
+        if self.opening is not None:
+            closes_at, watched_until = self.opening.closes_at, self.opening.watched_until
+        hours = OpenHours(closes_at=closes_at, watched_until=watched_until, starts_exports=False)
+        return self.work(path, resume(self.config, path, self.console), self.config.access, hours=hours)
 
     def _look_at(self, path: Path) -> int:
         """See what became of the exports of a night; nothing of it begins."""

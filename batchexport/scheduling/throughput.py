@@ -44,11 +44,12 @@ class OpenHours(msgspec.Struct, frozen=True, kw_only=True):
     closes_at: float  #: seconds since the epoch; only exports expected to end by then are started
     watched_until: float  #: seconds since the epoch; polling ends then
     throughput: Throughput = DEFAULT_THROUGHPUT
+    starts_exports: bool = True  #: False: deliveries begin until `closes_at`, exports never
     limit: str = "the window"  #: what it is that closes, for people
 
     def max_gib_at(self, now: float) -> int:
         """GiB of the largest volume whose export may start at `now`; 0 = none."""
-        return self.throughput.max_gib(self.closes_at - now)
+        return self.throughput.max_gib(self.closes_at - now) if self.starts_exports else 0
 
 
 def fit_throughput(exports: Iterable[tuple[int, float]]) -> Throughput:

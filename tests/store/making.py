@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from batchexport.changes import Ended, Planned, Requeued, ResourceFound, Started
 from batchexport.model import (
     NO_OPTIONS,
@@ -71,14 +73,14 @@ def record(rows: int) -> RunRecord:
     )
 
 
-def make(path: Path, rows: Sequence[JobRow] | int = 1) -> Path:
-    """A state file of these rows, or of so many rows of one target."""
+def make(path: Path, rows: Sequence[JobRow] | int = 1, *, settings: str = "{}") -> Path:
+    """A state file of these rows, or of so many rows of one target; a run needs `settings` to resume it."""
     listed = [row(number) for number in range(1, rows + 1)] if isinstance(rows, int) else rows
     with stores.create(path) as build:
         for one in listed:
             build.add(one, f"{one.volume_id}-run")
         assert build.duplicates(10) == []
-        build.finish(record(len(listed)))
+        build.finish(replace(record(len(listed)), settings=settings))
     return path
 
 
