@@ -25,6 +25,10 @@ PART_BYTES = 8 * 2**20
 #: Parts in memory at once: up to some 500 GiB, one of them has at most 56 MiB.
 PARTS_AT_ONCE = 4
 MAX_MEMORY_BYTES = 48 * 2**20
+#: Bytes per second of all parts together, of the slowest line that gets anything through.
+SLOWEST_PARTS = 256 * 1024
+#: Of one request: a part of 56 MiB at that rate. The library's own 30 s are too few on a line of 10 Mbit/s.
+REQUEST_TIMEOUT = "240s"
 
 
 class Bucket(Place):
@@ -39,7 +43,7 @@ class Bucket(Place):
     async def opened(cls, url: str) -> AsyncIterator[Bucket]:
         """The bucket; nothing is sent yet. Raises ConfigError where its settings cannot be used."""
         try:
-            store = from_url(url.rstrip("/"))
+            store = from_url(url.rstrip("/"), client_options={"timeout": REQUEST_TIMEOUT})
         except exceptions.BaseError as error:
             raise ConfigError(f"{url}: {_words(error)}") from error
         yield cls(store, url.rstrip("/") + "/")
@@ -82,16 +86,21 @@ class Bucket(Place):
                 failed.append(error)
                 raise
 
+        at_once = max(1, min(PARTS_AT_ONCE, MAX_MEMORY_BYTES // part))
         async with stream:
             try:
-                await obstore.put_async(
-                    self._store,
-                    name,
-                    checked(),
-                    use_multipart=True,
-                    chunk_size=part,
-                    max_concurrency=max(1, min(PARTS_AT_ONCE, MAX_MEMORY_BYTES // part)),
-                )
+                # It takes no more before one of its parts has arrived.
+                async with stream.stall.limit(patience_s=at_once * part / SLOWEST_PARTS):
+                    await obstore.put_async(
+                        self._store,
+                        name,
+                        checked(),
+                        use_multipart=True,
+                        chunk_size=part,
+                        max_concurrency=at_once,
+                    )
+            except CloudError:
+                raise  # it stalled
             except Exception as error:
                 if failed and isinstance(failed[0], Exception):
                     raise failed[0] from error

@@ -16,6 +16,7 @@ from typing import Self
 from batchexport.errors import BatchExportError, TransientError
 from batchexport.retry import READS
 from batchexport.transfer.bandwidth import Bandwidth
+from batchexport.transfer.stall import STALLED_AFTER_S, StallWatch
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,6 @@ OpenFrom = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 AHEAD_BYTES = 4 * 2**20
 #: Hashed in one go: the way to a thread and back costs as much as hashing some 50 KiB.
 HASHED_AT_ONCE = 2**20
-#: A source that sends nothing for so long is asked again; most gateways give up earlier.
-STALLED_AFTER_S = 120.0
 #: Tries in a row that bring no byte.
 MAX_FAILURES = 6
 
@@ -60,6 +59,7 @@ class Stream:
         """`size` is what the source told; `on_bytes` hears how many bytes each piece has."""
         self.size = size
         self.error: BaseException | None = None
+        self.stall = StallWatch(size)  #: of who takes the data
         self.resumed = 0  #: how often the source broke and was asked again
         self._open_from = open_from
         self._bandwidth = bandwidth or Bandwidth()
@@ -110,16 +110,19 @@ class Stream:
         return self
 
     async def __anext__(self) -> bytes:
+        self.stall.asked()
         async with self._changed:
             while not self._pieces and not self._is_over:
                 await self._changed.wait()
             if not self._pieces:
                 if self.error is not None:
                     raise self.error
+                self.stall.gave(0)
                 raise StopAsyncIteration
             piece = self._pieces.popleft()
             self._ahead -= len(piece)
             self._changed.notify_all()
+        self.stall.gave(len(piece))
         self._on_bytes(len(piece))
         return piece
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from batchexport.app.console import NullConsole
 from batchexport.app.restore import restore
@@ -18,7 +19,9 @@ from batchexport.engine.deliver import destination_loop, image_writer
 from batchexport.errors import ConfigError, OutcomeUnknownError, StateInUseError
 from batchexport.retry import Backoff
 from batchexport.sandbox import Faults, SandboxSettings
+from batchexport.sandbox import image_data as sandbox_data
 from batchexport.store import stores
+from batchexport.transfer import stall
 from tests.deliver.conftest import LIMITS, Two, data_of, each_image_is_there_once, files
 from tests.store.making import image
 
@@ -86,6 +89,30 @@ async def test_one_wrong_byte_costs_one_more_copy(two: Two, monkeypatch: pytest.
     outcome = await two.deliver("cloud:west")
     assert outcome.open == 0
     assert spoilt[0] not in {each.result_id for each in outcome.deliveries}
+    await each_image_is_there_once(two)
+
+
+async def test_an_upload_that_stalls_is_given_up_and_sent_again(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, hung = sandbox_data._received, list[str]()
+
+    async def hangs_once(request: web.Request, state: Any, image_id: str) -> Any:
+        if hung:
+            return await plain(request, state, image_id)
+        hung.append(image_id)
+        with monkeypatch.context() as patched:
+            patched.setattr(stall, "STALLED_AFTER_S", -1e6)  # whatever was given, it is too long ago
+            while request.transport is not None:  # until the client closes the connection
+                await sleep(0.01)
+        raise OSError
+
+    sleep = asyncio.sleep
+    monkeypatch.setattr(sandbox_data, "_received", hangs_once)
+    monkeypatch.setattr(stall, "_sleep", lambda _: sleep(0.01))
+    outcome = await two.deliver("cloud:west", max_transfers=1)
+    assert outcome.open == 0
+    assert hung[0] in {each.result_id for each in outcome.deliveries}  # it became queued again, and was used
     await each_image_is_there_once(two)
 
 

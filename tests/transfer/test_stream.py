@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from batchexport.errors import NotFoundError, TransientError
-from batchexport.transfer import SourceChangedError, Stream
+from batchexport.errors import NotFoundError, OutcomeUnknownError, TransientError
+from batchexport.transfer import SourceChangedError, Stream, stall
 from batchexport.transfer.stream import AHEAD_BYTES, MAX_FAILURES
 
 DATA = random.Random(14).randbytes(3_000_000)
@@ -149,3 +149,60 @@ async def test_nothing_has_a_hash_too() -> None:
     passing = stream(Source(b""))
     assert await taken(passing) == b""
     assert passing.hashes["sha512"] == hashlib.sha512().hexdigest()
+
+
+async def test_a_destination_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "STALLED_AFTER_S", 0.05)
+    passing = stream(Source())
+    with pytest.raises(OutcomeUnknownError, match=r"took no data .* of 3,000,000 bytes"):
+        async with passing, passing.stall.limit():
+            await anext(passing)
+            await asyncio.Event().wait()
+
+
+async def test_a_destination_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stall, "STALLED_AFTER_S", 0.05)
+    monkeypatch.setattr(stall, "SLOWEST_ANSWER", 10 * len(DATA))
+    passing = stream(Source())
+    with pytest.raises(OutcomeUnknownError, match="gave no answer"):
+        async with passing, passing.stall.limit():
+            async for _ in passing:
+                pass
+            await asyncio.Event().wait()
+
+
+async def test_a_slow_source_is_not_laid_to_its_destination(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the time that is allowed for an image of this size."""
+    monkeypatch.setattr(stall, "STALLED_AFTER_S", 0.02)
+    monkeypatch.setattr(stall, "SLOWEST_ANSWER", 1)
+    looks: list[float] = []
+    looked_thrice = asyncio.Event()
+    source = Source()
+    sent = source._pieces
+
+    async def slow(offset: int) -> AsyncIterator[bytes]:
+        async for piece in sent(offset):
+            yield piece
+            await looked_thrice.wait()
+
+    async def looked(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            looked_thrice.set()
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(source, "_pieces", slow)
+    monkeypatch.setattr(stall, "_sleep", looked)
+    passing = stream(source)
+    async with passing, passing.stall.limit():
+        got = b"".join([piece async for piece in passing])
+        await asyncio.sleep(0.1)
+    assert got == DATA
+    assert len(looks) >= 3
+
+
+async def test_a_time_limit_of_somebody_else_stays_theirs() -> None:
+    passing = stream(Source())
+    with pytest.raises(TimeoutError):
+        async with passing, passing.stall.limit():
+            raise TimeoutError

@@ -141,7 +141,7 @@ class ImageWriter(msgspec.Struct, frozen=True, kw_only=True):
                 on_bytes=self.begin(),
             )
             try:
-                async with stream:
+                async with stream, stream.stall.limit():
                     await send(
                         lambda fence: self.cloud.image.data.upload(
                             image_id, stream, size=content.size, fence=fence
