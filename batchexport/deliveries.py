@@ -131,6 +131,11 @@ class DeliverableRow(msgspec.Struct, frozen=True, kw_only=True):
 SHARED = "project:"
 
 
+def streams_to(destination: str) -> bool:
+    """Whether the data of images passes through this machine on its way there."""
+    return not destination.startswith((SHARED, "volume:"))
+
+
 class DeliveryCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How far the deliveries of a run are, those of rows that have no image yet left out."""
 

@@ -33,7 +33,7 @@ from batchexport.model import JobState, TargetKey
 from batchexport.objects import open_place
 from batchexport.report.text import count_of
 from batchexport.store import DeliveryBook, JobReport, StoreRef, read_deliveries, stores
-from batchexport.transfer import Bandwidth
+from batchexport.transfer import Bandwidth, TransferSlots
 from batchexport.version import __version__
 
 
@@ -101,7 +101,7 @@ async def deliver(
                     work=work,
                     book=DeliveryBook(work),
                     source=as_delivery_cloud(source),
-                    transfers=asyncio.Semaphore(options.max_transfers),
+                    transfers=TransferSlots(options.max_transfers),
                     bandwidth=Bandwidth(options.bandwidth),
                     progress=Progress(),
                     version=__version__,

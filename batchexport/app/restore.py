@@ -82,7 +82,7 @@ async def _restore(
     writer = ImageWriter(
         cloud=there,
         marker=id_of(-1),
-        transfers=transfers,
+        slot=lambda: transfers,
         bandwidth=bandwidth,
         begin=lambda: lambda _: None,
     )

@@ -59,7 +59,7 @@ async def deliveries_of(
         took = _took(read_deliveries(reader))
     from batchexport.app.destinations import as_delivery_cloud, check_clouds, opening, with_room
     from batchexport.engine.deliver import Progress, RunDeliveries
-    from batchexport.transfer import Bandwidth
+    from batchexport.transfer import Bandwidth, TransferSlots
     from batchexport.version import __version__
 
     check_destinations([read_destination(each) for each in policy.destinations])
@@ -71,7 +71,7 @@ async def deliveries_of(
         is_due=is_due,
         opening_of=partial(opening, limits=with_room(settings.limits, wanted.max_transfers), access=access),
         as_source=as_delivery_cloud,
-        transfers=asyncio.Semaphore(wanted.max_transfers),
+        transfers=TransferSlots(wanted.max_transfers),
         at_once=max(wanted.max_transfers, 4),
         bandwidth=Bandwidth(wanted.bandwidth),
         version=__version__,

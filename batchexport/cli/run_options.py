@@ -220,7 +220,7 @@ transfer_options = all_of(
         type=click.IntRange(1, 64),
         metavar="N",
         show_default=str(DeliverySettings().max_transfers),
-        help="Maximum images that are streamed at once.",
+        help="Maximum images that are streamed at once; each destination has a share.",
     ),
     option(
         "--bandwidth",

@@ -97,7 +97,7 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     deliver: tuple[str, ...] | None = None
     #: Delete the image in its own cloud once everything is delivered and verified; None = as `deliver`.
     drop_source: bool | None = None
-    #: Images that are streamed at once. Two or three fill most lines; one slow destination must not hold all.
+    #: Images that are streamed at once; each destination has a share. Two or three fill most lines.
     max_transfers: int = 4
     bandwidth: float | None = None  #: bytes per second of all streams together; None = unlimited
 

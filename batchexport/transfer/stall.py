@@ -40,7 +40,7 @@ class StallWatch:
     async def limit(self, *, patience_s: float = 0.0) -> AsyncIterator[None]:
         """Raises OutcomeUnknownError inside the context once the destination has stalled.
 
-        `patience_s` is what it may take longer than `STALLED_AFTER_S` for a piece, sending several on at once.
+        `patience_s` is what it may take longer than `STALLED_AFTER_S` for a piece: it sends several at once.
         """
         self._given_at = asyncio.get_running_loop().time()
         timeout = asyncio.timeout(None)

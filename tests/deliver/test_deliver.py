@@ -17,6 +17,7 @@ from batchexport.config import CloudSettings, Settings
 from batchexport.deliveries import Delivery, DeliveryState
 from batchexport.engine.deliver import destination_loop, image_writer
 from batchexport.errors import ConfigError, OutcomeUnknownError, StateInUseError
+from batchexport.objects.folder import Folder
 from batchexport.retry import Backoff
 from batchexport.sandbox import Faults, SandboxSettings
 from batchexport.sandbox import image_data as sandbox_data
@@ -114,6 +115,29 @@ async def test_an_upload_that_stalls_is_given_up_and_sent_again(
     assert outcome.open == 0
     assert hung[0] in {each.result_id for each in outcome.deliveries}  # it became queued again, and was used
     await each_image_is_there_once(two)
+
+
+async def test_a_slow_destination_leaves_room_for_the_others(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, write, all_saved = ImageData.upload, Folder.write, asyncio.Event()
+    saved: list[str] = []
+
+    async def slow(self: ImageData, *args: Any, **options: Any) -> None:
+        await all_saved.wait()
+        await upload(self, *args, **options)
+
+    async def counted(self: Folder, name: str, text: bytes) -> None:
+        await write(self, name, text)
+        saved.append(name)
+        if len(saved) == 3:
+            all_saved.set()
+
+    monkeypatch.setattr(ImageData, "upload", slow)
+    monkeypatch.setattr(Folder, "write", counted)
+    folder = two.folder / "backups"
+    outcome = await two.deliver("cloud:west", folder.as_uri() + "/", max_transfers=2)
+    assert outcome.open == 0
 
 
 def lost_once(plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import msgspec
 from batchexport.deliveries import Delivered, Delivery, DeliveryState
 from batchexport.engine.deliver.ports import DeliveryCloud
 from batchexport.store import DeliveryBook, Work
-from batchexport.transfer import Bandwidth
+from batchexport.transfer import Bandwidth, TransferSlots
 
 #: What came of a delivery: the proof that it is there, or that it failed, or is left pending for later.
 End = Delivered | DeliveryState
@@ -49,7 +49,7 @@ class Delivering(msgspec.Struct, frozen=True, kw_only=True):
     work: Work
     book: DeliveryBook
     source: DeliveryCloud
-    transfers: asyncio.Semaphore  #: of all destinations together
+    transfers: TransferSlots  #: of all destinations together
     bandwidth: Bandwidth
     progress: Progress
     version: str

@@ -78,7 +78,7 @@ class CopyImage:
             cloud=self._cloud,
             marker=delivery.marker(self._context.run_id),
             works=[self._context.work],
-            transfers=self._context.transfers,
+            slot=partial(self._context.transfers.slot, self.destination),
             bandwidth=self._context.bandwidth,
             begin=lambda: self._context.progress.begin(delivery.delivery_id, size),
             sleep=self._context.sleep,

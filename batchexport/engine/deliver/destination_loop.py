@@ -10,9 +10,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
-from batchexport.deliveries import DELIVERY_ENDS, Delivered, Delivery, DeliveryState, Failed, PutBack
+from batchexport.deliveries import (
+    DELIVERY_ENDS,
+    Delivered,
+    Delivery,
+    DeliveryState,
+    Failed,
+    PutBack,
+    streams_to,
+)
 from batchexport.engine.deliver.context import Delivering
 from batchexport.engine.deliver.kind import DeliveryKind, NotYetError
 from batchexport.errors import (
@@ -77,12 +85,19 @@ class DestinationLoop:
                 await self._leave_all(self._unusable)
                 continue
             try:
-                async with self._opening() as kind:
-                    self._context.progress.waiting.pop(self._destination, None)
-                    await self._through(kind)
+                await self._open_and_deliver()
             except (UnreachableError, ConfigError, FatalError, RefusedError) as error:
                 await self._take_back()
                 await self._away(error)
+
+    async def _open_and_deliver(self) -> None:
+        """Deliver until nothing is left. A slot is kept for its transfers, but not while it is away."""
+        async with AsyncExitStack() as stack:
+            if streams_to(self._destination):
+                stack.enter_context(self._context.transfers.expected(self._destination))
+            kind = await stack.enter_async_context(self._opening())
+            self._context.progress.waiting.pop(self._destination, None)
+            await self._through(kind)
 
     async def _away(self, error: BatchExportError) -> None:
         """Wait for a destination that does not answer; note of one that lets us do nothing."""

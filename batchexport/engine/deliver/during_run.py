@@ -18,7 +18,7 @@ from batchexport.engine.deliver.source_removal import drop_sources
 from batchexport.engine.ports import Cloud
 from batchexport.model import JobState
 from batchexport.store import DeliveryBook, Work
-from batchexport.transfer import Bandwidth
+from batchexport.transfer import Bandwidth, TransferSlots
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class RunDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     is_due: bool  #: rows that have their image are not delivered yet, or the policy is new
     opening_of: OpeningOf
     as_source: Callable[[Cloud], DeliveryCloud]  #: raises ConfigError where the cloud hands out no images
-    transfers: asyncio.Semaphore
+    transfers: TransferSlots
     at_once: int  #: deliveries at each destination
     bandwidth: Bandwidth
     version: str

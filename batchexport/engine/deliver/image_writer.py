@@ -64,7 +64,7 @@ class ImageWriter(msgspec.Struct, frozen=True, kw_only=True):
     cloud: DeliveryCloud
     marker: str  #: the value of our mark on it
     works: Sequence[Work] = ()  #: whose leases must be live for every request
-    transfers: AbstractAsyncContextManager[object]  #: entered while data is sent
+    slot: Callable[[], AbstractAsyncContextManager[object]]  #: what it makes is entered while data is sent
     bandwidth: Bandwidth
     begin: Callable[[], Callable[[int], None]]  #: a transfer begins; what it returns hears of its bytes
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -132,7 +132,7 @@ class ImageWriter(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _upload(self, image_id: str, content: Content) -> Mapping[str, str] | None:
         """The digests of what was sent; None = nobody knows how it ended, a look tells."""
-        async with self.transfers:
+        async with self.slot():
             stream = Stream(
                 content.open_from,
                 size=content.size,

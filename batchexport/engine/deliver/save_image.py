@@ -101,7 +101,7 @@ class SaveImage:
             )
 
         try:
-            async with self._context.transfers:
+            async with self._context.transfers.slot(self.destination):
                 hashes = await send(save, [self._context.work])
         finally:
             self._context.progress.end(delivery.delivery_id)
