@@ -85,7 +85,8 @@ def runs_text(fleet: Fleet) -> str:
             f" succeeded + {_count(run, JobState.FAILED)} failed + {number(run.to_do)} to do + others"
         )
         if run.note:
-            lines.append(f"  {one_line(run.note, 300)}; `batchexport ctl` with `continue` lets it go on")
+            way_out = "; `batchexport ctl` with `continue` lets it go on"
+            lines.append(f"  {one_line(run.note, 300)}{way_out if run.standing is Standing.PAUSED else ''}")
         if record["waits_for"]:
             lines.append(f"  waits for {record['waits_for']}")
         for target in run.targets:
@@ -132,12 +133,12 @@ def _run_record(fleet: Fleet, run: SubmittedRun) -> dict[str, object]:
         "failed": _count(run, JobState.FAILED),
         "to_do": run.to_do,
         "workers": list(holders),
-        "waits_for": ", ".join(_waits_for(fleet, run)),
+        "waits_for": ", ".join(waits_for(fleet, run)),
         "note": run.note,
     }
 
 
-def _waits_for(fleet: Fleet, run: SubmittedRun) -> Iterator[str]:
+def waits_for(fleet: Fleet, run: SubmittedRun) -> Iterator[str]:
     """Clouds that targets of the run need, and no worker that is alive can sign in to."""
     if run.standing is Standing.ENDED:
         return

@@ -81,6 +81,12 @@ class SubmittedRun(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, failed - self.failed_before)
 
     @property
+    def jobs_to_do(self) -> int:
+        """Rows that have not ended."""
+        states = (JobState.PENDING, JobState.SUBMITTING, JobState.EXPORTING)
+        return sum(target.jobs.get(state, 0) for target in self.targets for state in states)
+
+    @property
     def to_do(self) -> int:
         """What is left in all targets."""
         return sum(target.to_do for target in self.targets)

@@ -73,11 +73,12 @@ class Machines:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def add_clouds(self, *names: str, time_scale: float = 0.005) -> None:
+    def add_clouds(self, *names: str, time_scale: float = 0.005, fail_share: float = 0.0) -> None:
         """Sandboxes under these names in the clouds.yaml of all workers."""
         for name in names:
-            words = ("--journal", f"{name}.journal", "--write-clouds-yaml", f"{name}.yaml")
-            self._clouds[name] = self.start("sandbox", *words, "--time-scale", str(time_scale), log=name)
+            files = ("--journal", f"{name}.journal", "--write-clouds-yaml", f"{name}.yaml")
+            ways = ("--time-scale", str(time_scale), "--fail-share", str(fail_share))
+            self._clouds[name] = self.start("sandbox", *files, *ways, log=name)
         text = "clouds:\n"
         for name in names:
             wait_until((self.folder / f"{name}.yaml").exists)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from batchexport.model import JobState
 from batchexport.store.fleet import Standing
 from batchexport.store.postgres.reference import DatabasePath
-from tests.fleet.machines import Machines, wait_until
+from tests.fleet.machines import PACE, Machines, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -94,6 +95,33 @@ def test_a_cancelled_run_ends_with_what_was_under_way_and_can_be_taken_up_again(
     machines.call("ctl", "march", "continue")
     until_ended(machines, "march")
     assert machines.exports() == dict.fromkeys(machines.volumes, 1)
+
+
+def test_who_waits_for_a_run_hears_how_it_goes_and_how_it_ended(machines: Machines) -> None:
+    machines.add_clouds("one")
+    (machines.folder / "march.csv").write_text(f"volume_id\n{uuid.uuid4()}\n{uuid.uuid4()}\n")
+    words = ("submit", "march.csv", "--os-cloud", "one", *PACE, "--wait")
+    given_up = machines.start(*words, log="given-up")
+    wait_until(lambda: "march waits for a worker" in machines.log("given-up"))
+    given_up.send_signal(signal.SIGINT)
+    assert given_up.wait(30) == 130
+    waiting = machines.start(*words, log="waiting")
+    wait_until(lambda: "march waits for a worker: 0 of 2 rows done" in machines.log("waiting"))
+    machines.add_worker("w1")
+    assert waiting.wait(120) == 0
+    assert machines.done("march") == 2
+
+
+def test_who_waits_for_a_run_hears_that_failures_have_paused_it(machines: Machines) -> None:
+    machines.add_clouds("one", fail_share=1.0)
+    (machines.folder / "march.csv").write_text(f"volume_id\n{uuid.uuid4()}\n{uuid.uuid4()}\n")
+    words = ("submit", "march.csv", "--os-cloud", "one", *PACE, "--max-exports", "1", "--retries", "0")
+    waiting = machines.start(*words, "--max-failures", "1", "--wait", log="waiting")
+    machines.add_worker("w1")
+    # That an image is gone is believed after a minute and more.
+    assert waiting.wait(300) == 6, machines.log("waiting")
+    assert "limit of --max-failures" in machines.log("waiting")
+    assert "ctl march continue" in machines.log("waiting").replace(f"{machines.database}/", "")
 
 
 def test_two_runs_on_one_project_come_one_after_the_other(machines: Machines) -> None:
