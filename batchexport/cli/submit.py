@@ -35,7 +35,7 @@ Examples:
 @submitted_limit_options
 @all_of(dialect_option, section=Section.CLOUD)
 @submitted_cloud_options
-@option("--wait", is_flag=True, variable=False, help="Wait until the workers have ended the run.")
+@option("--wait", is_flag=True, help="Wait until the workers have ended the run.")
 @console_options
 def submit(source: str, wait: bool, **flags: Any) -> None:
     """Put a run into a database for workers to work on.
