@@ -150,6 +150,23 @@ def test_under_any_weather_no_law_of_evidence_is_broken(
     assert not found.words, f"{weather}\n" + "\n".join(found.words)
 
 
+def test_rows_that_get_no_image_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the weathers above keeps a volume from its image for good: every export fails here."""
+    ids = volume_ids(VOLUMES)
+    volumes = [SandboxVolume(volume_id=each, name=each[:8], size_gib=1) for each in ids]
+    stack = Stack(
+        tmp_path, monkeypatch, volumes=volumes, synthetic_volumes=False, faults=Faults(fail_share=1.0)
+    )
+    bench = Bench(tmp_path / "0.state")
+    bench.load(ids)
+    told = Settings(limits=Limits(poll_interval_s=5.0, retries=0, settle_s=30.0))
+    while until_crash(bench, stack, bench.path, crash_after=0, full_after=0, settings=told, stop_s=LONGEST_S):
+        let_pass(31.0)
+    found = verdict(report_of(bench), ids, Evidence.of(stack.events()))
+    assert not found.words, "\n".join(found.words)
+    assert found.named == len(ids)
+
+
 @pytest.mark.parametrize(("name", "errors"), [("stuck", 0.0), ("absurd-retry-after", 0.0), ("storm", 0.1)])
 @pytest.mark.timeout(600)  # days of virtual time
 def test_a_run_ends_under_the_worst_weather_that_has_a_name(

@@ -53,3 +53,27 @@ def test_a_rejected_request_waits_for_an_earlier_one_as_long_as_any() -> None:
         assert retried == [job]
 
     run_fast(work())
+
+
+UPLOADING = Evidence(uploading=True, missing=False, named=None)
+
+
+@pytest.mark.parametrize("before", [[UPLOADING], [FREE, UPLOADING], [FREE, FREE, UPLOADING]], ids=len)
+def test_the_in_doubt_timeout_begins_when_the_volume_is_free_again(before: list[Evidence]) -> None:
+    """While it is being copied nothing is known of the request, however long that takes."""
+
+    async def work() -> None:
+        retried: list[Job] = []
+        ledger = SimpleNamespace(snooze=lambda job, *_, **__: retried.append(job))
+        job = Job(job_id=1, volume_id="v", image_name="n", options=NO_OPTIONS)
+        doubt = JobInDoubt(job, asyncio.get_running_loop().time())
+        one = settler(ledger)
+        for seen in [*before, FREE, FREE]:
+            await one._settle(doubt, seen)
+            await asyncio.sleep(SETTLE_S / 2 - 1)
+        assert retried == []
+        await asyncio.sleep(2)
+        await one._settle(doubt, FREE)
+        assert retried == [job]
+
+    run_fast(work())
