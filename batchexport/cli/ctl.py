@@ -59,11 +59,11 @@ def ctl(
     order: str | None,
     form: str,
 ) -> None:
-    """Talk to a run while it works: pause, continue, drain, limits, order.
+    """Control a run while it works: pause, continue, drain, limits, order.
 
-    Without ACTION, shows the present limits. pause: nothing new begins, servers are started again. drain: the
-    same, and the run ends; run it again to resume. What is changed holds until the run ends. Exit code 5: no
-    run is working on the state file.
+    Without ACTION, shows the current limits. pause: nothing new begins, and stopped servers are restarted.
+    drain: the same, and the run ends; run it again to resume. Changes last until the run ends. Exit code 5:
+    no run is working on the state file.
 
     A run that was submitted to workers takes pause, continue and cancel: rows for which nothing is under way
     end as failed, the others are watched to their end, and servers are started again.

@@ -46,7 +46,7 @@ def init(database: str) -> None:
     """Prepare a database for runs, as its owner.
 
     Makes the tables, and the roles batchexport_worker and batchexport_reader where they are missing. A
-    database that is prepared already is left as it is.
+    database that is already prepared is left unchanged.
     """
     from batchexport.store.postgres.admin import initialise
 
@@ -61,7 +61,7 @@ def init(database: str) -> None:
 def upgrade(database: str) -> None:
     """Bring a database to the format of this batchexport, as its owner.
 
-    Whole or not at all. Programs of the format before go on working.
+    All or nothing. Programs that know only the previous format keep working.
     """
     from batchexport.store.postgres.admin import upgrade as upgrade_database
 
@@ -77,7 +77,7 @@ def upgrade(database: str) -> None:
 def check(database: str) -> None:
     """Check that runs are safe in a database.
 
-    Refuses one that would lose what it acknowledged (fsync off) and warns of a standby that may be behind.
+    Fails for a database that may lose what it acknowledged (fsync off), and warns of a standby that may lag.
     """
     from batchexport.store.postgres import admin
 

@@ -48,8 +48,9 @@ Examples:
 def deliver(path: Path, **flags: Any) -> None:
     """Deliver the images of a run to where they are needed.
 
-    The image of every row that succeeded goes to every destination, exactly once: the same command again
-    takes up what is not there yet. Data is compared by its hash. Exit code 3: something is not delivered.
+    The image of every row that succeeded goes to every destination, exactly once: run the same
+    command again to deliver what is missing. Data is compared by its hash. Exit code 3: something is not
+    delivered.
     """
     from batchexport.app import run_in_loop
     from batchexport.app.deliver import DeliverOptions, deliveries_on_record, forecast

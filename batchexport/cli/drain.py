@@ -21,10 +21,10 @@ Examples:
 @option("--host", metavar="HOST", variable=False, help="All workers on this host.")
 @console_options
 def drain(database: str, worker_name: str | None, host: str | None) -> None:
-    """Let workers hand over their targets and end.
+    """Drain workers: they hand over their targets and exit.
 
-    Each lets its requests get their responses, starts servers that it stopped, gives its targets back, and
-    exits with 0. Other workers take them over at once.
+    Each waits for the responses to its requests, starts the servers that it stopped, gives its targets back,
+    and exits with 0. Other workers take them over at once.
     """
     from batchexport.app.fleet import drain as drain_workers
 

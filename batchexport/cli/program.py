@@ -159,8 +159,8 @@ def _unforeseen(error: Exception) -> click.exceptions.Exit:
 def app() -> None:
     """Export a list of cloud volumes to images, each exactly once, at the rate the cloud allows.
 
-    Interrupted, the same command resumes. Every option is also an environment variable. Precedence: list row,
-    flag, environment variable, job file.
+    Interrupted, the same command resumes. Almost every option is also an environment variable. Precedence:
+    list row, flag, environment variable, job file.
     """
 
 

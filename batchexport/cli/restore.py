@@ -27,7 +27,7 @@ def restore(manifests: tuple[str, ...], **flags: Any) -> None:
     """Upload images that were saved as files to an image service.
 
     Each manifest names its file, which stands beside it. The data is compared with the hash in the manifest.
-    The same manifest gives the same image: once more does nothing. Exit code 3: something was not restored.
+    To restore the same manifest again does nothing. Exit code 3: something was not restored.
     """
     from batchexport.app import run_in_loop
     from batchexport.app.restore import restore as restore_images

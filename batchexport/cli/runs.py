@@ -33,8 +33,8 @@ def columns() -> Sequence[str]:
 def runs(folder: Path, form: str) -> None:
     """List the runs in a folder, oldest first.
 
-    For the nights of a job: one line each, with its result. A file that is not a usable state file is named
-    with what is wrong with it.
+    For the nights of a job: one line each, with its result. Files that are not
+    usable state files are listed with what is wrong with them.
     """
     from batchexport.report.history import runs_in, runs_json, runs_listing, runs_text
 

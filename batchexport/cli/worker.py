@@ -36,8 +36,8 @@ Examples:
 def worker(database: str, slots: int, name: str | None, once: bool) -> None:
     """Work on the runs that were submitted to a database.
 
-    Takes targets that nobody works on and whose cloud its own clouds.yaml has, one owner for each project at
-    a time, until a signal: then every request gets its response, and others take over. Start as many as you
+    Takes targets that nobody works on and whose cloud is in its own clouds.yaml; each project has one owner
+    at a time. On a signal it waits for the responses to its requests and hands over. Start as many as you
     like, on as many machines. If one dies, others take its targets over within 30 seconds.
     """
     from batchexport.app import run_in_loop

@@ -32,8 +32,8 @@ def columns() -> Sequence[str]:
 def workers(database: str, form: str) -> None:
     """Show the workers of a database and what each holds.
 
-    With the time left until others may take its targets over, its last sign, its version, and its last
-    trouble.
+    Each line also has the time until others may take over its targets, when it was last heard of, its
+    version and its last problem.
     """
     from batchexport.app.fleet import fleet_of
     from batchexport.report.fleet import workers_json, workers_listing, workers_text

@@ -15,7 +15,8 @@ from batchexport.errors import ConfigError
 from tests.config.test_jobfile import EVERYTHING
 
 JOBS = Path(__file__).parents[2] / "jobs"
-SCHEMA = json.loads((JOBS / "job.schema.json").read_text(encoding="utf-8"))
+SCHEMA_TEXT = (JOBS / "job.schema.json").read_text(encoding="utf-8")
+SCHEMA = json.loads(SCHEMA_TEXT)
 NIGHTLY = (JOBS / "nightly.toml").read_text(encoding="utf-8")
 
 
@@ -26,6 +27,17 @@ def problems(text: str) -> list[str]:
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+def test_no_key_of_the_schema_is_there_twice() -> None:
+    """`command` was, and the second one silently replaced the first."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys)), keys
+        return dict(pairs)
+
+    json.loads(SCHEMA_TEXT, object_pairs_hook=once)
 
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.name)
