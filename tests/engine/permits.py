@@ -13,31 +13,31 @@ from msgspec.structs import replace
 
 from batchexport.changes import Planned
 from batchexport.config import Settings
-from batchexport.engine.ledger import Ledger, Subject
+from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Fence
 from batchexport.engine.resources.book import Candidate, ResourceBook
-from batchexport.engine.resources.kind import Messages, Selection
+from batchexport.engine.resources.kind import Messages, ResourceKind, Selection
 from batchexport.engine.resources.lifecycle import Limits, Seen
-from batchexport.engine.resources.requests import is_refused
 from batchexport.errors import CloudError
 from batchexport.model import Ending, ExportRequest, Job, ResourceRef, ResourceState, Volume
 from batchexport.store import JobWithResources, Resource, Work
 
 SAME = dict.fromkeys(Messages.__struct_fields__, "permit %s")
 OTHERS: dict[str, Any] = {"states": {state: state.value for state in ResourceState}, "stuck": "permit %s: %s"}
+LIMITS = Limits(
+    acquire_s=600.0, absent_s=30.0, free_s=30.0, stable_s=60.0, lag_s=20.0, stuck_s=3600.0, is_created=True
+)
 MESSAGES = Messages(**{**SAME, **OTHERS})
 
 
-class Permit:
+class Permit(ResourceKind):
     """Acquired and released on a `PermitCloud`."""
 
     messages = MESSAGES
     poll_s = 5.0
     stuck_s = 3600.0
-    gib_factor = 1
     is_created = True
     confirms = True
-    busy: Mapping[str, str] = {}
 
     def __init__(self, cloud: Any, work: Work, ledger: Ledger, settings: Settings) -> None:
         self._cloud = cloud
@@ -45,15 +45,7 @@ class Permit:
         self._ledger = ledger
 
     def limits(self, resource: Resource) -> Limits:
-        return Limits(
-            acquire_s=600.0,
-            absent_s=30.0,
-            free_s=30.0,
-            stable_s=60.0,
-            lag_s=20.0,
-            stuck_s=3600.0,
-            is_created=True,
-        )
+        return LIMITS
 
     def has_room(self, rows: Sequence[JobWithResources], *, outstanding: Sequence[Resource]) -> bool:
         return len(outstanding) + len(rows) <= 3
@@ -63,15 +55,6 @@ class Permit:
 
     def needs(self, volume: Volume, findings: Sequence[object]) -> Sequence[Planned]:
         return [Planned(ref=ResourceRef("permit", f"permit-{volume.volume_id}"))]
-
-    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
-        return None
-
-    def is_final(self, resource_id: str, error: CloudError) -> bool:
-        return is_refused(error)
-
-    def why_useless(self) -> Ending | None:
-        return None
 
     async def clear(self, job: Job, request: ExportRequest, *, is_held: bool) -> ExportRequest | None:
         if is_held:
@@ -96,35 +79,15 @@ class Permit:
             await self._book.needs(job.job, needs)
         return replace(job, needs=needs)
 
-    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
-        return frozenset()
-
-    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
-        return jobs
-
     async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         needed = {each for row in jobs for each in row.needs} - set(outstanding)
         return Selection(acquire=tuple(map(Candidate, sorted(needed))))
 
     async def acquire(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-        refused: Mapping[str, CloudError] = self._cloud.change_permits("acquire", resource_ids, fence)
-        return refused
-
-    async def try_anew(self, resource: Resource, status: str) -> bool:
-        return False
-
-    async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
-        return list(resource_ids)
+        return dict(self._cloud.change_permits("acquire", resource_ids, fence))
 
     async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
-        refused: Mapping[str, CloudError] = self._cloud.change_permits("release", resource_ids, fence)
-        return refused
-
-    def forget(self, resource_id: str) -> None:
-        pass
-
-    def without_store(self, own_volumes: frozenset[str]) -> Permit:
-        return self
+        return dict(self._cloud.change_permits("release", resource_ids, fence))
 
     def why_refused(self, error: CloudError) -> Ending:
         return Ending(reason=f"not sent: no permit: {error}", code="permit_refused")

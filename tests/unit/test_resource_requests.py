@@ -6,12 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from batchexport.engine.resources.kind import ResourceKind
+from batchexport.engine.resources.kind import ResourceKind, is_refused
 from batchexport.engine.resources.requests import (
     ASK_AGAIN_S,
     MAX_RETRY_AFTER_S,
     Requests,
-    is_refused,
 )
 from batchexport.errors import AuthenticationError, CloudError, RefusedError, TransientError
 from batchexport.store import Work

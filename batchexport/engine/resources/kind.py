@@ -13,10 +13,13 @@ from batchexport.engine.ledger import Ledger, Subject
 from batchexport.engine.ports import Cloud, Fence
 from batchexport.engine.resources.book import Candidate, ResourceBook
 from batchexport.engine.resources.lifecycle import Limits, Seen
-from batchexport.errors import CloudError
+from batchexport.errors import CloudError, RefusedError
 from batchexport.model import Ending, ExportRequest, Job, ResourceState, Volume
 from batchexport.plan.row_checks import Finding
 from batchexport.store import JobWithResources, Resource, Work
+
+#: What services answer while something is on its way from one status to another.
+CONFLICT = 409
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +65,16 @@ class ResourceKind(Protocol):
     Requests may be repeated; what cannot must be found before it is sent again.
 
     Only `acquire` and `release` change the cloud. All but `select` may raise CloudError, which is about the
-    service and not one resource: the poll is repeated.
+    service and not one resource: the poll is repeated. What most kinds answer alike has a default: one that
+    derives from this class says what is its own.
     """
 
     book: ResourceBook  #: what the store keeps of it
     messages: Messages
     stuck_s: float  #: the longest of `limits`
-    gib_factor: int  #: GiB that are copied for each GiB of a volume, its export among them
+    gib_factor: int = 1  #: GiB that are copied for each GiB of a volume, its export among them
     is_created: bool  #: acquiring creates it, as of `Limits`
-    confirms: bool  #: whether jobs succeed only after a last look at what they needed
+    confirms: bool = False  #: whether jobs succeed only after a last look at what they needed
 
     @property
     def poll_s(self) -> float:
@@ -80,7 +84,7 @@ class ResourceKind(Protocol):
     @property
     def busy(self) -> Mapping[str, str]:
         """Why resources cannot be released yet, by id, since `releasable` left them out."""
-        ...
+        return {}
 
     def limits(self, resource: Resource) -> Limits:
         """How long to wait for this resource."""
@@ -108,7 +112,7 @@ class ResourceKind(Protocol):
 
     def why_useless(self) -> Ending | None:
         """Why no resource of this kind is of use any more: all jobs that wait fail; None = they are."""
-        ...
+        return None
 
     async def poll(
         self, outstanding: Sequence[Resource], jobs: Sequence[JobWithResources]
@@ -130,7 +134,7 @@ class ResourceKind(Protocol):
 
     def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
         """What is exported for the job; None = its own volume, or not known yet."""
-        ...
+        return None
 
     async def confirm(self, jobs: Sequence[JobWithResources]) -> None:
         """End those of these jobs whose image is complete, after a last look at what they needed."""
@@ -142,11 +146,11 @@ class ResourceKind(Protocol):
 
     def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
         """The volumes whose jobs are to start together with these, beside those that share resources."""
-        ...
+        return frozenset()
 
     async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
         """The jobs, which are to start together, with the resources that were chosen for them."""
-        ...
+        return jobs
 
     async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         """What to acquire for these jobs, which are to start together."""
@@ -158,27 +162,26 @@ class ResourceKind(Protocol):
 
     def is_final(self, resource_id: str, error: CloudError) -> bool:
         """Whether this answer to the request to acquire fails the jobs that need it."""
-        ...
+        return is_refused(error)
 
     async def try_anew(self, resource: Resource, status: str) -> bool:
         """Whether the jobs of one that cannot be acquired, as its status says, wait for another."""
-        ...
+        return False
 
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         """Those of these that can be released now without harm to what others do with them."""
-        ...
+        return list(resource_ids)
 
     async def release(self, resource_ids: Sequence[str], fence: Fence) -> Mapping[str, CloudError]:
         """Request the release of these; returns as `acquire`."""
         ...
 
     def forget(self, resource_id: str) -> None:
-        """It is released or lost."""
-        ...
+        """It is released or lost: what the kind remembers of it goes."""
 
     def without_store(self, own_volumes: frozenset[str]) -> ResourceKind:
         """The same kind, which asks the store nothing; our jobs export `own_volumes`."""
-        ...
+        return self
 
     def why_refused(self, error: CloudError) -> Ending:
         """How a job fails whose resource the cloud refuses for good."""
@@ -191,6 +194,11 @@ class ResourceKind(Protocol):
     def why_taken_back(self, resource: Resource) -> Ending:
         """How a job fails whose resource somebody else released before the export began."""
         ...
+
+
+def is_refused(error: CloudError) -> bool:
+    """Whether the request was refused for good."""
+    return isinstance(error, RefusedError) and error.status != CONFLICT
 
 
 #: Makes the kind of one target.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from batchexport.engine.operations import NotSentError, perform
 from batchexport.engine.ports import Fence
 from batchexport.engine.resources.kind import ResourceKind
-from batchexport.errors import AuthenticationError, CloudError, RefusedError
+from batchexport.errors import AuthenticationError, CloudError
 from batchexport.retry import UNREACHABLE
 from batchexport.store import Work
 
@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 60.0
 #: However long a cloud asks to be left alone: what is held does not wait longer for it.
 MAX_RETRY_AFTER_S = 300.0
-#: What services answer while something is on its way from one status to another.
-CONFLICT = 409
 
 Failures = Mapping[str, CloudError]
 
@@ -111,8 +109,3 @@ class _Request:
         if isinstance(error, AuthenticationError):
             raise error
         self.failures = dict.fromkeys(self._resource_ids, error)
-
-
-def is_refused(error: CloudError) -> bool:
-    """Whether the request was refused for good."""
-    return isinstance(error, RefusedError) and error.status != CONFLICT

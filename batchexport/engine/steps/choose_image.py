@@ -11,7 +11,7 @@ from batchexport.dialect import DialectName
 from batchexport.engine.ledger import Ledger, log_fields
 from batchexport.engine.operations import perform
 from batchexport.engine.ports import Cloud, Fence
-from batchexport.engine.resources.requests import is_refused
+from batchexport.engine.resources.kind import is_refused
 from batchexport.errors import AuthenticationError, CloudError
 from batchexport.model import ExportRequest, Job
 from batchexport.store import Work

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import not_sent
-from batchexport.engine.resources.requests import is_refused
+from batchexport.engine.resources.kind import is_refused
 from batchexport.engine.steps.copy_burst import QUIESCE_FAILED
 from batchexport.engine.steps.copy_marks import job_of
 from batchexport.errors import AuthenticationError, CloudError, QuotaError, RefusedError, VolumeStateError

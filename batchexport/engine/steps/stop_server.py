@@ -11,13 +11,12 @@ from msgspec.structs import replace
 
 from batchexport.changes import Planned
 from batchexport.config import InUse, Settings
-from batchexport.engine.ledger import Ledger, Subject
+from batchexport.engine.ledger import Ledger
 from batchexport.engine.ports import Cloud, Fence, cloud_name
 from batchexport.engine.resources.book import ResourceBook
 from batchexport.engine.resources.groups import not_sent
-from batchexport.engine.resources.kind import Messages, Selection
+from batchexport.engine.resources.kind import Messages, ResourceKind, Selection
 from batchexport.engine.resources.lifecycle import Condition, Limits, Seen
-from batchexport.engine.resources.requests import is_refused
 from batchexport.engine.steps.server_copies import Copies
 from batchexport.engine.steps.server_eligibility import condition_of, seen_of, select
 from batchexport.engine.steps.server_witness import Witness
@@ -59,12 +58,11 @@ POLL_S = 5.0
 FILES_EVERY_S = 5.0
 
 
-class StopServer:
+class StopServer(ResourceKind):
     """Stops servers, and starts them again. Both may be repeated: what is done already is refused."""
 
     poll_s = POLL_S
     stuck_s = STUCK_AFTER_S
-    gib_factor = 1
     is_created = False
     confirms = True
 
@@ -135,14 +133,6 @@ class StopServer:
         more = {server_id for row in rows for server_id in row.needs} - down
         return may_go_down(len(more), down=len(down), max_down=self._max_down)
 
-    def subject_of(self, job: JobWithResources, outstanding: Sequence[Resource]) -> Subject | None:
-        """The volume itself is exported."""
-        return None
-
-    def is_final(self, resource_id: str, error: CloudError) -> bool:
-        """Whether the stop was refused for good."""
-        return is_refused(error)
-
     def is_needed_by(self, job: Job) -> bool:
         """Whether servers are to be stopped for the job."""
         return (job.options.in_use or self._policy) is InUse.STOP
@@ -187,10 +177,6 @@ class StopServer:
         """Request the servers to start."""
         return await self._cloud.compute.start_servers(resource_ids, fence=fence)
 
-    async def try_anew(self, resource: Resource, status: str) -> bool:
-        """Another server is none."""
-        return False
-
     async def releasable(self, resource_ids: Sequence[str]) -> list[str]:
         """Those of these none of whose volumes is being copied."""
         return await self._copies.free(resource_ids, self._found)
@@ -211,14 +197,6 @@ class StopServer:
             await self._book.needs(job.job, server_ids)
         sized = replace(job.job, size_gib=volume.size_gib or job.job.size_gib)
         return replace(job, job=sized, needs=server_ids)
-
-    def together(self, jobs: Sequence[JobWithResources]) -> frozenset[str]:
-        """None but those that share servers."""
-        return frozenset()
-
-    async def plan(self, jobs: Sequence[JobWithResources]) -> Sequence[JobWithResources]:
-        """Their servers are known."""
-        return jobs
 
     async def select(self, jobs: Sequence[JobWithResources], outstanding: Collection[str]) -> Selection:
         """Which servers to stop for these jobs."""
