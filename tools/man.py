@@ -82,8 +82,8 @@ def _lines(title: str, command: click.Command, words: str) -> Iterator[str]:
         yield from (".SH EXAMPLES", ".nf", *(_text(line) for line in examples), ".fi")
     if command is app:
         yield ".SH EXIT STATUS"
-        for code, each in EXIT_CODES.items():
-            yield from (".TP", f"\\fB{code}\\fP", _text(each.meaning))
+        for code, meant in EXIT_CODES.items():
+            yield from (".TP", f"\\fB{code}\\fP", _text(meant.meaning))
         yield ".SH SEE ALSO"
         yield ", ".join(f"\\fBbatchexport\\-{_text(each)}\\fP(1)" for each in WORDS)
 

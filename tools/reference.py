@@ -265,7 +265,8 @@ def _report_columns() -> str:
 
 
 def _schema() -> Mapping[str, Any]:
-    return json.loads((ROOT / "jobs" / "job.schema.json").read_text(encoding="utf-8"))
+    schema: Mapping[str, Any] = json.loads((ROOT / "jobs" / "job.schema.json").read_text(encoding="utf-8"))
+    return schema
 
 
 def _of_schema(section: str, key: str) -> str:
@@ -289,7 +290,7 @@ def _job_file() -> str:
 
 
 def _about(value: Mapping[str, Any]) -> str:
-    words = value["description"]
+    words: str = value["description"]
     if "default" in value:
         words += f" Default: {_code_json(value['default'])}."
     return words
