@@ -83,14 +83,15 @@ def _parameters() -> Iterator[int]:
 
 
 def _port_calls() -> Iterator[tuple[str, list[str]]]:
-    """The public calls of each protocol of the store; those of `with` left out, values left out."""
+    """The public calls of each protocol of the store; those of `with`, and values, left out."""
     for name in PORTS:
         for node in ast.parse((PACKAGE / name).read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 functions = (
                     each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
                 )
-                yield node.name, [each.name for each in functions if not each.name.startswith("_")]
+                calls = (each for each in functions if not each.decorator_list)  # a property is a value
+                yield node.name, [each.name for each in calls if not each.name.startswith("_")]
 
 
 def _entered(folder: Path) -> Iterator[tuple[str, list[str]]]:
