@@ -221,6 +221,14 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True):
 
 DeliveryChange = Planned | Started | InDoubt | PutBack | Delivered | Failed | Retried
 
+
+class DeliveryChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery after a change, for observers."""
+
+    before: DeliveryState
+    delivery: Delivery
+
+
 _P, _D, _I = DeliveryState.PENDING, DeliveryState.DELIVERING, DeliveryState.IN_DOUBT
 #: From which states each change may start, and where it leads.
 MAY_START_FROM: Mapping[type[object], frozenset[DeliveryState]] = {

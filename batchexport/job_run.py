@@ -19,12 +19,12 @@ import msgspec
 
 from batchexport.app.console import LogConsole
 from batchexport.app.nightly_run import run_night
-from batchexport.app.run import outcome_of, record_end, work
+from batchexport.app.run import Observed, outcome_of, record_end, work
 from batchexport.app.run_config import resolve_config
 from batchexport.app.run_hooks import run_hooks
 from batchexport.changes import JobChange
 from batchexport.config import CloudSettings, Settings
-from batchexport.engine import Connect, OnChange
+from batchexport.engine import Connect
 from batchexport.errors import BatchExportError, ConfigError
 from batchexport.export_options import SignInOptions, layer_of
 from batchexport.scheduling.throughput import OpenHours
@@ -170,8 +170,8 @@ class _Worker:
                 self._stop = None
 
     @asynccontextmanager
-    async def _observed(self, connect: Connect) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-        yield connect, None if self._on_change is None else self._tell
+    async def _observed(self, connect: Connect) -> AsyncIterator[Observed]:
+        yield Observed(connect, None if self._on_change is None else self._tell)
 
     def _tell(self, change: JobChange) -> None:
         if self._on_change is not None and not self._caller.is_closed():

@@ -27,14 +27,14 @@ from batchexport.app.allowance import Allowance, throughput_of
 from batchexport.app.console import LogConsole
 from batchexport.app.discover import discover_volumes
 from batchexport.app.plan import plan_list
-from batchexport.app.run import outcome_of, record_end, work
+from batchexport.app.run import Observed, outcome_of, record_end, work
 from batchexport.app.run_config import RunConfig, resolve_config, resolve_resume, settings_from
 from batchexport.app.start import LookUp, Started, look_up, start
 from batchexport.app.verify import verify_images
 from batchexport.changes import JobChange
 from batchexport.config.keywords import parse_export_again
 from batchexport.config.volume_filter import VolumeFilter
-from batchexport.engine import Connect, OnChange
+from batchexport.engine import Connect
 from batchexport.errors import BatchExportError, ConfigError, JobListError, StateInUseError
 from batchexport.export_options import ExportOptions, SignInOptions, layer_of
 from batchexport.files import write_whole
@@ -285,10 +285,8 @@ class _Listener:
 
 
 @asynccontextmanager
-async def _observed(
-    listener: _Listener | None, connect: Connect
-) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    yield connect, listener
+async def _observed(listener: _Listener | None, connect: Connect) -> AsyncIterator[Observed]:
+    yield Observed(connect, listener)
 
 
 def _config(source: str, state: str | Path | None, options: ExportOptions) -> RunConfig:

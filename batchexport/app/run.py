@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from batchexport.app.run_deliveries import deliveries_of, progress_told
 from batchexport.changes import JobChange
 from batchexport.cloud.http.rate_limiter import RateLimiter
 from batchexport.config import CloudSettings, InUse, ServerStops, Settings
-from batchexport.deliveries import DeliveryCounts
+from batchexport.deliveries import DeliveryChanged, DeliveryCounts
 from batchexport.engine import Connect, OnChange
 from batchexport.errors import BatchExportError, ConfigError, RunStoppedError
 from batchexport.model import JobState
@@ -50,14 +51,23 @@ _STOP_OPTIONS = {
     "max_down": "--max-servers-down",
     "stop_timeout_s": "--stop-timeout",
 }
-#: Around the work of a run: its connections, and who is called on each change of a job.
-Observe = Callable[[Connect], AbstractAsyncContextManager[tuple[Connect, OnChange | None]]]
+
+
+class Observed(NamedTuple):
+    """The connections of a run, and who is called on each change, which is on disk or on its way there."""
+
+    connect: Connect
+    on_change: OnChange | None = None
+    on_delivery: Callable[[DeliveryChanged], object] | None = None
+
+
+Observe = Callable[[Connect], AbstractAsyncContextManager[Observed]]
 
 
 @asynccontextmanager
-async def unobserved(connect: Connect) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+async def unobserved(connect: Connect) -> AsyncIterator[Observed]:
     """A run without an observer."""
-    yield connect, None
+    yield Observed(connect)
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +128,10 @@ async def work(
             closing(hours, stop, console),
             sending_only(None if watch else state_path, stop),
             progress_told(deliveries, console),
-            observe(plain) as (connect, on_change),
+            observe(plain) as (connect, on_change, on_delivery),
         ):
+            if deliveries is not None:
+                deliveries = replace(deliveries, on_change=on_delivery)
             return await engine.run(
                 state,
                 connect,

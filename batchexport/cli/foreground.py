@@ -10,7 +10,7 @@ from functools import partial
 from batchexport.app import run_in_loop
 from batchexport.app.allowance import Allowance, throughput_of
 from batchexport.app.control import Answer, RunControl
-from batchexport.app.run import RunOutcome, outcome_of, work
+from batchexport.app.run import Observed, RunOutcome, outcome_of, work
 from batchexport.app.run_hooks import run_hooks
 from batchexport.cli.console import TerminalConsole, err, out_or_err
 from batchexport.cli.logs import start_log
@@ -19,7 +19,7 @@ from batchexport.cli.progress import Meter, progress_for, shown
 from batchexport.cli.screen import Screen, leave_at_once, unblocked_stderr
 from batchexport.cli.signals import Stop, stop_on_signals
 from batchexport.config import CloudSettings, Settings
-from batchexport.engine import Cloud, Connect, OnChange
+from batchexport.engine import Cloud, Connect
 from batchexport.errors import CloudError, RunStoppedError
 from batchexport.model import JobState, TargetKey
 from batchexport.observe.run_observer import remember_clouds
@@ -105,20 +105,20 @@ async def _observe(
     screen: Screen,
     controls: Sequence[RunControl],
     connect: Connect,
-) -> AsyncIterator[tuple[Connect, OnChange | None]]:
+) -> AsyncIterator[Observed]:
     """The run with its sinks and its progress."""
     clouds: dict[TargetKey, Cloud] = {}
 
     def standing() -> Answer:
         return controls[0].standing if controls else Answer()
 
-    async with instrument(state_path, console, connect) as (instrumented, on_change):
+    async with instrument(state_path, console, connect) as observed:
         # Closed before the work on the file is: only the last connection takes away what stands beside it.
         with (
             stores.read(state_path) as reader,
             shown(progress_for(Meter(reader, clouds, standing=standing), console, screen)),
         ):
-            yield remember_clouds(instrumented, clouds), on_change
+            yield observed._replace(connect=remember_clouds(observed.connect, clouds))
 
 
 def _sum_up(

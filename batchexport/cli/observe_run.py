@@ -22,7 +22,8 @@ from batchexport.errors import BatchExportError, ConfigError
 from batchexport.observe.metrics_server import parse_address
 
 if TYPE_CHECKING:
-    from batchexport.engine import Connect, OnChange
+    from batchexport.app.run import Observed
+    from batchexport.engine import Connect
     from batchexport.observe.events import EventStream
     from batchexport.observe.run_observer import RunObserver
     from batchexport.store import StoreRef
@@ -116,14 +117,16 @@ def report_on(state_path: StoreRef, console: TerminalConsole) -> None:
 @asynccontextmanager
 async def instrument(
     state_path: StoreRef, console: TerminalConsole, connect: Connect
-) -> AsyncIterator[tuple[Connect, OnChange | None]]:
-    """Connections and callback of a run, instrumented for events and metrics while the context lasts."""
+) -> AsyncIterator[Observed]:
+    """Connections and callbacks of a run, instrumented for events and metrics while the context lasts."""
+    from batchexport.app.run import Observed
+
     if not console.sinks.any:
-        yield connect, None
+        yield Observed(connect)
         return
     observer = _observer_of(console.sinks)
     async with observer.observing(state_path):
-        yield observer.instrument(connect), observer.job_changed
+        yield Observed(observer.instrument(connect), observer.job_changed, observer.delivery_changed)
 
 
 def _notify_end(sinks: Sinks, exit_code: int, error: str | None) -> None:

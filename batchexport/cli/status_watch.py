@@ -12,7 +12,7 @@ from batchexport.report.eta import MAX_ENDINGS, estimate, eta_lines, running_exp
 from batchexport.report.status import status_text
 from batchexport.report.text import truncate
 from batchexport.report.totals import Totals
-from batchexport.store import Processes, Reader, RunRecord, StoreRef, stores
+from batchexport.store import Processes, Reader, RunRecord, StoreRef, count_deliveries, stores
 
 #: The cursor home; the rest of a line gone; the rest of the screen gone. Nothing is blanked: no flicker.
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -26,7 +26,7 @@ def watch(
     sleep: Callable[[float], object] = time.sleep,
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Show the run until nothing is left to do and every server is up.
+    """Show the run until nothing is left to do or to deliver and every server is up.
 
     On a terminal in one place, elsewhere one after the other. Ctrl-C is the usual way out, and no error.
     """
@@ -38,7 +38,9 @@ def watch(
                 screen.write(_painted(text, _size(screen)) if screen.isatty() else f"{text}\n\n")
                 screen.flush()
                 overview = reader.overview()
-                if not Totals.of(overview.tallies).to_do and not overview.resources:
+                delivered = count_deliveries(reader)
+                is_delivering = delivered is not None and delivered.open
+                if not Totals.of(overview.tallies).to_do and not overview.resources and not is_delivering:
                     return
                 sleep(every_s)
         except KeyboardInterrupt:

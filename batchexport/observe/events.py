@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from batchexport.changes import JobChange
+from batchexport.deliveries import DeliveryChanged, DeliveryState
 from batchexport.identity import CloudIdentity
 from batchexport.model import Job, JobState, TargetKey
 from batchexport.redaction import redacted
@@ -30,6 +31,7 @@ class Event(StrEnum):
 
     RUN_STARTED = "run_started"
     JOB_CHANGED = "job_changed"
+    DELIVERY_CHANGED = "delivery_changed"
     RATE_CHANGED = "rate_changed"
     RUN_ENDED = "run_ended"
     EVENTS_DROPPED = "events_dropped"
@@ -74,6 +76,28 @@ FIELDS: Mapping[Event, tuple[str, Mapping[str, str]]] = {
             "http_status": "HTTP status of the answer.",
             "request_id": "The cloud's id of the request.",
             "export_seconds": "How long the export took that just ended.",
+        },
+    ),
+    Event.DELIVERY_CHANGED: (
+        "The delivery of an image moved from one state to another.",
+        {
+            "delivery_id": "Number of the delivery in the state file.",
+            "job_id": "Number of the row in the state file.",
+            "line": "Line of the list.",
+            "target": "`cloud/region/project` that the image comes from.",
+            "volume_id": "UUID of the volume.",
+            "image_name": "Name of the image.",
+            "image_id": "UUID of the image that is delivered.",
+            "destination": "Where to, as it was written.",
+            "attempt": "Number of the attempt, from 1; 0: never attempted.",
+            "from": "State before.",
+            "to": "State after.",
+            "result_id": "What is there, or is being made: an image, a volume, a project, the URL of a file.",
+            "size_bytes": "Size of the image.",
+            "hash": "Algorithm and digits of its data, as verified.",
+            "verified_by": "What proved that it is there and whole.",
+            "reason": "Why it failed, or what it waits for.",
+            "delivery_seconds": "How long the delivery took that is done now.",
         },
     ),
     Event.RATE_CHANGED: (
@@ -168,6 +192,33 @@ class EventLog:
             },
         )
 
+    def delivery_changed(self, change: DeliveryChanged, target: TargetKey) -> None:
+        """A delivery went from one state to another; `target` is where its image comes from."""
+        after = change.delivery
+        is_done = after.state is DeliveryState.DELIVERED
+        self._write(
+            Event.DELIVERY_CHANGED,
+            {
+                "delivery_id": after.delivery_id,
+                "job_id": after.job_id,
+                "line": after.line,
+                "target": str(target),
+                "volume_id": after.volume_id,
+                "image_name": after.image_name,
+                "image_id": after.image_id,
+                "destination": after.destination,
+                "attempt": after.attempt,
+                "from": change.before,
+                "to": after.state,
+                "result_id": after.result_id,
+                "size_bytes": after.size_bytes,
+                "hash": after.image_hash,
+                "verified_by": after.verified_by,
+                "reason": after.reason,
+                "delivery_seconds": _seconds(after.started_at, after.ended_at) if is_done else None,
+            },
+        )
+
     def rate_changed(self, target: TargetKey, requests_per_second: float) -> None:
         """The rate that the cloud allows has changed."""
         values = {"target": str(target), "requests_per_second": round(requests_per_second, 3)}
@@ -228,6 +279,10 @@ def _line(event: Event, at: float, values: Mapping[str, object]) -> str:
     time_ = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
     head = {"schema": SCHEMA, "time": time_, "event": event}
     return redacted(json.dumps({**head, **values}, ensure_ascii=False)) + "\n"
+
+
+def _seconds(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else round(max(0.0, end - begin), 3)
 
 
 def _export_seconds(job: Job, before: JobState, now: float) -> float | None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from batchexport.changes import JobChange
 from batchexport.config.outputs import Notify, Reports
+from batchexport.deliveries import DeliveryChanged
 from batchexport.engine import Cloud, Connect
 from batchexport.errors import ConfigError, StateError
 from batchexport.files import write_whole
@@ -116,6 +117,10 @@ class RunObserver:
     def job_changed(self, change: JobChange) -> None:
         """Report that a row went from one state to another."""
         self._safely("a change", lambda: self._report_change(change))
+
+    def delivery_changed(self, change: DeliveryChanged) -> None:
+        """Report that a delivery went from one state to another."""
+        self._safely("a delivery", lambda: self._report_delivery(change))
 
     def instrument(self, connect: Connect) -> Connect:
         """The same connections, observed: their rates and request counts go into events and metrics."""
@@ -228,6 +233,11 @@ class RunObserver:
         if self._events is not None and self._reader is not None:
             (row,) = self._reader.jobs(job_ids=[job.job_id])
             self._events.job_changed(change, (row.line, row.target), row.volume_name)
+
+    def _report_delivery(self, change: DeliveryChanged) -> None:
+        if self._events is not None and self._reader is not None:
+            (row,) = self._reader.jobs(job_ids=[change.delivery.job_id])
+            self._events.delivery_changed(change, row.target)
 
     def _write_reports(self, state_path: StoreRef) -> None:
         self._written = write_reports(state_path, self._reports, now=self._now())

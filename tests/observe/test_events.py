@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from batchexport.changes import Ended, Rejected, Requeued, Started
+from batchexport.deliveries import Delivery, DeliveryChanged, DeliveryState
 from batchexport.identity import CloudIdentity
 from batchexport.model import NO_OPTIONS, Ending, Job, JobState, TargetKey
 from batchexport.observe.events import COMMON_FIELDS, FIELDS, Event, EventLog, dropped_events
@@ -35,6 +36,23 @@ JOB = Job(
 )
 SIGNED_IN = CloudIdentity(cloud="prod", region="eu-1", project_id="p1", project_name="demo")
 PLACE = (8, TargetKey("east"))
+DELIVERY = Delivery(
+    delivery_id=1,
+    job_id=JOB.job_id,
+    line=8,
+    volume_id=JOB.volume_id,
+    image_id="an-image",
+    image_name="an image",
+    position=1,
+    destination="cloud:west",
+    state=DeliveryState.DELIVERED,
+    attempt=1,
+    generation=0,
+    result_id="a-copy",
+    verified_by="sha512",
+    started_at=1000.0,
+    ended_at=1002.5,
+)
 
 
 def log_of(*, now: float = 1010.5, **options: Any) -> tuple[EventLog, io.StringIO]:
@@ -53,6 +71,9 @@ def all_events() -> list[dict[str, Any]]:
     log.run_started(RUN, overview, "l.state")
     ending = Ending(reason="no space", code="image_gone", status=500, request_id="req-failed")
     log.job_changed(Ended(job=JOB, after=JobState.FAILED, ending=ending, at_s=0.0), PLACE)
+    log.delivery_changed(
+        DeliveryChanged(before=DeliveryState.DELIVERING, delivery=DELIVERY), TargetKey("east")
+    )
     log.rate_changed(TargetKey("east"), 2.50004)
     log.run_ended(3, None, Totals.of([]), overview.identities)
     return lines(stream)
@@ -83,6 +104,13 @@ def test_a_change_tells_all_that_is_known_of_the_row() -> None:
     )
     assert (change["reason"], change["code"], change["http_status"]) == ("no space", "image_gone", 500)
     assert (change["request_id"], change["export_seconds"]) == ("req-failed", 10.5)
+
+
+def test_a_delivery_tells_where_the_image_is_and_what_proved_it() -> None:
+    delivery = all_events()[2]
+    assert (delivery["target"], delivery["destination"]) == ("east/default/default", "cloud:west")
+    assert (delivery["from"], delivery["to"], delivery["result_id"]) == ("delivering", "delivered", "a-copy")
+    assert (delivery["verified_by"], delivery["delivery_seconds"]) == ("sha512", 2.5)
 
 
 def test_without_an_ending_the_request_is_the_accepted_one() -> None:

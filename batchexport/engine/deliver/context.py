@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from batchexport.deliveries import Delivered, Delivery, DeliveryState
+from batchexport.deliveries import (
+    Delivered,
+    Delivery,
+    DeliveryChange,
+    DeliveryChanged,
+    DeliveryState,
+    Planned,
+)
 from batchexport.engine.deliver.ports import DeliveryCloud
 from batchexport.store import DeliveryBook, Work
 from batchexport.transfer import Bandwidth, TransferSlots
@@ -57,12 +64,24 @@ class Delivering(msgspec.Struct, frozen=True, kw_only=True):
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     #: Whether a delivery may begin now; where it may not, it is left for the next run.
     may_begin: Callable[[Delivery], bool] = lambda delivery: True
+    on_change: Callable[[DeliveryChanged], object] | None = None  #: hears of each that is on disk
     ends: dict[tuple[int, str], asyncio.Future[End]] = msgspec.field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
         """The run whose images these are."""
         return self.work.run.run_id
+
+    async def commit(self, *changes: DeliveryChange) -> None:
+        """Make these changes durable, all or none, and tell the observer. Raises StateError."""
+        ids = [each.delivery_id for each in changes if not isinstance(each, Planned)]
+        if self.on_change is None or not ids:
+            await self.book.commit(*changes)
+            return
+        before = {each.delivery_id: each.state for each in await self.book.deliveries(delivery_ids=ids)}
+        await self.book.commit(*changes)
+        for after in await self.book.deliveries(delivery_ids=ids):
+            self.on_change(DeliveryChanged(before=before[after.delivery_id], delivery=after))
 
     def end_of(self, job_id: int, destination: str) -> asyncio.Future[End]:
         """What came of another delivery of the same row."""

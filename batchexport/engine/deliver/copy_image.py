@@ -37,7 +37,7 @@ class CopyImage:
                 generation=turn,
                 at_s=self._context.now(),
             )
-            await self._context.book.commit(change)
+            await self._context.commit(change)
 
         writer = self._writer(delivery, source.size)
         id_of = partial(delivery.made_id, self._context.run_id)

@@ -95,7 +95,7 @@ class CreateVolume:
         raise NotYetError(f"its image is not there yet: see {self._copy}")
 
     async def _create(self, delivery: Delivery, image_id: str, size_gib: int) -> Volume:
-        await self._context.book.commit(
+        await self._context.commit(
             Started(delivery_id=delivery.delivery_id, result_id=None, generation=0, at_s=self._context.now())
         )
         request = VolumeRequest(
@@ -111,7 +111,7 @@ class CreateVolume:
                 lambda fence: self._cloud.copies.create_volume(request, fence=fence), [self._context.work]
             )
         except OutcomeUnknownError as error:
-            await self._context.book.commit(InDoubt(delivery_id=delivery.delivery_id, reason=str(error)))
+            await self._context.commit(InDoubt(delivery_id=delivery.delivery_id, reason=str(error)))
             made = await self._found_late(delivery)
             if made is None:
                 raise TransientError("the request for the volume was not carried out") from error

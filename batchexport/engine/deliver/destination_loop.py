@@ -199,7 +199,7 @@ async def _one(kind: DeliveryKind, delivery: Delivery, context: Delivering) -> b
             put_back = PutBack(
                 delivery_id=delivery.delivery_id, reason=str(error), next_at=context.now() + pause_s
             )
-            await context.book.commit(put_back)
+            await context.commit(put_back)
             extra = {"action": "delivery_put_back", "delivery_id": delivery.delivery_id}
             log.warning(
                 "line %d to %s: %s; tried again", delivery.line, delivery.destination, error, extra=extra
@@ -215,7 +215,7 @@ async def _one(kind: DeliveryKind, delivery: Delivery, context: Delivering) -> b
 
 
 async def _deliver(delivery: Delivery, came: Delivered, context: Delivering) -> None:
-    await context.book.commit(came)
+    await context.commit(came)
     context.progress.delivered += 1
     context.ended(delivery, came)
     extra = {"action": "delivered", "delivery_id": delivery.delivery_id, "result_id": came.result_id}
@@ -229,7 +229,7 @@ async def _fail(kind: DeliveryKind, delivery: Delivery, reason: str, context: De
         await kind.abandon(await _fresh(delivery, context))
     except CloudError as error:
         reason = f"{reason}; what is half done there could not be taken away: {error}"
-    await context.book.commit(Failed(delivery_id=delivery.delivery_id, reason=reason, at_s=context.now()))
+    await context.commit(Failed(delivery_id=delivery.delivery_id, reason=reason, at_s=context.now()))
     context.progress.failed += 1
     context.ended(delivery, DeliveryState.FAILED)
     extra = {"action": "delivery_failed", "delivery_id": delivery.delivery_id}
@@ -241,7 +241,7 @@ async def _leave(deliveries: Sequence[Delivery], reason: str, context: Deliverin
     changes = [
         PutBack(delivery_id=each.delivery_id, reason=reason, next_at=context.now()) for each in deliveries
     ]
-    await context.book.commit(*changes)
+    await context.commit(*changes)
     context.progress.failed += len(deliveries)
     for each in deliveries:
         context.ended(each, DeliveryState.PENDING)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from batchexport.changes import JobChange
-from batchexport.deliveries import Delivery, DeliveryPolicy
+from batchexport.deliveries import Delivery, DeliveryChanged, DeliveryPolicy
 from batchexport.engine.deliver.context import Delivering, Progress
 from batchexport.engine.deliver.feed import Feed, OpeningOf, Row
 from batchexport.engine.deliver.ports import DeliveryCloud
@@ -37,6 +37,7 @@ class RunDeliveries(msgspec.Struct, frozen=True, kw_only=True):
     retry_failed: bool = False
     may_begin: Callable[[Delivery], bool] = lambda delivery: True
     progress: Progress = msgspec.field(default_factory=Progress)
+    on_change: Callable[[DeliveryChanged], object] | None = None
 
     async def begin(self, cloud: Cloud, work: Work, *, now: Callable[[], float]) -> TargetDeliveries:
         """Those of one target. Raises ConfigError where its cloud hands out no images."""
@@ -50,6 +51,7 @@ class RunDeliveries(msgspec.Struct, frozen=True, kw_only=True):
             version=self.version,
             now=now,
             may_begin=self.may_begin,
+            on_change=self.on_change,
         )
         await context.book.note_policy(self.policy)
         delivered = TargetDeliveries(cloud, self, context)

@@ -92,8 +92,8 @@ class Feed:
 
     async def _planned(self, rows: Sequence[Row]) -> Sequence[Delivery]:
         """What of the deliveries of these rows is to be done, once all of them are on record."""
-        book = self._context.book
-        await book.commit(
+        commit = self._context.commit
+        await commit(
             *(
                 Planned(job_id=row.job_id, position=position, image_id=row.image_id, destination=each)
                 for row in rows
@@ -103,7 +103,7 @@ class Feed:
         found = await self._found(rows)
         failed = [each for each in found if each.state is DeliveryState.FAILED]
         if failed and self._retry_failed:
-            await book.commit(*(Retried(delivery_id=each.delivery_id) for each in failed))
+            await commit(*(Retried(delivery_id=each.delivery_id) for each in failed))
             found = await self._found(rows)
         for each in found:
             if each.state is DeliveryState.DELIVERED:

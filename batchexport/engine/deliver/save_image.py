@@ -27,7 +27,7 @@ class SaveImage:
         """Save it: first the data, then the manifest. Raises as `DeliveryKind.deliver`."""
         source = await source_image(self._context.source, delivery.image_id)
         name = file_name(delivery, str(source.fields["disk_format"]))
-        await self._context.book.commit(
+        await self._context.commit(
             Started(
                 delivery_id=delivery.delivery_id,
                 result_id=self._place.url + name,

@@ -27,7 +27,7 @@ class ShareImage:
     async def deliver(self, delivery: Delivery) -> Delivered:
         """Share it. Every request may be repeated. Raises as `DeliveryKind.deliver`."""
         source = await source_image(self._context.source, delivery.image_id)
-        await self._context.book.commit(
+        await self._context.commit(
             Started(
                 delivery_id=delivery.delivery_id,
                 result_id=self._project_id,
