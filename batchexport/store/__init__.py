@@ -1,7 +1,7 @@
 """The store: the only memory of a run, and the proof that no row is ever sent twice.
 
 `stores` makes, opens and reads a store by its reference; `Store`, `Work` and `Reader` say what any back end
-provides (`port`). SQLite is the one there is: a state file each.
+provides (`port`). There are two: state files, kept by SQLite, and a PostgreSQL database.
 """
 
 from batchexport.store.back_end import Builder, ExportedImages

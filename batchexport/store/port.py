@@ -1,7 +1,7 @@
 """What a back end of the store provides: `Store` and `Work` for the process that works, `Reader` for others.
 
-SQLite is the one there is (`batchexport.store.sqlite`); `tests/store/contract` holds whatever stands behind
-this.
+There are two: state files (`batchexport.store.sqlite`) and a database (`batchexport.store.postgres`).
+`tests/store/contract` holds whatever stands behind this.
 """
 
 from __future__ import annotations
