@@ -100,7 +100,7 @@ def verdict(report: Any, volume_ids: Sequence[str], evidence: Evidence) -> Verdi
             found.doubles += doubles
             ids = [export.image_id for export in evidence.ours(volume_id)]
             found.words.append(f"volume {volume_id} was exported again: {ids}; {rows.get(volume_id)}")
-        words = list(_lost(rows.get(volume_id), evidence.exports.get(volume_id, ())))
+        words = list(_lost(rows.get(volume_id), evidence, evidence.exports.get(volume_id, ())))
         found.lost_rows += bool(words)
         found.words += [f"volume {volume_id} {text}: {rows.get(volume_id)}" for text in words]
         found.named += not words and rows[volume_id]["state"] != "succeeded"
@@ -117,7 +117,7 @@ def verdict(report: Any, volume_ids: Sequence[str], evidence: Evidence) -> Verdi
     return found
 
 
-def _lost(row: Any, exports: Sequence[Export]) -> Iterator[str]:
+def _lost(row: Any, evidence: Evidence, exports: Sequence[Export]) -> Iterator[str]:
     """What is not told of a row; nothing where it has its image or a reason."""
     if row is None:
         yield "is in no row"
@@ -126,5 +126,9 @@ def _lost(row: Any, exports: Sequence[Export]) -> Iterator[str]:
             yield f"is {row['state']} at the end"
         elif not (row["reason"] or row["stalled"]):
             yield f"is {row['state']} without a reason"
-    elif row["image_id"] not in {export.image_id for export in exports}:
-        yield f"is told to be in image {row['image_id']}, which is of another"
+    else:
+        of_row = [export for export in exports if export.image_id == row["image_id"]]
+        if not of_row:
+            yield f"is told to be in image {row['image_id']}, which is of another"
+        elif not evidence.is_good(of_row[0]) and not row["reason"]:
+            yield f"is told to be in image {row['image_id']}, which is not whole"
