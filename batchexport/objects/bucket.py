@@ -27,8 +27,6 @@ PARTS_AT_ONCE = 4
 MAX_MEMORY_BYTES = 48 * 2**20
 #: Bytes per second of all parts together, of the slowest line that gets anything through.
 SLOWEST_PARTS = 256 * 1024
-#: Of one request: a part of 56 MiB at that rate. The library's own 30 s are too few on a line of 10 Mbit/s.
-REQUEST_TIMEOUT = "240s"
 
 
 class Bucket(Place):
@@ -43,7 +41,7 @@ class Bucket(Place):
     async def opened(cls, url: str) -> AsyncIterator[Bucket]:
         """The bucket; nothing is sent yet. Raises ConfigError where its settings cannot be used."""
         try:
-            store = from_url(url.rstrip("/"), client_options={"timeout": REQUEST_TIMEOUT})
+            store = from_url(url.rstrip("/"))
         except exceptions.BaseError as error:
             raise ConfigError(f"{url}: {_words(error)}") from error
         yield cls(store, url.rstrip("/") + "/")
