@@ -54,7 +54,8 @@ class TransferSlots:
 
     def _hand_out(self) -> None:
         for destination, turn in list(self._waiting):
-            if self._may_have(destination):
+            # Who was cancelled knows that in the next round of the loop, and is gone from here then.
+            if not turn.done() and self._may_have(destination):
                 self._waiting.remove((destination, turn))
                 self._free -= 1
                 self._held[destination] += 1

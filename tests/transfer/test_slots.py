@@ -107,3 +107,19 @@ async def test_who_is_cancelled_when_his_turn_has_come_gives_it_back() -> None:
     assert not transfers.running
     async with transfers.slots.slot("a"):
         pass
+
+
+async def test_who_is_cancelled_as_a_slot_comes_free_takes_none() -> None:
+    transfers = Transfers(1)
+    first = asyncio.create_task(transfers.transfer("a"))
+    await settled()
+    second = asyncio.create_task(transfers.transfer("a"))
+    third = asyncio.create_task(transfers.transfer("a"))
+    await settled()
+    first.cancel()  # both within one round of the loop: the slot comes free before the second knows
+    second.cancel()
+    await settled()
+    assert (first.cancelled(), second.cancelled()) == (True, True)
+    assert [destination for destination, _ in transfers.ends] == ["a", "a"]
+    transfers.ends.pop()[1].set()
+    await third
