@@ -32,13 +32,14 @@ class Machines:
         self.database = database
         self.workers: dict[str, subprocess.Popen[str]] = {}
         self._clouds: dict[str, subprocess.Popen[str]] = {}
+        self._started: list[subprocess.Popen[str]] = []
         self.volumes: list[str] = []
 
     def __enter__(self) -> Machines:
         return self
 
     def __exit__(self, *ending: object) -> None:
-        for process in [*self.workers.values(), *self._clouds.values()]:
+        for process in self._started:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
             process.kill()
@@ -50,7 +51,7 @@ class Machines:
             name: value for name, value in os.environ.items() if not name.startswith(("OS_", "BATCHEXPORT_"))
         }
         with (self.folder / f"{log}.log").open("a") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "batchexport", *words],
                 cwd=self.folder,
                 env=environment | {"PYTHONPATH": str(_ROOT), "BATCHEXPORT_DATABASE": str(self.database)},
@@ -58,6 +59,8 @@ class Machines:
                 stderr=said,
                 text=True,
             )
+        self._started.append(process)
+        return process
 
     def call(self, *words: str) -> str:
         """What a command prints that ends by itself, with 0."""
