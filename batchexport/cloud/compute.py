@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -113,6 +114,7 @@ class Compute:
         self._on_ecs = endpoints.ecs is not None
         self._batches = batches or (Batches(session, endpoints.ecs) if endpoints.ecs else None)
         self._list_pages: int | None = None  # None = never read whole
+        self._last_by_id = ""
 
     async def servers(self, server_ids: Sequence[str]) -> AsyncIterator[Sequence[Server]]:
         """The state of these servers now, page by page, or all at once where that takes fewer requests.
@@ -136,7 +138,15 @@ class Compute:
                 extra = {"action": "server_list_failed"}
                 log.warning("cannot list servers, reading them one by one: %s", error, extra=extra)
         if wanted:
-            yield await self._by_ids(sorted(wanted)[:MAX_BY_ID], may_fail=listed)
+            yield await self._by_ids(self._next_by_id(wanted), may_fail=listed)
+
+    def _next_by_id(self, wanted: Collection[str]) -> list[str]:
+        """As many of these as are read by id at once: those behind the last ones, so that all get a turn."""
+        ordered = sorted(wanted)
+        first = bisect_right(ordered, self._last_by_id)
+        chosen = (ordered[first:] + ordered[:first])[:MAX_BY_ID]
+        self._last_by_id = chosen[-1]
+        return chosen
 
     async def _listed(self, wanted: Collection[str]) -> AsyncIterator[list[Server]]:
         count = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from batchexport.cloud.catalog import ComputeEndpoints, Endpoint
+from batchexport.cloud.compute import MAX_BY_ID
 from batchexport.cloud.compute import Compute as ComputeClient
 from batchexport.cloud.server_batches import JOB_POLL_S, JOB_TIMEOUT_S, Batches, wait_s
 from batchexport.errors import (
@@ -181,6 +182,17 @@ async def test_a_list_that_cannot_be_read_is_done_without(nova: Compute) -> None
     forbidden = Reply(403, {"forbidden": {"code": 403, "message": "no"}})
     nova.answers(forbidden, Reply(200, {"server": record("s1")}))
     assert len(await nova.found(*IDS)) == 4
+
+
+async def test_of_many_servers_that_no_list_shows_others_are_asked_for_each_time(nova: Compute) -> None:
+    """A cell that is away, with more servers than are read by id at once: all of them get their turn."""
+    ids = [f"s{number:02}" for number in range(50)]
+    nova.answers(Reply(200, {"servers": []}), Reply(200, {"server": record("s00")}))
+    for _ in range(3):
+        await nova.found(*ids)
+    asked = [path.rsplit("/", 1)[1] for _, path in nova.asked if "detail" not in path]
+    assert set(asked) == set(ids)
+    assert len(asked) == 3 * MAX_BY_ID
 
 
 async def test_a_read_that_fails_raises_as_it_is(nova: Compute) -> None:
