@@ -1,6 +1,6 @@
 """One late or wrong answer about a volume of servers: no copy of a running disk, no row failed for it."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -122,3 +122,29 @@ def test_a_server_that_an_old_answer_shows_running_is_started(
     assert cloud.running() == set(cloud.machines)
     assert not cloud.torn
     assert set(bench.states().values()) == {"succeeded"}
+
+
+def test_a_list_alone_that_shows_a_server_running_casts_no_doubt_on_its_copy(bench: Bench) -> None:
+    """The list is behind; asked by its id, the server is off as long as it is copied."""
+    bench.load(IDS)
+    cloud = ServedCloud({volume_id: [f"s{number}"] for number, volume_id in enumerate(IDS)}, upload_s=60.0)
+    truly, lies = cloud.servers, 0
+
+    async def told(server: Server) -> Server:
+        nonlocal lies
+        volumes = [await cloud.get_volume(volume_id) for volume_id in server.volume_ids or ()]
+        if server.status != "shutoff" or not any(each and each.status == "uploading" for each in volumes):
+            return server
+        lies += 1
+        return replace(server, status="active", task=None)
+
+    async def servers(server_ids: list[str]) -> AsyncIterator[list[Server]]:
+        async for page in truly(server_ids):
+            yield [await told(server) for server in page]
+
+    cloud.servers = servers
+    bench.run(cloud, settings=STOP)
+    assert lies
+    assert {(job.state, job.code) for job in bench.jobs().values()} == {(JobState.SUCCEEDED, None)}
+    assert cloud.running() == set(cloud.machines)
+    assert not cloud.torn
