@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from batchexport.cloud import Cloud, compute, connect
+from batchexport.cloud import Cloud, connect, server_batches
 from batchexport.config.settings import CloudSettings, Limits
 from batchexport.dialect import DialectName
 from batchexport.errors import AuthenticationError, ConfigError, VolumeStateError
@@ -127,7 +127,7 @@ async def test_servers_go_down_and_up_in_one_batch_each(
     site: Site, cloud: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.write_clouds()
-    monkeypatch.setattr(compute, "JOB_POLL_S", 0.0)
+    monkeypatch.setattr(server_batches, "JOB_POLL_S", 0.0)
     first, second, locked = (server.server_id for server in SERVERS)
     gone = "7d1f7d0c-0000-4000-8000-000000000009"
     async with signed_in(cloud) as client:

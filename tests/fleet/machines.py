@@ -76,11 +76,11 @@ class Machines:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def add_clouds(self, *names: str, time_scale: float = 0.005, fail_share: float = 0.0) -> None:
-        """Sandboxes under these names in the clouds.yaml of all workers."""
+    def add_clouds(self, *names: str, time_scale: float = 0.005, are_empty: bool = False) -> None:
+        """Sandboxes under these names in the clouds.yaml of all workers; empty ones lack every volume."""
         for name in names:
             files = ("--journal", f"{name}.journal", "--write-clouds-yaml", f"{name}.yaml")
-            ways = ("--time-scale", str(time_scale), "--fail-share", str(fail_share))
+            ways = ("--time-scale", str(time_scale), *(("--volumes", "1") if are_empty else ()))
             self._clouds[name] = self.start("sandbox", *files, *ways, log=name)
         text = "clouds:\n"
         for name in names:

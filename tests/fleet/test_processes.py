@@ -113,13 +113,12 @@ def test_who_waits_for_a_run_hears_how_it_goes_and_how_it_ended(machines: Machin
 
 
 def test_who_waits_for_a_run_hears_that_failures_have_paused_it(machines: Machines) -> None:
-    machines.add_clouds("one", fail_share=1.0)
+    machines.add_clouds("one", are_empty=True)
     (machines.folder / "march.csv").write_text(f"volume_id\n{uuid.uuid4()}\n{uuid.uuid4()}\n")
-    words = ("submit", "march.csv", "--os-cloud", "one", *PACE, "--max-exports", "1", "--retries", "0")
+    words = ("submit", "march.csv", "--os-cloud", "one", *PACE, "--max-exports", "1")
     waiting = machines.start(*words, "--max-failures", "1", "--wait", log="waiting")
     machines.add_worker("w1")
-    # That an image is gone is believed after a minute and more.
-    assert waiting.wait(300) == 6, machines.log("waiting")
+    assert waiting.wait(120) == 6, machines.log("waiting")
     assert "limit of --max-failures" in machines.log("waiting")
     assert "ctl march continue" in machines.log("waiting").replace(f"{machines.database}/", "")
 
