@@ -83,9 +83,9 @@ class PriorImages:
         since = None if list_all else self._work.run.created_at - UNNOTICED_MARGIN_S
         unnoticed: list[Job] = []
         appeared: list[tuple[Job, str]] = []
-        server_now_s = self._cloud.server_now_s()
         try:
             async for page in self._cloud.image.images(created_since=since):
+                server_now_s = self._cloud.server_now_s()  # by the clock that this answer tells
                 if names := [image.name for image in page if self._run_id in image.name]:
                     unnoticed += await self._work.images.claim_named(names, server_now_s=server_now_s)
                 if listing.any_listed:
