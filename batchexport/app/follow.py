@@ -34,6 +34,8 @@ async def follow(run: DatabasePath, console: Console, *, stop: asyncio.Event) ->
     while not stop.is_set():
         try:
             found = await asyncio.to_thread(_look, run)
+            if found is not None and found[0].standing is Standing.ENDED:
+                return await asyncio.to_thread(_exit_code, run)
         except StateVersionError:
             raise
         except BatchExportError as error:
@@ -42,8 +44,6 @@ async def follow(run: DatabasePath, console: Console, *, stop: asyncio.Event) ->
             if found is None:
                 raise RunStoppedError(f"{run}: the run was dropped from its database")
             submitted, words = found
-            if submitted.standing is Standing.ENDED:
-                return await asyncio.to_thread(_exit_code, run)
             if submitted.standing is Standing.PAUSED and submitted.note:
                 raise RunStoppedError(
                     f"{run.run_name}: {submitted.note}",
